@@ -1,0 +1,219 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
+// a space and a path without wildcards; a path that ends with a slash is meant for the path itself.
+type Mux interface {
+	Handle(pattern string, h http.Handler)
+}
+
+// MuxFunc makes a Mux of a router that takes method and path apart. For gin and echo:
+//
+//	socketauth.MuxFunc(func(method, path string, h http.Handler) { router.Handle(method, path, gin.WrapH(h)) })
+//	socketauth.MuxFunc(func(method, path string, h http.Handler) { e.Add(method, path, echo.WrapHandler(h)) })
+type MuxFunc func(method, path string, h http.Handler)
+
+// Handle implements Mux.
+func (f MuxFunc) Handle(pattern string, h http.Handler) {
+	method, path, _ := strings.Cut(pattern, " ")
+	f(method, path, h)
+}
+
+// register puts h under one path and some methods. A mux panics where a pattern is taken: that becomes an error.
+func register(mux Mux, path string, h http.Handler, methods ...string) (err error) {
+	pattern := ""
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("socketauth: the mux refuses %q: %v", pattern, p)
+		}
+	}()
+	for _, method := range methods {
+		pattern = method + " " + path
+		mux.Handle(pattern, h)
+	}
+	return nil
+}
+
+// Credentials are the fields of a login or registration. They print and log as a placeholder; the app reads them by
+// Get or as the map they are.
+type Credentials map[string]any
+
+const redacted = "[redacted]"
+
+// Get is a field as a string: empty where there is none, or where it is not a string.
+func (c Credentials) Get(name string) string {
+	s, _ := c[name].(string)
+	return s
+}
+
+// LogValue keeps passwords out of logs.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Format keeps passwords out of whatever fmt prints.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalJSON keeps passwords out of logs that marshal. To pass the fields on, convert: map[string]any(c).
+func (c Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// Codes that login and registration answer.
+const (
+	httpUserInvalid      = "USER_INVALID"
+	httpServerError      = "SERVER_ERROR"
+	httpUnavailable      = "UNAVAILABLE"
+	httpOriginNotAllowed = "ORIGIN_NOT_ALLOWED"
+	httpBodyMalformed    = "BODY_MALFORMED"
+	httpBodyTooLarge     = "BODY_TOO_LARGE"
+	httpMediaType        = "MEDIA_TYPE_NOT_SUPPORTED"
+)
+
+const (
+	maxBody     = 64 << 10
+	hookTimeout = 30 * time.Second // how long the hooks of one login may take
+)
+
+// APIServe builds a core of its own and serves login and registration on mux. To share the core with sockets, call New
+// once and use its methods.
+func APIServe[U any](mux Mux, opts Options[U]) (*Auth, error) {
+	a, err := newWithAPI(opts)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.APIServe(mux)
+}
+
+// APIServe puts "POST /login" and, where there is a Register hook, "POST /register" on mux, each with OPTIONS for
+// preflights. Both answer a code, to be traded for a token on a socket.
+func (a *Auth) APIServe(mux Mux) error {
+	if len(a.apiFaults) > 0 {
+		return optionsError(a.apiFaults)
+	}
+	err := a.serveHook(mux, a.loginPath, entrance{"login", http.StatusForbidden, a.login})
+	if err == nil && a.config.register != nil {
+		err = a.serveHook(mux, a.registerPath, entrance{"register", http.StatusBadRequest, a.config.register})
+	}
+	return err
+}
+
+// entrance is one of the two ways in.
+type entrance struct {
+	name          string
+	refusedStatus int // of a refusal whose reason the client may know
+	hook          func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
+}
+
+func (a *Auth) serveHook(mux Mux, path string, e entrance) error {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.enter(w, r, e) })
+	guarded := a.origins.Guard(h, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
+	})
+	return register(mux, path, guarded, http.MethodPost, http.MethodOptions)
+}
+
+func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "OPTIONS, POST")
+		w.WriteHeader(http.StatusNoContent) // OPTIONS that is no preflight
+		return
+	}
+	credentials, fault := readCredentials(w, r)
+	if fault != nil {
+		answer(w, fault.status, map[string]string{"code": fault.code})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), hookTimeout)
+	defer cancel()
+	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
+	var code *token
+	err := a.contain(e.name, func() error {
+		claims, err := e.hook(ctx, credentials)
+		if err == nil {
+			code, err = a.tokens.code(ctx, claims, authTime)
+		}
+		return err
+	})
+	var url string
+	if err == nil && a.appURL != nil {
+		err = a.contain("AppURL", func() error { url = a.appURL(code.text); return nil })
+	}
+	switch {
+	case err != nil:
+		a.answerRefused(w, r, e, err)
+	case a.appURL != nil:
+		answer(w, http.StatusOK, map[string]string{"url": url})
+	default:
+		answer(w, http.StatusOK, map[string]string{"token": code.text})
+	}
+}
+
+// answerRefused tells the client as little, and the log as much, as each may know.
+func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance, err error) {
+	status, code, level := http.StatusInternalServerError, httpServerError, slog.LevelError
+	var public *PublicError
+	switch {
+	case errors.As(err, &public) && public.Code != "":
+		status, code, level = e.refusedStatus, public.Code, slog.LevelInfo
+	case errors.Is(err, ErrInvalidCredentials):
+		status, code, level = http.StatusUnauthorized, httpUserInvalid, slog.LevelInfo
+	case errors.Is(err, ErrUnavailable):
+		status, code, level = http.StatusServiceUnavailable, httpUnavailable, slog.LevelWarn
+		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(retryAfter)))
+	}
+	a.log.Log(r.Context(), level, "socketauth: "+e.name+" refused", slog.String("code", code),
+		slog.Any("cause", err), slog.String("address", a.clientIP(r)))
+	answer(w, status, map[string]string{"code": code})
+}
+
+// httpFault is what is wrong with a request.
+type httpFault struct {
+	status int
+	code   string
+}
+
+// readCredentials reads a JSON object or a form, and nothing else.
+func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *httpFault) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" {
+		return nil, &httpFault{http.StatusUnsupportedMediaType, httpMediaType}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, &httpFault{http.StatusRequestEntityTooLarge, httpBodyTooLarge}
+	}
+	malformed := &httpFault{http.StatusBadRequest, httpBodyMalformed}
+	if err != nil {
+		return nil, malformed
+	}
+	var c Credentials
+	if media == "application/json" {
+		if json.Unmarshal(body, (*map[string]any)(&c)) != nil || c == nil {
+			return nil, malformed
+		}
+		return c, nil
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, malformed
+	}
+	c = make(Credentials, len(form))
+	for name, values := range form {
+		c[name] = values[0]
+	}
+	return c, nil
+}

@@ -1,0 +1,367 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// What hooks say, bare or wrapped, and what the library makes of it.
+var (
+	// ErrInvalidCredentials: no such user, or not with this password. The two must not be told apart.
+	ErrInvalidCredentials = errors.New("socketauth: invalid credentials")
+
+	// ErrUnavailable: something needed is out of reach or too busy for now; the client is told to come back.
+	ErrUnavailable = errors.New("socketauth: unavailable")
+)
+
+// PublicError is a refusal whose reason the client may know: Code goes to it, Err to the log alone.
+type PublicError struct {
+	Code string
+	Err  error
+}
+
+// Error is for the log: the code and the cause.
+func (e *PublicError) Error() string {
+	if e.Err == nil {
+		return e.Code
+	}
+	return e.Code + ": " + e.Err.Error()
+}
+
+// Unwrap is the cause.
+func (e *PublicError) Unwrap() error { return e.Err }
+
+// Codes that sockets and Middleware tell a client.
+const (
+	codeInvalidToken    = "invalid_token"
+	codeTokenExpired    = "token_expired"
+	codeInvalidTenant   = "invalid_tenant"
+	codeNoLongerValid   = "no_longer_valid"
+	codeTokenReused     = "token_reused"
+	codeSessionRevoked  = "session_revoked"
+	codeWrongSession    = "wrong_session"
+	codeTimeout         = "timeout"
+	codeUnavailable     = "unavailable"
+	codeServerError     = "server_error"
+	codeUnauthorized    = "unauthorized"  // in an acknowledgement alone
+	codeUnknownEvent    = "unknown_event" // likewise
+	codeBadArguments    = "bad_arguments" // likewise
+	retryAfter          = time.Second     // what a client waits that is told to come back
+	unauthorizedErrType = "UnauthorizedError"
+)
+
+// codes is the one table of what a client is told with a code: a message, and whether the token it presented is dead.
+var codes = map[string]struct {
+	message  string
+	terminal bool
+	retry    bool
+}{
+	codeInvalidToken:   {message: "Invalid token", terminal: true},
+	codeTokenExpired:   {message: "Token has expired", terminal: true},
+	codeInvalidTenant:  {message: "Invalid tenant", terminal: true},
+	codeNoLongerValid:  {message: "Token is no longer valid", terminal: true},
+	codeTokenReused:    {message: "Token was used twice, the session is over", terminal: true},
+	codeSessionRevoked: {message: "Session was revoked", terminal: true},
+	codeWrongSession:   {message: "Token is of another session"},
+	codeTimeout:        {message: "Not authenticated in time"},
+	codeUnavailable:    {message: "Temporarily unavailable", retry: true},
+	codeServerError:    {message: "Server error", retry: true},
+}
+
+// refusal is one presentation refused: a code for the client, a cause for the log.
+type refusal struct {
+	code       string
+	notForever bool // the code is terminal in the table, but not this time
+	cause      error
+}
+
+func (r *refusal) Error() string { return r.code }
+func (r *refusal) Unwrap() error { return r.cause }
+
+// terminal says whether the token presented last is dead.
+func (r *refusal) terminal() bool { return codes[r.code].terminal && !r.notForever }
+
+// payload is what goes with the event "unauthorized".
+func (r *refusal) payload() any {
+	type data struct {
+		Message string `json:"message"`
+		Code    string `json:"code"`
+		Type    string `json:"type"`
+	}
+	d := data{or(codes[r.code].message, r.code), r.code, unauthorizedErrType}
+	p := struct {
+		data
+		Terminal   bool `json:"terminal"`
+		RetryAfter int  `json:"retryAfter,omitempty"`
+		Data       data `json:"data"`
+	}{data: d, Terminal: r.terminal(), Data: d}
+	if codes[r.code].retry {
+		p.RetryAfter = wholeSeconds(retryAfter)
+	}
+	return p
+}
+
+// refuseVerdict is the refusal that a verdict other than Accepted stands for.
+func refuseVerdict(v Verdict) *refusal {
+	switch v {
+	case Reused, EndedByReuse:
+		return &refusal{code: codeTokenReused}
+	case Revoked:
+		return &refusal{code: codeSessionRevoked}
+	case Overtaken:
+		return &refusal{code: codeNoLongerValid, notForever: true}
+	case Unknown, Replaced, LoggedOut:
+		return &refusal{code: codeNoLongerValid}
+	}
+	return &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: blacklist gave verdict %d", v)}
+}
+
+// Auth is the core that HTTP and sockets share: keys, blacklist, policy. It is made by New and safe for concurrent use.
+type Auth struct {
+	*config
+}
+
+// New builds the core. Its error names every fault of the options.
+func New[U any](opts Options[U]) (*Auth, error) {
+	c, err := opts.config()
+	if err != nil {
+		return nil, err
+	}
+	return &Auth{c}, nil
+}
+
+// Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
+// *http.Server (or nil) and a mux.
+func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
+	a, err := newWithAPI(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.APIServe(mux); err != nil {
+		return nil, err
+	}
+	return a.SocketServe(server, mux)
+}
+
+// newWithAPI is New for a core that will serve HTTP, so that all faults are reported together.
+func newWithAPI[U any](opts Options[U]) (*Auth, error) {
+	c, err := opts.config()
+	if len(c.apiFaults) > 0 {
+		err = errors.Join(err, optionsError(c.apiFaults))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Auth{c}, nil
+}
+
+// IssueCode mints a code for someone whom the app has identified by other means: an OAuth callback, a magic link, a
+// passkey, a test. claims are what Claim would give. The client trades the code for a token as after a login.
+func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, error) {
+	t, err := a.tokens.code(ctx, claims, time.Now())
+	if err != nil {
+		return "", err
+	}
+	return t.text, nil
+}
+
+// middlewareGrace is how long the middleware goes on accepting a token that was replaced: requests that were on their
+// way, with the token that the client had when it sent them.
+const middlewareGrace = 10 * time.Second
+
+// Middleware lets through requests that carry a living session token as "Authorization: Bearer" (RFC 6750 section
+// 2.1), with its claims in the context. It only reads: a token is not replaced by it. Others are answered 401, or 503
+// where the blacklist is out of reach.
+func (a *Auth) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := bearer(r)
+		if !ok {
+			a.challenge(w, codeInvalidToken, "Bearer")
+			return
+		}
+		t, refused := a.check(r.Context(), text)
+		if refused == nil {
+			next.ServeHTTP(w, r.WithContext(ContextWithClaims(r.Context(), t.claims)))
+			return
+		}
+		a.logRefusal(r.Context(), "socketauth: request refused", refused, slog.String("address", a.clientIP(r)))
+		switch refused.code {
+		case codeUnavailable:
+			w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(retryAfter)))
+			answer(w, http.StatusServiceUnavailable, map[string]string{"code": refused.code})
+		case codeServerError:
+			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
+		default:
+			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+codes[refused.code].message+`"`)
+		}
+	})
+}
+
+func (a *Auth) challenge(w http.ResponseWriter, code, challenge string) {
+	w.Header().Set("WWW-Authenticate", challenge)
+	answer(w, http.StatusUnauthorized, map[string]string{"code": code})
+}
+
+// check is what Middleware asks of a session token.
+func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	t, refused := a.verify(ctx, text)
+	if refused != nil {
+		return nil, refused
+	}
+	if _, refused := a.tenant(ctx, t); refused != nil {
+		return nil, refused
+	}
+	if t.use != useSession {
+		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
+	}
+	verdict, err := a.blacklist.Check(ctx, t.ref(), middlewareGrace, a.timeout)
+	if err != nil {
+		return nil, &refusal{code: codeUnavailable, cause: err}
+	}
+	if verdict != Accepted {
+		return nil, refuseVerdict(verdict)
+	}
+	return t, nil
+}
+
+// verify is what can be said of a token by itself: signature, claims, expiry.
+func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refusal) {
+	err := a.contain("KeyFunc", func() (err error) {
+		t, err = a.tokens.verify(ctx, text)
+		return err
+	})
+	switch {
+	case err == nil:
+		return t, nil
+	case errors.Is(err, errExpired):
+		return nil, &refusal{code: codeTokenExpired}
+	case errors.Is(err, errInvalid):
+		return nil, &refusal{code: codeInvalidToken, cause: err}
+	}
+	return nil, &refusal{code: codeServerError, cause: err}
+}
+
+// tenant asks the app for the tenant of a verified token.
+func (a *Auth) tenant(ctx context.Context, t *token) (tenant string, refused *refusal) {
+	if a.tenantID == nil {
+		return "", nil
+	}
+	err := a.contain("TenantID", func() (err error) {
+		tenant, err = a.tenantID(ctx, copyClaims(t.claims))
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: TenantID: %w", err)}
+	case tenant == "":
+		return "", &refusal{code: codeInvalidTenant}
+	}
+	return tenant, nil
+}
+
+// successor mints the token that is to replace t.
+func (a *Auth) successor(ctx context.Context, t *token) (next *token, refused *refusal) {
+	err := a.contain("Refresh", func() (err error) {
+		next, err = a.tokens.successor(ctx, t)
+		return err
+	})
+	switch {
+	case err == nil:
+		return next, nil
+	case errors.Is(err, errExpired):
+		return nil, &refusal{code: codeTokenExpired}
+	}
+	return nil, &refusal{code: codeServerError, cause: err}
+}
+
+// insist takes a step of the blacklist until it succeeds, for up to Timeout: where only the reply was lost, the step is
+// the same when it is taken again.
+func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again bool) error) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second/2) {
+		err := a.contain("Blacklist", func() error { return step(ctx, pause > 10*time.Millisecond) })
+		if err == nil {
+			return nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+func (a *Auth) logRefusal(ctx context.Context, msg string, r *refusal, attrs ...any) {
+	level := slog.LevelDebug
+	if codes[r.code].retry {
+		level = slog.LevelError
+	}
+	if r.cause != nil {
+		attrs = append(attrs, slog.Any("cause", r.cause))
+	}
+	a.log.Log(ctx, level, msg, append(attrs, slog.String("code", r.code))...)
+}
+
+// errPanic is the error of a hook that panicked. The log has the stack.
+var errPanic = errors.New("socketauth: hook panicked")
+
+// contain calls a hook, and makes an error of its panic.
+func (c *config) contain(hook string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("%w: %s", errPanic, hook)
+		}
+	}()
+	return call()
+}
+
+func bearer(r *http.Request) (string, bool) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, text, _ := strings.Cut(values[0], " ")
+	text = strings.TrimLeft(text, " ")
+	return text, strings.EqualFold(scheme, "Bearer") && text != ""
+}
+
+// answer writes a JSON body that nobody may store.
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // a client that went away is told nothing
+}
+
+func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
+type claimsKey struct{}
+
+// ContextWithClaims is a context in which ClaimsFromContext finds claims: for tests of code behind Middleware.
+func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Context {
+	return context.WithValue(ctx, claimsKey{}, claims)
+}
+
+// ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's handler is called
+// for: a copy, the caller's to keep.
+func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
+	claims, ok := ctx.Value(claimsKey{}).(jwt.MapClaims)
+	return copyClaims(claims), ok
+}

@@ -1,0 +1,40 @@
+// Package deadline calls a function at one time that may be moved.
+package deadline
+
+import (
+	"sync"
+	"time"
+)
+
+// Deadline has at most one call ahead. The zero value has none. It is safe for concurrent use.
+type Deadline struct {
+	mu    sync.Mutex
+	timer *time.Timer
+}
+
+// Set calls f after d, in a goroutine of its own that wg counts from now on, and takes back the call that was ahead. A
+// call that has begun cannot be taken back: f looks whether it still has reason to act.
+func (d *Deadline) Set(wg *sync.WaitGroup, after time.Duration, f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stop(wg)
+	wg.Add(1)
+	d.timer = time.AfterFunc(after, func() {
+		defer wg.Done()
+		f()
+	})
+}
+
+// Stop takes back the call that is ahead, if any.
+func (d *Deadline) Stop(wg *sync.WaitGroup) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stop(wg)
+}
+
+func (d *Deadline) stop(wg *sync.WaitGroup) {
+	if d.timer != nil && d.timer.Stop() {
+		wg.Done()
+	}
+	d.timer = nil
+}

@@ -1,0 +1,81 @@
+// Package serial runs functions one at a time and in order, without a goroutine that waits for them.
+package serial
+
+import (
+	"errors"
+	"sync"
+)
+
+// ErrFull is the error of a Push past the queue's limits.
+var ErrFull = errors.New("serial: queue full")
+
+// Limits bound what waits in a queue. A function is always taken where none waits.
+type Limits struct {
+	Items int
+	Cost  int
+}
+
+// Queue runs what is pushed, one after the other, in a goroutine that exists only while there is something to run. The
+// zero value is ready. It is safe for concurrent use.
+type Queue struct {
+	mu      sync.Mutex
+	waiting []job
+	cost    int
+	running bool
+}
+
+type job struct {
+	run  func()
+	cost int
+}
+
+// Push adds f, or says ErrFull. A goroutine that has to be started for it is counted in wg.
+func (q *Queue) Push(wg *sync.WaitGroup, l Limits, cost int, f func()) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) > 0 && (len(q.waiting) >= l.Items || q.cost+cost > l.Cost) {
+		return ErrFull
+	}
+	q.push(wg, job{f, cost})
+	return nil
+}
+
+// Must adds f, whatever the limits: for the last thing that is to run.
+func (q *Queue) Must(wg *sync.WaitGroup, f func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.push(wg, job{f, 0})
+}
+
+func (q *Queue) push(wg *sync.WaitGroup, j job) {
+	q.waiting = append(q.waiting, j)
+	q.cost += j.cost
+	if !q.running {
+		q.running = true
+		wg.Go(q.work)
+	}
+}
+
+// Busy says whether something runs or waits.
+func (q *Queue) Busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running
+}
+
+func (q *Queue) work() {
+	for {
+		q.mu.Lock()
+		if len(q.waiting) == 0 {
+			q.waiting, q.running = nil, false
+			q.mu.Unlock()
+			return
+		}
+		next := q.waiting[0]
+		q.waiting[0] = job{}
+		q.waiting = q.waiting[1:]
+		q.cost -= next.cost
+		q.mu.Unlock()
+		next.run()
+	}
+}

@@ -1,0 +1,284 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/origin"
+)
+
+// Options say who may come in and for how long. U is the app's own user type, which the library only carries from a
+// look-up to Claim; a process that only serves sockets writes Options[any].
+//
+// Options are copied, given their defaults and checked once; all faults are reported together. A duration of zero is
+// its default, a negative one is a fault. Hooks may be called from many goroutines at once; one that panics fails the
+// request it was called for, and nothing else.
+type Options[U any] struct {
+	// FindUserByCredentials looks up who logs in. It says ErrInvalidCredentials for an unknown user and for a wrong
+	// password alike, a *PublicError where it refuses for a reason the client may know, and any other error where it
+	// could not tell. PasswordLogin makes one. Required by APIServe.
+	FindUserByCredentials func(ctx context.Context, c Credentials) (U, error)
+
+	// Register creates the user of a registration, with errors as above. nil: there is no registration route.
+	Register func(ctx context.Context, c Credentials) (U, error)
+
+	// Claim says what the tokens of a user carry: "sub", a string that is not empty, and what else the app wants, but
+	// none of the library's own claims (see the package documentation). Required by APIServe.
+	Claim func(u U) (jwt.MapClaims, error)
+
+	// Authorization mints the code in the library's place. It receives all claims of the code, and must sign them
+	// unchanged, but for "exp", which may be earlier, and for claims of the app's own. nil: the library signs.
+	Authorization func(ctx context.Context, c jwt.MapClaims) (string, error)
+
+	// Refresh mints each session token in the library's place, on the terms of Authorization. It is the place to bring
+	// the app's own claims up to date. nil: the library signs.
+	Refresh func(ctx context.Context, c jwt.MapClaims) (string, error)
+
+	// AppURL makes the URL that login and registration answer instead of the bare code. Put the code in the fragment,
+	// which browsers send to no server: "https://app.example/#code="+code. nil: the code itself is answered.
+	AppURL func(code string) string
+
+	// TenantID finds the tenant that a token's claims belong to, for Socket.TenantID. An empty tenant refuses the token
+	// with invalid_tenant. nil: there are no tenants.
+	TenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
+
+	// Secret is an HS256 key of at least 32 random bytes, used as given; DecodeSecret reads one from base64. Exactly
+	// one of Secret, Keys and KeyFunc is set.
+	Secret []byte
+
+	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is its ID.
+	Keys []Key
+
+	// KeyFunc finds the key of one token, by its header or its claims: to verify a token that came in, whose claims are
+	// still only claimed, and to sign one that goes out, whose header has no "kid" yet. The Method of the Key it
+	// returns is the only algorithm accepted. For a token it knows no key for, it says ErrUnknownKey.
+	KeyFunc func(ctx context.Context, t *jwt.Token) (Key, error)
+
+	// Issuer and Audience are put into every token and demanded of every token that comes in. Set them wherever a key
+	// is shared with anything else. Empty: neither set nor looked at.
+	Issuer   string
+	Audience string
+
+	// Timeout is how long a socket may take to authenticate, a presentation to be decided, and a reused token to be
+	// taken for a late frame. 0: 5 s.
+	Timeout time.Duration
+
+	// CodeLifetime is how long a login's code may be traded for a token. 0: 30 s.
+	CodeLifetime time.Duration
+
+	// TokenLifetime is how long a session token lives. A socket whose token was not replaced in time is disconnected.
+	// 0: 24 h.
+	TokenLifetime time.Duration
+
+	// SessionLifetime is how long after the login the last token of its session ends, however often it was replaced.
+	// 0: 30 days.
+	SessionLifetime time.Duration
+
+	// ReusePolicy says what happens when a token comes back that was used and replaced. Zero: EndSession.
+	ReusePolicy ReusePolicy
+
+	// AllowedOrigins are the exact browser origins, besides the server's own, that may log in and connect, such as
+	// "https://app.example" or "http://localhost:5173". None: the server's own alone.
+	AllowedOrigins []string
+
+	// Blacklist remembers which tokens are dead. nil: in memory, for one process; it forgets on a restart, and all
+	// have to log in again.
+	Blacklist Blacklist
+
+	// ClientIP tells the client's address where a proxy stands in front: from a header that the proxy sets, and that
+	// clients cannot. nil: the host of Request.RemoteAddr.
+	ClientIP func(r *http.Request) string
+
+	// LoginPath, RegisterPath and SocketPath are where the library serves. Empty: "/login", "/register", "/socket.io/".
+	LoginPath    string
+	RegisterPath string
+	SocketPath   string
+
+	// Logger gets what the app's operator should know, and never a secret. nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// LogValue keeps keys out of logs.
+func (o Options[U]) LogValue() slog.Value { return slog.StringValue("socketauth.Options") }
+
+// Format keeps keys out of whatever fmt prints.
+func (o Options[U]) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Options") }
+
+// Key is one key of several. For HMAC, Sign and Verify are the same []byte; for RSA, ECDSA and Ed25519 a private and a
+// public key of crypto/rsa, crypto/ecdsa, crypto/ed25519.
+type Key struct {
+	ID     string            // the "kid" of its tokens; may be empty where there is one key alone
+	Method jwt.SigningMethod // the only algorithm accepted with this key
+	Sign   any               // nil for a key that only verifies
+	Verify any
+}
+
+// LogValue keeps the key out of logs.
+func (k Key) LogValue() slog.Value { return slog.StringValue("socketauth.Key " + k.ID) }
+
+// Format keeps the key out of whatever fmt prints.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Key "+k.ID) }
+
+// ReusePolicy says what a presentation of a used and replaced token does to its session.
+type ReusePolicy int
+
+const (
+	// EndSession ends the session everywhere: whether thief or owner came second, one of them has the other's token.
+	EndSession ReusePolicy = iota
+	// RejectOnly refuses that one presentation; the session lives on.
+	RejectOnly
+)
+
+// DecodeSecret reads a Secret from base64, standard or URL alphabet, padded or not: for keys kept in the environment.
+func DecodeSecret(s string) ([]byte, error) {
+	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
+	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)
+	if err != nil {
+		return nil, errors.New("socketauth: secret is not base64") // the cause would quote the secret
+	}
+	return secret, nil
+}
+
+// config is Options after they were checked, without the type parameter.
+type config struct {
+	login    func(ctx context.Context, c Credentials) (jwt.MapClaims, error) // nil where a hook it needs is missing
+	register func(ctx context.Context, c Credentials) (jwt.MapClaims, error) // nil where there is no registration
+	appURL   func(code string) string
+	tenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
+	clientIP func(r *http.Request) string
+
+	tokens    *issuer
+	blacklist Blacklist
+	origins   *origin.Policy
+	log       *slog.Logger
+
+	timeout     time.Duration
+	reusePolicy ReusePolicy
+
+	loginPath, registerPath, socketPath string
+	apiFaults                           []error // what APIServe misses
+}
+
+// config checks the options and gives them their defaults.
+func (o Options[U]) config() (*config, error) {
+	c := &config{
+		appURL:       o.AppURL,
+		tenantID:     o.TenantID,
+		clientIP:     o.ClientIP,
+		blacklist:    o.Blacklist,
+		log:          o.Logger,
+		reusePolicy:  o.ReusePolicy,
+		loginPath:    or(o.LoginPath, "/login"),
+		registerPath: or(o.RegisterPath, "/register"),
+		socketPath:   or(o.SocketPath, "/socket.io/"),
+	}
+	if c.clientIP == nil {
+		c.clientIP = remoteIP
+	}
+	if c.blacklist == nil {
+		c.blacklist = newMemory()
+	}
+	if c.log == nil {
+		c.log = slog.Default()
+	}
+
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	lasting := func(name string, d, standard time.Duration) time.Duration {
+		if d < 0 {
+			fault("%s is negative: %v", name, d)
+		}
+		return or(d, standard)
+	}
+
+	keys, err := newKeyring(o.Secret, o.Keys, o.KeyFunc)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	c.timeout = lasting("Timeout", o.Timeout, 5*time.Second)
+	c.tokens = &issuer{
+		keys:            keys,
+		issuer:          o.Issuer,
+		audience:        o.Audience,
+		codeLifetime:    lasting("CodeLifetime", o.CodeLifetime, 30*time.Second),
+		tokenLifetime:   lasting("TokenLifetime", o.TokenLifetime, 24*time.Hour),
+		sessionLifetime: lasting("SessionLifetime", o.SessionLifetime, 30*24*time.Hour),
+		authorization:   o.Authorization,
+		refresh:         o.Refresh,
+	}
+	c.tokens.parser = c.tokens.newParser()
+
+	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
+		fault("ReusePolicy %d does not exist", o.ReusePolicy)
+	}
+	if c.origins, err = origin.New(o.AllowedOrigins, c.log); err != nil {
+		fault("AllowedOrigins: %w", err)
+	}
+	for name, path := range map[string]string{"LoginPath": c.loginPath, "RegisterPath": c.registerPath, "SocketPath": c.socketPath} {
+		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "{}*: ?#") {
+			fault("%s %q is not a plain path that starts with a slash", name, path)
+		}
+	}
+	if !strings.HasSuffix(c.socketPath, "/") {
+		fault("SocketPath %q does not end with a slash", c.socketPath)
+	}
+
+	c.login = hooks(o.FindUserByCredentials, o.Claim)
+	c.register = hooks(o.Register, o.Claim)
+	if o.FindUserByCredentials == nil {
+		c.apiFaults = append(c.apiFaults, errors.New("FindUserByCredentials is missing"))
+	}
+	if o.Claim == nil {
+		c.apiFaults = append(c.apiFaults, errors.New("Claim is missing"))
+	}
+	if len(faults) > 0 {
+		return c, optionsError(faults)
+	}
+	return c, nil
+}
+
+func optionsError(faults []error) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("socketauth: options: %w", errors.Join(faults...))
+}
+
+// hooks makes one step of a look-up and of Claim, and so ends the reach of the type parameter.
+func hooks[U any](find func(context.Context, Credentials) (U, error), claim func(U) (jwt.MapClaims, error)) func(context.Context, Credentials) (jwt.MapClaims, error) {
+	if find == nil || claim == nil {
+		return nil
+	}
+	return func(ctx context.Context, c Credentials) (jwt.MapClaims, error) {
+		user, err := find(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return claim(user)
+	}
+}
+
+func or[T comparable](v, standard T) T {
+	var zero T
+	if v == zero {
+		return standard
+	}
+	return v
+}
+
+func remoteIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

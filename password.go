@@ -1,0 +1,126 @@
+package socketauth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// ErrPasswordTooLong is the error of hashing a password of more than 72 bytes, past which bcrypt looks at nothing.
+var ErrPasswordTooLong = errors.New("socketauth: password is longer than 72 bytes")
+
+const maxPassword = 72
+
+// Passwords hashes and compares passwords by bcrypt, a bounded number at a time so that a rush of logins leaves
+// processor time for everything else. The zero value is ready; it must not be copied after its first use, and its
+// methods are safe for concurrent use.
+type Passwords struct {
+	// Cost is bcrypt's cost, 4 to 31; each step doubles the time of a hash. 0: 10.
+	Cost int
+
+	// Concurrent is how many hashes are worked on at a time. 0: half of GOMAXPROCS, and one at least.
+	Concurrent int
+
+	// Queue is how many more may wait for their turn; past it, ErrUnavailable. 0: 32 for each of Concurrent.
+	Queue int
+
+	once    sync.Once
+	places  chan struct{} // who works or waits
+	workers chan struct{}
+	dummy   []byte // a hash that no password has, to be compared with where there is no user
+	err     error
+}
+
+func (p *Passwords) start() error {
+	p.once.Do(func() {
+		cost := or(p.Cost, bcrypt.DefaultCost)
+		concurrent := or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
+		p.workers = make(chan struct{}, concurrent)
+		p.places = make(chan struct{}, concurrent+or(max(p.Queue, 0), 32*concurrent))
+		nobody := make([]byte, 32)
+		_, _ = rand.Read(nobody)
+		if cost < bcrypt.MinCost { // bcrypt would quietly take another
+			p.err = fmt.Errorf("socketauth: Passwords.Cost %d is below %d", cost, bcrypt.MinCost)
+			return
+		}
+		p.dummy, p.err = bcrypt.GenerateFromPassword(nobody, cost)
+	})
+	return p.err
+}
+
+// work runs f when it is its turn.
+func (p *Passwords) work(ctx context.Context, f func() error) error {
+	if err := p.start(); err != nil {
+		return err
+	}
+	select {
+	case p.places <- struct{}{}:
+		defer func() { <-p.places }()
+	default:
+		return fmt.Errorf("%w: too many passwords wait to be hashed", ErrUnavailable)
+	}
+	select {
+	case p.workers <- struct{}{}:
+		defer func() { <-p.workers }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return f()
+}
+
+// Hash makes the hash to store for a password. Errors: ErrPasswordTooLong, ErrUnavailable, the context's.
+func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err error) {
+	if len(password) > maxPassword {
+		return "", ErrPasswordTooLong
+	}
+	err = p.work(ctx, func() error {
+		h, err := bcrypt.GenerateFromPassword([]byte(password), or(p.Cost, bcrypt.DefaultCost))
+		hash = string(h)
+		return err
+	})
+	return hash, err
+}
+
+// Compare says ErrInvalidCredentials where the password is not the one of the hash, after the time that a comparison
+// takes; an empty hash is one that no password has. Other errors: ErrUnavailable, the context's, a hash that is none.
+func (p *Passwords) Compare(ctx context.Context, hash, password string) error {
+	return p.work(ctx, func() error {
+		stored := []byte(hash)
+		if hash == "" {
+			stored = p.dummy
+		}
+		// bcrypt compares the first 72 bytes alone: a longer password must not pass for its beginning.
+		err := bcrypt.CompareHashAndPassword(stored, []byte(password[:min(len(password), maxPassword)]))
+		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) || err == nil && (len(password) > maxPassword || hash == "") {
+			return ErrInvalidCredentials
+		}
+		return err
+	})
+}
+
+// PasswordLogin makes a FindUserByCredentials from a look-up of a user and their stored hash by name. It reads the
+// credentials "username" and "password". lookup says ErrInvalidCredentials, bare or wrapped, for a name it does not
+// know; the login then takes as long, and says the same, as with a wrong password. p may be nil.
+func PasswordLogin[U any](p *Passwords, lookup func(ctx context.Context, name string) (user U, hash string, err error)) func(context.Context, Credentials) (U, error) {
+	if p == nil {
+		p = new(Passwords)
+	}
+	return func(ctx context.Context, c Credentials) (U, error) {
+		var nobody U
+		user, hash, err := lookup(ctx, c.Get("username"))
+		if errors.Is(err, ErrInvalidCredentials) {
+			hash = "" // compared all the same, for its time
+		} else if err != nil {
+			return nobody, err
+		}
+		if err := p.Compare(ctx, hash, c.Get("password")); err != nil {
+			return nobody, err
+		}
+		return user, nil
+	}
+}

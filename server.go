@@ -1,0 +1,292 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/hub"
+)
+
+// Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
+// events; those of different sockets at the same time. ctx carries the claims (ClaimsFromContext) and ends when the
+// socket does.
+//
+// A client that asked for an acknowledgement gets exactly one: reply, or nothing where it is nil, or
+// {error:{code}}: the code of a *PublicError, "bad_arguments" for an error of Args.Decode, else "server_error".
+type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)
+
+// Args are what a client sent with an event, or replied with.
+type Args struct{ args engine.Args }
+
+// Len is how many there are.
+func (a Args) Len() int { return len(a.args.Values) }
+
+// Decode reads the arguments into dst, in order, as encoding/json does; a *[]byte takes a binary attachment. nil skips
+// an argument, and those past dst are ignored. What does not fit, and an argument that is missing, is an error that
+// wraps ErrBadArguments.
+func (a Args) Decode(dst ...any) error {
+	if len(dst) > len(a.args.Values) {
+		return fmt.Errorf("%w: %d, where %d are needed", ErrBadArguments, len(a.args.Values), len(dst))
+	}
+	for i, d := range dst {
+		if d == nil {
+			continue
+		}
+		if b, ok := d.(*[]byte); ok {
+			if data, ok := a.args.Attachment(i); ok {
+				*b = slices.Clone(data)
+				continue
+			}
+		}
+		if err := json.Unmarshal(a.args.Values[i], d); err != nil {
+			return fmt.Errorf("%w: argument %d: %w", ErrBadArguments, i, err)
+		}
+	}
+	return nil
+}
+
+// reserved are event names that are the library's or the protocol's own.
+var reserved = []string{
+	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
+	"connect", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
+}
+
+// message encodes an event of the app's.
+func message(event string, args []any) (*engine.Message, error) {
+	if slices.Contains(reserved, event) {
+		return nil, fmt.Errorf("socketauth: event name %q is reserved", event)
+	}
+	m, err := engine.NewMessage(event, args...)
+	if err != nil {
+		return nil, fmt.Errorf("socketauth: event %q: %w", event, err)
+	}
+	return m, nil
+}
+
+// Server is the sockets of one app. It is made by Infrastructure or SocketServe and safe for concurrent use.
+type Server struct {
+	auth    *Auth
+	engines map[string]engine.Engine // by the EIO of the requests that they take
+	hub     hub.Hub[*Socket]
+	work    sync.WaitGroup // goroutines and timers of all sockets
+
+	mu              sync.RWMutex
+	handlers        map[string]Handler
+	onAuthenticated []func(context.Context, *Socket) error
+	onDisconnect    []func(context.Context, *Socket, string)
+}
+
+// SocketServe builds a core of its own and serves sockets on mux. To share the core with login, call New once and use
+// its methods.
+func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
+	a, err := New(opts)
+	if err != nil {
+		return nil, err
+	}
+	return a.SocketServe(server, mux)
+}
+
+// SocketServe puts GET, POST and OPTIONS of SocketPath on mux. server may be nil; if it is not, its Shutdown starts the
+// end of all sockets, and nothing else of it is touched.
+func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
+	s := &Server{auth: a, handlers: make(map[string]Handler)}
+	s.engines = map[string]engine.Engine{
+		"4": eio4.New(eio4.Options{
+			ConnectTimeout: a.timeout,
+			Describe:       a.describe,
+			Namespaces:     map[string]engine.Accept{"/": s.accept},
+			Logger:         a.log,
+		}),
+	}
+	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
+	})
+	if err := register(mux, a.socketPath, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
+		return nil, err
+	}
+	if server != nil {
+		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
+	}
+	return s, nil
+}
+
+// serve hands a request to the engine that speaks its version of the protocol.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	e, ok := s.engines[r.URL.Query().Get("EIO")]
+	if !ok {
+		answer(w, http.StatusBadRequest, map[string]any{"code": 5, "message": "Unsupported protocol version"})
+		return
+	}
+	e.ServeHTTP(w, r)
+}
+
+// accept takes a new connection, which has Timeout from now to authenticate.
+func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
+	request, _ := h.Request.(Request)
+	socket := &Socket{server: s, conn: c, request: request, opened: time.Now()}
+	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
+	socket.deadline.Set(&s.work, s.auth.timeout, socket.tooLate)
+	if token, given := tokenInAuth(h.Auth); given {
+		socket.control.Must(&s.work, func() { socket.authenticate(token, nil) })
+	}
+	return receiver{socket}
+}
+
+// Auth is the core that the server runs on.
+func (s *Server) Auth() *Auth { return s.auth }
+
+// On names the handler of an event. It panics where the name is reserved, empty or taken, as http.ServeMux does.
+func (s *Server) On(event string, h Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case slices.Contains(reserved, event):
+		panic(fmt.Sprintf("socketauth: event name %q is reserved", event))
+	case s.handlers[event] != nil:
+		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
+	case h == nil:
+		panic(fmt.Sprintf("socketauth: nil handler for event %q", event))
+	}
+	s.handlers[event] = h
+}
+
+func (s *Server) handler(event string) Handler {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.handlers[event]
+}
+
+// OnAuthenticated adds a function that is called once for each socket, before it is told that it is authenticated. Its
+// error refuses the socket, whose token stays as good as it was: a *PublicError by its code, ErrUnavailable or any
+// other as a server error. What it emits and joins takes effect when the socket is in. Several are called in the order
+// in which they were added.
+func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onAuthenticated = append(s.onAuthenticated, f)
+}
+
+// OnDisconnect adds a function that is called once for each socket that was authenticated, or that OnAuthenticated let
+// in, after its last handler, when it has ended. ctx has ended, and carries the claims. reason is one of "client disconnect", "server disconnect",
+// "transport close", "ping timeout", "protocol error", "slow peer", "shutdown", "logged out", "too many events", or the
+// code of the refusal that ended it.
+func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onDisconnect = append(s.onDisconnect, f)
+}
+
+func (s *Server) introduces() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.onAuthenticated) > 0
+}
+
+func (s *Server) authenticated(ctx context.Context, socket *Socket) error {
+	s.mu.RLock()
+	hooks := slices.Clone(s.onAuthenticated)
+	s.mu.RUnlock()
+	for _, f := range hooks {
+		if err := s.auth.contain("OnAuthenticated", func() error { return f(ctx, socket) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) disconnected(socket *Socket, reason string) {
+	s.mu.RLock()
+	hooks := slices.Clone(s.onDisconnect)
+	s.mu.RUnlock()
+	ctx := ContextWithClaims(socket.ctx, socket.newest().claims)
+	for _, f := range hooks {
+		_ = s.auth.contain("OnDisconnect", func() error { f(ctx, socket, reason); return nil })
+	}
+}
+
+// The kinds of groups in the hub.
+var everyone = hub.Group{Kind: 'a'}
+
+func room(name string) hub.Group   { return hub.Group{Kind: 'r', Name: name} }
+func user(id string) hub.Group     { return hub.Group{Kind: 'u', Name: id} }
+func session(sid string) hub.Group { return hub.Group{Kind: 's', Name: sid} }
+
+// Target is a set of sockets to send to: those in it at the time of each Emit.
+type Target struct {
+	server *Server
+	group  hub.Group
+}
+
+// To is the sockets in a room.
+func (s *Server) To(name string) Target { return Target{s, room(name)} }
+
+// ToUser is the sockets of a user, by the claim "sub".
+func (s *Server) ToUser(id string) Target { return Target{s, user(id)} }
+
+// ToSession is the sockets of a session, by the claim "sid".
+func (s *Server) ToSession(sid string) Target { return Target{s, session(sid)} }
+
+// Emit sends an event to every authenticated socket, on the terms of Socket.Emit. Its error is one of encoding; a
+// socket that has gone is no error.
+func (s *Server) Emit(event string, args ...any) error {
+	return Target{s, everyone}.Emit(event, args...)
+}
+
+// Emit sends an event to the sockets of the target that are authenticated, as Server.Emit does.
+func (t Target) Emit(event string, args ...any) error {
+	m, err := message(event, args)
+	if err != nil {
+		return err
+	}
+	for _, socket := range t.server.hub.Members(t.group) {
+		if socket.at() == authenticated {
+			_ = socket.conn.Emit(m)
+		}
+	}
+	return nil
+}
+
+// endSession calls f for each socket of a session but the one that is spoken for already.
+func (s *Server) endSession(sid string, but *Socket, f func(*Socket)) {
+	for _, socket := range s.hub.Members(session(sid)) {
+		if socket != but {
+			f(socket)
+		}
+	}
+}
+
+// Shutdown ends all sockets, in a way that lets their clients come back by themselves, and returns when no goroutine of
+// the library is left, or with the context's error. New connections are refused from the moment it is called. It may
+// be called again. Call it before http.Server.Shutdown, which does not wait for websockets.
+func (s *Server) Shutdown(ctx context.Context) error {
+	var ending sync.WaitGroup
+	errs := make(chan error, len(s.engines))
+	for _, e := range s.engines {
+		ending.Go(func() { errs <- e.Shutdown(ctx) })
+	}
+	ending.Wait()
+	close(errs)
+	var err error
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() { s.work.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

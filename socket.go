@@ -1,0 +1,420 @@
+package socketauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/serial"
+)
+
+// ErrClosed is the error of every use of a socket that has ended.
+var ErrClosed = errors.New("socketauth: socket closed")
+
+// ErrNotAuthenticated is the error of waiting for a client's reply before it is told that it is authenticated.
+var ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
+
+// ErrBadArguments is the error of Args.Decode: the client sent something else.
+var ErrBadArguments = errors.New("socketauth: bad arguments")
+
+// What the library says and hears on a socket.
+const (
+	eventAuthenticate  = "authenticate"
+	eventAuthenticated = "authenticated"
+	eventUnauthorized  = "unauthorized"
+	eventLogout        = "logout"
+	eventLoggedOut     = "logged_out"
+	eventRotated       = "rotated"
+)
+
+// What one socket may have waiting, before and after it authenticated. Past it the socket is closed.
+var (
+	strangerLimits = serial.Limits{Items: 16, Cost: 256 << 10}
+	friendLimits   = serial.Limits{Items: 1024, Cost: 4 << 20}
+)
+
+// phase is how far a socket has come. It only ever moves on.
+type phase uint8
+
+const (
+	connecting phase = iota
+	authenticated
+	ended
+)
+
+// Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
+type Socket struct {
+	server  *Server
+	conn    engine.Conn
+	request Request
+	opened  time.Time
+	ctx     context.Context // ends with the socket
+	cancel  context.CancelCauseFunc
+
+	control  serial.Queue      // authenticate and logout, and what came behind them
+	handlers serial.Queue      // the app's handlers
+	deadline deadline.Deadline // to authenticate, then of the token
+
+	mu         sync.Mutex
+	phase      phase
+	deciding   bool   // the store is at it: its decision counts, even past the deadline
+	introduced bool   // OnAuthenticated has let it in, so OnDisconnect will be called
+	entered    bool   // it was authenticated, and may have ended since
+	token      *token // the newest
+	tenant     string
+	values     map[string]any
+	rooms      []string          // joined in OnAuthenticated
+	held       []*engine.Message // emitted in OnAuthenticated
+	reason     string            // why it ended
+}
+
+// Request is what a socket's first HTTP request said.
+type Request struct {
+	RemoteAddr string // host and port of the peer, which may be a proxy
+	ClientIP   string // by Options.ClientIP
+	Host       string
+	Origin     string
+	UserAgent  string
+	Header     http.Header // those of Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id that were sent
+}
+
+// describe takes from a request what outlives it.
+func (c *config) describe(r *http.Request) any {
+	d := Request{RemoteAddr: r.RemoteAddr, Host: r.Host, Origin: r.Header.Get("Origin"), UserAgent: r.UserAgent()}
+	d.ClientIP = remoteIP(r)
+	_ = c.contain("ClientIP", func() error { d.ClientIP = c.clientIP(r); return nil })
+	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
+		if values := r.Header.Values(name); len(values) > 0 {
+			if d.Header == nil {
+				d.Header = make(http.Header)
+			}
+			d.Header[name] = append([]string(nil), values...)
+		}
+	}
+	return d
+}
+
+// ID names the connection: 128 random bits, new at each.
+func (s *Socket) ID() string { return s.conn.ID() }
+
+// Request is what the socket's first HTTP request said.
+func (s *Socket) Request() Request {
+	r := s.request
+	r.Header = r.Header.Clone()
+	return r
+}
+
+// Claims are those of the socket's newest token, as a copy.
+func (s *Socket) Claims() jwt.MapClaims {
+	if t := s.newest(); t != nil {
+		return copyClaims(t.claims)
+	}
+	return nil
+}
+
+// UserID is the claim "sub".
+func (s *Socket) UserID() string {
+	if t := s.newest(); t != nil {
+		return t.subject
+	}
+	return ""
+}
+
+// SessionID is the claim "sid": the same on all connections that live on one login.
+func (s *Socket) SessionID() string {
+	if t := s.newest(); t != nil {
+		return t.sessionID
+	}
+	return ""
+}
+
+// TenantID is what Options.TenantID said.
+func (s *Socket) TenantID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tenant
+}
+
+func (s *Socket) newest() *token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token
+}
+
+// Set keeps a value with the socket until it ends; Value finds it.
+func (s *Socket) Set(key string, value any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.values == nil {
+		s.values = make(map[string]any)
+	}
+	s.values[key] = value
+}
+
+// Value is what Set kept under key, or nil.
+func (s *Socket) Value(key string) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[key]
+}
+
+// Emit sends an event to this client. A []byte among args goes as a binary attachment; the others must be what JSON can
+// hold. It never waits for the client: a client that does not read is disconnected once too much waits for it. Errors:
+// ErrClosed, and those of encoding.
+func (s *Socket) Emit(event string, args ...any) error {
+	m, err := message(event, args)
+	if err != nil {
+		return err
+	}
+	return s.send(m)
+}
+
+func (s *Socket) send(m *engine.Message) error {
+	s.mu.Lock()
+	if s.phase == connecting {
+		s.held = append(s.held, m)
+		s.mu.Unlock()
+		return nil
+	}
+	over := s.phase == ended
+	s.mu.Unlock()
+	if over {
+		return ErrClosed
+	}
+	return closed(s.conn.Emit(m))
+}
+
+// EmitWithAck sends an event and waits for the client's reply, or for ctx. Errors: ErrClosed, the context's,
+// ErrNotAuthenticated in OnAuthenticated, and those of encoding.
+func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Args, error) {
+	m, err := message(event, args)
+	if err != nil {
+		return Args{}, err
+	}
+	s.mu.Lock()
+	at := s.phase
+	s.mu.Unlock()
+	switch at {
+	case connecting:
+		return Args{}, ErrNotAuthenticated
+	case ended:
+		return Args{}, ErrClosed
+	}
+	type reply struct {
+		args engine.Args
+		err  error
+	}
+	replies := make(chan reply, 1)
+	forget, err := s.conn.EmitAck(m, func(args engine.Args, err error) { replies <- reply{args, err} })
+	if err != nil {
+		return Args{}, closed(err)
+	}
+	select {
+	case r := <-replies:
+		return Args{r.args}, closed(r.err)
+	case <-ctx.Done():
+		forget()
+		return Args{}, ctx.Err()
+	}
+}
+
+// Join puts the socket into rooms, which it leaves when it ends. In OnAuthenticated it takes effect once the socket is
+// authenticated.
+func (s *Socket) Join(rooms ...string) {
+	s.mu.Lock()
+	if s.phase == connecting {
+		s.rooms = append(s.rooms, rooms...)
+	}
+	at := s.phase
+	s.mu.Unlock()
+	if at == authenticated {
+		s.join(rooms)
+	}
+}
+
+func (s *Socket) join(rooms []string) {
+	for _, name := range rooms {
+		s.server.hub.Join(s, room(name))
+	}
+	if s.at() == ended { // it went while it joined
+		s.server.hub.Drop(s)
+	}
+}
+
+// Leave takes the socket out of rooms.
+func (s *Socket) Leave(rooms ...string) {
+	for _, name := range rooms {
+		s.server.hub.Leave(s, room(name))
+	}
+}
+
+// Disconnect ends the connection. The session lives: the client may come back with its token.
+func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
+
+func (s *Socket) at() phase {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase
+}
+
+// receiver is the side of a socket that the engine sees.
+type receiver struct{ *Socket }
+
+// Event implements engine.Receiver. It comes in the order of the wire, and returns at once.
+func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
+	s := r.Socket
+	var f func()
+	switch name {
+	case eventAuthenticate:
+		f = func() { s.authenticate(tokenIn(args), ack) }
+	case eventLogout:
+		f = func() { s.logout(args, ack) }
+	default:
+		if !s.control.Busy() {
+			s.dispatch(name, args, ack)
+			return
+		}
+		f = func() { s.dispatch(name, args, ack) } // behind the authenticate that came first
+	}
+	limits := strangerLimits
+	if s.at() == authenticated {
+		limits = friendLimits
+	}
+	if err := s.control.Push(&s.server.work, limits, size(args), f); err != nil {
+		s.overrun()
+	}
+}
+
+// Disconnected implements engine.Receiver.
+func (r receiver) Disconnected(reason engine.Reason) {
+	s := r.Socket
+	s.finish(string(reason))
+	s.mu.Lock()
+	known, why := s.introduced || s.entered, s.reason
+	s.mu.Unlock()
+	if known {
+		s.handlers.Must(&s.server.work, func() { s.server.disconnected(s, why) })
+	}
+}
+
+func (s *Socket) overrun() {
+	s.server.auth.log.Warn("socketauth: socket closed, too many events wait to be handled", slog.String("user", s.UserID()), slog.String("address", s.request.ClientIP))
+	s.end("too many events", nil)
+}
+
+// dispatch hands an event of the app's to its handler.
+func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
+	switch s.at() {
+	case ended:
+		return
+	case connecting:
+		s.acknowledgeError(ack, codeUnauthorized)
+		return
+	}
+	if !time.Now().Before(s.newest().expiresAt) { // the deadline's call is on its way
+		s.expire()
+		return
+	}
+	h := s.server.handler(name)
+	if h == nil {
+		s.acknowledgeError(ack, codeUnknownEvent)
+		return
+	}
+	if err := s.handlers.Push(&s.server.work, friendLimits, size(args), func() { s.handle(h, name, args, ack) }); err != nil {
+		s.overrun()
+	}
+}
+
+// handle calls one handler and answers the client that asked for it.
+func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
+	if s.at() == ended {
+		return
+	}
+	ctx := ContextWithClaims(s.ctx, s.newest().claims)
+	var reply any
+	err := s.server.auth.contain("handler of "+name, func() (err error) {
+		reply, err = h(ctx, s, Args{args})
+		return err
+	})
+	if err == nil {
+		if err = s.acknowledge(ack, reply); err == nil || errors.Is(err, engine.ErrClosed) {
+			return
+		}
+	}
+	code, level := codeServerError, slog.LevelError
+	var public *PublicError
+	switch {
+	case errors.As(err, &public) && public.Code != "":
+		code, level = public.Code, slog.LevelInfo
+	case errors.Is(err, ErrBadArguments):
+		code, level = codeBadArguments, slog.LevelInfo
+	case s.ctx.Err() != nil:
+		level = slog.LevelDebug
+	}
+	s.server.auth.log.Log(ctx, level, "socketauth: handler failed", slog.String("event", name), slog.String("user", s.UserID()), slog.Any("cause", err))
+	s.acknowledgeError(ack, code)
+}
+
+func (s *Socket) acknowledge(ack engine.Ack, reply any) error {
+	switch {
+	case ack == nil:
+		return nil
+	case reply == nil:
+		return ack()
+	}
+	return ack(reply)
+}
+
+func (s *Socket) acknowledgeError(ack engine.Ack, code string) {
+	if ack != nil {
+		_ = ack(map[string]any{"error": map[string]string{"code": code}}) // to a client that went away there is nothing to say
+	}
+}
+
+// end says a last word and closes the connection.
+func (s *Socket) end(reason string, last *engine.Message) {
+	if s.finish(reason) {
+		s.conn.Close(last)
+	}
+}
+
+// finish lets nothing in or out any more. It says whether it was the first to.
+func (s *Socket) finish(reason string) bool {
+	s.mu.Lock()
+	first := s.phase != ended
+	if first {
+		s.phase, s.reason = ended, reason
+	}
+	s.rooms, s.held = nil, nil
+	s.mu.Unlock()
+	s.deadline.Stop(&s.server.work)
+	s.server.hub.Drop(s)
+	s.cancel(ErrClosed)
+	return first
+}
+
+func size(args engine.Args) int {
+	n := 0
+	for _, v := range args.Values {
+		n += len(v)
+	}
+	for _, a := range args.Attachments {
+		n += len(a)
+	}
+	return n
+}
+
+func closed(err error) error {
+	if errors.Is(err, engine.ErrClosed) || errors.Is(err, engine.ErrSlow) {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}

@@ -1,0 +1,442 @@
+package socketauth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// ErrUnknownKey is what a KeyFunc says, bare or wrapped, of a token it knows no key for.
+var ErrUnknownKey = errors.New("socketauth: unknown key")
+
+// What a token is for (claim "token_use").
+const (
+	useCode    = "code"    // what a login gives, to be traded for a session token once
+	useSession = "session" // what a socket lives on
+)
+
+// maxTokenLength bounds what is decoded at all, and what is minted.
+const maxTokenLength = 16 << 10
+
+// ownClaims are the claims that the library alone sets. "sub" is the app's to choose, once.
+var ownClaims = [...]string{"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use"}
+
+// errExpired tells a token that was good once from one that never was.
+var (
+	errExpired  = errors.New("token expired")
+	errInvalid  = errors.New("invalid token")
+	errReserved = errors.New("claim is the library's own")
+)
+
+// token is one token of ours: what its claims say, once they were checked. It is not changed after it was made.
+type token struct {
+	text   string
+	claims jwt.MapClaims
+
+	subject    string
+	sessionID  string
+	id         string
+	use        string
+	generation uint64
+	duration   float64
+	issuedAt   time.Time
+	expiresAt  time.Time
+	authTime   time.Time
+}
+
+// ref is what the blacklist knows a token by.
+func (t *token) ref() TokenRef {
+	return TokenRef{
+		SessionID: t.sessionID, UserID: t.subject, TokenID: t.id, Generation: t.generation,
+		IssuedAt: t.issuedAt, AuthTime: t.authTime, ExpiresAt: t.expiresAt,
+	}
+}
+
+// UnmarshalJSON reads the claims strictly: one that is missing, of another type or of another form is a fault.
+func (t *token) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, &t.claims); err != nil {
+		return err
+	}
+	return t.read()
+}
+
+func (t *token) read() error {
+	var err error
+	text := func(name string) string {
+		s, ok := t.claims[name].(string)
+		if !ok || s == "" {
+			err = errors.Join(err, fmt.Errorf("claim %s is not a string with something in it", name))
+		}
+		return s
+	}
+	number := func(name string) float64 {
+		f, ok := t.claims[name].(float64)
+		if !ok || f < 0 || f > 1e12 {
+			err = errors.Join(err, fmt.Errorf("claim %s is not a number that makes sense", name))
+		}
+		return f
+	}
+	t.subject, t.sessionID, t.id, t.use = text("sub"), text("sid"), text("jti"), text("token_use")
+	t.issuedAt, t.expiresAt, t.authTime = fromSeconds(number("iat")), fromSeconds(number("exp")), fromSeconds(number("auth_time"))
+	t.duration = number("dur")
+	generation := number("gen")
+	t.generation = uint64(generation)
+	switch {
+	case err != nil:
+	case !isID(t.sessionID) || !isID(t.id):
+		err = errors.New("claim sid or jti is not 128 bits")
+	case generation != math.Trunc(generation) || generation > math.MaxUint32:
+		err = errors.New("claim gen is not a whole number that makes sense")
+	case t.use == useCode && t.generation == 0, t.use == useSession && t.generation > 0:
+	default:
+		err = errors.New("claims token_use and gen do not go together")
+	}
+	return err
+}
+
+// The getters of jwt.Claims. Times are given with their fraction, which golang-jwt's own types cut off.
+
+func (t *token) GetExpirationTime() (*jwt.NumericDate, error) {
+	return &jwt.NumericDate{Time: t.expiresAt}, nil
+}
+func (t *token) GetNotBefore() (*jwt.NumericDate, error) { return t.claims.GetNotBefore() }
+func (t *token) GetIssuedAt() (*jwt.NumericDate, error) {
+	return &jwt.NumericDate{Time: t.issuedAt}, nil
+}
+func (t *token) GetIssuer() (string, error)             { return t.claims.GetIssuer() }
+func (t *token) GetSubject() (string, error)            { return t.subject, nil }
+func (t *token) GetAudience() (jwt.ClaimStrings, error) { return t.claims.GetAudience() }
+
+// issuer mints tokens and verifies them.
+type issuer struct {
+	keys             *keyring
+	parser           *jwt.Parser
+	issuer, audience string
+
+	codeLifetime, tokenLifetime, sessionLifetime time.Duration
+
+	authorization, refresh func(context.Context, jwt.MapClaims) (string, error)
+}
+
+func (i *issuer) newParser() *jwt.Parser {
+	options := []jwt.ParserOption{jwt.WithStrictDecoding(), jwt.WithExpirationRequired()}
+	if i.issuer != "" {
+		options = append(options, jwt.WithIssuer(i.issuer))
+	}
+	if i.audience != "" {
+		options = append(options, jwt.WithAudience(i.audience))
+	}
+	return jwt.NewParser(options...)
+}
+
+// verify checks everything about a token that needs no store. Errors: errInvalid, errExpired for one that only came
+// too late, and any other where the key could not be had.
+func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
+	if len(text) > maxTokenLength || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks, even strict ones
+		return nil, errInvalid
+	}
+	t := &token{text: text}
+	var failed error // of the app's KeyFunc, which says nothing about the token
+	_, err := i.parser.ParseWithClaims(text, t, func(parsed *jwt.Token) (any, error) {
+		if _, ok := parsed.Header["crit"]; ok {
+			return nil, errors.New("critical headers are not understood (RFC 7515 section 4.1.11)")
+		}
+		key, err := i.keys.verifying(ctx, parsed, t.claims)
+		if err != nil {
+			if !errors.Is(err, ErrUnknownKey) {
+				failed = err
+			}
+			return nil, err
+		}
+		if parsed.Method.Alg() != key.Method.Alg() {
+			return nil, fmt.Errorf("algorithm %s where the key is for %s", parsed.Method.Alg(), key.Method.Alg())
+		}
+		return key.Verify, nil
+	})
+	switch {
+	case failed != nil:
+		return nil, fmt.Errorf("socketauth: KeyFunc: %w", failed)
+	case err == nil:
+		return t, nil
+	case errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
+		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet):
+		return t, errExpired
+	default:
+		return nil, fmt.Errorf("%w: %w", errInvalid, err)
+	}
+}
+
+// code mints what a login answers: generation 0 of a new session.
+func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time) (*token, error) {
+	if s, ok := app["sub"].(string); !ok || s == "" {
+		return nil, errors.New(`socketauth: Claim gave no "sub", a string that is not empty`)
+	}
+	for _, name := range ownClaims {
+		if _, ok := app[name]; ok {
+			return nil, fmt.Errorf("socketauth: Claim gave %q: %w", name, errReserved)
+		}
+	}
+	claims := maps.Clone(app)
+	claims["sid"], claims["gen"], claims["token_use"] = newID(), 0.0, useCode
+	claims["auth_time"] = seconds(authTime)
+	now := time.Now()
+	return i.mint(ctx, claims, now, now.Add(i.codeLifetime), "Authorization", i.authorization)
+}
+
+// successor mints the session token that replaces t.
+func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
+	claims := maps.Clone(t.claims)
+	claims["gen"], claims["token_use"] = float64(t.generation+1), useSession
+	now := time.Now()
+	expires := now.Add(i.tokenLifetime)
+	if last := t.authTime.Add(i.sessionLifetime); expires.After(last) {
+		expires = last
+	}
+	if !expires.After(now) {
+		return nil, errExpired
+	}
+	return i.mint(ctx, claims, now, expires, "Refresh", i.refresh)
+}
+
+// mint completes the claims and signs them, by the app's hook if there is one.
+func (i *issuer) mint(ctx context.Context, claims jwt.MapClaims, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
+	now, expires = now.Truncate(time.Microsecond), expires.Truncate(time.Microsecond)
+	claims["jti"], claims["iat"], claims["exp"], claims["dur"] = newID(), seconds(now), seconds(expires), expires.Sub(now).Seconds()
+	if i.issuer != "" {
+		claims["iss"] = i.issuer
+	}
+	if i.audience != "" {
+		claims["aud"] = i.audience
+	}
+	if sign != nil {
+		return i.mintByHook(ctx, claims, hook, sign)
+	}
+	t := &token{claims: claims}
+	if err := t.read(); err != nil {
+		return nil, fmt.Errorf("socketauth: %w", err)
+	}
+	var err error
+	if t.text, err = i.keys.sign(ctx, claims); err == nil && len(t.text) > maxTokenLength {
+		err = fmt.Errorf("socketauth: token of %d bytes, more than %d", len(t.text), maxTokenLength)
+	}
+	return t, err
+}
+
+// mintByHook lets the app sign, and takes nothing it has signed on trust.
+func (i *issuer) mintByHook(ctx context.Context, claims jwt.MapClaims, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
+	want := &token{claims: claims}
+	if err := want.read(); err != nil {
+		return nil, fmt.Errorf("socketauth: %w", err)
+	}
+	text, err := sign(ctx, copyClaims(claims))
+	if err != nil {
+		return nil, fmt.Errorf("socketauth: %s: %w", hook, err)
+	}
+	got, err := i.verify(ctx, text)
+	if err != nil {
+		return nil, fmt.Errorf("socketauth: the token that %s made is not accepted: %w", hook, err)
+	}
+	same := got.subject == want.subject && got.sessionID == want.sessionID && got.id == want.id && got.use == want.use &&
+		got.generation == want.generation && got.duration == want.duration && got.issuedAt.Equal(want.issuedAt) &&
+		got.authTime.Equal(want.authTime) && !got.expiresAt.After(want.expiresAt)
+	if !same {
+		return nil, fmt.Errorf("socketauth: %s changed a claim that is the library's own", hook)
+	}
+	return got, nil
+}
+
+// keyring finds the key of a token: by its kid among those given, or by the app's KeyFunc.
+type keyring struct {
+	signing Key
+	byID    map[string]Key
+	find    func(context.Context, *jwt.Token) (Key, error)
+}
+
+func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token) (Key, error)) (*keyring, error) {
+	set := 0
+	for _, is := range []bool{secret != nil, keys != nil, find != nil} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return nil, fmt.Errorf("exactly one of Secret, Keys and KeyFunc must be set, and %d are", set)
+	}
+	if find != nil {
+		return &keyring{find: find}, nil
+	}
+	if secret != nil {
+		own := append([]byte(nil), secret...)
+		keys = []Key{{Method: jwt.SigningMethodHS256, Sign: own, Verify: own}}
+	}
+	k := &keyring{byID: make(map[string]Key, len(keys))}
+	var faults []error
+	for n, key := range keys {
+		if err := key.check(); err != nil {
+			faults = append(faults, fmt.Errorf("key %d (%q): %w", n, key.ID, err))
+		}
+		if _, taken := k.byID[key.ID]; taken || key.ID == "" && len(keys) > 1 {
+			faults = append(faults, fmt.Errorf("key %d: of several keys each needs an ID of its own, not %q", n, key.ID))
+		}
+		k.byID[key.ID] = key
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("Keys is empty")
+	}
+	if k.signing = keys[0]; k.signing.Sign == nil {
+		faults = append(faults, errors.New("the first of Keys signs, and has no Sign"))
+	}
+	return k, errors.Join(faults...)
+}
+
+// check says what is wrong with a key: an algorithm that proves nothing, a key of another kind, a weak key, a pair that
+// does not belong together.
+func (k Key) check() error {
+	if k.Method == nil || k.Method.Alg() == "none" {
+		return errors.New("no Method that signs")
+	}
+	if err := k.checkStrength(); err != nil {
+		return err
+	}
+	if k.Sign == nil {
+		return nil
+	}
+	signature, err := k.Method.Sign("socketauth", k.Sign)
+	if err != nil {
+		return fmt.Errorf("Sign does not sign %s: %w", k.Method.Alg(), err)
+	}
+	if err := k.Method.Verify("socketauth", signature, k.Verify); err != nil {
+		return fmt.Errorf("Verify does not verify what Sign signs: %w", err)
+	}
+	return nil
+}
+
+func (k Key) checkStrength() error {
+	switch m := k.Method.(type) {
+	case *jwt.SigningMethodHMAC:
+		if b, ok := k.Verify.([]byte); !ok || len(b) < max(32, m.Hash.Size()) { // RFC 7518 section 3.2
+			return fmt.Errorf("%s needs []byte of at least %d bytes", m.Alg(), max(32, m.Hash.Size()))
+		}
+	case *jwt.SigningMethodRSA:
+		return checkRSA(k.Verify)
+	case *jwt.SigningMethodRSAPSS:
+		return checkRSA(k.Verify)
+	case *jwt.SigningMethodECDSA:
+		if pub, ok := k.Verify.(*ecdsa.PublicKey); !ok || pub.Curve == nil || pub.Params().BitSize != m.CurveBits {
+			return fmt.Errorf("%s needs an *ecdsa.PublicKey on its own curve", m.Alg())
+		}
+	case *jwt.SigningMethodEd25519:
+		if pub, ok := k.Verify.(ed25519.PublicKey); !ok || len(pub) != ed25519.PublicKeySize {
+			return errors.New("EdDSA needs an ed25519.PublicKey")
+		}
+	}
+	return nil
+}
+
+func checkRSA(key any) error {
+	if pub, ok := key.(*rsa.PublicKey); !ok || pub.N == nil || pub.N.BitLen() < 2048 { // RFC 7518 section 3.3
+		return errors.New("RSA needs an *rsa.PublicKey of at least 2048 bits")
+	}
+	return nil
+}
+
+// verifying finds the key for a token that came in, of which nothing is proven yet.
+func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, claims jwt.MapClaims) (Key, error) {
+	if k.find != nil {
+		return k.ask(ctx, &jwt.Token{Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: copyClaims(claims)})
+	}
+	id, _ := parsed.Header["kid"].(string)
+	key, ok := k.byID[id]
+	if !ok && len(k.byID) == 1 && k.signing.ID == "" {
+		return k.signing, nil // one key without a name: whatever kid the app's own minting gave
+	}
+	if !ok {
+		return Key{}, ErrUnknownKey
+	}
+	return key, nil
+}
+
+func (k *keyring) ask(ctx context.Context, t *jwt.Token) (Key, error) {
+	key, err := k.find(ctx, t)
+	if err != nil {
+		return Key{}, err
+	}
+	if key.Method == nil || key.Method.Alg() == "none" {
+		return Key{}, errors.New("the key has no Method that signs")
+	}
+	return key, key.checkStrength()
+}
+
+func (k *keyring) sign(ctx context.Context, claims jwt.MapClaims) (string, error) {
+	key := k.signing
+	if k.find != nil {
+		var err error
+		if key, err = k.ask(ctx, &jwt.Token{Header: map[string]any{"typ": "JWT"}, Claims: copyClaims(claims)}); err != nil {
+			return "", fmt.Errorf("socketauth: KeyFunc: %w", err)
+		}
+	}
+	t := jwt.NewWithClaims(key.Method, claims)
+	if key.ID != "" {
+		t.Header["kid"] = key.ID
+	}
+	text, err := t.SignedString(key.Sign)
+	if err != nil {
+		return "", fmt.Errorf("socketauth: signing: %w", err)
+	}
+	return text, nil
+}
+
+// newID makes 128 random bits. crypto/rand does not fail; it ends the process where the system has no randomness.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func isID(s string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 16 && len(s) == 22
+}
+
+// seconds is a NumericDate (RFC 7519 section 2) with microseconds: revoking a user compares times within one second.
+func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f * 1e6))) }
+
+// copyClaims copies claims all the way down, so that nobody changes those of others.
+func copyClaims(c jwt.MapClaims) jwt.MapClaims {
+	if c == nil {
+		return nil
+	}
+	return copyJSON(map[string]any(c)).(map[string]any)
+}
+
+func copyJSON(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		c := make(map[string]any, len(v))
+		for name, item := range v {
+			c[name] = copyJSON(item)
+		}
+		return c
+	case []any:
+		c := make([]any, len(v))
+		for n, item := range v {
+			c[n] = copyJSON(item)
+		}
+		return c
+	}
+	return v
+}
