@@ -227,14 +227,23 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 	if t.use != useSession {
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	}
-	verdict, err := a.blacklist.Check(ctx, t.ref(), middlewareGrace, a.timeout)
-	if err != nil {
-		return nil, &refusal{code: codeUnavailable, cause: err}
+	return t, a.standing(ctx, t, middlewareGrace, a.timeout)
+}
+
+// standing asks the blacklist whether a token is alive, and records nothing.
+func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
+	var verdict Verdict
+	err := a.contain("Blacklist", func() (err error) {
+		verdict, err = a.blacklist.Check(ctx, t.ref(), grace, branch)
+		return err
+	})
+	switch {
+	case err != nil:
+		return &refusal{code: codeUnavailable, cause: err}
+	case verdict != Accepted:
+		return refuseVerdict(verdict)
 	}
-	if verdict != Accepted {
-		return nil, refuseVerdict(verdict)
-	}
-	return t, nil
+	return nil
 }
 
 // verify is what can be said of a token by itself: signature, claims, expiry.

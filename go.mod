@@ -7,3 +7,5 @@ require (
 	github.com/rs/cors v1.11.1
 	golang.org/x/crypto v0.58.0
 )
+
+require github.com/gorilla/websocket v1.5.3 // indirect

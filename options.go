@@ -3,6 +3,7 @@ package socketauth
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,6 +129,9 @@ func (k Key) LogValue() slog.Value { return slog.StringValue("socketauth.Key " +
 // Format keeps the key out of whatever fmt prints.
 func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Key "+k.ID) }
 
+// MarshalJSON keeps the key out of logs that marshal.
+func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth.Key " + k.ID) }
+
 // ReusePolicy says what a presentation of a used and replaced token does to its session.
 type ReusePolicy int
 
@@ -223,9 +227,9 @@ func (o Options[U]) config() (*config, error) {
 	if c.origins, err = origin.New(o.AllowedOrigins, c.log); err != nil {
 		fault("AllowedOrigins: %w", err)
 	}
-	for name, path := range map[string]string{"LoginPath": c.loginPath, "RegisterPath": c.registerPath, "SocketPath": c.socketPath} {
-		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "{}*: ?#") {
-			fault("%s %q is not a plain path that starts with a slash", name, path)
+	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}} {
+		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
+			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}
 	}
 	if !strings.HasSuffix(c.socketPath, "/") {

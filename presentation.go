@@ -87,12 +87,10 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 		s.name(next, tenant, false)
 		return nil
 	}
-	a := s.server.auth
-	verdict, err := a.blacklist.Check(ctx, t.ref(), 0, 0)
-	if err != nil {
-		return &refusal{code: codeUnavailable, cause: err}
-	}
-	if verdict != Accepted {
+	if refused := s.server.auth.standing(ctx, t, 0, 0); refused != nil {
+		if refused.code == codeUnavailable {
+			return refused
+		}
 		return nil // the step will find out why, and do what follows
 	}
 	s.name(next, tenant, false)
@@ -230,12 +228,8 @@ func (s *Socket) tryLogout(args engine.Args) *refusal {
 	case given.use != useSession:
 		return &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:
-		verdict, err := a.blacklist.Check(ctx, given.ref(), 0, 0)
-		if err != nil {
-			return &refusal{code: codeUnavailable, cause: err}
-		}
-		if verdict != Accepted {
-			return refuseVerdict(verdict)
+		if refused := a.standing(ctx, given, 0, 0); refused != nil {
+			return refused
 		}
 		ending = given
 	}

@@ -1,0 +1,374 @@
+package socketauth
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// actor plays the clients of one session against a blacklist.
+type actor struct {
+	t     *testing.T
+	store Blacklist
+	sid   string
+	birth time.Time
+}
+
+func newActor(t *testing.T, store Blacklist) *actor {
+	return &actor{t: t, store: store, sid: newID(), birth: time.Now()}
+}
+
+// code is the token that starts the session.
+func (a *actor) code() TokenRef {
+	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: "anna", IssuedAt: a.birth, AuthTime: a.birth, ExpiresAt: a.birth.Add(30 * time.Second)}
+}
+
+// next is a successor of t that nobody has yet.
+func (a *actor) next(t TokenRef) TokenRef {
+	now := time.Now()
+	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: "anna", Generation: t.Generation + 1, IssuedAt: now, AuthTime: a.birth, ExpiresAt: now.Add(time.Hour)}
+}
+
+type how struct {
+	confirming, rejectOnly bool
+	opened                 time.Time // zero: the socket was opened just now
+}
+
+// presents presents t and gives the successor, with the verdict.
+func (a *actor) presents(t TokenRef, h how) (TokenRef, Verdict) {
+	a.t.Helper()
+	next := a.next(t)
+	return next, a.presentsFor(t, next, h)
+}
+
+func (a *actor) presentsFor(t, next TokenRef, h how) Verdict {
+	a.t.Helper()
+	if h.opened.IsZero() {
+		h.opened = time.Now()
+	}
+	v, err := a.store.Present(a.t.Context(), Presentation{
+		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, Confirming: h.confirming,
+		SocketOpenedAt: h.opened, Overtake: 5 * time.Second, EndOnReuse: !h.rejectOnly,
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return v
+}
+
+func (a *actor) must(t TokenRef, h how) TokenRef {
+	a.t.Helper()
+	next, v := a.presents(t, h)
+	if v != Accepted {
+		a.t.Fatalf("generation %d: verdict %d", t.Generation, v)
+	}
+	return next
+}
+
+func (a *actor) confirms(t TokenRef, want Verdict) {
+	a.t.Helper()
+	if v, err := a.store.Confirm(a.t.Context(), t); err != nil || v != want {
+		a.t.Errorf("confirming generation %d: verdict %d, %v, want %d", t.Generation, v, err, want)
+	}
+}
+
+func (a *actor) checks(t TokenRef, grace, branch time.Duration, want Verdict) {
+	a.t.Helper()
+	if v, err := a.store.Check(a.t.Context(), t, grace, branch); err != nil || v != want {
+		a.t.Errorf("checking generation %d: verdict %d, %v, want %d", t.Generation, v, err, want)
+	}
+}
+
+func (a *actor) refused(t TokenRef, h how, want Verdict) {
+	a.t.Helper()
+	if _, v := a.presents(t, h); v != want {
+		a.t.Errorf("generation %d: verdict %d, want %d", t.Generation, v, want)
+	}
+}
+
+func TestPlainRotationKillsThePredecessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, newMemory())
+		code := a.code()
+		first := a.must(code, how{})
+		time.Sleep(time.Second)
+		second := a.must(first, how{})
+		time.Sleep(time.Second)
+		a.refused(code, how{rejectOnly: true}, Replaced)
+		a.refused(first, how{rejectOnly: true}, Replaced)
+		third := a.must(second, how{}) // under RejectOnly the session lives
+		time.Sleep(time.Second)
+		a.refused(second, how{}, Reused)
+		a.refused(third, how{}, EndedByReuse)
+		a.checks(third, 0, 0, EndedByReuse)
+	})
+}
+
+func TestOvertakenIsToldFromReuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, newMemory())
+		code := a.code()
+		opened := time.Now()
+		time.Sleep(time.Second)
+		first := a.must(code, how{opened: opened})
+		time.Sleep(5 * time.Second)
+		a.refused(code, how{opened: opened}, Overtaken) // open at the confirmation, and that was Timeout ago at most
+		time.Sleep(time.Microsecond)
+		a.checks(first, 0, 0, Accepted)
+		a.refused(code, how{opened: opened}, Reused) // too long ago
+		a.refused(first, how{}, EndedByReuse)
+
+		b := newActor(t, newMemory())
+		code = b.code()
+		b.must(code, how{})
+		time.Sleep(time.Second)
+		b.refused(code, how{}, Reused) // opened after the confirmation
+	})
+}
+
+func TestStepIsIdempotentInTheSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, confirming := range []bool{false, true} {
+			a := newActor(t, newMemory())
+			code := a.code()
+			next := a.next(code)
+			for range 3 {
+				if v := a.presentsFor(code, next, how{confirming: confirming}); v != Accepted {
+					t.Errorf("confirming %v: the same step again: verdict %d", confirming, v)
+				}
+				time.Sleep(time.Second)
+			}
+			a.must(next, how{})
+		}
+	})
+}
+
+func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, newMemory())
+		code := a.code()
+		lost := a.must(code, how{confirming: true})
+		time.Sleep(time.Second)
+		got := a.must(code, how{confirming: true}) // another branch
+		a.checks(code, 0, 0, Accepted)
+		a.checks(lost, 0, 5*time.Second, Accepted) // a branch, by the middleware, for a while
+		time.Sleep(5*time.Second + time.Millisecond)
+		a.checks(lost, 0, 5*time.Second, Replaced)
+		a.confirms(got, Accepted)
+		a.confirms(got, Accepted)
+		a.confirms(lost, Overtaken)
+		a.checks(lost, 0, 5*time.Second, Replaced)
+		a.checks(code, 10*time.Second, 0, Accepted) // the middleware's grace
+		a.checks(code, 0, 0, Replaced)
+		time.Sleep(10 * time.Second)
+		a.checks(code, 10*time.Second, 0, Replaced)
+
+		next := a.must(got, how{confirming: true}) // presenting a branch confirms it
+		a.confirms(got, Replaced)                  // of an older generation: changes nothing
+		time.Sleep(time.Second)
+		a.must(next, how{confirming: true})
+		time.Sleep(time.Second)
+		a.refused(got, how{}, Reused)
+		a.confirms(next, EndedByReuse)
+	})
+}
+
+func TestPresentingABranchConfirmsItAndKillsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, newMemory())
+		code := a.code()
+		one, two := a.must(code, how{confirming: true}), a.must(code, how{confirming: true})
+		a.must(one, how{confirming: true})
+		time.Sleep(time.Second)
+		a.refused(two, how{}, Reused)
+	})
+}
+
+func TestPlainClientTakesTheGenerationFromAConfirmingOne(t *testing.T) {
+	a := newActor(t, newMemory())
+	code := a.code()
+	branch := a.must(code, how{confirming: true})
+	holder := a.must(code, how{})
+	a.confirms(branch, Overtaken)
+	a.must(holder, how{})
+}
+
+func TestUnknownSessionsAndGenerationsAheadAreRefusedAndHarmless(t *testing.T) {
+	store := newMemory()
+	a := newActor(t, store)
+	stranger := a.next(a.code())
+	a.refused(stranger, how{}, Unknown)
+	a.checks(stranger, time.Minute, time.Minute, Unknown)
+	a.confirms(stranger, Unknown)
+	if err := store.Revoke(t.Context(), newID(), LoggedOut); err != nil {
+		t.Error(err)
+	}
+	if n := store.size(); n != 0 {
+		t.Errorf("strangers left %d sessions behind", n)
+	}
+	code := a.code()
+	first := a.must(code, how{})
+	ahead := first
+	ahead.Generation = 7
+	a.refused(ahead, how{}, Unknown)
+	a.must(first, how{}) // a forged generation has burnt nothing
+}
+
+func TestCodeOfAnEarlierProcessIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, nil)
+		code := a.code()
+		time.Sleep(time.Second)
+		a.store = newMemory() // the restart: it cannot know whether the code was used
+		a.refused(code, how{}, Unknown)
+		a.checks(code, 0, 0, Unknown)
+	})
+}
+
+func TestRevokedSessionsStaySoForTheFirstReason(t *testing.T) {
+	a := newActor(t, newMemory())
+	code := a.code()
+	first := a.must(code, how{})
+	for _, why := range []Verdict{LoggedOut, Revoked} {
+		if err := a.store.Revoke(t.Context(), a.sid, why); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.refused(first, how{}, LoggedOut)
+	a.refused(code, how{}, LoggedOut)
+	a.checks(first, time.Hour, time.Hour, LoggedOut)
+	a.confirms(first, LoggedOut)
+}
+
+func TestMemoryForgetsSessionsAfterTheirLastTokenAndNotBefore(t *testing.T) {
+	// Guards: a session whose token was prolonged, or shortened after a longer one, is kept until the latest exp.
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		for range 500 {
+			a := newActor(t, store)
+			a.must(a.code(), how{}) // lives an hour
+			b := newActor(t, store)
+			first := b.must(b.code(), how{})
+			later := b.next(first)
+			later.ExpiresAt = time.Now().Add(3 * time.Hour)
+			b.presentsFor(first, later, how{})
+			sooner := b.next(later)
+			sooner.ExpiresAt = time.Now().Add(time.Minute)
+			b.presentsFor(later, sooner, how{})
+		}
+		pass := func(d time.Duration) int {
+			time.Sleep(d)
+			for range 2000 {
+				_, _ = store.Check(context.Background(), TokenRef{SessionID: newID(), TokenID: newID(), Generation: 1}, 0, 0)
+			}
+			return store.size()
+		}
+		if n := pass(time.Hour); n != 1000 {
+			t.Errorf("%d of 1000 sessions left while all tokens live", n)
+		}
+		if n := pass(2*time.Minute + time.Second); n != 500 {
+			t.Errorf("%d sessions left, want the 500 of long life", n)
+		}
+		if n := pass(2 * time.Hour); n != 0 {
+			t.Errorf("%d sessions left after the end", n)
+		}
+		for i := range store.shards {
+			if n := len(store.shards[i].due); n != 0 {
+				t.Errorf("shard %d still looks out for %d minutes", i, n)
+			}
+		}
+	})
+}
+
+func TestOneOfManyPresentationsOfOneTokenWins(t *testing.T) {
+	store := newMemory()
+	for range 200 {
+		a := newActor(t, store)
+		code := a.code()
+		opened := time.Now()
+		var wins, overtaken atomic.Int32
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				switch _, v := a.presents(code, how{opened: opened}); v {
+				case Accepted:
+					wins.Add(1)
+				case Overtaken:
+					overtaken.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if wins.Load() != 1 || overtaken.Load() != 19 {
+			t.Fatalf("%d won, %d were overtaken", wins.Load(), overtaken.Load())
+		}
+	}
+}
+
+func TestMemoryHonoursItsContextAndRefusesIDsThatAreNone(t *testing.T) {
+	store := newMemory()
+	a := newActor(t, store)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if v, err := store.Present(ctx, Presentation{Token: a.code(), SuccessorID: newID()}); !errors.Is(err, context.Canceled) || v == Accepted {
+		t.Errorf("verdict %d, %v", v, err)
+	}
+	for _, id := range []string{"", "abc", newID() + "A", "!!!!!!!!!!!!!!!!!!!!!!", newID()[:21] + "B"} {
+		code := a.code()
+		code.TokenID = id
+		a.refused(code, how{}, Unknown)
+		code = a.code()
+		if v := a.presentsFor(code, TokenRef{TokenID: id}, how{}); v == Accepted {
+			t.Errorf("successor %q accepted", id)
+		}
+	}
+}
+
+func TestMemoryPerSessionDoesNotGrowWithRotations(t *testing.T) {
+	store := newMemory()
+	const sessions = 2000
+	actors := make([]*actor, sessions)
+	tokens := make([]TokenRef, sessions)
+	for n := range actors {
+		actors[n] = newActor(t, store)
+		tokens[n] = actors[n].must(actors[n].code(), how{})
+	}
+	before := heap()
+	for range 50 {
+		for n, a := range actors {
+			tokens[n] = a.must(tokens[n], how{})
+		}
+	}
+	if after := heap(); after > before+before/4 {
+		t.Errorf("heap grew from %d to %d bytes over 50 rotations of %d sessions", before, after, sessions)
+	}
+	runtime.KeepAlive(tokens)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func BenchmarkMemoryPresent(b *testing.B) {
+	store := newMemory()
+	b.RunParallel(func(pb *testing.PB) {
+		now := time.Now()
+		t := TokenRef{SessionID: newID(), TokenID: newID(), IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Hour)}
+		for pb.Next() {
+			next := newID()
+			if v, _ := store.Present(context.Background(), Presentation{Token: t, SuccessorID: next, SuccessorExpiresAt: t.ExpiresAt, Overtake: 5 * time.Second, SocketOpenedAt: now}); v != Accepted {
+				b.Errorf("verdict %d", v)
+				return
+			}
+			t.TokenID, t.Generation = next, t.Generation+1
+		}
+	})
+}

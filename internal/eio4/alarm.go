@@ -1,0 +1,136 @@
+package eio4
+
+import (
+	"errors"
+	"time"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+var errNoNamespace = errors.New("in no namespace for too long")
+
+// alarm names one of the deadlines of a session.
+type alarm int
+
+const (
+	heartbeat alarm = iota // the next ping, or its pong
+	join                   // the client is in a namespace
+	flush                  // the last messages are written
+	noop                   // the end of a poll that is pending during an upgrade
+	alarmCount
+)
+
+// alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
+type alarms struct {
+	due    [alarmCount]time.Duration
+	pinged bool // heartbeat is the deadline of a pong
+	timer  *time.Timer
+	set    time.Duration // when the timer fires; 0: not set
+}
+
+func (a *alarms) clear() { a.due = [alarmCount]time.Duration{} }
+
+// alarmLocked sets a deadline, or with 0 clears it. A timer that fires too early as a consequence is set again then.
+func (s *Session) alarmLocked(which alarm, at time.Duration) {
+	s.alarms.due[which] = at
+	if at > 0 && (s.alarms.set == 0 || at < s.alarms.set) {
+		s.setTimerLocked(at)
+	}
+}
+
+// setTimerLocked sets the timer. Each call of ring that is to come is one task of the engine.
+func (s *Session) setTimerLocked(at time.Duration) {
+	s.alarms.set = at
+	wait := at - s.e.now()
+	if s.alarms.timer == nil {
+		s.e.tasks.Add(1)
+		s.alarms.timer = time.AfterFunc(wait, s.ring)
+	} else if !s.alarms.timer.Reset(wait) {
+		s.e.tasks.Add(1)
+	}
+}
+
+func (s *Session) stopAlarmsLocked() {
+	s.alarms.clear()
+	if s.alarms.timer != nil && s.alarms.timer.Stop() {
+		s.e.done()
+	}
+}
+
+// ring is the timer's call.
+func (s *Session) ring() {
+	defer s.e.done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms.set = 0
+	s.checkAlarmsLocked()
+	var next time.Duration
+	for _, at := range s.alarms.due {
+		if at > 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	if next > 0 && s.alarms.set == 0 {
+		s.setTimerLocked(next)
+	}
+}
+
+// checkAlarmsLocked does what is due. Requests call it too, so that none finds a session that is past its time.
+func (s *Session) checkAlarmsLocked() {
+	now := s.e.now()
+	due := func(a alarm) bool { return s.alarms.due[a] > 0 && s.alarms.due[a] <= now }
+	if due(flush) {
+		s.closeLocked(s.reason, 0)
+	}
+	if due(noop) {
+		s.alarms.due[noop] = 0
+		if s.poll != nil && s.probed {
+			s.answerPollLocked(batch{packets: []packet{noopPacket}})
+		}
+	}
+	if due(join) {
+		s.alarms.due[join] = 0
+		s.failLocked(errNoNamespace)
+	}
+	if due(heartbeat) && s.alarms.pinged {
+		s.closeLocked(engine.PingTimeout, 0)
+	}
+	if due(heartbeat) {
+		s.pingLocked(now)
+	}
+}
+
+func (s *Session) pingLocked(now time.Duration) {
+	s.alarms.pinged = true
+	// From when the ping was due, so that a late timer does not add up; but if it was very late the client still gets
+	// half of its time.
+	timeout := s.e.o.PingTimeout
+	s.alarmLocked(heartbeat, max(s.alarms.due[heartbeat]+timeout, now+timeout/2))
+	if s.queueLocked([]packet{pingPacket}) == nil {
+		s.kickLocked()
+	}
+}
+
+// pong is the client's answer to a ping. One that nobody asked for changes nothing.
+func (s *Session) pong() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open && s.alarms.pinged {
+		s.alarms.pinged = false
+		s.alarmLocked(heartbeat, s.e.now()+s.e.o.PingInterval)
+	}
+}
+
+// joinBy ends the session unless it is called again, with 0, in the given time.
+func (s *Session) joinBy(within time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != open {
+		return
+	}
+	at := within
+	if within > 0 {
+		at += s.e.now()
+	}
+	s.alarmLocked(join, at)
+}

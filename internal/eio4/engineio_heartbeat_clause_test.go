@@ -1,0 +1,201 @@
+package eio4_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth/internal/eio4"
+)
+
+var beat = eio4.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second}
+
+// Engine.IO, "Heartbeat", on a websocket: a ping every interval, for as long as each is answered.
+func TestEngineIO_Heartbeat_WebSocket(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		w, _ := s.connect()
+		for range 5 {
+			advance(beat.PingInterval - time.Millisecond)
+			w.wantSilence()
+			w.want("2")
+			w.send("3")
+		}
+		w.wantSilence()
+		app.wantNothing()
+	})
+}
+
+// Engine.IO, "Heartbeat", on long-polling: the pending poll gets the ping, or the next poll does.
+func TestEngineIO_Heartbeat_Polling(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		p := s.open()
+		for i := range 4 {
+			if i%2 == 0 {
+				poll := p.pollLater()
+				advance(beat.PingInterval - time.Millisecond)
+				if len(poll) != 0 {
+					t.Fatalf("a poll was answered before its time: %v", <-poll)
+				}
+				answer(t, poll).want(t, 200, "2")
+			} else {
+				advance(beat.PingInterval)
+				p.want("2")
+			}
+			p.send("3")
+		}
+		app.wantNothing()
+	})
+}
+
+// Engine.IO, "Heartbeat": without a pong in time the connection counts as closed.
+func TestEngineIO_Heartbeat_TimeoutWebSocket(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		w, _ := s.connect()
+		advance(beat.PingInterval)
+		w.want("2")
+		advance(beat.PingTimeout - time.Millisecond)
+		w.wantSilence()
+		app.wantNothing()
+		advance(2 * time.Millisecond)
+		w.wantClosed()
+		app.want("closed: ping timeout")
+		app.wantNothing()
+	})
+}
+
+// Engine.IO, "Heartbeat": the same on long-polling, with no poll and with one that took the ping.
+func TestEngineIO_Heartbeat_TimeoutPolling(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		silent, polls := s.open(), s.open()
+		poll := polls.pollLater()
+		advance(beat.PingInterval)
+		answer(t, poll).want(t, 200, "2")
+		poll = polls.pollLater()
+		advance(beat.PingTimeout + time.Millisecond)
+		app.want("closed: ping timeout", "closed: ping timeout")
+		if r := answer(t, poll); r.err != nil || r.body != "1" && r.status != 400 {
+			t.Errorf("the pending poll was answered %d %q %v", r.status, r.body, r.err)
+		}
+		silent.wantUnknown()
+		polls.wantUnknown()
+		app.wantNothing()
+	})
+}
+
+// Engine.IO, "Heartbeat": a pong answers a ping, and nothing else does.
+func TestEngineIO_Heartbeat_MessagesAreNoPong(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		w, _ := s.connect()
+		advance(beat.PingInterval)
+		w.want("2")
+		advance(beat.PingTimeout / 2)
+		w.send("4busy", "6")
+		w.want("4busy")
+		app.want("text busy")
+		advance(beat.PingTimeout)
+		w.wantClosed()
+		app.want("closed: ping timeout")
+	})
+}
+
+// Engine.IO, "Heartbeat": a pong late in its time is a pong.
+func TestEngineIO_Heartbeat_LatePong(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		w, _ := s.connect()
+		advance(beat.PingInterval)
+		w.want("2")
+		advance(beat.PingTimeout - time.Millisecond)
+		w.send("3")
+		advance(beat.PingTimeout)
+		app.wantNothing()
+		w.want("2")
+		w.send("3")
+		w.wantSilence()
+	})
+}
+
+// Engine.IO, "Heartbeat": the server pings whether or not there is other traffic.
+func TestEngineIO_Heartbeat_AmongMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := serveEcho(t, beat)
+		w, _ := s.connect()
+		pings := 0
+		for range 100 {
+			advance(100 * time.Millisecond)
+			w.send("4x")
+			for f := w.next(); f.data != "4x"; f = w.next() {
+				if f.data != "2" {
+					t.Fatalf("got %q", f.data)
+				}
+				pings++
+				w.send("3")
+			}
+		}
+		if pings != 3 {
+			t.Errorf("%d pings in 10 s, want 3", pings)
+		}
+	})
+}
+
+// Engine.IO, "Heartbeat" and the history from v3 to v4: it is the server that pings, a client's ping gets no pong.
+func TestEngineIO_Heartbeat_ClientPing(t *testing.T) {
+	for _, packet := range []string{"2", "2probe", "2x"} {
+		t.Run(packet, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveEcho(t, eio4.Options{})
+				w, _ := s.connect()
+				w.send(packet)
+				w.wantClosed()
+				app.want("closed: protocol error")
+				p := s.open()
+				p.post(packet).wantError(t, 3)
+				app.want("closed: protocol error")
+				app.wantNothing()
+			})
+		})
+	}
+}
+
+// Engine.IO, "Heartbeat": it starts with the handshake, also for a session that upgrades, and goes on after it.
+func TestEngineIO_Heartbeat_AcrossUpgrade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		p := s.open()
+		advance(beat.PingInterval / 2)
+		w := p.upgrade()
+		advance(beat.PingInterval/2 - time.Millisecond)
+		w.wantSilence()
+		for range 3 {
+			w.want("2")
+			w.send("3")
+			advance(beat.PingInterval - time.Millisecond)
+		}
+		app.wantNothing()
+	})
+}
+
+// Engine.IO, "Heartbeat": a ping that became due in the middle of an upgrade is not lost, on either transport.
+func TestEngineIO_Heartbeat_DuringUpgrade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		p := s.open()
+		w := p.webSocket()
+		w.send("2probe")
+		w.want("3probe")
+		synctest.Wait()
+		advance(beat.PingInterval + time.Second)
+		w.send("5")
+		w.want("2")
+		w.send("3")
+		advance(beat.PingTimeout)
+		w.send("4alive")
+		w.want("4alive")
+		app.want("text alive")
+	})
+}

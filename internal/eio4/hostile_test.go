@@ -1,0 +1,324 @@
+package eio4_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth/internal/eio4"
+)
+
+// Frames in one go with the websocket handshake, before its answer was seen.
+func TestHostile_FramesBeforeHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveIO(t, eio4.Options{})
+		c := s.dialRaw()
+		frame := "\x81\x82\x00\x00\x00\x0040"
+		request(t, c, "GET "+webSocket+upgradeHeader+strings.Repeat(frame, 20))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if got := readAll(c); strings.Contains(got, "timeout") {
+			t.Errorf("the connection goes on: %q", clip(got))
+		}
+		app.wantNothing()
+		wantNoGoroutines(t, engineFrame)
+	})
+}
+
+// Pongs nobody asked for, from the first moment on, and in masses.
+func TestHostile_PongUnasked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, beat)
+		w, _ := s.connect()
+		for range 1000 {
+			w.send("3")
+		}
+		w.send("3extra", "4hello")
+		w.want("4hello")
+		app.want("text hello")
+		p := s.open()
+		p.send("3", "3", "4hello")
+		p.want("4hello")
+		app.want("text hello")
+		// An early pong does not answer a later ping.
+		advance(beat.PingInterval)
+		w.want("2")
+		advance(beat.PingTimeout + time.Millisecond)
+		w.wantClosed()
+		app.want("closed: ping timeout", "closed: ping timeout")
+	})
+}
+
+// Binary packets whose count or placeholders are lies. Nothing of them may be heard.
+func TestHostile_Attachments(t *testing.T) {
+	const one = `{"_placeholder":true,"num":0}`
+	for _, packets := range [][]string{
+		// The count.
+		{`4517-["x"]`}, {`459999999999-["x",1]`}, {`45100000000-["x",1]`}, {`4599999999999999999999-["x"]`},
+		{`45` + strings.Repeat("9", 100000) + `-["x"]`}, {`451["x"]`}, {`45["x"]`}, {`45-["x"]`}, {`45-1-["x"]`},
+		{`45x-["x"]`}, {`451.5-["x"]`}, {`45+1-["x"]`}, {`45 1-["x"]`}, {`451`}, {`451-`}, {`45`}, {`46`}, {`461-`},
+		{`469999999999-1[]`}, {`461-["no id",` + one + `]`},
+		// A dash where none belongs.
+		{`421-["x"]`}, {`429999999999-["x",1]`}, {`431-1[]`}, {`411-`}, {`411-/admin,`}, {`401-{}`}, {`431-[]`},
+		// The placeholder.
+		{`451-["x",{"_placeholder":true,"num":1}]`}, {`451-["x",{"_placeholder":true,"num":-1}]`},
+		{`451-["x",{"_placeholder":true,"num":99999999999999999999}]`}, {`451-["x",{"_placeholder":true,"num":"0"}]`},
+		{`451-["x",{"_placeholder":true,"num":0.5}]`}, {`451-["x",{"_placeholder":true,"num":null}]`},
+		{`451-["x",{"_placeholder":true,"num":[0]}]`}, {`451-["x",{"_placeholder":true}]`},
+		{`451-["x",` + one + `,{"_placeholder":true,"num":1}]`},
+		{`451-["x",{"a":[{"b":{"_placeholder":true,"num":7}}]}]`},
+		{`451-["x",{"\u005fplaceholder":true,"n\u0075m":7}]`},
+		{`451-["x",{"num":0,"_placeholder":true,"num":7}]`},
+		{`451-[` + one + `]`}, // an event has no attachment for a name
+		{`451-[]`}, {`451-{}`}, {`451-["connect",` + one + `]`},
+		// Something else where an attachment belongs.
+		{`451-["x",` + one + `]`, `42["y"]`}, {`452-["x",` + one + `]`, "\x00binary", `42["y"]`},
+		{`451-["x",` + one + `]`, `41`}, {`451-["x",` + one + `]`, `40`}, {`451-["x",` + one + `]`, `451-["x",` + one + `]`},
+		// An attachment where none belongs.
+		{"\x00binary"}, {`450-["connect"]`, "\x00binary"},
+	} {
+		t.Run(clip(strings.Join(packets, " ")), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				w, _ := s.join(app)
+				var payload []string
+				for _, packet := range packets {
+					if data, ok := strings.CutPrefix(packet, "\x00"); ok {
+						w.sendBinary(data)
+						payload = append(payload, "b"+base64Of(data))
+						continue
+					}
+					w.send(packet)
+					payload = append(payload, packet)
+				}
+				// What was declared may still come before the fault is seen.
+				_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
+				_ = w.conn.WriteMessage(2, []byte("late"))
+				w.wantClosed()
+				app.want("gone / protocol error")
+				p, _ := s.joinPolling(app)
+				p.post(strings.Join(payload, rs) + rs + "bAQ==")
+				app.want("gone / protocol error")
+				p.wantUnknown()
+				app.wantNothing()
+			})
+		})
+	}
+}
+
+// As many attachments as are allowed, and an end in the middle of them.
+func TestHostile_AttachmentsAtTheLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveIO(t, eio4.Options{MaxAttachments: 3})
+		w, _ := s.join(app)
+		w.send(`453-["x"]`)
+		w.sendBinary("a")
+		w.sendBinary("b")
+		w.sendBinary("c")
+		app.want(`event / x [] <61> <62> <63>`)
+		w.send(`453-["x"]`)
+		w.sendBinary("a")
+		w.drop()
+		app.want("gone / transport close")
+		app.wantNothing()
+		w, _ = s.join(app)
+		w.send(`454-["x"]`)
+		w.wantClosed()
+		app.want("gone / protocol error")
+	})
+}
+
+// Nesting past 512 levels, the array itself counted, closes the connection, before anything recursive sees it.
+func TestHostile_NestingDepth(t *testing.T) {
+	nested := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
+	objects := func(levels int) string {
+		return strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels)
+	}
+	for _, c := range []struct {
+		name, packet string
+		ok           bool
+	}{
+		{"512 levels", `42["x",` + nested(511) + `]`, true},
+		{"513 levels", `42["x",` + nested(512) + `]`, false},
+		{"513 objects", `42["x",` + objects(512) + `]`, false},
+		{"400,000 levels", `42` + strings.Repeat("[", 400000), false},
+		{"400,000 levels, all closed", `42["x",` + nested(400000) + `]`, false},
+		{"400,000 objects", `42["x",` + strings.Repeat(`{"a":`, 100000), false},
+		{"attachments and 400,000 levels", `451-["x",` + nested(400000) + `]`, false},
+		{"acknowledgement", `430` + nested(513), false},
+		{"CONNECT", `40/admin,` + objects(513), false},
+		{"CONNECT with 400,000 levels", `40/admin,{"a":` + nested(400000) + `}`, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				w, _ := s.join(app)
+				w.send(c.packet)
+				if c.ok {
+					app.want("event / x [" + nested(511) + "]")
+					return
+				}
+				w.wantClosed()
+				app.want("gone / protocol error")
+				app.wantNothing()
+			})
+		})
+	}
+}
+
+// Text that is not UTF-8 closes the connection, wherever it stands and on either transport.
+func TestHostile_InvalidUTF8(t *testing.T) {
+	for name, bad := range map[string]string{
+		"lone continuation": "\x80", "cut short": "\xe2\x82", "overlong": "\xc0\xaf", "surrogate": "\xed\xa0\x80",
+		"past the end": "\xf4\x90\x80\x80", "no such byte": "\xff",
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				for _, packet := range []string{`42["x","` + bad + `"]`, `42["` + bad + `"]`, `40/` + bad} {
+					w, _ := s.join(app)
+					w.send(packet)
+					w.wantClosed()
+					app.want("gone / protocol error")
+					p, _ := s.joinPolling(app)
+					p.post(packet).wantError(t, 3)
+					app.want("gone / protocol error")
+					p.wantUnknown()
+				}
+				app.wantNothing()
+			})
+		})
+		t.Run(name+" in a raw message", func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveEcho(t, eio4.Options{})
+				w, _ := s.connect()
+				w.send("4" + bad)
+				w.wantClosed()
+				app.want("closed: protocol error")
+				w, _ = s.connect()
+				w.sendBinary(bad) // is nobody's business
+				w.wantBinary(bad)
+			})
+		})
+	}
+}
+
+// Lone surrogates in escapes are valid JSON: they arrive as they stand, and hurt nobody.
+func TestHostile_LoneSurrogates(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveIO(t, eio4.Options{})
+		w, _ := s.join(app)
+		w.send(`42["x","\ud800","\udc00\ud800",{"\ud800":1}]`)
+		app.want(`event / x ["\ud800","\udc00\ud800",{"\ud800":1}]`)
+		w.send(`42["\ud800"]`)
+		app.want("event / \ufffd []")
+	})
+}
+
+// Acknowledgement ids that no 64 bits hold close the connection.
+func TestHostile_HugeAckId(t *testing.T) {
+	for _, packet := range []string{
+		`4218446744073709551616["x"]`,
+		`42` + strings.Repeat("9", 400) + `["x"]`,
+		`42/admin,` + strings.Repeat("1", 100000) + `["x"]`,
+		`4318446744073709551616[]`,
+		`461-` + strings.Repeat("9", 30) + `[{"_placeholder":true,"num":0}]`,
+	} {
+		t.Run(clip(packet), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				w, _ := s.join(app)
+				w.send(packet)
+				w.wantClosed()
+				app.want("gone / protocol error")
+				app.wantNothing()
+			})
+		})
+	}
+}
+
+// Event names that are no names, or that the client library keeps for itself, close the connection.
+func TestHostile_EventNames(t *testing.T) {
+	for _, name := range []string{
+		`null`, `true`, `false`, `{}`, `{"a":1}`, `[]`, `["x"]`,
+		`"connect"`, `"connect_error"`, `"disconnect"`, `"disconnecting"`, `"newListener"`, `"removeListener"`,
+		`"\u0063onnect"`, `"dis\u0063onnect"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				for _, packet := range []string{`42[` + name + `]`, `421[` + name + `,1]`, `450-[` + name + `]`} {
+					w, _ := s.join(app)
+					w.send(packet)
+					w.wantClosed()
+					app.want("gone / protocol error")
+				}
+				app.wantNothing()
+			})
+		})
+	}
+}
+
+// Names that are odd but harmless reach the application, which knows what it handles.
+func TestHostile_OddEventNames(t *testing.T) {
+	for name, heard := range map[string]string{
+		`1`: "1", `-1.5e3`: "-1.5e3", `0`: "0", `"error"`: "error", `"Connect"`: "Connect", `" connect"`: " connect",
+		`"__proto__"`: "__proto__", `"a\u0000b"`: "a\x00b",
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				w, _ := s.join(app)
+				w.send(`42[` + name + `]`)
+				app.want("event / " + heard + " []")
+			})
+		})
+	}
+}
+
+// A client that asks for namespaces that are not there, over and over, and reads no answer, is dropped.
+func TestHostile_NamespaceFlood(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveIO(t, eio4.Options{MaxQueue: 64 << 10})
+		p, _ := s.joinPolling(app)
+		payload := strings.TrimSuffix(strings.Repeat("40/nowhere"+rs, 5000), rs)
+		p.post(payload)
+		app.want("gone / slow peer")
+		p.wantUnknown()
+		synctest.Wait()
+		app.wantNothing()
+	})
+}
+
+// Odd but legal requests are answered, and never by anything that a browser would run.
+func TestHostile_Requests(t *testing.T) {
+	for _, c := range []struct {
+		path   string
+		status int
+	}{
+		{polling + "&j=0", 200}, {polling + "&b64=1", 200}, {polling + "&t=abc", 200}, {polling + "&sid=", 200},
+		{polling + "&sid=" + strings.Repeat("x", 100000), 400}, {polling + "&sid=../../etc/passwd", 400},
+		{polling + "&sid=%00", 400}, {polling + "&sid=%3Cscript%3E", 400}, {polling + "&sid=a&sid=b", 400},
+		{"/engine.io/?EIO=4;transport=polling", 400}, {"/engine.io/?%zz", 400}, {"/engine.io/", 400},
+		{"/engine.io/?EIO=4&transport=constructor", 400}, {"/engine.io/?EIO=4&transport=__proto__", 400},
+	} {
+		t.Run(clip(c.path), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, _ := serveEcho(t, eio4.Options{})
+				r := s.get(c.path)
+				if r.err != nil || r.status != c.status {
+					t.Fatalf("got %d %q %v, want %d", r.status, clip(r.body), r.err, c.status)
+				}
+				if c.status == 200 {
+					parseOpen(t, r.body)
+				}
+				if strings.Contains(r.body, "<script>") || strings.Contains(r.body, "___eio") {
+					t.Errorf("the answer is %q", r.body)
+				}
+				if r.header.Get("X-Content-Type-Options") != "nosniff" {
+					t.Error("the answer may be sniffed")
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,423 @@
+package eio4_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// A probe that is never followed by an upgrade: for 10 s polls get noop, then long-polling goes on as before.
+func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		w := p.webSocket()
+		w.send("2probe")
+		w.want("3probe")
+		p.send("4hello")
+		advance(10*time.Second + time.Millisecond)
+		for f := range w.frames {
+			t.Errorf("got frame %q", f.data)
+		}
+		p.want("4hello")
+		app.want("text hello")
+		poll := p.pollLater()
+		advance(time.Second)
+		if len(poll) != 0 {
+			t.Fatalf("the poll was answered %v", <-poll)
+		}
+		p.send("4again")
+		answer(t, poll).want(t, 200, "4again")
+		app.want("text again")
+		again := p.upgrade()
+		again.send("4websocket")
+		again.want("4websocket")
+	})
+}
+
+// A websocket on a session that says nothing at all is not kept either.
+func TestHostile_UpgradeWithoutProbe(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		w := p.webSocket()
+		advance(10*time.Second + time.Millisecond)
+		for f := range w.frames {
+			t.Errorf("got frame %q", f.data)
+		}
+		p.send("4hello")
+		p.want("4hello")
+		app.want("text hello")
+	})
+}
+
+// Probes over and over on one websocket do not keep an upgrade open for ever.
+func TestHostile_ProbeFlood(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		w := p.webSocket()
+		for range 15 {
+			w.try("2probe")
+			advance(time.Second)
+		}
+		for f := range w.frames {
+			if f.data != "3probe" {
+				t.Errorf("got frame %q", f.data)
+			}
+		}
+		app.wantNothing()
+		p.send("4hello")
+		p.want("4hello")
+	})
+}
+
+// A second upgrade while one runs: the second is closed, the first is completed.
+func TestHostile_SecondUpgrade(t *testing.T) {
+	for _, probed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("first has probed: %v", probed), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveEcho(t, eio4.Options{})
+				p := s.open()
+				first := p.webSocket()
+				if probed {
+					first.send("2probe")
+					first.want("3probe")
+				}
+				synctest.Wait()
+				for range 50 {
+					s.refuse(p.upgradePath(), "2probe", "5", "4injected")
+				}
+				app.wantNothing()
+				if !probed {
+					first.send("2probe")
+					first.want("3probe")
+				}
+				first.send("5", "4hello")
+				first.want("4hello")
+				app.want("text hello")
+				s.refuse(p.upgradePath(), "2probe", "5", "4injected")
+				first.send("4again")
+				first.want("4again")
+			})
+		})
+	}
+}
+
+// Long-polling requests on a session that was opened as a websocket are refused, and harm nothing.
+func TestHostile_PollOnWebSocketSession(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		w, o := s.connect()
+		s.get(polling+"&sid="+o.SID).wantError(t, 3)
+		s.post(polling+"&sid="+o.SID, "4injected").wantError(t, 3)
+		app.wantNothing()
+		w.send("4hello")
+		w.want("4hello")
+	})
+}
+
+// A poll whose client went away is over: the next one is no duplicate, and gets what came in between.
+func TestHostile_PollClientGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		session := <-app.sessions
+		for i := range 20 {
+			c := s.dialRaw()
+			request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
+			synctest.Wait()
+			_ = c.Close()
+			synctest.Wait()
+			text := fmt.Sprint("message ", i)
+			if err := session.Send([]byte(text), false); err != nil {
+				t.Fatal(err)
+			}
+			p.want("4" + text)
+		}
+		app.wantNothing()
+	})
+}
+
+// A poll whose client goes away in the middle of the answer: what was in it comes again, or the session is over.
+// Nothing is lost in silence.
+func TestHostile_PollClientGoneInAnswer(t *testing.T) {
+	for _, size := range []int{10, 100000} {
+		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveEcho(t, eio4.Options{})
+				p := s.open()
+				c := s.dialRaw()
+				request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
+				synctest.Wait()
+				text := strings.Repeat("x", size)
+				if err := (<-app.sessions).Send([]byte(text), false); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // the answer is being written, and nobody reads it
+				_ = c.Close()
+				synctest.Wait()
+				if len(app.lines) > 0 {
+					app.want("closed: transport close")
+					p.wantUnknown()
+					return
+				}
+				p.want("4" + text)
+			})
+		})
+	}
+}
+
+// A poll whose client does not read the answer is given up after WriteTimeout, and the session with it.
+func TestHostile_PollClientDoesNotRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{WriteTimeout: 4 * time.Second})
+		p := s.open()
+		c := s.dialRaw()
+		request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
+		synctest.Wait()
+		if err := (<-app.sessions).Send([]byte(strings.Repeat("x", 100000)), false); err != nil {
+			t.Fatal(err)
+		}
+		advance(4*time.Second + time.Millisecond)
+		line := app.next()
+		if line != "closed: slow peer" && line != "closed: transport close" {
+			t.Errorf("heard %q", line)
+		}
+		p.wantUnknown()
+		wantNoGoroutines(t, engineFrame)
+	})
+}
+
+// A peer that never reads but goes on writing pongs is dropped after WriteTimeout; nobody else waits for it.
+func TestHostile_NeverReads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveIO(t, eio4.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
+		m, slow := s.muteDial(app)
+		w, fast := s.join(app)
+		start := time.Now()
+		for i := range 100 {
+			emit(t, slow, "news", i)
+			emit(t, fast, "news", i)
+			w.want(fmt.Sprintf(`42["news",%d]`, i))
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("a peer that reads waited %v for one that does not", d)
+		}
+		advance(3 * time.Second)
+		m.send("3")
+		w.want("2")
+		w.send("3")
+		app.wantNothing()
+		advance(time.Second + time.Millisecond)
+		app.want("gone / slow peer")
+		if err := slow.Emit(event(t, "late")); err != engine.ErrClosed {
+			t.Errorf("Emit: %v", err)
+		}
+		emit(t, fast, "still here")
+		w.want(`42["still here"]`)
+		app.wantNothing()
+	})
+}
+
+// A peer whose queue is full is dropped at once, on every transport, and the emit says so.
+func TestHostile_QueueFull(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		size  int // of one event
+		limit int // how many may be taken
+	}{{"bytes", 10000, 11}, {"packets", 1, 100000}} {
+		for transport, join := range map[string]func(*server, *ioApp) engine.Conn{
+			"websocket": func(s *server, app *ioApp) engine.Conn { return s.mute(app) },
+			"polling":   func(s *server, app *ioApp) engine.Conn { _, conn := s.joinPolling(app); return conn },
+		} {
+			t.Run(transport+"/"+c.name, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					s, app := serveIO(t, eio4.Options{MaxQueue: 100 << 10})
+					conn := join(s, app)
+					m := event(t, "news", strings.Repeat("x", c.size))
+					var err error
+					n := 0
+					for ; err == nil && n <= c.limit; n++ {
+						err = conn.Emit(m)
+						if transport == "websocket" && n == 0 {
+							synctest.Wait() // what is being written is no longer in the queue
+						}
+					}
+					if err != engine.ErrSlow {
+						t.Errorf("%d events were taken, then %v", n-1, err)
+					}
+					app.want("gone / slow peer")
+					if err := conn.Emit(m); err != engine.ErrClosed {
+						t.Errorf("afterwards: %v", err)
+					}
+					app.wantNothing()
+					wantNoGoroutines(t, engineFrame)
+				})
+			})
+		}
+	}
+}
+
+// Thousands of handshakes and nothing after them: they cost no goroutine, and are gone in time.
+func TestHostile_AbandonedHandshakes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const n = 2000
+		s, app := serveEcho(t, beat)
+		for range n {
+			s.open()
+		}
+		if left := goroutines(t.Name(), engineFrame); len(left) > 0 {
+			t.Errorf("idle sessions have goroutines:\n%s", left[0])
+		}
+		advance(beat.PingInterval + beat.PingTimeout + time.Millisecond)
+		for range n {
+			app.want("closed: ping timeout")
+		}
+		app.wantNothing()
+	})
+}
+
+// A POST of 240,000 packets takes time that a test can wait for, and they arrive in order.
+func TestHostile_ManyPackets(t *testing.T) {
+	t.Parallel()
+	var heard atomic.Int64
+	e := eio4.NewRaw(eio4.Options{}, func(*eio4.Session) eio4.RawReceiver { return counter{&heard} })
+	s := serve(t, loopback(t), e)
+	p := s.open()
+	start := time.Now()
+	for _, packet := range []string{"4", "6", "3", "b"} {
+		p.post(strings.Repeat(packet+rs, 240000)+packet).want(t, 200, "ok")
+	}
+	if d := time.Since(start); d > patience {
+		t.Errorf("it took %v", d)
+	}
+	if n := heard.Load(); n != 2*240001 {
+		t.Errorf("%d messages were heard", n)
+	}
+}
+
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Message([]byte, bool)   { c.n.Add(1) }
+func (c counter) Closed(_ engine.Reason) {}
+
+// A chunked body past the limit is not read to its end: 413 where the client still listens, and the session is over.
+func TestHostile_ChunkedBody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const limit = 10000
+		s, app := serveEcho(t, eio4.Options{MaxPayload: limit})
+		p := s.open()
+		c := s.dialRaw()
+		got := make(chan string, 1)
+		go func() { got <- readAll(c) }()
+		request(t, c, "POST "+p.path+" HTTP/1.1\r\nHost: wire.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n4\r\n")
+		_ = c.SetWriteDeadline(time.Now().Add(time.Minute))
+		sent, chunk := 0, "3e8\r\n"+strings.Repeat("x", 1000)+"\r\n"
+		for ; sent < 10<<20; sent += 1000 {
+			if _, err := io.WriteString(c, chunk); err != nil {
+				break
+			}
+		}
+		if sent > 1<<20 {
+			t.Errorf("%d bytes of a body were read, the limit is %d", sent, limit)
+		}
+		if answer := <-got; !strings.HasPrefix(answer, "HTTP/1.1 413 ") {
+			t.Errorf("answered %q", clip(answer))
+		}
+		app.want("closed: protocol error")
+		p.wantUnknown()
+		app.wantNothing()
+	})
+}
+
+// A body that claims to be huge is refused before it comes.
+func TestHostile_HugeContentLength(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		c := s.dialRaw()
+		got := make(chan string, 1)
+		go func() { got <- readAll(c) }()
+		request(t, c, "POST "+p.path+" HTTP/1.1\r\nHost: wire.test\r\nContent-Length: 999999999999\r\n\r\n4")
+		if answer := <-got; !strings.HasPrefix(answer, "HTTP/1.1 413 ") {
+			t.Errorf("answered %q", clip(answer))
+		}
+		app.want("closed: protocol error")
+		p.wantUnknown()
+	})
+}
+
+// A POST whose client goes away in the middle is no message.
+func TestHostile_PostClientGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		c := s.dialRaw()
+		request(t, c, "POST "+p.path+" HTTP/1.1\r\nHost: wire.test\r\nContent-Length: 100\r\n\r\n4half"+rs+"4of")
+		synctest.Wait()
+		_ = c.Close()
+		synctest.Wait()
+		if len(app.lines) > 0 { // the session may be closed over it
+			if line := app.next(); !strings.HasPrefix(line, "closed: ") {
+				t.Fatalf("heard %q", line)
+			}
+			p.wantUnknown()
+			return
+		}
+		p.send("4hello")
+		app.want("text hello")
+	})
+}
+
+// Websocket frames that break its protocol, or announce more than is allowed, end the connection.
+func TestHostile_WebSocketFrames(t *testing.T) {
+	for name, bytes := range map[string]string{
+		"2^62 bytes announced":     "\x81\xff\x40\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"2^63 bytes announced":     "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"1 GB announced":           "\x82\xff\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00",
+		"no mask":                  "\x81\x06" + `42["x]`,
+		"reserved bit":             "\xc1\x80\x00\x00\x00\x00",
+		"reserved opcode":          "\x83\x80\x00\x00\x00\x00",
+		"continuation of nothing":  "\x80\x80\x00\x00\x00\x00",
+		"text inside text":         "\x01\x81\x00\x00\x00\x004\x81\x81\x00\x00\x00\x004",
+		"control frame, fragments": "\x09\x80\x00\x00\x00\x00",
+		"control frame, too long":  "\x89\xfe\x00\x7e\x00\x00\x00\x00",
+		"endless fragments":        strings.Repeat("\x01\xfe\x40\x00\x00\x00\x00\x00"+strings.Repeat("4", 1<<14), 1) + strings.Repeat("\x00\xfe\x40\x00\x00\x00\x00\x00"+strings.Repeat("4", 1<<14), 70),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, app := serveIO(t, eio4.Options{})
+				m, _ := s.muteDial(app)
+				go func() { _ = readAll(m.conn) }()
+				_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
+				_, _ = io.WriteString(m.conn, bytes)
+				app.want("gone / protocol error")
+				app.wantNothing()
+				wantNoGoroutines(t, engineFrame)
+			})
+		})
+	}
+}
+
+// Compression is not on offer: a small frame could stand for a large message.
+func TestHostile_NoCompression(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := serveEcho(t, eio4.Options{})
+		c := s.dialRaw()
+		request(t, c, "GET "+webSocket+strings.Replace(upgradeHeader, "\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", 1))
+		head := make([]byte, 4096)
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		n, err := c.Read(head)
+		if err != nil || !strings.HasPrefix(string(head[:n]), "HTTP/1.1 101") || strings.Contains(string(head[:n]), "deflate") {
+			t.Errorf("got %q %v", head[:n], err)
+		}
+	})
+}

@@ -1,0 +1,210 @@
+package eio4_test
+
+import (
+	"bytes"
+	"context"
+	"log"
+	"net"
+	"net/http"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth/internal/eio4"
+)
+
+// patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the default ping interval.
+const patience = 10 * time.Second
+
+// bubble runs a test on fake time and an in-memory network: what arrives, what does not, and when, are then exact.
+func bubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, f)
+}
+
+// advance lets fake time pass and everything that was due settle.
+func advance(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// network is a listener and the way to reach it.
+type network struct {
+	net.Listener
+	dial func(ctx context.Context) (net.Conn, error)
+}
+
+// memory is a network of synchronous pipes, the only kind that works in a bubble.
+func memory() network {
+	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	return network{l, l.dial}
+}
+
+// loopback is real TCP.
+func loopback(t *testing.T) network {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return network{l, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	}}
+}
+
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
+
+func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case l.conns <- server:
+		return client, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// server is an engine behind a plain http.Server, with the clients of one test.
+type server struct {
+	t      *testing.T
+	engine *eio4.Engine
+	net    network
+	http   *http.Server
+	client *http.Client
+	log    *logBuffer // what net/http complained about: panics of handlers end up here
+}
+
+// serve starts e on n, one server a test. When the test ends it must shut down, and leave no goroutine behind.
+func serve(t *testing.T, n network, e *eio4.Engine, options ...func(*server)) *server {
+	t.Helper()
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(leakLabel, t.Name())))
+	s := &server{t: t, engine: e, net: n, log: new(logBuffer)}
+	s.http = &http.Server{Handler: e, ErrorLog: log.New(s.log, "", 0)}
+	s.client = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return n.dial(ctx) },
+	}}
+	for _, option := range options {
+		option(s)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = s.http.Serve(n)
+	}()
+	t.Cleanup(func() {
+		s.shutdown()
+		s.client.CloseIdleConnections()
+		_ = s.http.Close()
+		<-stopped
+		wantNoGoroutines(t, "")
+		if text := s.log.String(); strings.Contains(text, "panic") {
+			t.Errorf("net/http logged a panic:\n%s", text)
+		}
+	})
+	return s
+}
+
+// behind puts a middleware in front of the engine.
+func behind(middleware func(http.Handler) http.Handler) func(*server) {
+	return func(s *server) { s.http.Handler = middleware(s.http.Handler) }
+}
+
+// shutdown ends the engine, which has to manage within patience.
+func (s *server) shutdown() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.engine.Shutdown(ctx); err != nil {
+		s.t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// dialRaw opens a bare connection to the server, closed at the end of the test.
+func (s *server) dialRaw() net.Conn {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := s.net.dial(ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+const leakLabel = "wire"
+
+// wantNoGoroutines waits until no goroutine is left that this test's server started and that has frame in its stack.
+func wantNoGoroutines(t *testing.T, frame string) {
+	t.Helper()
+	var left []string
+	for wait := time.Millisecond; wait < patience; wait *= 2 {
+		if left = goroutines(t.Name(), frame); len(left) == 0 {
+			return
+		}
+		<-time.After(wait) // the end of a goroutine is no event that others can wait for
+	}
+	t.Errorf("%d kinds of goroutines left:\n%s", len(left), strings.Join(left, "\n\n"))
+}
+
+// goroutines lists the stacks of the test's goroutines, but for its own.
+func goroutines(test, frame string) []string {
+	var b bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
+	var found []string
+	for stack := range strings.SplitSeq(b.String(), "\n\n") {
+		own := strings.Contains(stack, "eio4_test.goroutines")
+		if !own && strings.Contains(stack, `"`+leakLabel+`":"`+test+`"`) && strings.Contains(stack, frame) {
+			found = append(found, stack)
+		}
+	}
+	return found
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

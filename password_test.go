@@ -1,0 +1,140 @@
+package socketauth
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+func quick() *Passwords { return &Passwords{Cost: bcrypt.MinCost} }
+
+func TestPasswordsHashAndCompare(t *testing.T) {
+	p, ctx := quick(), t.Context()
+	for _, password := range []string{"secret", "", "пароль", "with\x00zero", strings.Repeat("x", 72)} {
+		hash, err := p.Hash(ctx, password)
+		if err != nil {
+			t.Fatalf("%q: %v", password, err)
+		}
+		if err := p.Compare(ctx, hash, password); err != nil {
+			t.Errorf("%q: %v", password, err)
+		}
+		for _, other := range []string{password + "x", "other"} {
+			if err := p.Compare(ctx, hash, other); !errors.Is(err, ErrInvalidCredentials) {
+				t.Errorf("%q for %q: %v", other, password, err)
+			}
+		}
+	}
+	if _, err := p.Hash(ctx, strings.Repeat("x", 73)); !errors.Is(err, ErrPasswordTooLong) {
+		t.Errorf("73 bytes: %v", err)
+	}
+	if err := p.Compare(ctx, "", "secret"); !errors.Is(err, ErrInvalidCredentials) {
+		t.Errorf("a user without a password: %v", err)
+	}
+	if err := p.Compare(ctx, "no hash", "secret"); err == nil || errors.Is(err, ErrInvalidCredentials) {
+		t.Errorf("a hash that is none looks like a wrong password: %v", err)
+	}
+}
+
+func TestPasswordsTakeTheirCost(t *testing.T) {
+	for cost, want := range map[int]int{0: bcrypt.DefaultCost, 5: 5} {
+		p := &Passwords{Cost: cost}
+		hash, err := p.Hash(t.Context(), "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range []string{hash, string(p.dummy)} {
+			if got, err := bcrypt.Cost([]byte(h)); err != nil || got != want {
+				t.Errorf("cost %d, %v, want %d", got, err, want)
+			}
+		}
+	}
+	for _, cost := range []int{-1, 3, 32} {
+		if _, err := (&Passwords{Cost: cost}).Hash(t.Context(), "secret"); err == nil {
+			t.Errorf("cost %d was taken", cost)
+		}
+	}
+}
+
+func TestUnknownUserCostsOneComparison(t *testing.T) {
+	// Guards: the dummy hash is a real one of the same cost, so that an unknown name takes as long as a wrong password.
+	p := quick()
+	login := PasswordLogin(p, func(context.Context, string) (string, string, error) { return "", "", ErrInvalidCredentials })
+	if _, err := login(t.Context(), Credentials{"username": "otto", "password": "guess"}); !errors.Is(err, ErrInvalidCredentials) {
+		t.Fatal(err)
+	}
+	if err := bcrypt.CompareHashAndPassword(p.dummy, []byte("guess")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		t.Errorf("the dummy hash is none: %v", err)
+	}
+}
+
+func TestPasswordLogin(t *testing.T) {
+	p := quick()
+	hash, err := p.Hash(t.Context(), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := errors.New("database down")
+	login := PasswordLogin(p, func(_ context.Context, name string) (string, string, error) {
+		switch name {
+		case "anna":
+			return "Anna", hash, nil
+		case "oauth":
+			return "Otto", "", nil
+		case "down":
+			return "", "", down
+		}
+		return "", "", ErrInvalidCredentials
+	})
+	for name, c := range map[string]struct {
+		credentials Credentials
+		user        string
+		err         error
+	}{
+		"right":        {Credentials{"username": "anna", "password": "secret"}, "Anna", nil},
+		"wrong":        {Credentials{"username": "anna", "password": "guess"}, "", ErrInvalidCredentials},
+		"unknown":      {Credentials{"username": "otto", "password": "secret"}, "", ErrInvalidCredentials},
+		"no password":  {Credentials{"username": "anna"}, "", ErrInvalidCredentials},
+		"none stored":  {Credentials{"username": "oauth", "password": ""}, "", ErrInvalidCredentials},
+		"not a string": {Credentials{"username": "anna", "password": 5}, "", ErrInvalidCredentials},
+		"down":         {Credentials{"username": "down", "password": "secret"}, "", down},
+	} {
+		user, err := login(t.Context(), c.credentials)
+		if user != c.user || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
+			t.Errorf("%s: %q, %v", name, user, err)
+		}
+	}
+}
+
+func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
+	p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 1}
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	p.workers <- struct{}{} // one is at work
+	p.places <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := make(chan error)
+	go func() { waiting <- p.Compare(ctx, "", "x") }()
+	for len(p.places) < 2 { // until it waits
+		select {
+		case err := <-waiting:
+			t.Fatalf("did not wait: %v", err)
+		default:
+		}
+	}
+	if _, err := p.Hash(t.Context(), "x"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("one too many: %v", err)
+	}
+	cancel()
+	if err := <-waiting; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that waited: %v", err)
+	}
+	<-p.workers
+	<-p.places
+	if _, err := p.Hash(t.Context(), "x"); err != nil {
+		t.Errorf("after the rush: %v", err)
+	}
+}

@@ -1,0 +1,183 @@
+package socketauth
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func TestShutdownEndsAllSocketsSoThatTheyComeBack(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		friend, _ := w.in()
+		stranger := w.dial("")
+		if err := w.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*client{friend, stranger} {
+			if frame, _ := c.frameWithin(time.Minute); frame == "41" {
+				t.Error("told to stay away")
+			}
+		}
+		if err := w.Shutdown(context.Background()); err != nil {
+			t.Errorf("again: %v", err)
+		}
+		rw := httptest.NewRecorder()
+		w.http.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
+		if rw.Code != http.StatusServiceUnavailable {
+			t.Errorf("a new connection: %d", rw.Code)
+		}
+	})
+}
+
+func TestShutdownWaitsForHandlersAndForItsContext(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		leave := make(chan struct{})
+		w.On("stubborn", func(context.Context, *Socket, Args) (any, error) { <-leave; return nil, nil })
+		c, _ := w.in()
+		c.emit("stubborn")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		if err := w.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("while a handler runs: %v", err)
+		}
+		close(leave)
+		if err := w.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestShutdownOfTheHTTPServerStartsTheEnd(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c, _ := w.in()
+		if err := w.http.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		for range c.frames { // until the connection has ended
+		}
+	})
+}
+
+func TestProtocolVersionsThatAreNotServed(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		for _, query := range []string{"?EIO=5&transport=polling", "?EIO=&transport=polling", "?EIO=abc"} {
+			rw := httptest.NewRecorder()
+			w.http.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/"+query, nil))
+			if rw.Code != 400 || strings.TrimSpace(rw.Body.String()) != `{"code":5,"message":"Unsupported protocol version"}` {
+				t.Errorf("%s: %d %s", query, rw.Code, rw.Body)
+			}
+		}
+	})
+}
+
+func TestOtherOriginsAreRefusedOnSockets(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		for _, transport := range []string{"polling", "websocket"} {
+			for origin, want := range map[string]bool{
+				"https://app.example": true, "http://example.com": true, "": true,
+				"https://evil.example": false, "null": false, "https://app.example.evil": false,
+			} {
+				r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport="+transport, nil)
+				if origin != "" {
+					r.Header.Set("Origin", origin)
+				}
+				rw := httptest.NewRecorder()
+				w.http.Handler.ServeHTTP(rw, r)
+				if refused := rw.Code == 403 && strings.Contains(rw.Body.String(), "ORIGIN_NOT_ALLOWED"); refused == want {
+					t.Errorf("%s, %q: %d %s", transport, origin, rw.Code, rw.Body)
+				}
+				if cors := rw.Header().Get("Access-Control-Allow-Origin"); cors != "" && !want || want && origin != "" && cors != origin {
+					t.Errorf("%s, %q: Access-Control-Allow-Origin %q", transport, origin, cors)
+				}
+			}
+		}
+	})
+}
+
+func TestOtherNamespacesAreRefused(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c, _ := w.in()
+		c.send("40/admin,")
+		c.next(`44/admin,{"message":"Invalid namespace"}`)
+		c.alive()
+	})
+}
+
+func TestOnPanicsForNamesThatAreNotToBeHad(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		h := func(context.Context, *Socket, Args) (any, error) { return nil, nil }
+		w.On("taken", h)
+		on := func(name string, h Handler) {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%q was taken", name)
+				}
+			}()
+			w.On(name, h)
+		}
+		on("taken", h)
+		on("nil", nil)
+		for _, name := range reserved {
+			on(name, h)
+		}
+	})
+}
+
+func TestLoginAndSocketsShareACoreOrAStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mux := http.NewServeMux()
+		o := apiOptions(io.Discard)
+		a, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.APIServe(mux); err != nil {
+			t.Fatal(err)
+		}
+		s, err := a.SocketServe(nil, mux)
+		if err != nil || s.Auth() != a {
+			t.Fatal(err)
+		}
+		sockets, err := SocketServe(nil, http.NewServeMux(), Options[any]{Secret: testSecret})
+		if err != nil {
+			t.Fatalf("a process that only serves sockets: %v", err)
+		}
+		for _, s := range []*Server{s, sockets} {
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestBroadcastIsNotHeldUpByAClientThatStopsReading(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		var reasons []string
+		w.OnDisconnect(func(_ context.Context, _ *Socket, reason string) { reasons = append(reasons, reason) })
+		reader, _ := w.inAs(jwt.MapClaims{"sub": "bert"})
+		sleeper, _ := w.in() // nobody takes what its reader reads, so it stops once its channel is full
+		news := strings.Repeat("x", 8000)
+		for range 2000 {
+			if err := w.Emit("news", news); err != nil {
+				t.Fatal(err)
+			}
+			reader.next(`42["news",`)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		reader.alive()
+		if len(reasons) != 1 || reasons[0] != "slow peer" {
+			t.Errorf("the sleeper: %q", reasons)
+		}
+		sleeper.close()
+	})
+}

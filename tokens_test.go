@@ -1,0 +1,513 @@
+package socketauth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+var testSecret = []byte("0123456789abcdef0123456789abcdef")
+
+// newIssuer is the issuer of a core with these options.
+func newIssuer(t *testing.T, o Options[any]) *issuer {
+	t.Helper()
+	if o.Secret == nil && o.Keys == nil && o.KeyFunc == nil {
+		o.Secret = testSecret
+	}
+	c, err := o.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.tokens
+}
+
+func mustCode(t *testing.T, i *issuer, claims jwt.MapClaims) *token {
+	t.Helper()
+	c, err := i.code(t.Context(), claims, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func mustSuccessor(t *testing.T, i *issuer, of *token) *token {
+	t.Helper()
+	next, err := i.successor(t.Context(), of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
+
+// signed signs claims as they are, for tokens that the library would not mint.
+func signed(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaims, header ...map[string]any) string {
+	t.Helper()
+	j := jwt.NewWithClaims(method, claims)
+	for _, h := range header {
+		maps.Copy(j.Header, h)
+	}
+	text, err := j.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestTokensCarryTheClaimsOfTheContract(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, Options[any]{Issuer: "me", Audience: "you"})
+		start := time.Now()
+		login := start.Add(-123456 * time.Microsecond)
+		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "roles": []string{"admin"}}, login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := i.verify(t.Context(), code.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.use != useCode || c.generation != 0 || c.subject != "anna" || !c.authTime.Equal(login) ||
+			!c.expiresAt.Equal(start.Add(30*time.Second)) || c.duration != 30 || !c.issuedAt.Equal(start) {
+			t.Errorf("code is %+v", c)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		s, err := i.verify(t.Context(), mustSuccessor(t, i, c).text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.use != useSession || s.generation != 1 || s.subject != "anna" || s.sessionID != c.sessionID || s.id == c.id ||
+			!s.authTime.Equal(login) || !s.expiresAt.Equal(start.Add(24*time.Hour+1500*time.Millisecond)) || s.duration != 86400 {
+			t.Errorf("session token is %+v", s)
+		}
+		if s.claims["iss"] != "me" || !reflect.DeepEqual(s.claims["roles"], []any{"admin"}) {
+			t.Errorf("claims are %v", s.claims)
+		}
+	})
+}
+
+func TestTwoCodesOfOneMomentDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // time stands still in here
+		i := newIssuer(t, Options[any]{})
+		a, b := mustCode(t, i, jwt.MapClaims{"sub": "anna"}), mustCode(t, i, jwt.MapClaims{"sub": "anna"})
+		if a.text == b.text || a.id == b.id || a.sessionID == b.sessionID {
+			t.Error("two logins share a code or a session")
+		}
+	})
+}
+
+func TestTokenLifetimesAndTheirEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t, Options[any]{CodeLifetime: time.Second, TokenLifetime: 10 * time.Second, SessionLifetime: 15 * time.Second})
+		code := mustCode(t, i, jwt.MapClaims{"sub": "anna"})
+		first := mustSuccessor(t, i, code)
+
+		time.Sleep(999 * time.Millisecond)
+		if _, err := i.verify(t.Context(), code.text); err != nil {
+			t.Errorf("code refused within its life: %v", err)
+		}
+		time.Sleep(2 * time.Millisecond)
+		if _, err := i.verify(t.Context(), code.text); !errors.Is(err, errExpired) {
+			t.Errorf("code after its life: %v", err)
+		}
+		time.Sleep(8 * time.Second)
+		last := mustSuccessor(t, i, first)
+		if want := code.authTime.Add(15 * time.Second); !last.expiresAt.Equal(want) {
+			t.Errorf("token lives until %v, past the session's end %v", last.expiresAt, want)
+		}
+		time.Sleep(7 * time.Second)
+		if _, err := i.successor(t.Context(), last); !errors.Is(err, errExpired) {
+			t.Errorf("successor after the session's end: %v", err)
+		}
+	})
+}
+
+func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
+	i := newIssuer(t, Options[any]{Issuer: "me", Audience: "you"})
+	good := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
+	with := func(name string, value any) jwt.MapClaims {
+		c := copyClaims(good.claims)
+		if c[name] = value; value == nil {
+			delete(c, name)
+		}
+		return c
+	}
+	sign := func(c jwt.MapClaims, h ...map[string]any) string {
+		return signed(t, jwt.SigningMethodHS256, testSecret, c, h...)
+	}
+	parts := strings.Split(good.text, ".")
+	for name, text := range map[string]string{
+		"nothing":                "",
+		"no dots":                "abc",
+		"truncated":              good.text[:len(good.text)-1],
+		"longer":                 good.text + "A",
+		"another last character": respell(good.text),
+		"a line break":           good.text[:40] + "\n" + good.text[40:],
+		"a carriage return":      good.text + "\r",
+		"padding":                good.text + "=",
+		"a space":                " " + good.text,
+		"no signature":           parts[0] + "." + parts[1] + ".",
+		"another payload":        parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"root"}`)) + "." + parts[2],
+		"alg none":               signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good.claims),
+		"HS512 for HS256":        signed(t, jwt.SigningMethodHS512, testSecret, good.claims),
+		"another key":            signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims),
+		"critical header":        sign(good.claims, map[string]any{"crit": []string{"exp"}}),
+		"megabytes":              strings.Repeat("a", 2<<20),
+		"too long":               good.text + strings.Repeat("A", maxTokenLength),
+		"no exp":                 sign(with("exp", nil)),
+		"exp as text":            sign(with("exp", "2999-01-01")),
+		"exp beyond sense":       sign(with("exp", 1e300)),
+		"no sub":                 sign(with("sub", nil)),
+		"empty sub":              sign(with("sub", "")),
+		"sub a number":           sign(with("sub", 5)),
+		"no sid":                 sign(with("sid", nil)),
+		"short sid":              sign(with("sid", "abc")),
+		"sid respelt":            sign(with("sid", good.sessionID[:21]+string(good.sessionID[21]+1))),
+		"no jti":                 sign(with("jti", nil)),
+		"no gen":                 sign(with("gen", nil)),
+		"negative gen":           sign(with("gen", -1)),
+		"half a gen":             sign(with("gen", 1.5)),
+		"gen past 32 bits":       sign(with("gen", float64(1<<33))),
+		"no iat":                 sign(with("iat", nil)),
+		"no auth_time":           sign(with("auth_time", nil)),
+		"no dur":                 sign(with("dur", nil)),
+		"no token_use":           sign(with("token_use", nil)),
+		"unknown token_use":      sign(with("token_use", "refresh")),
+		"code of generation 1":   sign(with("token_use", useCode)),
+		"session generation 0":   sign(with("gen", 0)),
+		"no iss":                 sign(with("iss", nil)),
+		"another iss":            sign(with("iss", "them")),
+		"no aud":                 sign(with("aud", nil)),
+		"another aud":            sign(with("aud", "them")),
+		"not yet":                sign(with("nbf", float64(time.Now().Add(time.Hour).Unix()))),
+		"expired and another":    sign(func() jwt.MapClaims { c := with("iss", "them"); c["exp"] = 1.0; return c }()),
+		"claims an array":        parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`[]`)) + "." + parts[2],
+		"claims null":            parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`null`)) + "." + parts[2],
+	} {
+		if tok, err := i.verify(t.Context(), text); !errors.Is(err, errInvalid) {
+			t.Errorf("%s: %v, %v", name, tok, err)
+		}
+	}
+	if _, err := i.verify(t.Context(), sign(with("exp", 1.0))); !errors.Is(err, errExpired) {
+		t.Errorf("expired: %v", err)
+	}
+	if _, err := i.verify(t.Context(), sign(good.claims)); err != nil {
+		t.Errorf("the good claims, signed by the test: %v", err) // or the table above would prove nothing
+	}
+}
+
+// respell changes the last character of a token so that a lenient base64 decoder reads the same bytes.
+func respell(text string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := strings.IndexByte(alphabet, text[len(text)-1])
+	return text[:len(text)-1] + string(alphabet[last^1])
+}
+
+func TestEveryAlgorithmSignsAndVerifiesAndOldKeysStillDo(t *testing.T) {
+	keys := testKeys(t)
+	old := newIssuer(t, Options[any]{Keys: keys[:1]})
+	oldToken := mustCode(t, old, jwt.MapClaims{"sub": "anna"})
+	for n, key := range keys {
+		t.Run(key.Method.Alg(), func(t *testing.T) {
+			rotated := []Key{key}
+			for m, k := range keys {
+				if m != n {
+					rotated = append(rotated, Key{ID: k.ID, Method: k.Method, Verify: k.Verify})
+				}
+			}
+			i := newIssuer(t, Options[any]{Keys: rotated})
+			next := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
+			if got, err := i.verify(t.Context(), next.text); err != nil || got.id != next.id {
+				t.Errorf("own token: %v", err)
+			}
+			if head := header(t, next.text); head["kid"] != key.ID || head["alg"] != key.Method.Alg() {
+				t.Errorf("header %v", head)
+			}
+			if _, err := i.verify(t.Context(), oldToken.text); err != nil {
+				t.Errorf("token of a key that only verifies now: %v", err)
+			}
+			if _, err := newIssuer(t, Options[any]{Secret: []byte(strings.Repeat("x", 32))}).verify(t.Context(), next.text); !errors.Is(err, errInvalid) {
+				t.Errorf("token of a key that is not there: %v", err)
+			}
+		})
+	}
+}
+
+// testKeys is one key of each kind.
+func testKeys(t *testing.T) []Key {
+	t.Helper()
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edPublic, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []Key{
+		{"hs", jwt.SigningMethodHS256, testSecret, testSecret},
+		{"rs", jwt.SigningMethodRS256, rsaKey, &rsaKey.PublicKey},
+		{"ps", jwt.SigningMethodPS256, rsaKey, &rsaKey.PublicKey},
+		{"es", jwt.SigningMethodES256, ecKey, &ecKey.PublicKey},
+		{"ed", jwt.SigningMethodEdDSA, edKey, edPublic},
+	}
+}
+
+func header(t *testing.T, text string) (h map[string]any) {
+	t.Helper()
+	head, _, _ := strings.Cut(text, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(head)
+	if err == nil {
+		err = json.Unmarshal(raw, &h)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestPublicKeyIsNoHMACSecret(t *testing.T) {
+	// Guards: a token "signed" by HMAC with the public key, which everyone has, must not pass.
+	keys := testKeys(t)
+	public := keys[1].Verify.(*rsa.PublicKey)
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := mustCode(t, newIssuer(t, Options[any]{Keys: keys[1:2]}), jwt.MapClaims{"sub": "anna"})
+	forged := signed(t, jwt.SigningMethodHS256, der, good.claims, map[string]any{"kid": "rs"})
+	byFunc := func(context.Context, *jwt.Token) (Key, error) { return keys[1], nil }
+	for name, i := range map[string]*issuer{
+		"Keys":    newIssuer(t, Options[any]{Keys: keys[1:2]}),
+		"KeyFunc": newIssuer(t, Options[any]{KeyFunc: byFunc}),
+	} {
+		if _, err := i.verify(t.Context(), forged); !errors.Is(err, errInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := i.verify(t.Context(), good.text); err != nil {
+			t.Errorf("%s, the good one: %v", name, err)
+		}
+	}
+}
+
+func TestKeyFuncFindsKeysByHeaderAndByClaims(t *testing.T) {
+	byTenant := map[string]Key{
+		"a": {ID: "key-a", Method: jwt.SigningMethodHS256, Sign: []byte(strings.Repeat("a", 32)), Verify: []byte(strings.Repeat("a", 32))},
+		"b": {ID: "key-b", Method: jwt.SigningMethodHS256, Sign: []byte(strings.Repeat("b", 32)), Verify: []byte(strings.Repeat("b", 32))},
+	}
+	down := errors.New("key server down")
+	i := newIssuer(t, Options[any]{KeyFunc: func(_ context.Context, t *jwt.Token) (Key, error) {
+		tenant, _ := t.Claims.(jwt.MapClaims)["tenant"].(string)
+		if tenant == "down" {
+			return Key{}, down
+		}
+		key, ok := byTenant[tenant]
+		if kid, given := t.Header["kid"]; !ok || given && kid != key.ID {
+			return Key{}, fmt.Errorf("tenant %q: %w", tenant, ErrUnknownKey)
+		}
+		return key, nil
+	}})
+	a := mustCode(t, i, jwt.MapClaims{"sub": "anna", "tenant": "a"})
+	if _, err := i.verify(t.Context(), a.text); err != nil {
+		t.Error(err)
+	}
+	sign := func(tenant, key string) string {
+		c := copyClaims(a.claims)
+		c["tenant"] = tenant
+		return signed(t, jwt.SigningMethodHS256, byTenant[key].Sign, c, map[string]any{"kid": byTenant[key].ID})
+	}
+	if _, err := i.verify(t.Context(), sign("b", "a")); !errors.Is(err, errInvalid) {
+		t.Errorf("tenant a's key for tenant b: %v", err)
+	}
+	if _, err := i.verify(t.Context(), sign("c", "a")); !errors.Is(err, errInvalid) {
+		t.Errorf("unknown key: %v", err)
+	}
+	if _, err := i.verify(t.Context(), sign("down", "a")); !errors.Is(err, down) || errors.Is(err, errInvalid) {
+		t.Errorf("key server down: %v", err)
+	}
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "tenant": "c"}, time.Now()); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("minting with no key: %v", err)
+	}
+}
+
+func TestWeakAndWrongKeysAreFaults(t *testing.T) {
+	keys := testKeys(t)
+	weak := weakRSA(t)
+	other, _, _ := ed25519.GenerateKey(rand.Reader)
+	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	for name, o := range map[string]Options[any]{
+		"no key":                 {},
+		"two ways":               {Secret: testSecret, Keys: keys},
+		"short secret":           {Secret: testSecret[:31]},
+		"empty secret":           {Secret: []byte{}},
+		"no keys":                {Keys: []Key{}},
+		"first does not sign":    {Keys: []Key{{ID: "rs", Method: jwt.SigningMethodRS256, Verify: keys[1].Verify}}},
+		"no method":              {Keys: []Key{{ID: "x", Sign: testSecret, Verify: testSecret}}},
+		"method none":            {Keys: []Key{{ID: "x", Method: jwt.SigningMethodNone, Sign: jwt.UnsafeAllowNoneSignatureType, Verify: jwt.UnsafeAllowNoneSignatureType}}},
+		"short for HS512":        {Keys: []Key{{ID: "x", Method: jwt.SigningMethodHS512, Sign: testSecret, Verify: testSecret}}},
+		"same ID":                {Keys: []Key{keys[0], {ID: "hs", Method: jwt.SigningMethodRS256, Verify: keys[1].Verify}}},
+		"no ID of several":       {Keys: []Key{keys[0], {Method: jwt.SigningMethodRS256, Verify: keys[1].Verify}}},
+		"weak RSA":               {Keys: []Key{{ID: "x", Method: jwt.SigningMethodRS256, Sign: weak, Verify: &weak.PublicKey}}},
+		"private for public":     {Keys: []Key{{ID: "x", Method: jwt.SigningMethodRS256, Sign: keys[1].Sign, Verify: keys[1].Sign}}},
+		"bytes for RSA":          {Keys: []Key{{ID: "x", Method: jwt.SigningMethodRS256, Sign: keys[1].Sign, Verify: testSecret}}},
+		"RSA for HMAC":           {Keys: []Key{{ID: "x", Method: jwt.SigningMethodHS256, Sign: testSecret, Verify: keys[1].Verify}}},
+		"another pair":           {Keys: []Key{{ID: "x", Method: jwt.SigningMethodEdDSA, Sign: keys[4].Sign, Verify: other}}},
+		"another curve":          {Keys: []Key{{ID: "x", Method: jwt.SigningMethodES256, Sign: p384, Verify: &p384.PublicKey}}},
+		"nil public key":         {Keys: []Key{{ID: "x", Method: jwt.SigningMethodRS256, Sign: keys[1].Sign}}},
+		"another HMAC to verify": {Keys: []Key{{ID: "x", Method: jwt.SigningMethodHS256, Sign: testSecret, Verify: []byte(strings.Repeat("y", 32))}}},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// weakRSA is a key of 1024 bits, which crypto/rsa refuses to make.
+func weakRSA(t *testing.T) *rsa.PrivateKey {
+	t.Helper()
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestHooksThatMintMustKeepTheLibrarysClaims(t *testing.T) {
+	minting := func(change func(jwt.MapClaims)) func(context.Context, jwt.MapClaims) (string, error) {
+		return func(_ context.Context, c jwt.MapClaims) (string, error) {
+			change(c)
+			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(jwt.MapClaims)
+		ok     bool
+	}{
+		"nothing":       {func(jwt.MapClaims) {}, true},
+		"the app's own": {func(c jwt.MapClaims) { c["role"] = "admin" }, true},
+		"exp earlier":   {func(c jwt.MapClaims) { c["exp"] = c["exp"].(float64) - 5 }, true},
+		"exp later":     {func(c jwt.MapClaims) { c["exp"] = c["exp"].(float64) + 5 }, false},
+		"exp over":      {func(c jwt.MapClaims) { c["exp"] = 1.0 }, false},
+		"no exp":        {func(c jwt.MapClaims) { delete(c, "exp") }, false},
+		"sub":           {func(c jwt.MapClaims) { c["sub"] = "root" }, false},
+		"sid":           {func(c jwt.MapClaims) { c["sid"] = newID() }, false},
+		"jti":           {func(c jwt.MapClaims) { c["jti"] = newID() }, false},
+		"gen":           {func(c jwt.MapClaims) { c["gen"] = c["gen"].(float64) + 1 }, false},
+		"iat":           {func(c jwt.MapClaims) { c["iat"] = c["iat"].(float64) - 1 }, false},
+		"auth_time":     {func(c jwt.MapClaims) { c["auth_time"] = c["auth_time"].(float64) + 1 }, false},
+		"dur":           {func(c jwt.MapClaims) { c["dur"] = 5.0 }, false},
+		"token_use":     {func(c jwt.MapClaims) { c["token_use"] = "other" }, false},
+	} {
+		i := newIssuer(t, Options[any]{Authorization: minting(c.change), Refresh: minting(c.change)})
+		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now())
+		if (err == nil) != c.ok {
+			t.Errorf("Authorization changed %s: %v", name, err)
+		}
+		if err != nil {
+			code = mustCode(t, newIssuer(t, Options[any]{}), jwt.MapClaims{"sub": "anna"})
+		}
+		if _, err := i.successor(t.Context(), code); (err == nil) != c.ok {
+			t.Errorf("Refresh changed %s: %v", name, err)
+		}
+	}
+	failing := errors.New("signer down")
+	i := newIssuer(t, Options[any]{Authorization: func(context.Context, jwt.MapClaims) (string, error) { return "", failing }})
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now()); !errors.Is(err, failing) {
+		t.Errorf("failing hook: %v", err)
+	}
+	i = newIssuer(t, Options[any]{Authorization: func(context.Context, jwt.MapClaims) (string, error) { return "abc", nil }})
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now()); err == nil {
+		t.Error("a token that is none was taken from the hook")
+	}
+}
+
+func TestClaimMayNotGiveTheLibrarysClaims(t *testing.T) {
+	i := newIssuer(t, Options[any]{})
+	for _, name := range ownClaims {
+		if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", name: "x"}, time.Now()); !errors.Is(err, errReserved) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, claims := range []jwt.MapClaims{nil, {}, {"sub": ""}, {"sub": 5}, {"name": "anna"}} {
+		if _, err := i.code(t.Context(), claims, time.Now()); err == nil {
+			t.Errorf("%v: accepted", claims)
+		}
+	}
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "f": func() {}}, time.Now()); err == nil {
+		t.Error("a claim that JSON cannot hold was accepted")
+	}
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "big": strings.Repeat("x", maxTokenLength)}, time.Now()); err == nil {
+		t.Error("a token longer than any that is accepted was minted")
+	}
+}
+
+func TestMintingLeavesTheAppsClaimsAlone(t *testing.T) {
+	i := newIssuer(t, Options[any]{})
+	var wg sync.WaitGroup
+	mine := jwt.MapClaims{"sub": "anna"}
+	for range 4 { // the app may give one map to all: under -race, a write would be seen
+		wg.Go(func() { mustCode(t, i, mine) })
+	}
+	wg.Wait()
+	if len(mine) != 1 {
+		t.Errorf("the app's map is now %v", mine)
+	}
+}
+
+func TestDecodeSecret(t *testing.T) {
+	raw := []byte{0xfb, 0xff, 0xfe, 1, 2}
+	for _, s := range []string{
+		base64.StdEncoding.EncodeToString(raw), base64.RawStdEncoding.EncodeToString(raw),
+		base64.URLEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw), "  " + base64.StdEncoding.EncodeToString(raw) + "\n",
+	} {
+		if got, err := DecodeSecret(s); err != nil || string(got) != string(raw) {
+			t.Errorf("%q: %x, %v", s, got, err)
+		}
+	}
+	if _, err := DecodeSecret("hunter2!"); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("what is not base64: %v", err)
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	c, err := Options[any]{Secret: testSecret}.config()
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := c.tokens.code(context.Background(), jwt.MapClaims{"sub": "anna"}, time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good.text)
+	f.Add("a.b.c")
+	f.Add(respell(good.text))
+	f.Fuzz(func(t *testing.T, text string) {
+		if text == good.text {
+			return
+		}
+		if _, err := c.tokens.verify(context.Background(), text); err == nil {
+			t.Errorf("%q passes", text)
+		}
+	})
+}

@@ -1,0 +1,365 @@
+package socketauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/gorilla/websocket"
+)
+
+// world is a server of the library behind net/http, on connections in memory, in a bubble of its own time. When its
+// test returns, the server is shut down and no goroutine may be left: the bubble sees to that.
+type world struct {
+	*testing.T
+	*Server
+	logs *syncBuffer
+	http *http.Server
+	lis  *pipes
+}
+
+// inWorld runs a test against a server. change may adjust its options.
+func inWorld(t *testing.T, change func(*Options[string]), test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, logs: new(syncBuffer), lis: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
+		o := apiOptions(w.logs)
+		o.Logger = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		if change != nil {
+			change(&o)
+		}
+		mux := http.NewServeMux()
+		w.http = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(w.logs, nil), slog.LevelError)}
+		var err error
+		if w.Server, err = Infrastructure(w.http, mux, o); err != nil {
+			t.Fatal(err)
+		}
+		mux.Handle("GET /api", w.Auth().Middleware(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			claims, _ := ClaimsFromContext(r.Context())
+			_, _ = io.WriteString(rw, claims["sub"].(string))
+		})))
+		go func() { _ = w.http.Serve(w.lis) }()
+		defer func() {
+			if err := w.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if !w.hub.Empty() {
+				t.Error("the hub remembers sockets that are gone")
+			}
+			_ = w.http.Close()
+		}()
+		test(w)
+	})
+}
+
+// pipes is a network in memory.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.conns <- theirs:
+		return ours, nil
+	case <-p.closed:
+		return nil, errors.New("nobody listens")
+	}
+}
+
+// code is what a login of anna's gives.
+func (w *world) code() string { return w.codeFor(jwt.MapClaims{"sub": "anna"}) }
+
+func (w *world) codeFor(claims jwt.MapClaims) string {
+	w.Helper()
+	code, err := w.Auth().IssueCode(context.Background(), claims)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return code
+}
+
+// get asks the HTTP side, through Middleware.
+func (w *world) get(token string) (int, string, http.Header) {
+	w.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+	r, _ := http.NewRequest(http.MethodGet, "http://server/api", nil)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(body), res.Header
+}
+
+// client is a Socket.IO client on a websocket, by the bytes of the protocol.
+type client struct {
+	w      *world
+	ws     *websocket.Conn
+	frames chan string
+	acks   int
+	mu     sync.Mutex // for writes
+}
+
+func (c *client) write(frame string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ws.WriteMessage(websocket.TextMessage, []byte(frame))
+}
+
+// dial connects. auth is the handshake's, "" for none.
+func (w *world) dial(auth string) *client {
+	w.Helper()
+	d := websocket.Dialer{NetDialContext: w.lis.dial}
+	ws, res, err := d.Dial("ws://server/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	_ = res.Body.Close()
+	c := &client{w: w, ws: ws, frames: make(chan string, 1000)}
+	go c.read()
+	c.next("0{")
+	c.send("40" + auth)
+	c.next(`40{"sid":`)
+	return c
+}
+
+// read passes on what the server sends, and answers its pings. A binary frame is passed on with a b before it.
+func (c *client) read() {
+	defer close(c.frames)
+	for {
+		kind, data, err := c.ws.ReadMessage()
+		switch {
+		case err != nil:
+			return
+		case kind == websocket.BinaryMessage:
+			c.frames <- "b" + string(data)
+		case string(data) == "2":
+			_ = c.write("3")
+		default:
+			c.frames <- string(data)
+		}
+	}
+}
+
+// next is the rest of the next frame, which begins as it says.
+func (c *client) next(prefix string) string {
+	c.w.Helper()
+	frame, ok := c.frameWithin(time.Minute)
+	rest, found := strings.CutPrefix(frame, prefix)
+	if !ok || !found {
+		c.w.Fatalf("got frame %.200q, %v, want %q...\nlog: %s", frame, ok, prefix, c.w.logs)
+	}
+	return rest
+}
+
+func (c *client) frameWithin(d time.Duration) (string, bool) {
+	select {
+	case frame, ok := <-c.frames:
+		return frame, ok
+	case <-time.After(d):
+		return "nothing came", false
+	}
+}
+
+func (c *client) send(frame string) {
+	c.w.Helper()
+	if err := c.write(frame); err != nil {
+		c.w.Fatalf("sending %.100q: %v", frame, err)
+	}
+}
+
+func (c *client) emit(event string, args ...any) { c.w.Helper(); c.send("42" + event42(event, args)) }
+
+func event42(event string, args []any) string {
+	b, _ := json.Marshal(append([]any{event}, args...))
+	return string(b)
+}
+
+// ask emits with an acknowledgement, and gives what it says.
+func (c *client) ask(event string, args ...any) string {
+	c.w.Helper()
+	c.acks++
+	c.send("42" + strconv.Itoa(c.acks) + event42(event, args))
+	return c.next("43" + strconv.Itoa(c.acks))
+}
+
+func (c *client) authenticate(token string) {
+	c.w.Helper()
+	c.emit("authenticate", map[string]string{"token": token})
+}
+
+// token is the token that the server sends now.
+func (c *client) token() string {
+	c.w.Helper()
+	var args []string
+	if err := json.Unmarshal([]byte(c.next("42")), &args); err != nil || len(args) != 2 || args[0] != "authenticated" {
+		c.w.Fatalf("got %v, %v, want authenticated", args, err)
+	}
+	return args[1]
+}
+
+// in is a client that has traded a code of anna's for a token.
+func (w *world) in() (*client, string) { return w.inAs(jwt.MapClaims{"sub": "anna"}) }
+
+func (w *world) inAs(claims jwt.MapClaims) (*client, string) {
+	w.Helper()
+	c := w.dial(fmt.Sprintf(`{"token":%q}`, w.codeFor(claims)))
+	return c, c.token()
+}
+
+type unauthorized struct {
+	Message    string
+	Code       string
+	Type       string
+	Terminal   bool
+	RetryAfter int
+	Data       struct{ Message, Code, Type string }
+}
+
+// refusedWith is the unauthorized that the server sends now, with that code.
+func (c *client) refusedWith(code string) unauthorized {
+	c.w.Helper()
+	var args []json.RawMessage
+	var name string
+	var u unauthorized
+	if err := json.Unmarshal([]byte(c.next("42")), &args); err != nil || len(args) != 2 ||
+		json.Unmarshal(args[0], &name) != nil || json.Unmarshal(args[1], &u) != nil || name != "unauthorized" || u.Code != code {
+		c.w.Fatalf("got %s, %v, want unauthorized with %s\nlog: %s", args, err, code, c.w.logs)
+	}
+	return u
+}
+
+// gone waits until the server has disconnected the client, by a packet that says so, with nothing before it.
+func (c *client) gone() {
+	c.w.Helper()
+	c.next("41")
+	c.lost()
+}
+
+// lost waits until the connection has ended, with nothing before it.
+func (c *client) lost() {
+	c.w.Helper()
+	if frame, ok := c.frameWithin(time.Minute); ok || frame != "" {
+		c.w.Fatalf("got %.200q, want the connection to end", frame)
+	}
+}
+
+func (c *client) refusedAndGone(code string) unauthorized {
+	c.w.Helper()
+	u := c.refusedWith(code)
+	c.gone()
+	return u
+}
+
+// silence makes sure that nothing comes.
+func (c *client) silence() {
+	c.w.Helper()
+	synctest.Wait()
+	select {
+	case frame, ok := <-c.frames:
+		c.w.Fatalf("got %.200q, %v, want nothing", frame, ok)
+	default:
+	}
+}
+
+// alive makes sure that the server answers this client as one that is authenticated.
+func (c *client) alive() {
+	c.w.Helper()
+	if got := c.ask("nobody handles this"); got != `[{"error":{"code":"unknown_event"}}]` {
+		c.w.Errorf("got %s", got)
+	}
+}
+
+func (c *client) close() {
+	_ = c.ws.Close()
+	for range c.frames {
+	}
+}
+
+// faultyStore forces faults on a real store.
+type faultyStore struct {
+	Blacklist
+	mu     sync.Mutex
+	before func(call string) error // fails a call before it has an effect
+	after  func(call string) error // fails a call after it had its effect
+}
+
+func (f *faultyStore) call(name string, real func() error) error {
+	f.mu.Lock()
+	before, after := f.before, f.after
+	f.mu.Unlock()
+	if before != nil {
+		if err := before(name); err != nil {
+			return err
+		}
+	}
+	if err := real(); err != nil || after == nil {
+		return err
+	}
+	return after(name)
+}
+
+func (f *faultyStore) Present(ctx context.Context, p Presentation) (v Verdict, err error) {
+	err = f.call("Present", func() error { v, err = f.Blacklist.Present(ctx, p); return err })
+	return v, err
+}
+
+func (f *faultyStore) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (v Verdict, err error) {
+	err = f.call("Check", func() error { v, err = f.Blacklist.Check(ctx, t, grace, branch); return err })
+	return v, err
+}
+
+func (f *faultyStore) Revoke(ctx context.Context, sid string, why Verdict) error {
+	return f.call("Revoke", func() error { return f.Blacklist.Revoke(ctx, sid, why) })
+}
+
+func (f *faultyStore) fail(before, after func(call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before, f.after = before, after
+}
+
+var errStoreDown = errors.New("store down")
+
+func down(string) error { return errStoreDown }
+
+func (s *syncBuffer) has(t *testing.T, part string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !bytes.Contains(s.b.Bytes(), []byte(part)) {
+		t.Errorf("the log does not say %q:\n%s", part, s.b.String())
+	}
+}
