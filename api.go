@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -75,6 +74,7 @@ func (c Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + redacte
 const (
 	httpUserInvalid      = "USER_INVALID"
 	httpServerError      = "SERVER_ERROR"
+	httpTooManyAttempts  = "TOO_MANY_ATTEMPTS"
 	httpUnavailable      = "UNAVAILABLE"
 	httpOriginNotAllowed = "ORIGIN_NOT_ALLOWED"
 	httpBodyMalformed    = "BODY_MALFORMED"
@@ -163,19 +163,26 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 
 // answerRefused tells the client as little, and the log as much, as each may know.
 func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance, err error) {
-	status, code, level := http.StatusInternalServerError, httpServerError, slog.LevelError
+	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
 	var public *PublicError
 	switch {
 	case errors.As(err, &public) && public.Code != "":
 		status, code, level = e.refusedStatus, public.Code, slog.LevelInfo
 	case errors.Is(err, ErrInvalidCredentials):
 		status, code, level = http.StatusUnauthorized, httpUserInvalid, slog.LevelInfo
+	case errors.Is(err, ErrTooManyAttempts):
+		status, code, level, retry = http.StatusTooManyRequests, httpTooManyAttempts, slog.LevelWarn, retryLater
 	case errors.Is(err, ErrUnavailable):
-		status, code, level = http.StatusServiceUnavailable, httpUnavailable, slog.LevelWarn
-		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(retryAfter)))
+		status, code, level, retry = http.StatusServiceUnavailable, httpUnavailable, slog.LevelWarn, retrySoon
+	case r.Context().Err() != nil:
+		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}
 	a.log.Log(r.Context(), level, "socketauth: "+e.name+" refused", slog.String("code", code),
-		slog.Any("cause", err), slog.String("address", a.clientIP(r)))
+		slog.Any("cause", err), slog.String("address", a.address(r)))
+	if retry > 0 {
+		answerRetry(w, status, code, retry)
+		return
+	}
 	answer(w, status, map[string]string{"code": code})
 }
 

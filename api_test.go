@@ -37,6 +37,8 @@ func apiOptions(logs io.Writer) Options[string] {
 			return "", errors.New("database down: dsn=postgres://app:topsecret@db")
 		case "busy":
 			return "", ErrUnavailable
+		case "guessing":
+			return "", ErrTooManyAttempts
 		case "panic":
 			panic("a bug in the app")
 		case "nobody":
@@ -116,6 +118,7 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 		"hook panics":            {"/login", jsonType, credentialsJSON("panic", ""), 500, "SERVER_ERROR"},
 		"claims without sub":     {"/login", jsonType, credentialsJSON("nobody", ""), 500, "SERVER_ERROR"},
 		"busy":                   {"/login", jsonType, credentialsJSON("busy", ""), 503, "UNAVAILABLE"},
+		"too many attempts":      {"/login", jsonType, credentialsJSON("guessing", ""), 429, "TOO_MANY_ATTEMPTS"},
 		"no body":                {"/login", jsonType, "", 400, "BODY_MALFORMED"},
 		"half a body":            {"/login", jsonType, `{"username":`, 400, "BODY_MALFORMED"},
 		"two bodies":             {"/login", jsonType, `{}{}`, 400, "BODY_MALFORMED"},
@@ -142,7 +145,7 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 		if header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: headers %v", name, header)
 		}
-		if (status == 503) != (header.Get("Retry-After") != "") {
+		if (status == 503 || status == 429) != (header.Get("Retry-After") != "") {
 			t.Errorf("%s: Retry-After %q", name, header.Get("Retry-After"))
 		}
 	}

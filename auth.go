@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -23,6 +22,9 @@ var (
 
 	// ErrUnavailable: something needed is out of reach or too busy for now; the client is told to come back.
 	ErrUnavailable = errors.New("socketauth: unavailable")
+
+	// ErrTooManyAttempts: the app's own limit of attempts is reached; the client is told to come back later.
+	ErrTooManyAttempts = errors.New("socketauth: too many attempts")
 )
 
 // PublicError is a refusal whose reason the client may know: Code goes to it, Err to the log alone.
@@ -52,20 +54,27 @@ const (
 	codeSessionRevoked  = "session_revoked"
 	codeWrongSession    = "wrong_session"
 	codeTimeout         = "timeout"
+	codeTooManyAttempts = "too_many_attempts"
 	codeUnavailable     = "unavailable"
 	codeServerError     = "server_error"
-	codeUnauthorized    = "unauthorized"  // in an acknowledgement alone
-	codeUnknownEvent    = "unknown_event" // likewise
-	codeBadArguments    = "bad_arguments" // likewise
-	retryAfter          = time.Second     // what a client waits that is told to come back
-	unauthorizedErrType = "UnauthorizedError"
+
+	codeUnauthorized = "unauthorized"  // in an acknowledgement alone
+	codeUnknownEvent = "unknown_event" // likewise
+	codeBadArguments = "bad_arguments" // likewise
 )
 
-// codes is the one table of what a client is told with a code: a message, and whether the token it presented is dead.
+// How many seconds a client waits that is told to come back.
+const (
+	retrySoon  = 1
+	retryLater = 30
+)
+
+// codes is the one table of what a client is told with a code: a message, whether the token it presented is dead, and
+// when to come back.
 var codes = map[string]struct {
-	message  string
-	terminal bool
-	retry    bool
+	message    string
+	terminal   bool
+	retryAfter int
 }{
 	codeInvalidToken:   {message: "Invalid token", terminal: true},
 	codeTokenExpired:   {message: "Token has expired", terminal: true},
@@ -75,8 +84,10 @@ var codes = map[string]struct {
 	codeSessionRevoked: {message: "Session was revoked", terminal: true},
 	codeWrongSession:   {message: "Token is of another session"},
 	codeTimeout:        {message: "Not authenticated in time"},
-	codeUnavailable:    {message: "Temporarily unavailable", retry: true},
-	codeServerError:    {message: "Server error", retry: true},
+
+	codeTooManyAttempts: {message: "Too many attempts", retryAfter: retryLater},
+	codeUnavailable:     {message: "Temporarily unavailable", retryAfter: retrySoon},
+	codeServerError:     {message: "Server error", retryAfter: retrySoon},
 }
 
 // refusal is one presentation refused: a code for the client, a cause for the log.
@@ -99,17 +110,29 @@ func (r *refusal) payload() any {
 		Code    string `json:"code"`
 		Type    string `json:"type"`
 	}
-	d := data{or(codes[r.code].message, r.code), r.code, unauthorizedErrType}
+	d := data{or(codes[r.code].message, r.code), r.code, "UnauthorizedError"}
 	p := struct {
 		data
 		Terminal   bool `json:"terminal"`
 		RetryAfter int  `json:"retryAfter,omitempty"`
 		Data       data `json:"data"`
-	}{data: d, Terminal: r.terminal(), Data: d}
-	if codes[r.code].retry {
-		p.RetryAfter = wholeSeconds(retryAfter)
-	}
+	}{data: d, Terminal: r.terminal(), RetryAfter: codes[r.code].retryAfter, Data: d}
 	return p
+}
+
+// refuseError is the refusal that a hook's error stands for.
+func refuseError(hook string, err error) *refusal {
+	r := &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: %s: %w", hook, err)}
+	var public *PublicError
+	switch {
+	case errors.As(err, &public) && public.Code != "":
+		r.code = public.Code
+	case errors.Is(err, ErrTooManyAttempts):
+		r.code = codeTooManyAttempts
+	case errors.Is(err, ErrUnavailable):
+		r.code = codeUnavailable
+	}
+	return r
 }
 
 // refuseVerdict is the refusal that a verdict other than Accepted stands for.
@@ -195,15 +218,16 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r.WithContext(ContextWithClaims(r.Context(), t.claims)))
 			return
 		}
-		a.logRefusal(r.Context(), "socketauth: request refused", refused, slog.String("address", a.clientIP(r)))
+		a.logRefusal(r.Context(), "socketauth: request refused", refused, slog.String("address", a.address(r)))
 		switch refused.code {
 		case codeUnavailable:
-			w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(retryAfter)))
-			answer(w, http.StatusServiceUnavailable, map[string]string{"code": refused.code})
+			answerRetry(w, http.StatusServiceUnavailable, refused.code, retrySoon)
+		case codeTooManyAttempts:
+			answerRetry(w, http.StatusTooManyRequests, refused.code, retryLater)
 		case codeServerError:
 			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
 		default:
-			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+codes[refused.code].message+`"`)
+			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+or(codes[refused.code].message, refused.code)+`"`)
 		}
 	})
 }
@@ -260,7 +284,7 @@ func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refu
 	case errors.Is(err, errInvalid):
 		return nil, &refusal{code: codeInvalidToken, cause: err}
 	}
-	return nil, &refusal{code: codeServerError, cause: err}
+	return nil, refuseError("KeyFunc", err)
 }
 
 // tenant asks the app for the tenant of a verified token.
@@ -274,7 +298,7 @@ func (a *Auth) tenant(ctx context.Context, t *token) (tenant string, refused *re
 	})
 	switch {
 	case err != nil:
-		return "", &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: TenantID: %w", err)}
+		return "", refuseError("TenantID", err)
 	case tenant == "":
 		return "", &refusal{code: codeInvalidTenant}
 	}
@@ -293,7 +317,7 @@ func (a *Auth) successor(ctx context.Context, t *token) (next *token, refused *r
 	case errors.Is(err, errExpired):
 		return nil, &refusal{code: codeTokenExpired}
 	}
-	return nil, &refusal{code: codeServerError, cause: err}
+	return nil, refuseError("minting", err)
 }
 
 // insist takes a step of the blacklist until it succeeds, for up to Timeout: where only the reply was lost, the step is
@@ -318,7 +342,7 @@ func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again 
 
 func (a *Auth) logRefusal(ctx context.Context, msg string, r *refusal, attrs ...any) {
 	level := slog.LevelDebug
-	if codes[r.code].retry {
+	if codes[r.code].retryAfter > 0 {
 		level = slog.LevelError
 	}
 	if r.cause != nil {
@@ -359,7 +383,10 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // a client that went away is told nothing
 }
 
-func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+func answerRetry(w http.ResponseWriter, status int, code string, seconds int) {
+	w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	answer(w, status, map[string]string{"code": code})
+}
 
 type claimsKey struct{}
 

@@ -177,10 +177,10 @@ func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
 	for code, want := range map[string]struct{ terminal, retry bool }{
 		"invalid_token": {true, false}, "token_expired": {true, false}, "invalid_tenant": {true, false}, "no_longer_valid": {true, false},
 		"token_reused": {true, false}, "session_revoked": {true, false}, "wrong_session": {}, "timeout": {},
-		"unavailable": {false, true}, "server_error": {false, true},
+		"too_many_attempts": {false, true}, "unavailable": {false, true}, "server_error": {false, true},
 	} {
 		row, ok := codes[code]
-		if !ok || row.terminal != want.terminal || row.retry != want.retry || row.message == "" {
+		if !ok || row.terminal != want.terminal || row.retryAfter > 0 != want.retry || row.message == "" {
 			t.Errorf("%s: %+v, %v", code, row, ok)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -95,15 +94,7 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 	}
 	s.name(next, tenant, false)
 	if err := s.server.authenticated(ContextWithClaims(ctx, next.claims), s); err != nil {
-		refused := &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: OnAuthenticated: %w", err)}
-		var public *PublicError
-		switch {
-		case errors.As(err, &public) && public.Code != "":
-			refused.code = public.Code
-		case errors.Is(err, ErrUnavailable):
-			refused.code = codeUnavailable
-		}
-		return refused
+		return refuseError("OnAuthenticated", err)
 	}
 	s.name(next, tenant, true)
 	return nil

@@ -576,6 +576,7 @@ func TestOnAuthenticatedRefusesWithoutConsumingTheToken(t *testing.T) {
 		}{
 			{errors.New("database down"), "server_error"},
 			{ErrUnavailable, "unavailable"},
+			{ErrTooManyAttempts, "too_many_attempts"},
 			{&PublicError{Code: "BANNED", Err: errors.New("for good")}, "BANNED"},
 		} {
 			refuse = c.err

@@ -89,8 +89,7 @@ type Request struct {
 // describe takes from a request what outlives it.
 func (c *config) describe(r *http.Request) any {
 	d := Request{RemoteAddr: r.RemoteAddr, Host: r.Host, Origin: r.Header.Get("Origin"), UserAgent: r.UserAgent()}
-	d.ClientIP = remoteIP(r)
-	_ = c.contain("ClientIP", func() error { d.ClientIP = c.clientIP(r); return nil })
+	d.ClientIP = c.address(r)
 	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
 		if values := r.Header.Values(name); len(values) > 0 {
 			if d.Header == nil {
@@ -100,6 +99,13 @@ func (c *config) describe(r *http.Request) any {
 		}
 	}
 	return d
+}
+
+// address is the client's, or the peer's where the app's ClientIP fails.
+func (c *config) address(r *http.Request) string {
+	address := remoteIP(r)
+	_ = c.contain("ClientIP", func() error { address = c.clientIP(r); return nil })
+	return address
 }
 
 // ID names the connection: 128 random bits, new at each.

@@ -167,7 +167,7 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 	})
 	switch {
 	case failed != nil:
-		return nil, fmt.Errorf("socketauth: KeyFunc: %w", failed)
+		return nil, failed
 	case err == nil:
 		return t, nil
 	case errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&

@@ -190,7 +190,11 @@ func (s *Session) endPost() {
 
 // readBody reads the whole body, if it is not larger than MaxPayload; otherwise the session ends.
 func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte, *httpError) {
-	payload, err := s.e.readAll(r.Body)
+	var payload []byte
+	err := errLimit
+	if r.ContentLength <= int64(s.e.o.MaxPayload) {
+		payload, err = s.e.readAll(r.Body)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.body = nil

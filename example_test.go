@@ -1,0 +1,188 @@
+package socketauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth"
+)
+
+var secret = []byte("use 32 random bytes of your own!") // from the environment, by DecodeSecret
+
+type User struct {
+	ID   string
+	Name string
+	Hash string
+}
+
+var users = map[string]User{"anna": {ID: "1", Name: "anna", Hash: "$2a$04$v6NCXSuJ8mqoLbZ9EfrYieQa8X0cFIaCb4yC3U5a4V9RSTGmRjsKq"}}
+
+func options() socketauth.Options[User] {
+	return socketauth.Options[User]{
+		Secret: secret,
+		FindUserByCredentials: socketauth.PasswordLogin(nil, func(_ context.Context, name string) (User, string, error) {
+			user, ok := users[name]
+			if !ok {
+				return User{}, "", socketauth.ErrInvalidCredentials
+			}
+			return user, user.Hash, nil
+		}),
+		Claim: func(u User) (jwt.MapClaims, error) {
+			return jwt.MapClaims{"sub": u.ID, "name": u.Name}, nil
+		},
+	}
+}
+
+// A whole server: login, sockets, and an API that trusts the same tokens.
+func ExampleInfrastructure() {
+	mux := http.NewServeMux()
+	server := &http.Server{Addr: ":8080", Handler: mux}
+	srv, err := socketauth.Infrastructure(server, mux, options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	srv.On("chat", func(_ context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+		var text string
+		if err := args.Decode(&text); err != nil {
+			return nil, err
+		}
+		return nil, srv.Emit("chat", s.Claims()["name"], text)
+	})
+	mux.Handle("GET /api/me", srv.Auth().Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, _ := socketauth.ClaimsFromContext(r.Context())
+		fmt.Fprintln(w, claims["name"])
+	})))
+	// server.ListenAndServe()
+	fmt.Println("ready")
+	// Output: ready
+}
+
+// An app's own test: a server in the test, a code by IssueCode, and a websocket that speaks as a client does.
+func ExampleServer_httptest() {
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	srv, err := socketauth.Infrastructure(server.Config, mux, options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	srv.On("greet", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		return "hello " + s.Claims()["name"].(string), nil
+	})
+
+	code, err := srv.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": "1", "name": "anna"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ws, _, err := websocket.DefaultDialer.Dial(strings.Replace(server.URL, "http", "ws", 1)+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ws.Close()
+	ask := func(send, wantPrefix string) string {
+		if send != "" {
+			_ = ws.WriteMessage(websocket.TextMessage, []byte(send))
+		}
+		for {
+			_, frame, err := ws.ReadMessage()
+			if err != nil || strings.HasPrefix(string(frame), wantPrefix) {
+				return strings.TrimPrefix(string(frame), wantPrefix)
+			}
+		}
+	}
+	ask("", "0") // the transport is open
+	auth, _ := json.Marshal(map[string]string{"token": code})
+	ask("40"+string(auth), `42["authenticated",`) // connect with the code, wait for the token
+	fmt.Println(ask(`421["greet"]`, "431"))       // an event with acknowledgement 1
+	// Output: ["hello anna"]
+}
+
+// A process that serves no sockets: it shares keys and blacklist with the one that does.
+func ExampleAuth_Middleware() {
+	auth, err := socketauth.New(socketauth.Options[any]{Secret: secret})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	h := auth.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/me", nil))
+	fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
+	// Output: 401 {"code":"invalid_token"}
+}
+
+// Code behind the middleware is tested without a token.
+func ExampleContextWithClaims() {
+	ctx := socketauth.ContextWithClaims(context.Background(), jwt.MapClaims{"sub": "1"})
+	claims, ok := socketauth.ClaimsFromContext(ctx)
+	fmt.Println(claims["sub"], ok)
+	// Output: 1 true
+}
+
+// Whoever the app has identified by other means gets a code too: here after an OAuth callback.
+func ExampleAuth_IssueCode() {
+	auth, err := socketauth.New(socketauth.Options[any]{Secret: secret})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	callback := func(w http.ResponseWriter, r *http.Request) {
+		code, err := auth.IssueCode(r.Context(), jwt.MapClaims{"sub": "github|583231"})
+		if err != nil {
+			http.Error(w, "no code", http.StatusInternalServerError)
+			return
+		}
+		http.Redirect(w, r, "https://app.example/#code="+code, http.StatusSeeOther)
+	}
+	w := httptest.NewRecorder()
+	callback(w, httptest.NewRequest(http.MethodGet, "/callback", nil))
+	fmt.Println(w.Code, strings.HasPrefix(w.Header().Get("Location"), "https://app.example/#code=ey"))
+	// Output: 303 true
+}
+
+// A registration hashes the password, and says why it refuses where the client may know.
+func ExamplePasswords_Hash() {
+	var passwords socketauth.Passwords
+	register := func(ctx context.Context, c socketauth.Credentials) (User, error) {
+		name := c.Get("username")
+		if _, taken := users[name]; taken {
+			return User{}, &socketauth.PublicError{Code: "USER_EXISTS"}
+		}
+		hash, err := passwords.Hash(ctx, c.Get("password"))
+		if errors.Is(err, socketauth.ErrPasswordTooLong) {
+			return User{}, &socketauth.PublicError{Code: "PASSWORD_TOO_LONG", Err: err}
+		}
+		return User{ID: "2", Name: name, Hash: hash}, err
+	}
+	_, err := register(context.Background(), socketauth.Credentials{"username": "anna", "password": "secret"})
+	fmt.Println(err)
+	_, err = register(context.Background(), socketauth.Credentials{"username": "otto", "password": strings.Repeat("x", 73)})
+	fmt.Println(err)
+	// Output:
+	// USER_EXISTS
+	// PASSWORD_TOO_LONG: socketauth: password is longer than 72 bytes
+}
+
+// Keys are rotated by putting a new one first: tokens of the old one are good until they expire.
+func ExampleKey() {
+	old, fresh := []byte("an old secret of thirty-two bytes"), []byte("a fresh secret of thirty-two byte")
+	_, err := socketauth.New(socketauth.Options[any]{Keys: []socketauth.Key{
+		{ID: "2026-11", Method: jwt.SigningMethodHS256, Sign: fresh, Verify: fresh},
+		{ID: "2026-05", Method: jwt.SigningMethodHS256, Verify: old},
+	}})
+	fmt.Println(err)
+	// Output: <nil>
+}
