@@ -163,9 +163,11 @@ func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
 		a.confirms(got, Accepted)
 		a.confirms(lost, Overtaken)
 		a.checks(lost, 0, 5*time.Second, Replaced)
+		time.Sleep(time.Millisecond)
+		a.refused(lost, how{rejectOnly: true}, Replaced)
 		a.checks(code, 10*time.Second, 0, Accepted) // the middleware's grace
 		a.checks(code, 0, 0, Replaced)
-		time.Sleep(10 * time.Second)
+		time.Sleep(10*time.Second - time.Millisecond)
 		a.checks(code, 10*time.Second, 0, Replaced)
 
 		next := a.must(got, how{confirming: true}) // presenting a branch confirms it

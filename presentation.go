@@ -18,9 +18,6 @@ func (s *Socket) authenticate(text string, ack engine.Ack) {
 		return
 	}
 	refused := s.present(text)
-	if s.at() == ended {
-		s.server.hub.Drop(s) // it may have joined after it ended
-	}
 	if refused == nil {
 		_ = s.acknowledge(ack, nil)
 		return
@@ -52,7 +49,8 @@ func (s *Socket) present(text string) *refusal {
 		return refused
 	}
 
-	s.server.hub.Join(s, session(t.sessionID)) // so that a revocation from here on finds it
+	// So that a revocation from here on finds it. Where it has ended already, its refusal takes it out again.
+	s.server.hub.Join(s, session(t.sessionID))
 	s.server.hub.Join(s, user(t.subject))
 	if own == nil {
 		if refused := s.introduce(ctx, t, next, tenant); refused != nil {
@@ -155,15 +153,12 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 
 // accept lets the socket in, or lets it stay.
 func (s *Socket) accept(next *token, tenant string) {
-	if s.at() == ended {
-		return // revoked while the store was at it
-	}
 	m, _ := engine.NewMessage(eventAuthenticated, next.text)
 	_ = s.conn.Emit(m) // a client that went away will be reported as such
 
 	s.mu.Lock()
 	first := s.phase == connecting
-	if s.phase == ended {
+	if s.phase == ended { // revoked while the store was at it
 		s.mu.Unlock()
 		return
 	}
@@ -188,16 +183,21 @@ func (s *Socket) accept(next *token, tenant string) {
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
 // it asked is served all the same.
 func (s *Socket) logout(args engine.Args, ack engine.Ack) {
-	refused := s.tryLogout(args)
-	if refused == nil {
-		_ = s.acknowledge(ack, nil)
+	ending, refused := s.endOf(args)
+	if refused != nil {
+		s.acknowledgeError(ack, refused.code)
+		s.refuse(refused)
 		return
 	}
-	s.acknowledgeError(ack, refused.code)
-	s.refuse(refused)
+	s.server.auth.log.Info("socketauth: logged out", slog.String("user", ending.subject), slog.String("session", ending.sessionID), slog.String("address", s.request.ClientIP))
+	_ = s.acknowledge(ack, nil)
+	m, _ := engine.NewMessage(eventLoggedOut)
+	s.server.endSession(ending.sessionID, s, func(other *Socket) { other.end("logged out", m) })
+	s.end("logged out", m)
 }
 
-func (s *Socket) tryLogout(args engine.Args) *refusal {
+// endOf finds the session that a logout is for, and has the store end it.
+func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 	a := s.server.auth
 	life := context.WithoutCancel(s.ctx)
 	ctx, cancel := context.WithTimeout(life, a.timeout)
@@ -208,34 +208,28 @@ func (s *Socket) tryLogout(args engine.Args) *refusal {
 	}
 	given, refused := a.verify(ctx, text)
 
-	var ending *token
-	switch own := s.own(); {
-	case own != nil && given != nil && given.sessionID != own.sessionID:
-		return &refusal{code: codeWrongSession}
-	case own != nil:
-		ending = own
+	ending := s.own()
+	switch {
+	case ending != nil && given != nil && given.sessionID != ending.sessionID:
+		return nil, &refusal{code: codeWrongSession}
+	case ending != nil:
 	case refused != nil:
-		return refused
+		return nil, refused
 	case given.use != useSession:
-		return &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
+		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:
 		if refused := a.standing(ctx, given, 0, 0); refused != nil {
-			return refused
+			return nil, refused
 		}
 		ending = given
 	}
-
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
 		return a.blacklist.Revoke(ctx, ending.sessionID, LoggedOut)
 	})
 	if err != nil {
-		return &refusal{code: codeUnavailable, cause: err}
+		return nil, &refusal{code: codeUnavailable, cause: err}
 	}
-	a.log.Info("socketauth: logged out", slog.String("user", ending.subject), slog.String("session", ending.sessionID), slog.String("address", s.request.ClientIP))
-	m, _ := engine.NewMessage(eventLoggedOut)
-	s.server.endSession(ending.sessionID, s, func(other *Socket) { other.end("logged out", m) })
-	s.end("logged out", m)
-	return nil
+	return ending, nil
 }
 
 // refuse tells the client, and disconnects it unless it is authenticated and stays so.

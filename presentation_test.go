@@ -145,9 +145,10 @@ func TestRefusedSocketCannotLingerOrTryAgain(t *testing.T) {
 
 func TestHookThatHangsDoesNotStopTheDeadline(t *testing.T) {
 	// Guards: an attempt that fails or hangs must not stop the authentication deadline, and consumes nothing.
-	hang := make(chan struct{})
+	var hang chan struct{}
 	var hanging atomic.Bool
 	inWorld(t, func(o *Options[string]) {
+		hang = make(chan struct{})
 		o.TenantID = func(ctx context.Context, _ jwt.MapClaims) (string, error) {
 			if !hanging.Load() {
 				return "t", nil
@@ -409,11 +410,22 @@ func TestLogoutBeforeAuthentication(t *testing.T) {
 
 func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
 	// Guards: a page that logs out and closes must not leave its session alive.
-	inWorld(t, nil, func(w *world) {
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
 		c, token := w.in()
+		asked, gone := make(chan struct{}), make(chan struct{})
+		store.fail(func(string) error {
+			close(asked)
+			<-gone
+			return nil
+		}, nil)
 		c.emit("logout")
+		<-asked
 		c.close()
 		synctest.Wait()
+		close(gone)
+		synctest.Wait()
+		store.fail(nil, nil)
 		c = w.dial("")
 		c.authenticate(token)
 		c.refusedAndGone("no_longer_valid")
@@ -427,10 +439,9 @@ func TestAcknowledgementsOfAuthenticateAndLogout(t *testing.T) {
 		c.token()
 		c.next("431[]")
 		c.send(`422["logout"]`)
-		frames := []string{<-c.frames, <-c.frames}
-		if frames[0] != `42["logged_out"]` && frames[1] != `42["logged_out"]` {
-			t.Errorf("got %q", frames)
-		}
+		c.next("432[]")
+		c.next(`42["logged_out"]`)
+		c.gone()
 		c = w.dial("")
 		c.send(`421["authenticate",{"token":"x"}]`)
 		c.next(`431[{"error":{"code":"invalid_token"}}]`)
@@ -599,6 +610,84 @@ func TestOnAuthenticatedRefusesWithoutConsumingTheToken(t *testing.T) {
 	})
 }
 
+func TestClientThatLeavesDuringItsPresentationLeavesNothingBehind(t *testing.T) {
+	// Guards: a socket that joins its session's group after it has ended must leave it again.
+	var minting, gone chan struct{}
+	inWorld(t, func(o *Options[string]) {
+		minting, gone = make(chan struct{}, 1), make(chan struct{}) // in the bubble, as all that is waited for
+		o.Refresh = func(_ context.Context, c jwt.MapClaims) (string, error) {
+			minting <- struct{}{}
+			<-gone
+			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
+		}
+	}, func(w *world) {
+		c := w.dial("")
+		c.authenticate(w.code())
+		<-minting
+		c.close()
+		synctest.Wait()
+		close(gone)
+		synctest.Wait()
+		if !w.hub.Empty() {
+			t.Error("the hub remembers it")
+		}
+	})
+}
+
+func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
+	// Guards: where the store cannot say beforehand whether the token is good, the socket is not let in unseen.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		var called, left atomic.Int32
+		w.OnAuthenticated(func(context.Context, *Socket) error { called.Add(1); return nil })
+		w.OnDisconnect(func(context.Context, *Socket, string) { left.Add(1) })
+		failing := func(which string) func(string) error {
+			return func(call string) error {
+				if call == which {
+					return errStoreDown
+				}
+				return nil
+			}
+		}
+		store.fail(failing("Check"), nil)
+		c := w.dial("")
+		c.authenticate(w.code())
+		c.refusedAndGone("unavailable")
+		synctest.Wait()
+		if called.Load() != 0 || left.Load() != 0 {
+			t.Errorf("called %d times, left %d", called.Load(), left.Load())
+		}
+		store.fail(failing("Present"), nil)
+		c = w.dial("")
+		c.authenticate(w.code())
+		c.refusedAndGone("unavailable")
+		synctest.Wait()
+		if called.Load() != 1 || left.Load() != 1 {
+			t.Errorf("let in by the app, not by the store: called %d times, left %d", called.Load(), left.Load())
+		}
+	})
+}
+
+func TestSocketHearsNothingWhileTheStoreDecides(t *testing.T) {
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		deciding, goOn := make(chan struct{}), make(chan struct{})
+		store.fail(func(string) error { close(deciding); <-goOn; return nil }, nil)
+		c := w.dial("")
+		c.authenticate(w.code())
+		<-deciding
+		if n := len(w.hub.Members(user("anna"))); n != 1 {
+			t.Errorf("%d sockets would be found by a revocation", n)
+		}
+		if err := w.ToUser("anna").Emit("secret"); err != nil {
+			t.Error(err)
+		}
+		c.silence()
+		close(goOn)
+		c.token()
+	})
+}
+
 func TestStoreOutage(t *testing.T) {
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
@@ -668,6 +757,7 @@ func TestRevocationDuringThePresentationIsFound(t *testing.T) {
 		c.next(`42["logged_out"]`)
 		close(goOn)
 		c.gone()
+		synctest.Wait()
 		if got := w.hub.Members(everyone); len(got) != 0 {
 			t.Errorf("%d sockets hear broadcasts", len(got))
 		}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // inWithSocket is in, with the server's side of it.
@@ -311,6 +313,27 @@ func TestEmitWithAck(t *testing.T) {
 	})
 }
 
+// forgetful is a connection that only counts what is given up.
+type forgetful struct {
+	engine.Conn
+	forgotten int
+}
+
+func (f *forgetful) EmitAck(*engine.Message, func(engine.Args, error)) (func(), error) {
+	return func() { f.forgotten++ }, nil
+}
+
+func TestEmitWithAckGivesUpWithItsContext(t *testing.T) {
+	// Guards: a wait that is over must not leave its acknowledgement behind in the engine.
+	conn := new(forgetful)
+	s := &Socket{conn: conn, phase: authenticated}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.EmitWithAck(ctx, "question"); !errors.Is(err, context.Canceled) || conn.forgotten != 1 {
+		t.Errorf("%v, given up %d times", err, conn.forgotten)
+	}
+}
+
 func TestHandlerMayAskItsOwnClient(t *testing.T) {
 	// Guards: acknowledgements never wait behind handlers.
 	inWorld(t, nil, func(w *world) {
@@ -482,10 +505,10 @@ func TestUseOfASocketFromManyGoroutines(t *testing.T) {
 				done <- struct{}{}
 			}()
 		}
+		s.Disconnect() // while they are at it
 		for range 8 {
 			<-done
 		}
-		s.Disconnect()
 		for frame := range c.frames {
 			if !strings.HasPrefix(frame, `42["x",`) && frame != `42["y"]` && frame != "41" {
 				t.Errorf("got %q", frame)

@@ -13,17 +13,17 @@ var errNoNamespace = errors.New("in no namespace for too long")
 type alarm int
 
 const (
-	heartbeat alarm = iota // the next ping, or its pong
-	join                   // the client is in a namespace
-	flush                  // the last messages are written
-	noop                   // the end of a poll that is pending during an upgrade
+	heartbeatDue alarm = iota // the next ping, or its pong
+	joinDue                   // the client is in a namespace
+	flushDue                  // the last messages are written
+	noopDue                   // the end of a poll that is pending during an upgrade
 	alarmCount
 )
 
 // alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
 type alarms struct {
 	due    [alarmCount]time.Duration
-	pinged bool // heartbeat is the deadline of a pong
+	pinged bool // heartbeatDue is the deadline of a pong
 	timer  *time.Timer
 	set    time.Duration // when the timer fires; 0: not set
 }
@@ -79,23 +79,23 @@ func (s *Session) ring() {
 func (s *Session) checkAlarmsLocked() {
 	now := s.e.now()
 	due := func(a alarm) bool { return s.alarms.due[a] > 0 && s.alarms.due[a] <= now }
-	if due(flush) {
+	if due(flushDue) {
 		s.closeLocked(s.reason, 0)
 	}
-	if due(noop) {
-		s.alarms.due[noop] = 0
+	if due(noopDue) {
+		s.alarms.due[noopDue] = 0
 		if s.poll != nil && s.probed {
 			s.answerPollLocked(batch{packets: []packet{noopPacket}})
 		}
 	}
-	if due(join) {
-		s.alarms.due[join] = 0
+	if due(joinDue) {
+		s.alarms.due[joinDue] = 0
 		s.failLocked(errNoNamespace)
 	}
-	if due(heartbeat) && s.alarms.pinged {
+	if due(heartbeatDue) && s.alarms.pinged {
 		s.closeLocked(engine.PingTimeout, 0)
 	}
-	if due(heartbeat) {
+	if due(heartbeatDue) {
 		s.pingLocked(now)
 	}
 }
@@ -105,7 +105,7 @@ func (s *Session) pingLocked(now time.Duration) {
 	// From when the ping was due, so that a late timer does not add up; but if it was very late the client still gets
 	// half of its time.
 	timeout := s.e.o.PingTimeout
-	s.alarmLocked(heartbeat, max(s.alarms.due[heartbeat]+timeout, now+timeout/2))
+	s.alarmLocked(heartbeatDue, max(s.alarms.due[heartbeatDue]+timeout, now+timeout/2))
 	if s.queueLocked([]packet{pingPacket}) == nil {
 		s.kickLocked()
 	}
@@ -117,7 +117,7 @@ func (s *Session) pong() {
 	defer s.mu.Unlock()
 	if s.state == open && s.alarms.pinged {
 		s.alarms.pinged = false
-		s.alarmLocked(heartbeat, s.e.now()+s.e.o.PingInterval)
+		s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval)
 	}
 }
 
@@ -132,5 +132,5 @@ func (s *Session) joinBy(within time.Duration) {
 	if within > 0 {
 		at += s.e.now()
 	}
-	s.alarmLocked(join, at)
+	s.alarmLocked(joinDue, at)
 }

@@ -361,6 +361,7 @@ func TestShutdown(t *testing.T) {
 		probing.send("2probe")
 		probing.want("3probe")
 		fresh, _ := s.connect()
+		synctest.Wait()
 		start := time.Now()
 		s.shutdown()
 		if d := time.Since(start); d > patience/2 {

@@ -18,7 +18,8 @@ func TestEngineIO_Heartbeat_WebSocket(t *testing.T) {
 		for range 5 {
 			advance(beat.PingInterval - time.Millisecond)
 			w.wantSilence()
-			w.want("2")
+			advance(time.Millisecond)
+			w.wantNow("2")
 			w.send("3")
 		}
 		w.wantSilence()
@@ -38,6 +39,10 @@ func TestEngineIO_Heartbeat_Polling(t *testing.T) {
 				if len(poll) != 0 {
 					t.Fatalf("a poll was answered before its time: %v", <-poll)
 				}
+				advance(time.Millisecond)
+				if len(poll) == 0 {
+					t.Fatal("no ping in time")
+				}
 				answer(t, poll).want(t, 200, "2")
 			} else {
 				advance(beat.PingInterval)
@@ -55,7 +60,7 @@ func TestEngineIO_Heartbeat_TimeoutWebSocket(t *testing.T) {
 		s, app := serveEcho(t, beat)
 		w, _ := s.connect()
 		advance(beat.PingInterval)
-		w.want("2")
+		w.wantNow("2")
 		advance(beat.PingTimeout - time.Millisecond)
 		w.wantSilence()
 		app.wantNothing()
@@ -92,7 +97,7 @@ func TestEngineIO_Heartbeat_MessagesAreNoPong(t *testing.T) {
 		s, app := serveEcho(t, beat)
 		w, _ := s.connect()
 		advance(beat.PingInterval)
-		w.want("2")
+		w.wantNow("2")
 		advance(beat.PingTimeout / 2)
 		w.send("4busy", "6")
 		w.want("4busy")
@@ -109,12 +114,12 @@ func TestEngineIO_Heartbeat_LatePong(t *testing.T) {
 		s, app := serveEcho(t, beat)
 		w, _ := s.connect()
 		advance(beat.PingInterval)
-		w.want("2")
+		w.wantNow("2")
 		advance(beat.PingTimeout - time.Millisecond)
 		w.send("3")
-		advance(beat.PingTimeout)
+		advance(beat.PingInterval)
 		app.wantNothing()
-		w.want("2")
+		w.wantNow("2")
 		w.send("3")
 		w.wantSilence()
 	})
@@ -172,9 +177,11 @@ func TestEngineIO_Heartbeat_AcrossUpgrade(t *testing.T) {
 		advance(beat.PingInterval/2 - time.Millisecond)
 		w.wantSilence()
 		for range 3 {
-			w.want("2")
+			advance(time.Millisecond)
+			w.wantNow("2")
 			w.send("3")
 			advance(beat.PingInterval - time.Millisecond)
+			w.wantSilence()
 		}
 		app.wantNothing()
 	})
@@ -191,7 +198,7 @@ func TestEngineIO_Heartbeat_DuringUpgrade(t *testing.T) {
 		synctest.Wait()
 		advance(beat.PingInterval + time.Second)
 		w.send("5")
-		w.want("2")
+		w.wantNow("2")
 		w.send("3")
 		advance(beat.PingTimeout)
 		w.send("4alive")

@@ -26,6 +26,7 @@ func TestEngineIO_Message_Payloads(t *testing.T) {
 		{"four bytes", "😀 𝄞"},
 		{"line separators", "\u2028\u2029\u0085\u0000"},
 		{"byte order mark", "\ufeffx"},
+		{"300 KB", strings.Repeat("€", 100000)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

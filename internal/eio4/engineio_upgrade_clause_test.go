@@ -163,6 +163,29 @@ func TestEngineIO_Upgrade_HTTPRefusedAfterwards(t *testing.T) {
 	})
 }
 
+// Engine.IO, "Upgrade": a poll that is still pending when the client completes the upgrade is ended, one way or another,
+// and takes nothing with it.
+func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveEcho(t, eio4.Options{})
+		p := s.open()
+		w := p.webSocket()
+		w.send("2probe")
+		w.want("3probe")
+		poll := p.pollLater()
+		w.send("5")
+		synctest.Wait()
+		if err := (<-app.sessions).Send([]byte("hello"), false); err != nil {
+			t.Fatal(err)
+		}
+		w.want("4hello")
+		if r := answer(t, poll); r.err != nil || r.status != http.StatusBadRequest && r.body != "6" {
+			t.Errorf("the poll was answered %d %q %v", r.status, r.body, r.err)
+		}
+		app.wantNothing()
+	})
+}
+
 // Engine.IO, "Upgrade": only a probe starts one. Anything else closes that websocket, and long-polling goes on.
 func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 	for name, packets := range map[string][]string{

@@ -40,9 +40,13 @@ func TestHostile_PongUnasked(t *testing.T) {
 		p.send("3", "3", "4hello")
 		p.want("4hello")
 		app.want("text hello")
-		// An early pong does not answer a later ping.
-		advance(beat.PingInterval)
-		w.want("2")
+		// They neither put off the ping nor answer it in advance.
+		advance(beat.PingInterval / 2)
+		w.send("3")
+		advance(beat.PingInterval - beat.PingInterval/2 - time.Millisecond)
+		w.wantSilence()
+		advance(time.Millisecond)
+		w.wantNow("2")
 		advance(beat.PingTimeout + time.Millisecond)
 		w.wantClosed()
 		app.want("closed: ping timeout", "closed: ping timeout")
@@ -84,16 +88,15 @@ func TestHostile_Attachments(t *testing.T) {
 				var payload []string
 				for _, packet := range packets {
 					if data, ok := strings.CutPrefix(packet, "\x00"); ok {
-						w.sendBinary(data)
+						w.tryBinary(data)
 						payload = append(payload, "b"+base64Of(data))
 						continue
 					}
-					w.send(packet)
+					w.try(packet)
 					payload = append(payload, packet)
 				}
 				// What was declared may still come before the fault is seen.
-				_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
-				_ = w.conn.WriteMessage(2, []byte("late"))
+				w.tryBinary("late")
 				w.wantClosed()
 				app.want("gone / protocol error")
 				p, _ := s.joinPolling(app)
@@ -130,32 +133,37 @@ func TestHostile_AttachmentsAtTheLimit(t *testing.T) {
 
 // Nesting past 512 levels, the array itself counted, closes the connection, before anything recursive sees it.
 func TestHostile_NestingDepth(t *testing.T) {
+	auth := func(levels int) string {
+		return `{"a":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + "}"
+	}
 	nested := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
 	objects := func(levels int) string {
 		return strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels)
 	}
 	for _, c := range []struct {
 		name, packet string
-		ok           bool
+		heard        string
 	}{
-		{"512 levels", `42["x",` + nested(511) + `]`, true},
-		{"513 levels", `42["x",` + nested(512) + `]`, false},
-		{"513 objects", `42["x",` + objects(512) + `]`, false},
-		{"400,000 levels", `42` + strings.Repeat("[", 400000), false},
-		{"400,000 levels, all closed", `42["x",` + nested(400000) + `]`, false},
-		{"400,000 objects", `42["x",` + strings.Repeat(`{"a":`, 100000), false},
-		{"attachments and 400,000 levels", `451-["x",` + nested(400000) + `]`, false},
-		{"acknowledgement", `430` + nested(513), false},
-		{"CONNECT", `40/admin,` + objects(513), false},
-		{"CONNECT with 400,000 levels", `40/admin,{"a":` + nested(400000) + `}`, false},
+		{"512 levels", `42["x",` + nested(511) + `]`, "event / x [" + nested(511) + "]"},
+		{"513 levels", `42["x",` + nested(512) + `]`, ""},
+		{"513 objects", `42["x",` + objects(512) + `]`, ""},
+		{"CONNECT with 512 levels", `40/admin,` + auth(512), "connect /admin " + auth(512)},
+		{"CONNECT with 513 levels", `40/admin,` + auth(513), ""},
+		{"400,000 levels", `42` + strings.Repeat("[", 400000), ""},
+		{"400,000 levels, all closed", `42["x",` + nested(400000) + `]`, ""},
+		{"400,000 objects", `42["x",` + strings.Repeat(`{"a":`, 100000), ""},
+		{"attachments and 400,000 levels", `451-["x",` + nested(400000) + `]`, ""},
+		{"acknowledgement", `430` + nested(513), ""},
+		{"CONNECT", `40/admin,` + objects(513), ""},
+		{"CONNECT with 400,000 levels", `40/admin,{"a":` + nested(400000) + `}`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				s, app := serveIO(t, eio4.Options{})
 				w, _ := s.join(app)
 				w.send(c.packet)
-				if c.ok {
-					app.want("event / x [" + nested(511) + "]")
+				if c.heard != "" {
+					app.want(c.heard)
 					return
 				}
 				w.wantClosed()

@@ -1,8 +1,10 @@
 package eio4_test
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -146,6 +148,47 @@ func TestHostile_PollClientGone(t *testing.T) {
 	})
 }
 
+// A poll that is given up just as it is answered: what it was to bring comes with the next one, whole and in order.
+func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var giveUp context.CancelFunc // of the latest request
+		middleware := func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var ctx context.Context
+				ctx, giveUp = context.WithCancel(r.Context())
+				next.ServeHTTP(w, r.WithContext(ctx))
+			})
+		}
+		s, app := serveEcho(t, eio4.Options{}, behind(middleware))
+		p := s.open()
+		session := <-app.sessions
+		again := 0
+		for range 200 {
+			poll := p.pollLater()
+			synctest.Wait()
+			giveUp()
+			for _, text := range []string{"a", "b", "c"} {
+				if err := session.Send([]byte(text), false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := splitPayload(answer(t, poll).body)
+			if len(got) == 1 && got[0] == "6" {
+				got = nil
+				again++
+			}
+			for len(got) < 3 {
+				got = append(got, splitPayload(p.poll().body)...)
+			}
+			wantEqual(t, got, []string{"4a", "4b", "4c"})
+		}
+		app.wantNothing()
+		if again == 0 {
+			t.Error("no poll was given up")
+		}
+	})
+}
+
 // A poll whose client goes away in the middle of the answer: what was in it comes again, or the session is over.
 // Nothing is lost in silence.
 func TestHostile_PollClientGoneInAnswer(t *testing.T) {
@@ -274,6 +317,7 @@ func TestHostile_AbandonedHandshakes(t *testing.T) {
 		for range n {
 			s.open()
 		}
+		synctest.Wait()
 		if left := goroutines(t.Name(), engineFrame); len(left) > 0 {
 			t.Errorf("idle sessions have goroutines:\n%s", left[0])
 		}

@@ -3,10 +3,9 @@ package eio4
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
-	"time"
 )
 
 // The types of Engine.IO packets, as they stand on the wire.
@@ -54,16 +53,10 @@ func messagePacket(data []byte, binary bool) packet {
 	return packet{head: string(typeMessage), data: data}
 }
 
-// openPacket is the server's half of the handshake.
-func openPacket(sid string, o *Options, upgrades ...string) packet {
-	data, _ := json.Marshal(struct { // strings and numbers always encode
-		SID          string   `json:"sid"`
-		Upgrades     []string `json:"upgrades"`
-		PingInterval int64    `json:"pingInterval"`
-		PingTimeout  int64    `json:"pingTimeout"`
-		MaxPayload   int      `json:"maxPayload"`
-	}{sid, append([]string{}, upgrades...), int64(o.PingInterval / time.Millisecond), int64(o.PingTimeout / time.Millisecond), o.MaxPayload})
-	return packet{head: string(typeOpen), data: data}
+// openPacket is the server's half of the handshake. upgrades is the inside of a JSON array.
+func openPacket(sid string, o *Options, upgrades string) packet {
+	return packet{head: fmt.Sprintf(`%c{"sid":"%s","upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
+		typeOpen, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload)}
 }
 
 // appendPayload encodes packets for one poll response.

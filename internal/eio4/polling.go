@@ -38,11 +38,11 @@ type poll struct {
 
 // openPolling is the handshake of a session that begins with polling.
 func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *httpError {
-	s, ok := e.newSession(r, nil)
+	s, ok := e.newSession(e.o.Describe(r), nil)
 	if !ok {
 		return errShuttingDown
 	}
-	if err := e.reply(w, []packet{openPacket(s.id, &e.o, "websocket")}); err != nil {
+	if err := e.reply(w, []packet{openPacket(s.id, &e.o, `"websocket"`)}); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.lostLocked(err)
@@ -86,7 +86,7 @@ func (s *Session) attachPoll() (*poll, *httpError) {
 	p := &poll{answer: make(chan batch, 1)}
 	s.poll = p
 	if s.probed {
-		s.alarmLocked(noop, s.e.now()+probeHold)
+		s.alarmLocked(noopDue, s.e.now()+probeHold)
 	}
 	s.kickLocked()
 	return p, nil
@@ -123,7 +123,7 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *ht
 	}
 	packets := b.packets
 	if b.last {
-		packets = append(packets, s.farewellPacket())
+		packets = []packet{b.farewell}
 	}
 	err := s.e.reply(w, packets)
 	if b.queued {
@@ -133,12 +133,6 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *ht
 		s.kickLocked()
 	}
 	return nil
-}
-
-func (s *Session) farewellPacket() packet {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.farewell
 }
 
 // servePost is a POST of a session: it brings packets.

@@ -67,10 +67,10 @@ const (
 )
 
 // newSession makes a session and tells accept of it. ws is nil for one that begins with polling.
-func (e *Engine) newSession(r *http.Request, ws *websocket.Conn) (*Session, bool) {
-	s := &Session{e: e, id: newID(), request: e.o.Describe(r), recv: nobody{}, farewell: closePacket, ws: ws}
+func (e *Engine) newSession(request any, ws *websocket.Conn) (*Session, bool) {
+	s := &Session{e: e, id: newID(), request: request, recv: nobody{}, farewell: closePacket, ws: ws}
 	if ws != nil {
-		s.queue = []packet{openPacket(s.id, &e.o)} // goes before whatever accept sends
+		s.queue = []packet{openPacket(s.id, &e.o, "")} // goes before whatever accept sends
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -82,7 +82,7 @@ func (e *Engine) newSession(r *http.Request, ws *websocket.Conn) (*Session, bool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open {
-		s.alarmLocked(heartbeat, e.now()+e.o.PingInterval)
+		s.alarmLocked(heartbeatDue, e.now()+e.o.PingInterval)
 		s.kickLocked()
 	}
 	return s, true
@@ -94,16 +94,10 @@ type nobody struct{}
 func (nobody) Message([]byte, bool) {}
 func (nobody) Closed(engine.Reason) {}
 
-// Request is what Options.Describe made of the first request.
-func (s *Session) Request() any { return s.request }
-
 // Send queues a message, which must not be changed afterwards. Errors: engine.ErrClosed, engine.ErrSlow.
 func (s *Session) Send(data []byte, binary bool) error {
 	return s.send(messagePacket(data, binary))
 }
-
-// Close ends the session once what waits is written, or FlushTimeout is over. It returns at once.
-func (s *Session) Close() { s.closeAfter() }
 
 // send queues packets that belong together.
 func (s *Session) send(packets ...packet) error {
@@ -116,7 +110,7 @@ func (s *Session) send(packets ...packet) error {
 	return nil
 }
 
-// closeAfter is Close with last words.
+// closeAfter ends the session once what waits, and last after it, is written, or FlushTimeout is over.
 func (s *Session) closeAfter(last ...packet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,16 +160,17 @@ func (s *Session) unwrittenLocked() bool {
 
 // batch is what one writer writes in one go.
 type batch struct {
-	packets []packet
-	last    bool       // the session's end comes with it
-	queued  bool       // it was taken from the queue, so that the writer owes a wroteLocked
-	refusal *httpError // for a poll: this instead
+	packets  []packet
+	last     bool       // it ends the session, after these packets
+	farewell packet     // for a poll that does
+	queued   bool       // it was taken from the queue, so that the writer owes a wroteLocked
+	refusal  *httpError // for a poll: this instead
 }
 
 // takeLocked takes the queue. The caller writes it and calls wroteLocked. With polling the end is a batch of its own:
 // clients handle a CLOSE at once, but messages that came with it a moment later, and then no more.
 func (s *Session) takeLocked() batch {
-	b := batch{packets: s.queue, queued: true}
+	b := batch{packets: s.queue, farewell: s.farewell, queued: true}
 	b.last = s.state == closing && (s.ws != nil || len(s.queue) == 0)
 	s.queue, s.inFlight, s.writing = nil, s.waiting, true
 	s.finished = b.last
@@ -243,7 +238,7 @@ func (s *Session) giveBackLocked(b batch) {
 func (s *Session) endLocked(reason engine.Reason, within time.Duration) {
 	s.state, s.reason = closing, reason
 	s.alarms.clear()
-	s.alarmLocked(flush, s.e.now()+within)
+	s.alarmLocked(flushDue, s.e.now()+within)
 	s.kickLocked()
 }
 

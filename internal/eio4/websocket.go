@@ -71,11 +71,12 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Con
 
 // openWebsocket is the handshake of a session that begins with a websocket.
 func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *httpError {
+	request := e.o.Describe(r)
 	ws, refusal := e.upgrade(w, r)
 	if ws == nil {
 		return refusal
 	}
-	s, ok := e.newSession(r, ws)
+	s, ok := e.newSession(request, ws)
 	if !ok {
 		e.reject(ws)
 		return nil
@@ -164,7 +165,7 @@ func (s *Session) setProbed() bool {
 		return false
 	}
 	s.probed = true
-	s.alarmLocked(noop, s.e.now()+probeHold)
+	s.alarmLocked(noopDue, s.e.now()+probeHold)
 	return true
 }
 
@@ -176,7 +177,7 @@ func (s *Session) setTransport(ws *websocket.Conn) bool {
 		return false
 	}
 	s.ws, s.candidate, s.probed = ws, nil, false
-	s.alarmLocked(noop, 0)
+	s.alarmLocked(noopDue, 0)
 	_ = ws.SetReadDeadline(time.Time{})
 	if s.poll != nil {
 		s.answerPollLocked(batch{refusal: errRequest})

@@ -287,6 +287,11 @@ func (w *socket) try(packets ...string) {
 	}
 }
 
+func (w *socket) tryBinary(data string) {
+	_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
+	_ = w.conn.WriteMessage(websocket.BinaryMessage, []byte(data))
+}
+
 // next waits for the next frame.
 func (w *socket) next() frame {
 	w.t.Helper()
@@ -310,6 +315,16 @@ func (w *socket) want(packets ...string) {
 			w.t.Fatalf("got frame %q (binary %v), want text %q", clip(f.data), f.binary, clip(packet))
 		}
 	}
+}
+
+// wantNow checks, in a bubble, that this text frame was sent before now.
+func (w *socket) wantNow(packet string) {
+	w.t.Helper()
+	synctest.Wait()
+	if len(w.frames) == 0 {
+		w.t.Fatalf("no frame, want %q", packet)
+	}
+	w.want(packet)
 }
 
 func (w *socket) wantBinary(data string) {

@@ -1,0 +1,325 @@
+package eio4
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// tape is a RawReceiver that writes down what it hears.
+type tape struct {
+	s         *Session
+	messages  []string
+	closed    []engine.Reason
+	onMessage func(data []byte, binary bool)
+}
+
+func (r *tape) Message(data []byte, binary bool) {
+	r.messages = append(r.messages, string(data))
+	if r.onMessage != nil {
+		r.onMessage(data, binary)
+	}
+}
+
+func (r *tape) Closed(reason engine.Reason) { r.closed = append(r.closed, reason) }
+
+// inBubble runs a test on fake time with an engine whose only session goes onto the tape. In the end nothing may be left.
+func inBubble(t *testing.T, o Options, f func(t *testing.T, e *Engine, r *tape)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := new(tape)
+		e := NewRaw(o, func(s *Session) RawReceiver { r.s = s; return r })
+		f(t, e, r)
+		wantNothingLeft(t, e)
+	})
+}
+
+func wantNothingLeft(t *testing.T, e *Engine) {
+	t.Helper()
+	if err := e.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := e.tasks.Load(); n != 0 || len(e.sessions) != 0 {
+		t.Errorf("%d tasks and %d sessions are left", n, len(e.sessions))
+	}
+}
+
+// serve is one request, without a network.
+func serve(e *Engine, method, query, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&"+query, strings.NewReader(body)))
+	return w
+}
+
+// openPoll opens a session with polling and returns the query of its requests.
+func openPoll(t *testing.T, e *Engine) string {
+	t.Helper()
+	w := serve(e, "GET", "transport=polling", "")
+	var open struct{ SID string }
+	if w.Code != 200 || json.Unmarshal(w.Body.Bytes()[1:], &open) != nil {
+		t.Fatalf("handshake: %d %s", w.Code, w.Body)
+	}
+	return "transport=polling&sid=" + open.SID
+}
+
+// pipeWriter is a ResponseWriter on one end of a pipe.
+type pipeWriter struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (w pipeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
+}
+
+// dialPipe opens a websocket over a pipe. Its client has to be closed.
+func dialPipe(t *testing.T, e *Engine, query string) *websocket.Conn {
+	t.Helper()
+	client, server := net.Pipe()
+	go func() {
+		r, err := http.ReadRequest(bufio.NewReader(server))
+		if err != nil {
+			return
+		}
+		e.ServeHTTP(pipeWriter{httptest.NewRecorder(), server}, r)
+	}()
+	dialer := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return client, nil }}
+	ws, _, err := dialer.Dial("ws://test/?EIO=4&"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ws
+}
+
+func receive(t *testing.T, ws *websocket.Conn) string {
+	t.Helper()
+	_, data, err := ws.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func send(t *testing.T, ws *websocket.Conn, kind int, data string) {
+	t.Helper()
+	if err := ws.WriteMessage(kind, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPollThatIsGoneLosesNothing(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		session := openPoll(t, e)
+		p, refusal := r.s.attachPoll()
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		for _, text := range []string{"a", "b"} { // the first is the answer to the poll
+			if err := r.s.Send([]byte(text), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.s.detachPoll(p)
+		if got := serve(e, "GET", session, "").Body.String(); got != "4a\x1e4b" {
+			t.Errorf("the next poll gets %q", got)
+		}
+
+		// The same, noticed a moment later.
+		p, _ = r.s.attachPoll()
+		if err := r.s.Send([]byte("c"), false); err != nil {
+			t.Fatal(err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := httptest.NewRecorder()
+		r.s.writePoll(w, httptest.NewRequestWithContext(gone, "GET", "/", nil), <-p.answer)
+		if w.Body.Len() > 0 {
+			t.Errorf("%q was written for nobody", w.Body)
+		}
+		if got := serve(e, "GET", session, "").Body.String(); got != "4c" {
+			t.Errorf("the next poll gets %q", got)
+		}
+	})
+}
+
+// brokenWriter fails as a connection does.
+type brokenWriter struct {
+	http.ResponseWriter
+	err error
+}
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestPollThatCannotBeWritten(t *testing.T) {
+	for err, want := range map[error]engine.Reason{net.ErrClosed: engine.TransportClose, os.ErrDeadlineExceeded: engine.SlowPeer} {
+		t.Run(err.Error(), func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+				session := openPoll(t, e)
+				if err := r.s.Send([]byte("x"), false); err != nil {
+					t.Fatal(err)
+				}
+				e.ServeHTTP(brokenWriter{httptest.NewRecorder(), err}, httptest.NewRequest("GET", "/?EIO=4&"+session, nil))
+				synctest.Wait()
+				if !slices.Equal(r.closed, []engine.Reason{want}) {
+					t.Errorf("closed: %q", r.closed)
+				}
+				if w := serve(e, "GET", session, ""); w.Code != 400 {
+					t.Errorf("the next poll gets %d", w.Code)
+				}
+			})
+		})
+	}
+}
+
+func TestHandshakeThatCannotBeWritten(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		e.ServeHTTP(brokenWriter{httptest.NewRecorder(), net.ErrClosed}, httptest.NewRequest("GET", "/?EIO=4&transport=polling", nil))
+		synctest.Wait()
+		if !slices.Equal(r.closed, []engine.Reason{engine.TransportClose}) {
+			t.Errorf("closed: %q", r.closed)
+		}
+	})
+}
+
+func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		session := openPoll(t, e)
+		ws := dialPipe(t, e, strings.Replace(session, "polling", "websocket", 1))
+		defer ws.Close()
+		send(t, ws, websocket.TextMessage, "2probe")
+		if got := receive(t, ws); got != "3probe" {
+			t.Fatalf("probe answered with %q", got)
+		}
+		p, _ := r.s.attachPoll()
+		send(t, ws, websocket.TextMessage, "5")
+		if b := <-p.answer; b.refusal != errRequest {
+			t.Errorf("the poll gets %+v", b)
+		}
+		if err := r.s.Send([]byte("x"), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := receive(t, ws); got != "4x" {
+			t.Errorf("after the upgrade comes %q", got)
+		}
+	})
+}
+
+func TestClientInAHurryIsNotSlow(t *testing.T) {
+	// Guards against dropping a client for the answers to what it sent before it read.
+	const count = 300
+	o := Options{MaxQueue: 20_000} // much less than the answers
+	inBubble(t, o, func(t *testing.T, e *Engine, r *tape) {
+		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(data, binary) }
+		ws := dialPipe(t, e, "transport=websocket")
+		defer ws.Close()
+		receive(t, ws) // OPEN
+		sent := make(chan error, 1)
+		go func() {
+			for n := range count {
+				if err := ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, "4%0100d", n)); err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+		time.Sleep(5 * time.Second) // fake; less than WriteTimeout
+		for n := range count {
+			if got, want := receive(t, ws), fmt.Sprintf("4%0100d", n); got != want {
+				t.Fatalf("answer %d is %q", n, got)
+			}
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPanicOfReceiver(t *testing.T) {
+	// Guards against a turn that is never given back, which would stop the session for good.
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		session := openPoll(t, e)
+		r.onMessage = func([]byte, bool) { panic("receiver") }
+		func() {
+			defer func() { recover() }() // net/http's part
+			serve(e, "POST", session, "4x")
+		}()
+		r.onMessage = nil
+		if w := serve(e, "POST", session, "4y\x1e1"); w.Code != 200 {
+			t.Errorf("the next POST gets %d %s", w.Code, w.Body)
+		}
+		time.Sleep(pollGrace)
+		synctest.Wait()
+		if !slices.Equal(r.messages, []string{"x", "y"}) || !slices.Equal(r.closed, []engine.Reason{engine.ClientDisconnect}) {
+			t.Errorf("heard %q, closed %q", r.messages, r.closed)
+		}
+	})
+}
+
+func TestFrameSizes(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(data, binary) }
+		ws := dialPipe(t, e, "transport=websocket")
+		defer ws.Close()
+		receive(t, ws) // OPEN
+		for _, size := range []int{1, 125, 126, 127, 65535, 65536, 65537, 1 << 20} {
+			data := "4" + strings.Repeat("x", size-1)
+			send(t, ws, websocket.TextMessage, data)
+			if got := receive(t, ws); got != data {
+				t.Errorf("text of %d bytes comes back with %d", size, len(got))
+			}
+			data = strings.Repeat("\xff", size)
+			send(t, ws, websocket.BinaryMessage, data)
+			if got := receive(t, ws); got != data {
+				t.Errorf("%d bytes come back as %d", size, len(got))
+			}
+		}
+	})
+}
+
+func TestWebsocketPing(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		ws := dialPipe(t, e, "transport=websocket")
+		defer ws.Close()
+		receive(t, ws) // OPEN
+		var pong string
+		ws.SetPongHandler(func(data string) error { pong = data; return nil })
+		if err := ws.WriteControl(websocket.PingMessage, []byte("are you there"), time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := r.s.Send([]byte("x"), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := receive(t, ws); got != "4x" || pong != "are you there" {
+			t.Errorf("got %q, pong %q", got, pong)
+		}
+	})
+}
+
+func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
+	e := NewRaw(Options{MaxPayload: 100}, nil)
+	data, err := e.readAll(bytes.NewReader(make([]byte, 100)))
+	if err != nil || len(data) != 100 || cap(data) > 112 {
+		t.Errorf("%d bytes of %d, %v", len(data), cap(data), err)
+	}
+	if _, err := e.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
+		t.Errorf("a byte too many: %v", err)
+	}
+}
