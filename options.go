@@ -239,10 +239,10 @@ func (o Options[U]) config() (*config, error) {
 	c.login = hooks(o.FindUserByCredentials, o.Claim)
 	c.register = hooks(o.Register, o.Claim)
 	if o.FindUserByCredentials == nil {
-		c.apiFaults = append(c.apiFaults, errors.New("FindUserByCredentials is missing"))
+		c.apiFaults = append(c.apiFaults, errors.New("option FindUserByCredentials is missing"))
 	}
 	if o.Claim == nil {
-		c.apiFaults = append(c.apiFaults, errors.New("Claim is missing"))
+		c.apiFaults = append(c.apiFaults, errors.New("option Claim is missing"))
 	}
 	if len(faults) > 0 {
 		return c, optionsError(faults)

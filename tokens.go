@@ -293,7 +293,7 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 		k.byID[key.ID] = key
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("Keys is empty")
+		return nil, errors.New("no key in Keys")
 	}
 	if k.signing = keys[0]; k.signing.Sign == nil {
 		faults = append(faults, errors.New("the first of Keys signs, and has no Sign"))
@@ -315,10 +315,10 @@ func (k Key) check() error {
 	}
 	signature, err := k.Method.Sign("socketauth", k.Sign)
 	if err != nil {
-		return fmt.Errorf("Sign does not sign %s: %w", k.Method.Alg(), err)
+		return fmt.Errorf("its Sign does not sign %s: %w", k.Method.Alg(), err)
 	}
 	if err := k.Method.Verify("socketauth", signature, k.Verify); err != nil {
-		return fmt.Errorf("Verify does not verify what Sign signs: %w", err)
+		return fmt.Errorf("its Verify does not verify what Sign signs: %w", err)
 	}
 	return nil
 }

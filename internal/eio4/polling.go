@@ -66,8 +66,14 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *httpError {
 		return s.writePoll(w, r, b)
 	case <-r.Context().Done():
 		s.detachPoll(p)
-		return nil
+		return s.e.dismiss(w)
 	}
+}
+
+// dismiss answers a poll with nothing. Its client is gone, or middleware has limited the time of requests.
+func (e *Engine) dismiss(w http.ResponseWriter) *httpError {
+	_ = e.reply(w, []packet{noopPacket}) // there may be nobody to read it
+	return nil
 }
 
 func (s *Session) attachPoll() (*poll, *httpError) {
@@ -98,7 +104,7 @@ func (s *Session) answerPollLocked(b batch) {
 	s.poll = nil
 }
 
-// detachPoll forgets a poll whose client went away. What it was to be sent waits for the next one.
+// detachPoll forgets a poll that came to nothing. What it was to be sent waits for the next one.
 func (s *Session) detachPoll(p *poll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,10 +122,8 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *ht
 		return b.refusal
 	}
 	if b.queued && r.Context().Err() != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.giveBackLocked(b)
-		return nil
+		s.giveBack(b)
+		return s.e.dismiss(w)
 	}
 	packets := b.packets
 	if b.last {

@@ -225,7 +225,13 @@ func isTimeout(err error) bool {
 	return errors.As(err, &network) && network.Timeout()
 }
 
-// giveBackLocked returns what was taken and not written.
+// giveBack returns what was taken and not written.
+func (s *Session) giveBack(b batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveBackLocked(b)
+}
+
 func (s *Session) giveBackLocked(b batch) {
 	s.writing, s.finished, s.inFlight = false, false, 0
 	if s.state != closed {
