@@ -95,6 +95,7 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 		return refuseError("OnAuthenticated", err)
 	}
 	s.name(next, tenant, true)
+	s.mourn() // where it went while it was introduced
 	return nil
 }
 

@@ -668,6 +668,26 @@ func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
 	})
 }
 
+func TestOnDisconnectFollowsAnOnAuthenticatedThatCameTooLate(t *testing.T) {
+	// Guards: an app that counts who is in must not count for ever one that left while it was let in.
+	inWorld(t, nil, func(w *world) {
+		asked, gone := make(chan struct{}), make(chan struct{})
+		var left atomic.Int32
+		w.OnAuthenticated(func(context.Context, *Socket) error { close(asked); <-gone; return nil })
+		w.OnDisconnect(func(context.Context, *Socket, string) { left.Add(1) })
+		c := w.dial("")
+		c.authenticate(w.code())
+		<-asked
+		c.close()
+		synctest.Wait()
+		close(gone)
+		synctest.Wait()
+		if left.Load() != 1 {
+			t.Errorf("OnDisconnect was called %d times", left.Load())
+		}
+	})
+}
+
 func TestSocketHearsNothingWhileTheStoreDecides(t *testing.T) {
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {

@@ -68,6 +68,8 @@ type Socket struct {
 	deciding   bool   // the store is at it: its decision counts, even past the deadline
 	introduced bool   // OnAuthenticated has let it in, so OnDisconnect will be called
 	entered    bool   // it was authenticated, and may have ended since
+	gone       bool   // the engine has reported its end
+	mourned    bool   // OnDisconnect was called, or is about to be
 	token      *token // the newest
 	tenant     string
 	values     map[string]any
@@ -304,9 +306,18 @@ func (r receiver) Disconnected(reason engine.Reason) {
 	s := r.Socket
 	s.finish(string(reason))
 	s.mu.Lock()
-	known, why := s.introduced || s.entered, s.reason
+	s.gone = true
 	s.mu.Unlock()
-	if known {
+	s.mourn()
+}
+
+// mourn has OnDisconnect called, once, for a socket that is gone and that the app has let in.
+func (s *Socket) mourn() {
+	s.mu.Lock()
+	due, why := s.gone && (s.introduced || s.entered) && !s.mourned, s.reason
+	s.mourned = s.mourned || due
+	s.mu.Unlock()
+	if due {
 		s.handlers.Must(&s.server.work, func() { s.server.disconnected(s, why) })
 	}
 }

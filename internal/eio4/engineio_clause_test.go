@@ -379,7 +379,8 @@ func TestEngineIO_Protocol_NoopIsIgnored(t *testing.T) {
 	})
 }
 
-var openPacket = regexp.MustCompile(`^0\{"sid":"([A-Za-z0-9_-]{22,})","upgrades":\[(.*?)\],"pingInterval":(\d+),"pingTimeout":(\d+),"maxPayload":(\d+)\}$`)
+var openPacket = regexp.MustCompile(
+	`^0\{"sid":"([A-Za-z0-9_-]{22,})","upgrades":\[(.*?)\],"pingInterval":(\d+),"pingTimeout":(\d+),"maxPayload":(\d+)\}$`)
 
 // Engine.IO, "Handshake": the open packet of a long-polling session.
 func TestEngineIO_Handshake_Polling(t *testing.T) {

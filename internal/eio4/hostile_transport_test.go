@@ -423,6 +423,7 @@ func TestHostile_PostClientGone(t *testing.T) {
 
 // Websocket frames that break its protocol, or announce more than is allowed, end the connection.
 func TestHostile_WebSocketFrames(t *testing.T) {
+	fragment := "\xfe\x40\x00\x00\x00\x00\x00" + strings.Repeat("4", 1<<14)
 	for name, bytes := range map[string]string{
 		"2^62 bytes announced":     "\x81\xff\x40\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 		"2^63 bytes announced":     "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
@@ -434,7 +435,7 @@ func TestHostile_WebSocketFrames(t *testing.T) {
 		"text inside text":         "\x01\x81\x00\x00\x00\x004\x81\x81\x00\x00\x00\x004",
 		"control frame, fragments": "\x09\x80\x00\x00\x00\x00",
 		"control frame, too long":  "\x89\xfe\x00\x7e\x00\x00\x00\x00",
-		"endless fragments":        strings.Repeat("\x01\xfe\x40\x00\x00\x00\x00\x00"+strings.Repeat("4", 1<<14), 1) + strings.Repeat("\x00\xfe\x40\x00\x00\x00\x00\x00"+strings.Repeat("4", 1<<14), 70),
+		"endless fragments":        "\x01" + fragment + strings.Repeat("\x00"+fragment, 70),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

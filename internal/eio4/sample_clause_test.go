@@ -1,7 +1,6 @@
 package eio4_test
 
 import (
-	"regexp"
 	"testing"
 	"time"
 
@@ -25,8 +24,9 @@ func TestSocketIO_SampleSession(t *testing.T) {
 
 		// Request 1: the open packet.
 		r := s.get(path("polling&t=N8hyd6w"))
-		m := regexp.MustCompile(`^0\{"sid":"([^"]+)","upgrades":\["websocket"\],"pingInterval":25000,"pingTimeout":5000,"maxPayload":1000000\}$`).FindStringSubmatch(r.body)
-		if r.status != 200 || r.header.Get("Content-Type") != plain || m == nil {
+		m := openPacket.FindStringSubmatch(r.body)
+		if r.status != 200 || r.header.Get("Content-Type") != plain || m == nil ||
+			m[2] != `"websocket"` || m[3] != "25000" || m[4] != "5000" || m[5] != "1000000" {
 			t.Fatalf("got %d %v %q", r.status, r.header, r.body)
 		}
 		sid := "&sid=" + m[1]

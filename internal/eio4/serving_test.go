@@ -166,6 +166,7 @@ func (o onlyWriter) WriteHeader(status int)      { o.w.WriteHeader(status) }
 // Long-polling over HTTP/2, where many requests share one connection.
 func TestServing_HTTP2(t *testing.T) {
 	t.Parallel()
+	labelGoroutines(t)
 	app := newRawApp(t)
 	e := eio4.NewRaw(eio4.Options{}, app.accept)
 	h := httptest.NewUnstartedServer(e)
@@ -176,6 +177,7 @@ func TestServing_HTTP2(t *testing.T) {
 		s.shutdown()
 		h.CloseClientConnections()
 		h.Close()
+		wantNoGoroutines(t, "")
 	})
 	transport := h.Client().Transport.(*http.Transport)
 	transport.TLSClientConfig.ServerName = "example.com"

@@ -107,6 +107,18 @@ func TestSocketIO_Event_BinaryInPieces(t *testing.T) {
 	})
 }
 
+// Socket.IO, "Packet encoding": attachments may follow their packet on another transport.
+func TestSocketIO_Event_BinaryAcrossUpgrade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, app := serveIO(t, eio4.Options{})
+		p, _ := s.joinPolling(app)
+		p.send(`452-["baz"]`, "bAQ==")
+		w := p.upgrade()
+		w.sendBinary("\x02")
+		app.want("event / baz [] <01> <02>")
+	})
+}
+
 // Socket.IO, "Packet encoding": events of the server, on both transports.
 func TestSocketIO_Event_FromServer(t *testing.T) {
 	const one, two = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
@@ -118,11 +130,13 @@ func TestSocketIO_Event_FromServer(t *testing.T) {
 		attachments []string
 	}{
 		{"no arguments", "foo", nil, `42%s["foo"]`, nil},
-		{"arguments", "hey", []any{"Jude", 1, nil, true, []int{1}, map[string]any{"a": "<&>"}}, `42%s["hey","Jude",1,null,true,[1],{"a":"<&>"}]`, nil},
+		{"arguments", "hey", []any{"Jude", 1, nil, true, []int{1}, map[string]any{"a": "<&>"}},
+			`42%s["hey","Jude",1,null,true,[1],{"a":"<&>"}]`, nil},
 		{"non-ASCII", "é", []any{"€😀"}, `42%s["é","€😀"]`, nil},
 		{"raw JSON", "foo", []any{json.RawMessage(`{"a":1}`)}, `42%s["foo",{"a":1}]`, nil},
 		{"binary", "baz", []any{[]byte{1, 2, 3, 4}}, `451-%s["baz",` + one + `]`, []string{"\x01\x02\x03\x04"}},
-		{"two attachments", "baz", []any{[]byte{1, 2}, "x", []byte{3, 4}}, `452-%s["baz",` + one + `,"x",` + two + `]`, []string{"\x01\x02", "\x03\x04"}},
+		{"two attachments", "baz", []any{[]byte{1, 2}, "x", []byte{3, 4}},
+			`452-%s["baz",` + one + `,"x",` + two + `]`, []string{"\x01\x02", "\x03\x04"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -155,7 +169,8 @@ func TestSocketIO_Event_FromServer(t *testing.T) {
 func TestSocketIO_Event_BadPayload(t *testing.T) {
 	for _, payload := range []string{
 		``, `{}`, `[]`, `null`, `"foo"`, `1`, `true`, // no array, or an empty one
-		`["foo"`, `["foo"]]`, `["foo"]x`, `["foo",]`, `["foo" 1]`, `[,"foo"]`, `["foo",undefined]`, `['foo']`, `["foo",01]`, `["foo"],`, // no JSON
+		`["foo"`, `["foo"]]`, `["foo"]x`, `["foo",]`, `["foo" 1]`, `[,"foo"]`, `["foo",undefined]`, `['foo']`,
+		`["foo",01]`, `["foo"],`, // no JSON
 		"[\"fo\no\"]", "[\"\\x\"]", `["foo",NaN]`, "[\"foo\"]\x00", `/admin["foo"]`,
 		`-1["foo"]`, `+1["foo"]`, `1.5["foo"]`, `abc["foo"]`, `0x1["foo"]`, // no id
 	} {

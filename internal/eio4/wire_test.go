@@ -108,7 +108,7 @@ type server struct {
 // serve starts e on n, one server a test. When the test ends it must shut down, and leave no goroutine behind.
 func serve(t *testing.T, n network, e *eio4.Engine, options ...func(*server)) *server {
 	t.Helper()
-	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(leakLabel, t.Name())))
+	labelGoroutines(t)
 	s := &server{t: t, engine: e, net: n, log: new(logBuffer)}
 	s.http = &http.Server{Handler: e, ErrorLog: log.New(s.log, "", 0)}
 	s.client = &http.Client{Transport: &http.Transport{
@@ -164,6 +164,11 @@ func (s *server) dialRaw() net.Conn {
 }
 
 const leakLabel = "wire"
+
+// labelGoroutines marks the goroutines that the test starts from now on.
+func labelGoroutines(t *testing.T) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(leakLabel, t.Name())))
+}
 
 // wantNoGoroutines waits until no goroutine is left that this test's server started and that has frame in its stack.
 func wantNoGoroutines(t *testing.T, frame string) {
