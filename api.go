@@ -17,7 +17,8 @@ import (
 )
 
 // Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
-// a space and a path without wildcards; a path that ends with a slash is meant for the path itself.
+// a space and a path without wildcards; a path that ends with a slash is meant for the path itself. Where a route is
+// taken, a mux should panic, as http.ServeMux and gin do: that becomes an error. chi and echo replace it in silence.
 type Mux interface {
 	Handle(pattern string, h http.Handler)
 }

@@ -143,7 +143,9 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 	about := []any{slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Uint64("generation", t.generation), slog.String("address", s.request.ClientIP)}
 	switch v {
 	case Unknown:
-		s.server.auth.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state, or is not shared", about...)
+		if unsaid, now := s.server.losses.Say(); now {
+			s.server.auth.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state (a restart, in memory), or is not shared", append(about, slog.Int("more_since_last", unsaid))...)
+		}
 	case Reused:
 		s.server.auth.log.Warn("socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token", append(about,
 			slog.String("fix", "where this is no theft: one presentation at a time for a storage, and the storage read at each connect"))...)

@@ -13,6 +13,7 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -77,6 +78,7 @@ type Server struct {
 	engines map[string]engine.Engine // by the EIO of the requests that they take
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
+	losses  seldom.Minute  // of the blacklist's state, to be logged
 
 	mu              sync.RWMutex
 	handlers        map[string]Handler
@@ -143,7 +145,7 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 // Auth is the core that the server runs on.
 func (s *Server) Auth() *Auth { return s.auth }
 
-// On names the handler of an event. It panics where the name is reserved, empty or taken, as http.ServeMux does.
+// On names the handler of an event, best before the http.Server serves. It panics where the name is reserved, empty or taken, as http.ServeMux does.
 func (s *Server) On(event string, h Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,8 +168,9 @@ func (s *Server) handler(event string) Handler {
 
 // OnAuthenticated adds a function that is called once for each socket, before it is told that it is authenticated. Its
 // error refuses the socket, whose token stays as good as it was: a *PublicError by its code, ErrUnavailable or any
-// other as a server error. What it emits and joins takes effect when the socket is in. Several are called in the order
-// in which they were added.
+// other as a server error. What it emits and joins takes effect when the socket is in: for a snapshot of something that
+// changes, answer an event of the client's instead, after Join. Several are called in the order in which they were
+// added.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

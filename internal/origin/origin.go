@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/rs/cors"
+
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Policy lets through requests of the server's own origin, of the origins it was given, and of no browser at all. It
@@ -21,9 +21,7 @@ type Policy struct {
 	log     *slog.Logger
 	cors    *cors.Cors
 
-	mu      sync.Mutex
-	lastLog time.Time
-	unsaid  int
+	refusals seldom.Minute
 }
 
 // New makes the policy. Each of allowed is an exact origin as a browser writes it, such as "https://app.example:8443".
@@ -98,16 +96,10 @@ func authority(scheme, host string) string {
 
 // logRefusal says once a minute what was refused and how to allow it.
 func (p *Policy) logRefusal(r *http.Request) {
-	p.mu.Lock()
-	now := time.Now()
-	if !p.lastLog.IsZero() && now.Sub(p.lastLog) < time.Minute {
-		p.unsaid++
-		p.mu.Unlock()
+	unsaid, now := p.refusals.Say()
+	if !now {
 		return
 	}
-	unsaid := p.unsaid
-	p.lastLog, p.unsaid = now, 0
-	p.mu.Unlock()
 	p.log.WarnContext(r.Context(), "socketauth: request of another origin refused",
 		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)), slog.Int("more_since_last", unsaid),
 		slog.String("fix", "list the origin in Options.AllowedOrigins, or make the proxy pass on the Host header"))
