@@ -148,7 +148,7 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 		}
 	case Reused:
 		s.server.auth.log.Warn("socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token", append(about,
-			slog.String("fix", "where this is no theft: one presentation at a time for a storage, and the storage read at each connect"))...)
+			slog.String("fix", "where this is no theft: one presentation at a time for a storage, and the storage read at each connect; a page reloaded while it was presenting does this too"))...)
 		s.server.endSession(t.sessionID, s, func(other *Socket) { other.refuse(refused) })
 	}
 	return refused
