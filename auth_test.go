@@ -3,6 +3,7 @@ package socketauth
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -90,6 +91,23 @@ func TestMiddlewareAcceptsLivingSessionTokensAlone(t *testing.T) {
 		time.Sleep(time.Hour)
 		refused("expired", second, "token_expired")
 	})
+}
+
+func TestMiddlewareSaysThatItsBlacklistKnowsNothing(t *testing.T) {
+	var logs syncBuffer
+	a, err := New(Options[any]{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := mustSuccessor(t, a.tokens, mustCode(t, a.tokens, jwt.MapClaims{"sub": "anna"}))
+	for range 3 {
+		if _, refused := a.check(t.Context(), token.text); refused == nil || refused.code != "no_longer_valid" {
+			t.Errorf("refused %v", refused)
+		}
+	}
+	if n := strings.Count(logs.String(), "lost state"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
 }
 
 func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
@@ -238,5 +256,15 @@ func BenchmarkParseAndSign(b *testing.B) {
 		if _, err := jwt.NewWithClaims(jwt.SigningMethodHS256, parsed.Claims).SignedString(testSecret); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestIssueCodeContainsThePanicsOfHooks(t *testing.T) {
+	a, err := New(Options[any]{Secret: testSecret, Logger: slog.New(slog.DiscardHandler), Authorization: func(context.Context, jwt.MapClaims) (string, error) { panic("a bug") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"}); err == nil {
+		t.Errorf("code %q", code)
 	}
 }

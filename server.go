@@ -13,7 +13,6 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
-	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -57,7 +56,7 @@ func (a Args) Decode(dst ...any) error {
 // reserved are event names that are the library's or the protocol's own.
 var reserved = []string{
 	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
-	"connect", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
+	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
 }
 
 // message encodes an event of the app's.
@@ -78,7 +77,6 @@ type Server struct {
 	engines map[string]engine.Engine // by the EIO of the requests that they take
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
-	losses  seldom.Minute  // of the blacklist's state, to be logged
 
 	mu              sync.RWMutex
 	handlers        map[string]Handler
@@ -99,6 +97,9 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 // SocketServe puts GET, POST and OPTIONS of SocketPath on mux. server may be nil; if it is not, its Shutdown starts the
 // end of all sockets, and nothing else of it is touched.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
+	if !a.tokens.signs(a.tokens.refresh) {
+		return nil, optionsError([]error{errNoSigning})
+	}
 	s := &Server{auth: a, handlers: make(map[string]Handler)}
 	s.engines = map[string]engine.Engine{
 		"4": eio4.New(eio4.Options{
@@ -114,6 +115,9 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if err := register(mux, a.socketPath, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	a.servers = append(a.servers, s)
+	a.mu.Unlock()
 	if server != nil {
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
@@ -132,12 +136,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // accept takes a new connection, which has Timeout from now to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
-	request, _ := h.Request.(Request)
-	socket := &Socket{server: s, conn: c, request: request, opened: time.Now()}
+	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), opened: time.Now()}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
-	socket.deadline.Set(&s.work, s.auth.timeout, socket.tooLate)
+	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
+		socket.end(string(engine.ProtocolError), nil)
+		return receiver{socket}
+	}
+	socket.deadline.Set(&s.work, s.auth.timeout, socket.guarded(socket.tooLate))
 	if token, given := tokenInAuth(h.Auth); given {
-		socket.control.Must(&s.work, func() { socket.authenticate(token, nil) })
+		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(token, nil) }))
 	}
 	return receiver{socket}
 }
@@ -151,7 +158,7 @@ func (s *Server) On(event string, h Handler) {
 	defer s.mu.Unlock()
 	switch {
 	case slices.Contains(reserved, event):
-		panic(fmt.Sprintf("socketauth: event name %q is reserved", event))
+		panic(fmt.Sprintf("socketauth: event name %q is reserved; connections are heard of by OnAuthenticated and OnDisconnect", event))
 	case s.handlers[event] != nil:
 		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
 	case h == nil:
@@ -250,20 +257,11 @@ func (t Target) Emit(event string, args ...any) error {
 		return err
 	}
 	for _, socket := range t.server.hub.Members(t.group) {
-		if socket.at() == authenticated {
+		if socket.live() {
 			_ = socket.conn.Emit(m)
 		}
 	}
 	return nil
-}
-
-// endSession calls f for each socket of a session but the one that is spoken for already.
-func (s *Server) endSession(sid string, but *Socket, f func(*Socket)) {
-	for _, socket := range s.hub.Members(session(sid)) {
-		if socket != but {
-			f(socket)
-		}
-	}
 }
 
 // Shutdown ends all sockets, in a way that lets their clients come back by themselves, and returns when no goroutine of

@@ -16,9 +16,9 @@ socket.on("authenticated", async (token) => {
   console.log(await socket.emitWithAck("hello"));
 });
 
-socket.on("unauthorized", ({ code: reason, terminal }) => {
+socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
   console.log("refused:", reason);
-  if (!terminal) return setTimeout(() => socket.connect(), 1000);
+  if (!terminal) return setTimeout(() => socket.connect(), retryAfter * 1000);
   code = undefined;
   delete localStorage.token; // and it is time for the login form
 });

@@ -23,7 +23,7 @@ import (
 
 // Options configure an Engine; a field that is zero has the default it states.
 type Options struct {
-	PingInterval   time.Duration // between a pong and the next ping; 25 s
+	PingInterval   time.Duration // between pings; 25 s
 	PingTimeout    time.Duration // how long a ping may go unanswered; 20 s
 	ConnectTimeout time.Duration // how long a connection may be in no namespace, at first or later; 45 s
 	FlushTimeout   time.Duration // how long the end of a connection waits for its last messages to be written; 5 s

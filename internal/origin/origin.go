@@ -2,6 +2,7 @@
 package origin
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,12 +28,16 @@ type Policy struct {
 // New makes the policy. Each of allowed is an exact origin as a browser writes it, such as "https://app.example:8443".
 func New(allowed []string, log *slog.Logger) (*Policy, error) {
 	p := &Policy{allowed: make(map[string]bool, len(allowed)), log: log}
+	var faults []error
 	for _, a := range allowed {
 		scheme, host, ok := parse(a)
 		if !ok {
-			return nil, fmt.Errorf("%q is not an exact origin such as https://app.example or http://localhost:8080", a)
+			faults = append(faults, fmt.Errorf("%q is not an exact origin such as https://app.example or http://localhost:8080", a))
 		}
 		p.allowed[scheme+"://"+host] = true
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
 	}
 	p.cors = cors.New(cors.Options{
 		// The check is made before; what comes this far is allowed. Exact origins alone make credentials safe, and
