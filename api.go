@@ -134,6 +134,7 @@ func (a *Auth) serveHook(mux Mux, path string, e entrance) error {
 func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "OPTIONS, POST")
+		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent) // OPTIONS that is no preflight
 		return
 	}
@@ -202,7 +203,7 @@ type httpFault struct {
 // readCredentials reads a JSON object or a form, and nothing else.
 func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *httpFault) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" {
+	if err != nil || len(r.Header.Values("Content-Type")) > 1 || media != "application/json" && media != "application/x-www-form-urlencoded" {
 		return nil, &httpFault{http.StatusUnsupportedMediaType, httpMediaType}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

@@ -190,7 +190,7 @@ func New[U any](opts Options[U]) (*Auth, error) {
 }
 
 // Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
-// *http.Server (or nil) and a mux.
+// *http.Server (or nil) and a mux. After an error some of the routes may be on the mux already.
 func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
 	a, err := newWithAPI(opts)
 	if err != nil {
@@ -240,6 +240,13 @@ func (a *Auth) endSession(sid string, but *Socket, f func(*Socket)) {
 			}
 		}
 	}
+}
+
+// forget takes a server from those whose sockets are looked for.
+func (a *Auth) forget(s *Server) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.servers = slices.DeleteFunc(a.servers, func(other *Server) bool { return other == s })
 }
 
 // middlewareGrace is how long the middleware goes on accepting a token that was replaced: requests that were on their
@@ -450,7 +457,7 @@ func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Contex
 }
 
 // ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's handler is called
-// for: a copy, the caller's to keep.
+// for: a copy, the caller's to keep. false: the context comes from neither.
 func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
 	claims, ok := ctx.Value(claimsKey{}).(jwt.MapClaims)
 	return copyClaims(claims), ok

@@ -191,7 +191,7 @@ func TestContextWithClaimsIsWhatMiddlewareGives(t *testing.T) {
 }
 
 func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
-	// Guards: DESIGN section 3's table, in which a client reads whether to throw its token away.
+	// Guards: the table in which a client reads whether to throw its token away.
 	for code, want := range map[string]struct{ terminal, retry bool }{
 		"invalid_token": {true, false}, "token_expired": {true, false}, "invalid_tenant": {true, false}, "no_longer_valid": {true, false},
 		"token_reused": {true, false}, "session_revoked": {true, false}, "wrong_session": {}, "timeout": {},
@@ -214,7 +214,7 @@ func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
 }
 
 func BenchmarkPresentation(b *testing.B) {
-	// To be held against BenchmarkParseAndSign: DESIGN section 8 allows 1.3 times its cost.
+	// To be held against BenchmarkParseAndSign: it may cost 1.3 times as much.
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {
 		b.Fatal(err)

@@ -94,7 +94,7 @@ type standing struct {
 	expiresAt   int64 // the latest exp ever minted in the session, Unix seconds rounded up
 }
 
-// present is the decision of DESIGN section 5 on a session that is known.
+// present is the decision on one presentation of a session that is known.
 func (s *standing) present(p *Presentation, id, successor [16]byte, now time.Time) Verdict {
 	n, gen := uint64(s.generation), p.Token.Generation
 	switch {

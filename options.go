@@ -146,6 +146,7 @@ const (
 )
 
 // DecodeSecret reads a Secret from base64, standard or URL alphabet, padded or not: for keys kept in the environment.
+// Its error says that it is not base64, and never quotes it; how long a key has to be is New's to say.
 func DecodeSecret(s string) ([]byte, error) {
 	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
 	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)

@@ -10,7 +10,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file is what a socket's client can do about its identity, DESIGN sections 3 and 5: authenticate, stay, log out.
+// This file is what a socket's client can do about its identity: authenticate, stay, log out.
 
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
 func (s *Socket) authenticate(text string, ack engine.Ack) {
@@ -26,7 +26,7 @@ func (s *Socket) authenticate(text string, ack engine.Ack) {
 	s.refuse(refused)
 }
 
-// present is one presentation of DESIGN section 5: all that can fail without the store, then the store's one step.
+// present is one presentation: first all that can fail without the store, which consumes nothing, then its one step.
 func (s *Socket) present(text string) *refusal {
 	a := s.server.auth
 	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
@@ -57,6 +57,10 @@ func (s *Socket) present(text string) *refusal {
 			return refused
 		}
 	}
+	if !s.server.beginStep() {
+		return &refusal{code: codeUnavailable, cause: errors.New("shutting down")}
+	}
+	defer s.server.steps.Done()
 	if !s.decide() {
 		return &refusal{code: codeTimeout}
 	}
@@ -124,12 +128,17 @@ func (s *Socket) decide() bool {
 	return s.deciding
 }
 
-// step asks the store, again and again for up to Timeout: the step is the same however often it is taken.
+// step asks the store, again and again for up to Timeout: the step is the same however often it is taken. It is not
+// broken off when the client leaves, for others may have to hear of its outcome; but then it is not taken again, only
+// its outcome looked up, so that the client finds its token as good as it was where nothing has been decided.
 func (s *Socket) step(p Presentation) (verdict Verdict, err error) {
 	a := s.server.auth
-	// Whether or not the client stays for the outcome: if it is reuse, others must hear of it.
 	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, again bool) error {
-		verdict, err = a.blacklist.Present(ctx, p)
+		if again && s.at() == ended {
+			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
+		} else {
+			verdict, err = a.blacklist.Present(ctx, p)
+		}
 		if again && verdict == EndedByReuse && p.EndOnReuse {
 			verdict = Reused // by the call whose reply was lost
 		}
@@ -147,7 +156,7 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 		s.server.auth.logLoss(about...)
 	case Reused:
 		s.server.auth.log.Warn("socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token", append(about,
-			slog.String("fix", "where this is no theft: one presentation at a time for a storage, and the storage read at each connect; a page reloaded while it was presenting does this too"))...)
+			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, and let tabs take turns; a page reloaded while it presents does this too"))...)
 		s.server.auth.endSession(t.sessionID, s, func(other *Socket) { other.refuse(refused) })
 	}
 	return refused

@@ -788,9 +788,9 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 		thief := w.dial("")
 		decided, gone := make(chan struct{}), make(chan struct{})
 		var once sync.Once
-		store.fail(nil, func(string) error { // decided, but the reply comes too late
-			once.Do(func() { close(decided); <-gone })
-			return nil
+		store.fail(nil, func(string) (err error) { // decided, but the reply is lost
+			once.Do(func() { close(decided); <-gone; err = errStoreDown })
+			return err
 		})
 		thief.authenticate(token)
 		<-decided
@@ -799,6 +799,27 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 		close(gone)
 		owner.refusedAndGone("token_reused")
 		w.logs.has(t, "one of the two has the other's token")
+	})
+}
+
+func TestNothingIsConsumedForAClientThatGaveUpOnAnOutage(t *testing.T) {
+	// Guards: the step of a socket that has ended must not be taken once the store is back: its client comes back with
+	// the very token.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		c, token := w.in()
+		c.close()
+		store.fail(down, nil)
+		c = w.dial("")
+		c.authenticate(token)
+		time.Sleep(time.Second)
+		c.close()
+		time.Sleep(time.Second)
+		store.fail(nil, nil)
+		time.Sleep(time.Second)
+		c = w.dial("")
+		c.authenticate(token)
+		c.token()
 	})
 }
 
@@ -843,7 +864,7 @@ func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
 		d := second.dial("")
 		d.authenticate(token)
 		d.token()
-		d.emit("logout")
+		c.emit("logout")
 		for _, c := range []*client{c, d} {
 			c.next(`42["logged_out"]`)
 			c.gone()

@@ -77,8 +77,10 @@ type Server struct {
 	engines map[string]engine.Engine // by the EIO of the requests that they take
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
+	steps   sync.WaitGroup // presentations that the store decides
 
 	mu              sync.RWMutex
+	closing         bool
 	handlers        map[string]Handler
 	onAuthenticated []func(context.Context, *Socket) error
 	onDisconnect    []func(context.Context, *Socket, string)
@@ -104,6 +106,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	s.engines = map[string]engine.Engine{
 		"4": eio4.New(eio4.Options{
 			ConnectTimeout: a.timeout,
+			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
 			Describe:       a.describe,
 			Namespaces:     map[string]engine.Accept{"/": s.accept},
 			Logger:         a.log,
@@ -268,6 +271,13 @@ func (t Target) Emit(event string, args ...any) error {
 // the library is left, or with the context's error. New connections are refused from the moment it is called. It may
 // be called again. Call it before http.Server.Shutdown, which does not wait for websockets.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	// A token that the store is about to replace: its client is told the next one first.
+	if err := wait(ctx, &s.steps); err != nil {
+		return err
+	}
 	var ending sync.WaitGroup
 	errs := make(chan error, len(s.engines))
 	for _, e := range s.engines {
@@ -279,11 +289,29 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for e := range errs {
 		err = errors.Join(err, e)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = wait(ctx, &s.work)
 	}
+	if err == nil {
+		s.auth.forget(s)
+	}
+	return err
+}
+
+// beginStep counts a presentation that the store is to decide, unless the server is about to end.
+func (s *Server) beginStep() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.closing {
+		s.steps.Add(1)
+	}
+	return !s.closing
+}
+
+// wait waits for a group, or for the context.
+func wait(ctx context.Context, wg *sync.WaitGroup) error {
 	done := make(chan struct{})
-	go func() { s.work.Wait(); close(done) }()
+	go func() { wg.Wait(); close(done) }()
 	select {
 	case <-done:
 		return nil

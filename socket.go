@@ -340,7 +340,7 @@ func (s *Socket) mourn() {
 	s.mourned = s.mourned || due
 	s.mu.Unlock()
 	if due {
-		s.handlers.Must(&s.server.work, func() { s.server.disconnected(s, why) })
+		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.disconnected(s, why) }))
 	}
 }
 

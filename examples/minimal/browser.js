@@ -23,6 +23,10 @@ socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
   delete localStorage.token; // and it is time for the login form
 });
 
+socket.on("logged_out", () => delete localStorage.token);
+
+export const logout = () => socket.emit("logout");
+
 export async function login(username, password) {
   const response = await fetch("/login", {
     method: "POST",

@@ -19,6 +19,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Options configure an Engine; a field that is zero has the default it states.
@@ -74,6 +75,8 @@ type Engine struct {
 	upgrader websocket.Upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	started  time.Time // the zero of now
+
+	unsupported seldom.Minute // websocket handshakes that middleware made impossible, to be logged
 
 	mu       sync.Mutex
 	sessions map[string]*Session // those that requests may still name
