@@ -146,7 +146,7 @@ func TestOvertakenSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
 			}
 			opened := time.Now()
 			time.Sleep(time.Millisecond)
-			token = a.must(token, h) // right now
+			a.must(token, h) // right now
 			time.Sleep(time.Millisecond)
 			a.refused(stolen, how{opened: opened}, Reused)
 

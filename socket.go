@@ -370,7 +370,8 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 
 // handle calls one handler and answers the client that asked for it.
 func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
-	if !s.live() {
+	if !s.live() { // any more
+		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
 	ctx := ContextWithClaims(s.ctx, s.newest().claims)
