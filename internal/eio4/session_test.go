@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -335,4 +336,47 @@ func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
 	if _, err := e.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
 		t.Errorf("a byte too many: %v", err)
 	}
+}
+
+// stalled is a ResponseWriter whose client does not read the answer before it is let.
+type stalled struct {
+	*httptest.ResponseRecorder
+	writing, goOn chan struct{}
+}
+
+func (w *stalled) Write(p []byte) (int, error) {
+	close(w.writing)
+	<-w.goOn
+	return w.ResponseRecorder.Write(p)
+}
+
+func TestEndOfAPostIsNotTheEndOfTheNext(t *testing.T) {
+	// Guards: a POST whose answer is written late must not clear the mark of the one that has begun since, or two would be
+	// read at a time.
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		serve := func(w http.ResponseWriter, method, query string, body io.Reader) {
+			e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&transport=polling"+query, body))
+		}
+		serve(httptest.NewRecorder(), http.MethodGet, "", nil)
+		sid := "&sid=" + r.s.id
+
+		first := &stalled{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+		answered := make(chan struct{})
+		go func() { serve(first, http.MethodPost, sid, strings.NewReader("4one")); close(answered) }()
+		<-first.writing
+		body, feed := io.Pipe()
+		second := httptest.NewRecorder()
+		ended := make(chan struct{})
+		go func() { serve(second, http.MethodPost, sid, body); close(ended) }()
+		synctest.Wait() // it is being read
+		close(first.goOn)
+		<-answered
+		third := httptest.NewRecorder()
+		serve(third, http.MethodPost, sid, strings.NewReader("4three"))
+		if third.Code != http.StatusBadRequest {
+			t.Errorf("a POST beside another: %d", third.Code)
+		}
+		_ = feed.CloseWithError(errors.New("gone"))
+		<-ended
+	})
 }
