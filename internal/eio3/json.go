@@ -1,0 +1,198 @@
+package eio3
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+const (
+	maxDepth     = 512  // levels of JSON in one packet
+	maxArguments = 4096 // values in the array of one packet
+)
+
+var (
+	errJSON        = errors.New("payload is not valid JSON")
+	errNotArray    = errors.New("payload is not an array")
+	errDepth       = errors.New("payload is nested too deeply")
+	errArguments   = errors.New("payload has too many arguments")
+	errPlaceholder = errors.New("placeholder without its attachment")
+)
+
+// splitArray returns the values of a JSON array as they stand.
+func splitArray(data []byte) ([]json.RawMessage, error) {
+	if !json.Valid(data) {
+		return nil, errJSON
+	}
+	if data = trimSpace(data); data[0] != '[' {
+		return nil, errNotArray
+	}
+	return split(data)
+}
+
+// split returns what the commas of a valid array or object part, and bounds the depth and the number of it.
+func split(data []byte) ([]json.RawMessage, error) {
+	var parts []json.RawMessage
+	depth, start := 0, 1
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			i = stringEnd(data, i) - 1
+		case '[', '{':
+			if depth++; depth > maxDepth {
+				return nil, errDepth
+			}
+		case ']', '}':
+			depth--
+		}
+		if depth > 1 || depth == 1 && data[i] != ',' {
+			continue
+		}
+		part := trimSpace(data[start:i])
+		if len(part) == 0 {
+			break // an empty array
+		}
+		if len(parts) == maxArguments {
+			return nil, errArguments
+		}
+		// Capped, so that an append by whoever gets it cannot write into the next one.
+		parts = append(parts, json.RawMessage(part[:len(part):len(part)]))
+		start = i + 1
+	}
+	return parts, nil
+}
+
+// trimSpace cuts JSON's white space off both ends.
+func trimSpace(data []byte) []byte { return bytes.Trim(data, " \t\r\n") }
+
+// stringEnd is the index after the JSON string that begins at i.
+func stringEnd(data []byte, i int) int {
+	for i++; data[i] != '"'; i++ {
+		if data[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// checkPlaceholders looks, at whatever depth, for placeholders that name no attachment among n. The value is valid
+// JSON and not deeper than maxDepth.
+func checkPlaceholders(value json.RawMessage, n int) error {
+	s := placeholderScan{data: value, attachments: n}
+	s.value()
+	if s.bad {
+		return errPlaceholder
+	}
+	return nil
+}
+
+// placeholderScan walks JSON that is known to be valid.
+type placeholderScan struct {
+	data        []byte
+	pos         int
+	attachments int
+	bad         bool
+}
+
+// value passes over one value and returns it.
+func (s *placeholderScan) value() []byte {
+	s.space()
+	start := s.pos
+	switch s.data[s.pos] {
+	case '{':
+		s.object()
+	case '[':
+		s.array()
+	case '"':
+		s.pos = stringEnd(s.data, s.pos)
+	default:
+		for s.pos < len(s.data) && bytes.IndexByte([]byte(",]} \t\r\n"), s.data[s.pos]) < 0 {
+			s.pos++
+		}
+	}
+	return s.data[start:s.pos]
+}
+
+func (s *placeholderScan) array() {
+	for s.pos++; s.more(']'); {
+		s.value()
+	}
+}
+
+func (s *placeholderScan) object() {
+	var marked bool
+	var num []byte
+	for s.pos++; s.more('}'); {
+		key := s.value()
+		s.space()
+		s.pos++ // the colon
+		value := s.value()
+		switch { // of a key that is there twice the last counts, as in every JSON parser
+		case isKey(key, "_placeholder"):
+			marked = string(value) == "true"
+		case isKey(key, "num"):
+			num = value
+		}
+	}
+	if marked {
+		n, err := strconv.ParseUint(string(num), 10, 32)
+		s.bad = s.bad || err != nil || n >= uint64(s.attachments)
+	}
+}
+
+// more moves to the next element, or past the end.
+func (s *placeholderScan) more(end byte) bool {
+	s.space()
+	if s.data[s.pos] == ',' {
+		s.pos++
+		return true
+	}
+	if s.data[s.pos] == end {
+		s.pos++
+		return false
+	}
+	return true
+}
+
+func (s *placeholderScan) space() {
+	for s.pos < len(s.data) && bytes.IndexByte([]byte(" \t\r\n"), s.data[s.pos]) >= 0 {
+		s.pos++
+	}
+}
+
+// isKey compares a key as it stands on the wire, where it may be escaped.
+func isKey(quoted []byte, name string) bool {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1:len(quoted)-1]) == name
+	}
+	var key string
+	return json.Unmarshal(quoted, &key) == nil && key == name
+}
+
+// asciiJSON escapes what is not ASCII, which in valid JSON stands only in strings.
+func asciiJSON(text []byte) []byte {
+	if isASCII(text) {
+		return text
+	}
+	const hex = "0123456789abcdef"
+	out := make([]byte, 0, 2*len(text))
+	for _, r := range string(text) {
+		if r < utf8.RuneSelf {
+			out = append(out, byte(r))
+			continue
+		}
+		first, second := utf16.EncodeRune(r)
+		if second == utf8.RuneError {
+			first, second = r, 0
+		}
+		for _, unit := range []rune{first, second} {
+			if unit != 0 {
+				out = append(out, '\\', 'u', hex[unit>>12&15], hex[unit>>8&15], hex[unit>>4&15], hex[unit&15])
+			}
+		}
+	}
+	return out
+}
