@@ -3,22 +3,8 @@ package eio3_test
 import (
 	"testing"
 
-	"github.com/z-open/socketauth/internal/eio3"
-	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
 // What the interface of engines promises, over every transport.
-func TestConformance(t *testing.T) {
-	enginetest.Run(t, enginetest.V3, func(o enginetest.Options) engine.Engine {
-		return eio3.New(eio3.Options{
-			PingInterval: o.PingInterval,
-			PingTimeout:  o.PingTimeout,
-			FlushTimeout: o.FlushTimeout,
-			MaxPayload:   o.MaxPayload,
-			MaxQueue:     o.MaxQueue,
-			Describe:     o.Describe,
-			Namespaces:   o.Namespaces,
-		})
-	})
-}
+func TestConformance(t *testing.T) { enginetest.Run(t, enginetest.V3, start) }

@@ -58,29 +58,29 @@ func Run(t *testing.T, version Version, start func(Options) engine.Engine) {
 
 // Events go both ways, with their arguments and acknowledgements.
 func (s *suite) events(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		w.onConnect = func(c engine.Conn) {
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		w.OnConnect = func(c engine.Conn) {
 			if err := c.Emit(event(t, "welcome")); err != nil {
 				t.Error(err)
 			}
 		}
-		w.onEvent = func(_ engine.Conn, name string, _ engine.Args, ack engine.Ack) {
+		w.OnEvent = func(_ engine.Conn, name string, _ engine.Args, ack engine.Ack) {
 			if ack != nil {
 				if err := ack(name, 1, nil); err != nil {
 					t.Error(err)
 				}
 			}
 		}
-		c, conn := w.member(transport)
-		c.want(`2["welcome"]`)
-		c.send(`2["plain",{"a":[1,"x"]},null]`)
-		c.send(`212["ask"]`)
-		c.want(`312["ask",1,null]`)
-		w.hears(`event plain [{"a":[1,"x"]},null]`, `event ask []`)
+		c, conn := w.Member(transport)
+		c.Want(`2["welcome"]`)
+		c.Send(`2["plain",{"a":[1,"x"]},null]`)
+		c.Send(`212["ask"]`)
+		c.Want(`312["ask",1,null]`)
+		w.Hears(`event plain [{"a":[1,"x"]},null]`, `event ask []`)
 		if err := conn.Emit(event(t, "news", map[string]int{"n": 1}, "<&>")); err != nil {
 			t.Error(err)
 		}
-		c.want(`2["news",{"n":1},"<&>"]`)
+		c.Want(`2["news",{"n":1},"<&>"]`)
 		if len(conn.ID()) < 22 {
 			t.Errorf("the id %q is too short", conn.ID())
 		}
@@ -89,10 +89,10 @@ func (s *suite) events(t *testing.T, transport string) {
 
 // Events are heard one at a time and in the order of the wire.
 func (s *suite) eventsInOrder(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
+	s.in(t, Options{}, func(t *testing.T, w *World) {
 		const events = 200
 		busy := make(chan struct{}, 1)
-		w.onEvent = func(engine.Conn, string, engine.Args, engine.Ack) {
+		w.OnEvent = func(engine.Conn, string, engine.Args, engine.Ack) {
 			select {
 			case busy <- struct{}{}:
 				<-busy
@@ -100,27 +100,27 @@ func (s *suite) eventsInOrder(t *testing.T, transport string) {
 				t.Error("two events at a time")
 			}
 		}
-		c, _ := w.member(transport)
+		c, _ := w.Member(transport)
 		var packets []string
 		for i := range events {
 			packets = append(packets, fmt.Sprintf(`42["n",%d]`, i))
 		}
-		if err := c.post(packets...); err != nil {
+		if err := c.Post(packets...); err != nil {
 			t.Fatal(err)
 		}
 		for i := range events {
-			w.hears(fmt.Sprintf("event n [%d]", i))
+			w.Hears(fmt.Sprintf("event n [%d]", i))
 		}
 	})
 }
 
 // Text arrives as it was, in any script.
 func (s *suite) texts(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		for _, text := range []string{"naïve", "مرحبا", "你好，世界", "👩‍👩‍👧‍👦", "𝄞", "\u2028", "\u0085", "4", ":", "Ã©"} {
-			c.send(`2["` + text + `,]","` + text + `"]`)
-			w.hears(`event ` + text + `,] ["` + text + `"]`)
+			c.Send(`2["` + text + `,]","` + text + `"]`)
+			w.Hears(`event ` + text + `,] ["` + text + `"]`)
 			if err := conn.Emit(event(t, "x", text)); err != nil {
 				t.Error(err)
 			}
@@ -139,31 +139,31 @@ func (s *suite) texts(t *testing.T, transport string) {
 // Attachments go both ways, in events and in acknowledgements.
 func (s *suite) attachments(t *testing.T, transport string) {
 	const slot0, slot1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		w.onEvent = func(_ engine.Conn, _ string, args engine.Args, ack engine.Ack) {
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		w.OnEvent = func(_ engine.Conn, _ string, args engine.Args, ack engine.Ack) {
 			a, _ := args.Attachment(1)
 			if err := ack(a, []byte{}); err != nil {
 				t.Error(err)
 			}
 		}
-		c, conn := w.member(transport)
-		c.send(`52-7["b",`+slot1+`,`+slot0+`]`, []byte{1, 2, 0xff}, []byte{0})
-		w.hears(`event b [` + slot1 + `,` + slot0 + `] <01 02 ff> <00>`)
-		c.want(`62-7[`+slot0+`,`+slot1+`]`, "<01 02 ff>", "<>")
+		c, conn := w.Member(transport)
+		c.Send(`52-7["b",`+slot1+`,`+slot0+`]`, []byte{1, 2, 0xff}, []byte{0})
+		w.Hears(`event b [` + slot1 + `,` + slot0 + `] <01 02 ff> <00>`)
+		c.Want(`62-7[`+slot0+`,`+slot1+`]`, "<01 02 ff>", "<>")
 		if err := conn.Emit(event(t, "b", []byte{4, 5}, "x")); err != nil {
 			t.Error(err)
 		}
-		c.want(`51-["b",`+slot0+`,"x"]`, "<04 05>")
+		c.Want(`51-["b",`+slot0+`,"x"]`, "<04 05>")
 	})
 }
 
 // An acknowledgement is sent once, from whichever goroutine.
 func (s *suite) ackOnce(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
+	s.in(t, Options{}, func(t *testing.T, w *World) {
 		acks := make(chan engine.Ack, 1)
-		w.onEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) { acks <- ack }
-		c, conn := w.member(transport)
-		c.send(`20["ask"]`)
+		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) { acks <- ack }
+		c, conn := w.Member(transport)
+		c.Send(`20["ask"]`)
 		ack := <-acks
 		if err := ack(func() {}); err == nil {
 			t.Error("a func was encoded")
@@ -176,8 +176,8 @@ func (s *suite) ackOnce(t *testing.T, transport string) {
 		if err := conn.Emit(event(t, "end")); err != nil {
 			t.Error(err)
 		}
-		c.want(`30["once"]`, `2["end"]`)
-		c.send(`2["no ack"]`)
+		c.Want(`30["once"]`, `2["end"]`)
+		c.Send(`2["no ack"]`)
 		if ack := <-acks; ack != nil {
 			t.Error("an acknowledgement that nobody asked for")
 		}
@@ -191,8 +191,8 @@ type outcome struct {
 
 // EmitAck gives the reply to whom it is for, once, and to nobody who has given up.
 func (s *suite) emitAck(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		outcomes := make(chan outcome, 10)
 		done := func(args engine.Args, err error) { outcomes <- outcome{show(args), err} }
 		_, err1 := conn.EmitAck(event(t, "a"), done)
@@ -201,13 +201,13 @@ func (s *suite) emitAck(t *testing.T, transport string) {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			t.Fatal(err)
 		}
-		c.want(`20["a"]`, `21["b"]`, `51-2["c",{"_placeholder":true,"num":0}]`, "<01>")
+		c.Want(`20["a"]`, `21["b"]`, `51-2["c",{"_placeholder":true,"num":0}]`, "<01>")
 		forget()
-		c.send(`31["too late"]`)
-		c.send(`32["of c"]`)
-		c.send(`32["again"]`)
-		c.send(`3999["nobody asked"]`)
-		c.send(`61-0[{"_placeholder":true,"num":0}]`, []byte{7})
+		c.Send(`31["too late"]`)
+		c.Send(`32["of c"]`)
+		c.Send(`32["again"]`)
+		c.Send(`3999["nobody asked"]`)
+		c.Send(`61-0[{"_placeholder":true,"num":0}]`, []byte{7})
 		for _, want := range []string{`["of c"]`, `[{"_placeholder":true,"num":0}] <07>`} {
 			if got := <-outcomes; got.err != nil || got.args != want {
 				t.Errorf("the reply was %v, not %s", got, want)
@@ -217,24 +217,24 @@ func (s *suite) emitAck(t *testing.T, transport string) {
 		if len(outcomes) > 0 {
 			t.Errorf("%v came besides", <-outcomes)
 		}
-		w.hearsNoMore()
+		w.HearsNoMore()
 	})
 }
 
 // Whoever waits for a reply hears of the end, before the end is reported.
 func (s *suite) emitAckEnds(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		if _, err := conn.EmitAck(event(t, "a"), func(_ engine.Args, err error) {
 			w.lines <- fmt.Sprint("no reply: ", err)
 		}); err != nil {
 			t.Fatal(err)
 		}
-		c.want(`20["a"]`)
+		c.Want(`20["a"]`)
 		conn.Close(nil)
-		c.want("1")
-		c.wantEnd()
-		w.hears("no reply: "+engine.ErrClosed.Error(), "gone: server disconnect")
+		c.Want("1")
+		c.WantEnd()
+		w.Hears("no reply: "+engine.ErrClosed.Error(), "gone: server disconnect")
 		if _, err := conn.EmitAck(event(t, "b"), func(engine.Args, error) { t.Error("called") }); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("EmitAck: %v", err)
 		}
@@ -243,9 +243,9 @@ func (s *suite) emitAckEnds(t *testing.T, transport string) {
 
 // Emits from many goroutines all arrive, those of one in its order, and no two have the same id.
 func (s *suite) concurrentEmits(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
+	s.in(t, Options{}, func(t *testing.T, w *World) {
 		const goroutines, each = 8, 50
-		c, conn := w.member(transport)
+		c, conn := w.Member(transport)
 		var wg sync.WaitGroup
 		for g := range goroutines {
 			wg.Go(func() {
@@ -274,8 +274,8 @@ func (s *suite) concurrentEmits(t *testing.T, transport string) {
 
 // Close delivers the last message, tells the client that the server disconnects, and is the end.
 func (s *suite) closeWithLast(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		for i := range 20 {
 			if err := conn.Emit(event(t, "n", i)); err != nil {
 				t.Error(err)
@@ -286,85 +286,85 @@ func (s *suite) closeWithLast(t *testing.T, transport string) {
 		if err := conn.Emit(event(t, "late")); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
 		}
-		_ = c.post(`42["too late"]`)
+		_ = c.Post(`42["too late"]`)
 		for i := range 20 {
-			c.want(fmt.Sprintf(`2["n",%d]`, i))
+			c.Want(fmt.Sprintf(`2["n",%d]`, i))
 		}
-		c.want(`2["bye","€"]`, "1")
-		c.wantEnd()
-		w.hears("gone: server disconnect")
-		w.hearsNoMore()
+		c.Want(`2["bye","€"]`, "1")
+		c.WantEnd()
+		w.Hears("gone: server disconnect")
+		w.HearsNoMore()
 	})
 }
 
 // Who is told of a client may end it at once.
 func (s *suite) closeInAccept(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		w.onConnect = func(c engine.Conn) { c.Close(event(t, "no")) }
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		w.OnConnect = func(c engine.Conn) { c.Close(event(t, "no")) }
 		if transport == "upgrade" {
 			return // there is nothing to upgrade
 		}
-		c := w.dial(transport).joinRoot()
-		c.want(`2["no"]`, "1")
-		c.wantEnd()
-		w.hears("connect", "gone: server disconnect")
-		w.hearsNoMore()
+		c := w.Dial(transport).JoinRoot()
+		c.Want(`2["no"]`, "1")
+		c.WantEnd()
+		w.Hears("connect", "gone: server disconnect")
+		w.HearsNoMore()
 	})
 }
 
 // A client may be ended while one of its events is handled; those after it are not heard.
 func (s *suite) closeInEvent(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		w.onEvent = func(c engine.Conn, _ string, _ engine.Args, _ engine.Ack) { c.Close(event(t, "enough")) }
-		c, _ := w.member(transport)
-		_ = c.post(`42["a"]`, `42["b"]`)
-		c.want(`2["enough"]`, "1")
-		c.wantEnd()
-		w.hears("event a []", "gone: server disconnect")
-		w.hearsNoMore()
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		w.OnEvent = func(c engine.Conn, _ string, _ engine.Args, _ engine.Ack) { c.Close(event(t, "enough")) }
+		c, _ := w.Member(transport)
+		_ = c.Post(`42["a"]`, `42["b"]`)
+		c.Want(`2["enough"]`, "1")
+		c.WantEnd()
+		w.Hears("event a []", "gone: server disconnect")
+		w.HearsNoMore()
 	})
 }
 
 // A client leaves by DISCONNECT.
 func (s *suite) clientDisconnect(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
-		_ = c.post(`42["last"]`, "41", `42["late"]`)
-		w.hears("event last []", "gone: client disconnect")
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
+		_ = c.Post(`42["last"]`, "41", `42["late"]`)
+		w.Hears("event last []", "gone: client disconnect")
 		if err := conn.Emit(event(t, "late")); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
 		}
-		w.hearsNoMore()
+		w.HearsNoMore()
 	})
 }
 
 // A client leaves by CLOSE, or by breaking a websocket.
 func (s *suite) clientClose(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, _ := w.member(transport)
-		_ = c.post(`42["last"]`, "1")
-		w.hears("event last []", "gone: client disconnect")
-		c.wantEnd()
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, _ := w.Member(transport)
+		_ = c.Post(`42["last"]`, "1")
+		w.Hears("event last []", "gone: client disconnect")
+		c.WantEnd()
 		if transport == "polling" {
 			return
 		}
-		c, _ = w.member(transport)
+		c, _ = w.Member(transport)
 		c.vanish()
-		w.hears("gone: transport close")
-		w.hearsNoMore()
+		w.Hears("gone: transport close")
+		w.HearsNoMore()
 	})
 }
 
 // A client whose heartbeat fails is gone.
 func (s *suite) pingTimeout(t *testing.T, transport string) {
-	s.in(t, Options{PingInterval: 20 * time.Second, PingTimeout: 10 * time.Second}, func(t *testing.T, w *world) {
-		c, _ := w.member(transport)
+	s.in(t, Options{PingInterval: 20 * time.Second, PingTimeout: 10 * time.Second}, func(t *testing.T, w *World) {
+		c, _ := w.Member(transport)
 		c.mute.Store(true)
 		<-time.After(29 * time.Second)
-		w.hearsNoMore()
-		w.hears("gone: ping timeout")
-		c.wantEnd()
-		w.hearsNoMore()
+		w.HearsNoMore()
+		w.Hears("gone: ping timeout")
+		c.WantEnd()
+		w.HearsNoMore()
 	})
 }
 
@@ -377,30 +377,30 @@ func (s *suite) protocolError(t *testing.T, transport string) {
 		{"bAQID"}, {`42["connect"]`}, {"42[\"\xff\"]"}, {"42[" + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + "]"},
 		{"4" + strings.Repeat("x", 2000)},
 	} {
-		s.in(t, Options{MaxPayload: 4000}, func(t *testing.T, w *world) {
+		s.in(t, Options{MaxPayload: 4000}, func(t *testing.T, w *World) {
 			if packets[0] == "4"+strings.Repeat("x", 2000) {
 				packets[0] = `42["x","` + strings.Repeat("x", 5000) + `"]`
 			}
-			other, conn := w.member(transport)
-			c, _ := w.member(transport)
-			_ = c.post(packets...)
-			w.hears("gone: protocol error")
-			c.wantEnd()
-			other.send(`2["alive"]`)
-			w.hears("event alive []")
+			other, conn := w.Member(transport)
+			c, _ := w.Member(transport)
+			_ = c.Post(packets...)
+			w.Hears("gone: protocol error")
+			c.WantEnd()
+			other.Send(`2["alive"]`)
+			w.Hears("event alive []")
 			if err := conn.Emit(event(t, "alive")); err != nil {
 				t.Error(err)
 			}
-			other.want(`2["alive"]`)
-			w.hearsNoMore()
+			other.Want(`2["alive"]`)
+			w.HearsNoMore()
 		})
 	}
 }
 
 // An emit never waits for a client that does not read. It is dropped once too much waits for it.
 func (s *suite) slowPeer(t *testing.T, transport string) {
-	s.in(t, Options{MaxQueue: 1 << 20}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		c.deaf.Store(true)
 		m := event(t, "big", strings.Repeat("x", 100_000))
 		start := time.Now()
@@ -418,94 +418,93 @@ func (s *suite) slowPeer(t *testing.T, transport string) {
 		if err := conn.Emit(m); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
 		}
-		w.hears("gone: slow peer")
-		w.hearsNoMore()
+		w.Hears("gone: slow peer")
+		w.HearsNoMore()
 	})
 }
 
 // Whatever ends a connection at the same time, its end is reported once.
 func (s *suite) disconnectedOnce(t *testing.T, transport string) {
 	for range 10 {
-		s.in(t, Options{}, func(t *testing.T, w *world) {
-			c, conn := w.member(transport)
+		s.in(t, Options{}, func(t *testing.T, w *World) {
+			c, conn := w.Member(transport)
 			var wg sync.WaitGroup
 			for _, end := range []func(){
-				func() { conn.Close(nil) }, func() { conn.Close(event(t, "x")) }, func() { _ = c.post("41") },
+				func() { conn.Close(nil) }, func() { conn.Close(event(t, "x")) }, func() { _ = c.Post("41") },
 				w.shutdown, func() { _ = conn.Emit(event(t, "x")) }, c.vanish,
 			} {
 				wg.Go(end)
 			}
 			wg.Wait()
 			w.hearsOne("gone: server disconnect", "gone: client disconnect", "gone: transport close", "gone: shutdown")
-			w.hearsNoMore()
+			w.HearsNoMore()
 		})
 	}
 }
 
 // Connections outlive the timeouts that the server has for requests, for as long as the heartbeat goes on.
 func (s *suite) idle(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		for range 5 {
 			<-time.After(time.Minute)
-			c.send(`2["here"]`)
-			w.hears("event here []")
+			c.Send(`2["here"]`)
+			w.Hears("event here []")
 			if err := conn.Emit(event(t, "too")); err != nil {
 				t.Error(err)
 			}
-			c.want(`2["too"]`)
+			c.Want(`2["too"]`)
 		}
 	})
 }
 
 // Clients may be in several namespaces; those that there are not are refused, without an end.
 func (s *suite) namespaces(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, root := w.member(transport)
-		c.send("0/nowhere")
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, root := w.Member(transport)
+		c.Send("0/nowhere")
 		if f := <-c.frames; !strings.HasPrefix(f.text, "4/nowhere,") {
 			t.Errorf("%q came, a refusal should have", f)
 		}
-		c.send("0/admin,")
+		c.Send("0/admin,")
 		if f := <-c.frames; !strings.HasPrefix(f.text, "0/admin") {
 			t.Errorf("%q came, CONNECT should have", f)
 		}
-		w.hears("connect")
+		w.Hears("connect")
 		admin := <-w.conns
 		if admin.ID() == root.ID() {
 			t.Error("both have the same id")
 		}
-		c.send(`2/admin,["x"]`)
-		w.hears("event x []")
+		c.Send(`2/admin,["x"]`)
+		w.Hears("event x []")
 		admin.Close(event(t, "bye"))
-		c.want(`2/admin,["bye"]`)
+		c.Want(`2/admin,["bye"]`)
 		if f := <-c.frames; strings.TrimSuffix(f.text, ",") != "1/admin" {
 			t.Errorf("%q came, DISCONNECT should have", f)
 		}
-		w.hears("gone: server disconnect")
-		c.send(`2["still here"]`)
-		w.hears("event still here []")
+		w.Hears("gone: server disconnect")
+		c.Send(`2["still here"]`)
+		w.Hears("event still here []")
 	})
 }
 
 // Shutdown ends all connections in a way after which clients come back, accepts nothing, and may be called again.
 func (s *suite) shutdown(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *world) {
-		c, conn := w.member(transport)
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
 		synctest.Wait() // a poll is pending
 		var wg sync.WaitGroup
 		wg.Go(w.shutdown)
 		wg.Go(w.shutdown)
 		wg.Wait()
-		w.hears("gone: shutdown")
-		c.wantEnd()
+		w.Hears("gone: shutdown")
+		c.WantEnd()
 		if err := conn.Emit(event(t, "late")); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
 		}
-		late := &client{t: t, w: w, version: w.version, url: fmt.Sprintf("http://wire.test/?EIO=%d&transport=", w.version), ctx: context.Background()}
-		if status, answer := late.request(http.MethodGet, nil); status != http.StatusServiceUnavailable {
+		if status, answer := w.Request(context.Background(), http.MethodGet, "transport=polling", "", nil); status != http.StatusServiceUnavailable {
 			t.Errorf("a new connection was answered %d %s", status, answer)
 		}
-		w.hearsNoMore()
+		w.HearsNoMore()
 	})
 }

@@ -45,14 +45,13 @@ func (f frame) String() string {
 	return f.text
 }
 
-// client is a client on the wire. It keeps the heartbeat up and knows no more of Socket.IO than it is told.
-type client struct {
+// Client is a client on the wire. It keeps the heartbeat up and knows no more of Socket.IO than it is told.
+type Client struct {
 	t         *testing.T
-	w         *world
+	w         *World
 	version   Version
 	transport string
-	url       string // of any request, but for transport and session
-	sid       string // as the query has it
+	sid       string          // as the query has it
 	ws        *websocket.Conn // nil while polling
 	turn      chan struct{}   // of capacity 1: whoever holds it sends
 	frames    chan frame      // closed at the end
@@ -64,13 +63,12 @@ type client struct {
 	work      sync.WaitGroup
 }
 
-// dial connects a client, without joining a namespace.
-func (w *world) dial(transport string) *client {
+// Dial connects a client, without joining a namespace.
+func (w *World) Dial(transport string) *Client {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	c := &client{
+	c := &Client{
 		t: w.t, w: w, version: w.version, transport: transport,
-		url:  fmt.Sprintf("http://wire.test/?EIO=%d&transport=", w.version),
 		turn: make(chan struct{}, 1), frames: make(chan frame, 1<<14), stop: stop, ctx: ctx,
 	}
 	w.atEnd = append(w.atEnd, c.leave)
@@ -99,10 +97,9 @@ func (w *world) dial(transport string) *client {
 	return c
 }
 
-func (c *client) dialWebsocket() *websocket.Conn {
+func (c *Client) dialWebsocket() *websocket.Conn {
 	c.t.Helper()
-	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.w.net.dial(ctx) }}
-	ws, _, err := d.DialContext(c.ctx, "ws"+strings.TrimPrefix(c.url, "http")+"websocket"+c.sid, nil)
+	ws, err := c.w.Websocket(c.sid)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -110,7 +107,7 @@ func (c *client) dialWebsocket() *websocket.Conn {
 }
 
 // opened reads the OPEN packet.
-func (c *client) opened(packet string) {
+func (c *Client) opened(packet string) {
 	c.t.Helper()
 	var open struct {
 		SID          string
@@ -126,7 +123,7 @@ func (c *client) opened(packet string) {
 }
 
 // heartbeat is for version 3, where the client begins.
-func (c *client) heartbeat(interval time.Duration) {
+func (c *Client) heartbeat(interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -135,14 +132,14 @@ func (c *client) heartbeat(interval time.Duration) {
 			return
 		case <-ticker.C:
 			if !c.mute.Load() {
-				_ = c.post("2")
+				_ = c.Post("2")
 			}
 		}
 	}
 }
 
 // upgrade goes through the upgrade as clients do: a poll is pending, and ends, before the last step.
-func (c *client) upgrade() {
+func (c *Client) upgrade() {
 	c.t.Helper()
 	polled := make(chan []string, 1)
 	go func() {
@@ -163,7 +160,7 @@ func (c *client) upgrade() {
 	c.work.Go(c.readWebsocket)
 }
 
-func (c *client) readWebsocket() {
+func (c *Client) readWebsocket() {
 	defer close(c.frames)
 	for !c.deaf.Load() {
 		kind, data, err := c.ws.ReadMessage()
@@ -179,7 +176,7 @@ func (c *client) readWebsocket() {
 	<-c.ctx.Done()
 }
 
-func (c *client) poll() {
+func (c *Client) poll() {
 	defer close(c.frames)
 	for !c.deaf.Load() {
 		status, payload := c.request(http.MethodGet, nil)
@@ -195,7 +192,7 @@ func (c *client) poll() {
 }
 
 // attachment is what a binary frame holds.
-func (c *client) attachment(data []byte) []byte {
+func (c *Client) attachment(data []byte) []byte {
 	if c.version == V3 {
 		return data[1:]
 	}
@@ -203,7 +200,7 @@ func (c *client) attachment(data []byte) []byte {
 }
 
 // handle takes packets of the server.
-func (c *client) handle(packets []string) {
+func (c *Client) handle(packets []string) {
 	for _, p := range packets {
 		switch {
 		case p == "":
@@ -213,7 +210,7 @@ func (c *client) handle(packets []string) {
 			data, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(p[1:], map[Version]string{V3: "4"}[c.version]))
 			c.frames <- frame{binary: data}
 		case p == "2" && c.version == V4 && !c.mute.Load():
-			c.work.Go(func() { _ = c.post("3") })
+			c.work.Go(func() { _ = c.Post("3") })
 		case p[0] == '1':
 			c.told.Store(true)
 		}
@@ -221,24 +218,50 @@ func (c *client) handle(packets []string) {
 }
 
 // request makes one request of polling.
-func (c *client) request(method string, body []byte) (int, string) {
-	r, err := http.NewRequestWithContext(c.ctx, method, c.url+"polling&b64=1"+c.sid, bytes.NewReader(body))
-	if err != nil {
-		c.t.Error(err)
-		return 0, ""
-	}
-	r.Header.Set("Content-Type", "text/plain;charset=UTF-8")
-	answer, err := c.w.client.Do(r)
-	if err != nil {
-		return 0, ""
-	}
-	defer answer.Body.Close()
-	data, _ := io.ReadAll(answer.Body)
-	return answer.StatusCode, string(data)
+func (c *Client) request(method string, body []byte) (int, string) {
+	return c.w.Request(c.ctx, method, "transport=polling&b64=1"+c.sid, "text/plain;charset=UTF-8", bytes.NewReader(body))
 }
 
-// post sends packets, together where the transport can.
-func (c *client) post(packets ...string) error {
+// Request makes any request. The status is 0 where there was no answer.
+func (w *World) Request(ctx context.Context, method, query, contentType string, body io.Reader) (status int, answer string) {
+	return w.RequestSized(ctx, method, query, contentType, body, 0)
+}
+
+// RequestSized makes a request that announces how long its body is, with -1 not even that.
+func (w *World) RequestSized(ctx context.Context, method, query, contentType string, body io.Reader, length int64) (status int, answer string) {
+	r, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://wire.test/?EIO=%d&%s", w.version, query), body)
+	if err != nil {
+		w.t.Error(err)
+		return 0, ""
+	}
+	r.Header.Set("Content-Type", contentType)
+	if length != 0 {
+		r.ContentLength = length
+	}
+	res, err := w.client.Do(r)
+	if err != nil {
+		return 0, ""
+	}
+	defer res.Body.Close()
+	data, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(data)
+}
+
+// SID is the session's id as a query has it, with an ampersand before it.
+func (c *Client) SID() string { return c.sid }
+
+// Websocket dials a websocket, closed when the world ends.
+func (w *World) Websocket(query string) (*websocket.Conn, error) {
+	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return w.net.dial(ctx) }}
+	ws, _, err := d.DialContext(context.Background(), fmt.Sprintf("ws://wire.test/?EIO=%d&transport=websocket%s", w.version, query), nil)
+	if err == nil {
+		w.atEnd = append(w.atEnd, func() { _ = ws.Close() })
+	}
+	return ws, err
+}
+
+// Post sends packets, together where the transport can.
+func (c *Client) Post(packets ...string) error {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	if c.ws != nil {
@@ -264,7 +287,7 @@ func (c *client) post(packets ...string) error {
 }
 
 // join makes a payload of packets, where those that begin with a "b" are attachments.
-func (c *client) join(packets []string) string {
+func (c *Client) join(packets []string) string {
 	if c.version == V4 {
 		return strings.Join(packets, "\x1e")
 	}
@@ -279,7 +302,7 @@ func (c *client) join(packets []string) string {
 }
 
 // split is the opposite of join, but for the "4" of an attachment.
-func (c *client) split(payload string) []string {
+func (c *Client) split(payload string) []string {
 	if c.version == V4 {
 		return strings.Split(payload, "\x1e")
 	}
@@ -298,20 +321,20 @@ func (c *client) split(payload string) []string {
 	return packets
 }
 
-// send sends one Socket.IO packet and its attachments, which must arrive.
-func (c *client) send(text string, attachments ...[]byte) {
+// Send sends one Socket.IO packet and its attachments, which must arrive.
+func (c *Client) Send(text string, attachments ...[]byte) {
 	c.t.Helper()
 	packets := []string{"4" + text}
 	for _, data := range attachments {
 		packets = append(packets, "b"+base64.StdEncoding.EncodeToString(data))
 	}
-	if err := c.post(packets...); err != nil {
+	if err := c.Post(packets...); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
-// want waits for these frames, and no others between them.
-func (c *client) want(frames ...string) {
+// Want waits for these frames, and no others between them.
+func (c *Client) Want(frames ...string) {
 	c.t.Helper()
 	for _, want := range frames {
 		select {
@@ -345,8 +368,8 @@ func plain(packet string) string {
 	return packet[:i] + strings.TrimSpace(b.String())
 }
 
-// wantEnd waits for the end, before which nothing may come.
-func (c *client) wantEnd() {
+// WantEnd waits for the end, before which nothing may come.
+func (c *Client) WantEnd() {
 	c.t.Helper()
 	select {
 	case f, ok := <-c.frames:
@@ -358,14 +381,14 @@ func (c *client) wantEnd() {
 	}
 }
 
-// joinRoot joins the root namespace.
-func (c *client) joinRoot() *client {
+// JoinRoot joins the root namespace.
+func (c *Client) JoinRoot() *Client {
 	c.t.Helper()
 	if c.version == V3 {
-		c.want("0")
+		c.Want("0")
 		return c
 	}
-	c.send("0")
+	c.Send("0")
 	select {
 	case f := <-c.frames:
 		if !strings.HasPrefix(f.text, `0{"sid":"`) {
@@ -378,7 +401,7 @@ func (c *client) joinRoot() *client {
 }
 
 // vanish cuts the connection without a word.
-func (c *client) vanish() {
+func (c *Client) vanish() {
 	c.stop()
 	if c.ws != nil {
 		_ = c.ws.Close()
@@ -386,7 +409,7 @@ func (c *client) vanish() {
 }
 
 // leave ends the client, and what it does in the background.
-func (c *client) leave() {
+func (c *Client) leave() {
 	c.vanish()
 	c.work.Wait()
 }

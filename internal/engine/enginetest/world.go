@@ -31,8 +31,8 @@ type Options struct {
 	Namespaces   map[string]engine.Accept
 }
 
-// world is an engine behind an http.Server in memory, on fake time, and the app that hears of it.
-type world struct {
+// World is an engine behind an http.Server in memory, on fake time, and the app that hears of it.
+type World struct {
 	t       *testing.T
 	version Version
 	engine  engine.Engine
@@ -42,24 +42,29 @@ type world struct {
 	atEnd   []func()    // run in the bubble, whatever comes
 
 	conns     chan engine.Conn
-	onConnect func(c engine.Conn)
-	onEvent   func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
+	OnConnect func(c engine.Conn)
+	OnEvent   func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
 }
 
-// in runs a test in a world of its own. When it ends the engine must shut down and leave no goroutine behind: one that
+func (s *suite) in(t *testing.T, o Options, f func(t *testing.T, w *World)) {
+	t.Helper()
+	In(t, s.version, s.start, o, f)
+}
+
+// In runs a test in a world of its own. When it ends the engine must shut down and leave no goroutine behind: one that
 // is left is reported by the bubble.
-func (s *suite) in(t *testing.T, o Options, f func(t *testing.T, w *world)) {
+func In(t *testing.T, version Version, start func(Options) engine.Engine, o Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{
-			t: t, version: s.version, net: newPipes(),
+		w := &World{
+			t: t, version: version, net: newPipes(),
 			lines: make(chan string, 1<<14), conns: make(chan engine.Conn, 1<<10),
 		}
 		o.Namespaces = map[string]engine.Accept{"/": w.accept, "/admin": w.accept}
 		if o.Describe == nil {
 			o.Describe = func(r *http.Request) any { return r.Header.Get("User-Agent") }
 		}
-		w.engine = s.start(o)
+		w.engine = start(o)
 		// Timeouts that are meant for ordinary requests, and a middleware that hides what it wraps.
 		server := &http.Server{Handler: hide(w.engine), ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second}
 		w.client = &http.Client{Transport: &http.Transport{
@@ -75,12 +80,13 @@ func (s *suite) in(t *testing.T, o Options, f func(t *testing.T, w *world)) {
 			w.client.CloseIdleConnections()
 			_ = server.Close()
 			served.Wait()
+			<-time.After(time.Second) // net/http lingers on a connection whose request it did not read whole
 		}()
 		f(t, w)
 	})
 }
 
-func (w *world) shutdown() {
+func (w *World) shutdown() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -90,27 +96,27 @@ func (w *world) shutdown() {
 }
 
 // accept notes whoever joins a namespace.
-func (w *world) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
+func (w *World) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	if h.Request != "Go-http-client/1.1" {
 		w.t.Errorf("the request is described as %q", h.Request)
 	}
 	w.lines <- "connect"
-	if w.onConnect != nil {
-		w.onConnect(c)
+	if w.OnConnect != nil {
+		w.OnConnect(c)
 	}
 	w.conns <- c
 	return receiver{w, c}
 }
 
 type receiver struct {
-	w *world
+	w *World
 	c engine.Conn
 }
 
 func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	r.w.lines <- "event " + name + " " + show(args)
-	if r.w.onEvent != nil {
-		r.w.onEvent(r.c, name, args, ack)
+	if r.w.OnEvent != nil {
+		r.w.OnEvent(r.c, name, args, ack)
 	}
 }
 
@@ -129,16 +135,16 @@ func show(args engine.Args) string {
 	return text
 }
 
-// member connects a client that is in the root namespace.
-func (w *world) member(transport string) (*client, engine.Conn) {
+// Member connects a client that is in the root namespace.
+func (w *World) Member(transport string) (*Client, engine.Conn) {
 	w.t.Helper()
-	c := w.dial(transport).joinRoot()
-	w.hears("connect")
+	c := w.Dial(transport).JoinRoot()
+	w.Hears("connect")
 	return c, <-w.conns
 }
 
-// hears waits for the app to hear this, and nothing else between.
-func (w *world) hears(lines ...string) {
+// Hears waits for the app to hear this, and nothing else between.
+func (w *World) Hears(lines ...string) {
 	w.t.Helper()
 	for _, want := range lines {
 		select {
@@ -153,7 +159,7 @@ func (w *world) hears(lines ...string) {
 }
 
 // hearsOne waits for the app to hear one of these.
-func (w *world) hearsOne(lines ...string) {
+func (w *World) hearsOne(lines ...string) {
 	w.t.Helper()
 	select {
 	case line := <-w.lines:
@@ -165,8 +171,8 @@ func (w *world) hearsOne(lines ...string) {
 	}
 }
 
-// hearsNoMore checks that the app has nothing more to hear.
-func (w *world) hearsNoMore() {
+// HearsNoMore checks that the app has nothing more to hear.
+func (w *World) HearsNoMore() {
 	w.t.Helper()
 	synctest.Wait()
 	if len(w.lines) > 0 {
