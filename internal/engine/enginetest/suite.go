@@ -34,6 +34,7 @@ func Run(t *testing.T, version Version, start func(Options) engine.Engine) {
 		"CloseWithLast":    (*suite).closeWithLast,
 		"CloseInAccept":    (*suite).closeInAccept,
 		"CloseInEvent":     (*suite).closeInEvent,
+		"Broadcast":        (*suite).broadcast,
 		"ClientDisconnect": (*suite).clientDisconnect,
 		"ClientClose":      (*suite).clientClose,
 		"PingTimeout":      (*suite).pingTimeout,
@@ -269,6 +270,48 @@ func (s *suite) concurrentEmits(t *testing.T, transport string) {
 			next[g]++
 			ids[id] = true
 		}
+	})
+}
+
+// What is sent to many clients while they send reaches each of them, in order.
+func (s *suite) broadcast(t *testing.T, transport string) {
+	s.in(t, Options{}, func(t *testing.T, w *World) {
+		const clients, messages = 200, 30
+		members := make([]*Client, clients)
+		conns := make([]engine.Conn, clients)
+		for i := range members {
+			members[i], conns[i] = w.Member(transport)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for n := range messages {
+				m := event(t, "n", n)
+				for _, conn := range conns {
+					if err := conn.Emit(m); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+		for _, c := range members {
+			wg.Go(func() {
+				for range 5 {
+					if err := c.Post(`42["up"]`); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for _, c := range members {
+			for n := range messages {
+				c.Want(fmt.Sprintf(`2["n",%d]`, n))
+			}
+		}
+		for range 5 * clients {
+			w.Hears("event up []")
+		}
+		w.HearsNoMore()
 	})
 }
 
