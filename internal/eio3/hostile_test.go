@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -63,6 +64,7 @@ var frames = map[string][]string{
 	"attachment of nothing":     {"bAQID"},
 	"ERROR":                     {"44"},
 	"ERROR with text":           {`44"x"`},
+	"ERROR many times":          slices.Repeat([]string{"44"}, 150_000),
 	"unknown type":              {"47"},
 	"no type":                   {"4"},
 	"no packet":                 {"9"},
@@ -219,12 +221,12 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// 300,000 packets in one POST started as many goroutines.
+// Packets in one POST started as many goroutines.
 func TestHostile_ManyPackets(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
 		before := runtime.NumGoroutine()
-		if err := c.Post(strings.Split(strings.Repeat("2 ", 200_000)+"2", " ")...); err != nil {
+		if err := c.Post(strings.Split(strings.Repeat("2 ", 50_000)+"2", " ")...); err != nil {
 			t.Error(err)
 		}
 		if after := runtime.NumGoroutine(); after > before+100 {

@@ -141,20 +141,3 @@ func heapInUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
-
-// echoes sends every event back, as it came.
-type echoes struct{ c engine.Conn }
-
-func echoing(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoes{c} }
-
-func (e echoes) Event(name string, args engine.Args, _ engine.Ack) {
-	out := make([]any, len(args.Values))
-	for i, v := range args.Values {
-		out[i] = v
-	}
-	if m, err := engine.NewMessage(name, out...); err == nil {
-		_ = e.c.Emit(m)
-	}
-}
-
-func (echoes) Disconnected(engine.Reason) {}
