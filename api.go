@@ -12,12 +12,14 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
 // Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
-// a space and a path without wildcards; a path that ends with a slash is meant for the path itself.
+// a space and a path without wildcards; a path that ends with a slash is meant for the path itself. Where a route is
+// taken, a mux should panic, as http.ServeMux and gin do: that becomes an error. chi and echo replace it in silence.
 type Mux interface {
 	Handle(pattern string, h http.Handler)
 }
@@ -36,6 +38,9 @@ func (f MuxFunc) Handle(pattern string, h http.Handler) {
 
 // register puts h under one path and some methods. A mux panics where a pattern is taken: that becomes an error.
 func register(mux Mux, path string, h http.Handler, methods ...string) (err error) {
+	if mux == nil {
+		return errors.New("socketauth: the mux is nil")
+	}
 	pattern := ""
 	defer func() {
 		if p := recover(); p != nil {
@@ -77,6 +82,7 @@ const (
 	httpTooManyAttempts  = "TOO_MANY_ATTEMPTS"
 	httpUnavailable      = "UNAVAILABLE"
 	httpOriginNotAllowed = "ORIGIN_NOT_ALLOWED"
+	httpPasswordTooLong  = "PASSWORD_TOO_LONG"
 	httpBodyMalformed    = "BODY_MALFORMED"
 	httpBodyTooLarge     = "BODY_TOO_LARGE"
 	httpMediaType        = "MEDIA_TYPE_NOT_SUPPORTED"
@@ -128,6 +134,7 @@ func (a *Auth) serveHook(mux Mux, path string, e entrance) error {
 func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "OPTIONS, POST")
+		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent) // OPTIONS that is no preflight
 		return
 	}
@@ -164,10 +171,11 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 // answerRefused tells the client as little, and the log as much, as each may know.
 func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
-	var public *PublicError
-	switch {
-	case errors.As(err, &public) && public.Code != "":
-		status, code, level = e.refusedStatus, public.Code, slog.LevelInfo
+	switch public := publicCode(err); {
+	case public != "":
+		status, code, level = e.refusedStatus, public, slog.LevelInfo
+	case errors.Is(err, ErrPasswordTooLong):
+		status, code, level = e.refusedStatus, httpPasswordTooLong, slog.LevelInfo
 	case errors.Is(err, ErrInvalidCredentials):
 		status, code, level = http.StatusUnauthorized, httpUserInvalid, slog.LevelInfo
 	case errors.Is(err, ErrTooManyAttempts):
@@ -195,7 +203,7 @@ type httpFault struct {
 // readCredentials reads a JSON object or a form, and nothing else.
 func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *httpFault) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" {
+	if err != nil || len(r.Header.Values("Content-Type")) > 1 || media != "application/json" && media != "application/x-www-form-urlencoded" {
 		return nil, &httpFault{http.StatusUnsupportedMediaType, httpMediaType}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -204,7 +212,7 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 		return nil, &httpFault{http.StatusRequestEntityTooLarge, httpBodyTooLarge}
 	}
 	malformed := &httpFault{http.StatusBadRequest, httpBodyMalformed}
-	if err != nil {
+	if err != nil || !utf8.Valid(body) {
 		return nil, malformed
 	}
 	var c Credentials
@@ -220,6 +228,9 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 	}
 	c = make(Credentials, len(form))
 	for name, values := range form {
+		if !utf8.ValidString(name + values[0]) { // two users would share a name once it is in JSON
+			return nil, malformed
+		}
 		c[name] = values[0]
 	}
 	return c, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -37,6 +38,11 @@ func apiOptions(logs io.Writer) Options[string] {
 			return "", errors.New("database down: dsn=postgres://app:topsecret@db")
 		case "busy":
 			return "", ErrUnavailable
+		case "typed nil":
+			var none *PublicError
+			return "", none
+		case "long":
+			return "", fmt.Errorf("registering: %w", ErrPasswordTooLong)
 		case "guessing":
 			return "", ErrTooManyAttempts
 		case "panic":
@@ -113,6 +119,10 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 		"login refused":          {"/login", jsonType, credentialsJSON("banned", ""), 403, "BANNED"},
 		"registration refused":   {"/register", jsonType, credentialsJSON("banned", ""), 400, "BANNED"},
 		"public without code":    {"/login", jsonType, credentialsJSON("empty code", ""), 500, "SERVER_ERROR"},
+		"typed nil":              {"/login", jsonType, credentialsJSON("typed nil", ""), 500, "SERVER_ERROR"},
+		"password too long":      {"/register", jsonType, credentialsJSON("long", ""), 400, "PASSWORD_TOO_LONG"},
+		"not UTF-8":              {"/login", jsonType, "{\"username\":\"anna\xff\"}", 400, "BODY_MALFORMED"},
+		"not UTF-8, form":        {"/login", formType, "username=anna%ff", 400, "BODY_MALFORMED"},
 		"database down":          {"/login", jsonType, credentialsJSON("down", ""), 500, "SERVER_ERROR"},
 		"database down, form":    {"/register", formType, "username=down", 500, "SERVER_ERROR"},
 		"hook panics":            {"/login", jsonType, credentialsJSON("panic", ""), 500, "SERVER_ERROR"},

@@ -8,11 +8,15 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // What hooks say, bare or wrapped, and what the library makes of it.
@@ -35,14 +39,31 @@ type PublicError struct {
 
 // Error is for the log: the code and the cause.
 func (e *PublicError) Error() string {
-	if e.Err == nil {
+	switch {
+	case e == nil:
+		return "socketauth: nil *PublicError"
+	case e.Err == nil:
 		return e.Code
 	}
 	return e.Code + ": " + e.Err.Error()
 }
 
 // Unwrap is the cause.
-func (e *PublicError) Unwrap() error { return e.Err }
+func (e *PublicError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
+
+// publicCode is the code of a PublicError in err's chain, "" where there is none.
+func publicCode(err error) string {
+	var public *PublicError
+	if !errors.As(err, &public) || public == nil { // a typed nil is a slip of the app's, and no refusal
+		return ""
+	}
+	return public.Code
+}
 
 // Codes that sockets and Middleware tell a client.
 const (
@@ -123,10 +144,9 @@ func (r *refusal) payload() any {
 // refuseError is the refusal that a hook's error stands for.
 func refuseError(hook string, err error) *refusal {
 	r := &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: %s: %w", hook, err)}
-	var public *PublicError
-	switch {
-	case errors.As(err, &public) && public.Code != "":
-		r.code = public.Code
+	switch public := publicCode(err); {
+	case public != "":
+		r.code = public
 	case errors.Is(err, ErrTooManyAttempts):
 		r.code = codeTooManyAttempts
 	case errors.Is(err, ErrUnavailable):
@@ -153,6 +173,11 @@ func refuseVerdict(v Verdict) *refusal {
 // Auth is the core that HTTP and sockets share: keys, blacklist, policy. It is made by New and safe for concurrent use.
 type Auth struct {
 	*config
+
+	losses seldom.Minute // of the blacklist's state, to be logged
+
+	mu      sync.Mutex
+	servers []*Server // whose sockets live on this core
 }
 
 // New builds the core. Its error names every fault of the options.
@@ -161,11 +186,11 @@ func New[U any](opts Options[U]) (*Auth, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auth{c}, nil
+	return &Auth{config: c}, nil
 }
 
 // Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
-// *http.Server (or nil) and a mux.
+// *http.Server (or nil) and a mux. After an error some of the routes may be on the mux already.
 func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
 	a, err := newWithAPI(opts)
 	if err != nil {
@@ -179,24 +204,49 @@ func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Serv
 
 // newWithAPI is New for a core that will serve HTTP, so that all faults are reported together.
 func newWithAPI[U any](opts Options[U]) (*Auth, error) {
-	c, err := opts.config()
-	if len(c.apiFaults) > 0 {
-		err = errors.Join(err, optionsError(c.apiFaults))
-	}
-	if err != nil {
+	c, faults := opts.check()
+	if err := optionsError(append(faults, c.apiFaults...)); err != nil {
 		return nil, err
 	}
-	return &Auth{c}, nil
+	return &Auth{config: c}, nil
 }
 
 // IssueCode mints a code for someone whom the app has identified by other means: an OAuth callback, a magic link, a
 // passkey, a test. claims are what Claim would give. The client trades the code for a token as after a login.
 func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, error) {
-	t, err := a.tokens.code(ctx, claims, time.Now())
+	if !a.tokens.signs(a.tokens.authorization) {
+		return "", optionsError([]error{errNoSigning})
+	}
+	var t *token
+	err := a.contain("Authorization", func() (err error) {
+		t, err = a.tokens.code(ctx, claims, time.Now())
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
 	return t.text, nil
+}
+
+// endSession calls f for each socket of a session, on whichever server, but for the one that is spoken for already.
+func (a *Auth) endSession(sid string, but *Socket, f func(*Socket)) {
+	a.mu.Lock()
+	servers := slices.Clone(a.servers)
+	a.mu.Unlock()
+	for _, server := range servers {
+		for _, socket := range server.hub.Members(session(sid)) {
+			if socket != but {
+				f(socket)
+			}
+		}
+	}
+}
+
+// forget takes a server from those whose sockets are looked for.
+func (a *Auth) forget(s *Server) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.servers = slices.DeleteFunc(a.servers, func(other *Server) bool { return other == s })
 }
 
 // middlewareGrace is how long the middleware goes on accepting a token that was replaced: requests that were on their
@@ -265,9 +315,20 @@ func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Durati
 	case err != nil:
 		return &refusal{code: codeUnavailable, cause: err}
 	case verdict != Accepted:
+		if verdict == Unknown {
+			a.logLoss(slog.String("user", t.subject), slog.String("session", t.sessionID))
+		}
 		return refuseVerdict(verdict)
 	}
 	return nil
+}
+
+// logLoss says once a minute that the blacklist does not know what it should.
+func (a *Auth) logLoss(about ...any) {
+	if unsaid, now := a.losses.Say(); now {
+		a.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state (a restart, in memory), or is not shared with the process that made the token",
+			append(about, slog.Int("more_since_last", unsaid))...)
+	}
 }
 
 // verify is what can be said of a token by itself: signature, claims, expiry.
@@ -396,7 +457,7 @@ func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Contex
 }
 
 // ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's handler is called
-// for: a copy, the caller's to keep.
+// for: a copy, the caller's to keep. false: the context comes from neither.
 func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
 	claims, ok := ctx.Value(claimsKey{}).(jwt.MapClaims)
 	return copyClaims(claims), ok

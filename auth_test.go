@@ -3,6 +3,7 @@ package socketauth
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -92,6 +93,23 @@ func TestMiddlewareAcceptsLivingSessionTokensAlone(t *testing.T) {
 	})
 }
 
+func TestMiddlewareSaysThatItsBlacklistKnowsNothing(t *testing.T) {
+	var logs syncBuffer
+	a, err := New(Options[any]{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := mustSuccessor(t, a.tokens, mustCode(t, a.tokens, jwt.MapClaims{"sub": "anna"}))
+	for range 3 {
+		if _, refused := a.check(t.Context(), token.text); refused == nil || refused.code != "no_longer_valid" {
+			t.Errorf("refused %v", refused)
+		}
+	}
+	if n := strings.Count(logs.String(), "lost state"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
 func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {
@@ -173,7 +191,7 @@ func TestContextWithClaimsIsWhatMiddlewareGives(t *testing.T) {
 }
 
 func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
-	// Guards: DESIGN section 3's table, in which a client reads whether to throw its token away.
+	// Guards: the table in which a client reads whether to throw its token away.
 	for code, want := range map[string]struct{ terminal, retry bool }{
 		"invalid_token": {true, false}, "token_expired": {true, false}, "invalid_tenant": {true, false}, "no_longer_valid": {true, false},
 		"token_reused": {true, false}, "session_revoked": {true, false}, "wrong_session": {}, "timeout": {},
@@ -196,7 +214,7 @@ func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
 }
 
 func BenchmarkPresentation(b *testing.B) {
-	// To be held against BenchmarkParseAndSign: DESIGN section 8 allows 1.3 times its cost.
+	// To be held against BenchmarkParseAndSign: it may cost 1.3 times as much.
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {
 		b.Fatal(err)
@@ -238,5 +256,15 @@ func BenchmarkParseAndSign(b *testing.B) {
 		if _, err := jwt.NewWithClaims(jwt.SigningMethodHS256, parsed.Claims).SignedString(testSecret); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestIssueCodeContainsThePanicsOfHooks(t *testing.T) {
+	a, err := New(Options[any]{Secret: testSecret, Logger: slog.New(slog.DiscardHandler), Authorization: func(context.Context, jwt.MapClaims) (string, error) { panic("a bug") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"}); err == nil {
+		t.Errorf("code %q", code)
 	}
 }

@@ -59,8 +59,8 @@ type Presentation struct {
 	Confirming bool
 
 	// SocketOpenedAt and Overtake tell a late frame from theft: what would be reuse is Overtaken where the socket was
-	// open at the last confirmation already, and that was at most Overtake ago. The time is by the caller's clock; a
-	// store with a clock of its own allows for the difference.
+	// open already when the token was replaced, and that was at most Overtake and three generations ago. The time is by
+	// the caller's clock; a store with a clock of its own allows for the difference.
 	SocketOpenedAt time.Time
 	Overtake       time.Duration
 
@@ -85,16 +85,16 @@ const (
 
 // standing is the state of one session: all that is needed to tell its living tokens from its dead ones.
 type standing struct {
-	generation  uint32  // n, the latest
-	held        bool    // whether a token holds n; if not, it waits for a confirmation
-	ended       Verdict // why the session is over, 0 while it lives
-	previous    [16]byte
-	holder      [16]byte
-	confirmedAt int64 // when a token last came to hold n, Unix microseconds
-	expiresAt   int64 // the latest exp ever minted in the session, Unix seconds rounded up
+	generation uint32   // n, the latest
+	held       bool     // whether a token holds n; if not, it waits for a confirmation
+	ended      Verdict  // why the session is over, 0 while it lives
+	previous   [16]byte // holds n-1
+	holder     [16]byte // holds n
+	heldAt     [3]int64 // since when n, n-1 and n-2 are held, Unix microseconds
+	expiresAt  int64    // the latest exp ever minted in the session, Unix seconds rounded up
 }
 
-// present is the decision of DESIGN section 5 on a session that is known.
+// present is the decision on one presentation of a session that is known.
 func (s *standing) present(p *Presentation, id, successor [16]byte, now time.Time) Verdict {
 	n, gen := uint64(s.generation), p.Token.Generation
 	switch {
@@ -103,10 +103,13 @@ func (s *standing) present(p *Presentation, id, successor [16]byte, now time.Tim
 	case gen > n:
 		return Unknown
 	case gen == n && (!s.held || s.holder == id): // current
-		s.previous = id
+		if !s.held {
+			s.hold(id, now)
+		}
+		s.previous, s.held = id, false
 		s.generation++
+		s.heldAt = [3]int64{0, s.heldAt[0], s.heldAt[1]}
 		s.succeed(p, successor, now)
-		s.confirmedAt = now.UnixMicro()
 		return Accepted
 	case gen+1 == n && s.previous == id && !s.held: // predecessor, whose holder never got n
 		s.succeed(p, successor, now)
@@ -114,7 +117,8 @@ func (s *standing) present(p *Presentation, id, successor [16]byte, now time.Tim
 	case gen+1 == n && s.previous == id && s.holder == successor: // the same step again: its reply was lost
 		return Accepted
 	}
-	if now.UnixMicro()-s.confirmedAt <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= s.confirmedAt {
+	at := s.replacedAt(gen)
+	if at > 0 && now.UnixMicro()-at <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
 		return Overtaken
 	}
 	if p.EndOnReuse {
@@ -124,10 +128,29 @@ func (s *standing) present(p *Presentation, id, successor [16]byte, now time.Tim
 	return Replaced
 }
 
+// replacedAt is since when a token of that generation, which is not alive, is not; 0 where that is too long ago to be
+// remembered.
+func (s *standing) replacedAt(gen uint64) int64 {
+	switch n := uint64(s.generation); {
+	case gen == n, gen+1 == n && s.held:
+		return s.heldAt[0] // another branch holds n, or n has begun
+	case gen+1 == n, gen+2 == n:
+		return s.heldAt[1]
+	case gen+3 == n:
+		return s.heldAt[2]
+	}
+	return 0
+}
+
+// hold lets a token hold the latest generation.
+func (s *standing) hold(id [16]byte, now time.Time) {
+	s.held, s.holder, s.heldAt[0] = true, id, now.UnixMicro()
+}
+
 // succeed lets the successor be alive: as the holder of the latest generation, or as one of its branches.
 func (s *standing) succeed(p *Presentation, successor [16]byte, now time.Time) {
-	if s.held = !p.Confirming; s.held {
-		s.holder, s.confirmedAt = successor, now.UnixMicro()
+	if !p.Confirming {
+		s.hold(successor, now)
 	}
 	s.expiresAt = max(s.expiresAt, ceilSeconds(p.SuccessorExpiresAt))
 }
@@ -145,7 +168,7 @@ func (s *standing) confirm(t TokenRef, id [16]byte, now time.Time) Verdict {
 		return Overtaken
 	}
 	if !s.held {
-		s.held, s.holder, s.confirmedAt = true, id, now.UnixMicro()
+		s.hold(id, now)
 	}
 	return Accepted
 }
@@ -159,7 +182,7 @@ func (s *standing) check(t TokenRef, id [16]byte, grace, branch time.Duration, n
 		return Unknown
 	case t.Generation == n && s.held && s.holder == id,
 		t.Generation == n && !s.held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
-		t.Generation+1 == n && s.previous == id && (!s.held || now.Sub(time.UnixMicro(s.confirmedAt)) < grace):
+		t.Generation+1 == n && s.previous == id && (!s.held || now.Sub(time.UnixMicro(s.heldAt[0])) < grace):
 		return Accepted
 	}
 	return Replaced

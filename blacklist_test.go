@@ -131,6 +131,56 @@ func TestOvertakenIsToldFromReuse(t *testing.T) {
 	})
 }
 
+func TestOvertakenSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
+	// Guards: a thief that rotates again and again must not make the owner's alarm a late frame each time, neither where
+	// it does so between the owner's connect and presentation, nor by presenting what it holds already.
+	synctest.Test(t, func(t *testing.T) {
+		for _, confirming := range []bool{false, true} {
+			a := newActor(t, newMemory())
+			h := how{confirming: confirming}
+			stolen := a.must(a.code(), h)
+			token := stolen
+			for range 5 {
+				token = a.must(token, h)
+				time.Sleep(10 * time.Millisecond)
+			}
+			opened := time.Now()
+			time.Sleep(time.Millisecond)
+			a.must(token, h) // right now
+			time.Sleep(time.Millisecond)
+			a.refused(stolen, how{opened: opened}, Reused)
+
+			b := newActor(t, newMemory())
+			code := b.code()
+			first := b.must(code, how{confirming: true})
+			b.confirms(first, Accepted)
+			time.Sleep(time.Second)
+			opened = time.Now()
+			time.Sleep(time.Second)
+			b.must(first, how{confirming: true}) // no confirmation: it held its generation before
+			b.refused(code, how{opened: opened}, Reused)
+		}
+	})
+}
+
+func TestLateFramesOfTwoRotationsAreNoAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, confirming := range []bool{false, true} {
+			a := newActor(t, newMemory())
+			h := how{confirming: confirming}
+			code := a.code()
+			opened := time.Now()
+			time.Sleep(time.Second)
+			first := a.must(code, h)
+			second := a.must(first, h)
+			a.must(second, h)
+			time.Sleep(time.Second)
+			a.refused(code, how{opened: opened}, Overtaken)
+			a.refused(first, how{opened: opened}, Overtaken)
+		}
+	})
+}
+
 func TestStepIsIdempotentInTheSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, confirming := range []bool{false, true} {

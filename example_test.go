@@ -3,7 +3,6 @@ package socketauth_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -110,7 +109,8 @@ func ExampleServer_httptest() {
 	// Output: ["hello anna"]
 }
 
-// A process that serves no sockets: it shares keys and blacklist with the one that does.
+// Requests without a living session token do not reach the handler. A process that serves no sockets needs the keys, and
+// the Blacklist, of the one that does.
 func ExampleAuth_Middleware() {
 	auth, err := socketauth.New(socketauth.Options[any]{Secret: secret})
 	if err != nil {
@@ -161,10 +161,10 @@ func ExamplePasswords_Hash() {
 		if _, taken := users[name]; taken {
 			return User{}, &socketauth.PublicError{Code: "USER_EXISTS"}
 		}
-		hash, err := passwords.Hash(ctx, c.Get("password"))
-		if errors.Is(err, socketauth.ErrPasswordTooLong) {
-			return User{}, &socketauth.PublicError{Code: "PASSWORD_TOO_LONG", Err: err}
+		if len(c.Get("password")) < 8 {
+			return User{}, &socketauth.PublicError{Code: "PASSWORD_TOO_SHORT"}
 		}
+		hash, err := passwords.Hash(ctx, c.Get("password"))
 		return User{ID: "2", Name: name, Hash: hash}, err
 	}
 	_, err := register(context.Background(), socketauth.Credentials{"username": "anna", "password": "secret"})
@@ -173,7 +173,7 @@ func ExamplePasswords_Hash() {
 	fmt.Println(err)
 	// Output:
 	// USER_EXISTS
-	// PASSWORD_TOO_LONG: socketauth: password is longer than 72 bytes
+	// socketauth: password is longer than 72 bytes
 }
 
 // Keys are rotated by putting a new one first: tokens of the old one are good until they expire.

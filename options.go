@@ -26,7 +26,7 @@ import (
 type Options[U any] struct {
 	// FindUserByCredentials looks up who logs in. It says ErrInvalidCredentials for an unknown user and for a wrong
 	// password alike, a *PublicError where it refuses for a reason the client may know, and any other error where it
-	// could not tell. PasswordLogin makes one. Required by APIServe.
+	// could not tell. PasswordLogin makes one. Its context ends after 30 s. Required by APIServe.
 	FindUserByCredentials func(ctx context.Context, c Credentials) (U, error)
 
 	// Register creates the user of a registration, with errors as above. nil: there is no registration route.
@@ -56,7 +56,8 @@ type Options[U any] struct {
 	// one of Secret, Keys and KeyFunc is set.
 	Secret []byte
 
-	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is its ID.
+	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is its ID. Where the first
+	// has no Sign, the core serves Middleware alone.
 	Keys []Key
 
 	// KeyFunc finds the key of one token, by its header or its claims: to verify a token that came in, whose claims are
@@ -91,8 +92,9 @@ type Options[U any] struct {
 	// "https://app.example" or "http://localhost:5173". None: the server's own alone.
 	AllowedOrigins []string
 
-	// Blacklist remembers which tokens are dead. nil: in memory, for one process; it forgets on a restart, and all
-	// have to log in again.
+	// Blacklist remembers which tokens are dead. nil: in memory, for one process and one core; it forgets on a restart,
+	// and all have to log in again. A process that only has Middleware needs the one of the process that has the
+	// sockets: on its own it knows no session, and refuses every token.
 	Blacklist Blacklist
 
 	// ClientIP tells the client's address where a proxy stands in front: from a header that the proxy sets, and that
@@ -104,7 +106,8 @@ type Options[U any] struct {
 	RegisterPath string
 	SocketPath   string
 
-	// Logger gets what the app's operator should know, and never a secret. nil: slog.Default().
+	// Logger gets what the app's operator should know, and never a secret; at debug level, why each token was refused.
+	// nil: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -143,6 +146,7 @@ const (
 )
 
 // DecodeSecret reads a Secret from base64, standard or URL alphabet, padded or not: for keys kept in the environment.
+// Its error says that it is not base64, and never quotes it; how long a key has to be is New's to say.
 func DecodeSecret(s string) ([]byte, error) {
 	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
 	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)
@@ -172,8 +176,14 @@ type config struct {
 	apiFaults                           []error // what APIServe misses
 }
 
-// config checks the options and gives them their defaults.
+// config is check, with all faults in one error.
 func (o Options[U]) config() (*config, error) {
+	c, faults := o.check()
+	return c, optionsError(faults)
+}
+
+// check gives the options their defaults, and says all that is wrong with them.
+func (o Options[U]) check() (*config, []error) {
 	c := &config{
 		appURL:       o.AppURL,
 		tenantID:     o.TenantID,
@@ -198,8 +208,11 @@ func (o Options[U]) config() (*config, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	lasting := func(name string, d, standard time.Duration) time.Duration {
-		if d < 0 {
+		switch {
+		case d < 0:
 			fault("%s is negative: %v", name, d)
+		case 0 < d && d < time.Millisecond:
+			fault("%s is %v: was it meant in seconds? Write %d * time.Second", name, d, int64(d))
 		}
 		return or(d, standard)
 	}
@@ -232,6 +245,9 @@ func (o Options[U]) config() (*config, error) {
 			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}
 	}
+	if c.loginPath == c.registerPath {
+		fault("LoginPath and RegisterPath are both %q", c.loginPath)
+	}
 	if !strings.HasSuffix(c.socketPath, "/") {
 		fault("SocketPath %q does not end with a slash", c.socketPath)
 	}
@@ -244,10 +260,10 @@ func (o Options[U]) config() (*config, error) {
 	if o.Claim == nil {
 		c.apiFaults = append(c.apiFaults, errors.New("option Claim is missing"))
 	}
-	if len(faults) > 0 {
-		return c, optionsError(faults)
+	if !c.tokens.signs(c.tokens.authorization) {
+		c.apiFaults = append(c.apiFaults, errNoSigning)
 	}
-	return c, nil
+	return c, faults
 }
 
 func optionsError(faults []error) error {

@@ -3,9 +3,12 @@ package socketauth
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,17 +19,28 @@ import (
 func TestAllFaultsAreReportedTogether(t *testing.T) {
 	_, err := Infrastructure(nil, nil, Options[any]{
 		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7,
-		AllowedOrigins: []string{"https://*.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io",
+		AllowedOrigins: []string{"https://*.example", "app.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, name := range []string{
-		"32 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "AllowedOrigins",
+		"has 5 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "AllowedOrigins", "*.example", `"app.example"`,
 		"LoginPath", "RegisterPath", "SocketPath", "FindUserByCredentials", "Claim",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("nothing about %s in: %v", name, err)
+		}
+	}
+}
+
+func TestSlipsOfTheAppAreFaults(t *testing.T) {
+	for part, o := range map[string]Options[any]{
+		"30 * time.Second": {Secret: testSecret, CodeLifetime: 30},
+		"are both":         {Secret: testSecret, LoginPath: "/in", RegisterPath: "/in"},
+	} {
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("want %q: %v", part, err)
 		}
 	}
 }
@@ -38,6 +52,22 @@ func TestEachFunctionDemandsOnlyWhatItUses(t *testing.T) {
 	}
 	if err := a.APIServe(nil); err == nil || !strings.Contains(err.Error(), "FindUserByCredentials") {
 		t.Errorf("login without hooks: %v", err)
+	}
+	verifying := apiOptions(io.Discard)
+	verifying.Secret, verifying.Keys = nil, []Key{{Method: jwt.SigningMethodHS256, Verify: testSecret}}
+	b, err := New(verifying)
+	if err != nil {
+		t.Fatalf("a core that only verifies: %v", err)
+	}
+	_, codeErr := b.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
+	_, socketErr := b.SocketServe(nil, http.NewServeMux())
+	for _, err := range []error{codeErr, socketErr, b.APIServe(http.NewServeMux())} {
+		if err == nil || !strings.Contains(err.Error(), "no Sign") {
+			t.Errorf("minting without a key that signs: %v", err)
+		}
+	}
+	if _, err := Infrastructure(nil, nil, apiOptions(io.Discard)); err == nil || !strings.Contains(err.Error(), "mux is nil") {
+		t.Errorf("without a mux: %v", err)
 	}
 }
 
@@ -63,20 +93,40 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestOptionsAreCopied(t *testing.T) {
-	secret := bytes.Clone(testSecret)
-	a, err := New(Options[any]{Secret: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	clear(secret)
-	if _, refused := a.verify(t.Context(), before); refused != nil {
-		t.Errorf("the app cleared its own copy of the secret, and the library's is gone: %v", refused.cause)
+	for name, make := range map[string]func() (o Options[any], forget func()){
+		"Secret": func() (Options[any], func()) {
+			secret := bytes.Clone(testSecret)
+			return Options[any]{Secret: secret}, func() { clear(secret) }
+		},
+		"HMAC": func() (Options[any], func()) {
+			secret := bytes.Clone(testSecret)
+			return Options[any]{Keys: []Key{{Method: jwt.SigningMethodHS256, Sign: secret, Verify: secret}}}, func() { clear(secret) }
+		},
+		"EdDSA": func() (Options[any], func()) {
+			key := testKeys(t)[4]
+			return Options[any]{Keys: []Key{key}}, func() {
+				clear(key.Sign.(ed25519.PrivateKey))
+				clear(key.Verify.(ed25519.PublicKey))
+			}
+		},
+	} {
+		o, forget := make()
+		a, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forget()
+		code, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newIssuer(t, first(make())).verify(t.Context(), code); name != "EdDSA" && err != nil {
+			t.Errorf("%s: the app cleared its own copy, and the library's is gone: %v", name, err)
+		}
 	}
 }
+
+func first[A, B any](a A, _ B) A { return a }
 
 func TestSecretsAreInNothingThatIsPrinted(t *testing.T) {
 	const word = "hunter2hunter2hunter2hunter2hunter2"

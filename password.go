@@ -1,12 +1,14 @@
 package socketauth
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -20,7 +22,8 @@ const maxPassword = 72
 // processor time for everything else. The zero value is ready; it must not be copied after its first use, and its
 // methods are safe for concurrent use.
 type Passwords struct {
-	// Cost is bcrypt's cost, 4 to 31; each step doubles the time of a hash. 0: 10.
+	// Cost is bcrypt's cost for new hashes, 4 to 31; each step doubles the time. Another one is an error of the first
+	// use. 0: 10.
 	Cost int
 
 	// Concurrent is how many hashes are worked on at a time. 0: half of GOMAXPROCS, and one at least.
@@ -32,7 +35,8 @@ type Passwords struct {
 	once    sync.Once
 	places  chan struct{} // who works or waits
 	workers chan struct{}
-	dummy   []byte // a hash that no password has, to be compared with where there is no user
+	dummy   []byte       // a hash that no password has, to be compared with where there is no user
+	highest atomic.Int32 // cost of the hashes seen, which is the dummy's, so that it takes as long
 	err     error
 }
 
@@ -49,8 +53,23 @@ func (p *Passwords) start() error {
 			return
 		}
 		p.dummy, p.err = bcrypt.GenerateFromPassword(nobody, cost)
+		p.highest.Store(int32(cost))
 	})
 	return p.err
+}
+
+// stored is the hash to compare with: the one given, or one that takes as long.
+func (p *Passwords) stored(hash string) []byte {
+	if hash == "" {
+		const costAt = len("$2a$")
+		dummy := bytes.Clone(p.dummy)
+		copy(dummy[costAt:], fmt.Sprintf("%02d", p.highest.Load()))
+		return dummy
+	}
+	if cost, err := bcrypt.Cost([]byte(hash)); err == nil && int32(cost) > p.highest.Load() {
+		p.highest.Store(int32(cost)) // of two at a time the lower may win, until the next
+	}
+	return []byte(hash)
 }
 
 // work runs f when it is its turn.
@@ -73,7 +92,8 @@ func (p *Passwords) work(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// Hash makes the hash to store for a password. Errors: ErrPasswordTooLong, ErrUnavailable, the context's.
+// Hash makes the hash to store for a password. Errors: ErrPasswordTooLong, which a Register hook may return as it is
+// (the client is told PASSWORD_TOO_LONG), ErrUnavailable, the context's, a Cost that bcrypt does not have.
 func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err error) {
 	if len(password) > maxPassword {
 		return "", ErrPasswordTooLong
@@ -90,12 +110,8 @@ func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err
 // takes; an empty hash is one that no password has. Other errors: ErrUnavailable, the context's, a hash that is none.
 func (p *Passwords) Compare(ctx context.Context, hash, password string) error {
 	return p.work(ctx, func() error {
-		stored := []byte(hash)
-		if hash == "" {
-			stored = p.dummy
-		}
 		// bcrypt compares the first 72 bytes alone: a longer password must not pass for its beginning.
-		err := bcrypt.CompareHashAndPassword(stored, []byte(password[:min(len(password), maxPassword)]))
+		err := bcrypt.CompareHashAndPassword(p.stored(hash), []byte(password[:min(len(password), maxPassword)]))
 		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) || err == nil && (len(password) > maxPassword || hash == "") {
 			return ErrInvalidCredentials
 		}

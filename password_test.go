@@ -70,6 +70,25 @@ func TestUnknownUserCostsOneComparison(t *testing.T) {
 	}
 }
 
+func TestUnknownUserTakesAsLongAsTheCostliestHashSeen(t *testing.T) {
+	// Guards: where stored hashes cost more than Cost, a quicker answer must not tell which names exist.
+	p := quick()
+	stored, err := (&Passwords{Cost: 6}).Hash(t.Context(), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Compare(t.Context(), stored, "guess"); !errors.Is(err, ErrInvalidCredentials) {
+		t.Fatal(err)
+	}
+	dummy := p.stored("")
+	if cost, err := bcrypt.Cost(dummy); err != nil || cost != 6 {
+		t.Errorf("the dummy hash costs %d, %v", cost, err)
+	}
+	if err := bcrypt.CompareHashAndPassword(dummy, []byte("guess")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		t.Errorf("the dummy hash is none: %v", err)
+	}
+}
+
 func TestPasswordLogin(t *testing.T) {
 	p := quick()
 	hash, err := p.Hash(t.Context(), "secret")

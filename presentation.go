@@ -10,7 +10,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file is what a socket's client can do about its identity, DESIGN sections 3 and 5: authenticate, stay, log out.
+// This file is what a socket's client can do about its identity: authenticate, stay, log out.
 
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
 func (s *Socket) authenticate(text string, ack engine.Ack) {
@@ -26,7 +26,7 @@ func (s *Socket) authenticate(text string, ack engine.Ack) {
 	s.refuse(refused)
 }
 
-// present is one presentation of DESIGN section 5: all that can fail without the store, then the store's one step.
+// present is one presentation: first all that can fail without the store, which consumes nothing, then its one step.
 func (s *Socket) present(text string) *refusal {
 	a := s.server.auth
 	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
@@ -57,6 +57,10 @@ func (s *Socket) present(text string) *refusal {
 			return refused
 		}
 	}
+	if !s.server.beginStep() {
+		return &refusal{code: codeUnavailable, cause: errors.New("shutting down")}
+	}
+	defer s.server.steps.Done()
 	if !s.decide() {
 		return &refusal{code: codeTimeout}
 	}
@@ -124,11 +128,17 @@ func (s *Socket) decide() bool {
 	return s.deciding
 }
 
-// step asks the store, again and again for up to Timeout: the step is the same however often it is taken.
+// step asks the store, again and again for up to Timeout: the step is the same however often it is taken. It is not
+// broken off when the client leaves, for others may have to hear of its outcome; but then it is not taken again, only
+// its outcome looked up, so that the client finds its token as good as it was where nothing has been decided.
 func (s *Socket) step(p Presentation) (verdict Verdict, err error) {
 	a := s.server.auth
-	err = a.insist(s.ctx, func(ctx context.Context, again bool) error {
-		verdict, err = a.blacklist.Present(ctx, p)
+	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, again bool) error {
+		if again && s.at() == ended {
+			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
+		} else {
+			verdict, err = a.blacklist.Present(ctx, p)
+		}
 		if again && verdict == EndedByReuse && p.EndOnReuse {
 			verdict = Reused // by the call whose reply was lost
 		}
@@ -140,14 +150,14 @@ func (s *Socket) step(p Presentation) (verdict Verdict, err error) {
 // lost is what follows from a presentation that the store refused.
 func (s *Socket) lost(t *token, v Verdict) *refusal {
 	refused := refuseVerdict(v)
-	about := []any{slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Uint64("generation", t.generation), slog.String("address", s.request.ClientIP)}
+	about := []any{slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Uint64("generation", t.generation), slog.String("address", s.visit.request.ClientIP)}
 	switch v {
 	case Unknown:
-		s.server.auth.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state, or is not shared", about...)
+		s.server.auth.logLoss(about...)
 	case Reused:
 		s.server.auth.log.Warn("socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token", append(about,
-			slog.String("fix", "where this is no theft: one presentation at a time for a storage, and the storage read at each connect"))...)
-		s.server.endSession(t.sessionID, s, func(other *Socket) { other.refuse(refused) })
+			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, and let tabs take turns; a page reloaded while it presents does this too"))...)
+		s.server.auth.endSession(t.sessionID, s, func(other *Socket) { other.refuse(refused) })
 	}
 	return refused
 }
@@ -168,17 +178,15 @@ func (s *Socket) accept(next *token, tenant string) {
 	s.rooms, s.held = nil, nil
 	s.mu.Unlock()
 
-	s.deadline.Set(&s.server.work, time.Until(next.expiresAt), s.expire)
+	s.awaitExpiry()
 	if first {
+		s.visit.stranger.Store(false)
 		for _, m := range held {
 			_ = s.conn.Emit(m)
 		}
 		s.server.hub.Join(s, everyone)
 	}
 	s.join(rooms)
-	if s.at() == ended {
-		s.deadline.Stop(&s.server.work)
-	}
 }
 
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
@@ -190,10 +198,10 @@ func (s *Socket) logout(args engine.Args, ack engine.Ack) {
 		s.refuse(refused)
 		return
 	}
-	s.server.auth.log.Info("socketauth: logged out", slog.String("user", ending.subject), slog.String("session", ending.sessionID), slog.String("address", s.request.ClientIP))
+	s.server.auth.log.Info("socketauth: logged out", slog.String("user", ending.subject), slog.String("session", ending.sessionID), slog.String("address", s.visit.request.ClientIP))
 	_ = s.acknowledge(ack, nil)
 	m, _ := engine.NewMessage(eventLoggedOut)
-	s.server.endSession(ending.sessionID, s, func(other *Socket) { other.end("logged out", m) })
+	s.server.auth.endSession(ending.sessionID, s, func(other *Socket) { other.end("logged out", m) })
 	s.end("logged out", m)
 }
 
@@ -236,7 +244,7 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 // refuse tells the client, and disconnects it unless it is authenticated and stays so.
 func (s *Socket) refuse(r *refusal) {
 	a := s.server.auth
-	a.logRefusal(s.ctx, "socketauth: socket refused", r, slog.String("user", s.UserID()), slog.String("address", s.request.ClientIP))
+	a.logRefusal(s.ctx, "socketauth: socket refused", r, slog.String("user", s.UserID()), slog.String("address", s.visit.request.ClientIP))
 	m, err := engine.NewMessage(eventUnauthorized, r.payload())
 	if err != nil {
 		a.log.Error("socketauth: " + err.Error())
@@ -247,6 +255,7 @@ func (s *Socket) refuse(r *refusal) {
 	s.mu.Unlock()
 	if stays {
 		_ = s.conn.Emit(m)
+		s.awaitExpiry() // which may have come while the store was at it
 		return
 	}
 	s.end(r.code, m)
@@ -262,16 +271,26 @@ func (s *Socket) tooLate() {
 	}
 }
 
-// expire is the deadline of the token.
-func (s *Socket) expire() {
-	t := s.newest()
-	if left := time.Until(t.expiresAt); left > 0 {
-		if s.at() == authenticated { // the wall clock was set back, or the token just replaced
-			s.deadline.Set(&s.server.work, left, s.expire)
-		}
-		return
+// awaitExpiry sets the deadline of the newest token.
+func (s *Socket) awaitExpiry() {
+	s.deadline.Set(&s.server.work, time.Until(s.newest().expiresAt), s.guarded(s.expire))
+	if s.at() == ended { // meanwhile
+		s.deadline.Stop(&s.server.work)
 	}
-	s.refuse(&refusal{code: codeTokenExpired})
+}
+
+// expire is the deadline of the token. A decision that has begun is waited for: the socket is in time for it.
+func (s *Socket) expire() {
+	s.mu.Lock()
+	due := s.phase == authenticated && !s.deciding
+	early := time.Now().Before(s.token.expiresAt) // the token was just replaced, or the wall clock set back
+	s.mu.Unlock()
+	switch {
+	case due && early:
+		s.awaitExpiry()
+	case due:
+		s.refuse(&refusal{code: codeTokenExpired})
+	}
 }
 
 // tokenIn is the token of an authenticate event, empty where there is none.

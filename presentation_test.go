@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,6 +142,26 @@ func TestRefusedSocketCannotLingerOrTryAgain(t *testing.T) {
 		c.refusedWith("invalid_token")
 		_ = c.write(`42["authenticate",{"token":"guess 2"}]`) // nobody reads it
 		c.gone()
+	})
+}
+
+func TestStrangerThatLeavesDoesNotJoinAgain(t *testing.T) {
+	// Guards: a client that leaves the namespace and joins it again must not have its time, and its turn of the hooks,
+	// again and again.
+	inWorld(t, nil, func(w *world) {
+		c := w.dial("")
+		c.send("41")
+		c.send("40")
+		c.next(`40{"sid":`)
+		c.gone()
+
+		c, token := w.in() // one that has proved itself has its time anew
+		c.send("41")
+		c.send("40")
+		c.next(`40{"sid":`)
+		time.Sleep(4 * time.Second)
+		c.authenticate(token)
+		c.token()
 	})
 }
 
@@ -589,6 +611,7 @@ func TestOnAuthenticatedRefusesWithoutConsumingTheToken(t *testing.T) {
 			{ErrUnavailable, "unavailable"},
 			{ErrTooManyAttempts, "too_many_attempts"},
 			{&PublicError{Code: "BANNED", Err: errors.New("for good")}, "BANNED"},
+			{(*PublicError)(nil), "server_error"},
 		} {
 			refuse = c.err
 			s := w.dial("")
@@ -751,6 +774,105 @@ func TestStoreOutage(t *testing.T) {
 		store.fail(nil, nil)
 		live.authenticate(token)
 		live.token()
+	})
+}
+
+func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
+	// Guards: a thief that presents and hangs up at once must not keep the alarm from the owner's sockets.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		owner, token := w.in()
+		owner.authenticate(token)
+		owner.token()
+		time.Sleep(time.Minute)
+		thief := w.dial("")
+		decided, gone := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		store.fail(nil, func(string) (err error) { // decided, but the reply is lost
+			once.Do(func() { close(decided); <-gone; err = errStoreDown })
+			return err
+		})
+		thief.authenticate(token)
+		<-decided
+		thief.close()
+		synctest.Wait()
+		close(gone)
+		owner.refusedAndGone("token_reused")
+		w.logs.has(t, "one of the two has the other's token")
+	})
+}
+
+func TestNothingIsConsumedForAClientThatGaveUpOnAnOutage(t *testing.T) {
+	// Guards: the step of a socket that has ended must not be taken once the store is back: its client comes back with
+	// the very token.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		c, token := w.in()
+		c.close()
+		store.fail(down, nil)
+		c = w.dial("")
+		c.authenticate(token)
+		time.Sleep(time.Second)
+		c.close()
+		time.Sleep(time.Second)
+		store.fail(nil, nil)
+		time.Sleep(time.Second)
+		c = w.dial("")
+		c.authenticate(token)
+		c.token()
+	})
+}
+
+func TestReauthenticationThatBeganInTimeLivesOn(t *testing.T) {
+	// Guards: the token must not expire under a store that is about to replace it.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) {
+		store.Blacklist = newMemory()
+		o.Blacklist = store
+		o.TokenLifetime = time.Minute
+	}, func(w *world) {
+		c, token := w.in()
+		time.Sleep(59 * time.Second)
+		store.fail(func(string) error { time.Sleep(2 * time.Second); return nil }, nil)
+		c.authenticate(token)
+		synctest.Wait()
+		time.Sleep(1500 * time.Millisecond) // expired, and not decided yet
+		if err := w.ToUser("anna").Emit("secret"); err != nil {
+			t.Error(err)
+		}
+		token = c.token() // without the secret before it
+		c.alive()
+
+		time.Sleep(57 * time.Second)
+		store.fail(func(string) error { time.Sleep(2 * time.Second); return errStoreDown }, nil)
+		c.authenticate(token)
+		c.refusedWith("unavailable")
+		c.refusedAndGone("token_expired")
+	})
+}
+
+func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		mux := http.NewServeMux()
+		other, err := w.Auth().SocketServe(nil, mux)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := &world{T: w.T, Server: other, logs: w.logs, http: &http.Server{Handler: mux}, lis: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
+		go func() { _ = second.http.Serve(second.lis) }()
+		c, token := w.in()
+		d := second.dial("")
+		d.authenticate(token)
+		d.token()
+		c.emit("logout")
+		for _, c := range []*client{c, d} {
+			c.next(`42["logged_out"]`)
+			c.gone()
+		}
+		if err := other.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		_ = second.http.Close()
 	})
 }
 

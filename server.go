@@ -57,7 +57,7 @@ func (a Args) Decode(dst ...any) error {
 // reserved are event names that are the library's or the protocol's own.
 var reserved = []string{
 	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
-	"connect", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
+	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
 }
 
 // message encodes an event of the app's.
@@ -78,8 +78,10 @@ type Server struct {
 	engines map[string]engine.Engine // by the EIO of the requests that they take
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
+	steps   sync.WaitGroup // presentations that the store decides
 
 	mu              sync.RWMutex
+	closing         bool
 	handlers        map[string]Handler
 	onAuthenticated []func(context.Context, *Socket) error
 	onDisconnect    []func(context.Context, *Socket, string)
@@ -98,6 +100,9 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 // SocketServe puts GET, POST and OPTIONS of SocketPath on mux. server may be nil; if it is not, its Shutdown starts the
 // end of all sockets, and nothing else of it is touched.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
+	if !a.tokens.signs(a.tokens.refresh) {
+		return nil, optionsError([]error{errNoSigning})
+	}
 	s := &Server{auth: a, handlers: make(map[string]Handler)}
 	namespaces := map[string]engine.Accept{"/": s.accept}
 	s.engines = map[string]engine.Engine{
@@ -109,6 +114,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		}),
 		"4": eio4.New(eio4.Options{
 			ConnectTimeout: a.timeout,
+			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
 			Describe:       a.describe,
 			Namespaces:     namespaces,
 			Logger:         a.log,
@@ -120,6 +126,9 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if err := register(mux, a.socketPath, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	a.servers = append(a.servers, s)
+	a.mu.Unlock()
 	if server != nil {
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
@@ -142,12 +151,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // accept takes a new connection, which has Timeout from now to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
-	request, _ := h.Request.(Request)
-	socket := &Socket{server: s, conn: c, request: request, opened: time.Now()}
+	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), opened: time.Now()}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
-	socket.deadline.Set(&s.work, s.auth.timeout, socket.tooLate)
+	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
+		socket.end(string(engine.ProtocolError), nil)
+		return receiver{socket}
+	}
+	socket.deadline.Set(&s.work, s.auth.timeout, socket.guarded(socket.tooLate))
 	if token, given := tokenInAuth(h.Auth); given {
-		socket.control.Must(&s.work, func() { socket.authenticate(token, nil) })
+		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(token, nil) }))
 	}
 	return receiver{socket}
 }
@@ -155,13 +167,13 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 // Auth is the core that the server runs on.
 func (s *Server) Auth() *Auth { return s.auth }
 
-// On names the handler of an event. It panics where the name is reserved, empty or taken, as http.ServeMux does.
+// On names the handler of an event, best before the http.Server serves. It panics where the name is reserved, empty or taken, as http.ServeMux does.
 func (s *Server) On(event string, h Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case slices.Contains(reserved, event):
-		panic(fmt.Sprintf("socketauth: event name %q is reserved", event))
+		panic(fmt.Sprintf("socketauth: event name %q is reserved; connections are heard of by OnAuthenticated and OnDisconnect", event))
 	case s.handlers[event] != nil:
 		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
 	case h == nil:
@@ -178,8 +190,9 @@ func (s *Server) handler(event string) Handler {
 
 // OnAuthenticated adds a function that is called once for each socket, before it is told that it is authenticated. Its
 // error refuses the socket, whose token stays as good as it was: a *PublicError by its code, ErrUnavailable or any
-// other as a server error. What it emits and joins takes effect when the socket is in. Several are called in the order
-// in which they were added.
+// other as a server error. What it emits and joins takes effect when the socket is in: for a snapshot of something that
+// changes, answer an event of the client's instead, after Join. Several are called in the order in which they were
+// added.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,26 +272,24 @@ func (t Target) Emit(event string, args ...any) error {
 		return err
 	}
 	for _, socket := range t.server.hub.Members(t.group) {
-		if socket.at() == authenticated {
+		if socket.live() {
 			_ = socket.conn.Emit(m)
 		}
 	}
 	return nil
 }
 
-// endSession calls f for each socket of a session but the one that is spoken for already.
-func (s *Server) endSession(sid string, but *Socket, f func(*Socket)) {
-	for _, socket := range s.hub.Members(session(sid)) {
-		if socket != but {
-			f(socket)
-		}
-	}
-}
-
 // Shutdown ends all sockets, in a way that lets their clients come back by themselves, and returns when no goroutine of
 // the library is left, or with the context's error. New connections are refused from the moment it is called. It may
 // be called again. Call it before http.Server.Shutdown, which does not wait for websockets.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	// A token that the store is about to replace: its client is told the next one first.
+	if err := wait(ctx, &s.steps); err != nil {
+		return err
+	}
 	var ending sync.WaitGroup
 	errs := make(chan error, len(s.engines))
 	for _, e := range s.engines {
@@ -290,11 +301,29 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for e := range errs {
 		err = errors.Join(err, e)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = wait(ctx, &s.work)
 	}
+	if err == nil {
+		s.auth.forget(s)
+	}
+	return err
+}
+
+// beginStep counts a presentation that the store is to decide, unless the server is about to end.
+func (s *Server) beginStep() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.closing {
+		s.steps.Add(1)
+	}
+	return !s.closing
+}
+
+// wait waits for a group, or for the context.
+func wait(ctx context.Context, wg *sync.WaitGroup) error {
 	done := make(chan struct{})
-	go func() { s.work.Wait(); close(done) }()
+	go func() { wg.Wait(); close(done) }()
 	select {
 	case <-done:
 		return nil

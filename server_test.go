@@ -56,6 +56,29 @@ func TestShutdownWaitsForHandlersAndForItsContext(t *testing.T) {
 	})
 }
 
+func TestShutdownWaitsForWhatTheStoreDecides(t *testing.T) {
+	// Guards: a token that is replaced while the server shuts down must not die before its client has the next.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		c, token := w.in()
+		store.fail(func(string) error { time.Sleep(time.Second); return nil }, nil)
+		c.authenticate(token)
+		synctest.Wait()
+		down := make(chan error)
+		go func() { down <- w.Shutdown(context.Background()) }()
+		c.token()
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+		if w.beginStep() {
+			t.Error("another step was begun")
+		}
+		if len(w.auth.servers) != 0 {
+			t.Error("the core remembers a server that is gone")
+		}
+	})
+}
+
 func TestShutdownOfTheHTTPServerStartsTheEnd(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c, _ := w.in()

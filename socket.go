@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -52,12 +54,12 @@ const (
 
 // Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
 type Socket struct {
-	server  *Server
-	conn    engine.Conn
-	request Request
-	opened  time.Time
-	ctx     context.Context // ends with the socket
-	cancel  context.CancelCauseFunc
+	server *Server
+	conn   engine.Conn
+	visit  *visit
+	opened time.Time
+	ctx    context.Context // ends with the socket
+	cancel context.CancelCauseFunc
 
 	control  serial.Queue      // authenticate and logout, and what came behind them
 	handlers serial.Queue      // the app's handlers
@@ -85,23 +87,40 @@ type Request struct {
 	Host       string
 	Origin     string
 	UserAgent  string
-	Header     http.Header // those of Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id that were sent
+	Header     http.Header // those of Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id that were sent; at most 4 values of 1 KiB each
 }
+
+// visit is one connection of the transport, on which a client may join, leave and join again.
+type visit struct {
+	request  Request
+	stranger atomic.Bool // it has joined, and not authenticated since
+}
+
+// What is kept of one request header: strangers send them.
+const (
+	maxHeaderValues = 4
+	maxHeaderLength = 1 << 10
+)
 
 // describe takes from a request what outlives it.
 func (c *config) describe(r *http.Request) any {
-	d := Request{RemoteAddr: r.RemoteAddr, Host: r.Host, Origin: r.Header.Get("Origin"), UserAgent: r.UserAgent()}
-	d.ClientIP = c.address(r)
+	d := Request{RemoteAddr: r.RemoteAddr, ClientIP: c.address(r), Host: cut(r.Host), Origin: cut(r.Header.Get("Origin")), UserAgent: cut(r.UserAgent())}
 	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
-		if values := r.Header.Values(name); len(values) > 0 {
+		for n, value := range r.Header.Values(name) {
+			if n == maxHeaderValues {
+				break
+			}
 			if d.Header == nil {
 				d.Header = make(http.Header)
 			}
-			d.Header[name] = append([]string(nil), values...)
+			d.Header[name] = append(d.Header[name], cut(value))
 		}
 	}
-	return d
+	return &visit{request: d}
 }
+
+// cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
+func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
 
 // address is the client's, or the peer's where the app's ClientIP fails.
 func (c *config) address(r *http.Request) string {
@@ -115,7 +134,7 @@ func (s *Socket) ID() string { return s.conn.ID() }
 
 // Request is what the socket's first HTTP request said.
 func (s *Socket) Request() Request {
-	r := s.request
+	r := s.visit.request
 	r.Header = r.Header.Clone()
 	return r
 }
@@ -192,9 +211,8 @@ func (s *Socket) send(m *engine.Message) error {
 		s.mu.Unlock()
 		return nil
 	}
-	over := s.phase == ended
 	s.mu.Unlock()
-	if over {
+	if !s.live() {
 		return ErrClosed
 	}
 	return closed(s.conn.Emit(m))
@@ -207,13 +225,10 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 	if err != nil {
 		return Args{}, err
 	}
-	s.mu.Lock()
-	at := s.phase
-	s.mu.Unlock()
-	switch at {
-	case connecting:
+	switch {
+	case s.at() == connecting:
 		return Args{}, ErrNotAuthenticated
-	case ended:
+	case !s.live():
 		return Args{}, ErrClosed
 	}
 	type reply struct {
@@ -267,6 +282,13 @@ func (s *Socket) Leave(rooms ...string) {
 // Disconnect ends the connection. The session lives: the client may come back with its token.
 func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
 
+// live says whether events may go in and out: the socket is authenticated, and its token has not expired.
+func (s *Socket) live() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == authenticated && time.Now().Before(s.token.expiresAt)
+}
+
 func (s *Socket) at() phase {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,7 +318,7 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	if s.at() == authenticated {
 		limits = friendLimits
 	}
-	if err := s.control.Push(&s.server.work, limits, size(args), f); err != nil {
+	if err := s.control.Push(&s.server.work, limits, cost(name, args), s.guarded(f)); err != nil {
 		s.overrun()
 	}
 }
@@ -318,26 +340,22 @@ func (s *Socket) mourn() {
 	s.mourned = s.mourned || due
 	s.mu.Unlock()
 	if due {
-		s.handlers.Must(&s.server.work, func() { s.server.disconnected(s, why) })
+		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.disconnected(s, why) }))
 	}
 }
 
 func (s *Socket) overrun() {
-	s.server.auth.log.Warn("socketauth: socket closed, too many events wait to be handled", slog.String("user", s.UserID()), slog.String("address", s.request.ClientIP))
+	s.server.auth.log.Warn("socketauth: socket closed, too many events wait to be handled", slog.String("user", s.UserID()), slog.String("address", s.visit.request.ClientIP))
 	s.end("too many events", nil)
 }
 
 // dispatch hands an event of the app's to its handler.
 func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
-	switch s.at() {
-	case ended:
+	switch {
+	case s.at() == ended:
 		return
-	case connecting:
+	case !s.live(): // not yet, or it has expired and is about to be told
 		s.acknowledgeError(ack, codeUnauthorized)
-		return
-	}
-	if !time.Now().Before(s.newest().expiresAt) { // the deadline's call is on its way
-		s.expire()
 		return
 	}
 	h := s.server.handler(name)
@@ -345,32 +363,32 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 		s.acknowledgeError(ack, codeUnknownEvent)
 		return
 	}
-	if err := s.handlers.Push(&s.server.work, friendLimits, size(args), func() { s.handle(h, name, args, ack) }); err != nil {
+	if err := s.handlers.Push(&s.server.work, friendLimits, cost(name, args), s.guarded(func() { s.handle(h, name, args, ack) })); err != nil {
 		s.overrun()
 	}
 }
 
 // handle calls one handler and answers the client that asked for it.
 func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
-	if s.at() == ended {
+	if !s.live() { // any more
+		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
 	ctx := ContextWithClaims(s.ctx, s.newest().claims)
-	var reply any
-	err := s.server.auth.contain("handler of "+name, func() (err error) {
-		reply, err = h(ctx, s, Args{args})
+	err := s.server.auth.contain("handler of "+name, func() error {
+		reply, err := h(ctx, s, Args{args})
+		if err == nil {
+			err = s.acknowledge(ack, reply) // the app's MarshalJSON may panic too
+		}
 		return err
 	})
-	if err == nil {
-		if err = s.acknowledge(ack, reply); err == nil || errors.Is(err, engine.ErrClosed) {
-			return
-		}
+	if err == nil || errors.Is(err, engine.ErrClosed) {
+		return
 	}
 	code, level := codeServerError, slog.LevelError
-	var public *PublicError
-	switch {
-	case errors.As(err, &public) && public.Code != "":
-		code, level = public.Code, slog.LevelInfo
+	switch public := publicCode(err); {
+	case public != "":
+		code, level = public, slog.LevelInfo
 	case errors.Is(err, ErrBadArguments):
 		code, level = codeBadArguments, slog.LevelInfo
 	case s.ctx.Err() != nil:
@@ -418,15 +436,19 @@ func (s *Socket) finish(reason string) bool {
 	return first
 }
 
-func size(args engine.Args) int {
-	n := 0
-	for _, v := range args.Values {
-		n += len(v)
+// guarded makes sure that no fault of the library's own, or of a hook that was not foreseen, ends more than one socket.
+func (s *Socket) guarded(f func()) func() {
+	return func() {
+		if s.server.auth.contain("socket", func() error { f(); return nil }) != nil {
+			s.end("server error", nil)
+		}
 	}
-	for _, a := range args.Attachments {
-		n += len(a)
-	}
-	return n
+}
+
+// cost is what an event keeps in memory while it waits.
+func cost(name string, args engine.Args) int {
+	const each, value = 256, 24
+	return each + len(name) + args.Size + value*len(args.Values)
 }
 
 func closed(err error) error {

@@ -114,8 +114,12 @@ func TestRequestKeepsSelectedHeadersAlone(t *testing.T) {
 	} {
 		r.Header.Set(name, value)
 	}
-	got := c.describe(r).(Request)
-	want := Request{"192.0.2.1:5555", "192.0.2.1", "app.example", "https://app.example", "curl", http.Header{"X-Forwarded-For": {"198.51.100.2"}}}
+	r.Header["X-Request-Id"] = []string{"1", "2", "3", "4", "5"}
+	r.Header.Set("Accept-Language", strings.Repeat("x", 900_000)) // strangers send them, and they are kept
+	got := c.describe(r).(*visit).request
+	want := Request{"192.0.2.1:5555", "192.0.2.1", "app.example", "https://app.example", "curl", http.Header{
+		"X-Forwarded-For": {"198.51.100.2"}, "X-Request-Id": {"1", "2", "3", "4"}, "Accept-Language": {strings.Repeat("x", maxHeaderLength)},
+	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
@@ -174,8 +178,10 @@ func TestAcknowledgementsSayExactlyOneThing(t *testing.T) {
 				var n int
 				return nil, args.Decode(&n)
 			},
-			"unfit": func(context.Context, *Socket, Args) (any, error) { return func() {}, nil },
-			"panic": func(context.Context, *Socket, Args) (any, error) { panic("a bug") },
+			"unfit":     func(context.Context, *Socket, Args) (any, error) { return func() {}, nil },
+			"panic":     func(context.Context, *Socket, Args) (any, error) { panic("a bug") },
+			"marshal":   func(context.Context, *Socket, Args) (any, error) { return struct{ *time.Time }{}, nil }, // MarshalJSON on nil panics
+			"typed nil": func(context.Context, *Socket, Args) (any, error) { var none *PublicError; return nil, none },
 			"claims": func(ctx context.Context, _ *Socket, _ Args) (any, error) {
 				claims, ok := ClaimsFromContext(ctx)
 				return []any{claims["sub"], ok}, nil
@@ -187,7 +193,8 @@ func TestAcknowledgementsSayExactlyOneThing(t *testing.T) {
 		for event, want := range map[string]string{
 			"value": `[{"n":5}]`, "nil": `[]`, "public": `[{"error":{"code":"FULL"}}]`, "wrapped": `[{"error":{"code":"FULL"}}]`,
 			"fails": `[{"error":{"code":"server_error"}}]`, "decode": `[{"error":{"code":"bad_arguments"}}]`,
-			"unfit": `[{"error":{"code":"server_error"}}]`, "panic": `[{"error":{"code":"server_error"}}]`, "claims": `[["anna",true]]`,
+			"unfit": `[{"error":{"code":"server_error"}}]`, "panic": `[{"error":{"code":"server_error"}}]`,
+			"marshal": `[{"error":{"code":"server_error"}}]`, "typed nil": `[{"error":{"code":"server_error"}}]`, "claims": `[["anna",true]]`,
 		} {
 			if got := c.ask(event, "x"); got != want {
 				t.Errorf("%s: %s", event, got)
@@ -326,7 +333,7 @@ func (f *forgetful) EmitAck(*engine.Message, func(engine.Args, error)) (func(), 
 func TestEmitWithAckGivesUpWithItsContext(t *testing.T) {
 	// Guards: a wait that is over must not leave its acknowledgement behind in the engine.
 	conn := new(forgetful)
-	s := &Socket{conn: conn, phase: authenticated}
+	s := &Socket{conn: conn, phase: authenticated, token: &token{expiresAt: time.Now().Add(time.Hour)}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.EmitWithAck(ctx, "question"); !errors.Is(err, context.Canceled) || conn.forgotten != 1 {
@@ -484,6 +491,27 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 		}
 		c.gone()
 		bystander.alive()
+
+		padded := `42["slow",` + strings.Repeat(" ", 900_000) + `1]` // what is waiting holds on to all of it
+		c, _ = w.in()
+		for range friendLimits.Cost/900_000 + 3 {
+			if c.write(padded) != nil {
+				break
+			}
+		}
+		c.gone()
+		bystander.alive()
+	})
+}
+
+func TestFaultOfTheLibraryEndsOneSocketAlone(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		bystander, _ := w.in()
+		c, s := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+		s.guarded(func() { panic("a bug of ours") })()
+		c.gone()
+		bystander.alive()
+		w.logs.has(t, "a bug of ours")
 	})
 }
 

@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -37,7 +39,9 @@ var ownClaims = [...]string{"iss", "aud", "sid", "jti", "iat", "exp", "auth_time
 var (
 	errExpired  = errors.New("token expired")
 	errInvalid  = errors.New("invalid token")
-	errReserved = errors.New("claim is the library's own")
+	errReserved = errors.New("it is the library's own")
+
+	errNoSigning = errors.New("no key that signs: the first of Keys has no Sign")
 )
 
 // token is one token of ours: what its claims say, once they were checked. It is not changed after it was made.
@@ -141,6 +145,11 @@ func (i *issuer) newParser() *jwt.Parser {
 	return jwt.NewParser(options...)
 }
 
+// signs says whether there is what it takes to mint: a key, or a hook that has one.
+func (i *issuer) signs(hook func(context.Context, jwt.MapClaims) (string, error)) bool {
+	return hook != nil || i.keys == nil || i.keys.find != nil || i.keys.signing.Sign != nil
+}
+
 // verify checks everything about a token that needs no store. Errors: errInvalid, errExpired for one that only came
 // too late, and any other where the key could not be had.
 func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
@@ -180,19 +189,23 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 
 // code mints what a login answers: generation 0 of a new session.
 func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time) (*token, error) {
-	if s, ok := app["sub"].(string); !ok || s == "" {
-		return nil, errors.New(`socketauth: Claim gave no "sub", a string that is not empty`)
+	if s, ok := app["sub"].(string); !ok || s == "" || !utf8.ValidString(s) {
+		return nil, fmt.Errorf(`socketauth: claim "sub" must be a string in UTF-8 that is not empty, and is of type %T`, app["sub"])
 	}
 	for _, name := range ownClaims {
 		if _, ok := app[name]; ok {
-			return nil, fmt.Errorf("socketauth: Claim gave %q: %w", name, errReserved)
+			return nil, fmt.Errorf("socketauth: claim %q: %w", name, errReserved)
 		}
 	}
 	claims := maps.Clone(app)
 	claims["sid"], claims["gen"], claims["token_use"] = newID(), 0.0, useCode
 	claims["auth_time"] = seconds(authTime)
 	now := time.Now()
-	return i.mint(ctx, claims, now, now.Add(i.codeLifetime), "Authorization", i.authorization)
+	t, err := i.mint(ctx, claims, now, now.Add(i.codeLifetime), "Authorization", i.authorization)
+	if err == nil && i.authorization == nil {
+		t, err = i.verify(ctx, t.text) // the app's claims may make a token that nobody accepts
+	}
+	return t, err
 }
 
 // successor mints the session token that replaces t.
@@ -278,12 +291,15 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 		return &keyring{find: find}, nil
 	}
 	if secret != nil {
-		own := append([]byte(nil), secret...)
-		keys = []Key{{Method: jwt.SigningMethodHS256, Sign: own, Verify: own}}
+		if len(secret) < 32 {
+			return nil, fmt.Errorf("option Secret has %d bytes and needs at least 32 random ones: openssl rand -base64 32, read by DecodeSecret", len(secret))
+		}
+		keys = []Key{{Method: jwt.SigningMethodHS256, Sign: secret, Verify: secret}}
 	}
 	k := &keyring{byID: make(map[string]Key, len(keys))}
 	var faults []error
 	for n, key := range keys {
+		key.Sign, key.Verify = copyKey(key.Sign), copyKey(key.Verify)
 		if err := key.check(); err != nil {
 			faults = append(faults, fmt.Errorf("key %d (%q): %w", n, key.ID, err))
 		}
@@ -295,17 +311,28 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 	if len(keys) == 0 {
 		return nil, errors.New("no key in Keys")
 	}
-	if k.signing = keys[0]; k.signing.Sign == nil {
-		faults = append(faults, errors.New("the first of Keys signs, and has no Sign"))
-	}
+	k.signing = k.byID[keys[0].ID]
 	return k, errors.Join(faults...)
+}
+
+// copyKey copies a key that the app could change, or clear, under the library's hands.
+func copyKey(key any) any {
+	switch key := key.(type) {
+	case []byte:
+		return slices.Clone(key)
+	case ed25519.PrivateKey:
+		return slices.Clone(key)
+	case ed25519.PublicKey:
+		return slices.Clone(key)
+	}
+	return key
 }
 
 // check says what is wrong with a key: an algorithm that proves nothing, a key of another kind, a weak key, a pair that
 // does not belong together.
 func (k Key) check() error {
 	if k.Method == nil || k.Method.Alg() == "none" {
-		return errors.New("no Method that signs")
+		return errors.New("its Method is missing, or proves nothing")
 	}
 	if err := k.checkStrength(); err != nil {
 		return err
@@ -327,7 +354,7 @@ func (k Key) checkStrength() error {
 	switch m := k.Method.(type) {
 	case *jwt.SigningMethodHMAC:
 		if b, ok := k.Verify.([]byte); !ok || len(b) < max(32, m.Hash.Size()) { // RFC 7518 section 3.2
-			return fmt.Errorf("%s needs []byte of at least %d bytes", m.Alg(), max(32, m.Hash.Size()))
+			return fmt.Errorf("for %s its Verify must be a []byte of at least %d bytes", m.Alg(), max(32, m.Hash.Size()))
 		}
 	case *jwt.SigningMethodRSA:
 		return checkRSA(k.Verify)
@@ -335,11 +362,11 @@ func (k Key) checkStrength() error {
 		return checkRSA(k.Verify)
 	case *jwt.SigningMethodECDSA:
 		if pub, ok := k.Verify.(*ecdsa.PublicKey); !ok || pub.Curve == nil || pub.Params().BitSize != m.CurveBits {
-			return fmt.Errorf("%s needs an *ecdsa.PublicKey on its own curve", m.Alg())
+			return fmt.Errorf("for %s its Verify must be an *ecdsa.PublicKey on that curve", m.Alg())
 		}
 	case *jwt.SigningMethodEd25519:
 		if pub, ok := k.Verify.(ed25519.PublicKey); !ok || len(pub) != ed25519.PublicKeySize {
-			return errors.New("EdDSA needs an ed25519.PublicKey")
+			return errors.New("for EdDSA its Verify must be an ed25519.PublicKey")
 		}
 	}
 	return nil
@@ -347,7 +374,7 @@ func (k Key) checkStrength() error {
 
 func checkRSA(key any) error {
 	if pub, ok := key.(*rsa.PublicKey); !ok || pub.N == nil || pub.N.BitLen() < 2048 { // RFC 7518 section 3.3
-		return errors.New("RSA needs an *rsa.PublicKey of at least 2048 bits")
+		return errors.New("its Verify must be an *rsa.PublicKey of at least 2048 bits")
 	}
 	return nil
 }

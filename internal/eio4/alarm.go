@@ -117,7 +117,13 @@ func (s *Session) pong() {
 	defer s.mu.Unlock()
 	if s.state == open && s.alarms.pinged {
 		s.alarms.pinged = false
-		s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval)
+		// From when the last ping was due, if its pong is prompt, so that its way does not add up either.
+		now, interval := s.e.now(), s.e.o.PingInterval
+		next := s.alarms.due[heartbeatDue] - s.e.o.PingTimeout + interval
+		if next < now+interval*3/4 {
+			next = now + interval
+		}
+		s.alarmLocked(heartbeatDue, next)
 	}
 }
 

@@ -19,11 +19,12 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Options configure an Engine; a field that is zero has the default it states.
 type Options struct {
-	PingInterval   time.Duration // between a pong and the next ping; 25 s
+	PingInterval   time.Duration // between pings; 25 s
 	PingTimeout    time.Duration // how long a ping may go unanswered; 20 s
 	ConnectTimeout time.Duration // how long a connection may be in no namespace, at first or later; 45 s
 	FlushTimeout   time.Duration // how long the end of a connection waits for its last messages to be written; 5 s
@@ -74,6 +75,8 @@ type Engine struct {
 	upgrader websocket.Upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	started  time.Time // the zero of now
+
+	unsupported seldom.Minute // websocket handshakes that middleware made impossible, to be logged
 
 	mu       sync.Mutex
 	sessions map[string]*Session // those that requests may still name

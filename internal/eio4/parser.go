@@ -42,11 +42,12 @@ type socketPacket struct {
 	auth        json.RawMessage   // sioConnect, nil where there is none
 	attachments int               // how many binary messages follow
 	buffers     [][]byte          // those that came
+	size        int               // bytes of the text
 }
 
 // parseSocketPacket reads the text of a packet. It allocates by what is there, never by what the text claims.
 func parseSocketPacket(text []byte, maxAttachments int) (socketPacket, error) {
-	p := socketPacket{namespace: rootNamespace}
+	p := socketPacket{namespace: rootNamespace, size: len(text)}
 	if len(text) == 0 || text[0] < sioConnect || text[0] > sioBinaryAck {
 		return p, errSocketType
 	}
@@ -133,7 +134,11 @@ func (p *socketPacket) parseValues(data []byte) error {
 
 // args are the arguments of an event or a reply, with the attachments that came.
 func (p *socketPacket) args() engine.Args {
-	return engine.Args{Values: p.values, Attachments: p.buffers}
+	size := p.size
+	for _, b := range p.buffers {
+		size += len(b)
+	}
+	return engine.Args{Values: p.values, Attachments: p.buffers, Size: size}
 }
 
 func leadingDigits(text []byte) int {

@@ -244,9 +244,12 @@ func (s *Session) receivePayload(payload []byte) bool {
 		s.fail(errUTF8)
 		return false
 	}
+	size := len(payload)
 	for more := true; more && s.isOpen(); {
 		var text []byte
-		text, payload, more = nextPacket(payload)
+		if text, payload, more = nextPacket(payload); len(text) < size {
+			text = bytes.Clone(text) // whoever keeps a small message must not keep the whole payload with it
+		}
 		if err := s.receive(text); err != nil {
 			s.fail(err)
 		}

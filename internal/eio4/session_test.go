@@ -313,6 +313,19 @@ func TestWebsocketPing(t *testing.T) {
 	})
 }
 
+func TestSmallMessageOfLargePayload(t *testing.T) {
+	// Guards against a queue of small messages each of which keeps the megabyte that it came with.
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		largest := 0
+		r.onMessage = func(data []byte, _ bool) { largest = max(largest, cap(data)) }
+		filler := strings.Repeat("6\x1e", 50_000)
+		serve(e, "POST", openPoll(t, e), "4first\x1e"+filler+"4middle\x1e"+filler+"4last")
+		if len(r.messages) != 3 || largest > 64 {
+			t.Errorf("heard %q, which keep up to %d bytes", r.messages, largest)
+		}
+	})
+}
+
 func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
 	e := NewRaw(Options{MaxPayload: 100}, nil)
 	data, err := e.readAll(bytes.NewReader(make([]byte, 100)))

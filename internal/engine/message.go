@@ -60,6 +60,7 @@ func placeholder(n int) string {
 type Args struct {
 	Values      []json.RawMessage
 	Attachments [][]byte
+	Size        int // bytes that they keep in memory, with what came around them
 }
 
 // Attachment is the attachment that the whole of value i stands for, if it does.

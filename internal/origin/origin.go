@@ -2,16 +2,17 @@
 package origin
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/rs/cors"
+
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Policy lets through requests of the server's own origin, of the origins it was given, and of no browser at all. It
@@ -21,20 +22,22 @@ type Policy struct {
 	log     *slog.Logger
 	cors    *cors.Cors
 
-	mu      sync.Mutex
-	lastLog time.Time
-	unsaid  int
+	refusals seldom.Minute
 }
 
 // New makes the policy. Each of allowed is an exact origin as a browser writes it, such as "https://app.example:8443".
 func New(allowed []string, log *slog.Logger) (*Policy, error) {
 	p := &Policy{allowed: make(map[string]bool, len(allowed)), log: log}
+	var faults []error
 	for _, a := range allowed {
 		scheme, host, ok := parse(a)
 		if !ok {
-			return nil, fmt.Errorf("%q is not an exact origin such as https://app.example or http://localhost:8080", a)
+			faults = append(faults, fmt.Errorf("%q is not an exact origin such as https://app.example or http://localhost:8080", a))
 		}
 		p.allowed[scheme+"://"+host] = true
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
 	}
 	p.cors = cors.New(cors.Options{
 		// The check is made before; what comes this far is allowed. Exact origins alone make credentials safe, and
@@ -98,16 +101,10 @@ func authority(scheme, host string) string {
 
 // logRefusal says once a minute what was refused and how to allow it.
 func (p *Policy) logRefusal(r *http.Request) {
-	p.mu.Lock()
-	now := time.Now()
-	if !p.lastLog.IsZero() && now.Sub(p.lastLog) < time.Minute {
-		p.unsaid++
-		p.mu.Unlock()
+	unsaid, now := p.refusals.Say()
+	if !now {
 		return
 	}
-	unsaid := p.unsaid
-	p.lastLog, p.unsaid = now, 0
-	p.mu.Unlock()
 	p.log.WarnContext(r.Context(), "socketauth: request of another origin refused",
 		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)), slog.Int("more_since_last", unsaid),
 		slog.String("fix", "list the origin in Options.AllowedOrigins, or make the proxy pass on the Host header"))

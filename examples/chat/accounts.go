@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/text/secure/precis"
+
+	"github.com/z-open/socketauth"
+)
+
+const (
+	minName, maxName = 2, 24 // characters
+	minPassword      = 8
+)
+
+// accounts are the hooks that socketauth asks about users.
+type accounts struct {
+	store     *store
+	passwords *socketauth.Passwords
+}
+
+// Register is the hook behind POST /register.
+func (a *accounts) Register(ctx context.Context, c socketauth.Credentials) (user, error) {
+	name, key, err := parseName(c.Get("username"))
+	if err != nil {
+		return user{}, &socketauth.PublicError{Code: "NAME_INVALID", Err: err}
+	}
+	password := c.Get("password")
+	if utf8.RuneCountInString(password) < minPassword {
+		return user{}, &socketauth.PublicError{Code: "PASSWORD_TOO_SHORT"}
+	}
+	hash, err := a.passwords.Hash(ctx, password)
+	if errors.Is(err, socketauth.ErrPasswordTooLong) {
+		return user{}, &socketauth.PublicError{Code: "PASSWORD_TOO_LONG", Err: err}
+	}
+	if err != nil {
+		return user{}, err
+	}
+	u, err := a.store.AddUser(ctx, name, key, hash)
+	if errors.Is(err, errNameTaken) {
+		return user{}, &socketauth.PublicError{Code: "USER_EXISTS", Err: err}
+	}
+	return u, err
+}
+
+// FindByName is what a login looks up; the password is compared by socketauth.
+func (a *accounts) FindByName(ctx context.Context, name string) (u user, hash string, err error) {
+	_, key, err := parseName(name)
+	if err != nil {
+		return user{}, "", socketauth.ErrInvalidCredentials
+	}
+	u, hash, err = a.store.UserByKey(ctx, key)
+	if errors.Is(err, errNoUser) {
+		err = socketauth.ErrInvalidCredentials
+	}
+	return u, hash, err
+}
+
+// Claim is what tokens say of a user.
+func (a *accounts) Claim(u user) (jwt.MapClaims, error) {
+	return jwt.MapClaims{"sub": strconv.FormatInt(u.ID, 10), "name": u.Name}, nil
+}
+
+// parseName gives a name as it is shown, and a key that is the same for all its spellings (RFC 8265): in capitals or
+// not, composed or not. Spaces and control characters are refused.
+func parseName(s string) (name, key string, err error) {
+	s = strings.TrimSpace(s)
+	if len(s) > maxName*utf8.UTFMax {
+		return "", "", errors.New("name too long")
+	}
+	if name, err = precis.UsernameCasePreserved.String(s); err != nil {
+		return "", "", err
+	}
+	if n := utf8.RuneCountInString(name); n < minName || n > maxName {
+		return "", "", errors.New("name too short or too long")
+	}
+	key, err = precis.UsernameCaseMapped.CompareKey(name)
+	return name, key, err
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/z-open/socketauth/examples/internal/wire"
+)
+
+const password = "correct horse"
+
+// app is the chat, running.
+type app struct {
+	tb       testing.TB
+	url      string
+	stop     context.CancelFunc
+	serving  chan error
+	database string
+}
+
+func start(tb testing.TB, database string) *app {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &app{tb: tb, url: "http://" + listener.Addr().String(), stop: cancel, serving: make(chan error, 1), database: database}
+	go func() {
+		a.serving <- serve(ctx, listener, config{Database: database, Cost: bcrypt.MinCost, Log: slog.New(slog.DiscardHandler)})
+	}()
+	tb.Cleanup(a.shutdown)
+	return a
+}
+
+func startNew(tb testing.TB) *app {
+	tb.Helper()
+	return start(tb, filepath.Join(tb.TempDir(), "new folder", "chat #1?.db"))
+}
+
+// shutdown ends the app and waits for it. It may be called again.
+func (a *app) shutdown() {
+	a.stop()
+	if err, ok := <-a.serving; ok {
+		close(a.serving)
+		if err != nil {
+			a.tb.Errorf("serve: %v", err)
+		}
+	}
+}
+
+// signUp registers a user and connects with the code.
+func (a *app) signUp(username string) (c *wire.Client, token string) {
+	a.tb.Helper()
+	c = wire.WebSocket(a.tb, a.url, wire.Auth(wire.Code(a.tb, a.url+"/register", username, password)))
+	return c, c.AwaitToken()
+}
+
+func join(c *wire.Client) (v view) {
+	c.Call(&v, "join")
+	return v
+}
+
+func TestRegisterThenLogin(t *testing.T) {
+	a := startNew(t)
+	c, _ := a.signUp("Ada")
+	if you := join(c).You; you != "Ada" {
+		t.Errorf("registered as %q", you)
+	}
+	for _, name := range []string{"Ada", "ADA", " ada "} {
+		again := wire.WebSocket(t, a.url, wire.Auth(wire.Code(t, a.url+"/login", name, password)))
+		again.AwaitToken()
+		if you := join(again).You; you != "Ada" {
+			t.Errorf("login as %q is %q", name, you)
+		}
+	}
+}
+
+func TestRegistrationRefused(t *testing.T) {
+	a := startNew(t)
+	wire.Code(t, a.url+"/register", "Ünal", password)
+	for name, tt := range map[string]struct{ username, password, code string }{
+		"taken":              {"Ünal", password, "USER_EXISTS"},
+		"taken, other case":  {"üNAL", password, "USER_EXISTS"},
+		"taken, decomposed":  {"U\u0308nal", password, "USER_EXISTS"},
+		"no name":            {"", password, "NAME_INVALID"},
+		"one character":      {"x", password, "NAME_INVALID"},
+		"spaces alone":       {"   ", password, "NAME_INVALID"},
+		"space inside":       {"a b", password, "NAME_INVALID"},
+		"control character":  {"a\x00b", password, "NAME_INVALID"},
+		"25 characters":      {strings.Repeat("é", 25), password, "NAME_INVALID"},
+		"huge name":          {strings.Repeat("x", 50000), password, "NAME_INVALID"},
+		"no password":        {"Bob", "", "PASSWORD_TOO_SHORT"},
+		"7 characters":       {"Bob", "ééééééé", "PASSWORD_TOO_SHORT"},
+		"more than 72 bytes": {"Bob", strings.Repeat("é", 37), "PASSWORD_TOO_LONG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := wire.Post(t, a.url+"/register", tt.username, tt.password); got.Status != http.StatusBadRequest || got.Code != tt.code {
+				t.Errorf("%d %s, want 400 %s", got.Status, got.Code, tt.code)
+			}
+		})
+	}
+	wire.Code(t, a.url+"/register", strings.Repeat("é", 24), strings.Repeat("é", 36)) // the longest of both
+}
+
+func TestLoginRefused(t *testing.T) {
+	a := startNew(t)
+	wire.Code(t, a.url+"/register", "Ada", password)
+	for name, tt := range map[string]struct{ username, password string }{
+		"wrong password": {"Ada", "correct house"},
+		"no password":    {"Ada", ""},
+		"unknown name":   {"Bob", password},
+		"no name":        {"", password},
+		"no valid name":  {"A d a", password},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := wire.Post(t, a.url+"/login", tt.username, tt.password); got.Status != http.StatusUnauthorized || got.Code != "USER_INVALID" {
+				t.Errorf("%d %s, want 401 USER_INVALID", got.Status, got.Code)
+			}
+		})
+	}
+}
+
+func TestChat(t *testing.T) {
+	a := startNew(t)
+	ada, _ := a.signUp("Ada")
+	if v := join(ada); v.Messages == nil || len(v.Messages) != 0 || !slices.Equal(v.Online.Names, []string{"Ada"}) { // nil would be null for the page
+		t.Errorf("first in the room: %+v", v)
+	}
+	var here online
+	ada.Await("online", &here) // of her own coming
+
+	bob, _ := a.signUp("Bob")
+	join(bob)
+	if ada.Await("online", &here); !slices.Equal(here.Names, []string{"Ada", "Bob"}) {
+		t.Errorf("after Bob came: %v", here.Names)
+	}
+
+	const text = `<script>alert("hello")</script> 👋 שלום`
+	reply := "none"
+	ada.Call(&reply, "say", "  "+text+"\n")
+	if reply != "none" {
+		t.Errorf("reply %q", reply)
+	}
+	for _, c := range []*wire.Client{ada, bob} {
+		var m message
+		if c.Await("message", &m); m.Author != "Ada" || m.Text != text || m.Time.IsZero() {
+			t.Errorf("message %+v", m)
+		}
+	}
+
+	late, _ := a.signUp("Cleo")
+	if v := join(late); len(v.Messages) != 1 || v.Messages[0].Text != text {
+		t.Errorf("what was said before: %+v", v.Messages)
+	}
+
+	bob.Emit("logout")
+	bob.AwaitDisconnect()
+	for slices.Contains(here.Names, "Bob") {
+		ada.Await("online", &here)
+	}
+}
+
+func TestMessageRefused(t *testing.T) {
+	a := startNew(t)
+	ada, _ := a.signUp("Ada")
+	for name, tt := range map[string]struct {
+		args []any
+		code string
+	}{
+		"empty":       {[]any{" \n"}, "MESSAGE_EMPTY"},
+		"too long":    {[]any{strings.Repeat("é", maxMessageText+1)}, "MESSAGE_TOO_LONG"},
+		"no text":     {[]any{map[string]any{"toString": 1}}, "bad_arguments"},
+		"no argument": {nil, "bad_arguments"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reply struct{ Error struct{ Code string } }
+			if ada.Call(&reply, "say", tt.args...); reply.Error.Code != tt.code {
+				t.Errorf("code %q, want %q", reply.Error.Code, tt.code)
+			}
+		})
+	}
+	if v := join(ada); len(v.Messages) != 0 {
+		t.Errorf("said all the same: %+v", v.Messages)
+	}
+}
+
+func TestReconnectWithTheToken(t *testing.T) {
+	a := startNew(t)
+	_, token := a.signUp("Ada")
+	again := wire.WebSocket(t, a.url, wire.Auth(token))
+	if next := again.AwaitToken(); next == token {
+		t.Error("the token was not replaced")
+	}
+	if you := join(again).You; you != "Ada" {
+		t.Errorf("came back as %q", you)
+	}
+	if code := wire.WebSocket(t, a.url, wire.Auth(token)).AwaitRefusal(); code != "token_reused" {
+		t.Errorf("a used token: %q", code)
+	}
+	if code := again.AwaitRefusal(); code != "token_reused" { // one of the two has stolen it
+		t.Errorf("the other socket of the session: %q", code)
+	}
+}
+
+func TestRenewalOnTheLiveSocket(t *testing.T) {
+	a := startNew(t)
+	ada, token := a.signUp("Ada")
+	ada.Emit("authenticate", wire.Auth(token))
+	if next := ada.AwaitToken(); next == token {
+		t.Error("the token was not replaced")
+	}
+	join(ada)
+}
+
+func TestLogOut(t *testing.T) {
+	a := startNew(t)
+	ada, token := a.signUp("Ada")
+	tab := wire.WebSocket(t, a.url, wire.Auth(token))
+	token = tab.AwaitToken()
+	ada.Emit("logout", token)
+	for _, c := range []*wire.Client{ada, tab} {
+		c.Await("logged_out")
+		c.AwaitDisconnect()
+	}
+	if code := wire.WebSocket(t, a.url, wire.Auth(token)).AwaitRefusal(); code != "no_longer_valid" {
+		t.Errorf("the token after the log-out: %q", code)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	a := startNew(t)
+	ada, token := a.signUp("Ada")
+	a.shutdown()
+	ada.AwaitEnd()
+
+	a = start(t, a.database)
+	if code := wire.WebSocket(t, a.url, wire.Auth(token)).AwaitRefusal(); code != "no_longer_valid" { // and not invalid_token: the secret is the same
+		t.Errorf("the token after the restart: %q", code)
+	}
+	if got := wire.Post(t, a.url+"/register", "ada", password); got.Code != "USER_EXISTS" {
+		t.Errorf("the name after the restart: %+v", got)
+	}
+	c := wire.WebSocket(t, a.url, wire.Auth(wire.Code(t, a.url+"/login", "Ada", password)))
+	c.AwaitToken()
+	if you := join(c).You; you != "Ada" {
+		t.Errorf("came back as %q", you)
+	}
+}
+
+func TestDatabaseIsPrivate(t *testing.T) {
+	a := startNew(t)
+	wire.Code(t, a.url+"/register", "Ada", password)
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(a.database), "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no database: %v", err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v", file, info.Mode())
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	a := startNew(t)
+	for path, media := range map[string]string{
+		"/":            "text/html",
+		"/app.js":      "text/javascript",
+		"/room.js":     "text/javascript",
+		"/session.js":  "text/javascript",
+		"/socketio.js": "text/javascript",
+		"/style.css":   "text/css",
+		"/icon.svg":    "image/svg+xml",
+	} {
+		response, body := wire.Do(t, http.MethodGet, a.url+path, "")
+		if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), media) || body == "" {
+			t.Errorf("%s: %s, %s", path, response.Status, response.Header.Get("Content-Type"))
+		}
+		policy := response.Header.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+	}
+	if response, _ := wire.Do(t, http.MethodGet, a.url+"/chat.db", ""); response.StatusCode != http.StatusNotFound {
+		t.Errorf("/chat.db: %s", response.Status)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	folder := t.TempDir()
+	for name, args := range map[string][]string{
+		"a folder for a database": {"-addr", "127.0.0.1:0", "-db", folder},
+		"no address":              {"-addr", "127.0.0.1:none", "-db", filepath.Join(folder, "chat.db")},
+		"unknown flag":            {"-port", "80"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := run(ctx, args, t.Output()); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}

@@ -1,0 +1,54 @@
+// Command chat is a chat room with accounts: a small app of the kind that socketauth is made for.
+//
+//	go run -C examples ./chat
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "chat:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args []string, logs io.Writer) error {
+	flags := flag.NewFlagSet("chat", flag.ContinueOnError)
+	addr := flags.String("addr", "localhost:8080", "`host:port` to serve on")
+	database := flags.String("db", defaultDatabase(), "SQLite `file` that keeps the users and the secret")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, listener, config{
+		Database: *database,
+		Log:      slog.New(slog.NewTextHandler(logs, nil)),
+	})
+}
+
+// defaultDatabase is the same file at each start, wherever the command is started from.
+func defaultDatabase() string {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "chat.db"
+	}
+	return filepath.Join(dir, "socketauth-chat", "chat.db")
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+//go:embed static
+var static embed.FS
+
+const shutdownTimeout = 10 * time.Second
+
+// config is what one server is made of.
+type config struct {
+	Database string
+	Cost     int // of bcrypt; 0: the standard one
+	Log      *slog.Logger
+}
+
+// serve runs the app on a listener, which it closes, until ctx ends.
+func serve(ctx context.Context, listener net.Listener, c config) (err error) {
+	defer func() { err = errors.Join(err, ignoreClosed(listener.Close())) }()
+	store, err := openStore(ctx, c.Database)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", c.Database, err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	secret, err := store.Secret(ctx)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", c.Database, err)
+	}
+	pages, err := fs.Sub(static, "static")
+	if err != nil {
+		return err
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /", http.FileServerFS(pages))
+	server := &http.Server{
+		Handler:           secure(mux),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+	}
+	accounts := &accounts{store: store, passwords: &socketauth.Passwords{Cost: c.Cost}}
+	sockets, err := socketauth.Infrastructure(server, mux, socketauth.Options[user]{
+		Secret:                secret,
+		FindUserByCredentials: socketauth.PasswordLogin(accounts.passwords, accounts.FindByName),
+		Register:              accounts.Register,
+		Claim:                 accounts.Claim,
+		Logger:                c.Log,
+	})
+	if err != nil {
+		return err
+	}
+	serveRoom(sockets, newRoom())
+
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(listener) }()
+	c.Log.Info("chat is ready", slog.String("url", urlOf(listener)), slog.String("database", c.Database))
+	var served error
+	select {
+	case served = <-serving:
+	case <-ctx.Done():
+		c.Log.Info("chat is shutting down")
+	}
+
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	// Sockets first: http.Server does not wait for websockets.
+	err = errors.Join(sockets.Shutdown(stopping), server.Shutdown(stopping))
+	if served == nil {
+		served = <-serving
+	}
+	if !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(served, err)
+	}
+	return err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func urlOf(listener net.Listener) string {
+	addr, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return listener.Addr().String()
+	}
+	host := "localhost" // where browsers have Web Locks without TLS
+	if !addr.IP.IsLoopback() && !addr.IP.IsUnspecified() {
+		host = addr.IP.String()
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+// secure lets pages load what this server serves, and nothing else; no script in a page, whoever put it there, runs.
+func secure(next http.Handler) http.Handler {
+	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+		"form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cache-Control", "no-cache")
+		next.ServeHTTP(w, r)
+	})
+}

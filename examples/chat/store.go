@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+)
+
+var (
+	errNoUser    = errors.New("no such user")
+	errNameTaken = errors.New("name taken")
+)
+
+const schema = `
+CREATE TABLE IF NOT EXISTS users (
+	id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, for tokens name users by it
+	name       TEXT NOT NULL,                     -- as its owner writes it
+	name_key   TEXT NOT NULL UNIQUE,              -- the same for all spellings of a name
+	hash       TEXT NOT NULL,
+	created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+) STRICT;
+CREATE TABLE IF NOT EXISTS settings (
+	name  TEXT PRIMARY KEY,
+	value BLOB NOT NULL
+) STRICT;`
+
+// user is who somebody is, without what proves it.
+type user struct {
+	ID   int64
+	Name string
+}
+
+// store is the users, and the secret that signs their tokens, in one SQLite file.
+type store struct{ db *sql.DB }
+
+func openStore(ctx context.Context, path string) (*store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // before SQLite makes it readable by everyone
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+
+	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)"}}
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), OmitHost: true, RawQuery: pragmas.Encode()}
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &store{db}, nil
+}
+
+func (s *store) Close() error { return s.db.Close() }
+
+// Secret is 32 random bytes, made at the first call and the same ever after.
+func (s *store) Secret(ctx context.Context) ([]byte, error) {
+	fresh := make([]byte, 32)
+	if _, err := rand.Read(fresh); err != nil {
+		return nil, err
+	}
+	const insert = `INSERT INTO settings (name, value) VALUES ('secret', ?) ON CONFLICT DO NOTHING`
+	if _, err := s.db.ExecContext(ctx, insert, fresh); err != nil {
+		return nil, err
+	}
+	var secret []byte
+	err := s.db.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = 'secret'`).Scan(&secret)
+	return secret, err
+}
+
+// AddUser says errNameTaken where another user has the key.
+func (s *store) AddUser(ctx context.Context, name, key, hash string) (user, error) {
+	const insert = `INSERT INTO users (name, name_key, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`
+	u := user{Name: name}
+	err := s.db.QueryRowContext(ctx, insert, name, key, hash).Scan(&u.ID)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errNameTaken
+	}
+	return u, err
+}
+
+// UserByKey gives a user with the hash of their password, or errNoUser.
+func (s *store) UserByKey(ctx context.Context, key string) (u user, hash string, err error) {
+	const query = `SELECT id, name, hash FROM users WHERE name_key = ?`
+	err = s.db.QueryRowContext(ctx, query, key).Scan(&u.ID, &u.Name, &hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errNoUser
+	}
+	return u, hash, err
+}

@@ -1,0 +1,274 @@
+// Package wire is what the tests of the examples talk to their servers with: a Socket.IO client of its own, so that no
+// test depends on what the library thinks of the protocol, and a few lines of HTTP.
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const patience = 20 * time.Second // until a test gives up
+
+// Client is one connection in the root namespace. Its methods fail the test where something does not come.
+type Client struct {
+	tb      testing.TB
+	send    func(packet string) error
+	packets chan string // what came, without heartbeats; closed at the end of the connection
+	waiting []string    // came, and nobody has asked for it yet
+	acks    int
+}
+
+// WebSocket connects by websocket alone. auth is the handshake's, or nil.
+func WebSocket(tb testing.TB, server string, auth any) *Client {
+	tb.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(server, "http")+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	outgoing := make(chan string, 16)
+	ended := make(chan struct{})
+	c := newClient(tb, func(packet string) error {
+		select {
+		case outgoing <- packet:
+			return nil
+		case <-ended:
+			return io.ErrClosedPipe
+		}
+	})
+	run(tb, func() { // gorilla's connections take one writer
+		for {
+			select {
+			case packet := <-outgoing:
+				_ = conn.WriteMessage(websocket.TextMessage, []byte(packet)) // a failure ends the reader
+			case <-ended:
+				return
+			}
+		}
+	})
+	run(tb, func() {
+		defer close(c.packets)
+		defer close(ended)
+		for {
+			_, packet, err := conn.ReadMessage()
+			if err != nil || !c.receive(string(packet)) {
+				return
+			}
+		}
+	})
+	tb.Cleanup(func() { _ = conn.Close() })
+	c.open(auth)
+	return c
+}
+
+// Polling connects by HTTP long-polling alone.
+func Polling(tb testing.TB, server string, auth any) *Client {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	url := server + "/socket.io/?EIO=4&transport=polling"
+	c := newClient(tb, func(packet string) error { return exchange(ctx, http.MethodPost, url, packet, nil) })
+	var opening string
+	if err := exchange(ctx, http.MethodGet, url, "", &opening); err != nil {
+		tb.Fatal(err)
+	}
+	var handshake struct{ SID string }
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(opening, "0")), &handshake); err != nil {
+		tb.Fatalf("%v in %q", err, opening)
+	}
+	url += "&sid=" + handshake.SID
+	run(tb, func() {
+		defer close(c.packets)
+		if !c.receive(opening) {
+			return
+		}
+		for {
+			var payload string
+			if exchange(ctx, http.MethodGet, url, "", &payload) != nil {
+				return
+			}
+			for packet := range strings.SplitSeq(payload, "\x1e") {
+				if !c.receive(packet) {
+					return
+				}
+			}
+		}
+	})
+	tb.Cleanup(cancel)
+	c.open(auth)
+	return c
+}
+
+func newClient(tb testing.TB, send func(string) error) *Client {
+	return &Client{tb: tb, send: send, packets: make(chan string, 1024)}
+}
+
+// run starts a goroutine that the test waits for at its end. What stops it has to be registered after it.
+func run(tb testing.TB, f func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	tb.Cleanup(func() { <-done })
+}
+
+// exchange is one request, which has to be answered 200.
+func exchange(ctx context.Context, method, url, body string, answer *string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s: %s", method, url, response.Status, text)
+	}
+	if answer != nil {
+		*answer = string(text)
+	}
+	return nil
+}
+
+// receive takes one packet, and says whether the connection goes on.
+func (c *Client) receive(packet string) bool {
+	switch {
+	case packet == "1":
+		return false
+	case packet == "2":
+		return c.send("3") == nil
+	case packet != "6":
+		c.packets <- packet
+	}
+	return true
+}
+
+func (c *Client) open(auth any) {
+	c.tb.Helper()
+	c.await("an Engine.IO handshake", "0{")
+	connect := "40"
+	if auth != nil {
+		connect += encode(c.tb, auth)
+	}
+	c.write(connect)
+	c.await("the namespace", `40{"sid":`)
+}
+
+// Emit sends an event.
+func (c *Client) Emit(event string, args ...any) {
+	c.tb.Helper()
+	c.write("42" + encode(c.tb, append([]any{event}, args...)))
+}
+
+// Call sends an event, and reads the first value of the reply into dst; a reply without one leaves it as it is.
+func (c *Client) Call(dst any, event string, args ...any) {
+	c.tb.Helper()
+	c.acks++
+	c.write(fmt.Sprintf("42%d%s", c.acks, encode(c.tb, append([]any{event}, args...))))
+	head := fmt.Sprintf("43%d[", c.acks)
+	reply := c.await("the reply to "+event, head)
+	var values []json.RawMessage
+	decode(c.tb, reply[len(head)-1:], &values)
+	if len(values) > 0 {
+		decode(c.tb, string(values[0]), dst)
+	}
+}
+
+// Await waits for an event, and reads its arguments into dst.
+func (c *Client) Await(event string, dst ...any) {
+	c.tb.Helper()
+	packet := c.await("the event "+event, "42["+encode(c.tb, event))
+	var args []json.RawMessage
+	decode(c.tb, packet[2:], &args)
+	if len(args) <= len(dst) {
+		c.tb.Fatalf("%d arguments in %s, %d are needed", len(args)-1, packet, len(dst))
+	}
+	for i, d := range dst {
+		decode(c.tb, string(args[i+1]), d)
+	}
+}
+
+// AwaitToken waits for "authenticated".
+func (c *Client) AwaitToken() (token string) {
+	c.tb.Helper()
+	c.Await("authenticated", &token)
+	return token
+}
+
+// AwaitRefusal waits for "unauthorized" and the end that follows, and gives the code.
+func (c *Client) AwaitRefusal() (code string) {
+	c.tb.Helper()
+	var refusal struct{ Code string }
+	c.Await("unauthorized", &refusal)
+	c.AwaitDisconnect()
+	return refusal.Code
+}
+
+// AwaitDisconnect waits until the server has said that it ends the connection, and why nobody should come back.
+func (c *Client) AwaitDisconnect() {
+	c.tb.Helper()
+	c.await("a disconnect by the server", "41")
+	c.AwaitEnd()
+}
+
+// AwaitEnd waits until the connection is over, whoever ended it.
+func (c *Client) AwaitEnd() {
+	c.tb.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case packet, ok := <-c.packets:
+			if !ok {
+				return
+			}
+			c.waiting = append(c.waiting, packet)
+		case <-timeout:
+			c.tb.Fatalf("the connection has not ended; waiting: %.300q", c.waiting)
+		}
+	}
+}
+
+// await gives the first packet that begins like that. Others stay for later.
+func (c *Client) await(what, head string) string {
+	c.tb.Helper()
+	for i, packet := range c.waiting {
+		if strings.HasPrefix(packet, head) {
+			c.waiting = append(c.waiting[:i:i], c.waiting[i+1:]...)
+			return packet
+		}
+	}
+	timeout := time.After(patience)
+	for {
+		select {
+		case packet, ok := <-c.packets:
+			switch {
+			case !ok:
+				c.tb.Fatalf("the connection ended before %s; came: %.300q", what, c.waiting)
+			case strings.HasPrefix(packet, head):
+				return packet
+			}
+			c.waiting = append(c.waiting, packet)
+		case <-timeout:
+			c.tb.Fatalf("%s did not come; came: %.300q", what, c.waiting)
+		}
+	}
+}
+
+func (c *Client) write(packet string) {
+	c.tb.Helper()
+	if err := c.send(packet); err != nil {
+		c.tb.Fatal(err)
+	}
+}

@@ -1,0 +1,41 @@
+// The other half of minimal, for a page that has socket.io-client 4.6 or later. What it leaves out, several tabs and
+// renewal before the token expires, is in ../chat/static/session.js.
+
+import { io } from "socket.io-client";
+
+let code; // of a login, good for one connect
+
+export const socket = io({
+  autoConnect: false,
+  auth: (give) => give({ token: code ?? localStorage.token }), // a function: the token is another one each time
+});
+
+socket.on("authenticated", async (token) => {
+  localStorage.token = token; // at once: the one before is used up
+  code = undefined;
+  console.log(await socket.emitWithAck("hello"));
+});
+
+socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
+  console.log("refused:", reason);
+  if (!terminal) return setTimeout(() => socket.connect(), retryAfter * 1000);
+  code = undefined;
+  delete localStorage.token; // and it is time for the login form
+});
+
+socket.on("logged_out", () => delete localStorage.token);
+
+export const logout = () => socket.emit("logout");
+
+export async function login(username, password) {
+  const response = await fetch("/login", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ username, password }),
+  });
+  if (!response.ok) throw new Error((await response.json()).code);
+  code = (await response.json()).token;
+  socket.connect();
+}
+
+if (localStorage.token) socket.connect(); // who was here before need not log in again

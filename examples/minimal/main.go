@@ -1,0 +1,45 @@
+// Command minimal is a complete server: a login, and sockets that know whom they serve. See browser.js for the client.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"flag"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth"
+)
+
+func main() {
+	addr := flag.String("addr", "localhost:8080", "`host:port` to serve on")
+	flag.Parse()
+	var passwords socketauth.Passwords
+	hash, err := passwords.Hash(context.Background(), "open sesame") // yours are in your database
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	server := &http.Server{Addr: *addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+
+	srv, err := socketauth.Infrastructure(server, mux, socketauth.Options[string]{
+		Secret: []byte(rand.Text() + rand.Text()), // yours is kept: see socketauth.DecodeSecret
+		FindUserByCredentials: socketauth.PasswordLogin(&passwords, func(_ context.Context, name string) (string, string, error) {
+			if name != "ada" {
+				return "", "", socketauth.ErrInvalidCredentials
+			}
+			return name, hash, nil
+		}),
+		Claim: func(name string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": name}, nil },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv.On("hello", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		return "Hello, " + s.UserID(), nil // only those who are authenticated come this far
+	})
+	log.Fatal(server.ListenAndServe())
+}

@@ -1,0 +1,42 @@
+// Package mounts shows socketauth on four routers. In each file there is an app that has pages and a logging middleware
+// already, and the one line that mounts socketauth on it.
+package mounts
+
+import (
+	"log/slog"
+	"net/http"
+)
+
+// The app's own pages. socketauth adds POST /login, and GET /login stays the app's.
+const (
+	homePage  = "the app's home page"
+	loginPage = "the app's login page"
+)
+
+func text(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
+}
+
+// logged is a logging middleware as many apps have one.
+func logged(log *slog.Logger) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			record := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+			next.ServeHTTP(record, r)
+			log.Info("request", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", record.status))
+		})
+	}
+}
+
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *statusRecorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is all that websockets and long polling need of a middleware's writer: http.ResponseController finds the rest.
+func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

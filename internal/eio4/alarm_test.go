@@ -1,0 +1,64 @@
+package eio4
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+func TestHeartbeatDoesNotDrift(t *testing.T) {
+	// Guards against pings that come later and later by what their pongs take, which the official suite has no time for.
+	o := Options{PingInterval: time.Second, PingTimeout: time.Second}
+	inBubble(t, o, func(t *testing.T, e *Engine, r *tape) {
+		ws := dialPipe(t, e, "transport=websocket")
+		defer ws.Close()
+		receive(t, ws) // OPEN
+		begin := time.Now()
+		wait := func(text string, at time.Duration) {
+			t.Helper()
+			if got := receive(t, ws); got != text || time.Since(begin) != at {
+				t.Fatalf("%q after %v, want %q after %v", got, time.Since(begin), text, at)
+			}
+		}
+		pong := func(after time.Duration) {
+			time.Sleep(after) // fake
+			send(t, ws, websocket.TextMessage, "3")
+		}
+		wait("2", 1*time.Second)
+		pong(200 * time.Millisecond)
+		wait("2", 2*time.Second)
+		pong(200 * time.Millisecond)
+		wait("2", 3*time.Second)
+		pong(900 * time.Millisecond)
+		wait("2", 4*time.Second+900*time.Millisecond) // after that one a whole interval
+		synctest.Wait()
+		if len(r.closed) > 0 {
+			t.Errorf("closed: %q", r.closed)
+		}
+	})
+}
+
+func TestOneTimer(t *testing.T) {
+	// Guards against a timer for each deadline, and against ones that stay.
+	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+		openPoll(t, e)
+		s := r.s
+		s.mu.Lock()
+		for a := range alarmCount {
+			s.alarmLocked(a, e.now()+time.Hour-time.Duration(a)*time.Minute)
+		}
+		s.mu.Unlock()
+		if n := e.tasks.Load(); n != 1 {
+			t.Errorf("%d timers are set", n)
+		}
+		s.mu.Lock()
+		s.closeLocked("", 0)
+		s.mu.Unlock()
+		synctest.Wait()
+		if n := e.tasks.Load(); n != 0 {
+			t.Errorf("%d tasks are left", n)
+		}
+	})
+}

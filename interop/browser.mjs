@@ -1,0 +1,50 @@
+// The browser's build of each client, on pages of other origins than the server's:
+//
+//   node browser.mjs <url of the server> <origin of an allowed page> <origin of a foreign page> <version>...
+import { launch } from './chromium.mjs'
+import { print } from './peer.mjs'
+
+const [url, allowed, foreign, ...versions] = process.argv.slice(2)
+
+const browser = await launch()
+for (const version of versions) {
+  for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
+    const socket = [version, ...transports].join(' ')
+    for (const origin of [allowed, foreign]) {
+      const page = await browser.newPage()
+      await page.goto(`${origin}/?client=${version}`)
+      const heard = await page.evaluate(visit, { url, transports })
+      print({ socket, event: origin === allowed ? 'allowed' : 'foreign', args: heard })
+      await page.close()
+    }
+  }
+}
+await browser.close()
+
+// visit runs in the page: logs in, enters, and says something in each direction.
+async function visit({ url, transports }) {
+  const io = globalThis.io
+  const headers = { 'Content-Type': 'application/json' }
+  const body = JSON.stringify({ username: 'alice', password: 'secret' })
+  const token = await fetch(url + '/login', { method: 'POST', headers, body, credentials: 'include' })
+    .then(async (answer) => (await answer.json()).token, () => undefined)
+  const socket = io(url, { transports, withCredentials: true, reconnection: false, auth: (give) => give({ token }) })
+  const first = (...events) => new Promise((resolve) => {
+    for (const event of events) socket.on(event, (...args) => resolve([event, ...args]))
+  })
+  const [event] = await first('authenticated', 'unauthorized', 'connect_error')
+  if (event !== 'authenticated') return [token !== undefined, event]
+
+  const engine = socket.io.engine
+  if (transports.length === 2 && engine.transport.name === 'polling') {
+    await new Promise((resolve) => engine.once('upgrade', resolve))
+  }
+  const back = first('binary')
+  const bytes = (size) => Uint8Array.from({ length: size }, (_, n) => n % 251)
+  const reply = await new Promise((resolve) => socket.emit('binary', { size: 1000 }, bytes(1000), bytes(3), resolve))
+  const [, data] = await back
+  const text = await new Promise((resolve) => socket.emit('echo', '你好 👋 \u2028', resolve))
+  const result = [true, engine.transport.name, reply.byteLength ?? reply, data.byteLength, text]
+  socket.close()
+  return result
+}

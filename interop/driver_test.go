@@ -1,0 +1,232 @@
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patience is how long a driver may take for all it does: far longer than it needs on a busy machine.
+const patience = 90 * time.Second
+
+// line is one thing that happened on one of the driver's sockets.
+type line struct {
+	Socket string            `json:"socket"`
+	Event  string            `json:"event"`
+	Args   []json.RawMessage `json:"args"`
+}
+
+func (l line) String() string {
+	text, _ := json.Marshal(l)
+	return string(text)
+}
+
+// driver is a Node process at work on a scenario. The lines of each socket are expected in their order, and none may be
+// left over at the end.
+type driver struct {
+	t       *testing.T
+	wait    func() error // for the process to end
+	lines   <-chan line  // closed when the process has said all
+	stderr  bytes.Buffer
+	waiting map[string][]line // what came while another socket was looked at
+	ignored map[string]bool
+}
+
+// play starts a scenario of client.mjs against a server.
+func play(t *testing.T, r run, scenario, url string, options map[string]any) *driver {
+	t.Helper()
+	all := map[string]any{"entry": r.entry}
+	maps.Copy(all, options)
+	text, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node(t, "socket.io-client-"+r.client.version, "client.mjs", scenario, r.client.version, r.transport, url, string(text))
+}
+
+// node starts a script that needs one of the packages in package.json.
+func node(t *testing.T, needs, script string, args ...string) *driver {
+	t.Helper()
+	path, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal("Node is missing: install version 20 or newer")
+	}
+	if _, err := os.Stat(filepath.Join("node_modules", needs)); err != nil {
+		t.Fatalf("the package %s is missing: run `npm ci` in interop", needs)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	d := &driver{t: t, waiting: make(map[string][]line), ignored: make(map[string]bool)}
+	cmd := exec.CommandContext(ctx, path, append([]string{script}, args...)...)
+	cmd.Stderr = &d.stderr
+	d.wait = sync.OnceValue(cmd.Wait)
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	lines := make(chan line, 1024)
+	d.lines = lines
+	go func() {
+		defer close(lines)
+		scanner := bufio.NewScanner(stdout)
+		scanner.Buffer(nil, 1<<20)
+		for scanner.Scan() {
+			var l line
+			if err := json.Unmarshal(scanner.Bytes(), &l); err != nil {
+				l = line{Socket: "client", Event: "not a line: " + scanner.Text()}
+			}
+			select {
+			case lines <- l:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		for range lines {
+		}
+		if err := d.wait(); t.Failed() {
+			t.Logf("%s %s: %v\n%s", script, strings.Join(args, " "), err, d.stderr.String())
+		}
+	})
+	return d
+}
+
+// ignore drops the lines of an event, of which there may be any number.
+func (d *driver) ignore(event string) { d.ignored[event] = true }
+
+// next is the next line of a socket. ok is false where no more will come.
+func (d *driver) next(socket string) (l line, ok bool) {
+	if queue := d.waiting[socket]; len(queue) > 0 {
+		d.waiting[socket] = queue[1:]
+		return queue[0], true
+	}
+	for l := range d.lines {
+		switch {
+		case d.ignored[l.Event]:
+		case l.Socket == socket:
+			return l, true
+		default:
+			d.waiting[l.Socket] = append(d.waiting[l.Socket], l)
+		}
+	}
+	return line{}, false
+}
+
+// hears expects the next line of a socket to be an event, and, where args are given, with these arguments.
+func (d *driver) hears(socket, event string, args ...any) line {
+	d.t.Helper()
+	l, ok := d.next(socket)
+	if !ok {
+		d.t.Fatalf("%s: the driver ended, %q should have come; not looked at yet: %v", socket, event, d.waiting)
+	}
+	if l.Event != event {
+		d.t.Fatalf("%s: %v came, %q should have", socket, l, event)
+	}
+	if args != nil {
+		d.same(l, args)
+	}
+	return l
+}
+
+func (d *driver) same(l line, args []any) {
+	d.t.Helper()
+	text, err := json.Marshal(args)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	got, _ := json.Marshal(l.Args)
+	var want, have any
+	if json.Unmarshal(text, &want) != nil || json.Unmarshal(got, &have) != nil || !reflect.DeepEqual(want, have) {
+		d.t.Fatalf("%s: %s came with %s, %s should have", l.Socket, l.Event, got, text)
+	}
+}
+
+// token is the token that came with a line.
+func (d *driver) token(l line) string {
+	d.t.Helper()
+	var token string
+	if len(l.Args) != 1 || json.Unmarshal(l.Args[0], &token) != nil || strings.Count(token, ".") != 2 {
+		d.t.Fatalf("%v should have come with a token alone", l)
+	}
+	return token
+}
+
+// enters expects a socket to connect and to be authenticated, and gives its token.
+func (d *driver) enters(socket string) string {
+	d.t.Helper()
+	d.hears(socket, "connect")
+	return d.token(d.hears(socket, "authenticated"))
+}
+
+// messages are what a client is told with a code, and whether its token is dead.
+var messages = map[string]struct {
+	text     string
+	terminal bool
+}{
+	"invalid_token":   {"Invalid token", true},
+	"token_expired":   {"Token has expired", true},
+	"no_longer_valid": {"Token is no longer valid", true},
+	"token_reused":    {"Token was used twice, the session is over", true},
+	"timeout":         {"Not authenticated in time", false},
+	"wrong_session":   {"Token is of another session", false},
+}
+
+// unauthorized expects a socket to be told why.
+func (d *driver) unauthorized(socket, code string) {
+	d.t.Helper()
+	about := messages[code]
+	data := map[string]any{"message": about.text, "code": code, "type": "UnauthorizedError"}
+	d.hears(socket, "unauthorized", map[string]any{
+		"message": about.text, "code": code, "type": "UnauthorizedError", "terminal": about.terminal, "data": data,
+	})
+}
+
+// refused expects a socket to be told why, and to be disconnected for good by the server.
+func (d *driver) refused(socket, code string) {
+	d.t.Helper()
+	d.unauthorized(socket, code)
+	d.ends(socket)
+}
+
+// ends expects a socket to be disconnected by the server, after which clients do not come back by themselves.
+func (d *driver) ends(socket string) {
+	d.t.Helper()
+	d.hears(socket, "disconnect", "io server disconnect")
+}
+
+// done expects the scenario to end well, with nothing more to be heard.
+func (d *driver) done() {
+	d.t.Helper()
+	for l := range d.lines {
+		if !d.ignored[l.Event] {
+			d.waiting[l.Socket] = append(d.waiting[l.Socket], l)
+		}
+	}
+	for socket, rest := range d.waiting {
+		// A scenario closes what is still open at its end.
+		if n := len(rest); n > 0 && rest[n-1].String() == fmt.Sprintf(`{"socket":%q,"event":"disconnect","args":["io client disconnect"]}`, socket) {
+			rest = rest[:n-1]
+		}
+		if len(rest) > 0 {
+			d.t.Errorf("%s: %v came besides", socket, rest)
+		}
+	}
+	if err := d.wait(); err != nil {
+		d.t.Errorf("the driver: %v", err)
+	}
+}

@@ -1,0 +1,113 @@
+package interop
+
+import (
+	"strings"
+	"testing"
+)
+
+// fault is the acknowledgement of what was refused.
+func fault(code string) map[string]any {
+	return map[string]any{"error": map[string]string{"code": code}}
+}
+
+// TestEvents: who asks gets one reply, or the code of why there is none; and the server can ask too.
+func TestEvents(t *testing.T) {
+	matrix(t, func(t *testing.T, r run) {
+		d := play(t, r, "events", serve(t, setup{}).url, nil)
+		d.hears("stranger", "connect")
+		d.hears("stranger", "reply to echo", fault("unauthorized"))
+		d.hears("stranger", "reply to no such event", fault("unauthorized"))
+
+		d.enters("member")
+		d.hears("member", "reply to echo", "hello")
+		d.hears("member", "reply to nothing", []any{}...)
+		d.hears("member", "reply to refuse", fault("OUT_OF_STOCK"))
+		d.hears("member", "reply to break", fault("server_error"))
+		d.hears("member", "reply to add", fault("bad_arguments"))
+		d.hears("member", "reply to add", fault("bad_arguments"))
+		d.hears("member", "reply to add", 3)
+		d.hears("member", "reply to no such event", fault("unknown_event"))
+		d.hears("member", "reply to ask me", "why? of the client")
+		d.done()
+	})
+}
+
+// TestPayloads: text in all scripts, attachments and long messages arrive as they were sent, both ways.
+func TestPayloads(t *testing.T) {
+	const long = 500_000
+	sizes := []int{0, 1, 300, 70_000}
+	matrix(t, func(t *testing.T, r run) {
+		d := play(t, r, "payloads", serve(t, setup{}).url, map[string]any{"texts": texts, "sizes": sizes, "long": long})
+		d.enters("member")
+		for _, text := range texts {
+			d.both("member", says("reply to text", text), says("text", text, map[string]string{text: text}))
+		}
+		binary := func(size int) {
+			d.both("member", says("reply to binary", printed(pattern(size+1))),
+				says("binary", printed(pattern(size)), size, printed(pattern(3))))
+		}
+		for _, size := range sizes {
+			binary(size)
+		}
+		row := func(x string) any {
+			return map[string]any{"characters": long, "sha256": hash([]byte(strings.Repeat(x, long)))}
+		}
+		d.both("member", says("reply to large", row("X")), says("large", row("x")))
+		binary(long)
+		d.hears("member", "reply to ask for an attachment", "received")
+		d.done()
+	})
+}
+
+// TestAudiences: each broadcast reaches those that it is for, and nobody who has not authenticated.
+func TestAudiences(t *testing.T) {
+	matrix(t, func(t *testing.T, r run) {
+		d := play(t, r, "audiences", serve(t, setup{}).url, nil)
+		d.hears("stranger", "connect")
+		for _, socket := range []string{"phone", "tablet", "desktop", "bob"} {
+			d.enters(socket)
+		}
+		// Replies are not the point here, but what is heard between them is.
+		for _, reply := range []string{"join", "leave", "who am I", "speak"} {
+			d.ignore("reply to " + reply)
+		}
+		news := map[string][]string{
+			"stranger": {},
+			"phone":    {"to all", "to the room", "to alice", "to one session"},
+			"tablet":   {"to all", "to alice", "to one session"},
+			"desktop":  {"to all", "to alice"},
+			"bob":      {"to all", "to the room", "to who stayed"},
+		}
+		for socket, texts := range news {
+			for _, text := range texts {
+				d.hears(socket, "news", text)
+			}
+			if socket == "stranger" {
+				d.hears(socket, "reply to echo", fault("unauthorized"))
+			} else {
+				d.hears(socket, "reply to echo", "end")
+			}
+		}
+		d.done()
+	})
+}
+
+// expected is a line that has to come.
+type expected struct {
+	event string
+	args  []any
+}
+
+func says(event string, args ...any) expected { return expected{event, args} }
+
+// both expects two lines of a socket, in either order.
+func (d *driver) both(socket string, first, second expected) {
+	d.t.Helper()
+	l, ok := d.next(socket)
+	if ok && l.Event == second.event {
+		first, second = second, first
+	}
+	d.waiting[socket] = append([]line{l}, d.waiting[socket]...)
+	d.hears(socket, first.event, first.args...)
+	d.hears(socket, second.event, second.args...)
+}

@@ -1,0 +1,16 @@
+module github.com/z-open/socketauth/interop
+
+go 1.26.0
+
+replace github.com/z-open/socketauth => ../
+
+require (
+	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/z-open/socketauth v0.0.0-00010101000000-000000000000
+)
+
+require (
+	github.com/gorilla/websocket v1.5.3 // indirect
+	github.com/rs/cors v1.11.1 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+)
