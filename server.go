@@ -108,6 +108,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	s.engines = map[string]engine.Engine{
 		"3": eio3.New(eio3.Options{
 			ConnectTimeout: a.timeout,
+			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
 			Describe:       a.describe,
 			Namespaces:     namespaces,
 			Logger:         a.log,

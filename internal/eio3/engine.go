@@ -5,11 +5,11 @@
 // the library reads and writes are transports of ours (transport.go), so that nothing reaches it that the protocol does
 // not allow, and it never waits for a peer. Its Socket.IO half cannot be used: it knows only events that were named
 // with the types of their arguments before, breaks on names with a comma, dies of an attachment count, and has no
-// bound on what waits for a slow client. socket.go and parser.go stand in for that.
+// bound on what waits for a slow client. socket.go stands in for that.
 //
 // From the wire up: polling.go and websocket.go carry packets (packet.go) for a Session (session.go), one Engine.IO
-// connection; the library turns them over (transport.go); socket.go makes of its messages (parser.go, json.go) the
-// connections to namespaces that the rest of the library knows.
+// connection; go-socket.io turns them over (transport.go); socket.go makes of its messages the connections to
+// namespaces that the rest of the library knows.
 package eio3
 
 import (
@@ -28,6 +28,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Options configure an Engine; a field that is zero has the default it states.
@@ -84,6 +85,8 @@ type Engine struct {
 	upgrader websocket.Upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	started  time.Time // the zero of now
+
+	unsupported seldom.Minute // websocket handshakes that middleware made impossible, to be logged
 
 	mu       sync.Mutex
 	sessions map[string]*Session // those that requests may still name

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/sio"
 )
 
 // The types of Engine.IO packets, as they stand on the wire.
@@ -63,9 +66,25 @@ func messagePacket(data []byte, binary bool) packet {
 // ASCII for something else.
 func (p packet) portable() packet {
 	if p.json {
-		p.data = asciiJSON(p.data)
+		p.data = sio.ASCII(p.data)
 	}
 	return p
+}
+
+// encodeMessage makes the packets of an event or a reply: the text, then its attachments.
+func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []packet {
+	packets := make([]packet, 0, 1+len(m.Attachments))
+	head := sio.MessageHead(kind, namespace, hasID, id, len(m.Attachments))
+	packets = append(packets, packet{head: head, data: m.Text, json: true})
+	for _, data := range m.Attachments {
+		packets = append(packets, messagePacket(data, true))
+	}
+	return packets
+}
+
+// encodeControl makes a packet that is neither event nor reply.
+func encodeControl(kind byte, namespace string, payload []byte) packet {
+	return packet{head: sio.ControlHead(kind, namespace), data: payload}
 }
 
 // appendPayload encodes packets as text, for one poll response.
@@ -172,7 +191,7 @@ const maxDigits = 9
 // nextPacket cuts the first packet off a payload in text.
 func (s *Session) nextPacket(payload []byte) (first incoming, rest []byte, err error) {
 	n := bytes.IndexByte(payload[:min(len(payload), maxDigits+1)], ':')
-	if n < 1 || leadingDigits(payload[:n]) != n {
+	if n < 1 || sio.LeadingDigits(payload[:n]) != n {
 		return incoming{}, nil, errLength
 	}
 	length, _ := strconv.Atoi(string(payload[:n]))
@@ -219,7 +238,7 @@ func nextBinaryPacket(payload []byte) (first incoming, rest []byte, err error) {
 // cannot. A client 2.x would have to send what looks like UTF-8 read as Latin-1, and nothing else before, to be
 // misunderstood.
 func (s *Session) plain(text []byte) []byte {
-	if !s.b64 || s.once || isASCII(text) {
+	if !s.b64 || s.once || sio.IsASCII(text) {
 		return text
 	}
 	inner, ok := undouble(text)
@@ -259,13 +278,4 @@ func repairSurrogates(text []byte) ([]byte, bool) {
 		text = text[size:]
 	}
 	return out, true
-}
-
-func isASCII(text []byte) bool {
-	for _, c := range text {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }

@@ -244,8 +244,12 @@ func (s *Session) receivePayload(payload []byte, binary bool) bool {
 	if binary {
 		next = nextBinaryPacket
 	}
+	size := len(payload)
 	for more := true; more && s.isOpen(); more = len(payload) > 0 {
 		p, rest, err := next(payload)
+		if len(rest) > 0 || len(p.data) < size/2 {
+			p.data = bytes.Clone(p.data) // whoever keeps a small message must not keep the whole payload with it
+		}
 		if err == nil {
 			err = s.check(p)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/sio"
 )
 
 // RawReceiver hears what one Engine.IO session does. Its methods are called one at a time and with no lock of the
@@ -434,7 +435,7 @@ func (s *Session) check(p incoming) error {
 	switch p.kind {
 	case typeMessage, typeClose:
 	case typePing:
-		if p.binary || len(p.data) > maxPing || !isASCII(p.data) {
+		if p.binary || len(p.data) > maxPing || !sio.IsASCII(p.data) {
 			return errPing
 		}
 	default:

@@ -4,14 +4,17 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/sio"
 )
 
 var (
 	errNotConnected = errors.New("packet for a namespace that was not joined")
+	errAuth         = errors.New("CONNECT with a payload")
 	errText         = errors.New("text in the middle of attachments")
 	errBinary       = errors.New("attachment without its packet")
 	errTooMuch      = errors.New("attachments are too large")
@@ -24,8 +27,8 @@ type client struct {
 	o *Options
 
 	// Of whoever has the session's turn.
-	partial *socketPacket // waits for its attachments
-	size    int           // bytes of those that came
+	partial *sio.Packet // waits for its attachments
+	size    int         // bytes of those that came
 
 	mu    sync.Mutex
 	conns []*conn // one for each namespace that was joined and not left by the client
@@ -35,7 +38,7 @@ type client struct {
 func newClient(s *Session, o *Options) *client {
 	c := &client{s: s, o: o}
 	s.joinBy(o.ConnectTimeout)
-	c.connect(rootNamespace)
+	c.connect(sio.Root)
 	return c
 }
 
@@ -64,19 +67,23 @@ func (c *client) receive(data []byte, binary bool) error {
 	if c.partial != nil {
 		return errText
 	}
-	p, err := parseSocketPacket(data, c.o.MaxAttachments)
+	p, err := sio.Parse(data, c.o.MaxAttachments)
 	if err != nil {
 		return err
 	}
-	if p.kind == sioConnect {
-		c.connect(p.namespace)
+	if p.Kind == sio.Connect {
+		if p.Auth != nil {
+			return errAuth
+		}
+		namespace, _, _ := strings.Cut(p.Namespace, "?") // after it clients may write a query
+		c.connect(namespace)
 		return nil
 	}
-	conn := c.conn(p.namespace)
+	conn := c.conn(p.Namespace)
 	switch {
 	case conn == nil:
 		return errNotConnected // also before the client waits for attachments of nobody
-	case p.attachments > 0:
+	case p.Attachments > 0:
 		c.partial, c.size = &p, 0
 	default:
 		conn.receive(&p)
@@ -93,11 +100,11 @@ func (c *client) receiveAttachment(data []byte) error {
 	if c.size += len(data); c.size > 4*c.o.MaxPayload {
 		return errTooMuch
 	}
-	if p.buffers = append(p.buffers, data); len(p.buffers) < p.attachments {
+	if p.Buffers = append(p.Buffers, data); len(p.Buffers) < p.Attachments {
 		return nil
 	}
 	c.partial = nil
-	if conn := c.conn(p.namespace); conn != nil {
+	if conn := c.conn(p.Namespace); conn != nil {
 		conn.receive(p)
 	}
 	return nil
@@ -122,7 +129,7 @@ func (c *client) connLocked(namespace string) *conn {
 func (c *client) connect(namespace string) {
 	accept, ok := c.o.Namespaces[namespace]
 	if !ok {
-		_ = c.s.send(encodeControl(sioError, namespace, []byte(`"Invalid namespace"`)))
+		_ = c.s.send(encodeControl(sio.Error, namespace, []byte(`"Invalid namespace"`)))
 		return
 	}
 	// The id is not the session's, though clients know no other: apps tell others about it, and who knows the
@@ -132,7 +139,7 @@ func (c *client) connect(namespace string) {
 		return
 	}
 	c.s.joinBy(0)
-	_ = c.s.send(encodeControl(sioConnect, namespace, nil))
+	_ = c.s.send(encodeControl(sio.Connect, namespace, nil))
 	if recv := accept(conn, engine.Handshake{Request: c.s.request}); recv != nil {
 		conn.recv = recv
 	}
@@ -190,7 +197,7 @@ func (nobodyHears) Disconnected(engine.Reason)            {}
 func (k *conn) ID() string { return k.id }
 
 func (k *conn) Emit(m *engine.Message) error {
-	return k.send(encodeMessage(sioEvent, k.namespace, false, 0, m))
+	return k.send(encodeMessage(sio.Event, k.namespace, false, 0, m))
 }
 
 func (k *conn) send(packets []packet) error {
@@ -209,7 +216,7 @@ func (k *conn) EmitAck(m *engine.Message, done func(engine.Args, error)) (forget
 		return nil, engine.ErrClosed
 	}
 	id := k.lastID
-	if err := k.c.s.send(encodeMessage(sioEvent, k.namespace, true, id, m)...); err != nil {
+	if err := k.c.s.send(encodeMessage(sio.Event, k.namespace, true, id, m)...); err != nil {
 		return nil, err
 	}
 	k.lastID++
@@ -233,9 +240,9 @@ func (k *conn) takeAck(id uint64) func(engine.Args, error) {
 func (k *conn) Close(last *engine.Message) {
 	var packets []packet
 	if last != nil {
-		packets = encodeMessage(sioEvent, k.namespace, false, 0, last)
+		packets = encodeMessage(sio.Event, k.namespace, false, 0, last)
 	}
-	packets = append(packets, encodeControl(sioDisconnect, k.namespace, nil))
+	packets = append(packets, encodeControl(sio.Disconnect, k.namespace, nil))
 
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
@@ -253,16 +260,16 @@ func (k *conn) Close(last *engine.Message) {
 
 // receive handles a packet of the client. What comes after the server has ended the connection is dropped: the client
 // did not know when it sent that.
-func (k *conn) receive(p *socketPacket) {
+func (k *conn) receive(p *sio.Packet) {
 	switch {
-	case p.kind == sioDisconnect:
+	case p.Kind == sio.Disconnect:
 		k.leave()
 	case k.isEnded():
-	case p.kind == sioEvent:
-		k.recv.Event(p.name, p.args(), k.answer(p))
-	case p.kind == sioAck:
-		if done := k.takeAck(p.id); done != nil {
-			done(p.args(), nil)
+	case p.Kind == sio.Event:
+		k.recv.Event(p.Name, p.Args(), k.answer(p))
+	case p.Kind == sio.Ack:
+		if done := k.takeAck(p.ID); done != nil {
+			done(p.Args(), nil)
 		}
 	}
 }
@@ -274,11 +281,11 @@ func (k *conn) isEnded() bool {
 }
 
 // answer is how an event is acknowledged, nil if its client did not ask for that.
-func (k *conn) answer(p *socketPacket) engine.Ack {
-	if !p.hasID {
+func (k *conn) answer(p *sio.Packet) engine.Ack {
+	if !p.HasID {
 		return nil
 	}
-	id := p.id
+	id := p.ID
 	var used atomic.Bool
 	return func(reply ...any) error {
 		m, err := engine.NewReply(reply...)
@@ -288,7 +295,7 @@ func (k *conn) answer(p *socketPacket) engine.Ack {
 		if used.Swap(true) {
 			return errAnswered
 		}
-		return k.send(encodeMessage(sioAck, k.namespace, true, id, m))
+		return k.send(encodeMessage(sio.Ack, k.namespace, true, id, m))
 	}
 }
 

@@ -46,11 +46,12 @@ func newUpgrader(timeout time.Duration) websocket.Upgrader {
 type hijacker struct {
 	http.ResponseWriter
 	hijacked bool
+	err      error
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	h.hijacked = err == nil
+	h.hijacked, h.err = err == nil, err
 	return conn, rw, err
 }
 
@@ -65,6 +66,12 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Con
 	case h.hijacked:
 		e.o.Logger.Debug("engine: websocket handshake failed", "error", err)
 		return nil, nil
+	}
+	if errors.Is(h.err, http.ErrNotSupported) {
+		if _, now := e.unsupported.Say(); now {
+			e.o.Logger.Warn("engine: websockets are impossible behind this middleware",
+				"fix", "its ResponseWriter must have Unwrap or Hijack; http.TimeoutHandler and the like must leave the socket path alone")
+		}
 	}
 	return nil, errRequest
 }
