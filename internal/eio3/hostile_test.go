@@ -436,7 +436,7 @@ func TestHostile_TwoPolls(t *testing.T) {
 	})
 }
 
-// Text in a POST of clients 1.x is encoded twice, unless they can send binary data; that of others is not.
+// Text in a POST of clients 1.x is encoded twice; that of others is not.
 func TestTextEncodedTwice(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		post := func(c *enginetest.Client, b64, body string) {

@@ -233,12 +233,12 @@ func nextBinaryPacket(payload []byte) (first incoming, rest []byte, err error) {
 	return first, payload[length:], err
 }
 
-// plain undoes what clients 1.x do to text in a POST if they cannot send binary data: they encode it as UTF-8 twice.
-// Nothing in the protocol says which version a client is, so what can be decoded twice is, until something comes that
-// cannot. A client 2.x would have to send what looks like UTF-8 read as Latin-1, and nothing else before, to be
+// plain undoes what clients 1.x do to text in a POST, unless the whole is in the binary form: they encode it as UTF-8
+// twice. Nothing in the protocol says which version a client is, so what can be decoded twice is, until something comes
+// that cannot. A client 2.x would have to send what looks like UTF-8 read as Latin-1, and nothing else before, to be
 // misunderstood.
 func (s *Session) plain(text []byte) []byte {
-	if !s.b64 || s.once || sio.IsASCII(text) {
+	if s.once || sio.IsASCII(text) {
 		return text
 	}
 	inner, ok := undouble(text)
