@@ -1,8 +1,10 @@
 package eio3
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -101,6 +103,9 @@ func TestNothingIsLeft(t *testing.T) {
 		client.CloseIdleConnections()
 		settle(t, e)
 	}
+	var logged bytes.Buffer // by the library, which does so without being asked, under its own lock
+	log.SetOutput(&logged)
+	defer log.SetOutput(os.Stderr)
 	run(200) // what is kept for later is there from now on
 	goroutines, before := runtime.NumGoroutine(), heapInUse()
 	run(cycles)
@@ -114,6 +119,9 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Error(err)
 	}
 	server.Close()
+	if logged.Len() > 0 {
+		t.Errorf("the library logged %d bytes, such as %.300s", logged.Len(), &logged)
+	}
 }
 
 // settle waits until the engine and the library have no session left.

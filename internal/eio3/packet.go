@@ -97,7 +97,7 @@ func appendPayload(dst []byte, packets []packet) []byte {
 			dst = base64.StdEncoding.AppendEncode(dst, p.data)
 			continue
 		}
-		dst = strconv.AppendInt(dst, int64(len(p.head)+units(p.data)), 10)
+		dst = strconv.AppendInt(dst, int64(units([]byte(p.head))+units(p.data)), 10)
 		dst = append(append(append(dst, ':'), p.head...), p.data...)
 	}
 	return dst

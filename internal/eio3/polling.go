@@ -43,7 +43,11 @@ func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *httpError 
 	if !e.offer(r, pollingConn{libConn{s}}) {
 		return errRequest
 	}
-	return s.servePoll(w, r) // OPEN, and what accept has sent
+	refusal := s.servePoll(w, r) // OPEN, and what accept has sent
+	if refusal == errSession {
+		return errShuttingDown // nothing else ends a session before it has begun
+	}
+	return refusal
 }
 
 // servePoll is a GET of a session: it waits for something to send.

@@ -251,11 +251,12 @@ func (w *probeWriter) Close() error {
 	return nil
 }
 
-// Close comes when an upgrade has come to nothing, or after NextReader has failed.
+// Close comes when an upgrade has come to nothing, or after NextReader has failed. The library would log an error.
 func (c *websocketConn) Close() error {
 	if c.step != active {
 		c.s.giveUp(c.ws)
-		return nil
+	} else {
+		_ = c.ws.Close()
 	}
-	return c.ws.Close()
+	return nil
 }

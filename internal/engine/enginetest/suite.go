@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,7 @@ func Run(t *testing.T, version Version, start func(Options) engine.Engine) {
 		"CloseInAccept":    (*suite).closeInAccept,
 		"CloseInEvent":     (*suite).closeInEvent,
 		"Broadcast":        (*suite).broadcast,
+		"EmitsMeanwhile":   (*suite).emitsMeanwhile,
 		"ClientDisconnect": (*suite).clientDisconnect,
 		"ClientClose":      (*suite).clientClose,
 		"PingTimeout":      (*suite).pingTimeout,
@@ -313,6 +315,31 @@ func (s *suite) broadcast(t *testing.T, transport string) {
 		}
 		w.HearsNoMore()
 	})
+}
+
+// What is sent while a client upgrades is neither lost, nor doubled, nor out of order.
+func (s *suite) emitsMeanwhile(t *testing.T, transport string) {
+	for range 20 {
+		s.in(t, Options{}, func(t *testing.T, w *World) {
+			const messages = 300
+			var wg sync.WaitGroup
+			w.OnConnect = func(c engine.Conn) {
+				wg.Go(func() {
+					for n := range messages {
+						if err := c.Emit(event(t, "n", n)); err != nil {
+							t.Error(err)
+						}
+						runtime.Gosched()
+					}
+				})
+			}
+			c, _ := w.Member(transport)
+			wg.Wait()
+			for n := range messages {
+				c.Want(fmt.Sprintf(`2["n",%d]`, n))
+			}
+		})
+	}
 }
 
 // Close delivers the last message, tells the client that the server disconnects, and is the end.
