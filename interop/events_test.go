@@ -135,13 +135,11 @@ func TestMixed(t *testing.T) {
 	}
 	for i, d := range drivers {
 		d.ignore("reply to speak") // comes before or after
-		d.hears(names[i], "news", "to all: 你好")
-		heard := make(map[string]bool)
-		for range names {
-			l := d.hears(names[i], "news")
-			heard[l.String()] = true
+		heard := make(map[string]bool) // in any order: the first may answer while the last has yet to be told
+		for range len(names) + 1 {
+			heard[d.hears(names[i], "news").String()] = true
 		}
-		if len(heard) != len(names) {
+		if len(heard) != len(names)+1 {
 			t.Errorf("%s heard %v", names[i], heard)
 		}
 	}
