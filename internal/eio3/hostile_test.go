@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"slices"
@@ -400,11 +401,15 @@ func TestHostile_Upgrades(t *testing.T) {
 func TestHostile_ManyUpgrades(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
-		first := dial(t, w, c.SID())
+		first, start := dial(t, w, c.SID()), time.Now()
+		synctest.Wait()
 		for range 50 {
 			if got := read(dial(t, w, c.SID())); got != "end" {
 				t.Errorf("%q came", got)
 			}
+		}
+		if waited := time.Since(start); waited > 0 {
+			t.Errorf("they were tried for %v", waited)
 		}
 		_ = first.Close()
 		synctest.Wait()
@@ -455,5 +460,56 @@ func TestTextEncodedTwice(t *testing.T) {
 		lone, _ := w.Member("polling")
 		post(lone, "", `13:42["m","`+"\u00ed\u00a0\u00bd"+`"]`)
 		w.Hears("event m [\"\ufffd\"]")
+	})
+}
+
+// A websocket cannot take over in the middle of a POST: what is left of that would be lost, or come out of order.
+func TestHostile_UpgradeDuringPost(t *testing.T) {
+	in(t, func(t *testing.T, w *enginetest.World) {
+		c, _ := w.Member("polling")
+		body, rest := io.Pipe()
+		posted := make(chan int)
+		go func() {
+			status, _ := w.RequestSized(context.Background(), http.MethodPost, "transport=polling"+c.SID(), "", body, -1)
+			posted <- status
+		}()
+		_, _ = io.WriteString(rest, `7:42["a"]`)
+		synctest.Wait()
+		ws := dial(t, w, c.SID())
+		write(ws, "2probe")
+		if got := read(ws); got != "3probe" {
+			t.Errorf("the probe was answered %q", got)
+		}
+		write(ws, "5")
+		if got := read(ws); got != "end" {
+			t.Errorf("%q came", got)
+		}
+		_, _ = io.WriteString(rest, `7:42["b"]`)
+		_ = rest.Close()
+		if status := <-posted; status != 200 {
+			t.Errorf("the POST was answered %d", status)
+		}
+		w.Hears("event a []", "event b []")
+	})
+}
+
+// Clients 1.x take text of a poll for something else if it is not ASCII.
+func TestPollsAreASCII(t *testing.T) {
+	in(t, func(t *testing.T, w *enginetest.World) {
+		c, conn := w.Member("polling")
+		c.Silence() // the next poll is the test's own
+		for _, b64 := range []string{"", "&b64=1"} {
+			m, err := engine.NewMessage("é", "你好", []byte{1}, "𝄞\u2028")
+			if err == nil {
+				err = conn.Emit(m)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, body := w.Request(context.Background(), http.MethodGet, "transport=polling"+b64+c.SID(), "", nil)
+			if want := `["\u00e9","\u4f60\u597d",{"_placeholder":true,"num":0},"\ud834\udd1e\u2028"]`; status != 200 || !strings.Contains(body, want) {
+				t.Errorf("%d %q", status, body)
+			}
+		}
 	})
 }

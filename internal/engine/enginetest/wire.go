@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf16"
 
@@ -398,6 +399,16 @@ func (c *Client) JoinRoot() *Client {
 		c.t.Fatal("no CONNECT")
 	}
 	return c
+}
+
+// Silence has the client poll no more, once the poll that is pending was answered; it is, by a heartbeat.
+func (c *Client) Silence() {
+	c.t.Helper()
+	c.deaf.Store(true)
+	if err := c.Post("2"); err != nil {
+		c.t.Fatal(err)
+	}
+	synctest.Wait()
 }
 
 // vanish cuts the connection without a word.
