@@ -11,7 +11,7 @@ import (
 // TestRefuseMany: a refusal is the last word on a connection. Each must arrive, and the server's disconnect after it.
 func TestRefuseMany(t *testing.T) {
 	entries(t, func(t *testing.T, r run) {
-		times := soaking(100, 500)
+		times := soaking(150, 500) // for each entry and client: 600 and more on each transport
 		d := play(t, r, "refuseMany", serve(t, setup{}).url, map[string]any{"times": times, "atOnce": 10})
 		d.hears("client", "outcomes", map[string]int{"invalid_token, disconnect: io server disconnect": times})
 		d.done()
