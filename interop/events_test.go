@@ -134,7 +134,7 @@ func TestMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, d := range drivers {
-		d.ignore("reply to speak") // comes before or after
+		d.ignore("reply to speak")     // comes before or after
 		heard := make(map[string]bool) // in any order: the first may answer while the last has yet to be told
 		for range len(names) + 1 {
 			heard[d.hears(names[i], "news").String()] = true
