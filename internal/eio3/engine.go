@@ -8,7 +8,7 @@
 // bound on what waits for a slow client. socket.go stands in for that.
 //
 // From the wire up: polling.go and websocket.go carry packets (packet.go) for a Session (session.go), one Engine.IO
-// connection; go-socket.io turns them over (transport.go); socket.go makes of its messages the connections to
+// connection; go-socket.io turns them over (transport.go, reader.go); socket.go makes of its messages the connections to
 // namespaces that the rest of the library knows.
 package eio3
 
