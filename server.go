@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/z-open/socketauth/internal/eio3"
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
@@ -103,12 +104,20 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		return nil, optionsError([]error{errNoSigning})
 	}
 	s := &Server{auth: a, handlers: make(map[string]Handler)}
+	namespaces := map[string]engine.Accept{"/": s.accept}
 	s.engines = map[string]engine.Engine{
+		"3": eio3.New(eio3.Options{
+			ConnectTimeout: a.timeout,
+			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
+			Describe:       a.describe,
+			Namespaces:     namespaces,
+			Logger:         a.log,
+		}),
 		"4": eio4.New(eio4.Options{
 			ConnectTimeout: a.timeout,
 			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
 			Describe:       a.describe,
-			Namespaces:     map[string]engine.Accept{"/": s.accept},
+			Namespaces:     namespaces,
 			Logger:         a.log,
 		}),
 	}
@@ -127,9 +136,13 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	return s, nil
 }
 
-// serve hands a request to the engine that speaks its version of the protocol.
+// serve hands a request to the engine that speaks its version of the protocol. One that names none is of version 3.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	e, ok := s.engines[r.URL.Query().Get("EIO")]
+	query, version := r.URL.Query(), "3"
+	if query.Has("EIO") {
+		version = query.Get("EIO")
+	}
+	e, ok := s.engines[version]
 	if !ok {
 		answer(w, http.StatusBadRequest, map[string]any{"code": 5, "message": "Unsupported protocol version"})
 		return

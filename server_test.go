@@ -102,6 +102,23 @@ func TestProtocolVersionsThatAreNotServed(t *testing.T) {
 	})
 }
 
+func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
+	// Guards: clients 1.x and 2.x, on the URL that newer ones use too. Their engine opens without maxPayload.
+	inWorld(t, nil, func(w *world) {
+		for query, want := range map[string]string{"": "engine 3", "EIO=3&": "engine 3", "EIO=4&": "engine 4"} {
+			rw := httptest.NewRecorder()
+			w.http.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?"+query+"transport=polling", nil))
+			got := "engine 3"
+			if strings.Contains(rw.Body.String(), "maxPayload") {
+				got = "engine 4"
+			}
+			if rw.Code != 200 || !strings.Contains(rw.Body.String(), `"sid"`) || got != want {
+				t.Errorf("%q: %d %s", query, rw.Code, rw.Body)
+			}
+		}
+	})
+}
+
 func TestOtherOriginsAreRefusedOnSockets(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		for _, transport := range []string{"polling", "websocket"} {

@@ -13,7 +13,7 @@ for (const version of versions) {
     for (const origin of [allowed, foreign]) {
       const page = await browser.newPage()
       await page.goto(`${origin}/?client=${version}`)
-      const heard = await page.evaluate(visit, { url, transports })
+      const heard = await page.evaluate(visit, { url, transports, handshake: Number.parseInt(version) >= 3 })
       print({ socket, event: origin === allowed ? 'allowed' : 'foreign', args: heard })
       await page.close()
     }
@@ -22,13 +22,14 @@ for (const version of versions) {
 await browser.close()
 
 // visit runs in the page: logs in, enters, and says something in each direction.
-async function visit({ url, transports }) {
+async function visit({ url, transports, handshake }) {
   const io = globalThis.io
   const headers = { 'Content-Type': 'application/json' }
   const body = JSON.stringify({ username: 'alice', password: 'secret' })
   const token = await fetch(url + '/login', { method: 'POST', headers, body, credentials: 'include' })
     .then(async (answer) => (await answer.json()).token, () => undefined)
   const socket = io(url, { transports, withCredentials: true, reconnection: false, auth: (give) => give({ token }) })
+  if (!handshake) socket.on('connect', () => socket.emit('authenticate', { token }))
   const first = (...events) => new Promise((resolve) => {
     for (const event of events) socket.on(event, (...args) => resolve([event, ...args]))
   })
@@ -40,7 +41,7 @@ async function visit({ url, transports }) {
     await new Promise((resolve) => engine.once('upgrade', resolve))
   }
   const back = first('binary')
-  const bytes = (size) => Uint8Array.from({ length: size }, (_, n) => n % 251)
+  const bytes = (size) => Uint8Array.from({ length: size }, (_, n) => n % 251).buffer // 1.x knows nothing newer
   const reply = await new Promise((resolve) => socket.emit('binary', { size: 1000 }, bytes(1000), bytes(3), resolve))
   const [, data] = await back
   const text = await new Promise((resolve) => socket.emit('echo', '你好 👋 \u2028', resolve))

@@ -111,3 +111,39 @@ func (d *driver) both(socket string, first, second expected) {
 	d.hears(socket, first.event, first.args...)
 	d.hears(socket, second.event, second.args...)
 }
+
+// TestMixed: clients of all versions, each on all transports, meet in one room of one server.
+func TestMixed(t *testing.T) {
+	a := serve(t, setup{})
+	var drivers []*driver
+	var names []string
+	for _, client := range clients {
+		for _, transport := range []string{"websocket", "polling", "upgrade"} {
+			r := run{client, transport, "event"}
+			name := client.version + " " + transport
+			options := map[string]any{"name": name, "others": 3 * len(clients)}
+			drivers = append(drivers, play(t, r, "mixed", a.url, options))
+			names = append(names, name)
+			d := drivers[len(drivers)-1]
+			d.enters(name)
+			d.hears(name, "settled", r.final())
+			d.hears(name, "reply to join", []any{}...)
+		}
+	}
+	if err := a.To("red").Emit("news", "to all: 你好"); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range drivers {
+		d.ignore("reply to speak")     // comes before or after
+		heard := make(map[string]bool) // in any order: the first may answer while the last has yet to be told
+		for range len(names) + 1 {
+			heard[d.hears(names[i], "news").String()] = true
+		}
+		if len(heard) != len(names)+1 {
+			t.Errorf("%s heard %v", names[i], heard)
+		}
+	}
+	for _, d := range drivers {
+		d.done()
+	}
+}

@@ -16,6 +16,9 @@ type clientVersion struct {
 
 // clients is the one place where a version is added; package.json has its alias.
 var clients = []clientVersion{
+	{version: "1.4.8", upgrades: true},
+	{version: "1.7.4", upgrades: true},
+	{version: "2.5.0", upgrades: true},
 	{version: "3.1.3", handshake: true, upgrades: true},
 	{version: "4.8.4", handshake: true, upgrades: true},
 }

@@ -147,6 +147,16 @@ export async function audiences(client) {
   for (const peer of [stranger, phone, tablet, desktop, bob]) await peer.ask('echo', 'end') // all that was sent before has come
 }
 
+// mixed is one of many clients of all versions in one room: it listens, and then speaks.
+export async function mixed(client, { name }) {
+  const member = await client.member(name)
+  await member.settled()
+  await member.ask('join', 'red')
+  await member.next('news')
+  await member.ask('speak', 'room', 'red', name)
+  for (let n = 0; n < client.options.others; n++) await member.next('news')
+}
+
 // refuseMany is refused again and again, and counts what it hears.
 export async function refuseMany(client, { times, atOnce }) {
   const outcomes = {}

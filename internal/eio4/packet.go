@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/sio"
 )
 
 // The types of Engine.IO packets, as they stand on the wire.
@@ -57,6 +60,22 @@ func messagePacket(data []byte, binary bool) packet {
 func openPacket(sid string, o *Options, upgrades string) packet {
 	return packet{head: fmt.Sprintf(`%c{"sid":"%s","upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
 		typeOpen, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload)}
+}
+
+// encodeMessage makes the packets of an event or a reply: the text, then its attachments.
+func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []packet {
+	packets := make([]packet, 0, 1+len(m.Attachments))
+	head := sio.MessageHead(kind, namespace, hasID, id, len(m.Attachments))
+	packets = append(packets, packet{head: head, data: m.Text})
+	for _, data := range m.Attachments {
+		packets = append(packets, messagePacket(data, true))
+	}
+	return packets
+}
+
+// encodeControl makes a packet that is neither event nor reply.
+func encodeControl(kind byte, namespace string, payload []byte) packet {
+	return packet{head: sio.ControlHead(kind, namespace), data: payload}
 }
 
 // appendPayload encodes packets for one poll response.

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/sio"
 )
 
 func TestOpenPacket(t *testing.T) {
@@ -93,5 +96,34 @@ func TestDefaults(t *testing.T) {
 	want, _ := json.Marshal([]any{25 * time.Second, 20 * time.Second, 45 * time.Second, 5 * time.Second, 10 * time.Second, 1 << 20, 16, 4 << 20})
 	if string(got) != string(want) {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestEncode(t *testing.T) {
+	message := func(args ...any) *engine.Message {
+		m, err := engine.NewReply(args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	tests := []struct {
+		want    string
+		packets []packet
+	}{
+		{`42["foo"]`, encodeMessage(sio.Event, "/", false, 0, message("foo"))},
+		{`42/admin,["foo"]`, encodeMessage(sio.Event, "/admin", false, 0, message("foo"))},
+		{`420["foo"]`, encodeMessage(sio.Event, "/", true, 0, message("foo"))},
+		{`43/admin,13["bar"]`, encodeMessage(sio.Ack, "/admin", true, 13, message("bar"))},
+		{"452-/admin,[\"baz\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]\x1ebAQI=\x1ebAwQ=", encodeMessage(sio.Event, "/admin", false, 0, message("baz", []byte{1, 2}, []byte{3, 4}))},
+		{"461-15[\"bar\",{\"_placeholder\":true,\"num\":0}]\x1ebAQ==", encodeMessage(sio.Ack, "/", true, 15, message("bar", []byte{1}))},
+		{`41`, []packet{encodeControl(sio.Disconnect, "/", nil)}},
+		{`41/admin,`, []packet{encodeControl(sio.Disconnect, "/admin", nil)}},
+		{`44/x,{"message":"m"}`, []packet{encodeControl(sio.Error, "/x", []byte(`{"message":"m"}`))}},
+	}
+	for _, tt := range tests {
+		if got := string(appendPayload(nil, tt.packets)); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
 	}
 }

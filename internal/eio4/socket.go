@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/sio"
 )
 
 var (
@@ -25,8 +26,8 @@ type client struct {
 	o *Options
 
 	// Of whoever has the session's turn.
-	partial *socketPacket // waits for its attachments
-	size    int           // bytes of those that came
+	partial *sio.Packet // waits for its attachments
+	size    int         // bytes of those that came
 
 	mu    sync.Mutex
 	conns []*conn // one for each namespace that was joined and not left by the client
@@ -62,18 +63,18 @@ func (c *client) receive(data []byte, binary bool) error {
 	if c.partial != nil {
 		return errText
 	}
-	p, err := parseSocketPacket(data, c.o.MaxAttachments)
+	p, err := sio.Parse(data, c.o.MaxAttachments)
 	if err != nil {
 		return err
 	}
-	if p.kind == sioConnect {
+	if p.Kind == sio.Connect {
 		return c.connect(&p)
 	}
-	conn := c.conn(p.namespace)
+	conn := c.conn(p.Namespace)
 	switch {
 	case conn == nil:
 		return errNotConnected // also before the client waits for attachments of nobody
-	case p.attachments > 0:
+	case p.Attachments > 0:
 		c.partial, c.size = &p, 0
 	default:
 		conn.receive(&p)
@@ -90,11 +91,11 @@ func (c *client) receiveAttachment(data []byte) error {
 	if c.size += len(data); c.size > 4*c.o.MaxPayload {
 		return errTooMuch
 	}
-	if p.buffers = append(p.buffers, data); len(p.buffers) < p.attachments {
+	if p.Buffers = append(p.Buffers, data); len(p.Buffers) < p.Attachments {
 		return nil
 	}
 	c.partial = nil
-	if conn := c.conn(p.namespace); conn != nil {
+	if conn := c.conn(p.Namespace); conn != nil {
 		conn.receive(p)
 	}
 	return nil
@@ -116,19 +117,19 @@ func (c *client) connLocked(namespace string) *conn {
 }
 
 // connect is the client's CONNECT.
-func (c *client) connect(p *socketPacket) error {
-	accept, ok := c.o.Namespaces[p.namespace]
+func (c *client) connect(p *sio.Packet) error {
+	accept, ok := c.o.Namespaces[p.Namespace]
 	if !ok {
-		_ = c.s.send(encodeControl(sioConnectError, p.namespace, []byte(`{"message":"Invalid namespace"}`)))
+		_ = c.s.send(encodeControl(sio.Error, p.Namespace, []byte(`{"message":"Invalid namespace"}`)))
 		return nil
 	}
-	conn := &conn{c: c, namespace: p.namespace, id: newID(), recv: nobodyHears{}}
+	conn := &conn{c: c, namespace: p.Namespace, id: newID(), recv: nobodyHears{}}
 	if !c.add(conn) {
 		return errTwice
 	}
 	c.s.joinBy(0)
-	_ = c.s.send(encodeControl(sioConnect, p.namespace, []byte(`{"sid":"`+conn.id+`"}`)))
-	if recv := accept(conn, engine.Handshake{Auth: p.auth, Request: c.s.request}); recv != nil {
+	_ = c.s.send(encodeControl(sio.Connect, p.Namespace, []byte(`{"sid":"`+conn.id+`"}`)))
+	if recv := accept(conn, engine.Handshake{Auth: p.Auth, Request: c.s.request}); recv != nil {
 		conn.recv = recv
 	}
 	return nil
@@ -186,7 +187,7 @@ func (nobodyHears) Disconnected(engine.Reason)            {}
 func (k *conn) ID() string { return k.id }
 
 func (k *conn) Emit(m *engine.Message) error {
-	return k.send(encodeMessage(sioEvent, k.namespace, false, 0, m))
+	return k.send(encodeMessage(sio.Event, k.namespace, false, 0, m))
 }
 
 func (k *conn) send(packets []packet) error {
@@ -205,7 +206,7 @@ func (k *conn) EmitAck(m *engine.Message, done func(engine.Args, error)) (forget
 		return nil, engine.ErrClosed
 	}
 	id := k.lastID
-	if err := k.c.s.send(encodeMessage(sioEvent, k.namespace, true, id, m)...); err != nil {
+	if err := k.c.s.send(encodeMessage(sio.Event, k.namespace, true, id, m)...); err != nil {
 		return nil, err
 	}
 	k.lastID++
@@ -229,9 +230,9 @@ func (k *conn) takeAck(id uint64) func(engine.Args, error) {
 func (k *conn) Close(last *engine.Message) {
 	var packets []packet
 	if last != nil {
-		packets = encodeMessage(sioEvent, k.namespace, false, 0, last)
+		packets = encodeMessage(sio.Event, k.namespace, false, 0, last)
 	}
-	packets = append(packets, encodeControl(sioDisconnect, k.namespace, nil))
+	packets = append(packets, encodeControl(sio.Disconnect, k.namespace, nil))
 
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
@@ -249,16 +250,16 @@ func (k *conn) Close(last *engine.Message) {
 
 // receive handles a packet of the client. What comes after the server has ended the connection is dropped: the client
 // did not know when it sent that.
-func (k *conn) receive(p *socketPacket) {
+func (k *conn) receive(p *sio.Packet) {
 	switch {
-	case p.kind == sioDisconnect:
+	case p.Kind == sio.Disconnect:
 		k.leave()
 	case k.isEnded():
-	case p.kind == sioEvent:
-		k.recv.Event(p.name, p.args(), k.answer(p))
-	case p.kind == sioAck:
-		if done := k.takeAck(p.id); done != nil {
-			done(p.args(), nil)
+	case p.Kind == sio.Event:
+		k.recv.Event(p.Name, p.Args(), k.answer(p))
+	case p.Kind == sio.Ack:
+		if done := k.takeAck(p.ID); done != nil {
+			done(p.Args(), nil)
 		}
 	}
 }
@@ -270,11 +271,11 @@ func (k *conn) isEnded() bool {
 }
 
 // answer is how an event is acknowledged, nil if its client did not ask for that.
-func (k *conn) answer(p *socketPacket) engine.Ack {
-	if !p.hasID {
+func (k *conn) answer(p *sio.Packet) engine.Ack {
+	if !p.HasID {
 		return nil
 	}
-	id := p.id
+	id := p.ID
 	var used atomic.Bool
 	return func(reply ...any) error {
 		m, err := engine.NewReply(reply...)
@@ -284,7 +285,7 @@ func (k *conn) answer(p *socketPacket) engine.Ack {
 		if used.Swap(true) {
 			return errAnswered
 		}
-		return k.send(encodeMessage(sioAck, k.namespace, true, id, m))
+		return k.send(encodeMessage(sio.Ack, k.namespace, true, id, m))
 	}
 }
 

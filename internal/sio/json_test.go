@@ -1,4 +1,4 @@
-package eio4
+package sio
 
 import (
 	"encoding/json"

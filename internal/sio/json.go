@@ -1,10 +1,12 @@
-package eio4
+package sio
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 const (
@@ -181,4 +183,39 @@ func isKey(quoted []byte, name string) bool {
 	}
 	var key string
 	return json.Unmarshal(quoted, &key) == nil && key == name
+}
+
+// ASCII escapes what is not ASCII, which in valid JSON stands only in strings.
+func ASCII(text []byte) []byte {
+	if IsASCII(text) {
+		return text
+	}
+	const hex = "0123456789abcdef"
+	out := make([]byte, 0, 2*len(text))
+	for _, r := range string(text) {
+		if r < utf8.RuneSelf {
+			out = append(out, byte(r))
+			continue
+		}
+		first, second := utf16.EncodeRune(r)
+		if second == utf8.RuneError {
+			first, second = r, 0
+		}
+		for _, unit := range []rune{first, second} {
+			if unit != 0 {
+				out = append(out, '\\', 'u', hex[unit>>12&15], hex[unit>>8&15], hex[unit>>4&15], hex[unit&15])
+			}
+		}
+	}
+	return out
+}
+
+// IsASCII says whether text is ASCII alone.
+func IsASCII(text []byte) bool {
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }

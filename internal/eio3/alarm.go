@@ -1,0 +1,120 @@
+package eio3
+
+import (
+	"errors"
+	"time"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+var errNoNamespace = errors.New("in no namespace for too long")
+
+// alarm names one of the deadlines of a session.
+type alarm int
+
+const (
+	heartbeatDue alarm = iota // anything from the client
+	joinDue                   // the client is in a namespace
+	flushDue                  // the last messages are written
+	noopDue                   // the end of a poll that is pending during an upgrade
+	alarmCount
+)
+
+// alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
+type alarms struct {
+	due   [alarmCount]time.Duration
+	timer *time.Timer
+	set   time.Duration // when the timer fires; 0: not set
+}
+
+func (a *alarms) clear() { a.due = [alarmCount]time.Duration{} }
+
+// alarmLocked sets a deadline, or with 0 clears it. A timer that fires too early as a consequence is set again then.
+func (s *Session) alarmLocked(which alarm, at time.Duration) {
+	s.alarms.due[which] = at
+	if at > 0 && (s.alarms.set == 0 || at < s.alarms.set) {
+		s.setTimerLocked(at)
+	}
+}
+
+// setTimerLocked sets the timer. Each call of ring that is to come is one task of the engine.
+func (s *Session) setTimerLocked(at time.Duration) {
+	s.alarms.set = at
+	wait := at - s.e.now()
+	if s.alarms.timer == nil {
+		s.e.tasks.Add(1)
+		s.alarms.timer = time.AfterFunc(wait, s.ring)
+	} else if !s.alarms.timer.Reset(wait) {
+		s.e.tasks.Add(1)
+	}
+}
+
+func (s *Session) stopAlarmsLocked() {
+	s.alarms.clear()
+	if s.alarms.timer != nil && s.alarms.timer.Stop() {
+		s.e.done()
+	}
+}
+
+// ring is the timer's call.
+func (s *Session) ring() {
+	defer s.e.done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms.set = 0
+	s.checkAlarmsLocked()
+	var next time.Duration
+	for _, at := range s.alarms.due {
+		if at > 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	if next > 0 && s.alarms.set == 0 {
+		s.setTimerLocked(next)
+	}
+}
+
+// checkAlarmsLocked does what is due. Requests call it too, so that none finds a session that is past its time.
+func (s *Session) checkAlarmsLocked() {
+	now := s.e.now()
+	due := func(a alarm) bool { return s.alarms.due[a] > 0 && s.alarms.due[a] <= now }
+	if due(flushDue) {
+		s.closeLocked(s.reason, 0)
+	}
+	if due(noopDue) {
+		s.alarms.due[noopDue] = 0
+		if s.poll != nil && s.probed {
+			s.answerPollLocked(batch{packets: []packet{noopPacket}})
+		}
+	}
+	if due(joinDue) {
+		s.alarms.due[joinDue] = 0
+		s.failLocked(errNoNamespace)
+	}
+	if due(heartbeatDue) {
+		s.closeLocked(engine.PingTimeout, 0)
+	}
+}
+
+// heard moves the deadline of the next ping, for which anything else will do.
+func (s *Session) heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval+s.e.o.PingTimeout)
+	}
+}
+
+// joinBy ends the session unless it is called again, with 0, in the given time.
+func (s *Session) joinBy(within time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != open {
+		return
+	}
+	at := within
+	if within > 0 {
+		at += s.e.now()
+	}
+	s.alarmLocked(joinDue, at)
+}

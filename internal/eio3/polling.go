@@ -1,0 +1,321 @@
+package eio3
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+const (
+	// probeHold is how long a poll still waits once the upgrade has begun, before a NOOP ends it. A client in a hurry
+	// cannot spin so, and one that ends the upgrade without regard to its poll has it refused.
+	probeHold = 25 * time.Millisecond
+
+	// pollGrace is how long a session that its client closed by a POST waits for the poll that may have been sent
+	// with it.
+	pollGrace = 50 * time.Millisecond
+
+	// maxPooled is the size of the largest buffer that is kept for later.
+	maxPooled = 64 << 10
+)
+
+var (
+	errOverlap = errors.New("two polls, or two POSTs, at a time")
+	errLimit   = errors.New("longer than MaxPayload")
+	errUTF8    = errors.New("text is not UTF-8")
+)
+
+// poll is a GET that waits for something to send.
+type poll struct {
+	answer chan batch // of capacity 1, and given one batch at most
+}
+
+// openPolling is the handshake of a session that begins with polling.
+func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *httpError {
+	s := e.newSession(r, e.o.Describe(r), nil)
+	if !e.offer(r, pollingConn{libConn{s}}) {
+		return errRequest
+	}
+	refusal := s.servePoll(w, r) // OPEN, and what accept has sent
+	if refusal == errSession {
+		return errShuttingDown // nothing else ends a session before it has begun
+	}
+	return refusal
+}
+
+// servePoll is a GET of a session: it waits for something to send.
+func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *httpError {
+	p, refusal := s.attachPoll()
+	if refusal != nil {
+		return refusal
+	}
+	// The server's own timeouts are for requests that do not wait. Where they cannot be lifted, the poll fails.
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+
+	select {
+	case b := <-p.answer:
+		return s.writePoll(w, r, b)
+	case <-r.Context().Done():
+		s.detachPoll(p)
+		return s.e.dismiss(w)
+	}
+}
+
+// dismiss answers a poll with nothing. Its client is gone, or middleware has limited the time of requests.
+func (e *Engine) dismiss(w http.ResponseWriter) *httpError {
+	_ = e.reply(w, []packet{noopPacket}, true) // there may be nobody to read it
+	return nil
+}
+
+func (s *Session) attachPoll() (*poll, *httpError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkAlarmsLocked()
+	switch {
+	case s.state == closed || s.finished && s.ws == nil:
+		return nil, errSession
+	case s.ws != nil:
+		return nil, errRequest
+	case s.poll != nil:
+		s.failLocked(errOverlap)
+		return nil, errRequest
+	}
+	p := &poll{answer: make(chan batch, 1)}
+	s.poll = p
+	if s.probed {
+		s.alarmLocked(noopDue, s.e.now()+probeHold)
+	}
+	s.kickLocked()
+	return p, nil
+}
+
+// answerPollLocked gives the pending poll its answer.
+func (s *Session) answerPollLocked(b batch) {
+	s.poll.answer <- b // has room: a poll is pending until it is answered
+	s.poll = nil
+}
+
+// detachPoll forgets a poll that came to nothing. What it was to be sent waits for the next one.
+func (s *Session) detachPoll(p *poll) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poll == p {
+		s.poll = nil
+		return
+	}
+	if b := <-p.answer; b.queued {
+		s.giveBackLocked(b)
+	}
+}
+
+func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *httpError {
+	if b.refusal != nil {
+		return b.refusal
+	}
+	if b.queued && r.Context().Err() != nil {
+		s.giveBack(b)
+		return s.e.dismiss(w)
+	}
+	packets := b.packets
+	if b.last {
+		packets = []packet{b.farewell}
+	}
+	err := s.e.reply(w, packets, b.b64)
+	if b.queued {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.wroteLocked(err)
+		s.kickLocked()
+	}
+	return nil
+}
+
+// servePost is a POST of a session: it brings packets.
+func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *httpError {
+	rc := http.NewResponseController(w)
+	if refusal := s.beginPost(rc); refusal != nil {
+		return refusal
+	}
+	defer s.endPost() // for a receiver that panics
+	payload, refusal := s.readBody(r, rc)
+	if refusal != nil {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // what is left of the body is not worth reading
+		}
+		return refusal
+	}
+	if !s.receivePayload(payload, isBinary(r)) {
+		return errRequest
+	}
+	s.endPost() // before the client can know of the answer, and send the next
+	_ = s.e.write(w, http.StatusOK, contentText, []byte("ok"))
+	return nil
+}
+
+func (s *Session) beginPost(rc *http.ResponseController) *httpError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkAlarmsLocked()
+	switch {
+	case s.state == closed:
+		return errSession
+	case s.ws != nil:
+		return errRequest
+	case s.posting:
+		s.failLocked(errOverlap)
+		return errRequest
+	}
+	s.posting, s.body = true, rc
+	// A client whose body takes longer could not have answered a ping in time.
+	_ = rc.SetReadDeadline(time.Now().Add(s.e.o.PingInterval + s.e.o.PingTimeout))
+	return nil
+}
+
+func (s *Session) endPost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.posting = false
+}
+
+// readBody reads the whole body, if it is not larger than MaxPayload; otherwise the session ends.
+func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte, *httpError) {
+	var payload []byte
+	err := errLimit
+	if r.ContentLength <= int64(s.e.o.MaxPayload) {
+		payload, err = s.e.readAll(r.Body)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.body = nil
+	_ = rc.SetReadDeadline(time.Time{}) // net/http goes on reading, to see the client leave
+	switch {
+	case errors.Is(err, errLimit):
+		s.failLocked(err)
+		return nil, errTooLarge
+	case err != nil:
+		s.lostLocked(err)
+		return nil, errRequest
+	}
+	return payload, nil
+}
+
+// readAll reads what is at most MaxPayload long, into memory of its own that is no larger than needed.
+func (e *Engine) readAll(r io.Reader) ([]byte, error) {
+	buf := e.buffer()
+	defer e.release(buf)
+	n, err := buf.ReadFrom(io.LimitReader(r, int64(e.o.MaxPayload)+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > int64(e.o.MaxPayload) {
+		return nil, errLimit
+	}
+	return bytes.Clone(buf.Bytes()), nil
+}
+
+func (e *Engine) buffer() *bytes.Buffer {
+	if buf, ok := e.buffers.Get().(*bytes.Buffer); ok {
+		return buf
+	}
+	return new(bytes.Buffer)
+}
+
+func (e *Engine) release(buf *bytes.Buffer) {
+	if buf.Cap() <= maxPooled {
+		buf.Reset()
+		e.buffers.Put(buf)
+	}
+}
+
+// isBinary says whether the body of a POST is in the binary form.
+func isBinary(r *http.Request) bool {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), contentBinary)
+}
+
+// receivePayload handles the packets of a POST, and says whether the client kept to the protocol.
+func (s *Session) receivePayload(payload []byte, binary bool) bool {
+	next := s.nextPacket
+	if binary {
+		next = nextBinaryPacket
+	}
+	size := len(payload)
+	for more := true; more && s.isOpen(); more = len(payload) > 0 {
+		p, rest, err := next(payload)
+		if len(rest) > 0 || len(p.data) < size/2 {
+			p.data = bytes.Clone(p.data) // whoever keeps a small message must not keep the whole payload with it
+		}
+		if err == nil {
+			err = s.check(p)
+		}
+		switch {
+		case err != nil:
+			s.fail(err)
+		case p.kind == typeClose:
+			s.leave()
+		default:
+			s.give(p)
+		}
+		payload = rest
+	}
+	return !s.broken()
+}
+
+// broken says whether the session ended because of what the client sent.
+func (s *Session) broken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != open && s.reason == engine.ProtocolError
+}
+
+const (
+	contentText = "text/plain; charset=UTF-8"
+	contentJSON = "application/json; charset=UTF-8"
+
+	contentBinary = "application/octet-stream"
+)
+
+// reply answers a poll.
+func (e *Engine) reply(w http.ResponseWriter, packets []packet, b64 bool) error {
+	buf := e.buffer()
+	defer e.release(buf)
+	if !b64 && slices.ContainsFunc(packets, func(p packet) bool { return p.binary }) {
+		buf.Write(appendBinaryPayload(buf.AvailableBuffer(), packets))
+		return e.write(w, http.StatusOK, contentBinary, buf.Bytes())
+	}
+	buf.Write(appendPayload(buf.AvailableBuffer(), packets))
+	return e.write(w, http.StatusOK, contentText, buf.Bytes())
+}
+
+func (e *Engine) refuse(w http.ResponseWriter, refusal *httpError) {
+	_ = e.write(w, refusal.status, contentJSON, []byte(refusal.body))
+}
+
+// write sends a whole response, so that its error says whether it left.
+func (e *Engine) write(w http.ResponseWriter, status int, contentType string, body []byte) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(e.o.WriteTimeout))
+	defer rc.SetWriteDeadline(time.Time{}) // of a connection that may go on with requests of others
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if _, err := w.Write(body); err != nil {
+		return err
+	}
+	if err := rc.Flush(); !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,375 @@
+package eio3
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/googollee/go-socket.io/engineio"
+	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// RawReceiver hears what one Engine.IO session does. Its methods are called one at a time and with no lock of the
+// session's state held, so they may call the session.
+type RawReceiver interface {
+	// Message is one message of the client, valid UTF-8 unless it is binary. It owns data.
+	Message(data []byte, binary bool)
+
+	// Closed is the last call, made exactly once.
+	Closed(reason engine.Reason)
+}
+
+// Session is one Engine.IO connection, over whichever transport. The library has one of its own for it, which sees the
+// two transports of transport.go; the queue and the end are ours.
+//
+// Its life is open, closing, closed. While it is closing, what waits is written and what comes is dropped. There is
+// at most one writer: whoever set writing took the queue, and nobody takes more until that is written, so that order
+// holds across transports and what is counted as waiting includes what is being written.
+type Session struct {
+	e       *Engine
+	id      string // set when the library writes OPEN
+	lib     engineio.Conn
+	request any // what Describe made of the first request
+
+	// turn is whose turn it is to call recv, and no more than that: nothing a receiver can call takes it.
+	turn sync.Mutex
+	recv RawReceiver
+
+	mu     sync.Mutex
+	state  state
+	begun  bool          // accept was told; nothing is written before
+	reason engine.Reason // why, once it is not open
+	cause  error         // what there is to log beside it
+	alarms alarms
+
+	queue    []packet
+	waiting  int           // cost of the queue and of what is being written
+	inFlight int           // of that, what is being written
+	writing  bool          // someone is
+	room     chan struct{} // closed when less is waiting; nil: nobody waits for that
+	farewell packet        // ends the last poll
+	finished bool          // the farewell, or the close frame, was given to the writer
+
+	ws        *websocket.Conn          // nil while polling is the transport
+	candidate *websocket.Conn          // the websocket that may become it
+	probed    bool                     // candidate has said "2probe"
+	poll      *poll                    // the pending one
+	posting   bool                     // a POST is being read or handled
+	body      *http.ResponseController // of the POST whose body is being read
+	b64       bool                     // the transport's client takes no binary frames
+	once      bool                     // text in POSTs is known to be encoded once
+
+	// Packets go one by one from a POST to the goroutine that reads.
+	reader  sync.Cond // what follows has changed, or state has
+	reading bool      // the goroutine is there
+	posted  *incoming // the packet that is being handed over or handled
+	taken   bool      // the reader has it
+	moving  bool      // ws is the transport, but the library reads from the other one still
+	moved   bool      // the library has gone over to ws
+}
+
+type state uint8
+
+const (
+	open state = iota
+	closing
+	closed
+)
+
+// newSession makes a session for the library to open. ws is nil for one that begins with polling.
+func (e *Engine) newSession(r *http.Request, request any, ws *websocket.Conn) *Session {
+	s := &Session{e: e, request: request, recv: nobody{}, farewell: closePacket, ws: ws, b64: asksForBase64(r)}
+	s.reader.L = &s.mu
+	return s
+}
+
+// asksForBase64 says whether the client takes binary data only as text.
+func asksForBase64(r *http.Request) bool { return r.URL.Query().Get("b64") != "" }
+
+// nobody stands in for the receiver until accept has named it.
+type nobody struct{}
+
+func (nobody) Message([]byte, bool) {}
+func (nobody) Closed(engine.Reason) {}
+
+// Send queues a message, which must not be changed afterwards. Errors: engine.ErrClosed, engine.ErrSlow.
+func (s *Session) Send(data []byte, binary bool) error {
+	return s.send(messagePacket(data, binary))
+}
+
+// send queues packets that belong together.
+func (s *Session) send(packets ...packet) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.queueLocked(packets); err != nil {
+		return err
+	}
+	s.kickLocked()
+	return nil
+}
+
+// closeAfter ends the session once what waits, and last after it, is written, or FlushTimeout is over.
+func (s *Session) closeAfter(last ...packet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queueLocked(last) == nil {
+		s.endLocked(engine.ServerDisconnect, s.e.o.FlushTimeout)
+	}
+}
+
+func (s *Session) queueLocked(packets []packet) error {
+	if s.state != open {
+		return engine.ErrClosed
+	}
+	for _, p := range packets {
+		s.waiting += p.cost()
+	}
+	s.queue = append(s.queue, packets...)
+	if s.waiting > s.e.o.MaxQueue {
+		s.closeLocked(engine.SlowPeer, 0)
+		return engine.ErrSlow
+	}
+	return nil
+}
+
+// kickLocked hands the queue to a writer, if there is something to write and someone who can.
+func (s *Session) kickLocked() {
+	switch {
+	case s.writing || !s.unwrittenLocked():
+	case s.ws != nil:
+		s.writing = true
+		s.e.tasks.Add(1)
+		go s.writeLoop(s.ws)
+	case s.poll != nil:
+		s.answerPollLocked(s.takeLocked())
+	}
+}
+
+// unwrittenLocked says whether there is something to write: packets, or the end.
+func (s *Session) unwrittenLocked() bool {
+	switch {
+	case !s.begun:
+	case s.state == open:
+		return len(s.queue) > 0
+	case s.state == closing:
+		return !s.finished
+	}
+	return false
+}
+
+// batch is what one writer writes in one go.
+type batch struct {
+	packets  []packet
+	last     bool       // it ends the session, after these packets
+	farewell packet     // for a poll that does
+	b64      bool       // binary data as text
+	queued   bool       // it was taken from the queue, so that the writer owes a wroteLocked
+	refusal  *httpError // for a poll: this instead
+}
+
+// takeLocked takes the queue. The caller writes it and calls wroteLocked. With polling the end is a batch of its own:
+// clients handle a CLOSE at once, but messages that came with it a moment later, and then no more.
+func (s *Session) takeLocked() batch {
+	b := batch{packets: s.queue, farewell: s.farewell, b64: s.b64, queued: true}
+	b.last = s.state == closing && (s.ws != nil || len(s.queue) == 0)
+	s.queue, s.inFlight, s.writing = nil, s.waiting, true
+	s.finished = b.last
+	return b
+}
+
+// wroteLocked ends what takeLocked began.
+func (s *Session) wroteLocked(err error) {
+	s.writing = false
+	s.waiting -= s.inFlight
+	s.inFlight = 0
+	if s.waiting <= s.roomLimit() {
+		s.makeRoomLocked()
+	}
+	switch {
+	case s.state == closed:
+	case isTimeout(err):
+		s.closeLocked(engine.SlowPeer, 0)
+	case err != nil:
+		s.lostLocked(err)
+	case s.finished:
+		s.closeLocked(s.reason, lingerTimeout)
+	}
+}
+
+// roomLimit is how much may be waiting for a client that is still heard.
+func (s *Session) roomLimit() int { return s.e.o.MaxQueue / 2 }
+
+// awaitRoom waits until less is waiting for the client, so that none is dropped as slow for the answers to what it
+// sent in a hurry.
+func (s *Session) awaitRoom() {
+	s.mu.Lock()
+	if s.state != open || s.waiting <= s.roomLimit() {
+		s.mu.Unlock()
+		return
+	}
+	room := make(chan struct{})
+	s.room = room
+	s.mu.Unlock()
+	<-room
+}
+
+func (s *Session) makeRoomLocked() {
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+}
+
+func isTimeout(err error) bool {
+	var network net.Error // gorilla hides os.ErrDeadlineExceeded
+	return errors.As(err, &network) && network.Timeout()
+}
+
+// giveBack returns what was taken and not written.
+func (s *Session) giveBack(b batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveBackLocked(b)
+}
+
+func (s *Session) giveBackLocked(b batch) {
+	s.writing, s.finished, s.inFlight = false, false, 0
+	if s.state != closed {
+		s.queue = append(b.packets, s.queue...)
+		s.kickLocked()
+	}
+}
+
+// endLocked begins the end of an open session: what waits is still written, in the given time.
+func (s *Session) endLocked(reason engine.Reason, within time.Duration) {
+	s.state, s.reason = closing, reason
+	s.alarms.clear()
+	s.alarmLocked(flushDue, s.e.now()+within)
+	s.kickLocked()
+}
+
+// dropLocked ends the session for what the client did. Nothing that waits is written, but the client is told of the
+// end if that needs no further request of it.
+func (s *Session) dropLocked(reason engine.Reason) {
+	if s.state != open || s.ws == nil {
+		s.closeLocked(reason, 0)
+		return
+	}
+	s.queue = nil
+	s.waiting = s.inFlight
+	s.endLocked(reason, s.e.o.FlushTimeout)
+}
+
+// closeLocked makes an end at once: nothing that waits is written. A pending poll is told; a websocket is given linger
+// to answer the close frame.
+func (s *Session) closeLocked(reason engine.Reason, linger time.Duration) {
+	if s.state == closed {
+		return
+	}
+	if s.state == open {
+		s.reason = reason // of a closing one the first reason counts
+	}
+	s.state, s.queue, s.probed = closed, nil, false
+	s.stopAlarmsLocked()
+	s.makeRoomLocked()
+	s.reader.Broadcast()
+	if s.poll != nil {
+		s.answerPollLocked(batch{packets: []packet{s.farewell}})
+	}
+	if s.body != nil {
+		s.body.SetReadDeadline(past) // where that cannot be done, the body's own deadline ends it
+	}
+	if s.candidate != nil {
+		interrupt(s.candidate, 0)
+	}
+	if s.ws != nil {
+		interrupt(s.ws, linger)
+	}
+	s.e.unregister(s)
+	s.inTurn(func() {
+		s.e.o.Logger.Debug("engine: connection ended", "reason", string(s.reason), "cause", s.cause)
+		s.recv.Closed(s.reason)
+	})
+}
+
+// shutdown ends the session so that its client comes back: with a websocket what waits is written, with polling only
+// if a poll is pending, since further ones are refused.
+func (s *Session) shutdown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.endLocked(engine.Shutdown, s.e.o.FlushTimeout)
+	}
+	if s.ws == nil {
+		s.closeLocked(engine.Shutdown, 0)
+	}
+}
+
+// fail ends the session, if it has not ended, since the client broke the protocol.
+func (s *Session) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.failLocked(err)
+	}
+}
+
+func (s *Session) failLocked(err error) {
+	if s.state == open {
+		s.cause = err
+	}
+	s.dropLocked(engine.ProtocolError)
+}
+
+// lostLocked ends the session since its transport failed.
+func (s *Session) lostLocked(err error) {
+	if s.state == open {
+		s.cause = err
+	}
+	s.closeLocked(engine.TransportClose, 0)
+}
+
+// isOpen says whether what the client sends still counts.
+func (s *Session) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == open
+}
+
+// inTurn calls f, on a goroutine of its own, when no receiver is being called.
+func (s *Session) inTurn(f func()) {
+	s.e.tasks.Add(1)
+	go func() {
+		defer s.e.done()
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		f()
+	}()
+}
+
+// deliver gives a message to the receiver. It is the caller's turn.
+func (s *Session) deliver(data []byte, binary bool) {
+	if s.isOpen() {
+		s.recv.Message(data, binary)
+	}
+}
+
+// leave is the client's CLOSE. Its pending poll is answered with a NOOP; one that is still on its way finds the
+// session for a moment longer.
+func (s *Session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.farewell = noopPacket
+	switch {
+	case s.state != open || s.ws != nil || s.poll != nil:
+		s.dropLocked(engine.ClientDisconnect)
+	default:
+		s.queue = nil
+		s.waiting = s.inFlight
+		s.endLocked(engine.ClientDisconnect, pollGrace)
+	}
+}

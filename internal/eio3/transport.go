@@ -1,0 +1,262 @@
+package eio3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/googollee/go-socket.io/engineio/frame"
+	libpacket "github.com/googollee/go-socket.io/engineio/packet"
+	"github.com/googollee/go-socket.io/engineio/payload"
+	"github.com/googollee/go-socket.io/engineio/session"
+	"github.com/googollee/go-socket.io/engineio/transport"
+	"github.com/gorilla/websocket"
+)
+
+var errDial = errors.New("eio3: is a server")
+
+// libTransport is a transport as go-socket.io knows them. Our requests bring the connection that it accepts.
+type libTransport string
+
+const (
+	pollingTransport   libTransport = "polling"
+	websocketTransport libTransport = "websocket"
+)
+
+var _ transport.Transport = pollingTransport
+
+func (t libTransport) Name() string { return string(t) }
+
+func (libTransport) Accept(_ http.ResponseWriter, r *http.Request) (transport.Conn, error) {
+	l := r.Context().Value(linkKey{}).(*link)
+	l.accepted = true
+	return l.conn, nil
+}
+
+func (libTransport) Dial(*url.URL, http.Header) (transport.Conn, error) { return nil, errDial }
+
+// link takes a transport through the library's ServeHTTP.
+type link struct {
+	conn     transport.Conn
+	accepted bool
+}
+
+type linkKey struct{}
+
+// offer gives the library a transport for a handshake, or for the upgrade of the session that the request names, and
+// says whether it took it. It gets nothing to write to: our handlers answer all requests.
+func (e *Engine) offer(r *http.Request, conn transport.Conn) bool {
+	l := &link{conn: conn}
+	e.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), linkKey{}, l)))
+	return l.accepted
+}
+
+type noResponse struct{}
+
+func (noResponse) Header() http.Header         { return http.Header{} }
+func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
+func (noResponse) WriteHeader(int)             {}
+
+// libConn is what both transports have in common.
+type libConn struct{ s *Session }
+
+func (libConn) URL() url.URL              { return url.URL{} }
+func (libConn) LocalAddr() net.Addr       { return nil }
+func (libConn) RemoteAddr() net.Addr      { return nil }
+func (libConn) RemoteHeader() http.Header { return nil }
+
+// SetReadDeadline is not the library's to choose: it would end a client that pings in time, PingInterval being longer
+// than PingTimeout. receive moves the deadline.
+func (libConn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline has nothing to bound: the library's writes end in a queue.
+func (libConn) SetWriteDeadline(time.Time) error { return nil }
+
+// NextWriter is for the packets that the library makes by itself, OPEN and PONG. Messages do not go through it: one and
+// its attachments enter the queue together, and whether it had room is the sender's to know. It must not fail, since
+// the library logs that by itself.
+func (c libConn) NextWriter(_ frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
+	return &libWriter{s: c.s, kind: kind.StringByte()}, nil
+}
+
+type libWriter struct {
+	bytes.Buffer
+	s    *Session
+	kind byte
+}
+
+func (w *libWriter) Close() error {
+	if w.kind == typeOpen {
+		w.s.opened(w.Bytes())
+		return nil
+	}
+	_ = w.s.send(packet{head: string(w.kind), data: w.Bytes()})
+	return nil
+}
+
+// hand is a packet of the client as the library takes it.
+func hand(p incoming) (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	ft := frame.String
+	if p.binary {
+		ft = frame.Binary
+	}
+	return ft, libpacket.ByteToPacketType(p.kind, frame.String), &libReader{*bytes.NewReader(p.data), p}, nil
+}
+
+// libReader is what the library reads of a packet. It hands that of a message on as it is.
+type libReader struct {
+	bytes.Reader
+	p incoming
+}
+
+func (*libReader) Close() error { return nil }
+
+// refuseUpgrade has the library close a transport that it is trying. An error would do the same, but is logged.
+func refuseUpgrade() (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	return hand(incoming{kind: typeNoop})
+}
+
+// pollingConn is the polling transport of a session, for the library.
+type pollingConn struct{ libConn }
+
+var _ session.Pauser = pollingConn{}
+
+// NextReader waits for a packet that a POST brings.
+func (c pollingConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	p, err := c.s.takePosted()
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	return hand(p)
+}
+
+// Pause does nothing: polls and POSTs are served until the upgrade is done, since clients send meanwhile.
+func (pollingConn) Pause() {}
+
+// Resume does nothing either.
+func (pollingConn) Resume() {}
+
+// Close comes when the library has gone over to the websocket, or after NextReader has failed.
+func (c pollingConn) Close() error {
+	c.s.upgraded()
+	return nil
+}
+
+// errUpgraded sends the library's reader to the transport that has taken over.
+type errUpgraded struct{}
+
+func (errUpgraded) Error() string   { return "eio3: upgraded" }
+func (errUpgraded) Temporary() bool { return true }
+
+var _ payload.Error = errUpgraded{}
+
+// websocketConn is the websocket transport of a session, for the library.
+type websocketConn struct {
+	libConn
+	ws  *websocket.Conn
+	b64 bool // its client takes no binary frames
+
+	// Of whoever reads.
+	step step
+}
+
+// step is how far a websocket is.
+type step uint8
+
+const (
+	probing step = iota // "2probe" is due
+	probed              // "5" is due
+	active              // it is the transport
+)
+
+func (c *websocketConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	switch c.step {
+	case probing:
+		return c.probe()
+	case probed:
+		return c.takeOver()
+	}
+	return c.read()
+}
+
+// probe reads the client's probe, which the library answers.
+func (c *websocketConn) probe() (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	if !c.s.expect(c.ws, "2probe") || !c.s.setProbed() {
+		return refuseUpgrade()
+	}
+	c.step = probed
+	return hand(incoming{kind: typePing, data: []byte("probe")})
+}
+
+// takeOver reads the client's last step of the upgrade.
+func (c *websocketConn) takeOver() (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	if !c.s.expect(c.ws, "5") || !c.s.setTransport(c) {
+		return refuseUpgrade()
+	}
+	c.step = active
+	return hand(incoming{kind: typeUpgrade})
+}
+
+// read reads one packet of the transport. When the session has ended before, it goes on until the client has closed
+// too, or lingered enough.
+func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error) {
+	for {
+		c.s.awaitRoom()
+		data, binary, err := c.s.e.readMessage(c.ws)
+		if err != nil {
+			c.s.readFailed(err)
+			return 0, 0, nil, err
+		}
+		if !c.s.isOpen() {
+			continue
+		}
+		p, err := parseFrame(data, binary)
+		if err == nil {
+			err = c.s.check(p)
+		}
+		switch {
+		case err != nil:
+			c.s.fail(err)
+		case p.kind == typeClose:
+			c.s.leave()
+		default:
+			return hand(p)
+		}
+	}
+}
+
+// NextWriter writes to the websocket itself while it is tried: the queue is still the other transport's.
+func (c *websocketConn) NextWriter(ft frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
+	if c.step == probed {
+		return &probeWriter{c: c, kind: kind.StringByte()}, nil
+	}
+	return c.libConn.NextWriter(ft, kind)
+}
+
+type probeWriter struct {
+	bytes.Buffer
+	c    *websocketConn
+	kind byte
+}
+
+// Close writes the answer to the probe. If that fails, so does the read that the library goes on with.
+func (w *probeWriter) Close() error {
+	_ = w.c.ws.SetWriteDeadline(time.Now().Add(w.c.s.e.o.WriteTimeout))
+	_ = w.c.ws.WriteMessage(websocket.TextMessage, append([]byte{w.kind}, w.Bytes()...))
+	return nil
+}
+
+// Close comes when an upgrade has come to nothing, or after NextReader has failed. The library would log an error.
+func (c *websocketConn) Close() error {
+	if c.step != active {
+		c.s.giveUp(c.ws)
+	} else {
+		_ = c.ws.Close()
+	}
+	return nil
+}

@@ -1,0 +1,294 @@
+package eio3
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+const (
+	readBuffer = 512      // of each websocket, for as long as it lives; longer messages do not go through it
+	writeSize  = 16 << 10 // bytes after which frames that wait are written
+
+	// probeTimeout is how long an upgrade may take.
+	probeTimeout = 10 * time.Second
+
+	// lingerTimeout is how long a client may take to answer a close frame. To close before it has, while something it
+	// sent is unread, would reset the connection, and the client could lose what it was sent last.
+	lingerTimeout = 2 * time.Second
+)
+
+// past is a deadline that makes reads and writes return at once.
+var past = time.Unix(1, 0)
+
+func newUpgrader(timeout time.Duration) websocket.Upgrader {
+	return websocket.Upgrader{
+		HandshakeTimeout: timeout,
+		ReadBufferSize:   readBuffer,
+		WriteBufferPool:  new(sync.Pool),                           // hardly used, but without it each connection would have a buffer
+		CheckOrigin:      func(*http.Request) bool { return true }, // is decided before the engine
+		Error:            func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+}
+
+// hijacker is what gorilla demands of a ResponseWriter, where middleware may have wrapped it.
+type hijacker struct {
+	http.ResponseWriter
+	hijacked bool
+	err      error
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.hijacked, h.err = err == nil, err
+	return conn, rw, err
+}
+
+// upgrade makes a websocket of a request. If it fails there may be nobody left to be told, and both results are nil.
+func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Conn, *httpError) {
+	h := &hijacker{ResponseWriter: w}
+	ws, err := e.upgrader.Upgrade(h, r, http.Header{"Cache-Control": {"no-store"}})
+	switch {
+	case err == nil:
+		ws.SetReadLimit(int64(e.o.MaxPayload))
+		return ws, nil
+	case h.hijacked:
+		e.o.Logger.Debug("engine: websocket handshake failed", "error", err)
+		return nil, nil
+	}
+	if errors.Is(h.err, http.ErrNotSupported) {
+		if _, now := e.unsupported.Say(); now {
+			e.o.Logger.Warn("engine: websockets are impossible behind this middleware",
+				"fix", "its ResponseWriter must have Unwrap or Hijack; http.TimeoutHandler and the like must leave the socket path alone")
+		}
+	}
+	return nil, errRequest
+}
+
+// openWebsocket is the handshake of a session that begins with a websocket.
+func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *httpError {
+	request := e.o.Describe(r)
+	ws, refusal := e.upgrade(w, r)
+	if ws == nil {
+		return refusal
+	}
+	c := &websocketConn{libConn: libConn{e.newSession(r, request, ws)}, ws: ws, step: active}
+	c.answerPings()
+	e.offer(r, c)
+	return nil
+}
+
+// serveUpgrade is the websocket of a session that began with polling.
+func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *httpError {
+	ws, refusal := s.e.upgrade(w, r)
+	if ws == nil {
+		return refusal
+	}
+	if !s.setCandidate(ws) {
+		s.e.reject(ws)
+		return nil
+	}
+	// The library tries it in a goroutine of its own, which ends with giveUp or with upgraded.
+	s.e.tasks.Add(1)
+	if !s.e.offer(r, &websocketConn{libConn: libConn{s}, ws: ws, b64: asksForBase64(r)}) {
+		s.giveUp(ws)
+	}
+	return nil
+}
+
+// reject closes a websocket that belongs to no session.
+func (e *Engine) reject(ws *websocket.Conn) {
+	defer ws.Close()
+	writeClose(ws)
+	_ = ws.SetReadDeadline(time.Now().Add(lingerTimeout))
+	for {
+		if _, _, err := ws.NextReader(); err != nil {
+			return
+		}
+	}
+}
+
+// setCandidate lets a websocket try to become the transport, if it is the only one.
+func (s *Session) setCandidate(ws *websocket.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkAlarmsLocked()
+	if s.state == closed || s.ws != nil || s.candidate != nil {
+		return false
+	}
+	s.candidate = ws
+	_ = ws.SetReadDeadline(time.Now().Add(probeTimeout))
+	return true
+}
+
+// giveUp ends an upgrade that has come to nothing.
+func (s *Session) giveUp(ws *websocket.Conn) {
+	defer s.e.done()
+	s.mu.Lock()
+	s.candidate, s.probed = nil, false
+	s.mu.Unlock()
+	s.e.reject(ws)
+}
+
+// expect reads one message, which has to be the one that is due.
+func (s *Session) expect(ws *websocket.Conn, text string) bool {
+	data, binary, err := s.e.readMessage(ws)
+	return err == nil && !binary && string(data) == text
+}
+
+// setProbed has the pending poll end soon, since the client waits for that before it goes on.
+func (s *Session) setProbed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed {
+		return false
+	}
+	s.probed = true
+	s.alarmLocked(noopDue, s.e.now()+probeHold)
+	return true
+}
+
+// setTransport makes the candidate the transport. A poll that came since the probe is refused, as any from now on. A
+// POST cannot be going on, as clients wait for its answer before they take this step.
+func (s *Session) setTransport(c *websocketConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed || s.finished || s.posting || !s.reading {
+		return false
+	}
+	s.ws, s.b64, s.candidate, s.probed, s.moving = c.ws, c.b64, nil, false, true
+	s.alarmLocked(noopDue, 0)
+	c.answerPings()
+	_ = c.ws.SetReadDeadline(time.Time{})
+	if s.poll != nil {
+		s.answerPollLocked(batch{refusal: errRequest})
+	}
+	s.kickLocked()
+	return true
+}
+
+// answerPings answers pings of the websocket's own through the queue: gorilla's way would change the deadline of a
+// write that is going on.
+func (c *websocketConn) answerPings() {
+	c.ws.SetPingHandler(func(data string) error {
+		_ = c.s.send(packet{data: []byte(data), pong: true})
+		return nil
+	})
+}
+
+// readFailed ends the session, if it has not ended, with what the error says of the client.
+func (s *Session) readFailed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open && (errors.Is(err, websocket.ErrReadLimit) || isFrameError(err)) {
+		s.cause = err
+		s.closeLocked(engine.ProtocolError, 0) // gorilla has told the client
+	}
+	s.lostLocked(err)
+}
+
+// isFrameError says whether gorilla found fault with a frame. It has no type for that.
+func isFrameError(err error) bool {
+	var closed *websocket.CloseError
+	var network net.Error
+	return !errors.As(err, &closed) && !errors.As(err, &network) && strings.HasPrefix(err.Error(), "websocket: ")
+}
+
+// readMessage reads one message whole.
+func (e *Engine) readMessage(ws *websocket.Conn) (data []byte, binary bool, err error) {
+	kind, r, err := ws.NextReader()
+	if err != nil {
+		return nil, false, err
+	}
+	data, err = e.readAll(r)
+	return data, kind == websocket.BinaryMessage, err
+}
+
+// writeLoop writes what is queued and ends when there is nothing left.
+func (s *Session) writeLoop(ws *websocket.Conn) {
+	defer s.e.done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.unwrittenLocked() {
+		b := s.takeLocked()
+		s.mu.Unlock()
+		err := s.e.writeBatch(ws, b)
+		s.mu.Lock()
+		s.wroteLocked(err)
+	}
+	s.writing = false
+}
+
+// writeBatch writes frames together, where gorilla would make a system call for each. A single Write is never mixed
+// with the control frames that gorilla writes meanwhile.
+func (e *Engine) writeBatch(ws *websocket.Conn, b batch) error {
+	buf := e.buffer()
+	defer e.release(buf)
+	for i, p := range b.packets {
+		buf.Write(appendFrame(buf.AvailableBuffer(), p, b.b64))
+		if i < len(b.packets)-1 && buf.Len() < writeSize {
+			continue
+		}
+		conn := ws.NetConn()
+		_ = conn.SetWriteDeadline(time.Now().Add(e.o.WriteTimeout))
+		if _, err := conn.Write(buf.Bytes()); err != nil {
+			return err
+		}
+		buf.Reset()
+	}
+	if b.last {
+		writeClose(ws)
+	}
+	return nil
+}
+
+// appendFrame encodes a packet as one unmasked, unfragmented frame.
+func appendFrame(dst []byte, p packet, b64 bool) []byte {
+	const final = 0x80
+	if p.binary && b64 {
+		p = packet{head: base64Head, data: base64.StdEncoding.AppendEncode(nil, p.data)}
+	}
+	opcode := byte(websocket.TextMessage)
+	switch {
+	case p.binary:
+		opcode = websocket.BinaryMessage
+	case p.pong:
+		opcode = websocket.PongMessage
+	}
+	dst = append(dst, final|opcode)
+	switch n := len(p.head) + len(p.data); {
+	case n <= 125:
+		dst = append(dst, byte(n))
+	case n <= math.MaxUint16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
+	}
+	return append(append(dst, p.head...), p.data...)
+}
+
+// writeClose says that nothing will follow. A client that cannot hear it sees the connection end.
+func writeClose(ws *websocket.Conn) {
+	_ = ws.WriteControl(websocket.CloseMessage, nil, time.Now().Add(lingerTimeout))
+}
+
+// interrupt ends the reads of a websocket, at once or after the client had time to answer a close frame, and its
+// writes at once. Whoever reads it closes it.
+func interrupt(ws *websocket.Conn, linger time.Duration) {
+	if linger > 0 {
+		_ = ws.SetReadDeadline(time.Now().Add(linger))
+		return
+	}
+	_ = ws.NetConn().SetDeadline(past)
+}

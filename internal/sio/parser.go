@@ -1,0 +1,206 @@
+// Package sio reads and writes the text of Socket.IO packets, which protocols 4 and 5 have in common but for what may
+// stand in a CONNECT.
+package sio
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// The types of Socket.IO packets, as they stand on the wire.
+const (
+	Connect     = '0'
+	Disconnect  = '1'
+	Event       = '2'
+	Ack         = '3'
+	Error       = '4'
+	binaryEvent = '5'
+	binaryAck   = '6'
+)
+
+// Root is the namespace that packets are for if they name none.
+const Root = "/"
+
+const message = '4' // of Engine.IO
+
+var (
+	errSocketType  = errors.New("unknown socket packet type")
+	errCount       = errors.New("malformed count of attachments")
+	errAttachments = errors.New("too many attachments")
+	errAckID       = errors.New("malformed acknowledgement id")
+	errPayload     = errors.New("payload missing or out of place")
+	errEventName   = errors.New("event name is reserved or neither string nor number")
+)
+
+// Packet is one Socket.IO packet of the client.
+type Packet struct {
+	Kind        byte // binaryEvent counts as Event, binaryAck as Ack
+	Namespace   string
+	HasID       bool
+	ID          uint64
+	Name        string            // Event
+	Values      []json.RawMessage // Event and Ack
+	Auth        json.RawMessage   // Connect, nil where there is none
+	Attachments int               // how many binary messages follow
+	Buffers     [][]byte          // those that came
+	Size        int               // bytes of the text
+}
+
+// Parse reads the text of a packet. It allocates by what is there, never by what the text claims.
+func Parse(text []byte, maxAttachments int) (Packet, error) {
+	p := Packet{Namespace: Root, Size: len(text)}
+	if len(text) == 0 || text[0] < Connect || text[0] > binaryAck {
+		return p, errSocketType
+	}
+	p.Kind, text = text[0], text[1:]
+
+	if p.Kind == binaryEvent || p.Kind == binaryAck {
+		digits := LeadingDigits(text)
+		if digits == 0 || digits == len(text) || text[digits] != '-' {
+			return p, errCount
+		}
+		n, err := strconv.ParseUint(string(text[:digits]), 10, 31)
+		if err != nil || n > uint64(maxAttachments) {
+			return p, errAttachments
+		}
+		p.Attachments, text = int(n), text[digits+1:]
+		p.Kind -= binaryEvent - Event
+	}
+
+	if len(text) > 0 && text[0] == '/' {
+		namespace, rest, _ := bytes.Cut(text, []byte{','})
+		p.Namespace, text = string(namespace), rest
+	}
+
+	if digits := LeadingDigits(text); digits > 0 {
+		id, err := strconv.ParseUint(string(text[:digits]), 10, 64)
+		if err != nil {
+			return p, errAckID
+		}
+		p.HasID, p.ID, text = true, id, text[digits:]
+	}
+	return p, p.parsePayload(text)
+}
+
+func (p *Packet) parsePayload(data []byte) error {
+	if p.HasID != (p.Kind == Ack) && p.Kind != Event {
+		return errAckID
+	}
+	switch p.Kind {
+	case Connect:
+		if len(data) == 0 {
+			return nil
+		}
+		p.Auth = data
+		return checkObject(data)
+	case Event, Ack:
+		return p.parseValues(data)
+	case Disconnect:
+		if len(data) > 0 {
+			return errPayload
+		}
+		return nil
+	default:
+		return errSocketType // a client never sends CONNECT_ERROR
+	}
+}
+
+func (p *Packet) parseValues(data []byte) error {
+	if len(data) == 0 {
+		return errPayload
+	}
+	values, err := splitArray(data)
+	if err != nil {
+		return err
+	}
+	if p.Attachments > 0 {
+		for _, v := range values {
+			if err := checkPlaceholders(v, p.Attachments); err != nil {
+				return err
+			}
+		}
+	}
+	if p.Kind == Event {
+		if len(values) == 0 {
+			return errPayload
+		}
+		if p.Name, err = eventName(values[0]); err != nil {
+			return err
+		}
+		values = values[1:]
+	}
+	p.Values = values
+	return nil
+}
+
+// Args are the arguments of an event or a reply, with the attachments that came.
+func (p *Packet) Args() engine.Args {
+	size := p.Size
+	for _, b := range p.Buffers {
+		size += len(b)
+	}
+	return engine.Args{Values: p.Values, Attachments: p.Buffers, Size: size}
+}
+
+// LeadingDigits is how many digits text begins with.
+func LeadingDigits(text []byte) int {
+	n := 0
+	for n < len(text) && '0' <= text[n] && text[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+// eventName is the name in the first value of an event: a string, or a number as it stands.
+func eventName(value json.RawMessage) (string, error) {
+	switch c := value[0]; {
+	case c == '-' || '0' <= c && c <= '9':
+		return string(value), nil
+	case c != '"':
+		return "", errEventName
+	}
+	var name string
+	if bytes.IndexByte(value, '\\') < 0 {
+		name = string(value[1 : len(value)-1])
+	} else if err := json.Unmarshal(value, &name); err != nil {
+		return "", errEventName
+	}
+	switch name {
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
+		return "", errEventName
+	}
+	return name, nil
+}
+
+// MessageHead is what stands before the payload of an event or a reply, and before that Engine.IO's MESSAGE.
+func MessageHead(kind byte, namespace string, hasID bool, id uint64, attachments int) string {
+	if kind == Event && namespace == Root && !hasID && attachments == 0 {
+		return "42" // the usual case, without a new string
+	}
+	head := []byte{message, kind}
+	if attachments > 0 {
+		head[1] += binaryEvent - Event
+		head = append(strconv.AppendInt(head, int64(attachments), 10), '-')
+	}
+	head = appendNamespace(head, namespace)
+	if hasID {
+		head = strconv.AppendUint(head, id, 10)
+	}
+	return string(head)
+}
+
+// ControlHead is the same for a packet that is neither event nor reply.
+func ControlHead(kind byte, namespace string) string {
+	return string(appendNamespace([]byte{message, kind}, namespace))
+}
+
+func appendNamespace(head []byte, namespace string) []byte {
+	if namespace == Root {
+		return head
+	}
+	return append(append(head, namespace...), ',')
+}
