@@ -141,11 +141,20 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *ht
 
 // servePost is a POST of a session: it brings packets.
 func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *httpError {
+	if refusal := s.receivePost(w, r); refusal != nil {
+		return refusal
+	}
+	_ = s.e.write(w, http.StatusOK, contentText, []byte("ok"))
+	return nil
+}
+
+// receivePost ends before the client can know of the answer, and send the next.
+func (s *Session) receivePost(w http.ResponseWriter, r *http.Request) *httpError {
 	rc := http.NewResponseController(w)
 	if refusal := s.beginPost(rc); refusal != nil {
 		return refusal
 	}
-	defer s.endPost() // for a receiver that panics
+	defer s.endPost()
 	payload, refusal := s.readBody(r, rc)
 	if refusal != nil {
 		if r.ProtoMajor == 1 {
@@ -156,8 +165,6 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *httpError {
 	if !s.receivePayload(payload, isBinary(r)) {
 		return errRequest
 	}
-	s.endPost() // before the client can know of the answer, and send the next
-	_ = s.e.write(w, http.StatusOK, contentText, []byte("ok"))
 	return nil
 }
 

@@ -128,14 +128,18 @@ var (
 
 // ServeHTTP answers one request: a handshake, a poll, a POST, or the upgrade to a websocket.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !e.enter() {
-		e.refuse(w, errShuttingDown)
+	refusal := errShuttingDown
+	if e.enter() {
+		defer e.done()
+		refusal = e.serve(w, r)
+	}
+	if refusal == nil {
 		return
 	}
-	defer e.done()
-	if refusal := e.serve(w, r); refusal != nil {
-		e.refuse(w, refusal)
+	if r.ContentLength != 0 { // net/http reads what is left of a body before it answers, and there may never be more
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout))
 	}
+	e.refuse(w, refusal)
 }
 
 func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *httpError {
@@ -156,6 +160,8 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *httpError {
 		return errMethod
 	}
 	switch {
+	case r.Method == http.MethodGet && r.ContentLength != 0:
+		return errRequest
 	case transport == "websocket" && !websocket.IsWebSocketUpgrade(r):
 		return errRequest
 	case transport == "websocket" && s == nil:
