@@ -76,7 +76,7 @@ func (c *client) receive(data []byte, binary bool) error {
 			return errAuth
 		}
 		namespace, _, _ := strings.Cut(p.Namespace, "?") // after it clients may write a query
-		c.connect(strings.Clone(namespace)) // which stays for long, and must not keep the text it came in
+		c.connect(strings.Clone(namespace))              // which stays for long, and must not keep the text it came in
 		return nil
 	}
 	conn := c.conn(p.Namespace)
