@@ -1,0 +1,171 @@
+package socketauth
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func TestLogoutEndsTheSessionEverywhere(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		for name, arg := range map[string]func(token string) []any{
+			"token":   func(token string) []any { return []any{token} },
+			"nothing": func(string) []any { return nil },
+			"garbage": func(string) []any { return []any{map[string]any{"toString": 1}} },
+			"null":    func(string) []any { return []any{nil} },
+		} {
+			a, token := w.in()
+			a.close()
+			a = w.dial("")
+			a.authenticate(token)
+			token = a.token()
+			b := w.dial("")
+			b.authenticate(token) // a second socket of the session
+			token = b.token()
+			bystander, _ := w.in()
+
+			a.emit("logout", arg(token)...)
+			for _, c := range []*client{a, b} {
+				c.next(`42["logged_out"]`)
+				c.gone()
+			}
+			bystander.alive()
+			c := w.dial("")
+			c.authenticate(token)
+			if u := c.refusedAndGone("no_longer_valid"); !u.Terminal {
+				t.Errorf("%s: not terminal", name)
+			}
+			if status, body, _ := w.get(token); status != 401 || !strings.Contains(body, "no_longer_valid") {
+				t.Errorf("%s: middleware %d %s", name, status, body)
+			}
+			bystander.close()
+		}
+	})
+}
+
+func TestLogoutOfAnotherSessionRevokesNothing(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, _ := w.in()
+		b, foreign := w.inAs(jwt.MapClaims{"sub": "otto"})
+		if got := a.ask("logout", foreign); !strings.Contains(got, "wrong_session") {
+			t.Errorf("got %s", got)
+		}
+		if u := a.refusedWith("wrong_session"); u.Terminal {
+			t.Error("terminal")
+		}
+		a.alive()
+		b.alive()
+		b.authenticate(foreign)
+		b.token()
+	})
+}
+
+func TestLogoutBeforeAuthentication(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		code := w.code()
+		holder := w.dial("")
+		holder.authenticate(code)
+		first := holder.token()
+		holder.authenticate(first)
+		latest := holder.token()
+		time.Sleep(time.Minute)
+		for name, c := range map[string]struct {
+			arg  any
+			code string
+		}{
+			"nothing":  {nil, "invalid_token"},
+			"object":   {map[string]any{"toString": 1}, "invalid_token"},
+			"garbage":  {"garbage", "invalid_token"},
+			"code":     {w.code(), "invalid_token"},
+			"expired":  {code, "token_expired"},
+			"replaced": {first, "no_longer_valid"},
+		} {
+			stranger := w.dial("")
+			stranger.emit("logout", c.arg)
+			stranger.refusedAndGone(c.code)
+			if t.Failed() {
+				t.Fatal(name)
+			}
+		}
+		holder.alive() // none of it has revoked anything
+		stranger := w.dial("")
+		stranger.emit("logout", latest)
+		for _, c := range []*client{stranger, holder} {
+			c.next(`42["logged_out"]`)
+			c.gone()
+		}
+	})
+}
+
+func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
+	// Guards: a page that logs out and closes must not leave its session alive.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		c, token := w.in()
+		asked, gone := make(chan struct{}), make(chan struct{})
+		store.fail(func(string) error {
+			close(asked)
+			<-gone
+			return nil
+		}, nil)
+		c.emit("logout")
+		<-asked
+		c.close()
+		synctest.Wait()
+		close(gone)
+		synctest.Wait()
+		store.fail(nil, nil)
+		c = w.dial("")
+		c.authenticate(token)
+		c.refusedAndGone("no_longer_valid")
+	})
+}
+
+func TestAcknowledgementsOfAuthenticateAndLogout(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c := w.dial("")
+		c.send(fmt.Sprintf(`421["authenticate",{"token":%q}]`, w.code()))
+		c.token()
+		c.next("431[]")
+		c.send(`422["logout"]`)
+		c.next("432[]")
+		c.next(`42["logged_out"]`)
+		c.gone()
+		c = w.dial("")
+		c.send(`421["authenticate",{"token":"x"}]`)
+		c.next(`431[{"error":{"code":"invalid_token"}}]`)
+		c.refusedAndGone("invalid_token")
+	})
+}
+
+func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		mux := http.NewServeMux()
+		other, err := w.Auth().SocketServe(nil, mux)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := &world{T: w.T, Server: other, logs: w.logs, http: &http.Server{Handler: mux}, lis: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
+		go func() { _ = second.http.Serve(second.lis) }()
+		c, token := w.in()
+		d := second.dial("")
+		d.authenticate(token)
+		d.token()
+		c.emit("logout")
+		for _, c := range []*client{c, d} {
+			c.next(`42["logged_out"]`)
+			c.gone()
+		}
+		if err := other.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		_ = second.http.Close()
+	})
+}
