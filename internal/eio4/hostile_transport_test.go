@@ -340,7 +340,7 @@ func TestHostile_ManyPackets(t *testing.T) {
 	for _, packet := range []string{"4", "6", "3", "b"} {
 		p.post(strings.Repeat(packet+rs, 240000)+packet).want(t, 200, "ok")
 	}
-	if d := time.Since(start); d > patience {
+	if d := time.Since(start); d > 6*patience {
 		t.Errorf("it took %v", d)
 	}
 	if n := heard.Load(); n != 2*240001 {
