@@ -221,7 +221,8 @@ func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
 		a.checks(code, 10*time.Second, 0, Replaced)
 
 		next := a.must(got, how{confirming: true}) // presenting a branch confirms it
-		a.confirms(got, Replaced)                  // of an older generation: changes nothing
+		a.confirms(got, Accepted)                  // it was, already
+		a.confirms(lost, Replaced)                 // of an older generation: changes nothing
 		time.Sleep(time.Second)
 		a.must(next, how{confirming: true})
 		time.Sleep(time.Second)
@@ -257,7 +258,7 @@ func TestUnknownSessionsAndGenerationsAheadAreRefusedAndHarmless(t *testing.T) {
 	a.refused(stranger, how{}, Unknown)
 	a.checks(stranger, time.Minute, time.Minute, Unknown)
 	a.confirms(stranger, Unknown)
-	if err := store.Revoke(t.Context(), newID(), LoggedOut); err != nil {
+	if _, err := store.Revoke(t.Context(), Revocation{SessionID: "no id", Why: LoggedOut}); err != nil {
 		t.Error(err)
 	}
 	if n := store.size(); n != 0 {
@@ -287,7 +288,7 @@ func TestRevokedSessionsStaySoForTheFirstReason(t *testing.T) {
 	code := a.code()
 	first := a.must(code, how{})
 	for _, why := range []Verdict{LoggedOut, Revoked} {
-		if err := a.store.Revoke(t.Context(), a.sid, why); err != nil {
+		if _, err := a.store.Revoke(t.Context(), Revocation{SessionID: a.sid, Why: why}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -233,7 +233,8 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 		ending = given
 	}
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
-		return a.blacklist.Revoke(ctx, ending.sessionID, LoggedOut)
+		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.sessionID, Why: LoggedOut, Keep: a.tokens.lifetime()})
+		return err
 	})
 	if err != nil {
 		return nil, &refusal{code: codeUnavailable, cause: err}

@@ -223,6 +223,11 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 	return i.mint(ctx, claims, now, expires, "Refresh", i.refresh)
 }
 
+// lifetime is how long a token may live that comes from a login that has begun.
+func (i *issuer) lifetime() time.Duration {
+	return max(i.sessionLifetime, hookTimeout+i.codeLifetime) + time.Minute
+}
+
 // mint completes the claims and signs them, by the app's hook if there is one.
 func (i *issuer) mint(ctx context.Context, claims jwt.MapClaims, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
 	now, expires = now.Truncate(time.Microsecond), expires.Truncate(time.Microsecond)

@@ -341,8 +341,19 @@ func (f *faultyStore) Check(ctx context.Context, t TokenRef, grace, branch time.
 	return v, err
 }
 
-func (f *faultyStore) Revoke(ctx context.Context, sid string, why Verdict) error {
-	return f.call("Revoke", func() error { return f.Blacklist.Revoke(ctx, sid, why) })
+func (f *faultyStore) Confirm(ctx context.Context, t TokenRef) (v Verdict, err error) {
+	err = f.call("Confirm", func() error { v, err = f.Blacklist.Confirm(ctx, t); return err })
+	return v, err
+}
+
+func (f *faultyStore) Revoke(ctx context.Context, r Revocation) (c Change, err error) {
+	err = f.call("Revoke", func() error { c, err = f.Blacklist.Revoke(ctx, r); return err })
+	return c, err
+}
+
+func (f *faultyStore) Sessions(ctx context.Context, userID string) (s []Session, err error) {
+	err = f.call("Sessions", func() error { s, err = f.Blacklist.Sessions(ctx, userID); return err })
+	return s, err
 }
 
 func (f *faultyStore) fail(before, after func(call string) error) {

@@ -1,0 +1,319 @@
+package socketauth
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/z-open/socketauth/internal/watch"
+)
+
+// NewMemoryBlacklist makes the Blacklist that Options.Blacklist is by default: in memory, for one process. To share it
+// between cores, give both the same. It forgets all on a restart, and a session a minute after the last of its tokens
+// has expired; it has no goroutine and needs no closing.
+func NewMemoryBlacklist() Blacklist { return newMemory() }
+
+// memory clears away in each call a few of the sessions that are over, so that no call ever looks at all.
+type memory struct {
+	start    time.Time    // codes issued before may have been used in an earlier life of the process
+	allAt    atomic.Int64 // when everyone was revoked last, Unix microseconds
+	turn     atomic.Uint32
+	shards   [64]shard
+	users    [64]userShard
+	watchers watch.List[Change]
+}
+
+type shard struct {
+	mu       sync.Mutex
+	sessions map[[16]byte]Standing
+	due      map[int64][][16]byte // by the minute in which to look whether they are over
+	swept    int64                // all minutes before this one are done
+}
+
+// userShard is taken after a shard, never before one.
+type userShard struct {
+	mu      sync.Mutex
+	revoked map[string]cutoff
+	due     []dueCutoff // in the order in which they were made
+	owned   map[string]map[[16]byte]struct{}
+}
+
+// cutoff is a revocation of a user.
+type cutoff struct{ at, until int64 } // Unix microseconds; until when a token from before it can live
+
+type dueCutoff struct {
+	userID string
+	until  int64
+}
+
+const sweepsPerCall = 16
+
+func newMemory() *memory {
+	m := &memory{start: time.Now().Truncate(time.Microsecond)}
+	for n := range m.shards {
+		m.shards[n].sessions = make(map[[16]byte]Standing)
+		m.shards[n].due = make(map[int64][][16]byte)
+		m.shards[n].swept = m.start.Unix() / 60
+		m.users[n].revoked = make(map[string]cutoff)
+		m.users[n].owned = make(map[string]map[[16]byte]struct{})
+	}
+	return m
+}
+
+// Present implements Blacklist.
+func (m *memory) Present(ctx context.Context, p Presentation) (Verdict, error) {
+	return m.step(ctx, p.Token, func(s *Standing, now time.Time) (Verdict, Change) { return s.Present(p, now) })
+}
+
+// Confirm implements Blacklist.
+func (m *memory) Confirm(ctx context.Context, t TokenRef) (Verdict, error) {
+	return m.step(ctx, t, func(s *Standing, now time.Time) (Verdict, Change) { return s.Confirm(t, now) })
+}
+
+// Check implements Blacklist.
+func (m *memory) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error) {
+	return m.step(ctx, t, func(s *Standing, now time.Time) (Verdict, Change) {
+		return s.Check(t, grace, branch, now), Change{}
+	})
+}
+
+// step lets f decide on the token's session, under its lock.
+func (m *memory) step(ctx context.Context, t TokenRef, f func(*Standing, time.Time) (Verdict, Change)) (Verdict, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	sid, ok := rawID(t.SessionID)
+	if !ok {
+		return Unknown, nil
+	}
+	now := time.Now()
+	sh := m.shard(sid)
+	sh.mu.Lock()
+	verdict, change := m.decide(sh, sid, t, now, f)
+	sh.sweep(m, now)
+	sh.mu.Unlock()
+	m.sweepAnother(now)
+	if change.Verdict != 0 {
+		m.watchers.Tell(change)
+	}
+	return verdict, nil
+}
+
+func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f func(*Standing, time.Time) (Verdict, Change)) (Verdict, Change) {
+	s, known := sh.sessions[sid]
+	switch {
+	case known && s.ended != 0:
+		return s.ended, Change{}
+	case t.AuthTime.UnixMicro() <= m.allAt.Load():
+		return Revoked, Change{}
+	case !known && (t.Generation > 0 || t.IssuedAt.Before(m.start)):
+		return Unknown, Change{}
+	case !m.own(sid, t): // in one step with the look at the user's revocation, which ends what it finds here
+		return Revoked, Change{}
+	}
+	verdict, change := f(&s, now)
+	switch {
+	case known:
+		sh.sessions[sid] = s
+	case s.generation > 0:
+		sh.sessions[sid] = s
+		sh.watch(sid, s.expiresAt)
+	default:
+		m.disown(t.UserID, sid)
+	}
+	return verdict, change
+}
+
+// shard is where a session is kept: ids are random, and none is taken that was not signed.
+func (m *memory) shard(sid [16]byte) *shard { return &m.shards[int(sid[0])%len(m.shards)] }
+
+// Revoke implements Blacklist.
+func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
+	if err := ctx.Err(); err != nil {
+		return Change{}, err
+	}
+	if err := r.Check(); err != nil {
+		return Change{}, err
+	}
+	now := time.Now()
+	change := Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: now}
+	switch {
+	case r.SessionID != "":
+		if sid, ok := rawID(r.SessionID); ok { // no token has any other
+			change.UserID, change.Sessions = m.end(sid, r, now)
+		}
+	case r.UserID != "":
+		for _, sid := range m.cut(r.UserID, now, now.Add(r.Keep)) {
+			_, ended := m.end(sid, r, now)
+			change.Sessions += ended
+		}
+	default:
+		m.allAt.Store(now.UnixMicro())
+		for n := range m.shards {
+			change.Sessions += m.shards[n].endAll(r, now)
+		}
+	}
+	m.sweepAnother(now)
+	m.watchers.Tell(change)
+	return change, nil
+}
+
+// end ends one session, whose user it tells, and says whether, as a number, that ended a living one.
+func (m *memory) end(sid [16]byte, r Revocation, now time.Time) (userID string, ended int) {
+	sh := m.shard(sid)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	s, known := sh.sessions[sid]
+	if s.End(r.Why, now.Add(r.Keep), now) {
+		ended = 1
+	}
+	sh.sessions[sid] = s
+	if !known {
+		sh.watch(sid, s.expiresAt)
+	}
+	return s.userID, ended
+}
+
+func (sh *shard) endAll(r Revocation, now time.Time) (ended int) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for sid, s := range sh.sessions {
+		if s.End(r.Why, now, now) {
+			ended++
+		}
+		sh.sessions[sid] = s
+	}
+	return ended
+}
+
+// Sessions implements Blacklist.
+func (m *memory) Sessions(ctx context.Context, userID string) ([]Session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var living []Session
+	for _, sid := range m.owned(userID) {
+		sh := m.shard(sid)
+		sh.mu.Lock()
+		s := sh.sessions[sid]
+		sh.mu.Unlock()
+		if session, lives := s.Session(encodeID(sid), now); lives {
+			living = append(living, session)
+		}
+	}
+	return living, nil
+}
+
+// Watch implements Blacklist.
+func (m *memory) Watch(ctx context.Context, heard func(Change)) error {
+	m.watchers.Watch(ctx, heard)
+	return nil
+}
+
+func (m *memory) user(id string) *userShard {
+	h := uint32(2166136261) // FNV-1a
+	for n := range len(id) {
+		h = (h ^ uint32(id[n])) * 16777619
+	}
+	return &m.users[h%uint32(len(m.users))]
+}
+
+// own notes whose session it is, unless the user was revoked since they proved who they are.
+func (m *memory) own(sid [16]byte, t TokenRef) bool {
+	u := m.user(t.UserID)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if t.AuthTime.UnixMicro() <= u.revoked[t.UserID].at {
+		return false
+	}
+	if u.owned[t.UserID] == nil {
+		u.owned[t.UserID] = make(map[[16]byte]struct{}, 1)
+	}
+	u.owned[t.UserID][sid] = struct{}{}
+	return true
+}
+
+func (m *memory) disown(userID string, sid [16]byte) {
+	u := m.user(userID)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if delete(u.owned[userID], sid); len(u.owned[userID]) == 0 {
+		delete(u.owned, userID)
+	}
+}
+
+func (m *memory) owned(userID string) [][16]byte {
+	u := m.user(userID)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(u.owned[userID]))
+}
+
+// cut remembers that a user was revoked, and gives the sessions that are known: one that begins later finds it.
+func (m *memory) cut(userID string, now, until time.Time) [][16]byte {
+	u := m.user(userID)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for len(u.due) > 0 && u.due[0].until < now.UnixMicro() {
+		if over := u.due[0].userID; u.revoked[over].until < now.UnixMicro() {
+			delete(u.revoked, over)
+		}
+		u.due = u.due[1:]
+	}
+	c := cutoff{now.UnixMicro(), max(until.UnixMicro(), u.revoked[userID].until)}
+	u.revoked[userID] = c
+	u.due = append(u.due, dueCutoff{userID, c.until})
+	return slices.Collect(maps.Keys(u.owned[userID]))
+}
+
+// watch notes when to look whether a session is over: a minute after its tokens are, for clocks that differ.
+func (sh *shard) watch(sid [16]byte, expiresAt int64) {
+	minute := max(expiresAt/60+2, sh.swept)
+	sh.due[minute] = append(sh.due[minute], sid)
+}
+
+// sweepAnother clears away in another shard each time, so that none keeps its dead for want of calls.
+func (m *memory) sweepAnother(now time.Time) {
+	if sh := &m.shards[m.turn.Add(1)%uint32(len(m.shards))]; sh.mu.TryLock() {
+		sh.sweep(m, now)
+		sh.mu.Unlock()
+	}
+}
+
+// sweep forgets a few of the sessions that are over. One that was prolonged since is put off to its new end.
+func (sh *shard) sweep(m *memory, now time.Time) {
+	budget := sweepsPerCall
+	for current := now.Unix() / 60; sh.swept <= current && budget > 0; budget-- {
+		list := sh.due[sh.swept]
+		if len(list) == 0 {
+			delete(sh.due, sh.swept)
+			if sh.swept++; len(sh.due) == 0 {
+				sh.swept = current + 1
+			}
+			continue
+		}
+		sid := list[len(list)-1]
+		sh.due[sh.swept] = list[:len(list)-1]
+		if s := sh.sessions[sid]; s.expiresAt/60+2 > sh.swept {
+			sh.watch(sid, s.expiresAt)
+		} else {
+			delete(sh.sessions, sid)
+			m.disown(s.userID, sid)
+		}
+	}
+}
+
+// size is how many sessions are remembered.
+func (m *memory) size() int {
+	total := 0
+	for n := range m.shards {
+		m.shards[n].mu.Lock()
+		total += len(m.shards[n].sessions)
+		m.shards[n].mu.Unlock()
+	}
+	return total
+}

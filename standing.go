@@ -1,0 +1,273 @@
+package socketauth
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// Standing is the state of one session, of constant size, and what decides on its tokens: all that is needed to tell
+// the living ones from the dead. It is for those who write a Blacklist; to load it, decide and store it again has to be
+// one atomic step. Its zero value is a session that nobody has begun. It is not safe for concurrent use.
+//
+// A store adds what no session can know: that the session's user, or everyone, was revoked since the token's AuthTime,
+// and that a code was issued before the store began to remember.
+type Standing struct {
+	userID     string
+	generation uint32   // n, the latest
+	held       bool     // whether a token holds n; if not, it waits for a confirmation
+	ended      Verdict  // why the session is over, 0 while it lives
+	previous   [16]byte // holds n-1
+	holder     [16]byte // holds n
+	heldAt     [3]int64 // since when n, n-1 and n-2 are held, Unix microseconds
+	expiresAt  int64    // the latest exp ever minted in the session, Unix seconds rounded up
+
+	since, seenAt      int64 // Unix microseconds
+	address, userAgent string
+}
+
+// What is kept of a client, in bytes.
+const (
+	maxAddress   = 64
+	maxUserAgent = 256
+)
+
+// Present decides as Blacklist.Present does. The Change is to be heard, once the step is stored, unless it is zero.
+func (s *Standing) Present(p Presentation, now time.Time) (Verdict, Change) {
+	id, ok := rawID(p.Token.TokenID)
+	successor, ok2 := rawID(p.SuccessorID)
+	keeps := p.SuccessorID == ""
+	if !ok || !ok2 && !keeps || keeps && p.Token.Generation == 0 {
+		return Unknown, Change{}
+	}
+	n, gen := uint64(s.generation), p.Token.Generation
+	var change Change
+	switch {
+	case s.ended != 0:
+		return s.ended, Change{}
+	case gen > n:
+		return Unknown, Change{}
+	case gen == n && (!s.held || s.holder == id): // current
+		if gen == 0 {
+			s.begin(p.Token)
+		}
+		if !s.held {
+			change = s.hold(p.Token.SessionID, id, now)
+		}
+		if !keeps {
+			s.previous, s.held = id, false
+			s.generation++
+			s.heldAt = [3]int64{0, s.heldAt[0], s.heldAt[1]}
+			change = or(s.succeed(&p, successor, now), change)
+		}
+	case gen+1 == n && s.previous == id && !s.held: // predecessor, whose holder never got n
+		if !keeps {
+			change = s.succeed(&p, successor, now)
+		}
+	case gen+1 == n && s.previous == id && s.holder == successor && !keeps: // the same step again: its reply was lost
+	default:
+		return s.again(&p, now)
+	}
+	s.seenAt, s.address, s.userAgent = now.UnixMicro(), cutTo(p.Address, maxAddress), cutTo(p.UserAgent, maxUserAgent)
+	return Accepted, change
+}
+
+// again decides on a token that was used and replaced.
+func (s *Standing) again(p *Presentation, now time.Time) (Verdict, Change) {
+	at := s.replacedAt(p.Token.Generation)
+	if at > 0 && now.UnixMicro()-at <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
+		return Overtaken, Change{}
+	}
+	if p.EndOnReuse {
+		s.ended = EndedByReuse
+		return Reused, Change{SessionID: p.Token.SessionID, UserID: s.userID, Verdict: EndedByReuse, At: now, Sessions: 1}
+	}
+	return Replaced, Change{}
+}
+
+// replacedAt is since when a token of that generation, which is not alive, is not; 0 where that is too long ago to be
+// remembered.
+func (s *Standing) replacedAt(gen uint64) int64 {
+	switch n := uint64(s.generation); {
+	case gen == n, gen+1 == n && s.held:
+		return s.heldAt[0] // another branch holds n, or n has begun
+	case gen+1 == n, gen+2 == n:
+		return s.heldAt[1]
+	case gen+3 == n:
+		return s.heldAt[2]
+	}
+	return 0
+}
+
+func (s *Standing) begin(code TokenRef) {
+	s.userID, s.since = code.UserID, code.AuthTime.UnixMicro()
+	s.expiresAt = max(s.expiresAt, ceilSeconds(code.ExpiresAt))
+}
+
+// hold lets a token hold the latest generation.
+func (s *Standing) hold(sid string, id [16]byte, now time.Time) Change {
+	s.held, s.holder, s.heldAt[0] = true, id, now.UnixMicro()
+	return Change{
+		SessionID: sid, UserID: s.userID, Verdict: Accepted,
+		TokenID: encodeID(id), Generation: uint64(s.generation), At: now,
+	}
+}
+
+// succeed lets the successor be alive: as the holder of the latest generation, or as one of its branches.
+func (s *Standing) succeed(p *Presentation, successor [16]byte, now time.Time) (change Change) {
+	if !p.Confirming {
+		change = s.hold(p.Token.SessionID, successor, now)
+	}
+	s.expiresAt = max(s.expiresAt, ceilSeconds(p.SuccessorExpiresAt))
+	return change
+}
+
+// Confirm decides as Blacklist.Confirm does. The Change is to be heard, once the step is stored, unless it is zero.
+func (s *Standing) Confirm(t TokenRef, now time.Time) (Verdict, Change) {
+	id, ok := rawID(t.TokenID)
+	n := uint64(s.generation)
+	switch {
+	case !ok || t.Generation == 0:
+		return Unknown, Change{}
+	case s.ended != 0:
+		return s.ended, Change{}
+	case t.Generation > n:
+		return Unknown, Change{}
+	case t.Generation == n && !s.held:
+		return Accepted, s.hold(t.SessionID, id, now)
+	case t.Generation == n && s.holder == id, t.Generation+1 == n && s.previous == id:
+		return Accepted, Change{}
+	case t.Generation == n:
+		return Overtaken, Change{}
+	}
+	return Replaced, Change{}
+}
+
+// Check decides as Blacklist.Check does.
+func (s *Standing) Check(t TokenRef, grace, branch time.Duration, now time.Time) Verdict {
+	id, ok := rawID(t.TokenID)
+	n := uint64(s.generation)
+	switch {
+	case !ok:
+		return Unknown
+	case s.ended != 0:
+		return s.ended
+	case t.Generation > n:
+		return Unknown
+	case t.Generation == n && s.held && s.holder == id,
+		t.Generation == n && !s.held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
+		t.Generation+1 == n && s.previous == id && (!s.held || now.Sub(time.UnixMicro(s.heldAt[0])) < grace):
+		return Accepted
+	}
+	return Replaced
+}
+
+// End ends the session, unless it has ended, and says whether that ended a living one. keepUntil is how long a session
+// that the store does not know yet has to be remembered.
+func (s *Standing) End(why Verdict, keepUntil time.Time, now time.Time) bool {
+	if s.ended != 0 {
+		return false
+	}
+	living := s.lives(now)
+	s.ended = why
+	if s.generation == 0 {
+		s.expiresAt = max(s.expiresAt, ceilSeconds(keepUntil))
+	}
+	return living
+}
+
+func (s *Standing) lives(now time.Time) bool {
+	return s.ended == 0 && s.generation > 0 && now.Unix() < s.expiresAt
+}
+
+// ForgetAt is when the session can be forgotten: a minute after the last of its tokens has expired, for clocks that
+// differ.
+func (s *Standing) ForgetAt() time.Time { return time.Unix(s.expiresAt+60, 0) }
+
+// UserID is whose session it is, empty while none has begun.
+func (s *Standing) UserID() string { return s.userID }
+
+// Session is what Blacklist.Sessions says of it. false: it is over, or has not begun.
+func (s *Standing) Session(id string, now time.Time) (Session, bool) {
+	return Session{
+		ID: id, UserID: s.userID, Address: s.address, UserAgent: s.userAgent,
+		Since: time.UnixMicro(s.since), LastSeen: time.UnixMicro(s.seenAt), ExpiresAt: time.Unix(s.expiresAt, 0),
+	}, s.lives(now)
+}
+
+// The binary form: a version, fixed fields, then three strings, each with its length before it.
+const (
+	standingVersion = 1
+	standingFixed   = 1 + 4 + 1 + 1 + 16 + 16 + 3*8 + 3*8
+)
+
+var errStanding = errors.New("socketauth: not a Standing in binary")
+
+// AppendBinary implements encoding.BinaryAppender.
+func (s *Standing) AppendBinary(b []byte) ([]byte, error) {
+	b = append(b, standingVersion)
+	b = binary.BigEndian.AppendUint32(b, s.generation)
+	held := byte(0)
+	if s.held {
+		held = 1
+	}
+	b = append(b, held, byte(s.ended))
+	b = append(append(b, s.previous[:]...), s.holder[:]...)
+	for _, n := range [...]int64{s.heldAt[0], s.heldAt[1], s.heldAt[2], s.expiresAt, s.since, s.seenAt} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	for _, text := range [...]string{s.userID, s.address, s.userAgent} {
+		b = binary.AppendUvarint(b, uint64(len(text)))
+		b = append(b, text...)
+	}
+	return b, nil
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler.
+func (s *Standing) MarshalBinary() ([]byte, error) { return s.AppendBinary(nil) }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. It keeps nothing of data.
+func (s *Standing) UnmarshalBinary(data []byte) error {
+	if len(data) < standingFixed || data[0] != standingVersion || data[5] > 1 || Verdict(data[6]) > Revoked {
+		return errStanding
+	}
+	r := Standing{generation: binary.BigEndian.Uint32(data[1:]), held: data[5] == 1, ended: Verdict(data[6])}
+	copy(r.previous[:], data[7:])
+	copy(r.holder[:], data[23:])
+	for n, field := range [...]*int64{&r.heldAt[0], &r.heldAt[1], &r.heldAt[2], &r.expiresAt, &r.since, &r.seenAt} {
+		*field = int64(binary.BigEndian.Uint64(data[39+8*n:]))
+	}
+	rest := data[standingFixed:]
+	for _, field := range [...]*string{&r.userID, &r.address, &r.userAgent} {
+		length, n := binary.Uvarint(rest)
+		if n <= 0 || length > uint64(len(rest)-n) {
+			return errStanding
+		}
+		*field, rest = string(rest[n:n+int(length)]), rest[n+int(length):]
+	}
+	if len(rest) > 0 {
+		return errStanding
+	}
+	*s = r
+	return nil
+}
+
+func rawID(s string) (id [16]byte, ok bool) {
+	if len(s) != 22 {
+		return id, false
+	}
+	n, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(s))
+	return id, err == nil && n == 16
+}
+
+func encodeID(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+func ceilSeconds(t time.Time) int64 {
+	if t.Nanosecond() > 0 {
+		return t.Unix() + 1
+	}
+	return t.Unix()
+}
+
+func cutTo(s string, n int) string { return s[:min(len(s), n)] }
