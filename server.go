@@ -14,6 +14,7 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/serial"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -79,6 +80,8 @@ type Server struct {
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
 	steps   sync.WaitGroup // presentations that the store decides
+	lookups serial.Queue   // at the store, for sockets whose session may have ended elsewhere
+	unwatch context.CancelFunc
 
 	mu              sync.RWMutex
 	closing         bool
@@ -103,7 +106,8 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if !a.tokens.signs(a.tokens.refresh) {
 		return nil, optionsError([]error{errNoSigning})
 	}
-	s := &Server{auth: a, handlers: make(map[string]Handler)}
+	watching, unwatch := context.WithCancel(context.Background())
+	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
 	namespaces := map[string]engine.Accept{"/": s.accept}
 	s.engines = map[string]engine.Engine{
 		"3": eio3.New(eio3.Options{
@@ -130,6 +134,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	a.mu.Lock()
 	a.servers = append(a.servers, s)
 	a.mu.Unlock()
+	s.work.Go(func() { s.watch(watching) })
 	if server != nil {
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
@@ -158,9 +163,9 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
-	socket.deadline.Set(&s.work, s.auth.timeout, socket.guarded(socket.tooLate))
-	if token, given := tokenInAuth(h.Auth); given {
-		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(token, nil) }))
+	socket.schedule()
+	if p, given := presentedAs(h.Auth); given {
+		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}
 }
@@ -302,6 +307,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for e := range errs {
 		err = errors.Join(err, e)
 	}
+	s.unwatch()
 	if err == nil {
 		err = wait(ctx, &s.work)
 	}

@@ -63,17 +63,24 @@ type Socket struct {
 
 	control  serial.Queue      // authenticate and logout, and what came behind them
 	handlers serial.Queue      // the app's handlers
-	deadline deadline.Deadline // to authenticate, then of the token
+	deadline deadline.Deadline // to authenticate, to confirm, then of the token
+	forget   func()            // gives up the acknowledgement that is waited for; of whoever runs on control
 
 	mu         sync.Mutex
 	phase      phase
-	deciding   bool   // the store is at it: its decision counts, even past the deadline
-	introduced bool   // OnAuthenticated has let it in, so OnDisconnect will be called
-	entered    bool   // it was authenticated, and may have ended since
-	gone       bool   // the engine has reported its end
-	mourned    bool   // OnDisconnect was called, or is about to be
-	token      *token // the newest
+	deciding   bool    // the store is at it: its decision counts, even past the deadline
+	asks       Verdict // the end of its session that its own call may bring about
+	overBy     Verdict // the session did end so, meanwhile
+	introduced bool    // OnAuthenticated has let it in, so OnDisconnect will be called
+	entered    bool    // it was authenticated, and may have ended since
+	gone       bool    // the engine has reported its end
+	mourned    bool    // OnDisconnect was called, or is about to be
+	token      *token  // the newest
 	tenant     string
+	candidate  *token    // what the presentation that is going on would give it
+	pending    *token    // what was sent to a confirming client, which has not confirmed it yet
+	pendingFor string    // the id of the token that was presented for it
+	confirmBy  time.Time // when that has to be confirmed
 	values     map[string]any
 	rooms      []string          // joined in OnAuthenticated
 	held       []*engine.Message // emitted in OnAuthenticated
@@ -304,7 +311,7 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	var f func()
 	switch name {
 	case eventAuthenticate:
-		f = func() { s.authenticate(tokenIn(args), ack) }
+		f = func() { s.authenticate(presentedIn(args), ack) }
 	case eventLogout:
 		f = func() { s.logout(args, ack) }
 	default:
