@@ -178,7 +178,7 @@ func (s *Socket) name(t *token, tenant string, introduced bool) {
 func (s *Socket) decide(about Verdict) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deciding, s.asks = s.phase != ended, about
+	s.deciding, s.asks = s.phase != ended && !s.expelled, about
 	return s.deciding
 }
 
@@ -246,7 +246,7 @@ func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
 // await sends a confirming client its next token. Until it confirms, the socket is what it was before.
 func (s *Socket) await(t, next *token, tenant string) {
 	s.mu.Lock()
-	if s.phase == ended || s.overBy != 0 { // while the store was at it
+	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
 		s.mu.Unlock()
 		return
 	}
@@ -322,7 +322,7 @@ func (s *Socket) settle() {
 func (s *Socket) enter(t, next *token, tenant string) {
 	s.mu.Lock()
 	first := s.phase == connecting
-	if s.phase == ended || s.overBy != 0 { // while the store was at it
+	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
 		s.mu.Unlock()
 		return
 	}
@@ -330,6 +330,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	s.pending, s.pendingFor = nil, ""
 	rooms, held := s.rooms, s.held
 	s.rooms, s.held = nil, nil
+	behind := s.latest > next.generation // before it was one to be told
 	s.mu.Unlock()
 
 	s.schedule()
@@ -339,6 +340,9 @@ func (s *Socket) enter(t, next *token, tenant string) {
 			_ = s.conn.Emit(m)
 		}
 		s.server.hub.Join(s, everyone)
+		if behind {
+			s.tellRotated()
+		}
 	}
 	s.join(rooms)
 	a := s.server.auth
@@ -354,6 +358,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 func (s *Socket) another(c Change) {
 	s.mu.Lock()
 	var lost, behind bool
+	s.latest = max(s.latest, c.Generation)
 	switch {
 	case s.phase == ended:
 	case s.candidate != nil && (s.candidate.id == c.TokenID || s.candidate.generation > c.Generation): // by itself
@@ -367,9 +372,13 @@ func (s *Socket) another(c Change) {
 	case lost:
 		s.refuse(&refusal{code: codeNoLongerValid, notForever: true, closes: true})
 	case behind && s.live():
-		m, _ := engine.NewMessage(eventRotated)
-		_ = s.conn.Emit(m)
+		s.tellRotated()
 	}
+}
+
+func (s *Socket) tellRotated() {
+	m, _ := engine.NewMessage(eventRotated)
+	_ = s.conn.Emit(m)
 }
 
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
@@ -453,9 +462,12 @@ func (s *Socket) dismiss(r *refusal) {
 	s.end(r.code, m)
 }
 
-// due is when the client must have done something, and what it is told if it has not.
+// dueLocked is when the client must have done something, and what it is told if it has not; no code where nothing is
+// due.
 func (s *Socket) dueLocked() (at time.Time, code string) {
 	switch {
+	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
+		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
 		return s.opened.Add(s.server.auth.timeout), codeTimeout
 	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.expiresAt)):
@@ -467,26 +479,29 @@ func (s *Socket) dueLocked() (at time.Time, code string) {
 // schedule sets the deadline of what the client must do next.
 func (s *Socket) schedule() {
 	s.mu.Lock()
-	at, _ := s.dueLocked()
+	at, code := s.dueLocked()
 	s.mu.Unlock()
+	if code == "" {
+		return
+	}
 	s.deadline.Set(&s.server.work, time.Until(at), s.guarded(s.late))
 	if s.at() == ended { // meanwhile
 		s.deadline.Stop(&s.server.work)
 	}
 }
 
-// late is the deadline. A decision that has begun is waited for: the client was in time for it.
+// late is the deadline.
 func (s *Socket) late() {
 	s.mu.Lock()
-	waits := s.phase == ended || s.deciding
 	at, code := s.dueLocked()
+	s.expelled = code != "" && !time.Now().Before(at)
+	expelled := s.expelled
 	s.mu.Unlock()
 	switch {
-	case waits:
-	case time.Now().Before(at): // it was put off just now, or the wall clock set back
-		s.schedule()
-	default:
+	case expelled:
 		s.refuse(&refusal{code: code, closes: true})
+	case code != "": // it was put off just now, or the wall clock set back
+		s.schedule()
 	}
 }
 

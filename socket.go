@@ -69,6 +69,7 @@ type Socket struct {
 	mu         sync.Mutex
 	phase      phase
 	deciding   bool    // the store is at it: its decision counts, even past the deadline
+	expelled   bool    // its deadline has passed, and it is about to be told
 	asks       Verdict // the end of its session that its own call may bring about
 	overBy     Verdict // the session did end so, meanwhile
 	introduced bool    // OnAuthenticated has let it in, so OnDisconnect will be called
@@ -81,6 +82,7 @@ type Socket struct {
 	pending    *token    // what was sent to a confirming client, which has not confirmed it yet
 	pendingFor string    // the id of the token that was presented for it
 	confirmBy  time.Time // when that has to be confirmed
+	latest     uint64    // the generation of its session that was confirmed last, as far as it has heard
 	values     map[string]any
 	rooms      []string          // joined in OnAuthenticated
 	held       []*engine.Message // emitted in OnAuthenticated
