@@ -434,6 +434,24 @@ func TestThiefThatWithholdsIsNobodyAndItsTokensDie(t *testing.T) {
 	})
 }
 
+func TestLateHandshakeWithATokenIsNoTheft(t *testing.T) {
+	// Guards: a connection counts from its first request, not from the handshake that brings the token: that may have been
+	// on its way while the client gave up and came back on another.
+	inWorld(t, nil, func(w *world) {
+		_, token := w.stays(w.code())
+		late := w.open()
+		time.Sleep(time.Second)
+		c, _ := w.stays(token)
+		time.Sleep(time.Second)
+		late.send(fmt.Sprintf(`40{"token":%q,"confirm":true}`, token))
+		late.next(`40{"sid":`)
+		if u := late.refusedAndGone("no_longer_valid"); u.Terminal {
+			t.Error("terminal")
+		}
+		c.alive()
+	})
+}
+
 func TestYoungTokenIsKept(t *testing.T) {
 	inWorld(t, func(o *Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
 		_, token := w.in() // a code is always replaced

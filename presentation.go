@@ -78,7 +78,7 @@ func (s *Socket) present(in presented) *refusal {
 	p := Presentation{
 		Token:          t.ref(),
 		Confirming:     confirming,
-		SocketOpenedAt: s.opened,
+		SocketOpenedAt: s.visit.opened,
 		Overtake:       a.timeout,
 		EndOnReuse:     a.reusePolicy == EndSession,
 		Address:        s.visit.request.ClientIP,
@@ -469,7 +469,7 @@ func (s *Socket) dueLocked() (at time.Time, code string) {
 	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
 		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
-		return s.opened.Add(s.server.auth.timeout), codeTimeout
+		return s.joined.Add(s.server.auth.timeout), codeTimeout
 	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.expiresAt)):
 		return s.confirmBy, codeTimeout
 	}

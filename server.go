@@ -157,7 +157,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // accept takes a new connection, which has Timeout from now to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
-	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), opened: time.Now()}
+	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), joined: time.Now()}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
 		socket.end(string(engine.ProtocolError), nil)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,7 @@ func TestSessionsOfAUser(t *testing.T) {
 // socket is the server's side of a client.
 func (w *world) socket(c *client) *Socket {
 	w.Helper()
+	synctest.Wait() // it is told before it has entered
 	for _, s := range w.hub.Members(everyone) {
 		if s.ID() == c.sid {
 			return s
@@ -394,9 +396,9 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 }
 
 func TestWatchThatFailsIsBegunAnew(t *testing.T) {
-	calls := 0
+	var calls atomic.Int32
 	store := &otherProcess{watch: func(ctx context.Context) error {
-		if calls++; calls%2 == 1 {
+		if calls.Add(1) == 1 {
 			return errStoreDown
 		}
 		<-ctx.Done()
@@ -404,8 +406,8 @@ func TestWatchThatFailsIsBegunAnew(t *testing.T) {
 	}}
 	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
 		time.Sleep(time.Minute)
-		if calls != 2 {
-			t.Errorf("watched %d times", calls)
+		if n := calls.Load(); n != 2 {
+			t.Errorf("watched %d times", n)
 		}
 		w.logs.has(t, "cannot be watched")
 	})

@@ -57,7 +57,7 @@ type Socket struct {
 	server *Server
 	conn   engine.Conn
 	visit  *visit
-	opened time.Time
+	joined time.Time       // when it came, to authenticate in time
 	ctx    context.Context // ends with the socket
 	cancel context.CancelCauseFunc
 
@@ -102,6 +102,7 @@ type Request struct {
 // visit is one connection of the transport, on which a client may join, leave and join again.
 type visit struct {
 	request  Request
+	opened   time.Time   // when the first request came: a handshake that brings a token may have been on its way since
 	stranger atomic.Bool // it has joined, and not authenticated since
 }
 
@@ -125,7 +126,7 @@ func (c *config) describe(r *http.Request) any {
 			d.Header[name] = append(d.Header[name], cut(value))
 		}
 	}
-	return &visit{request: d}
+	return &visit{request: d, opened: time.Now()}
 }
 
 // cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.

@@ -165,6 +165,15 @@ func (c *client) write(frame string) error {
 // dial connects. auth is the handshake's, "" for none.
 func (w *world) dial(auth string) *client {
 	w.Helper()
+	c := w.open()
+	c.send("40" + auth)
+	c.sid = strings.Trim(c.next(`40{"sid":`), `"}`)
+	return c
+}
+
+// open connects, and leaves the handshake to the caller.
+func (w *world) open() *client {
+	w.Helper()
 	d := websocket.Dialer{NetDialContext: w.lis.dial}
 	ws, res, err := d.Dial("ws://server/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
@@ -174,8 +183,6 @@ func (w *world) dial(auth string) *client {
 	c := &client{w: w, ws: ws, frames: make(chan string, 1000)}
 	go c.read()
 	c.next("0{")
-	c.send("40" + auth)
-	c.sid = strings.Trim(c.next(`40{"sid":`), `"}`)
 	return c
 }
 
