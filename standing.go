@@ -185,6 +185,9 @@ func (s *Standing) lives(now time.Time) bool {
 // differ.
 func (s *Standing) ForgetAt() time.Time { return time.Unix(s.expiresAt+60, 0) }
 
+// Ended is why the session is over, 0 while it lives or has not begun.
+func (s *Standing) Ended() Verdict { return s.ended }
+
 // UserID is whose session it is, empty while none has begun.
 func (s *Standing) UserID() string { return s.userID }
 
