@@ -66,10 +66,10 @@ func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 }
 
 func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
+	r.Why, r.Keep = Revoked, a.tokens.lifetime()
 	if err := r.Check(); err != nil {
 		return Ended{}, err
 	}
-	r.Why, r.Keep = Revoked, a.tokens.lifetime()
 	concerned := a.concerned(r) // before the store tells them, so that they can be counted
 	var change Change
 	err := a.insist(ctx, func(ctx context.Context, _ bool) (err error) {
