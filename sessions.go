@@ -16,8 +16,8 @@ import (
 
 // Ended says what a revocation has ended: sessions that were alive, and sockets that were connected to this process.
 type Ended struct {
-	Sessions int
-	Sockets  int
+	Sessions int `json:"sessions"`
+	Sockets  int `json:"sockets"`
 }
 
 // Sessions are the living sessions of a user, for a page of their devices; the one seen last comes first. A session
