@@ -23,7 +23,7 @@ func (ears) Closed(engine.Reason) {}
 func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
 	// Guards: net/http waits for an announced body before it answers, so each such request must have a deadline, or one
 	// line of a stranger's would keep a goroutine, and Shutdown, for ever.
-	e := NewRaw(Options{}, func(*Session) RawReceiver { return ears{} })
+	e := NewRaw(engine.Options{}, func(*Session) RawReceiver { return ears{} })
 	server := httptest.NewServer(e)
 	defer server.Close()
 	var asking sync.WaitGroup

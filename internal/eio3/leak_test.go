@@ -87,7 +87,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if os.Getenv("SOAK") != "" {
 		cycles = 10_000
 	}
-	e := New(Options{Namespaces: map[string]engine.Accept{"/": echoing}})
+	e := New(engine.Options{Namespaces: map[string]engine.Accept{"/": echoing}})
 	server := httptest.NewServer(e)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	run := func(cycles int) {

@@ -10,7 +10,7 @@ import (
 
 func TestOpenWaitsForTheLibrary(t *testing.T) {
 	// Guards against an OPEN that is sent before requests can find the session, which had early polls refused.
-	e := New(Options{Namespaces: map[string]engine.Accept{"/": echoing}})
+	e := New(engine.Options{Namespaces: map[string]engine.Accept{"/": echoing}})
 	s := e.newSession(httptest.NewRequest("GET", "/?transport=polling", nil), nil, nil)
 	parameters, err := json.Marshal(map[string]any{"sid": "x", "upgrades": []string{"websocket"}, "pingInterval": 25000, "pingTimeout": 20000})
 	if err != nil {

@@ -24,7 +24,7 @@ var (
 // client is the Socket.IO side of one session: its connections to namespaces.
 type client struct {
 	s *Session
-	o *Options
+	o *engine.Options
 
 	// Of whoever has the session's turn.
 	partial *sio.Packet // waits for its attachments
@@ -35,7 +35,7 @@ type client struct {
 }
 
 // newClient puts the client in the root namespace, for which it does not ask.
-func newClient(s *Session, o *Options) *client {
+func newClient(s *Session, o *engine.Options) *client {
 	c := &client{s: s, o: o}
 	s.joinBy(o.ConnectTimeout)
 	c.connect(sio.Root)

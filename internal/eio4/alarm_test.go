@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 func TestHeartbeatDoesNotDrift(t *testing.T) {
 	// Guards against pings that come later and later by what their pongs take, which the official suite has no time for.
-	o := Options{PingInterval: time.Second, PingTimeout: time.Second}
+	o := engine.Options{PingInterval: time.Second, PingTimeout: time.Second}
 	inBubble(t, o, func(t *testing.T, e *Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
@@ -42,7 +44,7 @@ func TestHeartbeatDoesNotDrift(t *testing.T) {
 
 func TestOneTimer(t *testing.T) {
 	// Guards against a timer for each deadline, and against ones that stay.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		openPoll(t, e)
 		s := r.s
 		s.mu.Lock()

@@ -30,7 +30,7 @@ func (echoes) Disconnected(engine.Reason) {}
 
 // benchServer is an echo server on a real socket; it returns its websocket address.
 func benchServer(b *testing.B) string {
-	e := New(Options{Namespaces: map[string]engine.Accept{"/": echoing}})
+	e := New(engine.Options{Namespaces: map[string]engine.Accept{"/": echoing}})
 	server := httptest.NewServer(e)
 	b.Cleanup(func() {
 		if err := e.Shutdown(context.Background()); err != nil {

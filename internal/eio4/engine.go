@@ -6,11 +6,9 @@
 package eio4
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -22,55 +20,9 @@ import (
 	"github.com/z-open/socketauth/internal/seldom"
 )
 
-// Options configure an Engine; a field that is zero has the default it states.
-type Options struct {
-	PingInterval   time.Duration // between pings; 25 s
-	PingTimeout    time.Duration // how long a ping may go unanswered; 20 s
-	ConnectTimeout time.Duration // how long a connection may be in no namespace, at first or later; 45 s
-	FlushTimeout   time.Duration // how long the end of a connection waits for its last messages to be written; 5 s
-	WriteTimeout   time.Duration // for one frame or one poll response; 10 s
-	MaxPayload     int           // bytes of one websocket message or one POST body; 1 MiB
-	MaxAttachments int           // attachments of one packet, together at most 4 times MaxPayload; 16
-	MaxQueue       int           // bytes that wait for one peer, past which it is dropped; 4 MiB
-
-	// Describe makes of the first HTTP request of a connection what becomes Handshake.Request; nil: nothing.
-	Describe func(*http.Request) any
-
-	// Namespaces says who is told of the clients that join one. The root is "/". Any other that a client asks for is
-	// answered with CONNECT_ERROR.
-	Namespaces map[string]engine.Accept
-
-	Logger *slog.Logger // nil: nothing is logged
-}
-
-func (o *Options) setDefaults() {
-	o.PingInterval = positive(o.PingInterval, 25*time.Second)
-	o.PingTimeout = positive(o.PingTimeout, 20*time.Second)
-	o.ConnectTimeout = positive(o.ConnectTimeout, 45*time.Second)
-	o.FlushTimeout = positive(o.FlushTimeout, 5*time.Second)
-	o.WriteTimeout = positive(o.WriteTimeout, 10*time.Second)
-	o.MaxPayload = positive(o.MaxPayload, 1<<20)
-	o.MaxAttachments = positive(o.MaxAttachments, 16)
-	o.MaxQueue = positive(o.MaxQueue, 4<<20)
-	if o.Describe == nil {
-		o.Describe = func(*http.Request) any { return nil }
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-}
-
-func positive[T cmp.Ordered](v, otherwise T) T {
-	var zero T
-	if v > zero {
-		return v
-	}
-	return otherwise
-}
-
 // Engine serves Engine.IO 4 requests. Make it with New or NewRaw.
 type Engine struct {
-	o        Options
+	o        engine.Options
 	accept   func(*Session) RawReceiver
 	upgrader websocket.Upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
@@ -90,15 +42,15 @@ type Engine struct {
 var _ engine.Engine = (*Engine)(nil)
 
 // New makes an engine for Socket.IO.
-func New(o Options) *Engine {
-	o.setDefaults()
+func New(o engine.Options) *Engine {
+	o = o.WithDefaults()
 	return NewRaw(o, func(s *Session) RawReceiver { return newClient(s, &s.e.o) })
 }
 
 // NewRaw makes an engine for bare Engine.IO. accept is told of each new session before anything of it is read; it may
 // send to it already.
-func NewRaw(o Options, accept func(s *Session) RawReceiver) *Engine {
-	o.setDefaults()
+func NewRaw(o engine.Options, accept func(s *Session) RawReceiver) *Engine {
+	o = o.WithDefaults()
 	e := &Engine{
 		o:        o,
 		accept:   accept,

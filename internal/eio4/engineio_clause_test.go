@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Engine.IO, "Query parameters" of HTTP long-polling: EIO and transport are mandatory, sid once there is a session.
@@ -34,7 +35,7 @@ func TestEngineIO_Polling_QueryParameters(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				path := "/engine.io/" + c.path
 				if c.session {
@@ -57,7 +58,7 @@ func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead} {
 		t.Run(method, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				r := s.do(method, polling, "", nil)
 				if method == http.MethodHead {
 					r.want(t, http.StatusBadRequest, "")
@@ -76,7 +77,7 @@ func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 // Engine.IO, "Sending and receiving data": a session knows GET and POST. Anything else is a bad request.
 func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		p := s.open()
 		for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodPatch} {
 			if r := s.do(method, p.path, "", nil); r.err != nil || r.status != http.StatusBadRequest {
@@ -91,7 +92,7 @@ func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 // Engine.IO, "Request path": the path is the application's choice.
 func TestEngineIO_Polling_AnyPath(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		for _, path := range []string{"/engine.io/", "/socket.io/", "/a/b"} {
 			parseOpen(t, s.get(path+"?EIO=4&transport=polling").body)
 		}
@@ -101,7 +102,7 @@ func TestEngineIO_Polling_AnyPath(t *testing.T) {
 // Engine.IO, "Headers": a body without Content-Type is plain text; what is sent is text, base64 being text too.
 func TestEngineIO_Polling_ContentType(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		s.do(http.MethodPost, p.path, "", strings.NewReader("4hello")).want(t, 200, "ok")
 		app.want("text hello")
@@ -117,7 +118,7 @@ func TestEngineIO_Polling_ContentType(t *testing.T) {
 // Engine.IO, "Sending data": success is 200 with the body ok.
 func TestEngineIO_Polling_PostAnswersOK(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		p.post("4hello").want(t, http.StatusOK, "ok")
 		app.want("text hello")
@@ -128,7 +129,7 @@ func TestEngineIO_Polling_PostAnswersOK(t *testing.T) {
 // Engine.IO, "Sending data": POSTs that overlap are answered 400, and the session is closed.
 func TestEngineIO_Polling_OverlappingPostCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		body, more := io.Pipe()
@@ -150,7 +151,7 @@ func TestEngineIO_Polling_OverlappingPostCloses(t *testing.T) {
 // Engine.IO, "Receiving data": a poll waits until there is something to send.
 func TestEngineIO_Polling_GetWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		advance(20 * time.Second)
@@ -167,7 +168,7 @@ func TestEngineIO_Polling_GetWaits(t *testing.T) {
 // Engine.IO, "Receiving data": what is buffered goes out with the next poll, in order, in one payload.
 func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		p := s.open()
 		p.send("4a", "4b")
 		p.send("bAQ==", "4c")
@@ -178,7 +179,7 @@ func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 // Engine.IO, "Receiving data": a second poll is answered 400, the pending one with close, and the session is closed.
 func TestEngineIO_Polling_DuplicateGetCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		first := p.pollLater()
 		synctest.Wait()
@@ -206,7 +207,7 @@ func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				s.dialRefused("/engine.io/"+c.query).wantError(t, c.code)
 				synctest.Wait()
 				if len(app.sessions) != 0 {
@@ -220,7 +221,7 @@ func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 // Engine.IO, "WebSocket": the transport is a websocket connection, so a request that opens none is refused.
 func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		s.get(webSocket).wantError(t, 3)
 		p := s.open()
 		s.get(p.upgradePath()).wantError(t, 3)
@@ -234,7 +235,7 @@ func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 // Engine.IO, "WebSocket": each packet travels in a frame of its own, both ways.
 func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("4a", "4b")
 		w.sendBinary("\x01\x02")
@@ -256,7 +257,7 @@ func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 // Engine.IO, "WebSocket": one websocket a session. Another one is closed, the first goes on.
 func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		upgraded := s.open()
 		first := upgraded.upgrade()
 		direct, o := s.connect()
@@ -274,7 +275,7 @@ func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 // Engine.IO, "Protocol": the packet types, and what each means when a client sends it over long-polling.
 func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -292,7 +293,7 @@ func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 // Engine.IO, "Protocol": close over long-polling answers the pending poll with noop.
 func TestEngineIO_Protocol_ClosePacketEndsPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -306,7 +307,7 @@ func TestEngineIO_Protocol_ClosePacketEndsPoll(t *testing.T) {
 // Engine.IO, "Protocol": close over a websocket closes it.
 func TestEngineIO_Protocol_ClosePacketWebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("1")
 		w.wantClosed()
@@ -327,7 +328,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 	for name, packet := range packets {
 		t.Run("websocket/"+name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				w, _ := s.connect()
 				w.send("4before")
 				w.want("4before")
@@ -348,7 +349,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 	for name, packet := range packets {
 		t.Run("polling/"+name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				p.post(packet).wantError(t, 3)
 				p.wantUnknown()
@@ -368,7 +369,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 // Engine.IO, "Protocol": noop carries nothing and changes nothing.
 func TestEngineIO_Protocol_NoopIsIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("6", "4hello")
 		w.want("4hello")
@@ -385,7 +386,7 @@ var openPacket = regexp.MustCompile(
 // Engine.IO, "Handshake": the open packet of a long-polling session.
 func TestEngineIO_Handshake_Polling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
+		s, app := serveEcho(t, engine.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
 		r := s.get(polling)
 		m := openPacket.FindStringSubmatch(r.body)
 		if r.status != http.StatusOK || m == nil {
@@ -403,7 +404,7 @@ func TestEngineIO_Handshake_Polling(t *testing.T) {
 // Engine.IO, "Handshake": the open packet of a websocket session, which has nothing to upgrade to.
 func TestEngineIO_Handshake_WebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
+		s, _ := serveEcho(t, engine.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
 		f := s.dial(webSocket).next()
 		m := openPacket.FindStringSubmatch(f.data)
 		if f.binary || m == nil || m[2] != "" || m[3] != "12345" || m[4] != "678" || m[5] != "4321" {
@@ -415,7 +416,7 @@ func TestEngineIO_Handshake_WebSocket(t *testing.T) {
 // Engine.IO, "Handshake": what the values are where none were chosen.
 func TestEngineIO_Handshake_Defaults(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		o := parseOpen(t, s.get(polling).body)
 		if o.PingInterval != 25000 || o.PingTimeout != 20000 || o.MaxPayload != 1<<20 {
 			t.Errorf("open packet %+v", o)
@@ -426,7 +427,7 @@ func TestEngineIO_Handshake_Defaults(t *testing.T) {
 // Engine.IO, "Handshake": each session has an id of its own, and messages of one never reach another.
 func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		seen := map[string]bool{}
 		for range 50 {
 			seen[s.open().sid] = true
@@ -452,7 +453,7 @@ func TestEngineIO_Handshake_OpenComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newRawApp(t)
 		app.onOpen = func(s *eio4.Session) { _ = s.Send([]byte("early"), false) }
-		s := serve(t, memory(), eio4.NewRaw(eio4.Options{}, app.accept))
+		s := serve(t, memory(), eio4.NewRaw(engine.Options{}, app.accept))
 		w, _ := s.connect()
 		w.want("4early")
 		r := s.get(polling)

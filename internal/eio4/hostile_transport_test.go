@@ -18,7 +18,7 @@ import (
 // A probe that is never followed by an upgrade: for 10 s polls get noop, then long-polling goes on as before.
 func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		w.send("2probe")
@@ -47,7 +47,7 @@ func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 // A websocket on a session that says nothing at all is not kept either.
 func TestHostile_UpgradeWithoutProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		advance(10*time.Second + time.Millisecond)
@@ -63,7 +63,7 @@ func TestHostile_UpgradeWithoutProbe(t *testing.T) {
 // Probes over and over on one websocket do not keep an upgrade open for ever.
 func TestHostile_ProbeFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		for range 15 {
@@ -86,7 +86,7 @@ func TestHostile_SecondUpgrade(t *testing.T) {
 	for _, probed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("first has probed: %v", probed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				first := p.webSocket()
 				if probed {
@@ -116,7 +116,7 @@ func TestHostile_SecondUpgrade(t *testing.T) {
 // Long-polling requests on a session that was opened as a websocket are refused, and harm nothing.
 func TestHostile_PollOnWebSocketSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, o := s.connect()
 		s.get(polling+"&sid="+o.SID).wantError(t, 3)
 		s.post(polling+"&sid="+o.SID, "4injected").wantError(t, 3)
@@ -129,7 +129,7 @@ func TestHostile_PollOnWebSocketSession(t *testing.T) {
 // A poll whose client went away is over: the next one is no duplicate, and gets what came in between.
 func TestHostile_PollClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		session := <-app.sessions
 		for i := range 20 {
@@ -159,7 +159,7 @@ func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 				next.ServeHTTP(w, r.WithContext(ctx))
 			})
 		}
-		s, app := serveEcho(t, eio4.Options{}, behind(middleware))
+		s, app := serveEcho(t, engine.Options{}, behind(middleware))
 		p := s.open()
 		session := <-app.sessions
 		again := 0
@@ -195,7 +195,7 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 	for _, size := range []int{10, 100000} {
 		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				c := s.dialRaw()
 				request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
@@ -221,7 +221,7 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 // A poll whose client does not read the answer is given up after WriteTimeout, and the session with it.
 func TestHostile_PollClientDoesNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{WriteTimeout: 4 * time.Second})
+		s, app := serveEcho(t, engine.Options{WriteTimeout: 4 * time.Second})
 		p := s.open()
 		c := s.dialRaw()
 		request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
@@ -242,7 +242,7 @@ func TestHostile_PollClientDoesNotRead(t *testing.T) {
 // A peer that never reads but goes on writing pongs is dropped after WriteTimeout; nobody else waits for it.
 func TestHostile_NeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
+		s, app := serveIO(t, engine.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
 		m, slow := s.muteDial(app)
 		w, fast := s.join(app)
 		start := time.Now()
@@ -283,7 +283,7 @@ func TestHostile_QueueFull(t *testing.T) {
 		} {
 			t.Run(transport+"/"+c.name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
-					s, app := serveIO(t, eio4.Options{MaxQueue: 100 << 10})
+					s, app := serveIO(t, engine.Options{MaxQueue: 100 << 10})
 					conn := join(s, app)
 					m := event(t, "news", strings.Repeat("x", c.size))
 					var err error
@@ -333,7 +333,7 @@ func TestHostile_AbandonedHandshakes(t *testing.T) {
 func TestHostile_ManyPackets(t *testing.T) {
 	t.Parallel()
 	var heard atomic.Int64
-	e := eio4.NewRaw(eio4.Options{}, func(*eio4.Session) eio4.RawReceiver { return counter{&heard} })
+	e := eio4.NewRaw(engine.Options{}, func(*eio4.Session) eio4.RawReceiver { return counter{&heard} })
 	s := serve(t, loopback(t), e)
 	p := s.open()
 	start := time.Now()
@@ -357,7 +357,7 @@ func (c counter) Closed(_ engine.Reason) {}
 func TestHostile_ChunkedBody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit = 10000
-		s, app := serveEcho(t, eio4.Options{MaxPayload: limit})
+		s, app := serveEcho(t, engine.Options{MaxPayload: limit})
 		p := s.open()
 		c := s.dialRaw()
 		got := make(chan string, 1)
@@ -385,7 +385,7 @@ func TestHostile_ChunkedBody(t *testing.T) {
 // A body that claims to be huge is refused before it comes.
 func TestHostile_HugeContentLength(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		c := s.dialRaw()
 		got := make(chan string, 1)
@@ -402,7 +402,7 @@ func TestHostile_HugeContentLength(t *testing.T) {
 // A POST whose client goes away in the middle is no message.
 func TestHostile_PostClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		c := s.dialRaw()
 		request(t, c, "POST "+p.path+" HTTP/1.1\r\nHost: wire.test\r\nContent-Length: 100\r\n\r\n4half"+rs+"4of")
@@ -439,7 +439,7 @@ func TestHostile_WebSocketFrames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				m, _ := s.muteDial(app)
 				go func() { _ = readAll(m.conn) }()
 				_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
@@ -455,7 +455,7 @@ func TestHostile_WebSocketFrames(t *testing.T) {
 // Compression is not on offer: a small frame could stand for a large message.
 func TestHostile_NoCompression(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		c := s.dialRaw()
 		request(t, c, "GET "+webSocket+strings.Replace(upgradeHeader, "\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", 1))
 		head := make([]byte, 4096)

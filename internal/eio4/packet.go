@@ -57,7 +57,7 @@ func messagePacket(data []byte, binary bool) packet {
 }
 
 // openPacket is the server's half of the handshake. upgrades is the inside of a JSON array.
-func openPacket(sid string, o *Options, upgrades string) packet {
+func openPacket(sid string, o *engine.Options, upgrades string) packet {
 	return packet{head: fmt.Sprintf(`%c{"sid":"%s","upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
 		typeOpen, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload)}
 }

@@ -2,7 +2,6 @@ package eio4
 
 import (
 	"bytes"
-	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,7 +12,7 @@ import (
 )
 
 func TestOpenPacket(t *testing.T) {
-	o := Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second, MaxPayload: 1_000_000}
+	o := engine.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second, MaxPayload: 1_000_000}
 	p := openPacket("abc", &o, `"websocket"`)
 	want := `0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}`
 	if got := p.head + string(p.data); got != want {
@@ -86,16 +85,6 @@ func TestIDs(t *testing.T) {
 			t.Fatalf("id %q", id)
 		}
 		seen[id] = true
-	}
-}
-
-func TestDefaults(t *testing.T) {
-	var o Options
-	o.setDefaults()
-	got, _ := json.Marshal([]any{o.PingInterval, o.PingTimeout, o.ConnectTimeout, o.FlushTimeout, o.WriteTimeout, o.MaxPayload, o.MaxAttachments, o.MaxQueue})
-	want, _ := json.Marshal([]any{25 * time.Second, 20 * time.Second, 45 * time.Second, 5 * time.Second, 10 * time.Second, 1 << 20, 16, 4 << 20})
-	if string(got) != string(want) {
-		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

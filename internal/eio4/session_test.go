@@ -41,7 +41,7 @@ func (r *tape) Message(data []byte, binary bool) {
 func (r *tape) Closed(reason engine.Reason) { r.closed = append(r.closed, reason) }
 
 // inBubble runs a test on fake time with an engine whose only session goes onto the tape. In the end nothing may be left.
-func inBubble(t *testing.T, o Options, f func(t *testing.T, e *Engine, r *tape)) {
+func inBubble(t *testing.T, o engine.Options, f func(t *testing.T, e *Engine, r *tape)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := new(tape)
@@ -125,7 +125,7 @@ func send(t *testing.T, ws *websocket.Conn, kind int, data string) {
 }
 
 func TestPollThatIsGoneLosesNothing(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		session := openPoll(t, e)
 		p, refusal := r.s.attachPoll()
 		if refusal != nil {
@@ -170,7 +170,7 @@ func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 func TestPollThatCannotBeWritten(t *testing.T) {
 	for err, want := range map[error]engine.Reason{net.ErrClosed: engine.TransportClose, os.ErrDeadlineExceeded: engine.SlowPeer} {
 		t.Run(err.Error(), func(t *testing.T) {
-			inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+			inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 				session := openPoll(t, e)
 				if err := r.s.Send([]byte("x"), false); err != nil {
 					t.Fatal(err)
@@ -189,7 +189,7 @@ func TestPollThatCannotBeWritten(t *testing.T) {
 }
 
 func TestHandshakeThatCannotBeWritten(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		e.ServeHTTP(brokenWriter{httptest.NewRecorder(), net.ErrClosed}, httptest.NewRequest("GET", "/?EIO=4&transport=polling", nil))
 		synctest.Wait()
 		if !slices.Equal(r.closed, []engine.Reason{engine.TransportClose}) {
@@ -199,7 +199,7 @@ func TestHandshakeThatCannotBeWritten(t *testing.T) {
 }
 
 func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		session := openPoll(t, e)
 		ws := dialPipe(t, e, strings.Replace(session, "polling", "websocket", 1))
 		defer ws.Close()
@@ -224,7 +224,7 @@ func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
 func TestClientInAHurryIsNotSlow(t *testing.T) {
 	// Guards against dropping a client for the answers to what it sent before it read.
 	const count = 300
-	o := Options{MaxQueue: 20_000} // much less than the answers
+	o := engine.Options{MaxQueue: 20_000} // much less than the answers
 	inBubble(t, o, func(t *testing.T, e *Engine, r *tape) {
 		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(data, binary) }
 		ws := dialPipe(t, e, "transport=websocket")
@@ -254,7 +254,7 @@ func TestClientInAHurryIsNotSlow(t *testing.T) {
 
 func TestPanicOfReceiver(t *testing.T) {
 	// Guards against a turn that is never given back, which would stop the session for good.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		session := openPoll(t, e)
 		r.onMessage = func([]byte, bool) { panic("receiver") }
 		func() {
@@ -274,7 +274,7 @@ func TestPanicOfReceiver(t *testing.T) {
 }
 
 func TestFrameSizes(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(data, binary) }
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
@@ -295,7 +295,7 @@ func TestFrameSizes(t *testing.T) {
 }
 
 func TestWebsocketPing(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
 		receive(t, ws) // OPEN
@@ -316,7 +316,7 @@ func TestWebsocketPing(t *testing.T) {
 
 func TestSmallMessageOfLargePayload(t *testing.T) {
 	// Guards against a queue of small messages each of which keeps the megabyte that it came with.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		largest := 0
 		r.onMessage = func(data []byte, _ bool) { largest = max(largest, cap(data)) }
 		filler := strings.Repeat("6\x1e", 50_000)
@@ -328,7 +328,7 @@ func TestSmallMessageOfLargePayload(t *testing.T) {
 }
 
 func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
-	e := NewRaw(Options{MaxPayload: 100}, nil)
+	e := NewRaw(engine.Options{MaxPayload: 100}, nil)
 	data, err := e.readAll(bytes.NewReader(make([]byte, 100)))
 	if err != nil || len(data) != 100 || cap(data) > 112 {
 		t.Errorf("%d bytes of %d, %v", len(data), cap(data), err)
@@ -353,7 +353,7 @@ func (w *stalled) Write(p []byte) (int, error) {
 func TestEndOfAPostIsNotTheEndOfTheNext(t *testing.T) {
 	// Guards: a POST whose answer is written late must not clear the mark of the one that has begun since, or two would be
 	// read at a time.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *Engine, r *tape) {
 		serve := func(w http.ResponseWriter, method, query string, body io.Reader) {
 			e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&transport=polling"+query, body))
 		}

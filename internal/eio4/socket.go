@@ -23,7 +23,7 @@ var (
 // client is the Socket.IO side of one session: its connections to namespaces.
 type client struct {
 	s *Session
-	o *Options
+	o *engine.Options
 
 	// Of whoever has the session's turn.
 	partial *sio.Packet // waits for its attachments
@@ -33,7 +33,7 @@ type client struct {
 	conns []*conn // one for each namespace that was joined and not left by the client
 }
 
-func newClient(s *Session, o *Options) *client {
+func newClient(s *Session, o *engine.Options) *client {
 	s.joinBy(o.ConnectTimeout)
 	return &client{s: s, o: o}
 }

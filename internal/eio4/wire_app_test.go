@@ -102,7 +102,7 @@ func newRawApp(t *testing.T) *rawApp {
 }
 
 // serveEcho starts an engine that echoes Engine.IO messages, in memory.
-func serveEcho(t *testing.T, o eio4.Options, options ...func(*server)) (*server, *rawApp) {
+func serveEcho(t *testing.T, o engine.Options, options ...func(*server)) (*server, *rawApp) {
 	t.Helper()
 	app := newRawApp(t)
 	return serve(t, memory(), eio4.NewRaw(o, app.accept), options...), app
@@ -173,7 +173,7 @@ func newIOApp(t *testing.T) *ioApp {
 }
 
 // engine makes a Socket.IO engine for the app in the root namespace and /admin.
-func (a *ioApp) engine(o eio4.Options) *eio4.Engine {
+func (a *ioApp) engine(o engine.Options) *eio4.Engine {
 	if o.Namespaces == nil {
 		o.Namespaces = map[string]engine.Accept{"/": a.accept("/"), "/admin": a.accept("/admin")}
 	}
@@ -181,7 +181,7 @@ func (a *ioApp) engine(o eio4.Options) *eio4.Engine {
 }
 
 // serveIO starts a Socket.IO engine, in memory.
-func serveIO(t *testing.T, o eio4.Options, options ...func(*server)) (*server, *ioApp) {
+func serveIO(t *testing.T, o engine.Options, options ...func(*server)) (*server, *ioApp) {
 	t.Helper()
 	app := newIOApp(t)
 	return serve(t, memory(), app.engine(o), options...), app

@@ -32,7 +32,7 @@ func main() {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o := eio3.Options{
+	o := engine.Options{
 		PingInterval:   *interval,
 		PingTimeout:    *timeout,
 		ConnectTimeout: time.Second,
@@ -45,7 +45,7 @@ func main() {
 	}
 }
 
-func serve(ctx context.Context, addr string, o eio3.Options) error {
+func serve(ctx context.Context, addr string, o engine.Options) error {
 	raw := eio3.NewRaw(o, func(s *eio3.Session) eio3.RawReceiver { return echo{s} })
 	o.Namespaces = map[string]engine.Accept{"/": accept, "/custom": accept}
 	sio := eio3.New(o)

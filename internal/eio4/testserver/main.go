@@ -32,7 +32,7 @@ func main() {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o := eio4.Options{
+	o := engine.Options{
 		PingInterval:   *interval,
 		PingTimeout:    *timeout,
 		ConnectTimeout: time.Second,
@@ -45,7 +45,7 @@ func main() {
 	}
 }
 
-func serve(ctx context.Context, addr string, o eio4.Options) error {
+func serve(ctx context.Context, addr string, o engine.Options) error {
 	raw := eio4.NewRaw(o, func(s *eio4.Session) eio4.RawReceiver { return echo{s} })
 	o.Namespaces = map[string]engine.Accept{"/": accept, "/custom": accept}
 	sio := eio4.New(o)

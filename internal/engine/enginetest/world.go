@@ -20,17 +20,6 @@ import (
 // patience bounds every wait, in fake time. It is shorter than the ping interval.
 const patience = 10 * time.Second
 
-// Options are those that the test needs engines to have, each as in the engines' own.
-type Options struct {
-	PingInterval time.Duration
-	PingTimeout  time.Duration
-	FlushTimeout time.Duration
-	MaxPayload   int
-	MaxQueue     int
-	Describe     func(*http.Request) any
-	Namespaces   map[string]engine.Accept
-}
-
 // World is an engine behind an http.Server in memory, on fake time, and the app that hears of it.
 type World struct {
 	t       *testing.T
@@ -46,14 +35,14 @@ type World struct {
 	OnEvent   func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
 }
 
-func (s *suite) in(t *testing.T, o Options, f func(t *testing.T, w *World)) {
+func (s *suite) in(t *testing.T, o engine.Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	In(t, s.version, s.start, o, f)
 }
 
 // In runs a test in a world of its own. When it ends the engine must shut down and leave no goroutine behind: one that
 // is left is reported by the bubble.
-func In(t *testing.T, version Version, start func(Options) engine.Engine, o Options, f func(t *testing.T, w *World)) {
+func In(t *testing.T, version Version, start func(engine.Options) engine.Engine, o engine.Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &World{
