@@ -12,3 +12,7 @@ func start(o engine.Options) engine.Engine { return eio3.New(o) }
 
 // What the interface of engines promises, over every transport.
 func TestConformance(t *testing.T) { enginetest.Run(t, enginetest.V3, start) }
+
+func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
+	enginetest.SlowBodies(t, enginetest.V3, start)
+}

@@ -147,7 +147,7 @@ func TestClose_NobodyPolls(t *testing.T) {
 }
 
 // engineFrame is in the stack of every goroutine that the engine has.
-const engineFrame = "internal/eio4."
+const engineFrame = "internal/eio."
 
 // Conn.Close: after it nothing of the client is heard, whatever it sends and on whatever transport.
 func TestClose_NothingIsHeardAfterwards(t *testing.T) {

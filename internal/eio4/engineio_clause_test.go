@@ -1,6 +1,7 @@
 package eio4_test
 
 import (
+	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"regexp"
@@ -158,7 +159,7 @@ func TestEngineIO_Polling_GetWaits(t *testing.T) {
 		if len(poll) != 0 {
 			t.Fatalf("answered at once: %v", <-poll)
 		}
-		if err := (<-app.sessions).Send([]byte("hello"), false); err != nil {
+		if err := (<-app.sessions).Send(eio.NewMessage([]byte("hello"), false)); err != nil {
 			t.Fatal(err)
 		}
 		answer(t, poll).want(t, 200, "4hello")
@@ -246,7 +247,7 @@ func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 		w.want("4a" + rs + "4b")
 		session := <-app.sessions
 		for _, text := range []string{"x", "y", "z"} {
-			if err := session.Send([]byte(text), false); err != nil {
+			if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -452,7 +453,7 @@ func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
 func TestEngineIO_Handshake_OpenComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newRawApp(t)
-		app.onOpen = func(s *eio4.Session) { _ = s.Send([]byte("early"), false) }
+		app.onOpen = func(s *eio.Session) { _ = s.Send(eio.NewMessage([]byte("early"), false)) }
 		s := serve(t, memory(), eio4.NewRaw(engine.Options{}, app.accept))
 		w, _ := s.connect()
 		w.want("4early")

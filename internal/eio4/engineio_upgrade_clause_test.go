@@ -1,6 +1,7 @@
 package eio4_test
 
 import (
+	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"testing"
@@ -78,7 +79,7 @@ func TestEngineIO_Upgrade_LosesNothingSent(t *testing.T) {
 				p := s.open()
 				session := <-app.sessions
 				say := func(text string) {
-					if err := session.Send([]byte(text), false); err != nil {
+					if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 						t.Fatal(err)
 					}
 					synctest.Wait()
@@ -175,7 +176,7 @@ func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 		poll := p.pollLater()
 		w.send("5")
 		synctest.Wait()
-		if err := (<-app.sessions).Send([]byte("hello"), false); err != nil {
+		if err := (<-app.sessions).Send(eio.NewMessage([]byte("hello"), false)); err != nil {
 			t.Fatal(err)
 		}
 		w.want("4hello")

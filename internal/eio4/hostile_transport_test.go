@@ -3,6 +3,7 @@ package eio4_test
 import (
 	"context"
 	"fmt"
+	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"strings"
@@ -139,7 +140,7 @@ func TestHostile_PollClientGone(t *testing.T) {
 			_ = c.Close()
 			synctest.Wait()
 			text := fmt.Sprint("message ", i)
-			if err := session.Send([]byte(text), false); err != nil {
+			if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 				t.Fatal(err)
 			}
 			p.want("4" + text)
@@ -168,7 +169,7 @@ func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 			synctest.Wait()
 			giveUp()
 			for _, text := range []string{"a", "b", "c"} {
-				if err := session.Send([]byte(text), false); err != nil {
+				if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -201,7 +202,7 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 				request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
 				synctest.Wait()
 				text := strings.Repeat("x", size)
-				if err := (<-app.sessions).Send([]byte(text), false); err != nil {
+				if err := (<-app.sessions).Send(eio.NewMessage([]byte(text), false)); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait() // the answer is being written, and nobody reads it
@@ -226,7 +227,7 @@ func TestHostile_PollClientDoesNotRead(t *testing.T) {
 		c := s.dialRaw()
 		request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
 		synctest.Wait()
-		if err := (<-app.sessions).Send([]byte(strings.Repeat("x", 100000)), false); err != nil {
+		if err := (<-app.sessions).Send(eio.NewMessage([]byte(strings.Repeat("x", 100000)), false)); err != nil {
 			t.Fatal(err)
 		}
 		advance(4*time.Second + time.Millisecond)
@@ -333,7 +334,7 @@ func TestHostile_AbandonedHandshakes(t *testing.T) {
 func TestHostile_ManyPackets(t *testing.T) {
 	t.Parallel()
 	var heard atomic.Int64
-	e := eio4.NewRaw(engine.Options{}, func(*eio4.Session) eio4.RawReceiver { return counter{&heard} })
+	e := eio4.NewRaw(engine.Options{}, func(*eio.Session) eio.Receiver { return counter{&heard} })
 	s := serve(t, loopback(t), e)
 	p := s.open()
 	start := time.Now()

@@ -1,4 +1,4 @@
-package eio4
+package eio
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ var errNoNamespace = errors.New("in no namespace for too long")
 type alarm int
 
 const (
-	heartbeatDue alarm = iota // the next ping, or its pong
+	heartbeatDue alarm = iota // what the client owes, or the next ping that it is owed
 	joinDue                   // the client is in a namespace
 	flushDue                  // the last messages are written
 	noopDue                   // the end of a poll that is pending during an upgrade
@@ -22,10 +22,10 @@ const (
 
 // alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
 type alarms struct {
-	due    [alarmCount]time.Duration
-	pinged bool // heartbeatDue is the deadline of a pong
-	timer  *time.Timer
-	set    time.Duration // when the timer fires; 0: not set
+	due   [alarmCount]time.Duration
+	owed  bool // heartbeatDue is for what the client owes: a pong (version 4), or its next ping (3)
+	timer *time.Timer
+	set   time.Duration // when the timer fires; 0: not set
 }
 
 func (a *alarms) clear() { a.due = [alarmCount]time.Duration{} }
@@ -85,14 +85,14 @@ func (s *Session) checkAlarmsLocked() {
 	if due(noopDue) {
 		s.alarms.due[noopDue] = 0
 		if s.poll != nil && s.probed {
-			s.answerPollLocked(batch{packets: []packet{noopPacket}})
+			s.answerPollLocked(batch{packets: []Packet{noopPacket}})
 		}
 	}
 	if due(joinDue) {
 		s.alarms.due[joinDue] = 0
 		s.failLocked(errNoNamespace)
 	}
-	if due(heartbeatDue) && s.alarms.pinged {
+	if due(heartbeatDue) && s.alarms.owed {
 		s.closeLocked(engine.PingTimeout, 0)
 	}
 	if due(heartbeatDue) {
@@ -100,23 +100,41 @@ func (s *Session) checkAlarmsLocked() {
 	}
 }
 
+// Heard moves the deadline of the client's next ping, for which anything else will do: the heartbeat of version 3, if
+// it is called before the session begins.
+func (s *Session) Heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.alarms.owed = true
+		s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval+s.e.o.PingTimeout)
+	}
+}
+
+// PingClient has the client pinged: the heartbeat of version 4, if it is called before the session begins.
+func (s *Session) PingClient() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval)
+}
+
 func (s *Session) pingLocked(now time.Duration) {
-	s.alarms.pinged = true
+	s.alarms.owed = true
 	// From when the ping was due, so that a late timer does not add up; but if it was very late the client still gets
 	// half of its time.
 	timeout := s.e.o.PingTimeout
 	s.alarmLocked(heartbeatDue, max(s.alarms.due[heartbeatDue]+timeout, now+timeout/2))
-	if s.queueLocked([]packet{pingPacket}) == nil {
+	if s.queueLocked([]Packet{pingPacket}) == nil {
 		s.kickLocked()
 	}
 }
 
-// pong is the client's answer to a ping. One that nobody asked for changes nothing.
-func (s *Session) pong() {
+// Pong is the client's answer to a ping. One that nobody asked for changes nothing.
+func (s *Session) Pong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && s.alarms.pinged {
-		s.alarms.pinged = false
+	if s.state == open && s.alarms.owed {
+		s.alarms.owed = false
 		// From when the last ping was due, if its pong is prompt, so that its way does not add up either.
 		now, interval := s.e.now(), s.e.o.PingInterval
 		next := s.alarms.due[heartbeatDue] - s.e.o.PingTimeout + interval
@@ -127,8 +145,8 @@ func (s *Session) pong() {
 	}
 }
 
-// joinBy ends the session unless it is called again, with 0, in the given time.
-func (s *Session) joinBy(within time.Duration) {
+// JoinBy ends the session unless it is called again, with 0, in the given time.
+func (s *Session) JoinBy(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != open {
