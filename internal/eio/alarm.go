@@ -16,16 +16,18 @@ const (
 	heartbeatDue alarm = iota // what the client owes, or the next ping that it is owed
 	joinDue                   // the client is in a namespace
 	flushDue                  // the last messages are written
+	roomDue                   // a poll that makes room for the answers to a POST
 	noopDue                   // the end of a poll that is pending during an upgrade
 	alarmCount
 )
 
 // alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
 type alarms struct {
-	due   [alarmCount]time.Duration
-	owed  bool // heartbeatDue is for what the client owes: a pong (version 4), or its next ping (3)
-	timer *time.Timer
-	set   time.Duration // when the timer fires; 0: not set
+	due    [alarmCount]time.Duration
+	owed   bool // heartbeatDue is for what the client owes: a pong (version 4), or its next ping (3)
+	unsent bool // the ping that it owes an answer to waits to be written
+	timer  *time.Timer
+	set    time.Duration // when the timer fires; 0: not set
 }
 
 func (a *alarms) clear() { a.due = [alarmCount]time.Duration{} }
@@ -92,11 +94,27 @@ func (s *Session) checkAlarmsLocked() {
 		s.alarms.due[joinDue] = 0
 		s.failLocked(errNoNamespace)
 	}
-	if due(heartbeatDue) && s.alarms.owed {
+	if due(roomDue) && s.writing {
+		s.alarmLocked(roomDue, now+s.e.o.WriteTimeout) // which is as long as that can last
+	} else if due(roomDue) {
+		s.closeLocked(engine.SlowPeer, 0)
+	}
+	switch {
+	case !due(heartbeatDue):
+	case !s.alarms.owed:
+		s.pingLocked(now)
+	case s.room != nil || s.alarms.unsent && s.writing: // it cannot be heard, or has not been reached
+		s.alarmLocked(heartbeatDue, now+s.e.o.PingTimeout)
+	default:
 		s.closeLocked(engine.PingTimeout, 0)
 	}
-	if due(heartbeatDue) {
-		s.pingLocked(now)
+}
+
+// graceLocked leaves a client that could not be heard for a while, or has just been reached by the ping, time to answer.
+func (s *Session) graceLocked() {
+	now, timeout := s.e.now(), s.e.o.PingTimeout
+	if s.state == open && s.alarms.owed && s.alarms.due[heartbeatDue] < now+timeout/2 {
+		s.alarmLocked(heartbeatDue, now+timeout)
 	}
 }
 
@@ -119,7 +137,7 @@ func (s *Session) PingClient() {
 }
 
 func (s *Session) pingLocked(now time.Duration) {
-	s.alarms.owed = true
+	s.alarms.owed, s.alarms.unsent = true, true
 	// From when the ping was due, so that a late timer does not add up; but if it was very late the client still gets
 	// half of its time.
 	timeout := s.e.o.PingTimeout

@@ -49,7 +49,7 @@ func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine
 		o:        o,
 		protocol: p,
 		accept:   accept,
-		upgrader: newUpgrader(o.WriteTimeout),
+		upgrader: newUpgrader(min(o.WriteTimeout, o.FlushTimeout)),
 		started:  time.Now(),
 		sessions: make(map[string]*Session),
 		drained:  make(chan struct{}),
@@ -61,6 +61,7 @@ var (
 	errSession      = &Refusal{http.StatusBadRequest, `{"code":1,"message":"Session ID unknown"}`}
 	errMethod       = &Refusal{http.StatusBadRequest, `{"code":2,"message":"Bad handshake method"}`}
 	errTooLarge     = &Refusal{http.StatusRequestEntityTooLarge, `{"code":3,"message":"Payload too large"}`}
+	errEnded        = &Refusal{http.StatusInternalServerError, `{"code":3,"message":"Session ended"}`}
 	errShuttingDown = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Server is shutting down"}`}
 )
 

@@ -41,8 +41,11 @@ func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *Refusal {
 		return ErrRequest
 	}
 	refusal := s.servePoll(w, r) // OPEN, and what accept has sent
-	if refusal == errSession {
-		return errShuttingDown // nothing else ends a session before it has begun
+	switch {
+	case refusal == errSession && e.closing.Load():
+		return errShuttingDown
+	case refusal == errSession:
+		return errEnded // by accept
 	}
 	return refusal
 }
@@ -69,7 +72,8 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *Refusal {
 
 // dismiss answers a poll with nothing. Its client is gone, or middleware has limited the time of requests.
 func (e *Engine) dismiss(w http.ResponseWriter) *Refusal {
-	_ = e.reply(w, []Packet{noopPacket}, false) // there may be nobody to read it
+	payload, contentType := e.protocol.AppendPayload(nil, []Packet{noopPacket}, true)
+	_ = e.write(w, http.StatusOK, contentType, payload) // there may be nobody to read it
 	return nil
 }
 
@@ -126,14 +130,40 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *Re
 	if b.last {
 		packets = []Packet{b.farewell}
 	}
-	err := s.e.reply(w, packets, b.b64)
-	if b.queued {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.wroteLocked(err)
-		s.kickLocked()
+	buf := s.e.buffer()
+	defer s.e.release(buf)
+	payload, contentType := s.e.protocol.AppendPayload(buf.AvailableBuffer(), packets, b.b64)
+	buf.Write(payload)
+	if !b.queued {
+		_ = s.e.write(w, http.StatusOK, contentType, buf.Bytes())
+		return nil
 	}
+	rc := http.NewResponseController(w)
+	s.beginAnswer(rc)
+	err := respond(w, rc, http.StatusOK, contentType, buf.Bytes())
+	s.endAnswer(b, err)
+	_ = rc.SetWriteDeadline(time.Time{})
 	return nil
+}
+
+// beginAnswer bounds the time of a poll's answer, which the end of the session cuts to FlushTimeout.
+func (s *Session) beginAnswer(rc *http.ResponseController) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = rc
+	within := s.e.o.WriteTimeout
+	if s.state == closed {
+		within = min(within, s.e.o.FlushTimeout)
+	}
+	_ = rc.SetWriteDeadline(time.Now().Add(within))
+}
+
+func (s *Session) endAnswer(b batch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = nil
+	s.wroteLocked(b, err)
+	s.kickLocked()
 }
 
 // servePost is a POST of a session: it brings packets.
@@ -255,6 +285,7 @@ func (s *Session) receivePayload(payload []byte, contentType string) bool {
 		if err != nil {
 			s.Fail(err)
 		}
+		s.awaitRoom()
 	}
 	return !s.broken()
 }
@@ -273,24 +304,20 @@ const (
 	contentJSON   = "application/json; charset=UTF-8"
 )
 
-// reply answers a poll.
-func (e *Engine) reply(w http.ResponseWriter, packets []Packet, b64 bool) error {
-	buf := e.buffer()
-	defer e.release(buf)
-	payload, contentType := e.protocol.AppendPayload(buf.AvailableBuffer(), packets, b64)
-	buf.Write(payload)
-	return e.write(w, http.StatusOK, contentType, buf.Bytes())
-}
-
 func (e *Engine) refuse(w http.ResponseWriter, refusal *Refusal) {
 	_ = e.write(w, refusal.status, contentJSON, []byte(refusal.body))
 }
 
-// write sends a whole response, so that its error says whether it left.
+// write sends a response of a few bytes.
 func (e *Engine) write(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Now().Add(e.o.WriteTimeout))
+	_ = rc.SetWriteDeadline(time.Now().Add(min(e.o.WriteTimeout, e.o.FlushTimeout)))
 	defer rc.SetWriteDeadline(time.Time{}) // of a connection that may go on with requests of others
+	return respond(w, rc, status, contentType, body)
+}
+
+// respond sends a whole response, so that its error says whether it left.
+func respond(w http.ResponseWriter, rc *http.ResponseController, status int, contentType string, body []byte) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", contentType)

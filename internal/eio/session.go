@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ type Session struct {
 	probed    bool                     // candidate has said "2probe"
 	poll      *poll                    // the pending one
 	posting   bool                     // a POST is being read or handled
+	answer    *http.ResponseController // of the poll whose answer is being written
 	body      *http.ResponseController // of the POST whose body is being read
 	b64       bool                     // the transport's client takes no binary frames
 }
@@ -89,7 +91,7 @@ func (s *Session) Begin(id string, open Packet, b64 bool) {
 	s.mu.Unlock()
 	registered := s.e.register(s)
 	if registered {
-		s.recv = s.e.accept(s)
+		s.Contain(func() { s.recv = s.e.accept(s) })
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,12 +183,13 @@ type batch struct {
 	farewell Packet   // for a poll that does
 	queued   bool     // it was taken from the queue, so that the writer owes a wroteLocked
 	refusal  *Refusal // for a poll: this instead
+	ping     bool     // it holds the ping that the client has to answer
 }
 
 // takeLocked takes the queue. The caller writes it and calls wroteLocked. With polling the end is a batch of its own:
 // clients handle a CLOSE at once, but messages that came with it a moment later, and then no more.
 func (s *Session) takeLocked() batch {
-	b := batch{packets: s.queue, farewell: s.farewell, b64: s.b64, queued: true}
+	b := batch{packets: s.queue, farewell: s.farewell, b64: s.b64, ping: s.alarms.unsent, queued: true}
 	b.last = s.state == closing && (s.ws != nil || len(s.queue) == 0)
 	s.queue, s.inFlight, s.writing = nil, s.waiting, true
 	s.finished = b.last
@@ -194,8 +197,14 @@ func (s *Session) takeLocked() batch {
 }
 
 // wroteLocked ends what takeLocked began.
-func (s *Session) wroteLocked(err error) {
+func (s *Session) wroteLocked(b batch, err error) {
 	s.writing = false
+	if b.ping {
+		s.alarms.unsent = false
+		if s.ws != nil {
+			s.graceLocked()
+		}
+	}
 	s.waiting -= s.inFlight
 	s.inFlight = 0
 	if s.waiting <= s.roomLimit() {
@@ -216,7 +225,8 @@ func (s *Session) wroteLocked(err error) {
 func (s *Session) roomLimit() int { return s.e.o.MaxQueue / 2 }
 
 // awaitRoom waits until less is waiting for the client, so that none is dropped as slow for the answers to what it
-// sent in a hurry.
+// sent in a hurry. What it says meanwhile is not heard, so its heartbeat is not due. The wait is bounded: a websocket is
+// being written to, and with polling there is an alarm.
 func (s *Session) awaitRoom() {
 	s.mu.Lock()
 	if s.state != open || s.waiting <= s.roomLimit() {
@@ -225,14 +235,22 @@ func (s *Session) awaitRoom() {
 	}
 	room := make(chan struct{})
 	s.room = room
+	if s.ws == nil {
+		s.alarmLocked(roomDue, s.e.now()+s.e.o.WriteTimeout)
+	}
 	s.mu.Unlock()
 	<-room
 }
 
 func (s *Session) makeRoomLocked() {
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	if s.room == nil {
+		return
+	}
+	close(s.room)
+	s.room = nil
+	if s.state == open {
+		s.alarmLocked(roomDue, 0)
+		s.graceLocked()
 	}
 }
 
@@ -290,6 +308,9 @@ func (s *Session) closeLocked(reason engine.Reason, linger time.Duration) {
 	s.makeRoomLocked()
 	if s.poll != nil {
 		s.answerPollLocked(batch{packets: []Packet{s.farewell}})
+	}
+	if s.answer != nil {
+		_ = s.answer.SetWriteDeadline(time.Now().Add(min(s.e.o.WriteTimeout, s.e.o.FlushTimeout)))
 	}
 	if s.body != nil {
 		s.body.SetReadDeadline(past) // where that cannot be done, the body's own deadline ends it
@@ -368,13 +389,26 @@ func (s *Session) Go(f func()) {
 	}()
 }
 
-// InTurn calls f, on a goroutine of its own, when no receiver is being called.
+// InTurn calls f, contained and on a goroutine of its own, when no receiver is being called.
 func (s *Session) InTurn(f func()) {
 	s.Go(func() {
 		s.turn.Lock()
 		defer s.turn.Unlock()
-		f()
+		s.Contain(f)
 	})
+}
+
+var errPanic = errors.New("panic of whoever heard of it")
+
+// Contain calls f, which is not ours. If it panics, that is the end of this session, not of the process.
+func (s *Session) Contain(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.e.o.Logger.Error("engine: panic", "panic", p, "stack", string(debug.Stack()))
+			s.Fail(errPanic)
+		}
+	}()
+	f()
 }
 
 // Deliver gives a message to the receiver.
@@ -382,7 +416,7 @@ func (s *Session) Deliver(data []byte, binary bool) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if s.isOpen() {
-		s.recv.Message(data, binary)
+		s.Contain(func() { s.recv.Message(data, binary) })
 	}
 }
 

@@ -152,7 +152,7 @@ func (s *Session) Probe(ws *websocket.Conn) bool {
 	if !s.setProbed() {
 		return false
 	}
-	_ = ws.SetWriteDeadline(time.Now().Add(s.e.o.WriteTimeout))
+	_ = ws.SetWriteDeadline(time.Now().Add(lingerTimeout)) // it is the first that the client is sent here
 	return ws.WriteMessage(websocket.TextMessage, []byte("3probe")) == nil
 }
 
@@ -249,7 +249,7 @@ func (s *Session) writeLoop(ws *websocket.Conn) {
 		s.mu.Unlock()
 		err := s.e.writeBatch(ws, b)
 		s.mu.Lock()
-		s.wroteLocked(err)
+		s.wroteLocked(b, err)
 	}
 	s.writing = false
 }

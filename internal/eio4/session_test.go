@@ -218,27 +218,6 @@ func TestClientInAHurryIsNotSlow(t *testing.T) {
 	})
 }
 
-func TestPanicOfReceiver(t *testing.T) {
-	// Guards against a turn that is never given back, which would stop the session for good.
-	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
-		session := openPoll(t, e)
-		r.onMessage = func([]byte, bool) { panic("receiver") }
-		func() {
-			defer func() { recover() }() // net/http's part
-			serve(e, "POST", session, "4x")
-		}()
-		r.onMessage = nil
-		if w := serve(e, "POST", session, "4y\x1e1"); w.Code != 200 {
-			t.Errorf("the next POST gets %d %s", w.Code, w.Body)
-		}
-		time.Sleep(50 * time.Millisecond)
-		synctest.Wait()
-		if !slices.Equal(r.messages, []string{"x", "y"}) || !slices.Equal(r.closed, []engine.Reason{engine.ClientDisconnect}) {
-			t.Errorf("heard %q, closed %q", r.messages, r.closed)
-		}
-	})
-}
-
 func TestFrameSizes(t *testing.T) {
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(eio.NewMessage(data, binary)) }

@@ -139,9 +139,11 @@ func (c *Client) Join(namespace string, auth json.RawMessage, answer func(id str
 	}
 	c.s.JoinBy(0)
 	_ = c.s.Send(encodeControl(Connect, namespace, answer(k.id)))
-	if recv := c.s.Options().Namespaces[namespace](k, engine.Handshake{Auth: auth, Request: c.s.Request()}); recv != nil {
-		k.recv = recv
-	}
+	c.s.Contain(func() {
+		if recv := c.s.Options().Namespaces[namespace](k, engine.Handshake{Auth: auth, Request: c.s.Request()}); recv != nil {
+			k.recv = recv
+		}
+	})
 	return true
 }
 

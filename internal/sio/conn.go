@@ -166,7 +166,7 @@ func (k *conn) disconnected(reason engine.Reason) {
 	k.acks = nil
 	k.c.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(acks)) {
-		acks[id](engine.Args{}, engine.ErrClosed)
+		k.c.s.Contain(func() { acks[id](engine.Args{}, engine.ErrClosed) })
 	}
-	k.recv.Disconnected(reason)
+	k.c.s.Contain(func() { k.recv.Disconnected(reason) })
 }

@@ -44,6 +44,11 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"Idle":             (*suite).idle,
 		"Namespaces":       (*suite).namespaces,
 		"Shutdown":         (*suite).shutdown,
+		"ShutdownUnread":   (*suite).shutdownUnread,
+		"SlowLine":         (*suite).slowLine,
+		"Hurry":            (*suite).hurry,
+		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
+		"Panics":           (*suite).panics,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

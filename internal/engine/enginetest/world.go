@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,7 @@ type World struct {
 	conns     chan engine.Conn
 	OnConnect func(c engine.Conn)
 	OnEvent   func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
+	OnGone    func()
 }
 
 func (s *suite) in(t *testing.T, o engine.Options, f func(t *testing.T, w *World)) {
@@ -109,7 +111,12 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	}
 }
 
-func (r receiver) Disconnected(reason engine.Reason) { r.w.lines <- "gone: " + string(reason) }
+func (r receiver) Disconnected(reason engine.Reason) {
+	r.w.lines <- "gone: " + string(reason)
+	if r.w.OnGone != nil {
+		r.w.OnGone()
+	}
+}
 
 // show writes arguments as on the wire, and attachments after them.
 func show(args engine.Args) string {
@@ -195,6 +202,7 @@ type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	speed atomic.Int64 // bytes a second that clients read; 0: as fast as they come
 }
 
 func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -219,10 +227,24 @@ func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case p.conns <- server:
-		return client, nil
+		return line{client, &p.speed}, nil
 	case <-p.done:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// line is the client's end of a connection.
+type line struct {
+	net.Conn
+	speed *atomic.Int64
+}
+
+func (l line) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if speed := l.speed.Load(); speed > 0 {
+		<-time.After(time.Duration(n) * time.Second / time.Duration(speed))
+	}
+	return n, err
 }
