@@ -67,7 +67,7 @@ func serveLibrary(mux *http.ServeMux) (app, error) {
 // library.
 func serveEngine(mux *http.ServeMux) (app, error) {
 	all := &members{conns: make(map[engine.Conn]struct{})}
-	e := eio3.New(eio3.Options{Namespaces: map[string]engine.Accept{"/": all.accept}})
+	e := eio3.New(engine.Options{Namespaces: map[string]engine.Accept{"/": all.accept}})
 	mux.Handle(socketPath, e)
 	return app{emit: all.emit, stop: e.Shutdown}, nil
 }
