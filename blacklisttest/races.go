@@ -188,7 +188,7 @@ func count(verdicts []socketauth.Verdict) map[socketauth.Verdict]int {
 
 // raceRevocation presents token and what follows it, again and again, while it is revoked.
 func raceRevocation(t *testing.T, store socketauth.Blacklist, s *session, token socketauth.TokenRef, r socketauth.Revocation) {
-	pass() // the log-in is before the revocation
+	pass()                                   // the log-in is before the revocation
 	revokeAt := 2 * min(1, token.Generation) // during the first presentation of a code, or later
 	var presented []socketauth.TokenRef
 	var over atomic.Bool // Revoke has returned
