@@ -19,6 +19,7 @@ type conditions struct {
 	crashes float64       // the tab dies at a step of its own
 
 	slowHook     time.Duration // the longest of the app's hooks
+	hangs        float64       // a hook, or the way to the store, takes up to Timeout
 	hookFails    float64
 	storeBefore  float64 // the store fails before it has applied a step
 	storeAfter   float64 // after
@@ -28,6 +29,10 @@ type conditions struct {
 	actions      int // of each tab, until the world calms down
 	patience     time.Duration
 	longestPause time.Duration // between a tab's actions
+
+	// underWay is how long a presentation can be on its way into the store after its client gave up on it: Timeout in
+	// the network, and what the app and the store add to it.
+	underWay time.Duration
 }
 
 // drawConditions makes up the conditions of a history. Each kind of trouble is absent from many, so that one trouble
@@ -49,6 +54,7 @@ func (w *world) drawConditions() conditions {
 		cuts:          maybe(0.6, 0.2),
 		crashes:       maybe(0.5, 0.2),
 		slowHook:      w.between(time.Millisecond, time.Second),
+		hangs:         maybe(0.3, 0.2),
 		hookFails:     maybe(0.2, 0.2),
 		storeBefore:   maybe(0.25, 0.4),
 		storeAfter:    maybe(0.25, 0.4),
@@ -69,23 +75,27 @@ func (w *world) drawConditions() conditions {
 	if w.chance(0.3) {
 		c.revocations = 1 + w.IntN(2)
 	}
+	c.underWay = c.timeout + 2*c.slowHook
+	if c.hangs > 0 || c.storeBefore > 0 || c.storeAfter > 0 {
+		c.underWay = 3 * c.timeout
+	}
 	return c
 }
 
 // calm is the same world without any trouble, for its last act.
 func (c conditions) calm() conditions {
 	c.slowest, c.slowHook = 10*time.Millisecond, 10*time.Millisecond
-	c.stalls, c.cuts, c.crashes, c.hookFails, c.storeBefore, c.storeAfter = 0, 0, 0, 0, 0, 0
+	c.stalls, c.cuts, c.crashes, c.hangs, c.hookFails, c.storeBefore, c.storeAfter = 0, 0, 0, 0, 0, 0, 0
 	c.patience = 8 * c.timeout // of one who knows that the answer will come
 	return c
 }
 
 // Counts are what happened in however many histories.
 type Counts struct {
-	Histories, Devices, Thieves, Logins                                       int
-	Presentations, Accepted, Overtaken, Reuses, Over, Repeated, Confirmations int
-	Checks, Revocations, Logouts, Expiries                                    int
-	Stalls, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
+	Histories, Devices, Thieves, Logins                                              int
+	Presentations, Accepted, Overtaken, Reuses, Over, Repeated, Confirmations        int
+	Checks, Revocations, Logouts, Expiries                                           int
+	Stalls, Hangs, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
 }
 
 // Add adds the counts of other histories.
@@ -100,7 +110,7 @@ func (c *Counts) all() []*int {
 		&c.Histories, &c.Devices, &c.Thieves, &c.Logins,
 		&c.Presentations, &c.Accepted, &c.Overtaken, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
 		&c.Checks, &c.Revocations, &c.Logouts, &c.Expiries,
-		&c.Stalls, &c.Cuts, &c.Crashes, &c.GivenUp, &c.Late, &c.StoreFaults, &c.HookFaults, &c.Violations,
+		&c.Stalls, &c.Hangs, &c.Cuts, &c.Crashes, &c.GivenUp, &c.Late, &c.StoreFaults, &c.HookFaults, &c.Violations,
 	}
 }
 
@@ -108,10 +118,10 @@ func (c Counts) String() string {
 	return fmt.Sprintf(`%d histories: %d devices, %d thieves, %d logins
 %d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated for a lost reply; %d confirmations, %d checks
 %d revocations, %d log-outs, %d tokens expired
-faults: %d frames stalled, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
+faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
 violations: %d`,
 		c.Histories, c.Devices, c.Thieves, c.Logins,
 		c.Presentations, c.Accepted, c.Overtaken, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
 		c.Revocations, c.Logouts, c.Expiries,
-		c.Stalls, c.Cuts, c.Crashes, c.GivenUp, c.Late, c.StoreFaults, c.HookFaults, c.Violations)
+		c.Stalls, c.Hangs, c.Cuts, c.Crashes, c.GivenUp, c.Late, c.StoreFaults, c.HookFaults, c.Violations)
 }

@@ -33,7 +33,7 @@ type tab struct {
 	left     int // actions
 }
 
-// maxPace is how many presentations an honest client makes within Timeout.
+// maxPace is how many presentations an honest client makes while one it gave up on may be under way.
 const maxPace = 3
 
 func (w *world) newDevice(n int, peer server, l *ledger) *device {
@@ -59,7 +59,7 @@ func (t *tab) soon(then func()) { t.wait(t.w.between(10*time.Millisecond, time.S
 
 // takeTurn says whether the tab may present now: no other is at it, and not too many came before.
 func (t *tab) takeTurn() bool {
-	for len(t.presented) > 0 && t.w.now.Sub(t.presented[0]) > t.w.timeout {
+	for len(t.presented) > 0 && t.w.now.Sub(t.presented[0]) > t.w.underWay {
 		t.presented = t.presented[1:]
 	}
 	if t.turn != nil || len(t.presented) >= maxPace {
@@ -229,7 +229,7 @@ func (t *tab) refresh() {
 		t.soon(t.refresh)
 		return
 	}
-	if t.storage.text == "" {
+	if t.storage.ref.SessionID != t.sent.ref.SessionID { // a socket is for one session
 		t.leave(true)
 		return
 	}

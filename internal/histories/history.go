@@ -129,13 +129,7 @@ func (w *world) revoke(peer *playedServer, l *ledger) {
 		}
 		r.SessionID = sids[w.IntN(len(sids))]
 	}
-	peer.revoke(r, func(err error) {
-		if err == nil {
-			for _, s := range l.concerned(r) {
-				peer.endSession(s.sid, nil, frame{kind: unauthorized, code: "session_revoked", terminal: true})
-			}
-		}
-	})
+	peer.revoke(r, frame{kind: unauthorized, code: "session_revoked", terminal: true}, func(error) {})
 }
 
 // list checks that the store knows which sessions live.

@@ -20,6 +20,11 @@ const (
 	DecideThenWrite            // the decision and its record are two steps
 )
 
+// Mutations are all of them but None.
+func Mutations() []Mutation {
+	return []Mutation{DropPredecessorID, SkipRevoked, ConfirmAtMint, AcceptLostBranch, DecideThenWrite}
+}
+
 func (m Mutation) String() string {
 	return [...]string{"none", "drop the jti of n-1", "skip the revoked check", "confirm at mint", "accept a lost branch", "decide and write in two steps"}[m]
 }

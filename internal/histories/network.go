@@ -136,7 +136,7 @@ func (s *socket) transport(d *direction, arrive func()) {
 	}
 	delay := w.between(time.Millisecond, w.slowest)
 	if w.chance(w.stalls) {
-		delay = w.between(w.slowest, max(w.slowest, w.timeout))
+		delay = w.upTo(w.timeout)
 		w.counts.Stalls++
 	}
 	at := w.now.Add(delay)

@@ -15,18 +15,20 @@ type playedServer struct {
 	store *store
 	texts map[string]socketauth.TokenRef // what it has minted
 	conns map[string][]*conn             // by session
+	sids  []string                       // of those, in the order in which they came
 }
 
 // conn is a socket on the server.
 type conn struct {
 	*socket
-	openedAt time.Time
-	in, over bool
-	own      *socketauth.TokenRef // the newest it was told, once it is in
-	queue    []func(done func())  // what the client asked for, one after the other
-	busy     bool
-	pending  *pending
-	deadline *event // of the acknowledgement
+	openedAt  time.Time
+	in, over  bool
+	own       *socketauth.TokenRef // the newest it was told, once it is in
+	presented socketauth.TokenRef  // the last
+	queue     []func(done func())  // what the client asked for, one after the other
+	busy      bool
+	pending   *pending
+	deadline  *event // of the acknowledgement
 }
 
 // pending is a successor that waits for its acknowledgement.
@@ -98,9 +100,18 @@ func (p *playedServer) next(c *conn) {
 	f(func() { c.busy = false; p.next(c) })
 }
 
+// lasts is how long a hook or a call of the store takes.
+func (p *playedServer) lasts(usual time.Duration) time.Duration {
+	if p.w.chance(p.w.hangs) {
+		p.w.counts.Hangs++
+		return p.w.upTo(p.w.timeout)
+	}
+	return p.w.between(100*time.Microsecond, usual)
+}
+
 // hook lets one of the app's hooks take its time, and fail.
 func (p *playedServer) hook(then func(ok bool)) {
-	p.w.after(p.w.between(time.Millisecond/2, p.w.slowHook), func() {
+	p.w.after(p.lasts(p.w.slowHook), func() {
 		failed := p.w.chance(p.w.hookFails)
 		if failed {
 			p.w.counts.HookFaults++
@@ -111,6 +122,7 @@ func (p *playedServer) hook(then func(ok bool)) {
 
 // present is one presentation: first what needs no store, then its step.
 func (p *playedServer) present(c *conn, f frame, done func()) {
+	arrived := p.w.now
 	t, known := p.texts[f.token.text]
 	refuse := func(code string, terminal bool) { p.refuse(c, code, terminal); done() }
 	switch {
@@ -136,7 +148,7 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 		next = p.mint(successor)
 	}
 	p.hook(func(ok bool) {
-		p.join(c, t.SessionID)
+		p.join(c, t)
 		switch {
 		case c.over:
 			done()
@@ -146,13 +158,13 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 			return
 		}
 		presentation := socketauth.Presentation{
-			Token: t, Confirming: f.confirm, SocketOpenedAt: c.openedAt, Overtake: p.w.timeout,
+			Token: t, Confirming: f.confirm, SocketOpenedAt: c.openedAt,
 			EndOnReuse: p.w.endOnReuse, Address: c.name,
 		}
 		if !keeps {
 			presentation.SuccessorID, presentation.SuccessorExpiresAt = next.ref.TokenID, next.ref.ExpiresAt
 		}
-		p.step(c, presentation, func(v socketauth.Verdict, err error) {
+		p.step(c, presentation, arrived, func(v socketauth.Verdict, err error) {
 			switch {
 			case err != nil:
 				p.refuse(c, "unavailable", false)
@@ -167,7 +179,7 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 }
 
 // step takes the store's step, again where it fails; once the client has left it only looks its outcome up.
-func (p *playedServer) step(c *conn, presentation socketauth.Presentation, then func(socketauth.Verdict, error)) {
+func (p *playedServer) step(c *conn, presentation socketauth.Presentation, arrived time.Time, then func(socketauth.Verdict, error)) {
 	var verdict socketauth.Verdict
 	p.insist(func(again bool, reply func(error)) {
 		got := func(v socketauth.Verdict, err error) {
@@ -183,6 +195,7 @@ func (p *playedServer) step(c *conn, presentation socketauth.Presentation, then 
 			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
 			return
 		}
+		presentation.Overtake = p.w.timeout + p.w.now.Sub(arrived) // the network's time is bounded, what comes after is not its fault
 		p.store.present(presentation, got)
 	}, func(err error) { then(verdict, err) })
 }
@@ -192,9 +205,9 @@ func (p *playedServer) insist(step func(again bool, reply func(error)), then fun
 	began, pause := p.w.now, 10*time.Millisecond
 	var take func(again bool)
 	take = func(again bool) {
-		p.w.after(p.w.between(100*time.Microsecond, 10*time.Millisecond), func() { // on its way to the store
+		p.w.after(p.lasts(10*time.Millisecond), func() { // on its way to the store
 			step(again, func(err error) {
-				p.w.after(p.w.between(100*time.Microsecond, 10*time.Millisecond), func() { // and back
+				p.w.after(p.lasts(10*time.Millisecond), func() { // and back
 					if err == nil || p.w.now.Sub(began)+pause > p.w.timeout {
 						then(err)
 						return
@@ -272,13 +285,18 @@ func (p *playedServer) tellOthers(c *conn, t socketauth.TokenRef) {
 	}
 }
 
-func (p *playedServer) join(c *conn, sid string) {
-	for _, other := range p.conns[sid] {
+// join has the session's end find the socket from now on.
+func (p *playedServer) join(c *conn, t socketauth.TokenRef) {
+	c.presented = t
+	for _, other := range p.conns[t.SessionID] {
 		if other == c {
 			return
 		}
 	}
-	p.conns[sid] = append(p.conns[sid], c)
+	if p.conns[t.SessionID] == nil {
+		p.sids = append(p.sids, t.SessionID)
+	}
+	p.conns[t.SessionID] = append(p.conns[t.SessionID], c)
 }
 
 func (p *playedServer) refuseVerdict(c *conn, sid string, v socketauth.Verdict) {
@@ -332,22 +350,32 @@ func (p *playedServer) logout(c *conn, _ frame, done func()) {
 		done()
 		return
 	}
-	sid := c.own.SessionID
-	p.revoke(socketauth.Revocation{SessionID: sid, Why: socketauth.LoggedOut}, func(err error) {
+	p.revoke(socketauth.Revocation{SessionID: c.own.SessionID, Why: socketauth.LoggedOut}, frame{kind: loggedOut}, func(err error) {
 		if err != nil {
 			p.refuse(c, "unavailable", false)
-			done()
-			return
 		}
-		p.endSession(sid, nil, frame{kind: loggedOut})
 		done()
 	})
 }
 
-func (p *playedServer) revoke(r socketauth.Revocation, then func(error)) {
+// revoke has the store end sessions, and then closes their sockets: not those of a login that came later.
+func (p *playedServer) revoke(r socketauth.Revocation, last frame, then func(error)) {
 	r.Keep = 31 * 24 * time.Hour
+	var change socketauth.Change
 	p.insist(func(_ bool, reply func(error)) {
-		_, err := p.store.Revoke(context.Background(), r)
+		var err error
+		change, err = p.store.Revoke(context.Background(), r)
 		reply(err)
-	}, then)
+	}, func(err error) {
+		for _, sid := range p.sids {
+			for _, c := range p.conns[sid] {
+				t := c.presented
+				if err == nil && (r.All || sid == r.SessionID || t.UserID == r.UserID) && !t.AuthTime.After(change.At) && !c.over {
+					c.answer(last)
+					p.close(c)
+				}
+			}
+		}
+		then(err)
+	})
 }

@@ -167,7 +167,9 @@ func (t *twin) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.
 	model, _ := t.model.Revoke(ctx, r)
 	if err == nil {
 		t.differ("revoking", r, change.Sessions, model.Sessions)
-		t.differ("revoking", r, change.UserID, model.UserID)
+		if model.Sessions > 0 { // else it may be forgotten
+			t.differ("revoking", r, change.UserID, model.UserID)
+		}
 	}
 	return change, err
 }

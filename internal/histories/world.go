@@ -101,6 +101,11 @@ func (w *world) between(low, high time.Duration) time.Duration {
 	return time.Duration(float64(low) * math.Pow(float64(high)/float64(low), w.Float64()))
 }
 
+// upTo is any duration up to the longest.
+func (w *world) upTo(longest time.Duration) time.Duration {
+	return time.Duration(w.Int64N(int64(longest)))
+}
+
 // note adds a line to the trace.
 func (w *world) note(format string, args ...any) {
 	if w.tracing {
