@@ -109,9 +109,9 @@ func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
 	}
-	err := a.serveHook(mux, a.loginPath, entrance{"login", http.StatusForbidden, a.login})
+	err := a.serveHook(mux, a.loginPath, entrance{"login", AuditLogin, AuditLoginFailed, http.StatusForbidden, a.login})
 	if err == nil && a.config.register != nil {
-		err = a.serveHook(mux, a.registerPath, entrance{"register", http.StatusBadRequest, a.config.register})
+		err = a.serveHook(mux, a.registerPath, entrance{"register", AuditRegistered, AuditRefused, http.StatusBadRequest, a.config.register})
 	}
 	return err
 }
@@ -119,6 +119,8 @@ func (a *Auth) APIServe(mux Mux) error {
 // entrance is one of the two ways in.
 type entrance struct {
 	name          string
+	accepted      AuditKind
+	refused       AuditKind
 	refusedStatus int // of a refusal whose reason the client may know
 	hook          func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
 }
@@ -158,9 +160,14 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	if err == nil && a.appURL != nil {
 		err = a.contain("AppURL", func() error { url = a.appURL(code.text); return nil })
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		a.answerRefused(w, r, e, err)
+		return
+	}
+	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
+		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: a.address(r), UserAgent: cut(r.UserAgent()),
+	})
+	switch {
 	case a.appURL != nil:
 		answer(w, http.StatusOK, map[string]string{"url": url})
 	default:
@@ -185,8 +192,8 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 	case r.Context().Err() != nil:
 		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}
-	a.log.Log(r.Context(), level, "socketauth: "+e.name+" refused", slog.String("code", code),
-		slog.Any("cause", err), slog.String("address", a.address(r)))
+	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
+		AuditEvent{Kind: e.refused, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
 	if retry > 0 {
 		answerRetry(w, status, code, retry)
 		return

@@ -115,7 +115,15 @@ var codes = map[string]struct {
 type refusal struct {
 	code       string
 	notForever bool // the code is terminal in the table, but not this time
+	closes     bool // also a socket that is authenticated
 	cause      error
+	token      *token // that was refused, if it was verified
+}
+
+// of says which token was refused.
+func (r *refusal) of(t *token) *refusal {
+	r.token = t
+	return r
 }
 
 func (r *refusal) Error() string { return r.code }
@@ -228,20 +236,6 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.text, nil
 }
 
-// endSession calls f for each socket of a session, on whichever server, but for the one that is spoken for already.
-func (a *Auth) endSession(sid string, but *Socket, f func(*Socket)) {
-	a.mu.Lock()
-	servers := slices.Clone(a.servers)
-	a.mu.Unlock()
-	for _, server := range servers {
-		for _, socket := range server.hub.Members(session(sid)) {
-			if socket != but {
-				f(socket)
-			}
-		}
-	}
-}
-
 // forget takes a server from those whose sockets are looked for.
 func (a *Auth) forget(s *Server) {
 	a.mu.Lock()
@@ -268,7 +262,11 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r.WithContext(ContextWithClaims(r.Context(), t.claims)))
 			return
 		}
-		a.logRefusal(r.Context(), "socketauth: request refused", refused, slog.String("address", a.address(r)))
+		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: cut(r.UserAgent())}
+		if refused.token != nil {
+			e.UserID, e.SessionID = refused.token.subject, refused.token.sessionID
+		}
+		a.recordRefusal(r.Context(), "socketauth: request refused", refused, e)
 		switch refused.code {
 		case codeUnavailable:
 			answerRetry(w, http.StatusServiceUnavailable, refused.code, retrySoon)
@@ -277,7 +275,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		case codeServerError:
 			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
 		default:
-			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+or(codes[refused.code].message, refused.code)+`"`)
+			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+or(codes[refused.code].message, "Token refused")+`"`)
 		}
 	})
 }
@@ -296,12 +294,15 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 		return nil, refused
 	}
 	if _, refused := a.tenant(ctx, t); refused != nil {
-		return nil, refused
+		return nil, refused.of(t)
 	}
 	if t.use != useSession {
-		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
+		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due"), token: t}
 	}
-	return t, a.standing(ctx, t, middlewareGrace, a.timeout)
+	if refused := a.standing(ctx, t, middlewareGrace, a.timeout); refused != nil {
+		return nil, refused.of(t)
+	}
+	return t, nil
 }
 
 // standing asks the blacklist whether a token is alive, and records nothing.
@@ -341,7 +342,7 @@ func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refu
 	case err == nil:
 		return t, nil
 	case errors.Is(err, errExpired):
-		return nil, &refusal{code: codeTokenExpired}
+		return nil, &refusal{code: codeTokenExpired, token: t}
 	case errors.Is(err, errInvalid):
 		return nil, &refusal{code: codeInvalidToken, cause: err}
 	}
@@ -399,17 +400,6 @@ func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again 
 			return err
 		}
 	}
-}
-
-func (a *Auth) logRefusal(ctx context.Context, msg string, r *refusal, attrs ...any) {
-	level := slog.LevelDebug
-	if codes[r.code].retryAfter > 0 {
-		level = slog.LevelError
-	}
-	if r.cause != nil {
-		attrs = append(attrs, slog.Any("cause", r.cause))
-	}
-	a.log.Log(ctx, level, msg, append(attrs, slog.String("code", r.code))...)
 }
 
 // errPanic is the error of a hook that panicked. The log has the stack.

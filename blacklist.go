@@ -11,8 +11,8 @@ import (
 // comes second. Its size is constant for a session, however often its token was replaced.
 //
 // A method that could not reach its decision says so by an error, and the caller accepts nothing. Where only the reply
-// was lost, the caller repeats the call with the same arguments and gets the same verdict. Methods are safe for
-// concurrent use and honour their context.
+// was lost, the caller repeats the call with the same arguments and gets the same verdict, but EndedByReuse after Reused,
+// and a Revoke counts what it ends itself. Methods are safe for concurrent use and honour their context.
 //
 // NewMemoryBlacklist makes one for a single process; the folder boltblacklist has one that survives a restart. Whoever
 // writes another keeps a Standing for each session, which makes the decisions, and runs the suite in the folder
@@ -107,7 +107,7 @@ type Revocation struct {
 	UserID    string
 	All       bool
 
-	Why Verdict // LoggedOut or Revoked
+	Why Verdict // LoggedOut or Revoked; anything else is an error
 
 	// Keep is how long a token can live that comes from a login of before: the store remembers the revocation for so
 	// long.
@@ -136,17 +136,20 @@ type Change struct {
 
 // Session is one living session of a user: one login, on one device or several.
 type Session struct {
-	ID        string
-	UserID    string
-	Since     time.Time // the login
-	LastSeen  time.Time // the last presentation of its token
-	ExpiresAt time.Time // the latest expiry of its tokens
-	Address   string    // of the last presentation
-	UserAgent string    // likewise, cut to 256 bytes
-	Sockets   int       // live ones, in this process
+	ID        string    `json:"id"`
+	UserID    string    `json:"userId"`
+	Since     time.Time `json:"since"`     // the login
+	LastSeen  time.Time `json:"lastSeen"`  // the last presentation of its token
+	ExpiresAt time.Time `json:"expiresAt"` // the latest expiry of its tokens
+	Address   string    `json:"address"`   // of the last presentation
+	UserAgent string    `json:"userAgent"` // likewise, cut to 256 bytes
+	Sockets   int       `json:"sockets"`   // live ones, in this process
 }
 
-var errRevocation = errors.New("socketauth: a Revocation needs exactly one of SessionID, UserID and All")
+var (
+	errRevocation = errors.New("socketauth: a Revocation needs exactly one of SessionID, UserID and All")
+	errWhy        = errors.New("socketauth: a Revocation's Why is LoggedOut or Revoked")
+)
 
 // Check says what is wrong with a revocation, for stores to ask.
 func (r Revocation) Check() error {
@@ -158,6 +161,9 @@ func (r Revocation) Check() error {
 	}
 	if set != 1 {
 		return errRevocation
+	}
+	if r.Why != LoggedOut && r.Why != Revoked {
+		return errWhy
 	}
 	return nil
 }

@@ -221,6 +221,7 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 		synctest.Wait()
 		close(gone)
 		owner.refusedAndGone("token_reused")
+		time.Sleep(time.Second)
 		w.logs.has(t, "one of the two has the other's token")
 	})
 }
@@ -292,6 +293,7 @@ func TestRevocationDuringThePresentationIsFound(t *testing.T) {
 		c.authenticate(token)
 		<-decided
 		store.fail(nil, nil)
+		other.next(`42["rotated"]`)
 		other.emit("logout")
 		other.next(`42["logged_out"]`)
 		c.next(`42["logged_out"]`)

@@ -29,6 +29,7 @@ func TestLogoutEndsTheSessionEverywhere(t *testing.T) {
 			b := w.dial("")
 			b.authenticate(token) // a second socket of the session
 			token = b.token()
+			a.next(`42["rotated"]`)
 			bystander, _ := w.in()
 
 			a.emit("logout", arg(token)...)
@@ -158,6 +159,7 @@ func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
 		d := second.dial("")
 		d.authenticate(token)
 		d.token()
+		c.next(`42["rotated"]`)
 		c.emit("logout")
 		for _, c := range []*client{c, d} {
 			c.next(`42["logged_out"]`)

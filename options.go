@@ -85,6 +85,10 @@ type Options[U any] struct {
 	// 0: 30 days.
 	SessionLifetime time.Duration
 
+	// RefreshInterval is how old a session token has to be to be replaced when it is presented; a younger one is answered
+	// as it is, unless half of its life is over. At most half of TokenLifetime. 0: each is replaced on every use.
+	RefreshInterval time.Duration
+
 	// ReusePolicy says what happens when a token comes back that was used and replaced. Zero: EndSession.
 	ReusePolicy ReusePolicy
 
@@ -96,6 +100,10 @@ type Options[U any] struct {
 	// and all have to log in again. A process that only has Middleware needs the one of the process that has the
 	// sockets: on its own it knows no session, and refuses every token.
 	Blacklist Blacklist
+
+	// Audit is told what happens to identities: logins, rotations, reuse, revocations, refusals. It is called where that
+	// happens, so it returns soon, and by many goroutines at once. nil: only Logger is.
+	Audit func(ctx context.Context, e AuditEvent)
 
 	// ClientIP tells the client's address where a proxy stands in front: from a header that the proxy sets, and that
 	// clients cannot. nil: the host of Request.RemoteAddr.
@@ -164,6 +172,8 @@ type config struct {
 	tenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
 	clientIP func(r *http.Request) string
 
+	auditHook func(ctx context.Context, e AuditEvent) // nil: none
+
 	tokens    *issuer
 	blacklist Blacklist
 	origins   *origin.Policy
@@ -188,6 +198,7 @@ func (o Options[U]) check() (*config, []error) {
 		appURL:       o.AppURL,
 		tenantID:     o.TenantID,
 		clientIP:     o.ClientIP,
+		auditHook:    o.Audit,
 		blacklist:    o.Blacklist,
 		log:          o.Logger,
 		reusePolicy:  o.ReusePolicy,
@@ -229,10 +240,14 @@ func (o Options[U]) check() (*config, []error) {
 		codeLifetime:    lasting("CodeLifetime", o.CodeLifetime, 30*time.Second),
 		tokenLifetime:   lasting("TokenLifetime", o.TokenLifetime, 24*time.Hour),
 		sessionLifetime: lasting("SessionLifetime", o.SessionLifetime, 30*24*time.Hour),
+		refreshInterval: lasting("RefreshInterval", o.RefreshInterval, 0),
 		authorization:   o.Authorization,
 		refresh:         o.Refresh,
 	}
 	c.tokens.parser = c.tokens.newParser()
+	if c.tokens.refreshInterval > c.tokens.tokenLifetime/2 {
+		fault("RefreshInterval %v is more than half of TokenLifetime %v", o.RefreshInterval, c.tokens.tokenLifetime)
+	}
 
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)

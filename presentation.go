@@ -12,12 +12,20 @@ import (
 
 // This file is what a socket's client can do about its identity: authenticate, stay, log out.
 
+// presented is what a client says to prove who it is.
+type presented struct {
+	token   string
+	confirm bool // it acknowledges "authenticated" once it has stored the token
+}
+
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
-func (s *Socket) authenticate(text string, ack engine.Ack) {
+func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	if s.at() == ended {
 		return
 	}
-	refused := s.present(text)
+	defer s.decided()
+	refused := s.present(in)
+	s.propose(nil)
 	if refused == nil {
 		_ = s.acknowledge(ack, nil)
 		return
@@ -27,59 +35,93 @@ func (s *Socket) authenticate(text string, ack engine.Ack) {
 }
 
 // present is one presentation: first all that can fail without the store, which consumes nothing, then its one step.
-func (s *Socket) present(text string) *refusal {
+func (s *Socket) present(in presented) *refusal {
 	a := s.server.auth
 	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
 	defer cancel()
 
-	t, refused := a.verify(ctx, text)
+	t, refused := a.verify(ctx, in.token)
 	if refused != nil {
 		return refused
 	}
 	own := s.own()
 	if own != nil && (own.sessionID != t.sessionID || own.subject != t.subject) {
-		return &refusal{code: codeWrongSession}
+		return &refusal{code: codeWrongSession, token: t}
 	}
 	tenant, refused := a.tenant(ctx, t)
 	if refused != nil {
-		return refused
+		return refused.of(t)
 	}
-	next, refused := a.successor(ctx, t)
+	next, refused := s.successor(ctx, t)
 	if refused != nil {
-		return refused
+		return refused.of(t)
 	}
+	kept := next == t // and so it needs no confirmation
+	confirming := in.confirm && !kept
 
 	// So that a revocation from here on finds it. Where it has ended already, its refusal takes it out again.
+	s.propose(next)
 	s.server.hub.Join(s, session(t.sessionID))
 	s.server.hub.Join(s, user(t.subject))
-	if own == nil {
+	if !s.hasEntered() && !confirming {
 		if refused := s.introduce(ctx, t, next, tenant); refused != nil {
-			return refused
+			return refused.of(t)
 		}
 	}
 	if !s.server.beginStep() {
-		return &refusal{code: codeUnavailable, cause: errors.New("shutting down")}
+		return &refusal{code: codeUnavailable, cause: errors.New("shutting down"), token: t}
 	}
 	defer s.server.steps.Done()
-	if !s.decide() {
-		return &refusal{code: codeTimeout}
+	if !s.decide(EndedByReuse) {
+		return &refusal{code: codeTimeout, token: t}
 	}
-	verdict, err := s.step(Presentation{
-		Token:              t.ref(),
-		SuccessorID:        next.id,
-		SuccessorExpiresAt: next.expiresAt,
-		SocketOpenedAt:     s.opened,
-		Overtake:           a.timeout,
-		EndOnReuse:         a.reusePolicy == EndSession,
-	})
+	p := Presentation{
+		Token:          t.ref(),
+		Confirming:     confirming,
+		SocketOpenedAt: s.visit.opened,
+		Overtake:       a.timeout,
+		EndOnReuse:     a.reusePolicy == EndSession,
+		Address:        s.visit.request.ClientIP,
+		UserAgent:      s.visit.request.UserAgent,
+	}
+	if !kept {
+		p.SuccessorID, p.SuccessorExpiresAt = next.id, next.expiresAt
+	}
+	verdict, err := s.step(p)
 	if err != nil {
-		return &refusal{code: codeUnavailable, cause: err}
+		return &refusal{code: codeUnavailable, cause: err, token: t}
 	}
-	if verdict != Accepted {
+	switch {
+	case verdict != Accepted:
 		return s.lost(t, verdict)
+	case confirming:
+		s.await(t, next, tenant)
+	default:
+		s.accept(t, next, tenant, in.confirm)
 	}
-	s.accept(next, tenant)
 	return nil
+}
+
+// successor is the token that is to replace t: t itself, where it is young, and the one that t was answered with
+// before, where its client has not confirmed that yet.
+func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
+	s.mu.Lock()
+	pending, again := s.pending, s.pendingFor == t.id
+	s.mu.Unlock()
+	switch {
+	case s.server.auth.tokens.keeps(t):
+		return t, nil
+	case pending != nil && again:
+		return pending, nil
+	}
+	return s.server.auth.successor(ctx, t)
+}
+
+// propose notes what the socket is about to get, nil for nothing.
+func (s *Socket) propose(next *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.candidate = next
 }
 
 // introduce calls OnAuthenticated, once, for a token that the store would accept: refused, it has consumed nothing.
@@ -94,6 +136,11 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 		}
 		return nil // the step will find out why, and do what follows
 	}
+	return s.welcome(ctx, next, tenant)
+}
+
+// welcome calls OnAuthenticated.
+func (s *Socket) welcome(ctx context.Context, next *token, tenant string) *refusal {
 	s.name(next, tenant, false)
 	if err := s.server.authenticated(ContextWithClaims(ctx, next.claims), s); err != nil {
 		return refuseError("OnAuthenticated", err)
@@ -103,14 +150,20 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 	return nil
 }
 
-// own is the token that the socket is, or was, authenticated by, if it ever was.
+// own is the token that the socket lives on, or will once its client has confirmed it, if there is one.
 func (s *Socket) own() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.entered {
-		return nil
+	if s.entered {
+		return s.token
 	}
-	return s.token
+	return s.pending
+}
+
+func (s *Socket) hasEntered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entered
 }
 
 // name gives the socket the identity it is about to have.
@@ -120,11 +173,12 @@ func (s *Socket) name(t *token, tenant string, introduced bool) {
 	s.token, s.tenant, s.introduced = t, tenant, introduced
 }
 
-// decide marks the point from which the authentication deadline waits for the store.
-func (s *Socket) decide() bool {
+// decide marks the point from which deadlines wait for the store's answer, and so does the end of the session if it is
+// what that answer may be about. decided ends it.
+func (s *Socket) decide(about Verdict) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deciding = s.phase != ended
+	s.deciding, s.asks = s.phase != ended && !s.expelled, about
 	return s.deciding
 }
 
@@ -149,56 +203,195 @@ func (s *Socket) step(p Presentation) (verdict Verdict, err error) {
 
 // lost is what follows from a presentation that the store refused.
 func (s *Socket) lost(t *token, v Verdict) *refusal {
-	refused := refuseVerdict(v)
-	about := []any{slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Uint64("generation", t.generation), slog.String("address", s.visit.request.ClientIP)}
+	a, refused := s.server.auth, refuseVerdict(v).of(t)
 	switch v {
 	case Unknown:
-		s.server.auth.logLoss(about...)
+		a.logLoss(slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Uint64("generation", t.generation), slog.String("address", s.visit.request.ClientIP))
 	case Reused:
-		s.server.auth.log.Warn("socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token", append(about,
-			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, and let tabs take turns; a page reloaded while it presents does this too"))...)
-		s.server.auth.endSession(t.sessionID, s, func(other *Socket) { other.refuse(refused) })
+		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token",
+			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.generation),
+			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
+		a.endSession(t.sessionID, s, func(other *Socket) { other.dismiss(refused) })
 	}
 	return refused
 }
 
-// accept lets the socket in, or lets it stay.
-func (s *Socket) accept(next *token, tenant string) {
-	m, _ := engine.NewMessage(eventAuthenticated, next.text)
-	_ = s.conn.Emit(m) // a client that went away will be reported as such
+// accept lets the socket in, or lets it stay, with a token that is good already.
+func (s *Socket) accept(t, next *token, tenant string, acknowledged bool) {
+	s.tell(next, acknowledged, nil) // a client that went away will be reported as such
+	s.enter(t, next, tenant)
+}
 
+// tell sends the client a token. stored is called when it acknowledges that, if it is to.
+func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
+	m, _ := engine.NewMessage(eventAuthenticated, next.text)
+	if !acknowledged {
+		_ = s.conn.Emit(m)
+		return
+	}
+	forget, err := s.conn.EmitAck(m, func(_ engine.Args, err error) {
+		if err == nil && stored != nil {
+			stored()
+		}
+	})
+	if err != nil {
+		return
+	}
+	if s.forget != nil { // one that is not waited for any more
+		s.forget()
+	}
+	s.forget = forget
+}
+
+// await sends a confirming client its next token. Until it confirms, the socket is what it was before.
+func (s *Socket) await(t, next *token, tenant string) {
 	s.mu.Lock()
-	first := s.phase == connecting
-	if s.phase == ended { // revoked while the store was at it
+	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
 		s.mu.Unlock()
 		return
 	}
-	s.phase, s.entered, s.deciding, s.token, s.tenant = authenticated, true, false, next, tenant
-	rooms, held := s.rooms, s.held
-	s.rooms, s.held = nil, nil
+	if s.pending == nil || s.pending.id == t.id { // else its time is running already
+		s.confirmBy = time.Now().Add(s.server.auth.timeout)
+	}
+	if s.entered {
+		s.token = t
+	}
+	s.pending, s.pendingFor = next, t.id
 	s.mu.Unlock()
 
-	s.awaitExpiry()
+	s.schedule()
+	s.tell(next, true, func() {
+		s.control.Must(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
+	})
+}
+
+// confirm is the client's word that it has stored the token. It counts also where the client left right after.
+func (s *Socket) confirm(t, next *token, tenant string) {
+	if !s.awaits(next) { // it was presented already, which confirmed it
+		return
+	}
+	s.decide(0)
+	defer s.decided()
+	a := s.server.auth
+	var verdict Verdict
+	err := a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
+		verdict, err = a.blacklist.Confirm(ctx, next.ref())
+		return err
+	})
+	s.settle()
+	var refused *refusal
+	switch {
+	case err != nil:
+		refused = &refusal{code: codeUnavailable, cause: err}
+	case verdict == Overtaken:
+		refused = &refusal{code: codeNoLongerValid, notForever: true, closes: true}
+	case verdict == Replaced && s.hasEntered(): // of an older generation: it changes nothing
+		return
+	case verdict == Replaced:
+		refused = &refusal{code: codeNoLongerValid, notForever: true}
+	case verdict != Accepted:
+		refused = refuseVerdict(verdict)
+	case s.at() == ended:
+		return
+	case !s.hasEntered() && s.server.introduces():
+		ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
+		refused = s.welcome(ctx, next, tenant)
+		cancel()
+	}
+	if refused != nil {
+		s.refuse(refused.of(next))
+		return
+	}
+	s.enter(t, next, tenant)
+}
+
+func (s *Socket) awaits(next *token) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending == next
+}
+
+// settle ends the wait for a confirmation.
+func (s *Socket) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending, s.pendingFor = nil, ""
+}
+
+// enter makes the socket authenticated by a token that holds its generation.
+func (s *Socket) enter(t, next *token, tenant string) {
+	s.mu.Lock()
+	first := s.phase == connecting
+	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
+		s.mu.Unlock()
+		return
+	}
+	s.phase, s.entered, s.token, s.tenant = authenticated, true, next, tenant
+	s.pending, s.pendingFor = nil, ""
+	rooms, held := s.rooms, s.held
+	s.rooms, s.held = nil, nil
+	behind := s.latest > next.generation // before it was one to be told
+	s.mu.Unlock()
+
+	s.schedule()
 	if first {
 		s.visit.stranger.Store(false)
 		for _, m := range held {
 			_ = s.conn.Emit(m)
 		}
 		s.server.hub.Join(s, everyone)
+		if behind {
+			s.tellRotated()
+		}
 	}
 	s.join(rooms)
+	a := s.server.auth
+	if first {
+		a.record(s.ctx, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
+	}
+	if t != next && t.use == useSession {
+		a.record(s.ctx, slog.LevelDebug, "socketauth: token rotated", s.event(AuditRotated, next, ""))
+	}
+}
+
+// another is what the socket does when a token of its session was confirmed.
+func (s *Socket) another(c Change) {
+	s.mu.Lock()
+	var lost, behind bool
+	s.latest = max(s.latest, c.Generation)
+	switch {
+	case s.phase == ended:
+	case s.candidate != nil && (s.candidate.id == c.TokenID || s.candidate.generation > c.Generation): // by itself
+	case s.phase == connecting: // it waits for its client to confirm another branch
+		lost = s.pending != nil && s.pending.id != c.TokenID && s.pending.generation <= c.Generation
+	default:
+		behind = s.token.generation < c.Generation && (s.pending == nil || s.pending.id != c.TokenID)
+	}
+	s.mu.Unlock()
+	switch {
+	case lost:
+		s.refuse(&refusal{code: codeNoLongerValid, notForever: true, closes: true})
+	case behind && s.live():
+		s.tellRotated()
+	}
+}
+
+func (s *Socket) tellRotated() {
+	m, _ := engine.NewMessage(eventRotated)
+	_ = s.conn.Emit(m)
 }
 
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
 // it asked is served all the same.
 func (s *Socket) logout(args engine.Args, ack engine.Ack) {
+	defer s.decided()
 	ending, refused := s.endOf(args)
 	if refused != nil {
 		s.acknowledgeError(ack, refused.code)
 		s.refuse(refused)
 		return
 	}
-	s.server.auth.log.Info("socketauth: logged out", slog.String("user", ending.subject), slog.String("session", ending.sessionID), slog.String("address", s.visit.request.ClientIP))
+	s.server.auth.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ending, ""))
 	_ = s.acknowledge(ack, nil)
 	m, _ := engine.NewMessage(eventLoggedOut)
 	s.server.auth.endSession(ending.sessionID, s, func(other *Socket) { other.end("logged out", m) })
@@ -232,6 +425,7 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 		}
 		ending = given
 	}
+	s.decide(LoggedOut)
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
 		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.sessionID, Why: LoggedOut, Keep: a.tokens.lifetime()})
 		return err
@@ -244,82 +438,99 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 
 // refuse tells the client, and disconnects it unless it is authenticated and stays so.
 func (s *Socket) refuse(r *refusal) {
-	a := s.server.auth
-	a.logRefusal(s.ctx, "socketauth: socket refused", r, slog.String("user", s.UserID()), slog.String("address", s.visit.request.ClientIP))
+	kind := AuditRefused
+	if r.code == codeTokenExpired && r.token == nil {
+		kind = AuditExpired // on the socket, which a presentation that comes too late is not
+	}
+	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.event(kind, or(r.token, s.own()), r.code))
+	s.dismiss(r)
+}
+
+// dismiss is refuse for what was recorded already.
+func (s *Socket) dismiss(r *refusal) {
 	m, err := engine.NewMessage(eventUnauthorized, r.payload())
 	if err != nil {
-		a.log.Error("socketauth: " + err.Error())
+		s.server.auth.log.Error("socketauth: " + err.Error())
 	}
 	s.mu.Lock()
-	s.deciding = false
-	stays := s.phase == authenticated && !r.terminal()
+	stays := s.phase == authenticated && !r.terminal() && !r.closes
 	s.mu.Unlock()
 	if stays {
 		_ = s.conn.Emit(m)
-		s.awaitExpiry() // which may have come while the store was at it
 		return
 	}
 	s.end(r.code, m)
 }
 
-// tooLate is the authentication deadline. A decision that has begun is waited for: it ends within Timeout too.
-func (s *Socket) tooLate() {
-	s.mu.Lock()
-	late := s.phase == connecting && !s.deciding
-	s.mu.Unlock()
-	if late {
-		s.refuse(&refusal{code: codeTimeout})
+// dueLocked is when the client must have done something, and what it is told if it has not; no code where nothing is
+// due.
+func (s *Socket) dueLocked() (at time.Time, code string) {
+	switch {
+	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
+		return time.Time{}, ""
+	case s.phase == connecting && s.pending == nil:
+		return s.joined.Add(s.server.auth.timeout), codeTimeout
+	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.expiresAt)):
+		return s.confirmBy, codeTimeout
 	}
+	return s.token.expiresAt, codeTokenExpired
 }
 
-// awaitExpiry sets the deadline of the newest token.
-func (s *Socket) awaitExpiry() {
-	s.deadline.Set(&s.server.work, time.Until(s.newest().expiresAt), s.guarded(s.expire))
+// schedule sets the deadline of what the client must do next.
+func (s *Socket) schedule() {
+	s.mu.Lock()
+	at, code := s.dueLocked()
+	s.mu.Unlock()
+	if code == "" {
+		return
+	}
+	s.deadline.Set(&s.server.work, time.Until(at), s.guarded(s.late))
 	if s.at() == ended { // meanwhile
 		s.deadline.Stop(&s.server.work)
 	}
 }
 
-// expire is the deadline of the token. A decision that has begun is waited for: the socket is in time for it.
-func (s *Socket) expire() {
+// late is the deadline.
+func (s *Socket) late() {
 	s.mu.Lock()
-	due := s.phase == authenticated && !s.deciding
-	early := time.Now().Before(s.token.expiresAt) // the token was just replaced, or the wall clock set back
+	at, code := s.dueLocked()
+	s.expelled = code != "" && !time.Now().Before(at)
+	expelled := s.expelled
 	s.mu.Unlock()
 	switch {
-	case due && early:
-		s.awaitExpiry()
-	case due:
-		s.refuse(&refusal{code: codeTokenExpired})
+	case expelled:
+		s.refuse(&refusal{code: code, closes: true})
+	case code != "": // it was put off just now, or the wall clock set back
+		s.schedule()
 	}
 }
 
-// tokenIn is the token of an authenticate event, empty where there is none.
-func tokenIn(args engine.Args) string {
-	var in struct {
-		Token string `json:"token"`
+// presentedIn is what an authenticate event says; its token is empty where there is none.
+func presentedIn(args engine.Args) presented {
+	if len(args.Values) == 0 {
+		return presented{}
 	}
-	if len(args.Values) == 0 || json.Unmarshal(args.Values[0], &in) != nil {
-		return ""
-	}
-	return in.Token
+	p, _ := presentedAs(args.Values[0])
+	return p
 }
 
-// tokenInAuth is the token of a handshake. A client that has none yet says nothing, null or "".
-func tokenInAuth(auth json.RawMessage) (token string, given bool) {
+// presentedAs reads {token, confirm?: true}. A client that has no token yet says nothing, null or "".
+func presentedAs(object json.RawMessage) (p presented, given bool) {
 	var in struct {
-		Token json.RawMessage `json:"token"`
+		Token   json.RawMessage `json:"token"`
+		Confirm json.RawMessage `json:"confirm"`
 	}
-	if len(auth) == 0 {
-		return "", false
+	if len(object) == 0 {
+		return p, false
 	}
-	if json.Unmarshal(auth, &in) != nil {
-		return "", true
+	if json.Unmarshal(object, &in) != nil {
+		return p, true
 	}
 	switch string(in.Token) {
 	case "", "null", `""`:
-		return "", false
+		return p, false
 	}
-	_ = json.Unmarshal(in.Token, &token)
-	return token, true
+	_ = json.Unmarshal(in.Token, &p.token)
+	p.confirm = string(in.Confirm) == "true"
+	return p, true
 }

@@ -495,8 +495,8 @@ func FuzzTokenIn(f *testing.F) {
 		if !json.Valid([]byte(auth)) {
 			return
 		}
-		token, given := tokenInAuth(json.RawMessage(auth))
-		if token != "" && !given {
+		p, given := presentedAs(json.RawMessage(auth))
+		if (p.token != "" || p.confirm) && !given {
 			t.Errorf("%q: a token that was not given", auth)
 		}
 	})

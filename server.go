@@ -14,6 +14,7 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/serial"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -79,6 +80,8 @@ type Server struct {
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
 	steps   sync.WaitGroup // presentations that the store decides
+	lookups serial.Queue   // at the store, for sockets whose session may have ended elsewhere
+	unwatch context.CancelFunc
 
 	mu              sync.RWMutex
 	closing         bool
@@ -103,24 +106,16 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if !a.tokens.signs(a.tokens.refresh) {
 		return nil, optionsError([]error{errNoSigning})
 	}
-	s := &Server{auth: a, handlers: make(map[string]Handler)}
-	namespaces := map[string]engine.Accept{"/": s.accept}
-	s.engines = map[string]engine.Engine{
-		"3": eio3.New(eio3.Options{
-			ConnectTimeout: a.timeout,
-			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
-			Describe:       a.describe,
-			Namespaces:     namespaces,
-			Logger:         a.log,
-		}),
-		"4": eio4.New(eio4.Options{
-			ConnectTimeout: a.timeout,
-			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
-			Describe:       a.describe,
-			Namespaces:     namespaces,
-			Logger:         a.log,
-		}),
+	watching, unwatch := context.WithCancel(context.Background())
+	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
+	o := engine.Options{
+		ConnectTimeout: a.timeout,
+		FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
+		Describe:       a.describe,
+		Namespaces:     map[string]engine.Accept{"/": s.accept},
+		Logger:         a.log,
 	}
+	s.engines = map[string]engine.Engine{"3": eio3.New(o), "4": eio4.New(o)}
 	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
 	})
@@ -130,6 +125,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	a.mu.Lock()
 	a.servers = append(a.servers, s)
 	a.mu.Unlock()
+	s.work.Go(func() { s.watch(watching) })
 	if server != nil {
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
@@ -152,15 +148,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // accept takes a new connection, which has Timeout from now to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
-	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), opened: time.Now()}
+	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), joined: time.Now()}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
-	socket.deadline.Set(&s.work, s.auth.timeout, socket.guarded(socket.tooLate))
-	if token, given := tokenInAuth(h.Auth); given {
-		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(token, nil) }))
+	socket.schedule()
+	if p, given := presentedAs(h.Auth); given {
+		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}
 }
@@ -302,6 +298,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for e := range errs {
 		err = errors.Join(err, e)
 	}
+	s.unwatch()
 	if err == nil {
 		err = wait(ctx, &s.work)
 	}

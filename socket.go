@@ -57,23 +57,32 @@ type Socket struct {
 	server *Server
 	conn   engine.Conn
 	visit  *visit
-	opened time.Time
+	joined time.Time       // when it came, to authenticate in time
 	ctx    context.Context // ends with the socket
 	cancel context.CancelCauseFunc
 
 	control  serial.Queue      // authenticate and logout, and what came behind them
 	handlers serial.Queue      // the app's handlers
-	deadline deadline.Deadline // to authenticate, then of the token
+	deadline deadline.Deadline // to authenticate, to confirm, then of the token
+	forget   func()            // gives up the acknowledgement that is waited for; of whoever runs on control
 
 	mu         sync.Mutex
 	phase      phase
-	deciding   bool   // the store is at it: its decision counts, even past the deadline
-	introduced bool   // OnAuthenticated has let it in, so OnDisconnect will be called
-	entered    bool   // it was authenticated, and may have ended since
-	gone       bool   // the engine has reported its end
-	mourned    bool   // OnDisconnect was called, or is about to be
-	token      *token // the newest
+	deciding   bool    // the store is at it: its decision counts, even past the deadline
+	expelled   bool    // its deadline has passed, and it is about to be told
+	asks       Verdict // the end of its session that its own call may bring about
+	overBy     Verdict // the session did end so, meanwhile
+	introduced bool    // OnAuthenticated has let it in, so OnDisconnect will be called
+	entered    bool    // it was authenticated, and may have ended since
+	gone       bool    // the engine has reported its end
+	mourned    bool    // OnDisconnect was called, or is about to be
+	token      *token  // the newest
 	tenant     string
+	candidate  *token    // what the presentation that is going on would give it
+	pending    *token    // what was sent to a confirming client, which has not confirmed it yet
+	pendingFor string    // the id of the token that was presented for it
+	confirmBy  time.Time // when that has to be confirmed
+	latest     uint64    // the generation of its session that was confirmed last, as far as it has heard
 	values     map[string]any
 	rooms      []string          // joined in OnAuthenticated
 	held       []*engine.Message // emitted in OnAuthenticated
@@ -93,6 +102,7 @@ type Request struct {
 // visit is one connection of the transport, on which a client may join, leave and join again.
 type visit struct {
 	request  Request
+	opened   time.Time   // when the first request came: a handshake that brings a token may have been on its way since
 	stranger atomic.Bool // it has joined, and not authenticated since
 }
 
@@ -116,7 +126,7 @@ func (c *config) describe(r *http.Request) any {
 			d.Header[name] = append(d.Header[name], cut(value))
 		}
 	}
-	return &visit{request: d}
+	return &visit{request: d, opened: time.Now()}
 }
 
 // cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
@@ -304,7 +314,7 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	var f func()
 	switch name {
 	case eventAuthenticate:
-		f = func() { s.authenticate(tokenIn(args), ack) }
+		f = func() { s.authenticate(presentedIn(args), ack) }
 	case eventLogout:
 		f = func() { s.logout(args, ack) }
 	default:

@@ -166,14 +166,14 @@ func (s *Standing) Check(t TokenRef, grace, branch time.Duration, now time.Time)
 // End ends the session, unless it has ended, and says whether that ended a living one. keepUntil is how long a session
 // that the store does not know yet has to be remembered.
 func (s *Standing) End(why Verdict, keepUntil time.Time, now time.Time) bool {
+	if s.generation == 0 {
+		s.expiresAt = max(s.expiresAt, ceilSeconds(keepUntil))
+	}
 	if s.ended != 0 {
 		return false
 	}
 	living := s.lives(now)
 	s.ended = why
-	if s.generation == 0 {
-		s.expiresAt = max(s.expiresAt, ceilSeconds(keepUntil))
-	}
 	return living
 }
 
@@ -184,6 +184,9 @@ func (s *Standing) lives(now time.Time) bool {
 // ForgetAt is when the session can be forgotten: a minute after the last of its tokens has expired, for clocks that
 // differ.
 func (s *Standing) ForgetAt() time.Time { return time.Unix(s.expiresAt+60, 0) }
+
+// Ended is why the session is over, 0 while it lives or has not begun.
+func (s *Standing) Ended() Verdict { return s.ended }
 
 // UserID is whose session it is, empty while none has begun.
 func (s *Standing) UserID() string { return s.userID }
@@ -229,10 +232,15 @@ func (s *Standing) MarshalBinary() ([]byte, error) { return s.AppendBinary(nil) 
 
 // UnmarshalBinary implements encoding.BinaryUnmarshaler. It keeps nothing of data.
 func (s *Standing) UnmarshalBinary(data []byte) error {
-	if len(data) < standingFixed || data[0] != standingVersion || data[5] > 1 || Verdict(data[6]) > Revoked {
+	if len(data) < standingFixed || data[0] != standingVersion || data[5] > 1 {
 		return errStanding
 	}
 	r := Standing{generation: binary.BigEndian.Uint32(data[1:]), held: data[5] == 1, ended: Verdict(data[6])}
+	switch r.ended {
+	case 0, EndedByReuse, LoggedOut, Revoked:
+	default: // Accepted, say, would accept every token
+		return errStanding
+	}
 	copy(r.previous[:], data[7:])
 	copy(r.holder[:], data[23:])
 	for n, field := range [...]*int64{&r.heldAt[0], &r.heldAt[1], &r.heldAt[2], &r.expiresAt, &r.since, &r.seenAt} {
@@ -241,7 +249,7 @@ func (s *Standing) UnmarshalBinary(data []byte) error {
 	rest := data[standingFixed:]
 	for _, field := range [...]*string{&r.userID, &r.address, &r.userAgent} {
 		length, n := binary.Uvarint(rest)
-		if n <= 0 || length > uint64(len(rest)-n) {
+		if n <= 0 || n > 1 && rest[n-1] == 0 || length > uint64(len(rest)-n) { // a last byte of 0: not the shortest form
 			return errStanding
 		}
 		*field, rest = string(rest[n:n+int(length)]), rest[n+int(length):]

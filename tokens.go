@@ -129,7 +129,7 @@ type issuer struct {
 	parser           *jwt.Parser
 	issuer, audience string
 
-	codeLifetime, tokenLifetime, sessionLifetime time.Duration
+	codeLifetime, tokenLifetime, sessionLifetime, refreshInterval time.Duration
 
 	authorization, refresh func(context.Context, jwt.MapClaims) (string, error)
 }
@@ -221,6 +221,12 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 		return nil, errExpired
 	}
 	return i.mint(ctx, claims, now, expires, "Refresh", i.refresh)
+}
+
+// keeps says whether a token is too young to be replaced.
+func (i *issuer) keeps(t *token) bool {
+	age, left := time.Since(t.issuedAt), time.Until(t.expiresAt)
+	return t.use == useSession && age < i.refreshInterval && age < left
 }
 
 // lifetime is how long a token may live that comes from a login that has begun.

@@ -123,11 +123,35 @@ func (w *world) get(token string) (int, string, http.Header) {
 	return res.StatusCode, string(body), res.Header
 }
 
+// post asks the HTTP side to log in or to register.
+func (w *world) post(path, body string) string {
+	w.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+	res, err := client.Post("http://server"+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer res.Body.Close()
+	answer, _ := io.ReadAll(res.Body)
+	return string(answer)
+}
+
+// login is the code that anna's credentials give.
+func (w *world) login() string {
+	w.Helper()
+	var answer struct{ Token string }
+	if err := json.Unmarshal([]byte(w.post("/login", `{"username":"anna","password":"secret"}`)), &answer); err != nil || answer.Token == "" {
+		w.Errorf("%+v, %v", answer, err)
+	}
+	return answer.Token
+}
+
 // client is a Socket.IO client on a websocket, by the bytes of the protocol.
 type client struct {
 	w      *world
 	ws     *websocket.Conn
 	frames chan string
+	sid    string // the socket's
 	acks   int
 	mu     sync.Mutex // for writes
 }
@@ -141,6 +165,15 @@ func (c *client) write(frame string) error {
 // dial connects. auth is the handshake's, "" for none.
 func (w *world) dial(auth string) *client {
 	w.Helper()
+	c := w.open()
+	c.send("40" + auth)
+	c.sid = strings.Trim(c.next(`40{"sid":`), `"}`)
+	return c
+}
+
+// open connects, and leaves the handshake to the caller.
+func (w *world) open() *client {
+	w.Helper()
 	d := websocket.Dialer{NetDialContext: w.lis.dial}
 	ws, res, err := d.Dial("ws://server/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
@@ -150,8 +183,6 @@ func (w *world) dial(auth string) *client {
 	c := &client{w: w, ws: ws, frames: make(chan string, 1000)}
 	go c.read()
 	c.next("0{")
-	c.send("40" + auth)
-	c.next(`40{"sid":`)
 	return c
 }
 
@@ -314,6 +345,7 @@ type faultyStore struct {
 	mu     sync.Mutex
 	before func(call string) error // fails a call before it has an effect
 	after  func(call string) error // fails a call after it had its effect
+	seen   func(t TokenRef)        // hears what is presented
 }
 
 func (f *faultyStore) call(name string, real func() error) error {
@@ -332,6 +364,9 @@ func (f *faultyStore) call(name string, real func() error) error {
 }
 
 func (f *faultyStore) Present(ctx context.Context, p Presentation) (v Verdict, err error) {
+	if f.seen != nil {
+		f.seen(p.Token)
+	}
 	err = f.call("Present", func() error { v, err = f.Blacklist.Present(ctx, p); return err })
 	return v, err
 }

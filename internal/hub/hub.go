@@ -1,7 +1,11 @@
 // Package hub remembers who is in which group. Members leave all their groups at once when they go.
 package hub
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // Group names a group: a kind, so that a room and a user of the same name stay apart, and a name.
 type Group struct {
@@ -70,6 +74,13 @@ func (h *Hub[M]) Members(g Group) []M {
 		members = append(members, m)
 	}
 	return members
+}
+
+// All lists who is in any group at this moment, in no order.
+func (h *Hub[M]) All() []M {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.Collect(maps.Keys(h.member))
 }
 
 // Groups lists the groups of that kind that m is in, in no order.

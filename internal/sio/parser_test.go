@@ -120,7 +120,7 @@ func FuzzParse(f *testing.F) {
 			text = bytes.TrimSuffix(text, []byte{','})
 		}
 		array := append(append([]byte{'['}, text...), ']')
-		sent := append([]byte(MessageHead(p.Kind, p.Namespace, p.HasID, p.ID, p.Attachments)), array...)
+		sent := append([]byte(messageHead(p.Kind, p.Namespace, p.HasID, p.ID, p.Attachments)), array...)
 		again, err := Parse(sent[1:], most)
 		again.Size = p.Size // what was escaped, or had spaces, is so no more
 		if err != nil || !reflect.DeepEqual(again, p) {

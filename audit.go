@@ -1,0 +1,74 @@
+package socketauth
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty.
+type AuditEvent struct {
+	Kind      AuditKind
+	Time      time.Time
+	UserID    string
+	SessionID string
+	SocketID  string
+	Address   string // of the client, by Options.ClientIP
+	UserAgent string
+	Code      string // what the client was told, where it was refused
+}
+
+// AuditKind says what happened.
+type AuditKind string
+
+// The kinds of audit events. With each, and at the level named, goes a line to Options.Logger.
+const (
+	AuditLogin         AuditKind = "login"         // credentials were accepted, a code was given; info
+	AuditLoginFailed   AuditKind = "login_failed"  // a login was refused: credentials, hook or outage; info, or error
+	AuditRegistered    AuditKind = "registered"    // a user was registered, a code was given; info
+	AuditAuthenticated AuditKind = "authenticated" // a socket proved who it is; debug
+	AuditRotated       AuditKind = "rotated"       // a session token was replaced on a socket, whose client has the next; debug
+	AuditReuse         AuditKind = "reuse"         // a replaced token came back, which ended its session; warn
+	AuditLogout        AuditKind = "logout"        // a session was ended by its user; info
+	AuditRevoked       AuditKind = "revoked"       // sessions were ended by the app: one, a user's, or all where both are empty; info
+	AuditExpired       AuditKind = "expired"       // a socket was disconnected since its token had expired; debug
+	AuditRefused       AuditKind = "refused"       // anything else was refused: a token, a registration, a request; debug, or error
+)
+
+// record logs an event, and tells the app's Audit of it.
+func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
+	e.Time = time.Now()
+	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("address", e.Address), slog.String("code", e.Code)} {
+		if attr.Value.String() != "" {
+			attrs = append(attrs, attr)
+		}
+	}
+	ctx = context.WithoutCancel(ctx) // what happened is told also where the client has left
+	a.log.Log(ctx, level, msg, attrs...)
+	if a.auditHook != nil {
+		_ = a.contain("Audit", func() error { a.auditHook(ctx, e); return nil })
+	}
+}
+
+// recordRefusal records an event that is a refusal: an error where the fault is on this side.
+func (a *Auth) recordRefusal(ctx context.Context, msg string, r *refusal, e AuditEvent) {
+	level := slog.LevelDebug
+	if codes[r.code].retryAfter > 0 {
+		level = slog.LevelError
+	}
+	var attrs []any
+	if r.cause != nil {
+		attrs = append(attrs, slog.Any("cause", r.cause))
+	}
+	e.Code = r.code
+	a.record(ctx, level, msg, e, attrs...)
+}
+
+// event is what happened on a socket, to the token's session.
+func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
+	e := AuditEvent{Kind: kind, SocketID: s.ID(), Address: s.visit.request.ClientIP, UserAgent: s.visit.request.UserAgent, Code: code}
+	if t != nil {
+		e.UserID, e.SessionID = t.subject, t.sessionID
+	}
+	return e
+}

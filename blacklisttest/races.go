@@ -1,0 +1,233 @@
+package blacklisttest
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/z-open/socketauth"
+)
+
+const (
+	rounds  = 20
+	parties = 16
+)
+
+// together lets parties do something at once, and waits for them.
+func together(n int, do func(n int)) {
+	var start, done sync.WaitGroup
+	start.Add(1)
+	for i := range n {
+		done.Go(func() {
+			start.Wait()
+			do(i)
+		})
+	}
+	start.Done()
+	done.Wait()
+}
+
+// races is that each call is one step.
+func races() []clause {
+	return []clause{
+		{"Of many presentations of a plain client's token one is accepted", func(t *testing.T, store socketauth.Blacklist) {
+			for range rounds {
+				s := login(t, store)
+				for _, token := range []socketauth.TokenRef{s.code(), {}} {
+					if token.SessionID == "" {
+						fresh := login(t, store)
+						s, token = fresh, fresh.presents(accepted, fresh.code())
+					}
+					next, verdicts := s.presentsTogether(token, late)
+					if got := count(verdicts); got[accepted] != 1 || got[overtaken] != parties-1 {
+						t.Fatalf("%d accepted, %d overtaken", got[accepted], got[overtaken])
+					}
+					for n, v := range verdicts {
+						if v == accepted {
+							s.checks(accepted, next[n])
+						} else {
+							s.checks(replaced, next[n])
+						}
+					}
+				}
+			}
+		}},
+		{"Of many confirmations of branches one is accepted", func(t *testing.T, store socketauth.Blacklist) {
+			for range rounds {
+				s := login(t, store)
+				branches, verdicts := s.presentsTogether(s.code(), confirming)
+				if got := count(verdicts); got[accepted] != parties {
+					t.Fatalf("%d of %d branches", got[accepted], parties)
+				}
+				together(parties, func(n int) {
+					verdicts[n], _ = store.Confirm(t.Context(), branches[n])
+				})
+				if got := count(verdicts); got[accepted] != 1 || got[overtaken] != parties-1 {
+					t.Fatalf("%d accepted, %d overtaken", got[accepted], got[overtaken])
+				}
+				for n, v := range verdicts {
+					if v == accepted {
+						s.checks(accepted, branches[n])
+					} else {
+						s.checks(replaced, branches[n])
+					}
+				}
+			}
+		}},
+		{"Of branches presented at once one survives", func(t *testing.T, store socketauth.Blacklist) {
+			for range rounds {
+				s := login(t, store)
+				branches, _ := s.presentsTogether(s.code(), confirming)
+				verdicts := make([]socketauth.Verdict, parties)
+				together(parties, func(n int) {
+					verdicts[n], _ = store.Present(t.Context(), presentation(branches[n], s.next(branches[n]), late, confirming))
+				})
+				if got := count(verdicts); got[accepted] != 1 || got[overtaken] != parties-1 {
+					t.Fatalf("%d accepted, %d overtaken", got[accepted], got[overtaken])
+				}
+			}
+		}},
+		{"Reuse at once is found and ends the session once", func(t *testing.T, store socketauth.Blacklist) {
+			for range rounds {
+				s := login(t, store)
+				code := s.code()
+				first := s.presents(accepted, code)
+				_, verdicts := s.presentsTogether(code)
+				if got := count(verdicts); got[reused] != 1 || got[endedByReuse] != parties-1 {
+					t.Fatalf("%d reused, %d ended by reuse", got[reused], got[endedByReuse])
+				}
+				s.checks(endedByReuse, first)
+			}
+		}},
+		{"A revocation that races a rotation leaves no survivor", func(t *testing.T, store socketauth.Blacklist) {
+			for n := range rounds {
+				s := login(t, store)
+				token := s.presents(accepted, s.code())
+				raceRevocation(t, store, s, token, []socketauth.Revocation{
+					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+				}[n%3])
+			}
+		}},
+		{"A revocation that races a log-in leaves no survivor", func(t *testing.T, store socketauth.Blacklist) {
+			for n := range rounds {
+				s := login(t, store)
+				raceRevocation(t, store, s, s.code(), []socketauth.Revocation{
+					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+				}[n%3])
+			}
+		}},
+		{"Revocations at once count each session once", func(t *testing.T, store socketauth.Blacklist) {
+			for range rounds {
+				pass() // since all were revoked
+				s := login(t, store)
+				s.presents(accepted, s.code())
+				var mu sync.Mutex
+				total := 0
+				together(6, func(n int) {
+					c, err := store.Revoke(t.Context(), []socketauth.Revocation{
+						{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+					}[n%3])
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					total += c.Sessions
+				})
+				if total != 1 {
+					t.Fatalf("%d sessions ended, want 1", total)
+				}
+			}
+		}},
+		{"Sessions in parallel do not disturb each other", func(t *testing.T, store socketauth.Blacklist) {
+			user := "user " + newID()
+			together(parties, func(n int) {
+				s := loginOf(t, store, user)
+				token := s.code()
+				for range rounds / 2 {
+					next := s.next(token)
+					v, err := store.Present(t.Context(), presentation(token, next, confirming))
+					if err != nil || v != accepted {
+						t.Errorf("generation %d: %s, %v", token.Generation, name(v), err)
+						return
+					}
+					if v, err := store.Confirm(t.Context(), next); err != nil || v != accepted {
+						t.Errorf("confirming generation %d: %s, %v", next.Generation, name(v), err)
+						return
+					}
+					token = next
+				}
+			})
+			if n := len(loginOf(t, store, user).living()); n != parties {
+				t.Errorf("%d sessions, want %d", n, parties)
+			}
+		}},
+	}
+}
+
+// presentsTogether presents a token many times at once, each time for another successor.
+func (s *session) presentsTogether(token socketauth.TokenRef, ways ...with) (next []socketauth.TokenRef, verdicts []socketauth.Verdict) {
+	next, verdicts = make([]socketauth.TokenRef, parties), make([]socketauth.Verdict, parties)
+	together(parties, func(n int) {
+		next[n] = s.next(token)
+		var err error
+		if verdicts[n], err = s.store.Present(s.t.Context(), presentation(token, next[n], ways...)); err != nil {
+			s.t.Errorf("Present: %v", err)
+		}
+	})
+	return next, verdicts
+}
+
+func count(verdicts []socketauth.Verdict) map[socketauth.Verdict]int {
+	got := make(map[socketauth.Verdict]int)
+	for _, v := range verdicts {
+		got[v]++
+	}
+	return got
+}
+
+// raceRevocation presents token and what follows it, again and again, while it is revoked.
+func raceRevocation(t *testing.T, store socketauth.Blacklist, s *session, token socketauth.TokenRef, r socketauth.Revocation) {
+	pass() // the log-in is before the revocation
+	begins := token.Generation == 0
+	var presented []socketauth.TokenRef
+	begun := make(chan struct{})
+	var rotating sync.WaitGroup
+	rotating.Go(func() {
+		for n := 0; ; n++ {
+			if n == 2 {
+				close(begun)
+			}
+			presented = append(presented, token)
+			next := s.next(token)
+			p := presentation(token, next)
+			p.Confirming = n%2 == 1
+			if v, err := store.Present(t.Context(), p); err != nil || v != accepted || n > 10_000 {
+				if v != revoked {
+					t.Errorf("generation %d: %s, %v", token.Generation, name(v), err)
+				}
+				presented = append(presented, next)
+				if n < 2 {
+					close(begun)
+				}
+				return
+			}
+			token = next
+		}
+	})
+	if !begins {
+		<-begun
+	}
+	s.revokes(r)
+	rotating.Wait()
+	for _, token := range presented[max(0, len(presented)-5):] { // which of them it came to know, only the store can say
+		v, err := store.Check(t.Context(), token, 0, 0)
+		v2, err2 := store.Present(t.Context(), presentation(token, s.next(token), late))
+		v3, err3 := store.Confirm(t.Context(), token)
+		if err != nil || err2 != nil || err3 != nil || v == accepted || v2 == accepted || v3 == accepted {
+			t.Errorf("generation %d afterwards: %s, %s, %s, %v, %v, %v", token.Generation, name(v), name(v2), name(v3), err, err2, err3)
+		}
+	}
+	if len(s.living()) != 0 {
+		t.Error("Sessions tells it still")
+	}
+}

@@ -1,0 +1,148 @@
+package blacklisttest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// reuse is what becomes of tokens that were used and replaced, or never known.
+func reuse() []clause {
+	return []clause{
+		{"Reuse ends the session where it is to", func(t *testing.T, store socketauth.Blacklist) {
+			for _, ways := range [][]with{nil, {confirming}} {
+				s := login(t, store)
+				code := s.code()
+				first := s.presents(accepted, code)
+				second := s.presents(accepted, first, ways...)
+				s.presents(reused, code)
+				s.ended(endedByReuse, code, first, second)
+				if len(s.living()) != 0 {
+					t.Error("Sessions tells it still")
+				}
+			}
+		}},
+		{"A lost branch presented is reuse", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			lost, got := s.presents(accepted, code, confirming), s.presents(accepted, code, confirming)
+			s.confirms(accepted, got)
+			s.presents(reused, lost)
+			s.ended(endedByReuse, code, lost, got)
+		}},
+		{"Reuse that is not to end the session changes nothing", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			first := s.presents(accepted, code)
+			second := s.presents(accepted, first)
+			for _, token := range []socketauth.TokenRef{code, first} {
+				s.presents(replaced, token, rejectOnly)
+				s.presents(replaced, token, rejectOnly, confirming)
+			}
+			s.presents(accepted, second)
+		}},
+		{"A late frame of up to three generations ago is no reuse", func(t *testing.T, store socketauth.Blacklist) {
+			for _, ways := range [][]with{nil, {confirming}} {
+				s := login(t, store)
+				tokens := []socketauth.TokenRef{s.code()}
+				grow := func() {
+					next := s.presents(accepted, tokens[len(tokens)-1], ways...)
+					if len(ways) > 0 {
+						s.confirms(accepted, next)
+					}
+					tokens = append(tokens, next)
+				}
+				for range 3 {
+					grow()
+					for _, token := range tokens[:len(tokens)-1] {
+						s.presents(overtaken, token, late)
+					}
+				}
+				s.presents(accepted, tokens[3], late) // which ends nothing
+				s.presents(replaced, tokens[0], late, rejectOnly)
+				s.presents(overtaken, tokens[1], late)
+				s.presents(reused, tokens[0], late)
+				s.presents(endedByReuse, tokens[1], late)
+			}
+		}},
+		{"A token presented on a socket opened after it was replaced is reuse", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			first := s.presents(accepted, code)
+			s.presents(accepted, first)
+			s.presents(replaced, first, rejectOnly)
+			s.presents(replaced, code, rejectOnly)
+			s.presents(reused, code)
+		}},
+		{"A token replaced longer ago than Overtake is reuse", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			first := s.presents(accepted, code)
+			pass()
+			short := func(p *socketauth.Presentation) { p.Overtake = time.Millisecond }
+			s.presents(replaced, code, late, short, rejectOnly)
+			s.presents(overtaken, code, late)
+			s.presents(reused, code, late, short)
+			s.presents(endedByReuse, first)
+		}},
+		{"Strangers are unknown and leave nothing behind", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			stranger := s.next(code)
+			s.presents(unknown, stranger)
+			s.presents(unknown, stranger, keep)
+			s.checksWithin(unknown, stranger, time.Hour, time.Hour)
+			s.confirms(unknown, stranger)
+			if len(s.living()) != 0 {
+				t.Error("one has begun a session")
+			}
+			s.presents(accepted, code)
+		}},
+		{"A generation ahead is unknown and burns nothing", func(t *testing.T, store socketauth.Blacklist) {
+			for _, ways := range [][]with{nil, {confirming}} {
+				s := login(t, store)
+				code := s.code()
+				first := s.presents(accepted, code, ways...)
+				for _, ahead := range []uint64{2, 7, 1 << 31, 1<<32 + 1, 1<<64 - 1} {
+					token := first
+					token.Generation = ahead
+					s.presents(unknown, token)
+					s.presents(unknown, token, confirming)
+					s.confirms(unknown, token)
+					s.checksWithin(unknown, token, time.Hour, time.Hour)
+				}
+				s.presents(accepted, first)
+			}
+		}},
+		{"A second code of a session is no way into it", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			s.presents(accepted, s.code())
+			other := s.code()
+			s.checks(replaced, other)
+			s.presents(replaced, other, rejectOnly)
+			s.presents(reused, other)
+		}},
+		{"A code of before the store remembers is unknown", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			code.IssuedAt = code.IssuedAt.Add(-time.Hour)
+			s.presents(unknown, code)
+			s.checks(unknown, code)
+			if len(s.living()) != 0 {
+				t.Error("it has begun a session")
+			}
+		}},
+		{"Sessions know nothing of each other", func(t *testing.T, store socketauth.Blacklist) {
+			one := login(t, store)
+			two := loginOf(t, store, one.user)
+			code, token := one.code(), two.presents(accepted, two.code())
+			one.presents(accepted, code)
+			foreign := token
+			foreign.SessionID = one.id
+			one.presents(replaced, foreign, rejectOnly)
+			one.presents(reused, code)
+			two.presents(accepted, token)
+		}},
+	}
+}

@@ -1,0 +1,146 @@
+package blacklisttest
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// timed is what needs time to pass, or a single process.
+func timed() []clause {
+	return []clause{
+		{"Overtake is a bound", func(t *testing.T, store socketauth.Blacklist) {
+			within := func(p *socketauth.Presentation) { p.Overtake = 5 * time.Second }
+			for n, over := range []time.Duration{0, time.Millisecond} {
+				s := login(t, store)
+				code := s.code()
+				first := s.presents(accepted, code)
+				time.Sleep(5*time.Second + over)
+				s.presents([]socketauth.Verdict{overtaken, reused}[n], code, late, within)
+				s.checks([]socketauth.Verdict{accepted, endedByReuse}[n], first)
+			}
+		}},
+		{"A socket opened before its token was replaced, not after, may be late", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			at := func(opened time.Time) with {
+				return func(p *socketauth.Presentation) { p.SocketOpenedAt = opened }
+			}
+			early := at(time.Now())
+			time.Sleep(time.Second)
+			first := s.presents(accepted, code)
+			time.Sleep(time.Second)
+			s.presents(overtaken, code, early)
+			second := s.presents(accepted, first)
+			between := at(time.Now().Add(-time.Second / 2))
+			s.presents(overtaken, first, between)
+			s.presents(reused, code, between) // another's rotation is no excuse
+			s.presents(endedByReuse, second)
+		}},
+		{"Nothing is forgotten while a token lives", func(t *testing.T, store socketauth.Blacklist) {
+			s, out, early := login(t, store), login(t, store), login(t, store)
+			code := s.code()
+			first := s.presents(accepted, code)
+			longest := s.next(first)
+			longest.ExpiresAt = time.Now().Add(3 * time.Hour)
+			s.presentsFor(accepted, first, longest)
+			second := s.presents(accepted, longest, confirming) // lives an hour
+			branch := s.presents(accepted, longest, confirming)
+			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
+			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut, Keep: 3 * time.Hour})
+			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
+			time.Sleep(time.Second)
+			early.revokes(socketauth.Revocation{UserID: early.user, Why: revoked, Keep: 3 * time.Hour})
+			early.revokes(socketauth.Revocation{UserID: early.user, Why: revoked, Keep: time.Minute})
+			for range 3 {
+				time.Sleep(time.Hour - time.Minute)
+				stir(t, store)
+			}
+			s.checks(accepted, longest)
+			s.checks(accepted, second)
+			s.presents(replaced, code, rejectOnly)
+			s.presents(replaced, first, rejectOnly)
+			s.confirms(accepted, branch)
+			s.checks(replaced, second)
+			out.ended(loggedOut, out.code())
+			early.ended(revoked, early.code())
+		}},
+		{"A session lives until the latest expiry of its tokens", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			first := s.presents(accepted, s.code()) // an hour
+			longest := s.next(first)
+			longest.ExpiresAt = time.Now().Add(2 * time.Hour)
+			s.presentsFor(accepted, first, longest)
+			s.presents(accepted, longest) // an hour
+			other := loginOf(t, store, s.user)
+			other.presents(accepted, other.code()) // an hour
+			if n := len(s.living()); n != 2 {
+				t.Errorf("%d sessions, want 2", n)
+			}
+			time.Sleep(2*time.Hour - time.Second)
+			if _, lives := s.living()[s.id]; !lives || len(s.living()) != 1 {
+				t.Errorf("%d sessions a second before its end", len(s.living()))
+			}
+			time.Sleep(2 * time.Second)
+			if n := len(s.living()); n != 0 {
+				t.Errorf("%d sessions after the end", n)
+			}
+			if c := s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 0 {
+				t.Errorf("%d that were over are said to be ended", c.Sessions)
+			}
+			if c := s.revokes(socketauth.Revocation{All: true, Why: revoked}); c.Sessions != 0 {
+				t.Errorf("%d that were over are said to be ended", c.Sessions)
+			}
+		}},
+		{"Watchers hear of a change before its method returns", func(t *testing.T, store socketauth.Blacklist) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			heard := make(chan socketauth.Change, 10)
+			ended := make(chan error)
+			go func() { ended <- store.Watch(ctx, func(c socketauth.Change) { heard <- c }) }()
+			synctest.Wait()
+			wants := func(want socketauth.Verdict) {
+				t.Helper()
+				select {
+				case c := <-heard:
+					if c.Verdict != want {
+						t.Errorf("%s, want %s", name(c.Verdict), name(want))
+					}
+				default:
+					t.Errorf("nothing, want %s", name(want))
+				}
+			}
+			s := login(t, store)
+			code := s.code()
+			first := s.presents(accepted, code)
+			wants(accepted)
+			second := s.presents(accepted, first, confirming)
+			s.confirms(accepted, second)
+			wants(accepted)
+			s.presents(reused, code)
+			wants(endedByReuse)
+			s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
+			wants(loggedOut)
+			s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
+			wants(revoked)
+			s.revokes(socketauth.Revocation{All: true, Why: revoked})
+			wants(revoked)
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}},
+	}
+}
+
+// stir makes many calls, in which a store may clear away what is over.
+func stir(t *testing.T, store socketauth.Blacklist) {
+	for range 300 {
+		s := login(t, store)
+		s.presents(accepted, s.code())
+		s.checks(unknown, s.next(s.next(s.code())))
+	}
+}

@@ -1,0 +1,41 @@
+// Package boltblacklist is a socketauth.Blacklist in a file: sessions survive a restart, and what was logged out,
+// replaced or revoked stays dead. It needs no server; the file is one of go.etcd.io/bbolt.
+//
+//	store, err := boltblacklist.Open("/var/lib/app/sessions.db")
+//	if err != nil {
+//		return err
+//	}
+//	defer store.Close()
+//	srv, err := socketauth.Infrastructure(server, mux, socketauth.Options[User]{Blacklist: store, ...})
+//
+// # Durability
+//
+// When a method returns without an error, its decision is on disk (fsync): neither the end of the process nor, as far as
+// the disk keeps what it says it has written, a power cut undoes it. When it returns an error, its decision may be on disk
+// or not, and the same call again finds out. Concurrent calls share an fsync, so that many at once cost little more than
+// one. Check and Sessions only read.
+//
+// Codes are good over a restart too, for the store knows which were used; those issued before the file was made are not.
+// If the file is lost, restored from an older copy, or emptied, so is what it knew: with no file all sessions are over;
+// with an older copy, tokens replaced or revoked since are alive again, so call Auth.RevokeAll after restoring one.
+//
+// # One process
+//
+// A file is open in one store at a time; Open returns ErrInUse for the second. Cores of one process share the store.
+//
+// # Size
+//
+// A session takes some 300 bytes while one of its tokens lives, however often they are replaced, and a minute more.
+// Each call that writes clears away a few of those that are over. The file does not shrink; the room is used again.
+//
+// # Clocks
+//
+// All is decided by the wall clock. One that is set forward ends sessions early. One that is set back prolongs the memory
+// of revocations: who logs in again has to wait until it has passed the revocation. And because sessions may have been
+// forgotten whose codes would then be in time again, codes issued before the store found out are refused.
+//
+// # Damage
+//
+// What was written carries a checksum; a record that does not fit it, a file cut short, or one that is no blacklist is
+// ErrCorrupt, and nothing is accepted by it. bbolt itself has checksums for its two root pages alone.
+package boltblacklist

@@ -1,0 +1,136 @@
+package boltblacklist
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// sweepsPerStep is how many that may be over each step looks at: more than it can add, so that they get fewer.
+const sweepsPerStep = 8
+
+// What is looked at when its time has come.
+const (
+	dueSession = 1
+	dueCutoff  = 2
+)
+
+// save stores a session, and sees that it is looked at in time.
+func (r *record) save(tx *bolt.Tx, sid []byte, known bool) error {
+	value, err := r.append(make([]byte, 4, 256))
+	if err != nil {
+		return err
+	}
+	if err := put(tx, sessionsBucket, sid, value); err != nil || known {
+		return err
+	}
+	return awaitEnd(tx, dueSession, sid, r.standing.ForgetAt())
+}
+
+func (c cutoff) save(tx *bolt.Tx, user []byte, known bool) error {
+	if err := put(tx, cutoffsBucket, user, c.append(make([]byte, 4))); err != nil || known {
+		return err
+	}
+	return awaitEnd(tx, dueCutoff, user, c.forgetAt())
+}
+
+func (c cutoff) forgetAt() time.Time { return time.UnixMicro(c.until).Add(leeway) }
+
+// awaitEnd notes when to look whether something is over. What is prolonged meanwhile is put off then, not before.
+func awaitEnd(tx *bolt.Tx, kind byte, key []byte, at time.Time) error {
+	b, err := bucket(tx, dueBucket)
+	if err != nil {
+		return err
+	}
+	due := binary.BigEndian.AppendUint64(make([]byte, 0, 9+len(key)), uint64(max(0, at.Unix()/60)+1))
+	return b.Put(append(append(due, kind), key...), nil)
+}
+
+// sweep forgets a few of those that are over.
+func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
+	b, err := bucket(tx, dueBucket)
+	if err != nil {
+		return false, err
+	}
+	minute := binary.BigEndian.AppendUint64(nil, uint64(max(0, now.Unix()/60)))
+	var due [][]byte
+	c := b.Cursor()
+	for k, _ := c.First(); len(k) > 9 && bytes.Compare(k[:8], minute) <= 0 && len(due) < budget; k, _ = c.Next() {
+		due = append(due, bytes.Clone(k))
+	}
+	if len(due) == 0 {
+		return false, nil
+	}
+	forgotten := false
+	for _, k := range due {
+		if err := b.Delete(k); err != nil {
+			return false, err
+		}
+		kind, key := k[8], k[9:]
+		look := forgetSession
+		if kind == dueCutoff {
+			look = forgetCutoff
+		}
+		over, err := look(tx, key, now)
+		if errors.Is(err, ErrCorrupt) {
+			continue // whoever asks for it is told; it stays
+		}
+		if err != nil {
+			return false, err
+		}
+		forgotten = forgotten || over
+	}
+	if !forgotten {
+		return true, nil
+	}
+	m, err := loadMeta(tx)
+	if err != nil {
+		return false, err
+	}
+	m.forgotten = max(m.forgotten, now.UnixMicro())
+	return true, m.save(tx)
+}
+
+func forgetSession(tx *bolt.Tx, sid []byte, now time.Time) (over bool, err error) {
+	value, err := get(tx, sessionsBucket, sid)
+	if value == nil || err != nil {
+		return false, err
+	}
+	r, err := parseRecord(value)
+	if err != nil {
+		return false, err
+	}
+	if at := r.standing.ForgetAt(); at.After(now) {
+		return false, awaitEnd(tx, dueSession, sid, at)
+	}
+	owned, err := bucket(tx, ownedBucket)
+	if err != nil {
+		return false, err
+	}
+	if err := owned.Delete(append(userKey(r.standing.UserID()), sid...)); err != nil {
+		return false, err
+	}
+	sessions, err := bucket(tx, sessionsBucket)
+	if err != nil {
+		return false, err
+	}
+	return true, sessions.Delete(sid)
+}
+
+func forgetCutoff(tx *bolt.Tx, user []byte, now time.Time) (over bool, err error) {
+	c, known, err := loadCutoff(tx, user)
+	if !known || err != nil {
+		return false, err
+	}
+	if at := c.forgetAt(); at.After(now) {
+		return false, awaitEnd(tx, dueCutoff, user, at)
+	}
+	cutoffs, err := bucket(tx, cutoffsBucket)
+	if err != nil {
+		return false, err
+	}
+	return true, cutoffs.Delete(user)
+}

@@ -1,0 +1,263 @@
+package boltblacklist
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/z-open/socketauth"
+)
+
+// The buckets. Each value begins with a checksum of its key and of what follows.
+const (
+	metaBucket     = "meta"     // "state" -> meta
+	sessionsBucket = "sessions" // session id -> record
+	ownedBucket    = "owned"    // user key and session id -> nothing
+	cutoffsBucket  = "cutoffs"  // user key -> cutoff
+	dueBucket      = "due"      // minute in which to look whether it is over, kind and key -> nothing
+
+	metaKey = "state"
+)
+
+// meta is what the store knows of itself. Times are Unix microseconds.
+type meta struct {
+	birth     int64 // codes issued before are unknown
+	forgotten int64 // when something was forgotten last
+	allAt     int64 // when all were revoked last
+	epoch     uint32
+	// why is for what reason all were revoked, from that epoch on until the next of another reason.
+	why []epochReason
+}
+
+type epochReason struct {
+	epoch uint32
+	why   socketauth.Verdict
+}
+
+// record is a session. Of an epoch gone by, it was ended when all were revoked: so nothing has to be written to end it.
+type record struct {
+	epoch    uint32
+	standing socketauth.Standing
+}
+
+// cutoff is a revocation of a user: until when it has to be known. Unix microseconds.
+type cutoff struct{ at, until int64 }
+
+// leeway is what sessions are remembered for after they are over, as Standing.ForgetAt says, for clocks that differ.
+const leeway = time.Minute
+
+const (
+	format    = 1
+	metaFixed = 1 + 3*8 + 4
+	reasonLen = 4 + 1
+)
+
+func (m *meta) append(b []byte) []byte {
+	b = append(b, format)
+	for _, n := range [...]int64{m.birth, m.forgotten, m.allAt} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	b = binary.BigEndian.AppendUint32(b, m.epoch)
+	for _, r := range m.why {
+		b = append(binary.BigEndian.AppendUint32(b, r.epoch), byte(r.why))
+	}
+	return b
+}
+
+func parseMeta(b []byte) (m meta, err error) {
+	if len(b) < metaFixed || (len(b)-metaFixed)%reasonLen != 0 {
+		return meta{}, fmt.Errorf("%w: its state", ErrCorrupt)
+	}
+	if b[0] != format {
+		return meta{}, fmt.Errorf("%w: format %d, want %d", ErrCorrupt, b[0], format)
+	}
+	for n, field := range [...]*int64{&m.birth, &m.forgotten, &m.allAt} {
+		*field = int64(binary.BigEndian.Uint64(b[1+8*n:]))
+	}
+	m.epoch = binary.BigEndian.Uint32(b[1+3*8:])
+	for rest, last := b[metaFixed:], uint32(0); len(rest) > 0; rest = rest[reasonLen:] {
+		r := epochReason{binary.BigEndian.Uint32(rest), socketauth.Verdict(rest[4])}
+		if r.epoch <= last || r.epoch > m.epoch || r.why != socketauth.LoggedOut && r.why != socketauth.Revoked {
+			return meta{}, fmt.Errorf("%w: its state", ErrCorrupt)
+		}
+		m.why, last = append(m.why, r), r.epoch
+	}
+	if m.epoch > 0 && (len(m.why) == 0 || m.why[0].epoch != 1) {
+		return meta{}, fmt.Errorf("%w: its state", ErrCorrupt)
+	}
+	return m, nil
+}
+
+// rewind looks whether the clock was set back so far that a code may be in time again whose session is forgotten. From
+// then on the store remembers no more than if it were new: codes issued before are unknown.
+func (m *meta) rewind(now time.Time) bool {
+	if now.Add(leeway).UnixMicro() >= m.forgotten {
+		return false
+	}
+	m.birth, m.forgotten = now.UnixMicro(), now.UnixMicro()
+	return true
+}
+
+// end begins a new epoch: all that is of an earlier one is over.
+func (m *meta) end(why socketauth.Verdict, now time.Time) {
+	m.epoch++
+	m.allAt = max(m.allAt, now.UnixMicro())
+	if n := len(m.why); n == 0 || m.why[n-1].why != why {
+		m.why = append(m.why, epochReason{m.epoch, why})
+	}
+}
+
+// reason is why a session of that epoch, which has gone by, is over: for what the next one began.
+func (m *meta) reason(epoch uint32) (why socketauth.Verdict) {
+	for _, r := range m.why {
+		if r.epoch <= epoch+1 {
+			why = r.why
+		}
+	}
+	return why
+}
+
+func (r *record) append(b []byte) ([]byte, error) {
+	return r.standing.AppendBinary(binary.BigEndian.AppendUint32(b, r.epoch))
+}
+
+func parseRecord(b []byte) (r record, err error) {
+	if len(b) < 4 {
+		return record{}, fmt.Errorf("%w: a session", ErrCorrupt)
+	}
+	if err := r.standing.UnmarshalBinary(b[4:]); err != nil {
+		return record{}, fmt.Errorf("%w: a session: %w", ErrCorrupt, err)
+	}
+	r.epoch = binary.BigEndian.Uint32(b)
+	return r, nil
+}
+
+func (c cutoff) append(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(c.at)), uint64(c.until))
+}
+
+func parseCutoff(b []byte) (cutoff, error) {
+	if len(b) != 16 {
+		return cutoff{}, fmt.Errorf("%w: a user's revocation", ErrCorrupt)
+	}
+	return cutoff{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))}, nil
+}
+
+// userKey is of one length, whatever the user's id is.
+func userKey(userID string) []byte {
+	key := sha256.Sum256([]byte(userID))
+	return key[:]
+}
+
+// sessionKey is the 128 bits of a session's id. false: it is none.
+func sessionKey(id string) (key []byte, ok bool) {
+	if len(id) != 22 {
+		return nil, false
+	}
+	key, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	return key, err == nil && len(key) == 16
+}
+
+func sessionID(key []byte) string { return base64.RawURLEncoding.EncodeToString(key) }
+
+func bucket(tx *bolt.Tx, name string) (*bolt.Bucket, error) {
+	b := tx.Bucket([]byte(name))
+	if b == nil {
+		return nil, fmt.Errorf("%w: it has no %q", ErrCorrupt, name)
+	}
+	return b, nil
+}
+
+func checksum(key, value []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(key, table), table, value)
+}
+
+// get is a value without its checksum, nil where there is none. It is valid as long as the transaction.
+func get(tx *bolt.Tx, in string, key []byte) ([]byte, error) {
+	b, err := bucket(tx, in)
+	if err != nil {
+		return nil, err
+	}
+	value := b.Get(key)
+	if value == nil {
+		return nil, nil
+	}
+	if len(value) < 4 || binary.BigEndian.Uint32(value) != checksum(key, value[4:]) {
+		return nil, fmt.Errorf("%w: a wrong checksum in %q", ErrCorrupt, in)
+	}
+	return value[4:], nil
+}
+
+// put writes a value whose first 4 bytes are free for its checksum.
+func put(tx *bolt.Tx, in string, key, value []byte) error {
+	b, err := bucket(tx, in)
+	if err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint32(value, checksum(key, value[4:]))
+	return b.Put(key, value)
+}
+
+func loadMeta(tx *bolt.Tx) (meta, error) {
+	value, err := get(tx, metaBucket, []byte(metaKey))
+	if err != nil {
+		return meta{}, err
+	}
+	return parseMeta(value)
+}
+
+func (m *meta) save(tx *bolt.Tx) error {
+	return put(tx, metaBucket, []byte(metaKey), m.append(make([]byte, 4)))
+}
+
+func loadCutoff(tx *bolt.Tx, user []byte) (c cutoff, known bool, err error) {
+	value, err := get(tx, cutoffsBucket, user)
+	if value == nil || err != nil {
+		return cutoff{}, false, err
+	}
+	c, err = parseCutoff(value)
+	return c, err == nil, err
+}
+
+// load is a session as it stands, ended if all were since.
+func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
+	value, err := get(tx, sessionsBucket, sid)
+	if value == nil || err != nil {
+		return record{epoch: m.epoch}, false, err
+	}
+	if r, err = parseRecord(value); err != nil {
+		return record{}, false, err
+	}
+	if r.epoch < m.epoch {
+		r.standing.End(m.reason(r.epoch), time.Time{}, time.Time{})
+	}
+	return r, true, nil
+}
+
+// begin makes the buckets of a new file, and looks whether those of an old one are there.
+func begin(tx *bolt.Tx, now time.Time) error {
+	if tx.Bucket([]byte(metaBucket)) != nil {
+		for _, name := range [...]string{sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
+			if _, err := bucket(tx, name); err != nil {
+				return err
+			}
+		}
+		_, err := loadMeta(tx)
+		return err
+	}
+	if first, _ := tx.Cursor().First(); first != nil {
+		return fmt.Errorf("%w: it holds something else", ErrCorrupt)
+	}
+	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
+			return err
+		}
+	}
+	return (&meta{birth: now.UnixMicro(), forgotten: now.UnixMicro()}).save(tx)
+}

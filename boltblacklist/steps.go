@@ -1,0 +1,311 @@
+package boltblacklist
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/z-open/socketauth"
+)
+
+// decision lets a session's standing decide on a token, and perhaps change.
+type decision func(*socketauth.Standing, time.Time) (socketauth.Verdict, socketauth.Change)
+
+// Present implements socketauth.Blacklist.
+func (s *Store) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+	return s.record(ctx, p.Token, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+		return st.Present(p, now)
+	})
+}
+
+// Confirm implements socketauth.Blacklist.
+func (s *Store) Confirm(ctx context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
+	return s.record(ctx, t, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+		return st.Confirm(t, now)
+	})
+}
+
+// record has a decision made, and stored.
+func (s *Store) record(ctx context.Context, t socketauth.TokenRef, d decision) (verdict socketauth.Verdict, err error) {
+	var change socketauth.Change
+	tell := func() {
+		if change.Verdict != 0 {
+			s.watchers.Tell(change)
+		}
+	}
+	err = s.writer.do(ctx, func(tx *bolt.Tx, now time.Time) (changed bool, err error) {
+		verdict, change, changed, err = decide(tx, t, now, d)
+		return changed, err
+	}, tell)
+	if err != nil {
+		return 0, err // verdict is the writer's, as long as it may still be at it
+	}
+	tell()
+	return verdict, nil
+}
+
+// Check implements socketauth.Blacklist.
+func (s *Store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (verdict socketauth.Verdict, err error) {
+	now := time.Now()
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		m, err := loadMeta(tx)
+		if err != nil {
+			return err
+		}
+		m.rewind(now)
+		var r record
+		r, _, verdict, err = m.look(tx, t, now)
+		if verdict == 0 && err == nil {
+			verdict = r.standing.Check(t, grace, branch, now)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return verdict, nil
+}
+
+func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verdict socketauth.Verdict, change socketauth.Change, changed bool, err error) {
+	m, err := loadMeta(tx)
+	if err != nil {
+		return 0, change, false, err
+	}
+	if m.rewind(now) {
+		if err := m.save(tx); err != nil {
+			return 0, change, false, err
+		}
+		changed = true
+	}
+	r, known, verdict, err := m.look(tx, t, now)
+	if verdict != 0 || err != nil {
+		return verdict, change, changed, err
+	}
+	before := r.standing
+	verdict, change = d(&r.standing, now)
+	if r.standing == before {
+		return verdict, change, changed, nil
+	}
+	sid, _ := sessionKey(t.SessionID)
+	if err := r.save(tx, sid, known); err != nil {
+		return 0, change, false, err
+	}
+	if !known {
+		owned, err := bucket(tx, ownedBucket)
+		if err != nil {
+			return 0, change, false, err
+		}
+		if err := owned.Put(append(userKey(t.UserID), sid...), nil); err != nil {
+			return 0, change, false, err
+		}
+	}
+	return verdict, change, true, nil
+}
+
+// look finds a token's session, with a verdict where that needs no look at the session's standing.
+func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record, known bool, verdict socketauth.Verdict, err error) {
+	sid, ok := sessionKey(t.SessionID)
+	if !ok {
+		return r, false, socketauth.Unknown, nil
+	}
+	r, known, err = m.load(tx, sid)
+	switch {
+	case err != nil:
+		return r, known, 0, err
+	case r.standing.Ended() != 0:
+		return r, known, r.standing.Ended(), nil
+	case t.AuthTime.UnixMicro() <= m.allAt:
+		return r, known, socketauth.Revoked, nil
+	}
+	// A code of the future was issued by a clock that was set back since: what became of it may be forgotten.
+	if !known && (t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth || t.IssuedAt.After(now.Add(leeway))) {
+		return r, known, socketauth.Unknown, nil
+	}
+	c, _, err := loadCutoff(tx, userKey(t.UserID))
+	if err != nil {
+		return r, known, 0, err
+	}
+	if t.AuthTime.UnixMicro() <= c.at {
+		return r, known, socketauth.Revoked, nil
+	}
+	return r, known, 0, nil
+}
+
+// Revoke implements socketauth.Blacklist. Where all are revoked, those who watch hear of it before the sessions are
+// counted, so without their number; and where ctx ends meanwhile, it is the number of those counted by then.
+func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+	if err := r.Check(); err != nil {
+		return socketauth.Change{}, err
+	}
+	var change socketauth.Change
+	var epoch uint32
+	tell := func() { s.watchers.Tell(change) }
+	err := s.writer.do(ctx, func(tx *bolt.Tx, now time.Time) (changed bool, err error) {
+		change = socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: now}
+		m, err := loadMeta(tx)
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case r.SessionID != "":
+			sid, ok := sessionKey(r.SessionID)
+			if !ok { // no token has any such
+				return false, nil
+			}
+			change.UserID, change.Sessions, changed, err = m.endSession(tx, sid, r, now)
+			return changed, err
+		case r.UserID != "":
+			change.Sessions, err = m.endUser(tx, r, now)
+			return true, err
+		default:
+			m.end(r.Why, now)
+			epoch = m.epoch
+			return true, m.save(tx)
+		}
+	}, tell)
+	if err != nil {
+		return socketauth.Change{}, err
+	}
+	tell()
+	if r.All {
+		change.Sessions = s.countEnded(ctx, epoch, change.At)
+	}
+	return change, nil
+}
+
+// endSession ends one session, whose user it tells, and says whether, as a number, that ended a living one.
+func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now time.Time) (userID string, ended int, changed bool, err error) {
+	rec, known, err := m.load(tx, sid)
+	if err != nil {
+		return "", 0, false, err
+	}
+	before := rec.standing
+	if rec.standing.End(r.Why, now.Add(r.Keep), now) {
+		ended = 1
+	}
+	if rec.standing != before {
+		err, changed = rec.save(tx, sid, known), true
+	}
+	return rec.standing.UserID(), ended, changed, err
+}
+
+// endUser remembers that a user was revoked, and ends the sessions that are known.
+func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (ended int, err error) {
+	user := userKey(r.UserID)
+	c, known, err := loadCutoff(tx, user)
+	if err != nil {
+		return 0, err
+	}
+	c.at, c.until = max(c.at, now.UnixMicro()), max(c.until, now.Add(r.Keep).UnixMicro())
+	if err := c.save(tx, user, known); err != nil {
+		return 0, err
+	}
+	sessions, err := ownedBy(tx, user)
+	if err != nil {
+		return 0, err
+	}
+	for _, sid := range sessions {
+		_, one, _, err := m.endSession(tx, sid, r, now)
+		if err != nil {
+			return 0, err
+		}
+		ended += one
+	}
+	return ended, nil
+}
+
+// ownedBy is the keys of a user's sessions.
+func ownedBy(tx *bolt.Tx, user []byte) (sessions [][]byte, err error) {
+	b, err := bucket(tx, ownedBucket)
+	if err != nil {
+		return nil, err
+	}
+	c := b.Cursor()
+	for k, _ := c.Seek(user); bytes.HasPrefix(k, user); k, _ = c.Next() {
+		sessions = append(sessions, bytes.Clone(k[len(user):]))
+	}
+	return sessions, nil
+}
+
+// countEnded counts the living sessions that were ended when all were, at the beginning of the epoch: those of the one
+// before it, which change no more. It reads a part at a time, for a long look back would keep the file from using its
+// room again.
+func (s *Store) countEnded(ctx context.Context, epoch uint32, at time.Time) (ended int) {
+	var from []byte
+	for more := true; more; {
+		part := 0
+		err := s.view(ctx, func(tx *bolt.Tx) error {
+			b, err := bucket(tx, sessionsBucket)
+			if err != nil {
+				return err
+			}
+			c := b.Cursor()
+			k, _ := c.Seek(from)
+			for looked := 0; k != nil && looked < 10_000; looked++ {
+				value, err := get(tx, sessionsBucket, k)
+				if err != nil {
+					return err
+				}
+				r, err := parseRecord(value)
+				if err != nil {
+					return err
+				}
+				if _, lived := r.standing.Session("", at); lived && r.epoch+1 == epoch {
+					part++
+				}
+				k, _ = c.Next()
+			}
+			from, more = bytes.Clone(k), k != nil
+			return nil
+		})
+		if err != nil { // they are ended all the same
+			return ended
+		}
+		ended += part
+	}
+	return ended
+}
+
+// Sessions implements socketauth.Blacklist.
+func (s *Store) Sessions(ctx context.Context, userID string) (living []socketauth.Session, err error) {
+	now := time.Now()
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		m, err := loadMeta(tx)
+		if err != nil {
+			return err
+		}
+		sessions, err := ownedBy(tx, userKey(userID))
+		if err != nil {
+			return err
+		}
+		for _, sid := range sessions {
+			r, known, err := m.load(tx, sid)
+			if err != nil {
+				return err
+			}
+			if session, lives := r.standing.Session(sessionID(sid), now); known && lives {
+				living = append(living, session)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return living, nil
+}
+
+// Watch implements socketauth.Blacklist.
+func (s *Store) Watch(ctx context.Context, heard func(socketauth.Change)) error {
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.closed, func() { cancel(ErrClosed) })()
+	s.watchers.Watch(both, heard)
+	if errors.Is(context.Cause(both), ErrClosed) {
+		return ErrClosed
+	}
+	return nil
+}

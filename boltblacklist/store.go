@@ -1,0 +1,141 @@
+package boltblacklist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/internal/watch"
+)
+
+var (
+	// ErrClosed is what a store's methods return after its Close.
+	ErrClosed = errors.New("boltblacklist: the store is closed")
+	// ErrInUse is what Open returns while another store, in this process or another, has the file open.
+	ErrInUse = errors.New("boltblacklist: the file is open elsewhere")
+	// ErrCorrupt is what is returned where the file is no longer what was written to it.
+	ErrCorrupt = errors.New("boltblacklist: the file is damaged, or not a blacklist")
+)
+
+// lockPatience is how long Open waits for a file that another process is just about to leave.
+const lockPatience = time.Second
+
+// Store is a socketauth.Blacklist in a file. It is safe for concurrent use.
+type Store struct {
+	db       *bolt.DB
+	writer   *writer
+	watchers watch.List[socketauth.Change]
+	closed   context.Context // ends at Close
+	close    context.CancelFunc
+}
+
+var _ socketauth.Blacklist = (*Store)(nil)
+
+// Open opens the store in the file at path, which it creates if there is none. The folder has to exist.
+func Open(path string) (*Store, error) {
+	db, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, writer: newWriter(db)}
+	s.closed, s.close = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Close waits for the calls that have begun, and releases the file. Later calls return ErrClosed, as do those of Watch
+// that have not ended yet.
+func (s *Store) Close() error {
+	s.close()
+	return s.writer.close()
+}
+
+func openFile(path string) (db *bolt.DB, err error) {
+	var file *os.File
+	defer func() {
+		switch {
+		case err == nil:
+		case db != nil:
+			err = errors.Join(err, db.Close())
+		case file != nil:
+			_ = file.Close() // where bolt has panicked; otherwise it is closed
+		}
+	}()
+	defer contain(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+
+	_, statErr := os.Stat(path)
+	opened, err := bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: lockPatience, FreelistType: bolt.FreelistMapType, NoStatistics: true,
+		OpenFile: func(name string, flag int, mode fs.FileMode) (_ *os.File, err error) {
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
+	})
+	var pathErr *fs.PathError
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	case errors.As(err, &pathErr):
+		return nil, fmt.Errorf("boltblacklist: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+	}
+	db = opened
+	if errors.Is(statErr, fs.ErrNotExist) {
+		if err := syncFolder(filepath.Dir(path)); err != nil {
+			return db, fmt.Errorf("boltblacklist: %w", err)
+		}
+	}
+	return db, db.Update(func(tx *bolt.Tx) error {
+		if info, err := file.Stat(); err != nil || info.Size() < tx.Size() {
+			return fmt.Errorf("%w: %s is cut short", ErrCorrupt, path)
+		}
+		return begin(tx, time.Now())
+	})
+}
+
+// syncFolder has the name of a new file survive a power cut too.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" { // which has no such thing
+		return nil
+	}
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// contain makes an error of what bolt does where its file is damaged: it panics, or reads where no file is.
+func contain(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+	}
+}
+
+// view lets f read, in the caller's goroutine.
+func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer contain(&err)
+	if err := s.writer.fault(); err != nil {
+		return err
+	}
+	err = s.db.View(f)
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}

@@ -1,0 +1,214 @@
+package boltblacklist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// batch bounds how many steps share a transaction, and so how long the first of them waits for the last.
+const batch = 512
+
+// errNothing rolls a transaction back in which nothing was written.
+var errNothing = errors.New("nothing to write")
+
+// step is one atomic step. It may run more than once, each time in a transaction in which it has not run yet; what it
+// leaves is that of the last time. changed: it has written something.
+type step func(tx *bolt.Tx, now time.Time) (changed bool, err error)
+
+// job is a step that waits for its transaction.
+type job struct {
+	ctx  context.Context
+	step step
+	err  error // once done is closed
+	done chan struct{}
+
+	mu       sync.Mutex
+	over     bool   // done is closed
+	deserted func() // what to do then for the caller, who has gone
+}
+
+// writer is the one goroutine that writes. While it waits for the disk, steps gather for its next transaction.
+type writer struct {
+	db    *bolt.DB
+	over  chan struct{} // the goroutine has ended
+	wake  chan struct{}
+	heirs sync.WaitGroup // what is done for callers who have gone
+
+	mu     sync.Mutex
+	queue  []*job
+	closed bool
+	broken error // bolt has panicked, and what it has in memory is not to be trusted
+	stuck  bool  // and it holds its lock
+}
+
+func newWriter(db *bolt.DB) *writer {
+	w := &writer{db: db, over: make(chan struct{}), wake: make(chan struct{}, 1)}
+	go w.run()
+	return w
+}
+
+// do has the step done, and returns when it is on disk. Where ctx ends before, it may still happen: then deserted is
+// called, in another goroutine.
+func (w *writer) do(ctx context.Context, s step, deserted func()) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{ctx: ctx, step: s, done: make(chan struct{})}
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return ErrClosed
+	}
+	w.queue = append(w.queue, j)
+	w.mu.Unlock()
+	w.nudge()
+	select {
+	case <-j.done:
+		return j.err
+	case <-ctx.Done():
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.over {
+		return j.err
+	}
+	j.deserted = deserted
+	return ctx.Err()
+}
+
+func (w *writer) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it has been already
+	}
+}
+
+// finish tells the caller, or does what it would have done.
+func (w *writer) finish(j *job, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.over, j.err = true, err
+	if j.deserted != nil && err == nil {
+		w.heirs.Go(j.deserted)
+	}
+	close(j.done)
+}
+
+func (w *writer) run() {
+	defer close(w.over)
+	debug.SetPanicOnFault(true) // of this goroutine alone: a file cut short under us is an error
+	for {
+		jobs, closed := w.take()
+		switch {
+		case len(jobs) > 0:
+			w.commit(jobs)
+		case closed:
+			return
+		default:
+			<-w.wake
+		}
+	}
+}
+
+func (w *writer) take() (jobs []*job, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(len(w.queue), batch)
+	jobs, w.queue = w.queue[:n:n], w.queue[n:]
+	if len(w.queue) == 0 {
+		w.queue = nil // and not the array of all that ever waited
+	}
+	return jobs, w.closed
+}
+
+// commit does the jobs in one transaction. A job that fails is left out, and the others are done again without it.
+func (w *writer) commit(jobs []*job) {
+	for len(jobs) > 0 {
+		failed, err := w.attempt(jobs)
+		if failed < 0 {
+			for _, j := range jobs {
+				w.finish(j, err)
+			}
+			return
+		}
+		w.finish(jobs[failed], err)
+		jobs = append(jobs[:failed:failed], jobs[failed+1:]...)
+	}
+}
+
+// attempt does the jobs in one transaction. failed is the one that cannot be done; below 0, err is what became of all.
+func (w *writer) attempt(jobs []*job) (failed int, err error) {
+	if err := w.fault(); err != nil {
+		return -1, err
+	}
+	failed = -1
+	var inside *bolt.Tx
+	defer func() {
+		if r := recover(); r != nil {
+			failed, err = -1, fmt.Errorf("%w: %v", ErrCorrupt, r)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.broken, w.stuck = err, inside == nil || inside.DB() != nil
+		}
+	}()
+	err = w.db.Update(func(tx *bolt.Tx) error {
+		inside = tx
+		now := time.Now()
+		changed := false
+		for n, j := range jobs {
+			err := j.ctx.Err()
+			var wrote bool
+			if err == nil {
+				wrote, err = j.step(tx, now)
+			}
+			if err != nil {
+				failed = n
+				return err
+			}
+			changed = changed || wrote
+		}
+		swept, err := sweep(tx, now, sweepsPerStep*len(jobs))
+		if err == nil && !changed && !swept {
+			return errNothing
+		}
+		return err
+	})
+	if errors.Is(err, errNothing) {
+		err = nil
+	}
+	return failed, err
+}
+
+// fault is why nothing can be done any more, if so.
+func (w *writer) fault() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken
+}
+
+// close waits for all that has begun, and closes the file.
+func (w *writer) close() error {
+	w.mu.Lock()
+	closed := w.closed
+	w.closed = true
+	w.mu.Unlock()
+	w.nudge()
+	<-w.over
+	w.heirs.Wait()
+	if closed {
+		return nil
+	}
+	w.mu.Lock()
+	stuck, broken := w.stuck, w.broken
+	w.mu.Unlock()
+	if stuck { // bolt would wait for its own lock
+		return broken
+	}
+	return w.db.Close()
+}

@@ -1,0 +1,522 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// offer is a token that the server wants to see confirmed.
+type offer struct {
+	c     *client
+	id    string // of the acknowledgement
+	token string
+}
+
+// offered is the token that the server sends now, with an acknowledgement that it waits for.
+func (c *client) offered() offer {
+	c.w.Helper()
+	id, rest, found := strings.Cut(c.next("42"), "[")
+	var args []string
+	if err := json.Unmarshal([]byte("["+rest), &args); err != nil || id == "" || !found || len(args) != 2 || args[0] != "authenticated" {
+		c.w.Fatalf("got 42%s[%s, %v, want authenticated with an acknowledgement", id, rest, err)
+	}
+	return offer{c, id, args[1]}
+}
+
+func (o offer) confirm() {
+	o.c.w.Helper()
+	o.c.send("43" + o.id + "[]")
+}
+
+// confirms presents a token as a confirming client does, and waits for what it is offered.
+func (c *client) confirms(token string) offer {
+	c.w.Helper()
+	c.emit("authenticate", map[string]any{"token": token, "confirm": true})
+	return c.offered()
+}
+
+// nobody makes sure that the server takes this client for one that has not authenticated.
+func (c *client) nobody() {
+	c.w.Helper()
+	if got := c.ask("anything"); got != `[{"error":{"code":"unauthorized"}}]` {
+		c.w.Errorf("got %s", got)
+	}
+}
+
+// refuses presents a token on a new connection, for which it is refused.
+func (w *world) refuses(token, code string) unauthorized {
+	w.Helper()
+	return w.dial(fmt.Sprintf(`{"token":%q}`, token)).refusedAndGone(code)
+}
+
+// stays is a confirming client that is in.
+func (w *world) stays(token string) (*client, string) {
+	w.Helper()
+	c := w.dial("")
+	o := c.confirms(token)
+	o.confirm()
+	c.alive()
+	return c, o.token
+}
+
+func TestConfirmingClientIsNobodyUntilItConfirms(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		introduced := 0
+		w.OnAuthenticated(func(_ context.Context, s *Socket) error {
+			introduced++
+			s.Join("room")
+			return nil
+		})
+		c := w.dial(fmt.Sprintf(`{"token":%q,"confirm":true}`, w.code()))
+		o := c.offered()
+		c.nobody()
+		for _, err := range []error{w.Emit("news"), w.ToUser("anna").Emit("news"), w.To("room").Emit("news")} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.silence()
+		if introduced != 0 {
+			t.Error("OnAuthenticated was called before the confirmation")
+		}
+		o.confirm()
+		c.alive()
+		if introduced != 1 {
+			t.Errorf("OnAuthenticated was called %d times", introduced)
+		}
+		if err := w.To("room").Emit("news"); err != nil {
+			t.Fatal(err)
+		}
+		c.next(`42["news"]`)
+	})
+}
+
+func TestConfirmationThatOnAuthenticatedRefusesCostsNothing(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		refusing := true
+		w.OnAuthenticated(func(context.Context, *Socket) error {
+			if refusing {
+				return &PublicError{Code: "banned"}
+			}
+			return nil
+		})
+		c := w.dial("")
+		o := c.confirms(w.code())
+		o.confirm()
+		c.refusedAndGone("banned")
+		refusing = false
+		w.stays(o.token)
+	})
+}
+
+func TestBreakAtAnyMessageCostsAConfirmingClientNothing(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		token := w.code()
+		for range 3 {
+			// The answer never came: what was presented is good still.
+			for range 3 {
+				c := w.dial("")
+				c.emit("authenticate", map[string]any{"token": token, "confirm": true})
+				c.close()
+			}
+			// It came and was stored, and the connection broke before the acknowledgement.
+			c := w.dial("")
+			o := c.confirms(token)
+			c.close()
+			token = o.token
+			// The acknowledgement was sent, and nothing came back.
+			c = w.dial("")
+			o = c.confirms(token)
+			o.confirm()
+			c.close()
+			token = o.token
+		}
+		c, _ := w.stays(token)
+		c.close()
+		if s := w.logs.String(); strings.Contains(s, "level=WARN") || strings.Contains(s, "level=ERROR") {
+			t.Errorf("the log has warnings:\n%s", s)
+		}
+	})
+}
+
+func TestOneBranchSurvivesAConfirmation(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		code := w.code()
+		a, b, c := w.dial(""), w.dial(""), w.dial("")
+		lost, won := a.confirms(code), b.confirms(code)
+		third := c.confirms(code)
+		if lost.token == won.token || won.token == third.token {
+			t.Fatal("two sockets got one branch")
+		}
+		won.confirm()
+		b.alive()
+		for _, loser := range []*client{a, c} { // that entered on branches that lost
+			if u := loser.refusedAndGone("no_longer_valid"); u.Terminal {
+				t.Error("terminal, though its client may hold the other branch")
+			}
+		}
+		if status, _, _ := w.get(lost.token); status != 401 {
+			t.Errorf("Middleware answers a lost branch %d", status)
+		}
+		if status, _, _ := w.get(won.token); status != 200 {
+			t.Errorf("Middleware answers the branch that won %d", status)
+		}
+		time.Sleep(10 * time.Second)
+		w.refuses(third.token, "token_reused")
+		b.refusedAndGone("token_reused")
+	})
+}
+
+func TestMiddlewareAcceptsABranchForTimeoutAlone(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		_, token := w.stays(w.code())
+		c := w.dial("")
+		o := c.confirms(token)
+		for _, token := range []string{token, o.token} {
+			if status, _, _ := w.get(token); status != 200 {
+				t.Errorf("%d", status)
+			}
+		}
+		time.Sleep(5*time.Second + time.Millisecond)
+		if status, _, _ := w.get(o.token); status != 401 {
+			t.Errorf("a branch of %d after Timeout", status)
+		}
+		if status, _, _ := w.get(token); status != 200 {
+			t.Errorf("%d for the token that still holds", status)
+		}
+	})
+}
+
+func TestPresentingABranchConfirmsIt(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		code := w.code()
+		a := w.dial("")
+		o := a.confirms(code)
+		b := w.dial("")
+		next := b.confirms(o.token) // the client has stored it, then its connection broke
+		w.refuses(code, "no_longer_valid")
+		next.confirm()
+		b.alive()
+	})
+}
+
+func TestWithheldConfirmationIsATimeout(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c := w.dial("")
+		time.Sleep(4 * time.Second)
+		began := time.Now()
+		o := c.confirms(w.code())
+		for range 3 { // again and again buys no time
+			time.Sleep(time.Second)
+			c.nobody()
+		}
+		if u := c.refusedAndGone("timeout"); u.Terminal {
+			t.Error("terminal")
+		}
+		if d := time.Since(began); d != 5*time.Second {
+			t.Errorf("after %v", d)
+		}
+
+		c, token := w.stays(o.token) // a live socket too
+		began = time.Now()
+		o = c.confirms(token)
+		time.Sleep(3 * time.Second)
+		if again := c.confirms(token); again.token != o.token {
+			t.Error("the same token presented again on the same socket got another branch")
+		}
+		c.alive()
+		c.refusedAndGone("timeout")
+		if d := time.Since(began); d != 5*time.Second {
+			t.Errorf("after %v", d)
+		}
+		w.stays(token)
+	})
+}
+
+func TestTimeToConfirmBeginsAnewWithAConfirmation(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c, token := w.stays(w.code())
+		for range 4 {
+			o := c.confirms(token)
+			time.Sleep(4 * time.Second)
+			o.confirm()
+			c.alive()
+			token = o.token
+		}
+		for range 4 { // presenting it on the same socket confirms it too
+			o := c.confirms(token)
+			time.Sleep(4 * time.Second)
+			token = o.token
+		}
+		c.alive()
+		time.Sleep(time.Hour - time.Minute) // nothing runs any more but the last one's time
+		c.refusedAndGone("timeout")
+	})
+}
+
+func TestExpiryIsThatOfWhatWasConfirmed(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.TokenLifetime = time.Minute }, func(w *world) {
+		c, token := w.stays(w.code())
+		time.Sleep(58 * time.Second)
+		o := c.confirms(token) // and says nothing
+		c.refusedAndGone("token_expired")
+		c, token = w.stays(o.token)
+		time.Sleep(58 * time.Second)
+		c.confirms(token).confirm()
+		time.Sleep(58 * time.Second)
+		c.alive()
+	})
+}
+
+func TestConfirmationOfAnotherBranchClosesALiveSocketThatConfirmsTooLate(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c, token := w.stays(w.code())
+		mine := c.confirms(token)
+		d, _ := w.stays(token)
+		c.next(`42["rotated"]`)
+		c.alive() // nothing was said of the branch that lost yet
+		mine.confirm()
+		if u := c.refusedAndGone("no_longer_valid"); u.Terminal {
+			t.Error("terminal")
+		}
+		d.alive()
+	})
+}
+
+func TestConfirmationOfAnOlderGenerationChangesNothing(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c, token := w.stays(w.code())
+		mine := c.confirms(token)
+		d, theirs := w.stays(token)
+		c.next(`42["rotated"]`)
+		d.confirms(theirs).confirm()
+		c.next(`42["rotated"]`)
+		mine.confirm()
+		c.alive()
+		time.Sleep(10 * time.Second)
+		c.alive()
+		d.alive()
+	})
+}
+
+func TestPlainPresentationOfWhatWasOfferedCounts(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c := w.dial("")
+		code := w.code()
+		o := c.confirms(code)
+		c.authenticate(code) // again, and plainly
+		if c.token() != o.token {
+			t.Error("another branch")
+		}
+		c.alive()
+		o.confirm() // late, and of no consequence
+		time.Sleep(time.Minute)
+		c.alive()
+	})
+}
+
+func TestConfirmIsTrueOrNothing(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		for _, confirm := range []any{false, nil, "true", 1, map[string]any{}, []any{true}} {
+			c := w.dial("")
+			c.emit("authenticate", map[string]any{"token": w.code(), "confirm": confirm})
+			c.token()
+			c.alive()
+		}
+	})
+}
+
+func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		broken := func(times int) func(string) error {
+			return func(call string) error {
+				if times--; call == "Confirm" && times >= 0 {
+					return errStoreDown
+				}
+				return nil
+			}
+		}
+		c := w.dial("")
+		o := c.confirms(w.code())
+		store.fail(broken(3), nil) // it is asked again
+		o.confirm()
+		c.alive()
+		o = c.confirms(o.token)
+		store.fail(nil, broken(3)) // where only the reply was lost too
+		o.confirm()
+		c.alive()
+
+		store.fail(broken(1000), nil)
+		o = c.confirms(o.token)
+		o.confirm()
+		if u := c.refusedWith("unavailable"); u.Terminal || u.RetryAfter == 0 {
+			t.Errorf("%+v", u)
+		}
+		c.alive() // and stays what it was
+		d := w.dial("")
+		o = d.confirms(o.token)
+		o.confirm()
+		d.refusedAndGone("unavailable")
+		store.fail(nil, nil)
+		w.stays(o.token)
+	})
+}
+
+func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		// Both orders: the revocation comes while the store decides on the confirmation, before and after its decision.
+		for _, before := range []bool{true, false} {
+			at, goOn := make(chan struct{}), make(chan struct{})
+			block := func(call string) error {
+				if call == "Confirm" {
+					close(at)
+					<-goOn
+				}
+				return nil
+			}
+			c := w.dial("")
+			o := c.confirms(w.code())
+			if before {
+				store.fail(block, nil)
+			} else {
+				store.fail(nil, block)
+			}
+			o.confirm()
+			<-at
+			store.fail(nil, nil)
+			sessions, err := w.Sessions(w.Context(), "anna")
+			if err != nil || len(sessions) != 1 {
+				t.Fatalf("%v, %v", sessions, err)
+			}
+			if _, err := w.RevokeSession(w.Context(), sessions[0].ID); err != nil {
+				t.Fatal(err)
+			}
+			c.refusedAndGone("session_revoked")
+			close(goOn)
+			synctest.Wait()
+			if n := len(w.hub.All()); n != 0 {
+				t.Errorf("%d sockets survive", n)
+			}
+			w.refuses(o.token, "session_revoked")
+		}
+	})
+}
+
+func TestThiefThatWithholdsIsNobodyAndItsTokensDie(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		_, token := w.stays(w.code())
+		stolen := token
+		var hoard []string
+		for range 5 {
+			thief := w.dial("")
+			hoard = append(hoard, thief.confirms(stolen).token)
+			thief.nobody()
+			thief.close()
+		}
+		owner, _ := w.stays(token) // the owner's next confirmation
+		time.Sleep(10 * time.Second)
+		for n, token := range hoard {
+			if status, _, _ := w.get(token); status != 401 {
+				t.Errorf("token %d of the hoard is answered %d", n, status)
+			}
+		}
+		w.refuses(hoard[0], "token_reused")
+		owner.refusedAndGone("token_reused")
+	})
+}
+
+func TestLateHandshakeWithATokenIsNoTheft(t *testing.T) {
+	// Guards: a connection counts from its first request, not from the handshake that brings the token: that may have been
+	// on its way while the client gave up and came back on another.
+	inWorld(t, nil, func(w *world) {
+		_, token := w.stays(w.code())
+		late := w.open()
+		time.Sleep(time.Second)
+		c, _ := w.stays(token)
+		time.Sleep(time.Second)
+		late.send(fmt.Sprintf(`40{"token":%q,"confirm":true}`, token))
+		late.next(`40{"sid":`)
+		if u := late.refusedAndGone("no_longer_valid"); u.Terminal {
+			t.Error("terminal")
+		}
+		c.alive()
+	})
+}
+
+func TestYoungTokenIsKept(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
+		_, token := w.in() // a code is always replaced
+		for range 2 {
+			c := w.dial("")
+			c.authenticate(token)
+			if c.token() != token {
+				t.Error("a young token was replaced")
+			}
+			c.alive()
+			d := w.dial("")
+			o := d.confirms(token) // with an acknowledgement, for which nothing waits
+			if o.token != token {
+				t.Error("a young token was replaced")
+			}
+			d.alive()
+			time.Sleep(20 * time.Second)
+			d.alive()
+			o.confirm()
+			d.alive()
+			c.silence() // nothing rotated
+		}
+		time.Sleep(10 * time.Minute)
+		c := w.dial("")
+		c.authenticate(token)
+		next := c.token()
+		if next == token {
+			t.Error("an old token was kept")
+		}
+		time.Sleep(time.Minute)
+		w.refuses(token, "token_reused")
+		c.refusedAndGone("token_reused")
+	})
+}
+
+func TestKeptTokenIsConfirmedByItsPresentation(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
+		code := w.code()
+		c := w.dial("")
+		o := c.confirms(code)
+		c.close()
+		d := w.dial("")
+		if kept := d.confirms(o.token); kept.token != o.token {
+			t.Error("a young token was replaced")
+		}
+		d.alive()
+		time.Sleep(10 * time.Second)
+		w.refuses(code, "token_reused")
+	})
+}
+
+func TestTokenThatEndsSoonIsNotKept(t *testing.T) {
+	// Guards: a token that Refresh has cut short must not be answered again and again until it expires.
+	inWorld(t, func(o *Options[string]) {
+		o.TokenLifetime, o.RefreshInterval = time.Hour, 20*time.Minute
+		o.Refresh = func(_ context.Context, c jwt.MapClaims) (string, error) {
+			c["exp"] = c["iat"].(float64) + 600
+			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
+		}
+	}, func(w *world) {
+		c, token := w.in()
+		time.Sleep(6 * time.Minute)
+		c.authenticate(token)
+		if c.token() == token {
+			t.Error("kept")
+		}
+	})
+}

@@ -1,0 +1,521 @@
+package socketauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func claimsOf(sub string) jwt.MapClaims { return jwt.MapClaims{"sub": sub} }
+
+func TestSessionsOfAUser(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.TokenLifetime = time.Hour }, func(w *world) {
+		began := time.Now()
+		a, _ := w.in()
+		time.Sleep(time.Minute)
+		b, token := w.in()
+		b.authenticate(token)
+		b.token()
+		time.Sleep(time.Minute)
+		b2 := w.dial("")
+		b2.confirms(w.tokenOf(b)).confirm()
+		b2.alive()
+		b.next(`42["rotated"]`)
+		bert, _ := w.inAs(claimsOf("bert"))
+
+		sessions, err := w.Sessions(w.Context(), "anna")
+		if err != nil || len(sessions) != 2 {
+			t.Fatalf("%+v, %v", sessions, err)
+		}
+		last, first := sessions[0], sessions[1]
+		if last.Sockets != 2 || first.Sockets != 1 {
+			t.Errorf("%d and %d sockets", last.Sockets, first.Sockets)
+		}
+		if !first.Since.Equal(began) || !first.LastSeen.Equal(began) || !first.ExpiresAt.Equal(began.Add(time.Hour)) {
+			t.Errorf("%+v", first)
+		}
+		if !last.Since.Equal(began.Add(time.Minute)) || !last.LastSeen.Equal(began.Add(2*time.Minute)) {
+			t.Errorf("%+v", last)
+		}
+		if last.UserID != "anna" || last.Address != "pipe" || last.UserAgent != "Go-http-client/1.1" || last.ID == first.ID {
+			t.Errorf("%+v", last)
+		}
+		a.close()
+		synctest.Wait()
+		if sessions, _ = w.Sessions(w.Context(), "anna"); sessions[1].Sockets != 0 {
+			t.Errorf("%d sockets after it has gone", sessions[1].Sockets)
+		}
+		b.emit("logout")
+		b.next(`42["logged_out"]`)
+		if sessions, _ = w.Sessions(w.Context(), "anna"); len(sessions) != 1 || sessions[0].ID != first.ID {
+			t.Errorf("after the log-out: %+v", sessions)
+		}
+		time.Sleep(time.Hour)
+		if sessions, _ = w.Sessions(w.Context(), "anna"); len(sessions) != 0 {
+			t.Errorf("after the last expiry: %+v", sessions)
+		}
+		bert.refusedAndGone("token_expired")
+	})
+}
+
+// socket is the server's side of a client.
+func (w *world) socket(c *client) *Socket {
+	w.Helper()
+	synctest.Wait() // it is told before it has entered
+	for _, s := range w.hub.Members(everyone) {
+		if s.ID() == c.sid {
+			return s
+		}
+	}
+	w.Fatal("no such socket")
+	return nil
+}
+
+func (w *world) sessionOf(c *client) string { w.Helper(); return w.socket(c).SessionID() }
+func (w *world) tokenOf(c *client) string   { w.Helper(); return w.socket(c).newest().text }
+
+func TestRevokeSessionEndsItEverywhere(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		other, _ := w.in()
+		a, token := w.stays(w.code())
+		b, token := w.stays(token)
+		a.next(`42["rotated"]`)
+		waiting := w.dial("")
+		branch := waiting.confirms(token).token
+		sid := w.sessionOf(b)
+		ended, err := w.RevokeSession(w.Context(), sid)
+		if err != nil || ended != (Ended{Sessions: 1, Sockets: 3}) {
+			t.Errorf("%+v, %v", ended, err)
+		}
+		for _, c := range []*client{a, b, waiting} {
+			if u := c.refusedAndGone("session_revoked"); !u.Terminal {
+				t.Error("not terminal")
+			}
+		}
+		for _, token := range []string{token, branch} {
+			w.refuses(token, "session_revoked")
+			if status, body, _ := w.get(token); status != 401 || !strings.Contains(body, "session_revoked") {
+				t.Errorf("Middleware: %d %s", status, body)
+			}
+		}
+		other.alive()
+		if ended, err := w.RevokeSession(w.Context(), sid); err != nil || ended != (Ended{}) {
+			t.Errorf("again: %+v, %v", ended, err)
+		}
+		if _, err := w.RevokeSession(w.Context(), ""); err == nil {
+			t.Error("no session is no session")
+		}
+	})
+}
+
+func TestRevokeUserEndsTheirSessionsAndTheLoginsOfBefore(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, tokenA := w.in()
+		b, _ := w.stays(w.code())
+		unused := w.code()
+		bert, _ := w.inAs(claimsOf("bert"))
+		time.Sleep(time.Microsecond)
+		ended, err := w.RevokeUser(w.Context(), "anna")
+		if err != nil || ended != (Ended{Sessions: 2, Sockets: 2}) {
+			t.Errorf("%+v, %v", ended, err)
+		}
+		a.refusedAndGone("session_revoked")
+		b.refusedAndGone("session_revoked")
+		w.refuses(tokenA, "session_revoked")
+		w.refuses(unused, "session_revoked")
+		bert.alive()
+		time.Sleep(time.Microsecond) // in the same second
+		c, token := w.in()
+		c.alive()
+		c.close()
+		w.stays(token)
+		if _, err := w.RevokeUser(w.Context(), ""); err == nil {
+			t.Error("nobody is no user")
+		}
+	})
+}
+
+func TestRevokeAllEndsAll(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, token := w.in()
+		bert, _ := w.inAs(claimsOf("bert"))
+		unused := w.code()
+		stranger := w.dial("")
+		time.Sleep(time.Microsecond)
+		ended, err := w.RevokeAll(w.Context())
+		if err != nil || ended != (Ended{Sessions: 2, Sockets: 2}) {
+			t.Errorf("%+v, %v", ended, err)
+		}
+		a.refusedAndGone("session_revoked")
+		bert.refusedAndGone("session_revoked")
+		w.refuses(token, "session_revoked")
+		w.refuses(unused, "session_revoked")
+		time.Sleep(time.Microsecond)
+		stranger.authenticate(w.code())
+		stranger.token()
+		stranger.alive()
+	})
+}
+
+func TestLoginWhosePasswordWasCheckedBeforeTheRevocationIsDead(t *testing.T) {
+	// Guards: auth_time is from before the look-up, so that a revocation during it wins.
+	var at, goOn chan struct{}
+	inWorld(t, func(o *Options[string]) {
+		at, goOn = make(chan struct{}), make(chan struct{})
+		find := o.FindUserByCredentials
+		o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+			close(at)
+			<-goOn
+			return find(ctx, c)
+		}
+	}, func(w *world) {
+		codes := make(chan string)
+		go func() { codes <- w.login() }()
+		<-at
+		time.Sleep(time.Millisecond)
+		if _, err := w.RevokeUser(w.Context(), "anna"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+		close(goOn)
+		w.refuses(<-codes, "session_revoked")
+	})
+}
+
+func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
+	// Guards: a socket is registered before the store decides and looks again after it. Both orders are forced, by a store
+	// that blocks before and after its decision, for each kind of presentation and of revocation.
+	presentations := map[string]func(w *world) (start func() *client){
+		"code": func(w *world) func() *client {
+			code := w.code()
+			return func() *client { c := w.dial(""); c.authenticate(code); return c }
+		},
+		"code, confirming": func(w *world) func() *client {
+			code := w.code()
+			return func() *client {
+				c := w.dial("")
+				c.emit("authenticate", map[string]any{"token": code, "confirm": true})
+				return c
+			}
+		},
+		"reconnect": func(w *world) func() *client {
+			c, token := w.in()
+			c.close()
+			synctest.Wait()
+			return func() *client { c := w.dial(""); c.authenticate(token); return c }
+		},
+		"on a live socket": func(w *world) func() *client {
+			c, token := w.in()
+			return func() *client { c.authenticate(token); return c }
+		},
+	}
+	revocations := map[string]func(w *world, sid string) error{
+		"session": func(w *world, sid string) error { _, err := w.RevokeSession(w.Context(), sid); return err },
+		"user":    func(w *world, _ string) error { _, err := w.RevokeUser(w.Context(), "anna"); return err },
+		"all":     func(w *world, _ string) error { _, err := w.RevokeAll(w.Context()); return err },
+	}
+	for name, present := range presentations {
+		for kind, revoke := range revocations {
+			for _, before := range []bool{true, false} {
+				t.Run(fmt.Sprint(name, "/", kind, "/before=", before), func(t *testing.T) {
+					store := new(faultyStore)
+					inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+						start := present(w)
+						time.Sleep(time.Microsecond)
+						at, goOn := make(chan struct{}), make(chan struct{})
+						var sid string
+						store.fail(nil, nil)
+						store.seen = func(t TokenRef) { sid = t.SessionID }
+						block := func(call string) error {
+							if call == "Present" {
+								close(at)
+								<-goOn
+							}
+							return nil
+						}
+						if before {
+							store.fail(block, nil)
+						} else {
+							store.fail(nil, block)
+						}
+						c := start()
+						<-at
+						store.fail(nil, nil)
+						if err := revoke(w, sid); err != nil {
+							t.Fatal(err)
+						}
+						close(goOn)
+						synctest.Wait()
+						if n := len(w.hub.All()); n != 0 {
+							t.Errorf("%d sockets survive", n)
+						}
+						var last string
+						for frame := range c.frames {
+							if strings.HasPrefix(frame, `42["unauthorized"`) {
+								last = frame
+							}
+						}
+						if !strings.Contains(last, "session_revoked") {
+							t.Errorf("the last word was %q", last)
+						}
+						if sessions, err := w.Sessions(w.Context(), "anna"); err != nil || len(sessions) > 0 {
+							t.Errorf("%v, %v", sessions, err)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestRevocationDuringOnAuthenticatedEndsTheSocket(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		entered := make(chan struct{})
+		w.OnAuthenticated(func(ctx context.Context, s *Socket) error {
+			close(entered)
+			<-ctx.Done()
+			return nil
+		})
+		c := w.dial("")
+		c.authenticate(w.code())
+		<-entered
+		time.Sleep(time.Microsecond)
+		if ended, err := w.RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 {
+			t.Errorf("%+v, %v", ended, err)
+		}
+		c.refusedAndGone("session_revoked")
+	})
+}
+
+func TestRevocationWhileTheStoreIsDown(t *testing.T) {
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		c, _ := w.in()
+		store.fail(down, nil)
+		if _, err := w.RevokeUser(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
+			t.Error(err)
+		}
+		if _, err := w.Sessions(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
+			t.Error(err)
+		}
+		c.alive()
+		go func() { time.Sleep(time.Second); store.fail(nil, nil) }()
+		if ended, err := w.RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 { // it is asked again
+			t.Errorf("%+v, %v", ended, err)
+		}
+		c.refusedAndGone("session_revoked")
+	})
+}
+
+func TestRotatedGoesToTheOthersOnce(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, token := w.stays(w.code())
+		b, token := w.stays(token)
+		a.next(`42["rotated"]`)
+		stranger, _ := w.in()
+		o := b.confirms(token)
+		a.silence() // not before it is confirmed
+		o.confirm()
+		a.next(`42["rotated"]`)
+		b.authenticate(o.token) // plainly: confirmed at once
+		b.token()
+		a.next(`42["rotated"]`)
+		for _, c := range []*client{a, b, stranger} {
+			c.silence()
+		}
+	})
+}
+
+// otherProcess is a store that hears of changes as one does that processes share.
+type otherProcess struct {
+	Blacklist
+	mu    sync.Mutex
+	heard func(Change)
+	watch func(ctx context.Context) error
+}
+
+func (o *otherProcess) Watch(ctx context.Context, heard func(Change)) error {
+	o.mu.Lock()
+	o.heard = heard
+	o.mu.Unlock()
+	return o.watch(ctx)
+}
+
+func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
+	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		synctest.Wait()
+		in := func() (*client, string) { c, _ := w.in(); return c, w.sessionOf(c) }
+		for verdict, code := range map[Verdict]string{EndedByReuse: "token_reused", Revoked: "session_revoked"} {
+			c, sid := in()
+			store.heard(Change{SessionID: sid, Verdict: verdict, At: time.Now()})
+			c.refusedAndGone(code)
+		}
+		c, sid := in()
+		store.heard(Change{SessionID: sid, Verdict: LoggedOut, At: time.Now()})
+		c.next(`42["logged_out"]`)
+		c.gone()
+
+		c, sid = in()
+		store.heard(Change{SessionID: sid, Verdict: Accepted, TokenID: newID(), Generation: 9})
+		c.next(`42["rotated"]`)
+		d := w.dial("")
+		d.confirms(w.code())
+		store.heard(Change{SessionID: w.hub.Groups(w.hub.All()[0], 's')[0], Verdict: Accepted, TokenID: newID(), Generation: 1})
+		store.heard(Change{UserID: "anna", Verdict: Revoked, At: time.Now()})
+		for _, c := range []*client{c, d} {
+			for frame := range c.frames {
+				if strings.Contains(frame, "unauthorized") && !strings.Contains(frame, "session_revoked") && !strings.Contains(frame, "no_longer_valid") {
+					t.Error(frame)
+				}
+			}
+		}
+
+		// Logins of after it stay, if the store says so too; and what was missed is looked up.
+		c, sid = in()
+		store.heard(Change{UserID: "anna", Verdict: Revoked, At: time.Now().Add(-time.Second)})
+		store.heard(Change{All: true, Verdict: Revoked, At: time.Now().Add(-time.Second)})
+		store.heard(Change{Missed: true})
+		c.silence()
+		if _, err := store.Blacklist.Revoke(w.Context(), Revocation{SessionID: sid, Why: Revoked, Keep: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		c.alive()
+		store.heard(Change{Missed: true})
+		c.refusedAndGone("session_revoked")
+	})
+}
+
+func TestWatchThatFailsIsBegunAnew(t *testing.T) {
+	var calls atomic.Int32
+	store := &otherProcess{watch: func(ctx context.Context) error {
+		if calls.Add(1) == 1 {
+			return errStoreDown
+		}
+		<-ctx.Done()
+		return nil
+	}}
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		time.Sleep(time.Minute)
+		if n := calls.Load(); n != 2 {
+			t.Errorf("watched %d times", n)
+		}
+		w.logs.has(t, "cannot be watched")
+	})
+}
+
+func TestAudit(t *testing.T) {
+	var mu sync.Mutex
+	var events []AuditEvent
+	inWorld(t, func(o *Options[string]) {
+		o.TokenLifetime = time.Hour
+		o.Audit = func(ctx context.Context, e AuditEvent) {
+			if err := ctx.Err(); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, e)
+		}
+	}, func(w *world) {
+		var secrets []string
+		expect := func(step string, want ...AuditKind) []AuditEvent {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			got := slices.Clone(events)
+			events = nil
+			var kinds []AuditKind
+			for _, e := range got {
+				kinds = append(kinds, e.Kind)
+				if e.Time.IsZero() || e.Address != "pipe" && e.Kind != AuditRevoked {
+					t.Errorf("%s: %+v", step, e)
+				}
+			}
+			if !slices.Equal(kinds, want) {
+				t.Errorf("%s: %v, want %v", step, kinds, want)
+			}
+			return got
+		}
+		code := w.login()
+		if e := expect("login", AuditLogin); e[0].UserID != "anna" || e[0].SessionID == "" {
+			t.Errorf("%+v", e)
+		}
+		w.post("/login", `{"username":"anna","password":"wrong"}`)
+		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" {
+			t.Errorf("%+v", e)
+		}
+		w.post("/register", `{"username":"anna","password":"secret"}`)
+		expect("register", AuditRegistered)
+		c := w.dial("")
+		c.authenticate(code)
+		token := c.token()
+		if e := expect("authenticate", AuditAuthenticated); e[0].UserID != "anna" || e[0].SocketID != c.sid || e[0].SessionID == "" {
+			t.Errorf("%+v", e)
+		}
+		o := c.confirms(token)
+		expect("offered")
+		o.confirm()
+		expect("confirmed", AuditRotated)
+		w.refuses("x", "invalid_token")
+		if e := expect("garbage", AuditRefused); e[0].Code != "invalid_token" || e[0].UserID != "" {
+			t.Errorf("%+v", e)
+		}
+		w.get("x")
+		expect("request", AuditRefused)
+		time.Sleep(time.Minute)
+		w.refuses(token, "token_reused")
+		c.refusedAndGone("token_reused")
+		if e := expect("reuse", AuditReuse, AuditRefused); e[0].UserID != "anna" || e[1].Code != "token_reused" || e[1].UserID != "anna" {
+			t.Errorf("%+v", e)
+		}
+		c, token = w.in()
+		expect("in", AuditAuthenticated)
+		time.Sleep(time.Hour)
+		c.refusedAndGone("token_expired")
+		if e := expect("expiry", AuditExpired); e[0].UserID != "anna" {
+			t.Errorf("%+v", e)
+		}
+		w.refuses(token, "token_expired")
+		if e := expect("too late", AuditRefused); e[0].UserID != "anna" || e[0].Code != "token_expired" {
+			t.Errorf("%+v", e)
+		}
+		c, token2 := w.in()
+		c.emit("logout")
+		c.next(`42["logged_out"]`)
+		if e := expect("logout", AuditAuthenticated, AuditLogout); e[1].UserID != "anna" || e[1].SessionID != e[0].SessionID {
+			t.Errorf("%+v", e)
+		}
+		c, token3 := w.in()
+		if _, err := w.RevokeSession(w.Context(), w.sessionOf(c)); err != nil {
+			t.Fatal(err)
+		}
+		if e := expect("revoke", AuditAuthenticated, AuditRevoked); e[1].UserID != "anna" || e[1].SessionID == "" {
+			t.Errorf("%+v", e)
+		}
+		secrets = append(secrets, code, token, token2, token3, o.token, "secret", "wrong")
+		for _, secret := range secrets {
+			if strings.Contains(w.logs.String(), secret) {
+				t.Errorf("the log has %s", secret)
+			}
+		}
+	})
+}
+
+func TestAuditThatPanicsHarmsNothing(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.Audit = func(context.Context, AuditEvent) { panic("a bug") } }, func(w *world) {
+		c, _ := w.in()
+		c.alive()
+		w.logs.has(t, "hook=Audit")
+	})
+}
