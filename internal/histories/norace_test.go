@@ -2,4 +2,7 @@
 
 package histories_test
 
-const memoryHistories = 100_000
+const (
+	memoryHistories  = 100_000
+	durableHistories = 2_000
+)

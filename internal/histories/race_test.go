@@ -3,4 +3,7 @@
 package histories_test
 
 // The race detector makes histories ten times as slow. CI runs the tests without it too.
-const memoryHistories = 5_000
+const (
+	memoryHistories  = 5_000
+	durableHistories = 500
+)
