@@ -64,7 +64,7 @@ func faults() map[string]fault {
 		"reuse ends nothing":                   {"Reuse ends the session where it is to", presents(func(p *socketauth.Presentation) { p.EndOnReuse = false })},
 		"a lost branch is no reuse":            {"A lost branch presented is reuse", presents(func(p *socketauth.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
 		"reuse always ends the session":        {"Reuse that is not to end the session changes nothing", presents(func(p *socketauth.Presentation) { p.EndOnReuse = true })},
-		"a late frame is reuse":                {"A late frame of up to three generations ago is no reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 0 })},
+		"a late frame is reuse":                {"A late frame of up to ten generations ago is no reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 0 })},
 		"a new socket may be late":             {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *socketauth.Presentation) { p.SocketOpenedAt = time.Time{} })},
 		"a frame may be late for ever":         {"A token replaced longer ago than Overtake is reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 24 * time.Hour })},
 		"a stranger is let in": {"Strangers are unknown and leave nothing behind", presents(func(p *socketauth.Presentation) {
