@@ -27,6 +27,7 @@ type tab struct {
 	*device
 	socket   *socket
 	sent     token // in flight, or the last that was
+	got      token // on this socket
 	in       bool  // authenticated on this socket
 	patience *event
 	next     *event
@@ -161,7 +162,7 @@ func (t *tab) store(f frame) {
 	if t.turn != t || t.crash("before storing") {
 		return
 	}
-	t.storage = f.token
+	t.storage, t.got = f.token, f.token
 	t.ledger.has(f.token.ref)
 	for _, watch := range t.onStore {
 		watch()
@@ -182,7 +183,11 @@ func (t *tab) store(f frame) {
 // refused is "unauthorized". What is terminal speaks of the token presented last: it is thrown away if it is still that.
 func (t *tab) refused(f frame) {
 	if f.terminal {
-		t.ledger.lockedOut(t.sent.ref, f.code)
+		about := t.sent
+		if t.in && f.code == "token_expired" && t.turn != t { // what the socket lives on
+			about = t.got
+		}
+		t.ledger.lockedOut(about.ref, f.code)
 		if t.storage.text == t.sent.text || f.code == "token_reused" || f.code == "session_revoked" {
 			t.storage = token{}
 		}
@@ -219,6 +224,9 @@ func (t *tab) act() {
 		t.socket.send(frame{kind: logout})
 		t.beginPatience()
 	default:
+		if t.storage.text != "" {
+			t.peer.check(t.storage)
+		}
 		t.rest()
 	}
 }

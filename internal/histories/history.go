@@ -20,24 +20,33 @@ type Outcome struct {
 // says is compared with one.
 func Run(seed uint64, blacklist socketauth.Blacklist) Outcome { return run(seed, blacklist, false) }
 
+// Trace is what happened, where that was kept.
+func (o Outcome) Trace() string { return strings.Join(o.trace, "\n") }
+
 // Trace is the history of a seed in words.
 func Trace(seed uint64, blacklist socketauth.Blacklist) string {
-	o := run(seed, blacklist, true)
-	return strings.Join(o.trace, "\n")
+	return run(seed, blacklist, true).Trace()
 }
 
 func run(seed uint64, blacklist socketauth.Blacklist, tracing bool) Outcome {
-	now := time.Now().Truncate(time.Microsecond)
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: new(Counts), began: now, now: now, tracing: tracing}
-	w.conditions = w.drawConditions()
-	w.counts.Histories = 1
+	w, l, s := newWorld(seed, blacklist)
+	w.tracing = tracing
 	if _, ok := blacklist.(*Machine); !ok {
-		blacklist = &twin{Blacklist: blacklist, model: NewMachine(None), w: w}
+		s.Blacklist = &twin{Blacklist: blacklist, model: NewMachine(None), w: w}
 	}
+	w.play(newPlayedServer(w, s), s, l)
+	return w.outcome()
+}
+
+func newWorld(seed uint64, blacklist socketauth.Blacklist) (*world, *ledger, *store) {
+	now := time.Now().Truncate(time.Microsecond)
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now}
+	w.conditions = w.drawConditions()
 	l := newLedger(w)
-	s := &store{Blacklist: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
-	peer := newPlayedServer(w, s)
-	w.play(peer, s, l)
+	return w, l, &store{Blacklist: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
+}
+
+func (w *world) outcome() Outcome {
 	o := Outcome{Counts: *w.counts, Violation: w.violation(), trace: w.trace}
 	if o.Violation != "" {
 		o.Counts.Violations = 1
@@ -46,7 +55,7 @@ func run(seed uint64, blacklist socketauth.Blacklist, tracing bool) Outcome {
 }
 
 // play is a history: the troubles, then calm, in which the honest have to get in and thieves have to be found.
-func (w *world) play(peer *playedServer, s *store, l *ledger) {
+func (w *world) play(peer server, s *store, l *ledger) {
 	w.note("%+v", w.conditions)
 	var devices []*device
 	var thieves []*thief
@@ -54,7 +63,7 @@ func (w *world) play(peer *playedServer, s *store, l *ledger) {
 		devices = append(devices, w.newDevice(n+1, peer, l))
 	}
 	for n := range w.thieves {
-		thieves = append(thieves, w.newThief(n+1, devices[w.IntN(len(devices))], peer, l, s))
+		thieves = append(thieves, w.newThief(n+1, devices[w.IntN(len(devices))], peer, l))
 	}
 	for range w.revocations {
 		w.after(w.between(10*time.Millisecond, 4*w.longestPause), func() { w.revoke(peer, l) })
@@ -64,7 +73,9 @@ func (w *world) play(peer *playedServer, s *store, l *ledger) {
 	w.runUntil(func() bool { return !stormy })
 
 	w.note("all is calm now")
+	w.mu.Lock()
 	w.conditions = w.calm()
+	w.mu.Unlock()
 	for _, t := range thieves {
 		t.left = 0
 	}
@@ -110,7 +121,7 @@ func (w *world) pass(d time.Duration) {
 }
 
 // revoke is the operator's.
-func (w *world) revoke(peer *playedServer, l *ledger) {
+func (w *world) revoke(peer server, l *ledger) {
 	r := socketauth.Revocation{Why: socketauth.Revoked}
 	switch w.IntN(3) {
 	case 0:
@@ -119,17 +130,19 @@ func (w *world) revoke(peer *playedServer, l *ledger) {
 		r.UserID = "user0"
 	default:
 		var sids []string
+		l.mu.Lock()
 		for _, sid := range l.order {
 			if l.sessions[sid].over == 0 {
 				sids = append(sids, sid)
 			}
 		}
+		l.mu.Unlock()
 		if len(sids) == 0 {
 			return
 		}
 		r.SessionID = sids[w.IntN(len(sids))]
 	}
-	peer.revoke(r, frame{kind: unauthorized, code: "session_revoked", terminal: true}, func(error) {})
+	peer.revoke(r)
 }
 
 // list checks that the store knows which sessions live.

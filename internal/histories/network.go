@@ -61,12 +61,16 @@ func (f frame) String() string {
 	return string(f.kind)
 }
 
-// server is the other end of all sockets. Its methods are called as things arrive there.
+// server is the other end: of sockets, by what arrives there, and of what goes over HTTP, where nothing is lost.
 type server interface {
-	login(userID string, got func(token))
-	open(s *socket)
+	open(s *socket) // and answer "opened"
 	receive(s *socket, f frame)
-	hangUp(s *socket)
+	tear(s *socket, f frame) // a part of the frame arrives, and then the end
+	hangUp(s *socket)        // the end arrives
+
+	login(userID string, got func(token))
+	check(t token) // through Middleware
+	revoke(r socketauth.Revocation)
 }
 
 // socket is one connection. Frames of one direction stay in order; a break loses all that follow.
@@ -91,10 +95,7 @@ type direction struct {
 // dial opens a socket. on hears "opened", then what the server sends, until the client gives the socket up.
 func (w *world) dial(peer server, name string, thief bool, on func(frame)) *socket {
 	s := &socket{w: w, name: name, thief: thief, peer: peer, on: on}
-	s.transport(&s.up, func() {
-		peer.open(s)
-		s.answer(frame{kind: opened})
-	})
+	s.transport(&s.up, func() { peer.open(s) }, nil)
 	return s
 }
 
@@ -110,7 +111,7 @@ func (s *socket) send(f frame) {
 			s.w.counts.Late++
 		}
 		s.peer.receive(s, f)
-	})
+	}, func() { s.peer.tear(s, f) })
 }
 
 // answer is for the server.
@@ -121,19 +122,15 @@ func (s *socket) answer(f frame) {
 		}
 		s.w.note("%s <- %s", s.name, f)
 		s.on(f)
-	})
+	}, nil)
 }
 
-// transport lets a frame arrive, or breaks the connection before or after it.
-func (s *socket) transport(d *direction, arrive func()) {
+// transport lets a frame arrive, or breaks the connection before it, inside it or after it.
+func (s *socket) transport(d *direction, arrive, tear func()) {
 	if d.cut {
 		return
 	}
 	w := s.w
-	if w.chance(w.cuts / 2) {
-		s.breakOff()
-		return
-	}
 	delay := w.between(time.Millisecond, w.slowest)
 	if w.chance(w.stalls) {
 		delay = w.upTo(w.timeout)
@@ -143,6 +140,18 @@ func (s *socket) transport(d *direction, arrive func()) {
 	if !at.After(d.arrived) {
 		at = d.arrived.Add(time.Microsecond)
 	}
+	breaks, where := w.chance(w.cuts), w.IntN(3)
+	if breaks {
+		defer s.breakOff()
+		if where == 0 {
+			return
+		}
+		if where == 1 {
+			if arrive = tear; tear == nil {
+				return
+			}
+		}
+	}
 	d.arrived = at
 	up := d == &s.up
 	w.after(at.Sub(w.now), func() {
@@ -151,9 +160,6 @@ func (s *socket) transport(d *direction, arrive func()) {
 		}
 		arrive()
 	})
-	if w.chance(w.cuts / 2) {
-		s.breakOff()
-	}
 }
 
 // breakOff loses all that is sent from now on. Each side finds out some time, or never.
@@ -188,7 +194,7 @@ func (s *socket) giveUp(politely bool) {
 	w.note("%s is given up, politely=%v", s.name, politely)
 	s.givenUp, s.givenUpAt = true, w.now
 	if politely {
-		s.transport(&s.up, func() { s.peer.hangUp(s) })
+		s.transport(&s.up, func() { s.peer.hangUp(s) }, nil)
 	}
 	s.up.cut = true
 }

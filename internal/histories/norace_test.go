@@ -5,4 +5,5 @@ package histories_test
 const (
 	memoryHistories  = 100_000
 	durableHistories = 2_000
+	realHistories    = 1_000
 )

@@ -6,4 +6,5 @@ package histories_test
 const (
 	memoryHistories  = 5_000
 	durableHistories = 500
+	realHistories    = 300
 )

@@ -61,15 +61,20 @@ func (p *playedServer) mint(t socketauth.TokenRef) token {
 	return token{text: t.TokenID, ref: t}
 }
 
-func (p *playedServer) open(s *socket) { s.state = &conn{socket: s, openedAt: p.w.now} }
+func (p *playedServer) open(s *socket) {
+	s.state = &conn{socket: s, openedAt: p.w.now}
+	s.answer(frame{kind: opened})
+}
+
+func (p *playedServer) tear(s *socket, _ frame) { p.hangUp(s) }
 
 func (p *playedServer) hangUp(s *socket) {
 	if c, ok := s.state.(*conn); ok {
-		p.end(c)
+		p.drop(c)
 	}
 }
 
-func (p *playedServer) end(c *conn) {
+func (p *playedServer) drop(c *conn) {
 	c.over = true
 	c.deadline.stop()
 }
@@ -329,7 +334,7 @@ func (p *playedServer) refuse(c *conn, code string, terminal bool) {
 func (p *playedServer) close(c *conn) {
 	if !c.over {
 		c.answer(frame{kind: closed})
-		p.end(c)
+		p.drop(c)
 	}
 }
 
@@ -350,7 +355,7 @@ func (p *playedServer) logout(c *conn, _ frame, done func()) {
 		done()
 		return
 	}
-	p.revoke(socketauth.Revocation{SessionID: c.own.SessionID, Why: socketauth.LoggedOut}, frame{kind: loggedOut}, func(err error) {
+	p.endSessions(socketauth.Revocation{SessionID: c.own.SessionID, Why: socketauth.LoggedOut}, frame{kind: loggedOut}, func(err error) {
 		if err != nil {
 			p.refuse(c, "unavailable", false)
 		}
@@ -358,8 +363,18 @@ func (p *playedServer) logout(c *conn, _ frame, done func()) {
 	})
 }
 
-// revoke has the store end sessions, and then closes their sockets: not those of a login that came later.
-func (p *playedServer) revoke(r socketauth.Revocation, last frame, then func(error)) {
+func (p *playedServer) check(t token) {
+	if p.w.now.Before(t.ref.ExpiresAt) {
+		_, _ = p.store.Check(context.Background(), t.ref, 10*time.Second, p.w.timeout)
+	}
+}
+
+func (p *playedServer) revoke(r socketauth.Revocation) {
+	p.endSessions(r, frame{kind: unauthorized, code: "session_revoked", terminal: true}, func(error) {})
+}
+
+// endSessions has the store end sessions, and then closes their sockets: not those of a login that came later.
+func (p *playedServer) endSessions(r socketauth.Revocation, last frame, then func(error)) {
 	r.Keep = 31 * 24 * time.Hour
 	var change socketauth.Change
 	p.insist(func(_ bool, reply func(error)) {

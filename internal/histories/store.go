@@ -20,6 +20,27 @@ type store struct {
 
 	mu   sync.Mutex
 	rand *rand.Rand // of its own: a real server calls from many goroutines
+
+	takeTime func(context.Context) error // of a call, before and after; nil where the server that is played does that
+}
+
+// before is what happens before a step is applied, after what happens then; either may fail.
+func (s *store) before(ctx context.Context) error {
+	return s.around(ctx, s.w.weather().storeBefore)
+}
+
+func (s *store) after(ctx context.Context) error { return s.around(ctx, s.w.weather().storeAfter) }
+
+func (s *store) around(ctx context.Context, p float64) error {
+	if s.takeTime != nil {
+		if err := s.takeTime(ctx); err != nil {
+			return err
+		}
+	}
+	if s.fails(p) {
+		return errStore
+	}
+	return nil
 }
 
 func (s *store) fails(p float64) bool {
@@ -34,16 +55,16 @@ func (s *store) fails(p float64) bool {
 
 // Present implements socketauth.Blacklist.
 func (s *store) Present(ctx context.Context, p socketauth.Presentation) (verdict socketauth.Verdict, err error) {
-	if s.fails(s.w.storeBefore) {
-		return 0, errStore
+	if err := s.before(ctx); err != nil {
+		return 0, err
 	}
 	c := s.ledger.call()
 	if verdict, err = s.Blacklist.Present(ctx, p); err != nil {
 		return 0, err
 	}
 	s.ledger.presented(c, p, verdict)
-	if s.fails(s.w.storeAfter) {
-		return 0, errStore
+	if err := s.after(ctx); err != nil {
+		return 0, err
 	}
 	return verdict, nil
 }
@@ -67,24 +88,24 @@ func (s *store) present(p socketauth.Presentation, reply func(socketauth.Verdict
 
 // Confirm implements socketauth.Blacklist.
 func (s *store) Confirm(ctx context.Context, t socketauth.TokenRef) (verdict socketauth.Verdict, err error) {
-	if s.fails(s.w.storeBefore) {
-		return 0, errStore
+	if err := s.before(ctx); err != nil {
+		return 0, err
 	}
 	c := s.ledger.call()
 	if verdict, err = s.Blacklist.Confirm(ctx, t); err != nil {
 		return 0, err
 	}
 	s.ledger.confirmed(c, t, verdict)
-	if s.fails(s.w.storeAfter) {
-		return 0, errStore
+	if err := s.after(ctx); err != nil {
+		return 0, err
 	}
 	return verdict, nil
 }
 
 // Check implements socketauth.Blacklist.
 func (s *store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (verdict socketauth.Verdict, err error) {
-	if s.fails(s.w.storeBefore) {
-		return 0, errStore
+	if err := s.before(ctx); err != nil {
+		return 0, err
 	}
 	c := s.ledger.call()
 	if verdict, err = s.Blacklist.Check(ctx, t, grace, branch); err != nil {
@@ -96,16 +117,16 @@ func (s *store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch 
 
 // Revoke implements socketauth.Blacklist.
 func (s *store) Revoke(ctx context.Context, r socketauth.Revocation) (change socketauth.Change, err error) {
-	if s.fails(s.w.storeBefore) {
-		return socketauth.Change{}, errStore
+	if err := s.before(ctx); err != nil {
+		return socketauth.Change{}, err
 	}
 	s.ledger.revokes(r)
 	if change, err = s.Blacklist.Revoke(ctx, r); err != nil {
 		return socketauth.Change{}, err
 	}
 	s.ledger.hasRevoked(r)
-	if s.fails(s.w.storeAfter) {
-		return socketauth.Change{}, errStore
+	if err := s.after(ctx); err != nil {
+		return socketauth.Change{}, err
 	}
 	return change, nil
 }

@@ -1,7 +1,6 @@
 package histories
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
@@ -11,7 +10,6 @@ type thief struct {
 	w      *world
 	peer   server
 	ledger *ledger
-	store  *store
 	victim *device
 	name   string
 
@@ -29,9 +27,9 @@ type thief struct {
 	presentsOld float64
 }
 
-func (w *world) newThief(n int, victim *device, peer server, l *ledger, s *store) *thief {
+func (w *world) newThief(n int, victim *device, peer server, l *ledger) *thief {
 	t := &thief{
-		w: w, peer: peer, ledger: l, store: s, victim: victim, name: fmt.Sprintf("thief%d", n),
+		w: w, peer: peer, ledger: l, victim: victim, name: fmt.Sprintf("thief%d", n),
 		acks: make(map[*socket]string), left: 2 + w.IntN(8),
 		withholds: w.chance(0.4), inLockStep: w.chance(0.3), inAdvance: w.chance(0.4),
 		confirming: []float64{0, 0.5, 1, 1}[w.IntN(4)], impatience: w.between(10*time.Millisecond, w.longestPause),
@@ -66,7 +64,7 @@ func (t *thief) act() {
 	case n < 8:
 		t.present()
 	case n < 9:
-		_, _ = t.store.Check(context.Background(), t.pick().ref, 10*time.Second, t.w.timeout) // through Middleware
+		t.peer.check(t.pick())
 	default:
 		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // what it withheld
 	}

@@ -68,7 +68,10 @@ func (w *world) runUntil(done func() bool) {
 			continue
 		}
 		e := heap.Pop(&w.queue).(*event)
-		if w.now = e.at; e.run != nil {
+		if e.at.After(w.now) {
+			w.now = e.at
+		}
+		if e.run != nil {
 			e.run()
 		}
 	}
@@ -125,6 +128,13 @@ func (w *world) violate(format string, args ...any) {
 	if w.violated == "" {
 		w.violated = what
 	}
+}
+
+// weather is for goroutines of a real server: the conditions change once.
+func (w *world) weather() conditions {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conditions
 }
 
 func (w *world) violation() string {

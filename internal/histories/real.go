@@ -1,0 +1,206 @@
+package histories
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth"
+)
+
+// realServer is the library's own server, behind net/http, with clients on pipes. Only its hooks are played.
+type realServer struct {
+	*socketauth.Server
+	w    *world
+	http *http.Server
+	lis  *listener
+	log  *logs
+
+	mu    sync.Mutex
+	rand  *rand.Rand // of the hooks, which are called from many goroutines
+	calls sync.WaitGroup
+	over  chan struct{} // the history is
+}
+
+func newRealServer(w *world, s *store, seed uint64) (*realServer, error) {
+	r := &realServer{w: w, lis: newListener(), log: &logs{w: w}, rand: rand.New(rand.NewPCG(seed, 6)), over: make(chan struct{})}
+	s.takeTime = func(ctx context.Context) error { return r.takeTime(ctx, 10*time.Millisecond) }
+	policy := socketauth.RejectOnly
+	if w.endOnReuse {
+		policy = socketauth.EndSession
+	}
+	mux := http.NewServeMux()
+	r.http = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(r.log, nil), slog.LevelError)}
+	var err error
+	r.Server, err = socketauth.SocketServe(r.http, mux, socketauth.Options[any]{
+		Secret:          []byte("a secret of thirty-two bytes at least"),
+		Timeout:         w.timeout,
+		CodeLifetime:    w.codeLifetime,
+		TokenLifetime:   w.tokenLifetime,
+		RefreshInterval: w.refreshInterval,
+		ReusePolicy:     policy,
+		Blacklist:       s,
+		ClientIP:        func(r *http.Request) string { return r.RemoteAddr },
+		TenantID: func(ctx context.Context, _ jwt.MapClaims) (string, error) {
+			if err := r.takeTime(ctx, w.weather().slowHook); err != nil {
+				return "", err
+			}
+			if r.chance(w.weather().hookFails) {
+				return "", errors.New("histories: the hook has failed")
+			}
+			return "tenant", nil
+		},
+		Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("GET /api", r.Auth().Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	r.calls.Go(func() { _ = r.http.Serve(r.lis) })
+	return r, nil
+}
+
+func (r *realServer) chance(p float64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p > 0 && r.rand.Float64() < p
+}
+
+// takeTime is what a hook or a call of the store does.
+func (r *realServer) takeTime(ctx context.Context, usual time.Duration) error {
+	c := r.w.weather()
+	d := time.Duration(r.number(int64(usual)))
+	if r.chance(c.hangs) {
+		d = time.Duration(r.number(int64(c.timeout)))
+	}
+	timer := time.NewTimer(d.Truncate(time.Microsecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *realServer) number(below int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rand.Int64N(below)
+}
+
+// tell has something happen in the history's goroutine.
+func (r *realServer) tell(what func()) {
+	select {
+	case r.w.inbox <- what:
+	case <-r.over:
+	}
+}
+
+// close ends the server, and waits for all that has to do with it.
+func (r *realServer) close() error {
+	close(r.over)
+	err := r.Shutdown(context.Background())
+	err = errors.Join(err, r.http.Close())
+	r.calls.Wait()
+	return err
+}
+
+// login is IssueCode, after the time of a password.
+func (r *realServer) login(userID string, got func(token)) {
+	r.w.after(r.w.between(time.Millisecond, 500*time.Millisecond), func() {
+		text, err := r.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": userID})
+		if err != nil {
+			r.w.violate("issuing a code: %v", err)
+			return
+		}
+		got(readToken(text))
+	})
+}
+
+func (r *realServer) check(t token) {
+	r.calls.Go(func() {
+		client := http.Client{Transport: &http.Transport{DialContext: r.lis.dialer("http"), DisableKeepAlives: true}}
+		request, _ := http.NewRequest(http.MethodGet, "http://server/api", nil)
+		request.Header.Set("Authorization", "Bearer "+t.text)
+		if res, err := client.Do(request); err == nil {
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+	})
+}
+
+func (r *realServer) revoke(of socketauth.Revocation) {
+	r.calls.Go(func() {
+		switch ctx := context.Background(); { // its error is a failing store's
+		case of.All:
+			_, _ = r.RevokeAll(ctx)
+		case of.UserID != "":
+			_, _ = r.RevokeUser(ctx, of.UserID)
+		default:
+			_, _ = r.RevokeSession(ctx, of.SessionID)
+		}
+	})
+}
+
+// readToken reads what a token says of itself.
+func readToken(text string) token {
+	var c struct {
+		Subject    string  `json:"sub"`
+		SessionID  string  `json:"sid"`
+		ID         string  `json:"jti"`
+		Generation uint64  `json:"gen"`
+		IssuedAt   float64 `json:"iat"`
+		ExpiresAt  float64 `json:"exp"`
+		AuthTime   float64 `json:"auth_time"`
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return token{text: text}
+	}
+	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	_ = json.Unmarshal(payload, &c) // what is no token fails where it is used
+	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)) }
+	return token{text: text, ref: socketauth.TokenRef{
+		SessionID: c.SessionID, TokenID: c.ID, UserID: c.Subject, Generation: c.Generation,
+		IssuedAt: at(c.IssuedAt), AuthTime: at(c.AuthTime), ExpiresAt: at(c.ExpiresAt),
+	}}
+}
+
+// logs puts what the server logs into the trace.
+type logs struct{ w *world }
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.w.note("     log: %s", strings.TrimSpace(string(b)))
+	if strings.Contains(string(b), "panic") {
+		l.w.violate("the server panics: %s", b)
+	}
+	return len(b), nil
+}
+
+// RunReal runs the history of a seed through the library's own server, in the caller's bubble. Goroutines are no part of
+// a seed, so that another run of it may go another way: the trace is kept.
+func RunReal(seed uint64, blacklist socketauth.Blacklist) (Outcome, error) {
+	w, l, s := newWorld(seed, blacklist)
+	w.tracing, w.inbox = true, make(chan func())
+	peer, err := newRealServer(w, s, seed)
+	if err != nil {
+		return Outcome{}, err
+	}
+	w.play(peer, s, l)
+	if err := peer.close(); err != nil {
+		return Outcome{}, fmt.Errorf("shutting down: %w", err)
+	}
+	return w.outcome(), nil
+}
