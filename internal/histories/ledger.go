@@ -216,7 +216,7 @@ func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation
 	killer, dead := s.killer(e, c)
 	contested := s.changed > int(c)
 	now := time.Now()
-	late := dead && !p.SocketOpenedAt.After(killer.at) && now.Sub(killer.at) <= p.Overtake && e.ref.Generation+3 >= s.latest
+	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.Overtake && e.ref.Generation+10 >= s.latest
 	reuse := socketauth.Replaced
 	if p.EndOnReuse {
 		reuse = socketauth.Reused
