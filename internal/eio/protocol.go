@@ -37,7 +37,7 @@ type Link interface {
 	Receive(p Incoming) error
 
 	// Upgrade tries a websocket as the transport of a session that began with polling, in a goroutine of its own, by
-	// Session.Probe and Session.SetTransport. It ends with Session.GiveUp or Session.Upgraded.
+	// Session.Probe and Session.SetTransport. It ends with Session.GiveUp or, once it has come to that, Session.Done.
 	Upgrade(r *http.Request, ws *websocket.Conn)
 
 	// Closed is called when the session has ended, with its lock held.

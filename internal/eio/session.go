@@ -169,7 +169,7 @@ func (s *Session) kickLocked() {
 	case s.writing || !s.unwrittenLocked():
 	case s.ws != nil:
 		s.writing = true
-		s.e.tasks.Add(1)
+		s.Hold()
 		go s.writeLoop(s.ws)
 	case s.poll != nil:
 		s.answerPollLocked(s.takeLocked())
@@ -394,22 +394,21 @@ func (s *Session) isOpen() bool {
 	return s.state == open
 }
 
-// Go calls f on a goroutine that Shutdown waits for.
-func (s *Session) Go(f func()) {
-	s.e.tasks.Add(1)
-	go func() {
-		defer s.e.done()
-		f()
-	}()
-}
+// Hold counts a goroutine that is about to begin, for which Shutdown waits.
+func (s *Session) Hold() { s.e.tasks.Add(1) }
+
+// Done ends what Hold began.
+func (s *Session) Done() { s.e.done() }
 
 // InTurn calls f, contained and on a goroutine of its own, when no receiver is being called.
 func (s *Session) InTurn(f func()) {
-	s.Go(func() {
+	s.Hold()
+	go func() {
+		defer s.Done()
 		s.turn.Lock()
 		defer s.turn.Unlock()
 		s.Contain(f)
-	})
+	}()
 }
 
 var errPanic = errors.New("panic of whoever heard of it")

@@ -103,7 +103,7 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *Refusal 
 		s.e.reject(ws)
 		return nil
 	}
-	s.e.tasks.Add(1)
+	s.Hold()
 	s.link.Upgrade(r, ws)
 	return nil
 }
@@ -135,20 +135,21 @@ func (s *Session) setCandidate(ws *websocket.Conn) bool {
 
 // GiveUp ends an upgrade that has come to nothing.
 func (s *Session) GiveUp(ws *websocket.Conn) {
-	defer s.e.done()
+	defer s.Done()
 	s.mu.Lock()
 	s.candidate, s.probed = nil, false
 	s.mu.Unlock()
 	s.e.reject(ws)
 }
 
-// Upgraded ends an upgrade that has made the websocket the transport.
-func (s *Session) Upgraded() { s.e.done() }
-
 // Expect reads one message of a websocket that is tried, which has to be the one that is due.
 func (s *Session) Expect(ws *websocket.Conn, text string) bool {
-	data, binary, err := s.readMessage(ws)
-	return err == nil && !binary && string(data) == text
+	kind, r, err := ws.NextReader()
+	if err != nil || kind != websocket.TextMessage {
+		return false
+	}
+	data, err := s.readAll(r)
+	return err == nil && string(data) == text
 }
 
 // Probe answers the probe that was read. It has the pending poll end soon, since the client waits for that before it
@@ -205,13 +206,16 @@ func (s *Session) answerPings(ws *websocket.Conn) {
 func (s *Session) Read(ws *websocket.Conn) (data []byte, binary bool, err error) {
 	for {
 		s.awaitRoom()
-		data, binary, err = s.readMessage(ws)
+		kind, r, err := ws.NextReader() // here an idle connection waits
+		if err == nil {
+			data, err = s.readAll(r)
+		}
 		if err != nil {
 			s.readFailed(err)
 			return nil, false, err
 		}
 		if s.isOpen() {
-			return data, binary, nil
+			return data, kind == websocket.BinaryMessage, nil
 		}
 	}
 }
@@ -238,19 +242,9 @@ func isFrameError(err error) bool {
 	return !errors.As(err, &closed) && !errors.As(err, &network) && strings.HasPrefix(err.Error(), "websocket: ")
 }
 
-// readMessage reads one message whole.
-func (s *Session) readMessage(ws *websocket.Conn) (data []byte, binary bool, err error) {
-	kind, r, err := ws.NextReader()
-	if err != nil {
-		return nil, false, err
-	}
-	data, err = s.readAll(r)
-	return data, kind == websocket.BinaryMessage, err
-}
-
 // writeLoop writes what is queued and ends when there is nothing left.
 func (s *Session) writeLoop(ws *websocket.Conn) {
-	defer s.e.done()
+	defer s.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.unwrittenLocked() {

@@ -18,22 +18,8 @@ import (
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
-
-// echoes sends every event back, as it came.
-type echoes struct{ c engine.Conn }
-
-func (e echoes) Event(name string, args engine.Args, _ engine.Ack) {
-	out := make([]any, len(args.Values))
-	for i, v := range args.Values {
-		out[i] = v
-	}
-	if m, err := engine.NewMessage(name, out...); err == nil {
-		_ = e.c.Emit(m)
-	}
-}
-
-func (echoes) Disconnected(engine.Reason) {}
 
 // cycle is one connection that comes, says something and goes, in one of several ways.
 func cycle(t *testing.T, client *http.Client, url string, n int) {
@@ -103,7 +89,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if os.Getenv("SOAK") != "" {
 		cycles = 10_000
 	}
-	o := engine.Options{Namespaces: map[string]engine.Accept{"/": func(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoes{c} }}}
+	o := engine.Options{Namespaces: map[string]engine.Accept{"/": enginetest.Echo}}
 	p := newProtocol(o)
 	e := eio.New(o, p, newClient)
 	server := httptest.NewServer(e)

@@ -68,11 +68,13 @@ func (k *link) start(lib engineio.Conn) {
 	k.Heard()
 	k.Begin(k.id, k.open, k.b64)
 	k.open = eio.Packet{}
-	k.Go(k.read)
+	k.Hold()
+	go k.read()
 }
 
 // read reads, by way of the library, whichever transport there is.
 func (k *link) read() {
+	defer k.Done()
 	defer k.stopReading()
 	for {
 		_, r, err := k.lib.NextReader()
@@ -207,7 +209,7 @@ func (k *link) goneOver() {
 	if k.moving {
 		k.moving, k.moved = false, true
 		k.changed.Broadcast()
-		k.Upgraded()
+		k.Done()
 	}
 }
 

@@ -23,26 +23,33 @@ func (k link) Open(_ *http.Request, ws *websocket.Conn) bool {
 	}
 	k.Begin(id, openPacket(id, k.Options(), upgrades), false)
 	if ws != nil {
-		k.Go(func() { k.read(ws) }) // of its own, so that what net/http holds for this request is freed
+		k.Hold()
+		go k.read(ws) // of its own, so that what net/http holds for this request is freed
 	}
 	return true
 }
 
 // read reads the websocket that is the transport for as long as it lives.
 func (k link) read(ws *websocket.Conn) {
-	defer ws.Close()
 	for {
 		data, binary, err := k.Read(ws)
 		if err != nil {
+			_ = ws.Close()
+			k.Done()
 			return
 		}
-		p, err := parseFrame(data, binary)
-		if err == nil {
-			err = k.Receive(p)
-		}
-		if err != nil {
-			k.Fail(err)
-		}
+		k.receiveFrame(data, binary)
+	}
+}
+
+// receiveFrame is not part of read, nor is there a defer in that: the stack of an idle connection has to fit into 4 KB.
+func (k link) receiveFrame(data []byte, binary bool) {
+	p, err := parseFrame(data, binary)
+	if err == nil {
+		err = k.Receive(p)
+	}
+	if err != nil {
+		k.Fail(err)
 	}
 }
 
@@ -70,8 +77,7 @@ func (k link) Upgrade(_ *http.Request, ws *websocket.Conn) {
 			k.GiveUp(ws)
 			return
 		}
-		defer k.Upgraded()
-		k.read(ws)
+		go k.read(ws) // with a stack as small as that of any other
 	}()
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
 // Over real connections: clients upgrade in the middle of a stream of messages both ways. None is lost, doubled, or
@@ -19,30 +20,13 @@ func TestLoad_UpgradeUnderLoad(t *testing.T) {
 	t.Parallel()
 	const clients, messages = 30, 100
 	app := newIOApp(t)
-	s := serve(t, loopback(t), app.engine(engine.Options{Namespaces: map[string]engine.Accept{"/": acceptEcho}}), shortTimeouts)
+	s := serve(t, loopback(t), app.engine(engine.Options{Namespaces: map[string]engine.Accept{"/": enginetest.Echo}}), shortTimeouts)
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() { upgradeUnderLoad(t, s, messages) })
 	}
 	wg.Wait()
 }
-
-// acceptEcho is an application that sends each event back, under its own name.
-func acceptEcho(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoReceiver{c} }
-
-type echoReceiver struct{ conn engine.Conn }
-
-func (e echoReceiver) Event(name string, args engine.Args, _ engine.Ack) {
-	values := make([]any, len(args.Values))
-	for i, v := range args.Values {
-		values[i] = v
-	}
-	if m, err := engine.NewMessage(name, values...); err == nil {
-		_ = e.conn.Emit(m)
-	}
-}
-
-func (e echoReceiver) Disconnected(engine.Reason) {}
 
 // upgradeUnderLoad posts a third of its messages before it upgrades, and the rest over the websocket. It runs beside
 // the test's goroutine, so it reports with Errorf alone.
@@ -137,7 +121,7 @@ func TestLoad_EmitThenClose(t *testing.T) {
 	last := event(t, "bye", "€")
 	accept := func(c engine.Conn, _ engine.Handshake) engine.Receiver {
 		c.Close(last)
-		return echoReceiver{c}
+		return enginetest.Echo(c, engine.Handshake{})
 	}
 	app := newIOApp(t)
 	s := serve(t, loopback(t), app.engine(engine.Options{Namespaces: map[string]engine.Accept{"/": accept}}), shortTimeouts)

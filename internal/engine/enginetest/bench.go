@@ -13,10 +13,10 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// echoes sends every event back, as it came.
 type echoes struct{ c engine.Conn }
 
-func echoing(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoes{c} }
+// Echo accepts clients and sends them back every event, as it came.
+func Echo(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoes{c} }
 
 func (e echoes) Event(name string, args engine.Args, ack engine.Ack) {
 	out := make([]any, len(args.Values))
@@ -38,7 +38,7 @@ type Bench struct {
 
 // server is an echo server on a real socket; it returns its websocket address.
 func (bench Bench) server(b *testing.B) string {
-	e := bench.Start(engine.Options{Namespaces: map[string]engine.Accept{"/": echoing}})
+	e := bench.Start(engine.Options{Namespaces: map[string]engine.Accept{"/": Echo}})
 	server := httptest.NewServer(e)
 	b.Cleanup(func() {
 		if err := e.Shutdown(context.Background()); err != nil {
