@@ -33,12 +33,19 @@ func portable(p eio.Packet) eio.Packet {
 	return p
 }
 
-// AppendPayload uses the binary form, unless the client cannot read it or there is nothing binary.
+// maxText is how long a poll response in text may be: clients 1.x that read more in a browser overflow their stack.
+const maxText = 32 << 10
+
+// AppendPayload uses the binary form where something is binary, or long, unless the client cannot read it.
 func (*protocol) AppendPayload(dst []byte, packets []eio.Packet, b64 bool) (payload []byte, contentType string) {
 	if !b64 && slices.ContainsFunc(packets, func(p eio.Packet) bool { return p.Binary }) {
 		return appendBinaryPayload(dst, packets), eio.ContentBinary
 	}
-	return appendPayload(dst, packets), eio.ContentText
+	payload = appendPayload(dst, packets)
+	if !b64 && len(payload) > maxText {
+		return appendBinaryPayload(dst, packets), eio.ContentBinary
+	}
+	return payload, eio.ContentText
 }
 
 // appendPayload encodes packets as text, for one poll response.

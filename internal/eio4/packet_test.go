@@ -12,7 +12,7 @@ import (
 )
 
 func TestOpenPacket(t *testing.T) {
-	o := engine.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second, MaxPayload: 1_000_000}
+	o := engine.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second, FirstPayload: 1_000_000}
 	p := openPacket("abc", &o, `"websocket"`)
 	want := `0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}`
 	if got := p.Head + string(p.Data); got != want {

@@ -55,8 +55,8 @@ func New(allowed []string, log *slog.Logger) (*Policy, error) {
 func (p *Policy) Guard(next http.Handler, refuse http.HandlerFunc) http.Handler {
 	next = p.cors.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Add("Vary", "Origin")
 		if !p.Allows(r) {
+			w.Header().Add("Vary", "Origin") // of the others, cors says it
 			p.logRefusal(r)
 			refuse(w, r)
 			return
