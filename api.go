@@ -143,11 +143,11 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // where that cannot be done, the http.Server's own holds
 	credentials, fault := readCredentials(w, r)
-	_ = rc.SetReadDeadline(time.Time{})
-	if fault != nil {
+	if fault != nil { // the deadline stays, for net/http reads what is left of the body
 		answer(w, fault.status, map[string]string{"code": fault.code})
 		return
 	}
+	_ = rc.SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(r.Context(), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook: a revocation while it runs must beat this login

@@ -1,0 +1,330 @@
+package socketauth
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// full makes sure that no further connection is let in.
+func (w *world) full() {
+	w.Helper()
+	d := websocket.Dialer{NetDialContext: w.lis.dial}
+	ws, res, err := d.Dial("ws://server/socket.io/?EIO=4&transport=websocket", nil)
+	if err == nil {
+		_ = ws.Close()
+		w.Error("a connection past the limit was let in")
+		return
+	}
+	if res.StatusCode != http.StatusServiceUnavailable {
+		w.Errorf("status %d", res.StatusCode)
+	}
+}
+
+func (w *world) limited(name string, want uint64) {
+	w.Helper()
+	if got := w.Stats().Limited[name]; got != want {
+		w.Errorf("%s: %d were refused, want %d", name, got, want)
+	}
+}
+
+func TestLimitOfSockets(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.Limits.Sockets = 2 }, func(w *world) {
+		a, _ := w.in()
+		b, _ := w.in()
+		w.full()
+		w.full()
+		w.limited("sockets", 2)
+		if n := strings.Count(w.logs.String(), "limit=sockets"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		time.Sleep(time.Minute)
+		w.full()
+		w.logs.has(t, "more_since_last=1")
+		a.alive()
+		b.close()
+		synctest.Wait()
+		w.in()
+	})
+}
+
+func TestLimitOfStrangers(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.Limits.Strangers = 2 }, func(w *world) {
+		code := w.code()
+		friend, _ := w.in()
+		w.dial("") // of Socket.IO, and
+		silent := w.open()
+		w.full()
+		w.limited("strangers", 1)
+		time.Sleep(5 * time.Second) // they had their time
+		synctest.Wait()
+		silent.lost()
+		c := w.dial("")
+		c.authenticate(code)
+		c.token()
+		friend.alive()
+		w.dial("")
+		w.open() // a friend is no stranger
+		w.full()
+	})
+}
+
+func TestLimitOfStrangersFromOneAddress(t *testing.T) {
+	inWorld(t, func(o *Options[string]) {
+		o.Limits.StrangersPerAddress = 2
+		o.ClientIP = func(r *http.Request) string { return r.Header.Get("X-Real-IP") }
+	}, func(w *world) {
+		from := func(address string) int {
+			r, _ := http.NewRequest(http.MethodGet, "http://server/socket.io/?EIO=4&transport=polling", nil)
+			r.Header.Set("X-Real-IP", address)
+			client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+			res, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			return res.StatusCode
+		}
+		for _, step := range []struct {
+			address string
+			status  int
+		}{
+			{"203.0.113.1", 200}, {"203.0.113.1", 200}, {"203.0.113.1", 503}, {"::ffff:203.0.113.1", 503}, {"203.0.113.2", 200},
+			{"2001:db8::1", 200}, {"2001:db8::2", 200}, {"2001:db8::3", 503}, {"2001:db8:0:1::3", 200},
+		} {
+			if got := from(step.address); got != step.status {
+				t.Errorf("%s: %d, want %d", step.address, got, step.status)
+			}
+		}
+		w.limited("strangers_per_address", 3)
+		time.Sleep(6 * time.Second)
+		if got := from("203.0.113.1"); got != 200 {
+			t.Errorf("once the others have gone: %d", got)
+		}
+	})
+}
+
+func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
+	// Guards: behind a proxy that nobody told the library of, all clients have one address, and must not share its limits.
+	logs := new(syncBuffer)
+	o := apiOptions(logs)
+	a, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ peer, want string }{
+		{"127.0.0.1:1", ""}, {"[::1]:1", ""}, {"10.1.2.3:1", ""}, {"192.168.1.1:1", ""}, {"172.16.0.1:1", ""}, {"[fd00::1]:1", ""}, {"[::ffff:10.0.0.1]:1", ""},
+		{"203.0.113.1:1", "203.0.113.1"}, {"[2001:db8::1]:1", "2001:db8::/64"}, {"172.32.0.1:1", "172.32.0.1"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = tt.peer
+		r.Header.Set("X-Forwarded-For", "198.51.100.7") // which nobody believes
+		for range 2 {
+			if got := a.network(r, a.address(r)); got != tt.want {
+				t.Errorf("%s: %q, want %q", tt.peer, got, tt.want)
+			}
+		}
+	}
+	if n := strings.Count(logs.String(), "Options.ClientIP"); n != 1 {
+		t.Errorf("what to do was said %d times", n)
+	}
+}
+
+func TestLimitOfSocketsOfAUser(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
+		a, token := w.in()
+		bert, _ := w.inAs(claimsOf("bert"))
+		b, _ := w.in()
+		c := w.dial("")
+		c.authenticate(token)
+		if u := c.refusedAndGone("too_many_connections"); u.Terminal || u.RetryAfter == 0 {
+			t.Errorf("%+v", u)
+		}
+		w.limited("sockets_per_user", 1)
+		a.authenticate(token) // on a socket that is in already
+		token = a.token()
+		b.close()
+		synctest.Wait()
+		c = w.dial("")
+		c.authenticate(token) // nothing was consumed
+		c.token()
+		bert.alive()
+	})
+}
+
+func TestLimitOfSessionsOfAUser(t *testing.T) {
+	inWorld(t, func(o *Options[string]) { o.Limits.SessionsPerUser = 2 }, func(w *world) {
+		a, token := w.in()
+		time.Sleep(time.Second)
+		b, _ := w.in()
+		time.Sleep(time.Second)
+		a.authenticate(token) // so b is the one presented least recently
+		token = a.token()
+		bert, _ := w.inAs(claimsOf("bert"))
+		time.Sleep(time.Second)
+		c, _ := w.stays(w.code())
+		b.refusedAndGone("session_revoked")
+		w.limited("sessions_per_user", 1)
+		for _, c := range []*client{a, c, bert} {
+			c.alive()
+		}
+		if sessions, err := w.Sessions(w.Context(), "anna"); err != nil || len(sessions) != 2 {
+			t.Errorf("%d sessions, %v", len(sessions), err)
+		}
+		a.authenticate(token)
+		a.token()
+	})
+}
+
+func TestNoLimitIsNone(t *testing.T) {
+	inWorld(t, func(o *Options[string]) {
+		o.Limits = Limits{Sockets: NoLimit, Strangers: NoLimit, StrangersPerAddress: NoLimit, SocketsPerUser: NoLimit, SessionsPerUser: NoLimit}
+	}, func(w *world) {
+		for range 120 { // more than the defaults allow of one user
+			w.in()
+		}
+		for range 120 {
+			w.dial("")
+		}
+		if n := len(w.Stats().Limited); n != 0 {
+			t.Errorf("%v", w.Stats().Limited)
+		}
+	})
+}
+
+func TestStrangersMaySayLess(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		heard := make(chan int, 1)
+		w.On("long", func(_ context.Context, _ *Socket, args Args) (any, error) {
+			var s string
+			err := args.Decode(&s)
+			heard <- len(s)
+			return nil, err
+		})
+		long := func(n int) string { return `42["long","` + strings.Repeat("x", n) + `"]` }
+		c := w.dial("")
+		_ = c.write(long(64 << 10))
+		c.lost()
+		c, _ = w.in()
+		c.send(long(1<<20 - 100))
+		if n := <-heard; n != 1<<20-100 {
+			t.Errorf("heard %d bytes", n)
+		}
+		_ = c.write(long(1 << 20))
+		for range c.frames {
+		}
+	})
+}
+
+func TestLimitsThatMakeNoSense(t *testing.T) {
+	_, err := New(Options[any]{Secret: testSecret, Limits: Limits{Message: 10, StrangerMessage: NoLimit, Depth: 1, Sockets: -2}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, name := range []string{"Limits.Message is 10", "Limits.StrangerMessage is -1", "Limits.Depth is 1", "Limits.Sockets is -2"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%q is not in %v", name, err)
+		}
+	}
+}
+
+func TestLoginBodyThatDripsIsCut(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		conn, err := w.lis.dial(w.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		began := time.Now()
+		go func() {
+			_, _ = io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+			for {
+				if _, err := io.WriteString(conn, " "); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}() // until the connection is closed
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusBadRequest {
+				t.Errorf("status %d", res.StatusCode)
+			}
+		}
+		if d := time.Since(began); d > 15*time.Second {
+			t.Errorf("after %v", d)
+		}
+	})
+}
+
+func TestStats(t *testing.T) {
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) {
+		store.Blacklist = newMemory()
+		o.Blacklist = store
+		o.TokenLifetime = time.Hour
+	}, func(w *world) {
+		w.login()
+		w.post("/login", `{"username":"anna","password":"wrong"}`)
+		stranger := w.dial("")
+		c, token := w.in()
+		c.authenticate(token)
+		token = c.token()
+		w.refuses("x", "invalid_token")
+		w.get("x")
+		d, _ := w.in()
+		d.emit("logout")
+		d.next(`42["logged_out"]`)
+		store.fail(down, nil)
+		e := w.dial("")
+		e.authenticate(token)
+		e.refusedAndGone("unavailable")
+		store.fail(nil, nil)
+		synctest.Wait()
+		stranger.refusedAndGone("timeout")
+
+		s := w.Stats()
+		if got := s.Sockets["4"]; got != (SocketStats{Connecting: 0, Authenticated: 1}) {
+			t.Errorf("sockets %+v", s.Sockets)
+		}
+		for name, is := range map[string]bool{
+			"logins":          fmt.Sprint(s.Logins) == "map[OK:1 USER_INVALID:1]",
+			"authentications": fmt.Sprint(s.Authentications) == "map[invalid_token:1 ok:2 timeout:1 unavailable:1]",
+			"requests":        fmt.Sprint(s.Requests) == "map[invalid_token:1]",
+			"rotations":       s.Rotations == 1,
+			"logouts":         s.Logouts == 1,
+			"errors of store": s.Store.Errors > 1,
+			"calls of store":  s.Store.Calls > s.Store.Errors+3,
+			"buckets":         s.Store.Buckets[len(s.Store.Buckets)-1].Calls == s.Store.Calls,
+		} {
+			if !is {
+				t.Errorf("%s: %+v", name, s)
+			}
+		}
+		time.Sleep(time.Hour)
+		c.refusedAndGone("token_expired")
+		c, token = w.in()
+		c.authenticate(token)
+		c.token()
+		time.Sleep(time.Minute)
+		w.refuses(token, "token_reused")
+		c.refusedAndGone("token_reused")
+		synctest.Wait()
+		if _, err := w.RevokeAll(w.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s = w.Stats(); s.Expiries != 1 || s.Reuses != 1 || s.Revocations != 1 || s.Sockets["4"] != (SocketStats{}) {
+			t.Errorf("%+v", s)
+		}
+	})
+}
