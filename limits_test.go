@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,9 +244,10 @@ func TestLoginBodyThatDripsIsCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		var dripping sync.WaitGroup
+		defer func() { _ = conn.Close(); dripping.Wait() }()
 		began := time.Now()
-		go func() {
+		dripping.Go(func() {
 			_, _ = io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
 			for {
 				if _, err := io.WriteString(conn, " "); err != nil {
@@ -253,7 +255,7 @@ func TestLoginBodyThatDripsIsCut(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-		}() // until the connection is closed
+		}) // until the connection is closed
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil {
 			_ = res.Body.Close()
