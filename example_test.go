@@ -183,6 +183,44 @@ func ExampleServer_sessions() {
 	// Output: 0 0 <nil>
 }
 
+// Stats in the text format that Prometheus reads.
+func ExampleServer_Stats() {
+	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	metrics := func(w http.ResponseWriter, _ *http.Request) {
+		s := srv.Stats()
+		for engine, n := range s.Sockets {
+			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"connecting\"} %d\n", engine, n.Connecting)
+			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"authenticated\"} %d\n", engine, n.Authenticated)
+		}
+		for code, n := range s.Authentications {
+			fmt.Fprintf(w, "socketauth_authentications_total{code=%q} %d\n", code, n)
+		}
+		for limit, n := range s.Limited {
+			fmt.Fprintf(w, "socketauth_limited_total{limit=%q} %d\n", limit, n)
+		}
+		fmt.Fprintf(w, "socketauth_rotations_total %d\n", s.Rotations)
+		fmt.Fprintf(w, "socketauth_reuses_total %d\n", s.Reuses)
+		for _, b := range s.Store.Buckets {
+			fmt.Fprintf(w, "socketauth_store_seconds_bucket{le=\"%g\"} %d\n", b.UpTo.Seconds(), b.Calls)
+		}
+		fmt.Fprintf(w, "socketauth_store_seconds_bucket{le=\"+Inf\"} %d\n", s.Store.Calls)
+		fmt.Fprintf(w, "socketauth_store_seconds_sum %g\n", s.Store.Time.Seconds())
+		fmt.Fprintf(w, "socketauth_store_seconds_count %d\n", s.Store.Calls)
+	}
+	w := httptest.NewRecorder()
+	metrics(w, nil)
+	fmt.Print(w.Body.String()[:59])
+	// Output:
+	// socketauth_rotations_total 0
+	// socketauth_reuses_total 0
+	// sock
+}
+
 // A registration hashes the password, and says why it refuses where the client may know.
 func ExamplePasswords_Hash() {
 	var passwords socketauth.Passwords
