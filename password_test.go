@@ -157,3 +157,28 @@ func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
 		t.Errorf("after the rush: %v", err)
 	}
 }
+
+// An unknown user must take as long as a wrong password: compare the medians of many samples.
+// go test -run - -bench PasswordLogin -count 20 .
+func BenchmarkPasswordLogin(b *testing.B) {
+	passwords := new(Passwords)
+	hash, err := passwords.Hash(b.Context(), "secret")
+	if err != nil {
+		b.Fatal(err)
+	}
+	login := PasswordLogin(passwords, func(_ context.Context, name string) (string, string, error) {
+		if name != "anna" {
+			return "", "", ErrInvalidCredentials
+		}
+		return name, hash, nil
+	})
+	for _, name := range []string{"anna", "nobody"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := login(b.Context(), Credentials{"username": name, "password": "wrong"}); !errors.Is(err, ErrInvalidCredentials) {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
