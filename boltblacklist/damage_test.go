@@ -17,7 +17,7 @@ import (
 // sample is a file with sessions in it, and tokens of some that are revoked.
 func sample(t *testing.T) (data []byte, revoked []socketauth.TokenRef) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sessions.db")
+	path := filepath.Join(folder(t), "sessions.db")
 	s := reopen(t, path)
 	codes := make([]socketauth.TokenRef, 300)
 	many(len(codes), func(n int) {
@@ -49,7 +49,7 @@ func sample(t *testing.T) (data []byte, revoked []socketauth.TokenRef) {
 // use opens the file and calls everything. Only errors may come of it.
 func use(t *testing.T, data []byte, revoked []socketauth.TokenRef) (opened bool) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sessions.db")
+	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func use(t *testing.T, data []byte, revoked []socketauth.TokenRef) (opened bool)
 func TestFileCutShortIsAnError(t *testing.T) {
 	data, _ := sample(t)
 	for n := 1; n < len(data); n += 1 + len(data)/97 {
-		path := filepath.Join(t.TempDir(), "sessions.db")
+		path := filepath.Join(folder(t), "sessions.db")
 		if err := os.WriteFile(path, data[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func TestFileCutShortIsAnError(t *testing.T) {
 // used is how much of the file its pages take.
 func used(t *testing.T, data []byte) (size int) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sessions.db")
+	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestWhatIsNoBlacklistIsAnError(t *testing.T) {
 		t.Error("it was opened")
 	}
 	for _, name := range []string{"something", metaBucket} {
-		path := filepath.Join(t.TempDir(), "other.db")
+		path := filepath.Join(folder(t), "other.db")
 		other, err := bolt.Open(path, 0o600, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +170,7 @@ func TestBadBytesLetNobodyIn(t *testing.T) {
 func TestFileCutShortUnderUsIsAnError(t *testing.T) {
 	// Guards: bolt reads its file by mmap, where a file too short is a fault that ends the process.
 	data, revoked := sample(t)
-	path := filepath.Join(t.TempDir(), "sessions.db")
+	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestFileCutShortUnderUsIsAnError(t *testing.T) {
 }
 
 func TestSecondStoreOfAFileIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sessions.db")
+	path := filepath.Join(folder(t), "sessions.db")
 	s := reopen(t, path)
 	if _, err := Open(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("%v", err)

@@ -18,7 +18,7 @@ import (
 )
 
 // killTime is how long the store is killed again and again.
-const killTime = 8 * time.Second
+const killTime = 6 * time.Second
 
 func TestWhatHasReturnedSurvivesKill(t *testing.T) {
 	// Guards: the promise of durability. Nothing that was dead is accepted, and nothing that was alive is lost.

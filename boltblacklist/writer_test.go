@@ -15,7 +15,7 @@ import (
 
 func fresh(t testing.TB) *Store {
 	t.Helper()
-	return reopen(t, filepath.Join(t.TempDir(), "sessions.db"))
+	return reopen(t, filepath.Join(folder(t), "sessions.db"))
 }
 
 func reopen(t testing.TB, path string) *Store {
