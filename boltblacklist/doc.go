@@ -25,7 +25,8 @@
 //
 // # Size
 //
-// A session takes some 300 bytes while one of its tokens lives, however often they are replaced, and a minute more.
+// A session takes some 700 bytes of the file while one of its tokens lives, however often they are replaced, and a
+// minute more.
 // Each call that writes clears away a few of those that are over. The file does not shrink; the room is used again.
 //
 // # Clocks
@@ -37,5 +38,7 @@
 // # Damage
 //
 // What was written carries a checksum; a record that does not fit it, a file cut short, or one that is no blacklist is
-// ErrCorrupt, and nothing is accepted by it. bbolt itself has checksums for its two root pages alone.
+// ErrCorrupt, and nothing is accepted by it. bbolt itself has checksums for its two root pages alone: where its other
+// pages are damaged so that sessions can no longer be found, their tokens are unknown, and a code that was used within
+// the last CodeLifetime may be taken for a new one.
 package boltblacklist

@@ -2,8 +2,10 @@ package boltblacklist
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -98,7 +100,7 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 		if err != nil {
 			return 0, change, false, err
 		}
-		if err := owned.Put(append(userKey(t.UserID), sid...), nil); err != nil {
+		if err := owned.Put(append(userKey(t.UserID), sid...), []byte{}); err != nil {
 			return 0, change, false, err
 		}
 	}
@@ -124,7 +126,13 @@ func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record
 	if !known && (t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth || t.IssuedAt.After(now.Add(leeway))) {
 		return r, known, socketauth.Unknown, nil
 	}
-	c, _, err := loadCutoff(tx, userKey(t.UserID))
+	user := userKey(t.UserID)
+	if !known {
+		if lost, err := owns(tx, user, sid); lost || err != nil {
+			return r, known, 0, cmp.Or(err, fmt.Errorf("%w: a session is lost", ErrCorrupt))
+		}
+	}
+	c, _, err := loadCutoff(tx, user)
 	if err != nil {
 		return r, known, 0, err
 	}
@@ -215,6 +223,15 @@ func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (end
 		ended += one
 	}
 	return ended, nil
+}
+
+// owns says whether a session is one of the user's, as far as the index knows.
+func owns(tx *bolt.Tx, user, sid []byte) (bool, error) {
+	b, err := bucket(tx, ownedBucket)
+	if err != nil {
+		return false, err
+	}
+	return b.Get(append(bytes.Clone(user), sid...)) != nil, nil
 }
 
 // ownedBy is the keys of a user's sessions.

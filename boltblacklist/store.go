@@ -43,24 +43,23 @@ var _ socketauth.Blacklist = (*Store)(nil)
 
 // Open opens the store in the file at path, which it creates if there is none. The folder has to exist.
 func Open(path string) (*Store, error) {
-	db, err := openFile(path)
+	db, file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, writer: newWriter(db)}
+	s := &Store{db: db, writer: newWriter(db, file)}
 	s.closed, s.close = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // Close waits for the calls that have begun, and releases the file. Later calls return ErrClosed, as do those of Watch
-// that have not ended yet.
+// that have not ended yet. Where the file was found damaged, it returns ErrCorrupt at once.
 func (s *Store) Close() error {
 	s.close()
 	return s.writer.close()
 }
 
-func openFile(path string) (db *bolt.DB, err error) {
-	var file *os.File
+func openFile(path string) (db *bolt.DB, file *os.File, err error) {
 	defer func() {
 		switch {
 		case err == nil:
@@ -84,19 +83,19 @@ func openFile(path string) (db *bolt.DB, err error) {
 	var pathErr *fs.PathError
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+		return nil, file, fmt.Errorf("%w: %s", ErrInUse, path)
 	case errors.As(err, &pathErr):
-		return nil, fmt.Errorf("boltblacklist: %w", err)
+		return nil, file, fmt.Errorf("boltblacklist: %w", err)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+		return nil, file, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
 	}
 	db = opened
 	if errors.Is(statErr, fs.ErrNotExist) {
 		if err := syncFolder(filepath.Dir(path)); err != nil {
-			return db, fmt.Errorf("boltblacklist: %w", err)
+			return db, file, fmt.Errorf("boltblacklist: %w", err)
 		}
 	}
-	return db, db.Update(func(tx *bolt.Tx) error {
+	return db, file, db.Update(func(tx *bolt.Tx) error {
 		if info, err := file.Stat(); err != nil || info.Size() < tx.Size() {
 			return fmt.Errorf("%w: %s is cut short", ErrCorrupt, path)
 		}
@@ -128,12 +127,20 @@ func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) (err error)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer contain(&err)
 	if err := s.writer.fault(); err != nil {
 		return err
 	}
-	err = s.db.View(f)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	var inside *bolt.Tx
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.writer.breaks(r, inside)
+		}
+	}()
+	err = s.db.View(func(tx *bolt.Tx) error {
+		inside = tx
+		return f(tx)
+	})
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}

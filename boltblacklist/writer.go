@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -39,16 +40,18 @@ type writer struct {
 	over  chan struct{} // the goroutine has ended
 	wake  chan struct{}
 	heirs sync.WaitGroup // what is done for callers who have gone
+	file  *os.File       // bolt's
+	fails chan struct{}  // closed once broken is set
 
 	mu     sync.Mutex
 	queue  []*job
 	closed bool
 	broken error // bolt has panicked, and what it has in memory is not to be trusted
-	stuck  bool  // and it holds its lock
+	stuck  bool  // and it may hold a lock
 }
 
-func newWriter(db *bolt.DB) *writer {
-	w := &writer{db: db, over: make(chan struct{}), wake: make(chan struct{}, 1)}
+func newWriter(db *bolt.DB, file *os.File) *writer {
+	w := &writer{db: db, file: file, over: make(chan struct{}), wake: make(chan struct{}, 1), fails: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -71,6 +74,8 @@ func (w *writer) do(ctx context.Context, s step, deserted func()) error {
 	select {
 	case <-j.done:
 		return j.err
+	case <-w.fails: // bolt may never come back
+		return w.fault()
 	case <-ctx.Done():
 	}
 	j.mu.Lock()
@@ -151,10 +156,7 @@ func (w *writer) attempt(jobs []*job) (failed int, err error) {
 	var inside *bolt.Tx
 	defer func() {
 		if r := recover(); r != nil {
-			failed, err = -1, fmt.Errorf("%w: %v", ErrCorrupt, r)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.broken, w.stuck = err, inside == nil || inside.DB() != nil
+			failed, err = -1, w.breaks(r, inside)
 		}
 	}()
 	err = w.db.Update(func(tx *bolt.Tx) error {
@@ -185,10 +187,29 @@ func (w *writer) attempt(jobs []*job) (failed int, err error) {
 	return failed, err
 }
 
+func (w *writer) isStuck() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stuck
+}
+
 // fault is why nothing can be done any more, if so.
 func (w *writer) fault() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.broken
+}
+
+// breaks is after a panic in a transaction, which is nil where it was only about to begin. From then on bolt is left
+// alone: it may hold a lock, for it unlocks without defer.
+func (w *writer) breaks(cause any, inside *bolt.Tx) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stuck = w.stuck || inside == nil || inside.DB() != nil
+	if w.broken == nil {
+		w.broken = fmt.Errorf("%w: %v", ErrCorrupt, cause)
+		close(w.fails)
+	}
 	return w.broken
 }
 
@@ -199,16 +220,16 @@ func (w *writer) close() error {
 	w.closed = true
 	w.mu.Unlock()
 	w.nudge()
+	if w.isStuck() {
+		if !closed {
+			_ = w.file.Close() // at least the lock on the file; bolt would wait for its own
+		}
+		return w.fault()
+	}
 	<-w.over
 	w.heirs.Wait()
 	if closed {
 		return nil
-	}
-	w.mu.Lock()
-	stuck, broken := w.stuck, w.broken
-	w.mu.Unlock()
-	if stuck { // bolt would wait for its own lock
-		return broken
 	}
 	return w.db.Close()
 }

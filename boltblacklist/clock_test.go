@@ -1,0 +1,120 @@
+package boltblacklist
+
+import (
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/z-open/socketauth"
+)
+
+// at takes steps by a clock of the test's.
+type at struct {
+	t *testing.T
+	s *Store
+}
+
+func (a at) present(now time.Time, p socketauth.Presentation) (v socketauth.Verdict) {
+	a.t.Helper()
+	err := a.s.db.Update(func(tx *bolt.Tx) (err error) {
+		v, _, _, err = decide(tx, p.Token, now, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+			return st.Present(p, now)
+		})
+		return err
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return v
+}
+
+func (a at) sweep(now time.Time) {
+	a.t.Helper()
+	if err := a.s.db.Update(func(tx *bolt.Tx) error { _, err := sweep(tx, now, 1000); return err }); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a at) wants(want, got socketauth.Verdict) {
+	a.t.Helper()
+	if got != want {
+		a.t.Errorf("verdict %d, want %d", got, want)
+	}
+}
+
+func TestClockSetBackRevivesNoCode(t *testing.T) {
+	// Guards: a code that was used and whose session is forgotten would start a second one, were its time to come again.
+	a := at{t, fresh(t)}
+	start := time.Now().Add(time.Second)
+	codeAt := func(now time.Time) socketauth.TokenRef {
+		code := newCode("anna")
+		code.IssuedAt, code.AuthTime, code.ExpiresAt = now, now, now.Add(30*time.Second)
+		return code
+	}
+	used, unused := codeAt(start), codeAt(start)
+	p := presentation(used, start)
+	a.wants(socketauth.Accepted, a.present(start, p))
+	a.sweep(start.Add(3 * time.Hour)) // the clock has run ahead
+	wantKept(t, a.s, 0, 0, 0)
+
+	a.wants(socketauth.Unknown, a.present(start.Add(time.Second), p))
+	a.wants(socketauth.Unknown, a.present(start.Add(time.Second), presentation(unused, start)))
+	later := codeAt(start.Add(2 * time.Second))
+	a.wants(socketauth.Accepted, a.present(start.Add(2*time.Second), presentation(later, start))) // log-ins work
+	a.wants(socketauth.Unknown, a.present(start.Add(2*time.Second), p))
+	ahead := codeAt(start.Add(3 * time.Hour)) // issued by the clock that ran ahead
+	a.wants(socketauth.Unknown, a.present(start.Add(3*time.Second), presentation(ahead, start)))
+}
+
+func TestCheckSeesAClockSetBackToo(t *testing.T) {
+	s := fresh(t)
+	code := newCode("anna")
+	if v, err := s.Check(t.Context(), code, 0, 0); v != socketauth.Accepted {
+		t.Errorf("verdict %d, %v", v, err)
+	}
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		m, err := loadMeta(tx)
+		m.forgotten = time.Now().Add(time.Hour).UnixMicro()
+		if err == nil {
+			err = m.save(tx)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.Check(t.Context(), code, 0, 0); v != socketauth.Unknown {
+		t.Errorf("verdict %d, %v", v, err)
+	}
+}
+
+func TestClockSetBackShortensNoRevocation(t *testing.T) {
+	a := at{t, fresh(t)}
+	start := time.Now().Add(time.Hour)
+	revoke := func(now time.Time, r socketauth.Revocation) {
+		t.Helper()
+		err := a.s.db.Update(func(tx *bolt.Tx) error {
+			m, err := loadMeta(tx)
+			if err != nil {
+				return err
+			}
+			if r.All {
+				m.end(socketauth.Revoked, now)
+				return m.save(tx)
+			}
+			_, err = m.endUser(tx, r, now)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []socketauth.Revocation{{UserID: "anna", Keep: time.Hour, Why: socketauth.Revoked}, {All: true, Why: socketauth.Revoked}} {
+		code := newCode("anna")
+		code.IssuedAt, code.AuthTime = start.Add(-time.Second), start.Add(-time.Second)
+		revoke(start, r)
+		revoke(start.Add(-time.Minute), r)
+		a.wants(socketauth.Revoked, a.present(start.Add(-time.Second), presentation(code, start)))
+	}
+}

@@ -1,0 +1,103 @@
+package boltblacklist
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/z-open/socketauth"
+)
+
+func TestReasonIsThatOfTheNextEpoch(t *testing.T) {
+	var m meta
+	whys := []socketauth.Verdict{socketauth.Revoked, socketauth.Revoked, socketauth.LoggedOut, socketauth.LoggedOut, socketauth.Revoked, socketauth.LoggedOut}
+	for n, why := range whys {
+		m.end(why, time.UnixMicro(int64(n)))
+	}
+	back, err := parseMeta(m.append(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for epoch, why := range whys {
+		if got := back.reason(uint32(epoch)); got != why {
+			t.Errorf("of epoch %d: %d, want %d", epoch, got, why)
+		}
+	}
+	if len(m.why) != 4 {
+		t.Errorf("%d reasons kept, want one for each change", len(m.why))
+	}
+}
+
+func TestRevokingAllCountsEachLivingSessionOnce(t *testing.T) {
+	s := fresh(t)
+	const living, part = 10_500, 500 // more than one part of the count
+	for n := 0; n < living+part; n += part {
+		err := s.db.Update(func(tx *bolt.Tx) error {
+			now := time.Now()
+			for range part {
+				p := presentation(newCode("anna"), now)
+				if n >= living { // over
+					p.SuccessorExpiresAt = now.Add(-time.Minute)
+					p.Token.ExpiresAt = p.SuccessorExpiresAt
+				}
+				if _, _, _, err := decide(tx, p.Token, now, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+					return st.Present(p, now)
+				}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{living, 0} {
+		c, err := s.Revoke(t.Context(), socketauth.Revocation{All: true, Why: socketauth.Revoked})
+		if err != nil || c.Sessions != want {
+			t.Errorf("%d ended, want %d, %v", c.Sessions, want, err)
+		}
+	}
+	if list, err := s.Sessions(t.Context(), "anna"); len(list) != 0 || err != nil {
+		t.Errorf("%d sessions, %v", len(list), err)
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	m := meta{birth: 1, forgotten: 2}
+	f.Add(m.append(nil))
+	m.end(socketauth.Revoked, time.Now())
+	m.end(socketauth.LoggedOut, time.Now())
+	f.Add(m.append(nil))
+	f.Add(cutoff{1, 2}.append(nil))
+	r := record{epoch: 7}
+	code := newCode("anna")
+	r.standing.Present(presentation(code, time.Now()), time.Now())
+	b, _ := r.append(nil)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		same := func(again []byte) {
+			t.Helper()
+			if !bytes.Equal(again, data) {
+				t.Errorf("%x came back as %x", data, again)
+			}
+		}
+		if m, err := parseMeta(data); err == nil {
+			same(m.append(nil))
+			for _, epoch := range []uint32{0, m.epoch / 2, m.epoch - min(1, m.epoch)} {
+				if why := m.reason(epoch); epoch < m.epoch && why != socketauth.Revoked && why != socketauth.LoggedOut {
+					t.Errorf("epoch %d of %d ended for %d", epoch, m.epoch, why)
+				}
+			}
+		}
+		if c, err := parseCutoff(data); err == nil {
+			same(c.append(nil))
+		}
+		if r, err := parseRecord(data); err == nil {
+			again, _ := r.append(nil)
+			same(again)
+		}
+	})
+}
