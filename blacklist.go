@@ -134,7 +134,7 @@ type Change struct {
 	Generation uint64
 
 	At       time.Time // by the store's clock
-	Sessions int       // how many living ones a Revoke has ended
+	Sessions int       // how many living ones were ended, in what Revoke returns
 }
 
 // Session is one living session of a user: one login, on one device or several.

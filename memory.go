@@ -151,7 +151,8 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 			change.Sessions += ended
 		}
 	default:
-		m.allAt.Store(now.UnixMicro())
+		for at := m.allAt.Load(); at < now.UnixMicro() && !m.allAt.CompareAndSwap(at, now.UnixMicro()); at = m.allAt.Load() {
+		} // never back, whatever the clock does
 		for n := range m.shards {
 			change.Sessions += m.shards[n].endAll(r, now)
 		}
@@ -264,7 +265,8 @@ func (m *memory) cut(userID string, now, until time.Time) [][16]byte {
 		}
 		u.due = u.due[1:]
 	}
-	c := cutoff{now.UnixMicro(), max(until.UnixMicro(), u.revoked[userID].until)}
+	c := u.revoked[userID]
+	c = cutoff{max(now.UnixMicro(), c.at), max(until.UnixMicro(), c.until)}
 	u.revoked[userID] = c
 	u.due = append(u.due, dueCutoff{userID, c.until})
 	return slices.Collect(maps.Keys(u.owned[userID]))
