@@ -155,6 +155,9 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	err := a.contain(e.name, func() error {
 		claims, err := e.hook(ctx, credentials)
 		if err == nil {
+			err = ctx.Err() // a hook that takes longer might outlive the memory of a revocation meanwhile
+		}
+		if err == nil {
 			code, err = a.tokens.code(ctx, claims, authTime)
 		}
 		return err

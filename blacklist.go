@@ -112,8 +112,8 @@ type Revocation struct {
 
 	Why Verdict // LoggedOut or Revoked; anything else is an error
 
-	// Keep is how long a token can live that comes from a login of before: the store remembers the revocation for so
-	// long.
+	// Keep is how long a code can live that comes from a login of before: the store remembers for so long what was revoked
+	// before it had begun. What it knows it marks, and what it does not know is no session of a session token.
 	Keep time.Duration
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -296,6 +297,29 @@ func TestRevokedSessionsStaySoForTheFirstReason(t *testing.T) {
 	a.refused(code, how{}, LoggedOut)
 	a.checks(first, time.Hour, time.Hour, LoggedOut)
 	a.confirms(first, LoggedOut)
+}
+
+func TestMemoryForgetsRevocationsOfUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		for n := range 1000 {
+			if _, err := store.Revoke(t.Context(), Revocation{UserID: strconv.Itoa(n), Why: Revoked, Keep: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Hour)
+		for range 200 {
+			stranger := newActor(t, store)
+			stranger.checks(stranger.next(stranger.code()), 0, 0, Unknown)
+		}
+		left := 0
+		for n := range store.users {
+			left += len(store.users[n].revoked) + len(store.users[n].due) + len(store.users[n].owned)
+		}
+		if left != 0 {
+			t.Errorf("%d are left", left)
+		}
+	})
 }
 
 func TestMemoryForgetsSessionsAfterTheirLastTokenAndNotBefore(t *testing.T) {

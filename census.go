@@ -158,6 +158,17 @@ func (s *Server) admit(request any) bool {
 	return limit == ""
 }
 
+// isFull says whether a user has as many sockets as they may. Those that wait for a confirmation are nobody's yet.
+func (s *Server) isFull(userID string) bool {
+	n := 1
+	for _, socket := range s.hub.Members(user(userID)) {
+		if socket.at() == authenticated {
+			n++
+		}
+	}
+	return past(n, s.auth.limits.SocketsPerUser)
+}
+
 // left is told by the engines of each connection that has ended.
 func (s *Server) left(request any) { s.census.leave(request.(*visit)) }
 

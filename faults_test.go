@@ -226,6 +226,32 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 	})
 }
 
+func TestReuseIsNoticedThoughTheStoreFailedAndItsSocketHungUp(t *testing.T) {
+	// Guards: nothing was decided by the call that failed, and the thief has gone, but its token was dead already.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		owner, token := w.stays(w.code())
+		owner.confirms(token).confirm()
+		owner.alive()
+		time.Sleep(time.Minute)
+		thief := w.dial("")
+		decided, gone := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		store.fail(func(string) (err error) {
+			once.Do(func() { close(decided); <-gone; err = errStoreDown })
+			return err
+		}, nil)
+		thief.authenticate(token)
+		<-decided
+		thief.close()
+		synctest.Wait()
+		close(gone)
+		owner.refusedAndGone("token_reused")
+		time.Sleep(time.Second)
+		w.logs.has(t, "one of the two has the other's token")
+	})
+}
+
 func TestNothingIsConsumedForAClientThatGaveUpOnAnOutage(t *testing.T) {
 	// Guards: the step of a socket that has ended must not be taken once the store is back: its client comes back with
 	// the very token.

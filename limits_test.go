@@ -162,6 +162,30 @@ func TestLimitOfSocketsOfAUser(t *testing.T) {
 	})
 }
 
+func TestThiefCannotTakeAUsersPlaces(t *testing.T) {
+	// Guards: sockets that do not confirm must not keep the owner out, whose confirmation ends their tokens, and where the
+	// places are taken a reuse is noticed all the same.
+	inWorld(t, func(o *Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
+		c, token := w.stays(w.code())
+		c.close()
+		synctest.Wait()
+		for range 5 {
+			w.dial("").confirms(token)
+		}
+		owner, token := w.stays(token)
+		owner.close()
+		synctest.Wait()
+
+		thief, stolen := w.stays(token)
+		second, _ := w.stays(stolen)
+		time.Sleep(time.Minute)
+		w.refuses(token, "token_reused")
+		thief.next(`42["rotated"]`)
+		thief.refusedAndGone("token_reused")
+		second.refusedAndGone("token_reused")
+	})
+}
+
 func TestLimitOfSessionsOfAUser(t *testing.T) {
 	inWorld(t, func(o *Options[string]) { o.Limits.SessionsPerUser = 2 }, func(w *world) {
 		a, token := w.in()

@@ -259,17 +259,23 @@ func (m *memory) cut(userID string, now, until time.Time) [][16]byte {
 	u := m.user(userID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	c := u.revoked[userID]
+	c = cutoff{max(now.UnixMicro(), c.at), max(until.UnixMicro(), c.until)}
+	u.revoked[userID] = c
+	u.due = append(u.due, dueCutoff{userID, c.until})
+	return slices.Collect(maps.Keys(u.owned[userID]))
+}
+
+// sweep forgets the revocations of users that nothing comes from any more.
+func (u *userShard) sweep(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	for len(u.due) > 0 && u.due[0].until < now.UnixMicro() {
 		if over := u.due[0].userID; u.revoked[over].until < now.UnixMicro() {
 			delete(u.revoked, over)
 		}
 		u.due = u.due[1:]
 	}
-	c := u.revoked[userID]
-	c = cutoff{max(now.UnixMicro(), c.at), max(until.UnixMicro(), c.until)}
-	u.revoked[userID] = c
-	u.due = append(u.due, dueCutoff{userID, c.until})
-	return slices.Collect(maps.Keys(u.owned[userID]))
 }
 
 // watch notes when to look whether a session is over: a minute after its tokens are, for clocks that differ.
@@ -280,10 +286,12 @@ func (sh *shard) watch(sid [16]byte, expiresAt int64) {
 
 // sweepAnother clears away in another shard each time, so that none keeps its dead for want of calls.
 func (m *memory) sweepAnother(now time.Time) {
-	if sh := &m.shards[m.turn.Add(1)%uint32(len(m.shards))]; sh.mu.TryLock() {
+	n := m.turn.Add(1) % uint32(len(m.shards))
+	if sh := &m.shards[n]; sh.mu.TryLock() {
 		sh.sweep(m, now)
 		sh.mu.Unlock()
 	}
+	m.users[n].sweep(now)
 }
 
 // sweep forgets a few of the sessions that are over. One that was prolonged since is put off to its new end.

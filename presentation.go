@@ -64,9 +64,12 @@ func (s *Socket) present(in presented) *refusal {
 	s.propose(next)
 	s.server.hub.Join(s, session(t.sessionID))
 	s.server.hub.Join(s, user(t.subject))
-	if own == nil && past(s.server.hub.Count(user(t.subject)), a.limits.SocketsPerUser) {
-		a.limited(limitSocketsPerUser, slog.String("user", t.subject))
-		return &refusal{code: codeTooManyConnections, token: t}
+	if own == nil && s.server.isFull(t.subject) {
+		// A token that is dead goes on to the store, or who holds the living ones could keep a reuse from being noticed.
+		if refused := a.standing(ctx, t, 0, 0); refused == nil {
+			a.limited(limitSocketsPerUser, slog.String("user", t.subject))
+			return &refusal{code: codeTooManyConnections, token: t}
+		}
 	}
 	if !s.hasEntered() && !confirming {
 		if refused := s.introduce(ctx, t, next, tenant); refused != nil {
@@ -195,13 +198,16 @@ func (s *Socket) decide(about Verdict) bool {
 
 // step asks the store, again and again for up to Timeout: the step is the same however often it is taken. It is not
 // broken off when the client leaves, for others may have to hear of its outcome; but then it is not taken again, only
-// its outcome looked up, so that the client finds its token as good as it was where nothing has been decided.
+// its outcome looked up, so that the client finds its token as good as it was where nothing has been decided. Reuse is
+// made known all the same.
 func (s *Socket) step(p Presentation) (verdict Verdict, err error) {
 	a := s.server.auth
-	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, again bool) error {
-		if again && s.at() == ended {
+	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, again bool) (err error) {
+		left := again && s.at() == ended
+		if left {
 			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
-		} else {
+		}
+		if !left || verdict == Replaced && p.EndOnReuse { // a dead token can lose nothing any more
 			verdict, err = a.blacklist.Present(ctx, p)
 		}
 		if again && verdict == EndedByReuse && p.EndOnReuse {
@@ -398,8 +404,10 @@ func (s *Socket) another(c Change) {
 	}
 	s.mu.Unlock()
 	switch {
-	case lost:
-		s.refuse(&refusal{code: codeNoLongerValid, notForever: true, closes: true})
+	case lost: // in its own time, which is not that of whoever confirmed
+		s.control.Must(&s.server.work, s.guarded(func() {
+			s.refuse(&refusal{code: codeNoLongerValid, notForever: true, closes: true})
+		}))
 	case behind && s.live():
 		s.tellRotated()
 	}
@@ -456,7 +464,7 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 	}
 	s.decide(LoggedOut)
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
-		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.sessionID, Why: LoggedOut, Keep: a.tokens.lifetime()})
+		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.sessionID, Why: LoggedOut, Keep: a.tokens.codeWithin()})
 		return err
 	})
 	if err != nil {
@@ -471,8 +479,9 @@ func (s *Socket) refuse(r *refusal) {
 	if r.code == codeTokenExpired && r.token == nil {
 		kind = AuditExpired // on the socket, which a presentation that comes too late is not
 	}
-	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.event(kind, or(r.token, s.own()), r.code))
-	s.dismiss(r)
+	e := s.event(kind, or(r.token, s.own()), r.code)
+	s.dismiss(r) // first, for Audit may take its time
+	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, e)
 }
 
 // dismiss is refuse for what was recorded already.

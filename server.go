@@ -15,7 +15,6 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
-	"github.com/z-open/socketauth/internal/serial"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -81,9 +80,14 @@ type Server struct {
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
 	steps   sync.WaitGroup // presentations that the store decides
-	lookups serial.Queue   // at the store, for sockets whose session may have ended elsewhere
-	unwatch context.CancelFunc
 	census  census
+
+	watching context.Context // ends with Shutdown
+	unwatch  context.CancelFunc
+
+	lookMu    sync.Mutex
+	toLookUp  map[*Socket]struct{} // whose session may have ended elsewhere
+	lookingUp bool
 
 	mu              sync.RWMutex
 	closing         bool
@@ -109,7 +113,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		return nil, optionsError([]error{errNoSigning})
 	}
 	watching, unwatch := context.WithCancel(context.Background())
-	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
+	s := &Server{auth: a, handlers: make(map[string]Handler), watching: watching, unwatch: unwatch, toLookUp: make(map[*Socket]struct{})}
 	o := engine.Options{
 		MaxPayload:     a.limits.Message,
 		FirstPayload:   a.limits.StrangerMessage,

@@ -66,7 +66,7 @@ func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 }
 
 func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
-	r.Why, r.Keep = Revoked, a.tokens.lifetime()
+	r.Why, r.Keep = Revoked, a.tokens.codeWithin()
 	if err := r.Check(); err != nil {
 		return Ended{}, err
 	}
@@ -87,7 +87,7 @@ func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 	}
 	ended := Ended{Sessions: change.Sessions}
 	for socket := range concerned {
-		if socket.endedFor(codeSessionRevoked) {
+		if socket.endedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
 			ended.Sockets++
 		}
 	}
@@ -218,7 +218,7 @@ var errWatch = errors.New("Watch has returned nil before its context ended")
 func (s *Server) heard(c Change) {
 	switch {
 	case c.Missed:
-		s.lookups.Must(&s.work, func() { s.lookAt(s.hub.All()) })
+		s.lookUp(s.hub.All())
 	case c.Verdict == Accepted:
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
 			socket.another(c)
@@ -232,34 +232,75 @@ func (s *Server) heard(c Change) {
 			}
 			socket.over(c.Verdict)
 		}
-		if len(later) > 0 { // logins of after, or of before by a clock that is ahead: the store knows
-			s.lookups.Must(&s.work, func() { s.lookAt(later) })
+		s.lookUp(later) // logins of after, or of before by a clock that is ahead: the store knows
+	}
+}
+
+// lookUp has the store asked about sockets whose session may be over. It is asked until it has answered for each.
+func (s *Server) lookUp(sockets []*Socket) {
+	s.lookMu.Lock()
+	defer s.lookMu.Unlock()
+	for _, socket := range sockets {
+		s.toLookUp[socket] = struct{}{}
+	}
+	if len(s.toLookUp) > 0 && !s.lookingUp {
+		s.lookingUp = true
+		s.work.Go(s.lookUpAll)
+	}
+}
+
+// lookUpAll is the one goroutine that asks.
+func (s *Server) lookUpAll() {
+	for pause := firstPause; ; pause = min(2*pause, time.Minute) {
+		for {
+			s.lookMu.Lock()
+			var socket *Socket
+			for socket = range s.toLookUp {
+				break
+			}
+			delete(s.toLookUp, socket)
+			s.lookingUp = socket != nil
+			s.lookMu.Unlock()
+			if socket == nil {
+				return
+			}
+			if !socket.lookUp() {
+				s.lookUp([]*Socket{socket})
+				break
+			}
+			pause = firstPause
+		}
+		if rest(s.watching, pause) != nil {
+			return // the sockets end too
 		}
 	}
 }
 
-// lookAt asks the store about sockets, one after the other, and ends those whose session is over.
-func (s *Server) lookAt(sockets []*Socket) {
-	a := s.auth
-	for _, socket := range sockets {
-		t := socket.known()
-		if t == nil || socket.at() == ended {
-			continue
-		}
-		var verdict Verdict
-		err := a.insist(socket.ctx, func(ctx context.Context, _ bool) (err error) {
-			verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
-			return err
-		})
-		if err != nil && socket.at() != ended {
-			a.log.Error("socketauth: cannot ask the blacklist whether a socket's session lives; the socket stays", slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Any("cause", err))
-			continue
-		}
-		switch verdict {
-		case EndedByReuse, LoggedOut, Revoked:
-			socket.over(verdict)
-		}
+// lookUp asks the store whether the socket's session is over, and says whether it has answered.
+func (s *Socket) lookUp() bool {
+	t := s.known()
+	if t == nil || s.at() == ended {
+		return true
 	}
+	a := s.server.auth
+	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
+	defer cancel()
+	var verdict Verdict
+	err := a.contain("Blacklist", func() (err error) {
+		verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
+		return err
+	})
+	switch {
+	case err != nil && s.at() != ended:
+		if unsaid, now := a.losses.Say(); now {
+			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket lives; the socket stays meanwhile",
+				slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
+		}
+		return false
+	case verdict == EndedByReuse, verdict == LoggedOut, verdict == Revoked:
+		s.over(verdict)
+	}
+	return true
 }
 
 // over closes the socket since its session is over. What its own call to the store may have brought about it hears from

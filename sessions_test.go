@@ -395,6 +395,79 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 	})
 }
 
+func TestWhatWasMissedIsAskedForUntilTheStoreAnswers(t *testing.T) {
+	// Guards: the store is likely to be out of reach just when changes were missed; and many such moments are one look.
+	faulty := new(faultyStore)
+	store := &otherProcess{Blacklist: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	inWorld(t, func(o *Options[string]) { faulty.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		c, _ := w.in()
+		other, _ := w.inAs(claimsOf("bert"))
+		if _, err := faulty.Blacklist.Revoke(w.Context(), Revocation{SessionID: w.sessionOf(c), Why: Revoked, Keep: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		var checks atomic.Int32
+		faulty.fail(func(call string) error { checks.Add(1); return errStoreDown }, nil)
+		for range 1000 {
+			store.heard(Change{Missed: true})
+		}
+		time.Sleep(10 * time.Minute)
+		c.alive()
+		if n := checks.Load(); n > 100 {
+			t.Errorf("asked %d times", n)
+		}
+		faulty.fail(nil, nil)
+		c.refusedAndGone("session_revoked")
+		other.alive()
+	})
+}
+
+func TestRevocationsAtOnceCountEachSocketOnce(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		c, _ := w.in()
+		sid := w.sessionOf(c)
+		var sockets, sessions atomic.Int32
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				ended, err := w.RevokeSession(w.Context(), sid)
+				if err != nil {
+					t.Error(err)
+				}
+				sockets.Add(int32(ended.Sockets))
+				sessions.Add(int32(ended.Sessions))
+			})
+		}
+		wg.Wait()
+		if sockets.Load() != 1 || sessions.Load() != 1 {
+			t.Errorf("%d sockets, %d sessions", sockets.Load(), sessions.Load())
+		}
+	})
+}
+
+func TestAuditThatTakesItsTimeHoldsNobodyUp(t *testing.T) {
+	// Guards: a socket is closed before Audit hears of it, and another client's confirmation does not wait for that.
+	goOn := make(chan struct{})
+	inWorld(t, func(o *Options[string]) {
+		goOn = make(chan struct{})
+		o.Audit = func(_ context.Context, e AuditEvent) {
+			if e.Kind == AuditRefused {
+				<-goOn
+			}
+		}
+	}, func(w *world) {
+		code := w.code()
+		a, b := w.dial(""), w.dial("")
+		a.confirms(code)
+		won := b.confirms(code)
+		won.confirm()
+		b.alive()
+		a.refusedAndGone("no_longer_valid")
+		silent := w.dial("")
+		silent.refusedAndGone("timeout")
+		close(goOn)
+	})
+}
+
 func TestWatchThatFailsIsBegunAnew(t *testing.T) {
 	var calls atomic.Int32
 	store := &otherProcess{watch: func(ctx context.Context) error {

@@ -68,15 +68,16 @@ type Socket struct {
 
 	mu         sync.Mutex
 	phase      phase
-	deciding   bool    // the store is at it: its decision counts, even past the deadline
-	expelled   bool    // its deadline has passed, and it is about to be told
-	asks       Verdict // the end of its session that its own call may bring about
-	overBy     Verdict // the session did end so, meanwhile
-	introduced bool    // OnAuthenticated has let it in, so OnDisconnect will be called
-	entered    bool    // it was authenticated, and may have ended since
-	gone       bool    // the engine has reported its end
-	mourned    bool    // OnDisconnect was called, or is about to be
-	token      *token  // the newest
+	deciding   bool        // the store is at it: its decision counts, even past the deadline
+	expelled   bool        // its deadline has passed, and it is about to be told
+	counted    atomic.Bool // in what a revocation has ended
+	asks       Verdict     // the end of its session that its own call may bring about
+	overBy     Verdict     // the session did end so, meanwhile
+	introduced bool        // OnAuthenticated has let it in, so OnDisconnect will be called
+	entered    bool        // it was authenticated, and may have ended since
+	gone       bool        // the engine has reported its end
+	mourned    bool        // OnDisconnect was called, or is about to be
+	token      *token      // the newest
 	tenant     string
 	candidate  *token    // what the presentation that is going on would give it
 	pending    *token    // what was sent to a confirming client, which has not confirmed it yet

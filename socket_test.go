@@ -23,6 +23,7 @@ import (
 func (w *world) inWithSocket(claims jwt.MapClaims) (*client, *Socket) {
 	w.Helper()
 	before := make(map[*Socket]bool)
+	synctest.Wait() // those before it may be about to join
 	for _, s := range w.hub.Members(everyone) {
 		before[s] = true
 	}

@@ -229,10 +229,8 @@ func (i *issuer) keeps(t *token) bool {
 	return t.use == useSession && age < i.refreshInterval && age < left
 }
 
-// lifetime is how long a token may live that comes from a login that has begun.
-func (i *issuer) lifetime() time.Duration {
-	return max(i.sessionLifetime, hookTimeout+i.codeLifetime) + time.Minute
-}
+// codeWithin is how long a code can still come, and then live, from a login that has begun.
+func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetime + time.Minute }
 
 // mint completes the claims and signs them, by the app's hook if there is one.
 func (i *issuer) mint(ctx context.Context, claims jwt.MapClaims, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
