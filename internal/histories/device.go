@@ -180,15 +180,16 @@ func (t *tab) store(f frame) {
 	}
 }
 
-// refused is "unauthorized". What is terminal speaks of the token presented last: it is thrown away if it is still that.
+// refused is "unauthorized". What is terminal speaks of the token presented last, which is thrown away if it is still
+// what is stored; but for an expiry, which may be of the token that the socket lived on until then.
 func (t *tab) refused(f frame) {
+	about := t.sent
+	if f.code == "token_expired" && t.in && t.w.now.Before(t.sent.ref.ExpiresAt) {
+		about = t.got
+	}
 	if f.terminal {
-		about := t.sent
-		if t.in && f.code == "token_expired" && t.turn != t { // what the socket lives on
-			about = t.got
-		}
 		t.ledger.lockedOut(about.ref, f.code)
-		if t.storage.text == t.sent.text || f.code == "token_reused" || f.code == "session_revoked" {
+		if t.storage.text == about.text || f.code == "token_reused" || f.code == "session_revoked" {
 			t.storage = token{}
 		}
 	}

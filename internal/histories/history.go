@@ -43,6 +43,7 @@ func newWorld(seed uint64, blacklist socketauth.Blacklist) (*world, *ledger, *st
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now}
 	w.conditions = w.drawConditions()
 	l := newLedger(w)
+	w.ledger = l
 	return w, l, &store{Blacklist: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
 }
 
@@ -110,6 +111,7 @@ func (w *world) play(peer server, s *store, l *ledger) {
 		}
 	}
 	w.pass(w.timeout)
+	l.allClosed()
 	w.list(s, l)
 }
 
