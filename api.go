@@ -90,6 +90,7 @@ const (
 
 const (
 	maxBody     = 64 << 10
+	bodyTimeout = 10 * time.Second
 	hookTimeout = 30 * time.Second // how long the hooks of one login may take
 )
 
@@ -109,9 +110,9 @@ func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
 	}
-	err := a.serveHook(mux, a.loginPath, entrance{"login", AuditLogin, AuditLoginFailed, http.StatusForbidden, a.login})
+	err := a.serveHook(mux, a.loginPath, entrance{"login", AuditLogin, http.StatusForbidden, a.login})
 	if err == nil && a.config.register != nil {
-		err = a.serveHook(mux, a.registerPath, entrance{"register", AuditRegistered, AuditRefused, http.StatusBadRequest, a.config.register})
+		err = a.serveHook(mux, a.registerPath, entrance{"register", AuditRegistered, http.StatusBadRequest, a.config.register})
 	}
 	return err
 }
@@ -120,7 +121,6 @@ func (a *Auth) APIServe(mux Mux) error {
 type entrance struct {
 	name          string
 	accepted      AuditKind
-	refused       AuditKind
 	refusedStatus int // of a refusal whose reason the client may know
 	hook          func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
 }
@@ -140,7 +140,10 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		w.WriteHeader(http.StatusNoContent) // OPTIONS that is no preflight
 		return
 	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // where that cannot be done, the http.Server's own holds
 	credentials, fault := readCredentials(w, r)
+	_ = rc.SetReadDeadline(time.Time{})
 	if fault != nil {
 		answer(w, fault.status, map[string]string{"code": fault.code})
 		return
@@ -193,7 +196,7 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}
 	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
-		AuditEvent{Kind: e.refused, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
+		AuditEvent{Kind: AuditLoginFailed, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
 	if retry > 0 {
 		answerRetry(w, status, code, retry)
 		return

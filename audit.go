@@ -24,7 +24,7 @@ type AuditKind string
 // The kinds of audit events. With each, and at the level named, goes a line to Options.Logger.
 const (
 	AuditLogin         AuditKind = "login"         // credentials were accepted, a code was given; info
-	AuditLoginFailed   AuditKind = "login_failed"  // a login was refused: credentials, hook or outage; info, or error
+	AuditLoginFailed   AuditKind = "login_failed"  // a login or registration was refused: credentials, hook or outage; info, or error
 	AuditRegistered    AuditKind = "registered"    // a user was registered, a code was given; info
 	AuditAuthenticated AuditKind = "authenticated" // a socket proved who it is; debug
 	AuditRotated       AuditKind = "rotated"       // a session token was replaced on a socket, whose client has the next; debug
@@ -32,12 +32,13 @@ const (
 	AuditLogout        AuditKind = "logout"        // a session was ended by its user; info
 	AuditRevoked       AuditKind = "revoked"       // sessions were ended by the app: one, a user's, or all where both are empty; info
 	AuditExpired       AuditKind = "expired"       // a socket was disconnected since its token had expired; debug
-	AuditRefused       AuditKind = "refused"       // anything else was refused: a token, a registration, a request; debug, or error
+	AuditRefused       AuditKind = "refused"       // a token was refused, on a socket or of a request; debug, or error
 )
 
 // record logs an event, and tells the app's Audit of it.
 func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
+	a.counts.event(e)
 	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("address", e.Address), slog.String("code", e.Code)} {
 		if attr.Value.String() != "" {
 			attrs = append(attrs, attr)

@@ -67,17 +67,18 @@ func publicCode(err error) string {
 
 // Codes that sockets and Middleware tell a client.
 const (
-	codeInvalidToken    = "invalid_token"
-	codeTokenExpired    = "token_expired"
-	codeInvalidTenant   = "invalid_tenant"
-	codeNoLongerValid   = "no_longer_valid"
-	codeTokenReused     = "token_reused"
-	codeSessionRevoked  = "session_revoked"
-	codeWrongSession    = "wrong_session"
-	codeTimeout         = "timeout"
-	codeTooManyAttempts = "too_many_attempts"
-	codeUnavailable     = "unavailable"
-	codeServerError     = "server_error"
+	codeInvalidToken       = "invalid_token"
+	codeTokenExpired       = "token_expired"
+	codeInvalidTenant      = "invalid_tenant"
+	codeNoLongerValid      = "no_longer_valid"
+	codeTokenReused        = "token_reused"
+	codeSessionRevoked     = "session_revoked"
+	codeWrongSession       = "wrong_session"
+	codeTimeout            = "timeout"
+	codeTooManyAttempts    = "too_many_attempts"
+	codeTooManyConnections = "too_many_connections"
+	codeUnavailable        = "unavailable"
+	codeServerError        = "server_error"
 
 	codeUnauthorized = "unauthorized"  // in an acknowledgement alone
 	codeUnknownEvent = "unknown_event" // likewise
@@ -106,9 +107,10 @@ var codes = map[string]struct {
 	codeWrongSession:   {message: "Token is of another session"},
 	codeTimeout:        {message: "Not authenticated in time"},
 
-	codeTooManyAttempts: {message: "Too many attempts", retryAfter: retryLater},
-	codeUnavailable:     {message: "Temporarily unavailable", retryAfter: retrySoon},
-	codeServerError:     {message: "Server error", retryAfter: retrySoon},
+	codeTooManyAttempts:    {message: "Too many attempts", retryAfter: retryLater},
+	codeTooManyConnections: {message: "Too many connections", retryAfter: retryLater},
+	codeUnavailable:        {message: "Temporarily unavailable", retryAfter: retrySoon},
+	codeServerError:        {message: "Server error", retryAfter: retrySoon},
 }
 
 // refusal is one presentation refused: a code for the client, a cause for the log.
@@ -183,6 +185,7 @@ type Auth struct {
 	*config
 
 	losses seldom.Minute // of the blacklist's state, to be logged
+	counts *counts
 
 	mu      sync.Mutex
 	servers []*Server // whose sockets live on this core
@@ -194,7 +197,13 @@ func New[U any](opts Options[U]) (*Auth, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Auth{config: c}, nil
+	return newAuth(c), nil
+}
+
+func newAuth(c *config) *Auth {
+	a := &Auth{config: c, counts: new(counts)}
+	c.blacklist = measured{c.blacklist, &a.counts.store}
+	return a
 }
 
 // Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
@@ -216,7 +225,7 @@ func newWithAPI[U any](opts Options[U]) (*Auth, error) {
 	if err := optionsError(append(faults, c.apiFaults...)); err != nil {
 		return nil, err
 	}
-	return &Auth{config: c}, nil
+	return newAuth(c), nil
 }
 
 // IssueCode mints a code for someone whom the app has identified by other means: an OAuth callback, a magic link, a
@@ -389,14 +398,7 @@ func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again 
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second/2) {
 		err := a.contain("Blacklist", func() error { return step(ctx, pause > 10*time.Millisecond) })
-		if err == nil {
-			return nil
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if err == nil || rest(ctx, pause) != nil {
 			return err
 		}
 	}

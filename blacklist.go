@@ -42,7 +42,8 @@ type Blacklist interface {
 
 	// Watch calls heard for every change from now on, by whichever process, until ctx ends; then it returns nil. After
 	// an error the caller watches again. heard returns soon, may be called from many goroutines at once, and never while
-	// the store holds a lock. A store of one process calls it before the method that makes the change returns.
+	// the store holds a lock. A store of one process calls it before the method that makes the change returns. One that
+	// processes share says Missed first of all, once it listens, and whenever it cannot be sure to have heard all.
 	Watch(ctx context.Context, heard func(Change)) error
 }
 
@@ -70,10 +71,12 @@ type Presentation struct {
 	// Confirming: the client will confirm that it has the successor, and until then nobody holds that generation.
 	Confirming bool
 
-	// SocketOpenedAt and Overtake tell a late frame from theft: what would be reuse is Overtaken where the socket was
-	// open already when the token was replaced, and that was at most Overtake and three generations ago. The time is by
-	// the caller's clock; a store with a clock of its own allows for the difference.
+	// What would be reuse is Overtaken, a late frame of one's own, where the client's connection was open already when the
+	// token was replaced, and that was at most Overtake and ten generations before the token came. It came at PresentedAt,
+	// which is before the store's step by as long as hooks and retries took; zero: now. The times are by the caller's
+	// clock; a store with a clock of its own allows for the difference.
 	SocketOpenedAt time.Time
+	PresentedAt    time.Time
 	Overtake       time.Duration
 
 	// EndOnReuse: reuse revokes the session, in the same step.

@@ -53,7 +53,7 @@ func (a *actor) presentsFor(t, next TokenRef, h how) Verdict {
 	}
 	v, err := a.store.Present(a.t.Context(), Presentation{
 		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, Confirming: h.confirming,
-		SocketOpenedAt: h.opened, Overtake: 5 * time.Second, EndOnReuse: !h.rejectOnly,
+		SocketOpenedAt: h.opened, PresentedAt: time.Now(), Overtake: 5 * time.Second, EndOnReuse: !h.rejectOnly,
 	})
 	if err != nil {
 		a.t.Fatal(err)

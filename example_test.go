@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/gorilla/websocket"
@@ -44,7 +45,7 @@ func options() socketauth.Options[User] {
 // A whole server: login, sockets, and an API that trusts the same tokens.
 func ExampleInfrastructure() {
 	mux := http.NewServeMux()
-	server := &http.Server{Addr: ":8080", Handler: mux}
+	server := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	srv, err := socketauth.Infrastructure(server, mux, options())
 	if err != nil {
 		fmt.Println(err)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -105,8 +106,12 @@ type Options[U any] struct {
 	// happens, so it returns soon, and by many goroutines at once. nil: only Logger is.
 	Audit func(ctx context.Context, e AuditEvent)
 
+	// Limits bound what clients can make the process hold. Zero: the defaults that are stated there.
+	Limits Limits
+
 	// ClientIP tells the client's address where a proxy stands in front: from a header that the proxy sets, and that
-	// clients cannot. nil: the host of Request.RemoteAddr.
+	// clients cannot. nil: the host of Request.RemoteAddr, and no limits for each address on loopback and private ones,
+	// which may be a proxy's.
 	ClientIP func(r *http.Request) string
 
 	// LoginPath, RegisterPath and SocketPath are where the library serves. Empty: "/login", "/register", "/socket.io/".
@@ -172,6 +177,10 @@ type config struct {
 	tenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
 	clientIP func(r *http.Request) string
 
+	limits    Limits
+	proxied   bool      // ClientIP is not set, so who comes by a proxy cannot be told apart
+	forwarded sync.Once // that was logged
+
 	auditHook func(ctx context.Context, e AuditEvent) // nil: none
 
 	tokens    *issuer
@@ -199,6 +208,8 @@ func (o Options[U]) check() (*config, []error) {
 		tenantID:     o.TenantID,
 		clientIP:     o.ClientIP,
 		auditHook:    o.Audit,
+		limits:       o.Limits.withDefaults(),
+		proxied:      o.ClientIP == nil,
 		blacklist:    o.Blacklist,
 		log:          o.Logger,
 		reusePolicy:  o.ReusePolicy,
@@ -249,6 +260,7 @@ func (o Options[U]) check() (*config, []error) {
 		fault("RefreshInterval %v is more than half of TokenLifetime %v", o.RefreshInterval, c.tokens.tokenLifetime)
 	}
 
+	c.limits.check(fault)
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}

@@ -15,7 +15,8 @@ import (
 // presented is what a client says to prove who it is.
 type presented struct {
 	token   string
-	confirm bool // it acknowledges "authenticated" once it has stored the token
+	at      time.Time // when it came
+	confirm bool      // it acknowledges "authenticated" once it has stored the token
 }
 
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
@@ -63,6 +64,10 @@ func (s *Socket) present(in presented) *refusal {
 	s.propose(next)
 	s.server.hub.Join(s, session(t.sessionID))
 	s.server.hub.Join(s, user(t.subject))
+	if own == nil && past(s.server.hub.Count(user(t.subject)), a.limits.SocketsPerUser) {
+		a.limited(limitSocketsPerUser, slog.String("user", t.subject))
+		return &refusal{code: codeTooManyConnections, token: t}
+	}
 	if !s.hasEntered() && !confirming {
 		if refused := s.introduce(ctx, t, next, tenant); refused != nil {
 			return refused.of(t)
@@ -79,6 +84,7 @@ func (s *Socket) present(in presented) *refusal {
 		Token:          t.ref(),
 		Confirming:     confirming,
 		SocketOpenedAt: s.visit.opened,
+		PresentedAt:    in.at,
 		Overtake:       a.timeout,
 		EndOnReuse:     a.reusePolicy == EndSession,
 		Address:        s.visit.request.ClientIP,
@@ -97,7 +103,12 @@ func (s *Socket) present(in presented) *refusal {
 	case confirming:
 		s.await(t, next, tenant)
 	default:
-		s.accept(t, next, tenant, in.confirm)
+		if refused := s.accept(ctx, t, next, tenant, in.confirm); refused != nil {
+			return refused.of(t)
+		}
+	}
+	if t.use == useCode {
+		a.trimSessions(context.WithoutCancel(s.ctx), t)
 	}
 	return nil
 }
@@ -217,9 +228,23 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 }
 
 // accept lets the socket in, or lets it stay, with a token that is good already.
-func (s *Socket) accept(t, next *token, tenant string, acknowledged bool) {
+func (s *Socket) accept(ctx context.Context, t, next *token, tenant string, acknowledged bool) *refusal {
+	if s.mustBeIntroduced() { // the store accepted what it would not have a moment ago
+		if refused := s.welcome(ctx, next, tenant); refused != nil {
+			return refused
+		}
+	}
 	s.tell(next, acknowledged, nil) // a client that went away will be reported as such
 	s.enter(t, next, tenant)
+	return nil
+}
+
+// mustBeIntroduced says whether OnAuthenticated is still to be asked.
+func (s *Socket) mustBeIntroduced() bool {
+	s.mu.Lock()
+	introduced := s.entered || s.introduced
+	s.mu.Unlock()
+	return !introduced && s.server.introduces()
 }
 
 // tell sends the client a token. stored is called when it acknowledges that, if it is to.
@@ -272,6 +297,8 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	}
 	s.decide(0)
 	defer s.decided()
+	s.propose(next)
+	defer s.propose(nil)
 	a := s.server.auth
 	var verdict Verdict
 	err := a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
@@ -293,7 +320,7 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 		refused = refuseVerdict(verdict)
 	case s.at() == ended:
 		return
-	case !s.hasEntered() && s.server.introduces():
+	case s.mustBeIntroduced():
 		ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
 		refused = s.welcome(ctx, next, tenant)
 		cancel()
@@ -336,6 +363,8 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	s.schedule()
 	if first {
 		s.visit.stranger.Store(false)
+		s.server.census.befriend(s.visit)
+		s.conn.Trust()
 		for _, m := range held {
 			_ = s.conn.Emit(m)
 		}
@@ -506,16 +535,17 @@ func (s *Socket) late() {
 }
 
 // presentedIn is what an authenticate event says; its token is empty where there is none.
-func presentedIn(args engine.Args) presented {
+func presentedIn(args engine.Args, at time.Time) presented {
 	if len(args.Values) == 0 {
 		return presented{}
 	}
-	p, _ := presentedAs(args.Values[0])
+	p, _ := presentedAs(args.Values[0], at)
 	return p
 }
 
 // presentedAs reads {token, confirm?: true}. A client that has no token yet says nothing, null or "".
-func presentedAs(object json.RawMessage) (p presented, given bool) {
+func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
+	p.at = at
 	var in struct {
 		Token   json.RawMessage `json:"token"`
 		Confirm json.RawMessage `json:"confirm"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -82,6 +83,7 @@ type Server struct {
 	steps   sync.WaitGroup // presentations that the store decides
 	lookups serial.Queue   // at the store, for sockets whose session may have ended elsewhere
 	unwatch context.CancelFunc
+	census  census
 
 	mu              sync.RWMutex
 	closing         bool
@@ -109,6 +111,12 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	watching, unwatch := context.WithCancel(context.Background())
 	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
 	o := engine.Options{
+		MaxPayload:     a.limits.Message,
+		FirstPayload:   a.limits.StrangerMessage,
+		MaxAttachments: a.limits.Attachments,
+		MaxDepth:       a.limits.Depth,
+		Admit:          s.admit,
+		Left:           s.left,
 		ConnectTimeout: a.timeout,
 		FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
 		Describe:       a.describe,
@@ -127,23 +135,31 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	a.mu.Unlock()
 	s.work.Go(func() { s.watch(watching) })
 	if server != nil {
+		if server.ReadHeaderTimeout == 0 && server.ReadTimeout == 0 {
+			a.log.Warn("socketauth: the http.Server waits for ever for a request's header", slog.String("fix", "set its ReadHeaderTimeout, to 10 s for instance"))
+		}
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
 	return s, nil
 }
 
-// serve hands a request to the engine that speaks its version of the protocol. One that names none is of version 3.
+// serve hands a request to the engine that speaks its version of the protocol.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	query, version := r.URL.Query(), "3"
-	if query.Has("EIO") {
-		version = query.Get("EIO")
-	}
-	e, ok := s.engines[version]
+	e, ok := s.engines[versionOf(r)]
 	if !ok {
 		answer(w, http.StatusBadRequest, map[string]any{"code": 5, "message": "Unsupported protocol version"})
 		return
 	}
 	e.ServeHTTP(w, r)
+}
+
+// versionOf is the version of Engine.IO that a request names.
+func versionOf(r *http.Request) string {
+	query := r.URL.Query()
+	if query.Has("EIO") {
+		return query.Get("EIO")
+	}
+	return "3"
 }
 
 // accept takes a new connection, which has Timeout from now to authenticate.
@@ -155,7 +171,7 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 		return receiver{socket}
 	}
 	socket.schedule()
-	if p, given := presentedAs(h.Auth); given {
+	if p, given := presentedAs(h.Auth, socket.joined); given {
 		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}

@@ -96,6 +96,26 @@ func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 	return ended, nil
 }
 
+// trimSessions ends the sessions of a user that are past the limit, now that a new one has begun: those presented least
+// recently.
+func (a *Auth) trimSessions(ctx context.Context, begun *token) {
+	if a.limits.SessionsPerUser == NoLimit {
+		return
+	}
+	sessions, err := a.Sessions(ctx, begun.subject)
+	if err != nil {
+		a.log.Error("socketauth: cannot look whether a user has too many sessions", slog.String("user", begun.subject), slog.Any("cause", err))
+		return
+	}
+	sessions = slices.DeleteFunc(sessions, func(s Session) bool { return s.ID == begun.sessionID })
+	for n := a.limits.SessionsPerUser - 1; n < len(sessions); n++ {
+		a.limited(limitSessionsPerUser, slog.String("user", begun.subject))
+		if _, err := a.RevokeSession(ctx, sessions[n].ID); err != nil {
+			a.log.Error("socketauth: cannot end a session past the limit", slog.String("user", begun.subject), slog.Any("cause", err))
+		}
+	}
+}
+
 // concerned are the sockets that a revocation is about, and that have not ended.
 func (a *Auth) concerned(r Revocation) map[*Socket]struct{} {
 	found := make(map[*Socket]struct{})
@@ -158,18 +178,37 @@ func (s *Server) of(sid, userID string, all bool) []*Socket {
 
 // watch hears of changes that other processes make, until ctx ends.
 func (s *Server) watch(ctx context.Context) {
-	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
+		began := time.Now()
 		err := s.auth.contain("Blacklist", func() error { return s.auth.blacklist.Watch(ctx, s.heard) })
 		if ctx.Err() != nil {
 			return
 		}
 		s.auth.log.Error("socketauth: the blacklist cannot be watched; sockets of sessions that another process ends stay until it can", slog.Any("cause", or(err, errWatch)))
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if time.Since(began) > time.Minute {
+			pause = firstPause
 		}
+		if rest(ctx, pause) == nil { // what changes until it watches again is looked up once it does
+			s.work.Go(func() {
+				if rest(ctx, firstPause) == nil {
+					s.heard(Change{Missed: true})
+				}
+			})
+		}
+	}
+}
+
+const firstPause = time.Second
+
+// rest waits for a while, or for the end of ctx.
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -203,7 +242,7 @@ func (s *Server) heard(c Change) {
 func (s *Server) lookAt(sockets []*Socket) {
 	a := s.auth
 	for _, socket := range sockets {
-		t := socket.own()
+		t := socket.known()
 		if t == nil || socket.at() == ended {
 			continue
 		}
@@ -259,10 +298,15 @@ func (s *Socket) decided() {
 // provedAfter says whether the socket's user proved who they are after that time. One that is about to authenticate is
 // left to the store.
 func (s *Socket) provedAfter(at time.Time) bool {
+	t := s.known()
+	return t != nil && t.authTime.After(at)
+}
+
+// known is any token of the socket's session, as soon as there is one.
+func (s *Socket) known() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := or(or(s.token, s.pending), s.candidate)
-	return t != nil && t.authTime.After(at)
+	return or(or(s.token, s.pending), s.candidate)
 }
 
 func (s *Socket) endedFor(reason string) bool {

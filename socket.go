@@ -104,6 +104,9 @@ type visit struct {
 	request  Request
 	opened   time.Time   // when the first request came: a handshake that brings a token may have been on its way since
 	stranger atomic.Bool // it has joined, and not authenticated since
+	engine   string      // the version that the client speaks
+	network  string      // where it comes from, for limits; "": they do not apply
+	friend   bool        // it has authenticated; of the server's census
 }
 
 // What is kept of one request header: strangers send them.
@@ -126,7 +129,7 @@ func (c *config) describe(r *http.Request) any {
 			d.Header[name] = append(d.Header[name], cut(value))
 		}
 	}
-	return &visit{request: d, opened: time.Now()}
+	return &visit{request: d, opened: time.Now(), engine: versionOf(r), network: c.network(r, d.ClientIP)}
 }
 
 // cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
@@ -314,7 +317,8 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	var f func()
 	switch name {
 	case eventAuthenticate:
-		f = func() { s.authenticate(presentedIn(args), ack) }
+		now := time.Now()
+		f = func() { s.authenticate(presentedIn(args, now), ack) }
 	case eventLogout:
 		f = func() { s.logout(args, ack) }
 	default:
@@ -355,7 +359,7 @@ func (s *Socket) mourn() {
 }
 
 func (s *Socket) overrun() {
-	s.server.auth.log.Warn("socketauth: socket closed, too many events wait to be handled", slog.String("user", s.UserID()), slog.String("address", s.visit.request.ClientIP))
+	s.server.auth.limited(limitEvents, slog.String("user", s.UserID()), slog.String("address", s.visit.request.ClientIP))
 	s.end("too many events", nil)
 }
 

@@ -480,7 +480,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 			}
 		}
 		c.gone()
-		w.logs.has(t, "too many events")
+		w.logs.has(t, "limit=events")
 
 		big := `42["slow","` + strings.Repeat("x", 900_000) + `"]`
 		c, _ = w.in()

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -15,13 +16,15 @@ import (
 // and that a code was issued before the store began to remember.
 type Standing struct {
 	userID     string
-	generation uint32   // n, the latest
-	held       bool     // whether a token holds n; if not, it waits for a confirmation
-	ended      Verdict  // why the session is over, 0 while it lives
-	previous   [16]byte // holds n-1
-	holder     [16]byte // holds n
-	heldAt     [3]int64 // since when n, n-1 and n-2 are held, Unix microseconds
-	expiresAt  int64    // the latest exp ever minted in the session, Unix seconds rounded up
+	generation uint32    // n, the latest
+	held       bool      // whether a token holds n; if not, it waits for a confirmation
+	ended      Verdict   // why the session is over, 0 while it lives
+	previous   [16]byte  // holds n-1
+	holder     [16]byte  // holds n
+	heldAt     int64     // since when n is held, Unix microseconds; 0 while it is not
+	previousAt int64     // since when n-1 is
+	earlier    [8]uint32 // how many microseconds before that n-2, n-3, ... were
+	expiresAt  int64     // the latest exp ever minted in the session, Unix seconds rounded up
 
 	since, seenAt      int64 // Unix microseconds
 	address, userAgent string
@@ -56,9 +59,7 @@ func (s *Standing) Present(p Presentation, now time.Time) (Verdict, Change) {
 			change = s.hold(p.Token.SessionID, id, now)
 		}
 		if !keeps {
-			s.previous, s.held = id, false
-			s.generation++
-			s.heldAt = [3]int64{0, s.heldAt[0], s.heldAt[1]}
+			s.advance(id)
 			change = or(s.succeed(&p, successor, now), change)
 		}
 	case gen+1 == n && s.previous == id && !s.held: // predecessor, whose holder never got n
@@ -75,8 +76,11 @@ func (s *Standing) Present(p Presentation, now time.Time) (Verdict, Change) {
 
 // again decides on a token that was used and replaced.
 func (s *Standing) again(p *Presentation, now time.Time) (Verdict, Change) {
-	at := s.replacedAt(p.Token.Generation)
-	if at > 0 && now.UnixMicro()-at <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
+	at, presented := s.replacedAt(p.Token.Generation), now
+	if !p.PresentedAt.IsZero() {
+		presented = p.PresentedAt
+	}
+	if at > 0 && presented.UnixMicro()-at <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
 		return Overtaken, Change{}
 	}
 	if p.EndOnReuse {
@@ -89,15 +93,26 @@ func (s *Standing) again(p *Presentation, now time.Time) (Verdict, Change) {
 // replacedAt is since when a token of that generation, which is not alive, is not; 0 where that is too long ago to be
 // remembered.
 func (s *Standing) replacedAt(gen uint64) int64 {
-	switch n := uint64(s.generation); {
-	case gen == n, gen+1 == n && s.held:
-		return s.heldAt[0] // another branch holds n, or n has begun
-	case gen+1 == n, gen+2 == n:
-		return s.heldAt[1]
-	case gen+3 == n:
-		return s.heldAt[2]
+	switch behind := uint64(s.generation) - gen; {
+	case behind == 0, behind == 1 && s.held:
+		return s.heldAt // another branch holds n, or n has begun
+	case behind <= 2:
+		return s.previousAt
+	case behind-3 < uint64(len(s.earlier)) && s.earlier[behind-3] < math.MaxUint32:
+		return s.previousAt - int64(s.earlier[behind-3])
 	}
 	return 0
+}
+
+// advance begins the next generation, which nobody holds yet; id holds the one before.
+func (s *Standing) advance(id [16]byte) {
+	since := min(max(0, s.heldAt-s.previousAt), math.MaxUint32)
+	for n := len(s.earlier) - 1; n > 0; n-- {
+		s.earlier[n] = uint32(min(int64(s.earlier[n-1])+since, math.MaxUint32)) // which is too long ago
+	}
+	s.earlier[0] = uint32(since)
+	s.previous, s.previousAt, s.held, s.heldAt = id, s.heldAt, false, 0
+	s.generation++
 }
 
 func (s *Standing) begin(code TokenRef) {
@@ -107,7 +122,7 @@ func (s *Standing) begin(code TokenRef) {
 
 // hold lets a token hold the latest generation.
 func (s *Standing) hold(sid string, id [16]byte, now time.Time) Change {
-	s.held, s.holder, s.heldAt[0] = true, id, now.UnixMicro()
+	s.held, s.holder, s.heldAt = true, id, now.UnixMicro()
 	return Change{
 		SessionID: sid, UserID: s.userID, Verdict: Accepted,
 		TokenID: encodeID(id), Generation: uint64(s.generation), At: now,
@@ -157,7 +172,7 @@ func (s *Standing) Check(t TokenRef, grace, branch time.Duration, now time.Time)
 		return Unknown
 	case t.Generation == n && s.held && s.holder == id,
 		t.Generation == n && !s.held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
-		t.Generation+1 == n && s.previous == id && (!s.held || now.Sub(time.UnixMicro(s.heldAt[0])) < grace):
+		t.Generation+1 == n && s.previous == id && (!s.held || now.Sub(time.UnixMicro(s.heldAt)) < grace):
 		return Accepted
 	}
 	return Replaced
@@ -202,7 +217,7 @@ func (s *Standing) Session(id string, now time.Time) (Session, bool) {
 // The binary form: a version, fixed fields, then three strings, each with its length before it.
 const (
 	standingVersion = 1
-	standingFixed   = 1 + 4 + 1 + 1 + 16 + 16 + 3*8 + 3*8
+	standingFixed   = 1 + 4 + 1 + 1 + 16 + 16 + 8*4 + 5*8
 )
 
 var errStanding = errors.New("socketauth: not a Standing in binary")
@@ -217,7 +232,10 @@ func (s *Standing) AppendBinary(b []byte) ([]byte, error) {
 	}
 	b = append(b, held, byte(s.ended))
 	b = append(append(b, s.previous[:]...), s.holder[:]...)
-	for _, n := range [...]int64{s.heldAt[0], s.heldAt[1], s.heldAt[2], s.expiresAt, s.since, s.seenAt} {
+	for _, n := range s.earlier {
+		b = binary.BigEndian.AppendUint32(b, n)
+	}
+	for _, n := range [...]int64{s.heldAt, s.previousAt, s.expiresAt, s.since, s.seenAt} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	for _, text := range [...]string{s.userID, s.address, s.userAgent} {
@@ -243,8 +261,11 @@ func (s *Standing) UnmarshalBinary(data []byte) error {
 	}
 	copy(r.previous[:], data[7:])
 	copy(r.holder[:], data[23:])
-	for n, field := range [...]*int64{&r.heldAt[0], &r.heldAt[1], &r.heldAt[2], &r.expiresAt, &r.since, &r.seenAt} {
-		*field = int64(binary.BigEndian.Uint64(data[39+8*n:]))
+	for n := range r.earlier {
+		r.earlier[n] = binary.BigEndian.Uint32(data[39+4*n:])
+	}
+	for n, field := range [...]*int64{&r.heldAt, &r.previousAt, &r.expiresAt, &r.since, &r.seenAt} {
+		*field = int64(binary.BigEndian.Uint64(data[71+8*n:]))
 	}
 	rest := data[standingFixed:]
 	for _, field := range [...]*string{&r.userID, &r.address, &r.userAgent} {

@@ -42,7 +42,7 @@ func inWorld(t *testing.T, change func(*Options[string]), test func(w *world)) {
 			change(&o)
 		}
 		mux := http.NewServeMux()
-		w.http = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(w.logs, nil), slog.LevelError)}
+		w.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(w.logs, nil), slog.LevelError)}
 		var err error
 		if w.Server, err = Infrastructure(w.http, mux, o); err != nil {
 			t.Fatal(err)

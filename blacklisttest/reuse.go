@@ -42,7 +42,7 @@ func reuse() []clause {
 			}
 			s.presents(accepted, second)
 		}},
-		{"A late frame of up to three generations ago is no reuse", func(t *testing.T, store socketauth.Blacklist) {
+		{"A late frame of up to ten generations ago is no reuse", func(t *testing.T, store socketauth.Blacklist) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
 				tokens := []socketauth.TokenRef{s.code()}
@@ -53,13 +53,13 @@ func reuse() []clause {
 					}
 					tokens = append(tokens, next)
 				}
-				for range 3 {
+				for range 10 {
 					grow()
 					for _, token := range tokens[:len(tokens)-1] {
 						s.presents(overtaken, token, late)
 					}
 				}
-				s.presents(accepted, tokens[3], late) // which ends nothing
+				s.presents(accepted, tokens[10], late) // which ends nothing
 				s.presents(replaced, tokens[0], late, rejectOnly)
 				s.presents(overtaken, tokens[1], late)
 				s.presents(reused, tokens[0], late)
@@ -117,10 +117,14 @@ func reuse() []clause {
 		}},
 		{"A second code of a session is no way into it", func(t *testing.T, store socketauth.Blacklist) {
 			s := login(t, store)
-			s.presents(accepted, s.code())
-			other := s.code()
-			s.checks(replaced, other)
-			s.presents(replaced, other, rejectOnly)
+			code, other := s.code(), s.code()
+			first := s.presents(accepted, code, confirming)
+			for range 2 {
+				s.checks(replaced, other)
+				s.presents(replaced, other, rejectOnly)
+				s.presents(replaced, other, rejectOnly, confirming)
+				s.confirms(accepted, first)
+			}
 			s.presents(reused, other)
 		}},
 		{"A code of before the store remembers is unknown", func(t *testing.T, store socketauth.Blacklist) {

@@ -62,6 +62,7 @@ var (
 	errMethod       = &Refusal{http.StatusBadRequest, `{"code":2,"message":"Bad handshake method"}`}
 	errTooLarge     = &Refusal{http.StatusRequestEntityTooLarge, `{"code":3,"message":"Payload too large"}`}
 	errEnded        = &Refusal{http.StatusInternalServerError, `{"code":3,"message":"Session ended"}`}
+	errFull         = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Too many connections"}`}
 	errShuttingDown = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Server is shutting down"}`}
 )
 

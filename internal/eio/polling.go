@@ -36,8 +36,13 @@ type poll struct {
 
 // openPolling is the handshake of a session that begins with polling.
 func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *Refusal {
-	s := e.newSession(e.o.Describe(r), nil)
+	request := e.o.Describe(r)
+	if !e.o.Admit(request) {
+		return errFull
+	}
+	s := e.newSession(request, nil)
 	if !s.link.Open(r, nil) {
+		e.o.Left(request)
 		return ErrRequest
 	}
 	refusal := s.servePoll(w, r) // OPEN, and what accept has sent
@@ -224,8 +229,8 @@ func (s *Session) endPost() {
 func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte, *Refusal) {
 	var payload []byte
 	err := errLimit
-	if r.ContentLength <= int64(s.e.o.MaxPayload) {
-		payload, err = s.e.readAll(r.Body)
+	if r.ContentLength <= int64(s.MaxPayload()) {
+		payload, err = s.readAll(r.Body)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -243,14 +248,14 @@ func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte
 }
 
 // readAll reads what is at most MaxPayload long, into memory of its own that is no larger than needed.
-func (e *Engine) readAll(r io.Reader) ([]byte, error) {
-	buf := e.buffer()
-	defer e.release(buf)
-	n, err := buf.ReadFrom(io.LimitReader(r, int64(e.o.MaxPayload)+1))
+func (s *Session) readAll(r io.Reader) ([]byte, error) {
+	buf, most := s.e.buffer(), int64(s.MaxPayload())
+	defer s.e.release(buf)
+	n, err := buf.ReadFrom(io.LimitReader(r, most+1))
 	if err != nil {
 		return nil, err
 	}
-	if n > int64(e.o.MaxPayload) {
+	if n > most {
 		return nil, errLimit
 	}
 	return bytes.Clone(buf.Bytes()), nil

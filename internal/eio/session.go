@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -33,6 +34,7 @@ type Session struct {
 	link    Link
 	id      string
 	request any // what Describe made of the first request
+	trusted atomic.Bool
 
 	// turn is whose turn it is to call recv, and no more than that: nothing a receiver can call takes it.
 	turn sync.Mutex
@@ -113,6 +115,17 @@ func (s *Session) Options() *engine.Options { return &s.e.o }
 
 // Request is what Describe made of the first request.
 func (s *Session) Request() any { return s.request }
+
+// Trust lifts the limits that are for clients of whom nothing is known.
+func (s *Session) Trust() { s.trusted.Store(true) }
+
+// MaxPayload is how long a message of the client may be now.
+func (s *Session) MaxPayload() int {
+	if s.trusted.Load() {
+		return s.e.o.MaxPayload
+	}
+	return s.e.o.FirstPayload
+}
 
 // Send queues packets that belong together, and must not be changed afterwards. Errors: engine.ErrClosed,
 // engine.ErrSlow.
@@ -325,6 +338,7 @@ func (s *Session) closeLocked(reason engine.Reason, linger time.Duration) {
 	s.e.unregister(s)
 	s.InTurn(func() {
 		s.e.o.Logger.Debug("engine: connection ended", "reason", string(s.reason), "cause", s.cause)
+		defer s.e.o.Left(s.request)
 		s.recv.Closed(s.reason)
 	})
 }

@@ -125,12 +125,12 @@ func TestPollThatIsGoneLosesNothing(t *testing.T) {
 }
 
 func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
-	e := New(engine.Options{MaxPayload: 100}, bare{}, nil)
-	data, err := e.readAll(bytes.NewReader(make([]byte, 100)))
+	s := New(engine.Options{MaxPayload: 100}, bare{}, nil).newSession(nil, nil)
+	data, err := s.readAll(bytes.NewReader(make([]byte, 100)))
 	if err != nil || len(data) != 100 || cap(data) > 112 {
 		t.Errorf("%d bytes of %d, %v", len(data), cap(data), err)
 	}
-	if _, err := e.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
+	if _, err := s.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
 		t.Errorf("a byte too many: %v", err)
 	}
 }

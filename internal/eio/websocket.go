@@ -78,11 +78,16 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Con
 // openWebsocket is the handshake of a session that begins with a websocket.
 func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *Refusal {
 	request := e.o.Describe(r)
+	if !e.o.Admit(request) {
+		return errFull
+	}
 	ws, refusal := e.upgrade(w, r)
 	if ws == nil {
+		e.o.Left(request)
 		return refusal
 	}
 	if s := e.newSession(request, ws); !s.link.Open(r, ws) {
+		e.o.Left(request)
 		e.reject(ws)
 	}
 	return nil
@@ -142,7 +147,7 @@ func (s *Session) Upgraded() { s.e.done() }
 
 // Expect reads one message of a websocket that is tried, which has to be the one that is due.
 func (s *Session) Expect(ws *websocket.Conn, text string) bool {
-	data, binary, err := s.e.readMessage(ws)
+	data, binary, err := s.readMessage(ws)
 	return err == nil && !binary && string(data) == text
 }
 
@@ -200,7 +205,7 @@ func (s *Session) answerPings(ws *websocket.Conn) {
 func (s *Session) Read(ws *websocket.Conn) (data []byte, binary bool, err error) {
 	for {
 		s.awaitRoom()
-		data, binary, err = s.e.readMessage(ws)
+		data, binary, err = s.readMessage(ws)
 		if err != nil {
 			s.readFailed(err)
 			return nil, false, err
@@ -215,7 +220,11 @@ func (s *Session) Read(ws *websocket.Conn) (data []byte, binary bool, err error)
 func (s *Session) readFailed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && (errors.Is(err, websocket.ErrReadLimit) || isFrameError(err)) {
+	switch {
+	case s.state != open:
+	case errors.Is(err, errLimit):
+		s.failLocked(err)
+	case errors.Is(err, websocket.ErrReadLimit) || isFrameError(err):
 		s.cause = err
 		s.closeLocked(engine.ProtocolError, 0) // gorilla has told the client
 	}
@@ -230,12 +239,12 @@ func isFrameError(err error) bool {
 }
 
 // readMessage reads one message whole.
-func (e *Engine) readMessage(ws *websocket.Conn) (data []byte, binary bool, err error) {
+func (s *Session) readMessage(ws *websocket.Conn) (data []byte, binary bool, err error) {
 	kind, r, err := ws.NextReader()
 	if err != nil {
 		return nil, false, err
 	}
-	data, err = e.readAll(r)
+	data, err = s.readAll(r)
 	return data, kind == websocket.BinaryMessage, err
 }
 

@@ -18,7 +18,7 @@ const (
 // openPacket is the server's half of the handshake. upgrades is the inside of a JSON array.
 func openPacket(sid string, o *engine.Options, upgrades string) eio.Packet {
 	return eio.Packet{Head: fmt.Sprintf(`%c{"sid":"%s","upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
-		eio.Open, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.MaxPayload)}
+		eio.Open, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.FirstPayload)}
 }
 
 // AppendPayload encodes binary data as text whatever b64 says: there is no other form.

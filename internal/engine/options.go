@@ -15,11 +15,18 @@ type Options struct {
 	FlushTimeout   time.Duration // how long the end of a connection waits for its last messages to be written; 5 s
 	WriteTimeout   time.Duration // for one frame or one poll response; 10 s
 	MaxPayload     int           // bytes of one websocket message or one POST body; 1 MiB
-	MaxAttachments int           // attachments of one packet, together at most 4 times MaxPayload; 16
+	FirstPayload   int           // the same until Conn.Trust is called, and what clients are told; MaxPayload
+	MaxAttachments int           // attachments of one packet, together at most 4 times the payload; 16
+	MaxDepth       int           // levels of JSON in one packet; 512
 	MaxQueue       int           // bytes that wait for one peer, past which it is dropped; 4 MiB
 
 	// Describe makes of the first HTTP request of a connection what becomes Handshake.Request; nil: nothing.
 	Describe func(*http.Request) any
+
+	// Admit says whether there is room for the connection that was described so; nil: always. Left is called once for
+	// each that was admitted and has ended; nil: it is not.
+	Admit func(request any) bool
+	Left  func(request any)
 
 	// Namespaces says who is told of the clients that join one. The root is "/"; clients of Engine.IO 3 are in it from
 	// the start. Any other that a client asks for is refused.
@@ -36,10 +43,18 @@ func (o Options) WithDefaults() Options {
 	o.FlushTimeout = positive(o.FlushTimeout, 5*time.Second)
 	o.WriteTimeout = positive(o.WriteTimeout, 10*time.Second)
 	o.MaxPayload = positive(o.MaxPayload, 1<<20)
+	o.FirstPayload = positive(o.FirstPayload, o.MaxPayload)
 	o.MaxAttachments = positive(o.MaxAttachments, 16)
+	o.MaxDepth = positive(o.MaxDepth, 512)
 	o.MaxQueue = positive(o.MaxQueue, 4<<20)
 	if o.Describe == nil {
 		o.Describe = func(*http.Request) any { return nil }
+	}
+	if o.Admit == nil {
+		o.Admit = func(any) bool { return true }
+	}
+	if o.Left == nil {
+		o.Left = func(any) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -147,7 +147,7 @@ func (m *Machine) decide(p socketauth.Presentation) (verdict socketauth.Verdict,
 	}
 	at := l.replacedAt(t)
 	switch {
-	case !p.SocketOpenedAt.After(at) && now.Sub(at) <= p.Overtake && t.Generation+3 >= l.latest:
+	case !p.SocketOpenedAt.After(at) && p.PresentedAt.Sub(at) <= p.Overtake && t.Generation+10 >= l.latest:
 		return socketauth.Overtaken, nothing
 	case p.EndOnReuse:
 		return socketauth.Reused, func() { l.why = socketauth.EndedByReuse }

@@ -202,7 +202,7 @@ func (p *playedServer) step(c *conn, presentation socketauth.Presentation, arriv
 			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
 			return
 		}
-		presentation.Overtake = p.w.timeout + p.w.now.Sub(arrived) // the network's time is bounded, what comes after is not its fault
+		presentation.Overtake, presentation.PresentedAt = p.w.timeout, arrived
 		p.store.present(presentation, got)
 	}, func(err error) { then(verdict, err) })
 }

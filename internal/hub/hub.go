@@ -76,6 +76,13 @@ func (h *Hub[M]) Members(g Group) []M {
 	return members
 }
 
+// Count is how many are in g at this moment.
+func (h *Hub[M]) Count(g Group) int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.groups[g])
+}
+
 // All lists who is in any group at this moment, in no order.
 func (h *Hub[M]) All() []M {
 	h.mu.RLock()

@@ -64,7 +64,7 @@ func (c *Client) receive(data []byte, binary bool) error {
 	if c.partial != nil {
 		return errText
 	}
-	p, err := Parse(data, c.s.Options().MaxAttachments)
+	p, err := Parse(data, c.s.Options().MaxAttachments, c.s.Options().MaxDepth)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (c *Client) receiveAttachment(data []byte) error {
 	if p == nil {
 		return errBinary
 	}
-	if c.size += len(data); c.size > 4*c.s.Options().MaxPayload {
+	if c.size += len(data); c.size > 4*c.s.MaxPayload() {
 		return errTooMuch
 	}
 	if p.Buffers = append(p.Buffers, data); len(p.Buffers) < p.Attachments {

@@ -38,6 +38,8 @@ func (nobody) Disconnected(engine.Reason)            {}
 
 func (k *conn) ID() string { return k.id }
 
+func (k *conn) Trust() { k.c.s.Trust() }
+
 func (k *conn) Emit(m *engine.Message) error {
 	return k.send(encodeMessage(Event, k.namespace, false, 0, m))
 }

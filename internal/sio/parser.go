@@ -50,7 +50,7 @@ type Packet struct {
 }
 
 // Parse reads the text of a packet. It allocates by what is there, never by what the text claims.
-func Parse(text []byte, maxAttachments int) (Packet, error) {
+func Parse(text []byte, maxAttachments, maxDepth int) (Packet, error) {
 	p := Packet{Namespace: Root, Size: len(text)}
 	if len(text) == 0 || text[0] < Connect || text[0] > binaryAck {
 		return p, errSocketType
@@ -82,10 +82,10 @@ func Parse(text []byte, maxAttachments int) (Packet, error) {
 		}
 		p.HasID, p.ID, text = true, id, text[digits:]
 	}
-	return p, p.parsePayload(text)
+	return p, p.parsePayload(text, maxDepth)
 }
 
-func (p *Packet) parsePayload(data []byte) error {
+func (p *Packet) parsePayload(data []byte, maxDepth int) error {
 	if p.HasID != (p.Kind == Ack) && p.Kind != Event {
 		return errAckID
 	}
@@ -95,9 +95,9 @@ func (p *Packet) parsePayload(data []byte) error {
 			return nil
 		}
 		p.Auth = data
-		return checkObject(data)
+		return checkObject(data, maxDepth)
 	case Event, Ack:
-		return p.parseValues(data)
+		return p.parseValues(data, maxDepth)
 	case Disconnect:
 		if len(data) > 0 {
 			return errPayload
@@ -108,11 +108,11 @@ func (p *Packet) parsePayload(data []byte) error {
 	}
 }
 
-func (p *Packet) parseValues(data []byte) error {
+func (p *Packet) parseValues(data []byte, maxDepth int) error {
 	if len(data) == 0 {
 		return errPayload
 	}
-	values, err := splitArray(data)
+	values, err := splitArray(data, maxDepth)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,8 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"Hurry":            (*suite).hurry,
 		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
 		"Panics":           (*suite).panics,
+		"Strangers":        (*suite).strangers,
+		"Admission":        (*suite).admission,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,208 @@
+package socketauth
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+)
+
+// NoLimit, as one of Limits, is none.
+const NoLimit = -1
+
+// Limits bound what clients can make the process hold. Zero is the default stated; NoLimit is none, for those that count
+// connections and sessions. Past a limit a client is told so, or disconnected; it is counted in Stats, and logged at
+// most once a minute.
+type Limits struct {
+	Message         int // bytes of one message, or one polling body; 1 MiB
+	StrangerMessage int // the same before the client has authenticated; 64 KiB
+	Attachments     int // of one message, together at most 4 times as long as a message; 16
+	Depth           int // levels of JSON in one message; 512
+
+	Sockets             int // connections in all; 100,000
+	Strangers           int // connections that have not authenticated yet; 10,000
+	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 100
+	SocketsPerUser      int // 100
+	SessionsPerUser     int // past it the one presented least recently is revoked; 100
+}
+
+// The names of limits, in logs and Stats.
+const (
+	limitSockets             = "sockets"
+	limitStrangers           = "strangers"
+	limitStrangersPerAddress = "strangers_per_address"
+	limitSocketsPerUser      = "sockets_per_user"
+	limitSessionsPerUser     = "sessions_per_user"
+	limitEvents              = "events"
+	limitAttempts            = "attempts"
+)
+
+func (l Limits) withDefaults() Limits {
+	l.Message = or(l.Message, 1<<20)
+	l.StrangerMessage = or(l.StrangerMessage, min(64<<10, l.Message))
+	l.Attachments = or(l.Attachments, 16)
+	l.Depth = or(l.Depth, 512)
+	l.Sockets = or(l.Sockets, 100_000)
+	l.Strangers = or(l.Strangers, 10_000)
+	l.StrangersPerAddress = or(l.StrangersPerAddress, 100)
+	l.SocketsPerUser = or(l.SocketsPerUser, 100)
+	l.SessionsPerUser = or(l.SessionsPerUser, 100)
+	return l
+}
+
+// check says what is wrong with the limits.
+func (l Limits) check(fault func(format string, args ...any)) {
+	for _, n := range [...]struct {
+		name  string
+		value int
+		least int
+	}{
+		{"Message", l.Message, 1024}, {"StrangerMessage", l.StrangerMessage, 1024}, {"Attachments", l.Attachments, 1}, {"Depth", l.Depth, 2},
+		{"Sockets", l.Sockets, NoLimit}, {"Strangers", l.Strangers, NoLimit}, {"StrangersPerAddress", l.StrangersPerAddress, NoLimit},
+		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
+	} {
+		if n.value < n.least {
+			fault("Limits.%s is %d, less than %d", n.name, n.value, n.least)
+		}
+	}
+	if l.StrangerMessage > l.Message {
+		fault("Limits.StrangerMessage %d is more than Limits.Message %d", l.StrangerMessage, l.Message)
+	}
+}
+
+// past says whether there are more than a limit allows.
+func past(n, limit int) bool { return limit != NoLimit && n > limit }
+
+// census counts the connections of one server.
+type census struct {
+	mu        sync.Mutex
+	engines   map[string]SocketStats
+	strangers int
+	sockets   int
+	addresses map[string]int // strangers, by where they come from
+}
+
+// admit counts a new connection, or says which limit is in its way.
+func (c *census) admit(v *visit, l Limits) (limit string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case past(c.sockets+1, l.Sockets):
+		return limitSockets
+	case past(c.strangers+1, l.Strangers):
+		return limitStrangers
+	case v.network != "" && past(c.addresses[v.network]+1, l.StrangersPerAddress):
+		return limitStrangersPerAddress
+	}
+	if c.addresses == nil {
+		c.addresses, c.engines = make(map[string]int), make(map[string]SocketStats)
+	}
+	c.sockets++
+	c.moveLocked(v, 1, 0)
+	return ""
+}
+
+// befriend moves a connection to those that have authenticated.
+func (c *census) befriend(v *visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !v.friend {
+		v.friend = true
+		c.moveLocked(v, -1, 1)
+	}
+}
+
+// leave takes a connection out.
+func (c *census) leave(v *visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sockets--
+	if v.friend {
+		c.moveLocked(v, 0, -1)
+	} else {
+		c.moveLocked(v, -1, 0)
+	}
+}
+
+func (c *census) moveLocked(v *visit, strangers, friends int) {
+	n := c.engines[v.engine]
+	c.engines[v.engine] = SocketStats{n.Connecting + strangers, n.Authenticated + friends}
+	c.strangers += strangers
+	if v.network == "" {
+		return
+	}
+	if c.addresses[v.network] += strangers; c.addresses[v.network] == 0 {
+		delete(c.addresses, v.network)
+	}
+}
+
+func (c *census) count() map[string]SocketStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[string]SocketStats, len(c.engines))
+	for version, n := range c.engines {
+		all[version] = n
+	}
+	return all
+}
+
+// admit is asked by the engines about each new connection.
+func (s *Server) admit(request any) bool {
+	v := request.(*visit)
+	limit := s.census.admit(v, s.auth.limits)
+	if limit != "" {
+		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
+	}
+	return limit == ""
+}
+
+// left is told by the engines of each connection that has ended.
+func (s *Server) left(request any) { s.census.leave(request.(*visit)) }
+
+// limited counts what a limit has refused, and logs that once a minute.
+func (a *Auth) limited(limit string, attrs ...any) {
+	if unsaid, now := a.counts.limit(limit); now {
+		a.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
+	}
+}
+
+// network is where a client comes from as far as limits for one address go: "" where they do not apply, since without
+// ClientIP all who come by a proxy on the same machine or network would share one.
+func (c *config) network(r *http.Request, address string) string {
+	if !c.proxied {
+		return folded(address)
+	}
+	peer, err := netip.ParseAddr(remoteIP(r))
+	if err != nil || !peer.Unmap().IsLoopback() && !peer.Unmap().IsPrivate() {
+		return folded(address)
+	}
+	if r.Header.Get("X-Forwarded-For") != "" {
+		c.forwarded.Do(func() {
+			c.log.Warn("socketauth: clients come by a proxy, so limits for each address are off",
+				slog.String("fix", "set Options.ClientIP to a function that reads the header which your proxy sets, and clients cannot"), slog.String("proxy", peer.String()))
+		})
+	}
+	return ""
+}
+
+// folded is one spelling of an address; of IPv6 it is the network, of which a client has all addresses.
+func folded(address string) string {
+	ip, err := netip.ParseAddr(strings.TrimSpace(address))
+	if err != nil {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return address
+		}
+		if ip, err = netip.ParseAddr(host); err != nil {
+			return host
+		}
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	network, _ := ip.Prefix(64) // of 128 bits: no error
+	return network.String()
+}

@@ -1,0 +1,210 @@
+package socketauth
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/z-open/socketauth/internal/seldom"
+)
+
+// Stats are counts since the core was made, and gauges of now. Maps have no entry where there is nothing to count.
+type Stats struct {
+	Sockets         map[string]SocketStats `json:"sockets"`         // by the version of Engine.IO, "3" or "4"
+	Logins          map[string]uint64      `json:"logins"`          // and registrations, by what was answered; "OK" for a code
+	Authentications map[string]uint64      `json:"authentications"` // of sockets, by code; "ok" for those that got in
+	Requests        map[string]uint64      `json:"requests"`        // that Middleware refused, by code
+	Rotations       uint64                 `json:"rotations"`
+	Reuses          uint64                 `json:"reuses"`
+	Logouts         uint64                 `json:"logouts"`
+	Revocations     uint64                 `json:"revocations"`
+	Expiries        uint64                 `json:"expiries"`
+	Limited         map[string]uint64      `json:"limited"` // what a limit has refused, by its name
+	Store           StoreStats             `json:"store"`
+}
+
+// SocketStats are the connections to one engine.
+type SocketStats struct {
+	Connecting    int `json:"connecting"` // not authenticated yet
+	Authenticated int `json:"authenticated"`
+}
+
+// StoreStats are the calls of the Blacklist, but for Watch.
+type StoreStats struct {
+	Calls   uint64        `json:"calls"`
+	Errors  uint64        `json:"errors"`
+	Time    time.Duration `json:"time"`    // of all calls together, in nanoseconds
+	Buckets []StoreBucket `json:"buckets"` // cumulative, as a histogram has them
+}
+
+// StoreBucket is how many calls took at most so long.
+type StoreBucket struct {
+	UpTo  time.Duration `json:"upTo"` // in nanoseconds
+	Calls uint64        `json:"calls"`
+}
+
+// Stats is a snapshot of what the core, and the servers on it, have done. It may be asked for as often as one likes.
+func (a *Auth) Stats() Stats {
+	s := Stats{
+		Sockets:         make(map[string]SocketStats),
+		Logins:          a.counts.logins.all(),
+		Authentications: a.counts.authentications.all(),
+		Requests:        a.counts.requests.all(),
+		Rotations:       a.counts.rotations.Load(),
+		Reuses:          a.counts.reuses.Load(),
+		Logouts:         a.counts.logouts.Load(),
+		Revocations:     a.counts.revocations.Load(),
+		Expiries:        a.counts.expiries.Load(),
+		Limited:         a.counts.limited.all(),
+		Store:           a.counts.store.stats(),
+	}
+	for _, server := range a.all() {
+		for version, n := range server.census.count() {
+			sum := s.Sockets[version]
+			s.Sockets[version] = SocketStats{sum.Connecting + n.Connecting, sum.Authenticated + n.Authenticated}
+		}
+	}
+	return s
+}
+
+// Stats is Auth.Stats.
+func (s *Server) Stats() Stats { return s.auth.Stats() }
+
+// counts is what a core counts.
+type counts struct {
+	logins, authentications, requests, limited tally
+
+	rotations, reuses, logouts, revocations, expiries atomic.Uint64
+
+	store storeCounts
+	said  sync.Map // limit to *seldom.Minute
+}
+
+// event counts what is recorded.
+func (c *counts) event(e AuditEvent) {
+	switch e.Kind {
+	case AuditLogin, AuditRegistered:
+		c.logins.add("OK")
+	case AuditLoginFailed:
+		c.logins.add(e.Code)
+	case AuditAuthenticated:
+		c.authentications.add("ok")
+	case AuditRotated:
+		c.rotations.Add(1)
+	case AuditReuse:
+		c.reuses.Add(1)
+	case AuditLogout:
+		c.logouts.Add(1)
+	case AuditRevoked:
+		c.revocations.Add(1)
+	case AuditExpired:
+		c.expiries.Add(1)
+	case AuditRefused:
+		if e.SocketID != "" {
+			c.authentications.add(e.Code)
+		} else {
+			c.requests.add(e.Code)
+		}
+	}
+}
+
+// limit counts what a limit has refused. now says whether it is to be logged, with how many have not been since.
+func (c *counts) limit(name string) (unsaid int, now bool) {
+	c.limited.add(name)
+	minute, ok := c.said.Load(name)
+	if !ok {
+		minute, _ = c.said.LoadOrStore(name, new(seldom.Minute))
+	}
+	return minute.(*seldom.Minute).Say()
+}
+
+// tally counts by name. Names may come from the app, so their number is bounded.
+type tally struct {
+	mu     sync.Mutex
+	counts map[string]uint64
+}
+
+const maxNames = 200
+
+func (t *tally) add(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.counts == nil {
+		t.counts = make(map[string]uint64)
+	}
+	if _, known := t.counts[name]; !known && len(t.counts) >= maxNames {
+		name = "other"
+	}
+	t.counts[name]++
+}
+
+func (t *tally) all() map[string]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.counts)
+}
+
+// storeTimes are the upper ends of the histogram's buckets; beyond the last is one more.
+var storeTimes = [...]time.Duration{10 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second}
+
+type storeCounts struct {
+	calls, errors atomic.Uint64
+	time          atomic.Int64
+	took          [len(storeTimes) + 1]atomic.Uint64
+}
+
+func (c *storeCounts) call(began time.Time, err error) {
+	took := time.Since(began)
+	c.calls.Add(1)
+	c.time.Add(int64(took))
+	if err != nil {
+		c.errors.Add(1)
+	}
+	n, _ := slices.BinarySearch(storeTimes[:], took)
+	c.took[n].Add(1)
+}
+
+func (c *storeCounts) stats() StoreStats {
+	s := StoreStats{Errors: c.errors.Load(), Time: time.Duration(c.time.Load())}
+	for n := range c.took {
+		s.Calls += c.took[n].Load()
+		if n < len(storeTimes) {
+			s.Buckets = append(s.Buckets, StoreBucket{storeTimes[n], s.Calls})
+		}
+	}
+	return s
+}
+
+// measured is a Blacklist whose calls are counted.
+type measured struct {
+	Blacklist
+	counts *storeCounts
+}
+
+func (m measured) Present(ctx context.Context, p Presentation) (v Verdict, err error) {
+	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	return m.Blacklist.Present(ctx, p)
+}
+
+func (m measured) Confirm(ctx context.Context, t TokenRef) (v Verdict, err error) {
+	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	return m.Blacklist.Confirm(ctx, t)
+}
+
+func (m measured) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (v Verdict, err error) {
+	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	return m.Blacklist.Check(ctx, t, grace, branch)
+}
+
+func (m measured) Revoke(ctx context.Context, r Revocation) (c Change, err error) {
+	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	return m.Blacklist.Revoke(ctx, r)
+}
+
+func (m measured) Sessions(ctx context.Context, userID string) (s []Session, err error) {
+	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	return m.Blacklist.Sessions(ctx, userID)
+}
