@@ -35,7 +35,7 @@ type tab struct {
 }
 
 // maxPace is how many presentations an honest client makes while one it gave up on may be under way.
-const maxPace = 3
+const maxPace = 10
 
 func (w *world) newDevice(n int, peer server, l *ledger) *device {
 	d := &device{w: w, peer: peer, ledger: l, name: fmt.Sprintf("device%d", n), userID: fmt.Sprintf("user%d", w.IntN(2)), confirming: w.chance(0.8)}

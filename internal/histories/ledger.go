@@ -220,8 +220,7 @@ func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentatio
 func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation, thief bool, v socketauth.Verdict) {
 	killer, dead := s.killer(e, c)
 	contested := s.changed > int(c)
-	now := time.Now()
-	late := dead && !p.SocketOpenedAt.After(killer.at) && now.Sub(killer.at) <= p.Overtake && e.ref.Generation+3 >= s.latest
+	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.Overtake && e.ref.Generation+10 >= s.latest
 	reuse := socketauth.Replaced
 	if p.EndOnReuse {
 		reuse = socketauth.Reused
@@ -233,8 +232,8 @@ func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation
 	case late && v != socketauth.Overtaken:
 		l.w.violate("%s, late on a socket that was open when %s was confirmed: verdict %d", name(p.Token), name(killer.ref), v)
 	case !late && v != reuse:
-		l.w.violate("the reuse of %s is not found: verdict %d, where %s was confirmed %v ago, and the socket opened %v ago",
-			name(p.Token), v, name(killer.ref), now.Sub(killer.at), now.Sub(p.SocketOpenedAt))
+		l.w.violate("the reuse of %s is not found: verdict %d, where %s was confirmed %v before it came, and the socket opened %v before",
+			name(p.Token), v, name(killer.ref), p.PresentedAt.Sub(killer.at), p.PresentedAt.Sub(p.SocketOpenedAt))
 	}
 	switch v {
 	case socketauth.Overtaken:
@@ -319,8 +318,12 @@ func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Durat
 	defer l.mu.Unlock()
 	l.time++
 	l.w.counts.Checks++
-	s, e := l.find(t)
-	if e == nil || l.afterTheEnd(s, t, c, v) {
+	s := l.sessions[t.SessionID]
+	if s == nil || l.afterTheEnd(s, t, c, v) {
+		return
+	}
+	e := s.tokens[t.TokenID]
+	if e == nil { // a server asks by it whether the session lives, before it is accepted as a successor
 		return
 	}
 	killer, dead := s.killer(e, c)

@@ -285,9 +285,11 @@ func (p *playedServer) acknowledged(c *conn, id string, done func()) {
 				p.enter(c, t)
 			}
 			p.tellOthers(c, t)
-		case verdict == socketauth.Overtaken:
+		case verdict == socketauth.Overtaken, verdict == socketauth.Replaced && !c.in:
 			p.refuse(c, "no_longer_valid", false)
 			p.close(c)
+		case verdict != socketauth.Replaced:
+			p.refuseVerdict(c, t.SessionID, verdict)
 		}
 	})
 }
