@@ -19,7 +19,7 @@ type device struct {
 	presented  []time.Time
 	tabs       []*tab
 	sockets    int
-	onStore    []func() // thieves that watch the storage
+	watchers   []func(stored bool) // thieves, when it presents and when it has stored
 }
 
 // tab is one page of the device's. It has a socket, or is about to open one.
@@ -132,7 +132,14 @@ func (t *tab) present() {
 	t.sent = t.storage
 	t.presented = append(t.presented, t.w.now)
 	t.socket.send(frame{kind: authenticate, token: t.sent, confirm: t.confirming})
+	t.watched(false)
 	t.crash("after presenting")
+}
+
+func (d *device) watched(stored bool) {
+	for _, watch := range d.watchers {
+		watch(stored)
+	}
 }
 
 func (t *tab) hear(s *socket, f frame) {
@@ -164,9 +171,7 @@ func (t *tab) store(f frame) {
 	}
 	t.storage, t.got = f.token, f.token
 	t.ledger.has(f.token.ref)
-	for _, watch := range t.onStore {
-		watch()
-	}
+	t.watched(true)
 	if t.crash("before acknowledging") {
 		return
 	}
