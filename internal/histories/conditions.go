@@ -13,6 +13,7 @@ type conditions struct {
 	refreshInterval time.Duration
 	endOnReuse      bool
 
+	grain   time.Duration // of time: where it is coarse, much happens at once
 	slowest time.Duration // of a frame, usually
 	stalls  float64       // a frame takes up to Timeout
 	cuts    float64       // the connection breaks at a frame
@@ -49,6 +50,7 @@ func (w *world) drawConditions() conditions {
 		codeLifetime:  30 * time.Second,
 		tokenLifetime: 24 * time.Hour,
 		endOnReuse:    w.chance(0.8),
+		grain:         time.Microsecond,
 		slowest:       w.between(2*time.Millisecond, 2*time.Second),
 		stalls:        maybe(0.5, 0.2),
 		cuts:          maybe(0.6, 0.2),
@@ -62,6 +64,9 @@ func (w *world) drawConditions() conditions {
 		actions:       1 + w.IntN(5),
 		patience:      w.between(50*time.Millisecond, 10*time.Second),
 		longestPause:  w.between(time.Second, time.Minute),
+	}
+	if w.chance(0.3) {
+		c.grain = 10 * time.Millisecond
 	}
 	if w.chance(0.25) {
 		c.tokenLifetime = w.between(10*time.Second, 2*time.Minute)

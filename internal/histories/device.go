@@ -19,7 +19,7 @@ type device struct {
 	presented  []time.Time
 	tabs       []*tab
 	sockets    int
-	onStore    []func() // thieves that watch the storage
+	watchers   []func(stored bool) // thieves, when it presents and when it has stored
 }
 
 // tab is one page of the device's. It has a socket, or is about to open one.
@@ -35,7 +35,7 @@ type tab struct {
 }
 
 // maxPace is how many presentations an honest client makes while one it gave up on may be under way.
-const maxPace = 3
+const maxPace = 10
 
 func (w *world) newDevice(n int, peer server, l *ledger) *device {
 	d := &device{w: w, peer: peer, ledger: l, name: fmt.Sprintf("device%d", n), userID: fmt.Sprintf("user%d", w.IntN(2)), confirming: w.chance(0.8)}
@@ -132,7 +132,14 @@ func (t *tab) present() {
 	t.sent = t.storage
 	t.presented = append(t.presented, t.w.now)
 	t.socket.send(frame{kind: authenticate, token: t.sent, confirm: t.confirming})
+	t.watched(false)
 	t.crash("after presenting")
+}
+
+func (d *device) watched(stored bool) {
+	for _, watch := range d.watchers {
+		watch(stored)
+	}
 }
 
 func (t *tab) hear(s *socket, f frame) {
@@ -164,9 +171,7 @@ func (t *tab) store(f frame) {
 	}
 	t.storage, t.got = f.token, f.token
 	t.ledger.has(f.token.ref)
-	for _, watch := range t.onStore {
-		watch()
-	}
+	t.watched(true)
 	if t.crash("before acknowledging") {
 		return
 	}
@@ -180,15 +185,16 @@ func (t *tab) store(f frame) {
 	}
 }
 
-// refused is "unauthorized". What is terminal speaks of the token presented last: it is thrown away if it is still that.
+// refused is "unauthorized". What is terminal speaks of the token presented last, which is thrown away if it is still
+// what is stored; but for an expiry, which may be of the token that the socket lived on until then.
 func (t *tab) refused(f frame) {
+	about := t.sent
+	if f.code == "token_expired" && t.in && t.w.now.Before(t.sent.ref.ExpiresAt) {
+		about = t.got
+	}
 	if f.terminal {
-		about := t.sent
-		if t.in && f.code == "token_expired" && t.turn != t { // what the socket lives on
-			about = t.got
-		}
 		t.ledger.lockedOut(about.ref, f.code)
-		if t.storage.text == t.sent.text || f.code == "token_reused" || f.code == "session_revoked" {
+		if t.storage.text == about.text || f.code == "token_reused" || f.code == "session_revoked" {
 			t.storage = token{}
 		}
 	}

@@ -13,6 +13,6 @@
 //     store accepted. The invariants are computed from it alone, never from the reference.
 //
 // What is assumed of the world, as the contract does: a frame on a socket that its client gave up on arrives within
-// Timeout of that, or never; and an honest client presents at most three times while such a frame is on its way into the
+// Timeout of that, or never; and an honest client presents at most ten times while such a frame is on its way into the
 // store, which is Timeout and what the app's hooks and a failing store add to it.
 package histories

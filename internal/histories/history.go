@@ -16,19 +16,12 @@ type Outcome struct {
 	trace     []string
 }
 
-// Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Where it is no Machine, what it
-// says is compared with one.
-func Run(seed uint64, blacklist socketauth.Blacklist) Outcome { return run(seed, blacklist, false) }
-
 // Trace is what happened, where that was kept.
 func (o Outcome) Trace() string { return strings.Join(o.trace, "\n") }
 
-// Trace is the history of a seed in words.
-func Trace(seed uint64, blacklist socketauth.Blacklist) string {
-	return run(seed, blacklist, true).Trace()
-}
-
-func run(seed uint64, blacklist socketauth.Blacklist, tracing bool) Outcome {
+// Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Where that is no Machine, what
+// it says is compared with one.
+func Run(seed uint64, blacklist socketauth.Blacklist, tracing bool) Outcome {
 	w, l, s := newWorld(seed, blacklist)
 	w.tracing = tracing
 	if _, ok := blacklist.(*Machine); !ok {
@@ -43,6 +36,7 @@ func newWorld(seed uint64, blacklist socketauth.Blacklist) (*world, *ledger, *st
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now}
 	w.conditions = w.drawConditions()
 	l := newLedger(w)
+	w.ledger = l
 	return w, l, &store{Blacklist: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
 }
 
@@ -110,6 +104,9 @@ func (w *world) play(peer server, s *store, l *ledger) {
 		}
 	}
 	w.pass(w.timeout)
+	if w.inbox != nil { // the server that is played does not watch its store
+		l.allClosed()
+	}
 	w.list(s, l)
 }
 

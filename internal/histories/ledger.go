@@ -16,6 +16,7 @@ type ledger struct {
 	mu       sync.Mutex
 	time     int // counts the beginnings and ends of calls
 	sockets  map[string]*socket
+	given    map[*socket][]*entry // what was accepted on it, and what it was to get for that
 	sessions map[string]*session
 	order    []string             // of the sessions, by their login
 	revoked  map[string]time.Time // by user
@@ -59,7 +60,7 @@ type holder struct {
 type call int
 
 func newLedger(w *world) *ledger {
-	return &ledger{w: w, sockets: make(map[string]*socket), sessions: make(map[string]*session), revoked: make(map[string]time.Time)}
+	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), revoked: make(map[string]time.Time)}
 }
 
 // call notes that one begins.
@@ -182,6 +183,10 @@ func (l *ledger) presented(c call, p socketauth.Presentation, v socketauth.Verdi
 	thief := by != nil && by.thief
 	if v == socketauth.Accepted {
 		l.accepted(s, e, c, p, thief)
+		l.given[by] = append(l.given[by], e)
+		if next := s.tokens[p.SuccessorID]; next != nil {
+			l.given[by][len(l.given[by])-1] = next
+		}
 	} else {
 		l.refused(s, e, c, p, thief, v)
 	}
@@ -215,7 +220,6 @@ func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentatio
 func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation, thief bool, v socketauth.Verdict) {
 	killer, dead := s.killer(e, c)
 	contested := s.changed > int(c)
-	now := time.Now()
 	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.Overtake && e.ref.Generation+10 >= s.latest
 	reuse := socketauth.Replaced
 	if p.EndOnReuse {
@@ -228,8 +232,8 @@ func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation
 	case late && v != socketauth.Overtaken:
 		l.w.violate("%s, late on a socket that was open when %s was confirmed: verdict %d", name(p.Token), name(killer.ref), v)
 	case !late && v != reuse:
-		l.w.violate("the reuse of %s is not found: verdict %d, where %s was confirmed %v ago, and the socket opened %v ago",
-			name(p.Token), v, name(killer.ref), now.Sub(killer.at), now.Sub(p.SocketOpenedAt))
+		l.w.violate("the reuse of %s is not found: verdict %d, where %s was confirmed %v before it came, and the socket opened %v before",
+			name(p.Token), v, name(killer.ref), p.PresentedAt.Sub(killer.at), p.PresentedAt.Sub(p.SocketOpenedAt))
 	}
 	switch v {
 	case socketauth.Overtaken:
@@ -314,8 +318,12 @@ func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Durat
 	defer l.mu.Unlock()
 	l.time++
 	l.w.counts.Checks++
-	s, e := l.find(t)
-	if e == nil || l.afterTheEnd(s, t, c, v) {
+	s := l.sessions[t.SessionID]
+	if s == nil || l.afterTheEnd(s, t, c, v) {
+		return
+	}
+	e := s.tokens[t.TokenID]
+	if e == nil { // a server asks by it whether the session lives, before it is accepted as a successor
 		return
 	}
 	killer, dead := s.killer(e, c)
@@ -365,6 +373,36 @@ func (l *ledger) hasRevoked(r socketauth.Revocation) {
 	}
 	for _, s := range l.concerned(r) {
 		s.end(r.Why, l.time)
+	}
+}
+
+// heard checks that a socket that hears a broadcast was let in: that a token it was given is, or was, confirmed.
+func (l *ledger) heard(s *socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.given[s] {
+		if h := l.sessions[e.ref.SessionID].holders[e.ref.Generation]; h.entry == e {
+			return
+		}
+	}
+	l.w.violate("%s hears a broadcast, and no token of it was ever confirmed", s.name)
+}
+
+// allClosed checks, when all has been calm for long, that no socket lives whose session is over or whose token has
+// expired.
+func (l *ledger) allClosed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.sockets {
+		if s.closed || s.givenUp || s.up.cut || s.down.cut || s.told.text == "" {
+			continue
+		}
+		if l.sessions[s.told.ref.SessionID].over != 0 {
+			l.w.violate("%s lives, and its session is over", s.name)
+		}
+		if time.Since(s.told.ref.ExpiresAt) > l.w.timeout {
+			l.w.violate("%s lives, and its token has expired", s.name)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ const (
 	unauthorized  kind = "unauthorized"
 	rotated       kind = "rotated"
 	loggedOut     kind = "logged_out"
+	news          kind = "news" // a broadcast of the app's
 	closed        kind = "closed"
 )
 
@@ -84,7 +85,9 @@ type socket struct {
 	up, down  direction
 	givenUp   bool
 	givenUpAt time.Time
-	state     any // the server's
+	closed    bool  // by the server
+	told      token // by "authenticated", the last
+	state     any   // the server's
 }
 
 type direction struct {
@@ -121,6 +124,15 @@ func (s *socket) answer(f frame) {
 			return
 		}
 		s.w.note("%s <- %s", s.name, f)
+		switch f.kind {
+		case closed:
+			s.closed = true
+		case authenticated:
+			s.told = f.token
+		case news:
+			s.w.ledger.heard(s)
+			return
+		}
 		s.on(f)
 	}, nil)
 }

@@ -56,8 +56,8 @@ func newRealServer(w *world, s *store, seed uint64) (*realServer, error) {
 			if err := r.takeTime(ctx, w.weather().slowHook); err != nil {
 				return "", err
 			}
-			if r.chance(w.weather().hookFails) {
-				return "", errors.New("histories: the hook has failed")
+			if r.fails() {
+				return "", errHook
 			}
 			return "tenant", nil
 		},
@@ -66,9 +66,34 @@ func newRealServer(w *world, s *store, seed uint64) (*realServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.OnAuthenticated(func(ctx context.Context, _ *socketauth.Socket) error {
+		if err := r.takeTime(ctx, w.weather().slowHook); err != nil {
+			return err
+		}
+		if r.fails() {
+			return errHook
+		}
+		return nil
+	})
 	mux.Handle("GET /api", r.Auth().Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	r.calls.Go(func() { _ = r.http.Serve(r.lis) })
 	return r, nil
+}
+
+var errHook = errors.New("histories: the hook has failed")
+
+func (r *realServer) fails() bool {
+	failed := r.chance(r.w.weather().hookFails)
+	if failed {
+		r.tell(func() { r.w.counts.HookFaults++ })
+	}
+	return failed
+}
+
+// report broadcasts the app's news, now and then.
+func (r *realServer) report() {
+	_ = r.Emit(string(news))
+	r.w.after(r.w.between(10*time.Millisecond, 10*time.Second), r.report)
 }
 
 func (r *realServer) chance(p float64) bool {
@@ -83,8 +108,9 @@ func (r *realServer) takeTime(ctx context.Context, usual time.Duration) error {
 	d := time.Duration(r.number(int64(usual)))
 	if r.chance(c.hangs) {
 		d = time.Duration(r.number(int64(c.timeout)))
+		r.tell(func() { r.w.counts.Hangs++ })
 	}
-	timer := time.NewTimer(d.Truncate(time.Microsecond))
+	timer := time.NewTimer(d.Truncate(c.grain))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -198,6 +224,7 @@ func RunReal(seed uint64, blacklist socketauth.Blacklist) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	peer.report()
 	w.play(peer, s, l)
 	if err := peer.close(); err != nil {
 		return Outcome{}, fmt.Errorf("shutting down: %w", err)

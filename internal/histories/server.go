@@ -29,6 +29,7 @@ type conn struct {
 	busy      bool
 	pending   *pending
 	deadline  *event // of the acknowledgement
+	expiry    *event // of its token
 }
 
 // pending is a successor that waits for its acknowledgement.
@@ -77,6 +78,7 @@ func (p *playedServer) hangUp(s *socket) {
 func (p *playedServer) drop(c *conn) {
 	c.over = true
 	c.deadline.stop()
+	c.expiry.stop()
 }
 
 func (p *playedServer) receive(s *socket, f frame) {
@@ -246,6 +248,20 @@ func (p *playedServer) accept(c *conn, t socketauth.TokenRef, next token, acknow
 func (p *playedServer) enter(c *conn, t socketauth.TokenRef) {
 	c.in, c.own, c.pending = true, &t, nil
 	c.deadline.stop()
+	c.expiry.stop()
+	p.expire(c, t.ExpiresAt.Sub(p.w.now))
+}
+
+// expire ends the socket with its token. A decision that has begun is waited for.
+func (p *playedServer) expire(c *conn, in time.Duration) {
+	c.expiry = p.w.after(in+p.w.grain, func() {
+		switch {
+		case c.busy:
+			p.expire(c, 10*time.Millisecond)
+		case !c.over:
+			p.refuse(c, "token_expired", true)
+		}
+	})
 }
 
 // acknowledged confirms the client's branch, if it is the one it was told last.
@@ -269,9 +285,11 @@ func (p *playedServer) acknowledged(c *conn, id string, done func()) {
 				p.enter(c, t)
 			}
 			p.tellOthers(c, t)
-		case verdict == socketauth.Overtaken:
+		case verdict == socketauth.Overtaken, verdict == socketauth.Replaced && !c.in:
 			p.refuse(c, "no_longer_valid", false)
 			p.close(c)
+		case verdict != socketauth.Replaced:
+			p.refuseVerdict(c, t.SessionID, verdict)
 		}
 	})
 }

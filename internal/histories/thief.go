@@ -21,7 +21,7 @@ type thief struct {
 
 	confirming  float64 // how often it says that it will acknowledge
 	withholds   bool    // and does not
-	inLockStep  bool    // it presents what the device stores as soon as it is stored
+	inLockStep  bool    // it presents when the device presents or stores
 	inAdvance   bool    // it has sockets open before
 	impatience  time.Duration
 	presentsOld float64
@@ -33,16 +33,19 @@ func (w *world) newThief(n int, victim *device, peer server, l *ledger) *thief {
 		acks: make(map[*socket]string), left: 2 + w.IntN(8),
 		withholds: w.chance(0.4), inLockStep: w.chance(0.3), inAdvance: w.chance(0.4),
 		confirming: []float64{0, 0.5, 1, 1}[w.IntN(4)], impatience: w.between(10*time.Millisecond, w.longestPause),
-		presentsOld: []float64{0, 0, 0.3}[w.IntN(3)],
+		presentsOld: []float64{0, 0.3, 1}[w.IntN(3)],
 	}
 	w.counts.Thieves++
 	w.note("%s of %s: confirming=%.1f, withholds=%v, in lock-step=%v, in advance=%v", t.name, victim.name, t.confirming, t.withholds, t.inLockStep, t.inAdvance)
 	if t.inLockStep {
-		victim.onStore = append(victim.onStore, func() {
-			if t.left > 0 && t.w.chance(0.7) {
-				t.steal()
-				t.w.after(t.w.between(100*time.Microsecond, t.impatience), t.present)
+		victim.watchers = append(victim.watchers, func(stored bool) {
+			if t.left <= 0 || t.w.chance(0.3) {
+				return
 			}
+			if stored {
+				t.steal()
+			}
+			t.w.after(t.w.between(100*time.Microsecond, t.impatience), t.present)
 		})
 	}
 	t.again()

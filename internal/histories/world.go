@@ -14,6 +14,7 @@ type world struct {
 	*rand.Rand
 	conditions
 	counts *Counts
+	ledger *ledger
 	began  time.Time
 	now    time.Time
 	queue  queue
@@ -39,10 +40,10 @@ func (e *event) stop() {
 	}
 }
 
-// after has something happen. Times are whole microseconds, the unit in which stores remember.
+// after has something happen. Times are whole microseconds, the unit in which stores remember, or coarser.
 func (w *world) after(d time.Duration, run func()) *event {
 	w.events++
-	e := &event{at: w.now.Add(d.Truncate(time.Microsecond)), order: w.events, run: run}
+	e := &event{at: w.now.Add(d.Truncate(w.grain)), order: w.events, run: run}
 	heap.Push(&w.queue, e)
 	return e
 }
