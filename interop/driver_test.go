@@ -173,6 +173,24 @@ func (d *driver) enters(socket string) string {
 	return d.token(d.hears(socket, "authenticated"))
 }
 
+// offered expects a socket to be given a token that it has to acknowledge, and gives that.
+func (d *driver) offered(socket string) string {
+	d.t.Helper()
+	l := d.hears(socket, "authenticated")
+	if len(l.Args) != 2 || string(l.Args[1]) != `{"acknowledgement":true}` {
+		d.t.Fatalf("%s: %v came, a token and an acknowledgement should have come", socket, l)
+	}
+	l.Args = l.Args[:1]
+	return d.token(l)
+}
+
+// entersConfirming is enters for a socket of a confirming client.
+func (d *driver) entersConfirming(socket string) string {
+	d.t.Helper()
+	d.hears(socket, "connect")
+	return d.offered(socket)
+}
+
 // messages are what a client is told with a code, and whether its token is dead.
 var messages = map[string]struct {
 	text     string
@@ -182,6 +200,7 @@ var messages = map[string]struct {
 	"token_expired":   {"Token has expired", true},
 	"no_longer_valid": {"Token is no longer valid", true},
 	"token_reused":    {"Token was used twice, the session is over", true},
+	"session_revoked": {"Session was revoked", true},
 	"timeout":         {"Not authenticated in time", false},
 	"wrong_session":   {"Token is of another session", false},
 }
@@ -189,11 +208,23 @@ var messages = map[string]struct {
 // unauthorized expects a socket to be told why.
 func (d *driver) unauthorized(socket, code string) {
 	d.t.Helper()
-	about := messages[code]
-	data := map[string]any{"message": about.text, "code": code, "type": "UnauthorizedError"}
+	d.told(socket, code, messages[code].terminal)
+}
+
+func (d *driver) told(socket, code string, terminal bool) {
+	d.t.Helper()
+	text := messages[code].text
+	data := map[string]any{"message": text, "code": code, "type": "UnauthorizedError"}
 	d.hears(socket, "unauthorized", map[string]any{
-		"message": about.text, "code": code, "type": "UnauthorizedError", "terminal": about.terminal, "data": data,
+		"message": text, "code": code, "type": "UnauthorizedError", "terminal": terminal, "data": data,
 	})
+}
+
+// overtaken expects a socket to be refused for a token that was replaced a moment ago, which is no theft.
+func (d *driver) overtaken(socket string) {
+	d.t.Helper()
+	d.told(socket, "no_longer_valid", false)
+	d.ends(socket)
 }
 
 // refused expects a socket to be told why, and to be disconnected for good by the server.
