@@ -136,14 +136,14 @@ type Change struct {
 
 // Session is one living session of a user: one login, on one device or several.
 type Session struct {
-	ID        string
-	UserID    string
-	Since     time.Time // the login
-	LastSeen  time.Time // the last presentation of its token
-	ExpiresAt time.Time // the latest expiry of its tokens
-	Address   string    // of the last presentation
-	UserAgent string    // likewise, cut to 256 bytes
-	Sockets   int       // live ones, in this process
+	ID        string    `json:"id"`
+	UserID    string    `json:"userId"`
+	Since     time.Time `json:"since"`     // the login
+	LastSeen  time.Time `json:"lastSeen"`  // the last presentation of its token
+	ExpiresAt time.Time `json:"expiresAt"` // the latest expiry of its tokens
+	Address   string    `json:"address"`   // of the last presentation
+	UserAgent string    `json:"userAgent"` // likewise, cut to 256 bytes
+	Sockets   int       `json:"sockets"`   // live ones, in this process
 }
 
 var (

@@ -8,8 +8,10 @@
 //
 // A login answers a short-lived code. A socket presents the code (event "authenticate", or the handshake's auth object)
 // and gets a session token (event "authenticated"), which its client stores. Whenever it connects again, and before the
-// token expires, it presents the token and gets the next; the one before is dead from then on. A dead token that comes
-// back means that two parties hold one session: by default the session is ended everywhere. Logout ends it for good.
+// token expires, it presents the token and gets the next. A client that says {confirm: true} acknowledges
+// "authenticated" once it has stored the token; the one before is dead from then on, and until then it may be presented
+// again. For one that does not, it is dead at once. A dead token that comes back means that two parties hold one
+// session: by default the session is ended everywhere. Logout ends it for good.
 //
 // # Claims
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -151,6 +152,34 @@ func ExampleAuth_IssueCode() {
 	callback(w, httptest.NewRequest(http.MethodGet, "/callback", nil))
 	fmt.Println(w.Code, strings.HasPrefix(w.Header().Get("Location"), "https://app.example/#code=ey"))
 	// Output: 303 true
+}
+
+// A page of one's devices: each session can be ended, one's own alone.
+func ExampleServer_sessions() {
+	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	srv.On("end device", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+		var id string
+		if err := args.Decode(&id); err != nil {
+			return nil, err
+		}
+		mine, err := srv.Sessions(ctx, s.UserID())
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(mine, func(session socketauth.Session) bool { return session.ID == id }) {
+			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
+		}
+		return srv.RevokeSession(ctx, id)
+	})
+
+	ended, err := srv.RevokeUser(context.Background(), "1") // their password was changed, say
+	fmt.Println(ended.Sessions, ended.Sockets, err)
+	// Output: 0 0 <nil>
 }
 
 // A registration hashes the password, and says why it refuses where the client may know.

@@ -108,23 +108,14 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	}
 	watching, unwatch := context.WithCancel(context.Background())
 	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
-	namespaces := map[string]engine.Accept{"/": s.accept}
-	s.engines = map[string]engine.Engine{
-		"3": eio3.New(eio3.Options{
-			ConnectTimeout: a.timeout,
-			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
-			Describe:       a.describe,
-			Namespaces:     namespaces,
-			Logger:         a.log,
-		}),
-		"4": eio4.New(eio4.Options{
-			ConnectTimeout: a.timeout,
-			FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
-			Describe:       a.describe,
-			Namespaces:     namespaces,
-			Logger:         a.log,
-		}),
+	o := engine.Options{
+		ConnectTimeout: a.timeout,
+		FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
+		Describe:       a.describe,
+		Namespaces:     map[string]engine.Accept{"/": s.accept},
+		Logger:         a.log,
 	}
+	s.engines = map[string]engine.Engine{"3": eio3.New(o), "4": eio4.New(o)}
 	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
 	})

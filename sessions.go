@@ -16,8 +16,8 @@ import (
 
 // Ended says what a revocation has ended: sessions that were alive, and sockets that were connected to this process.
 type Ended struct {
-	Sessions int
-	Sockets  int
+	Sessions int `json:"sessions"`
+	Sockets  int `json:"sockets"`
 }
 
 // Sessions are the living sessions of a user, for a page of their devices; the one seen last comes first. A session
@@ -66,10 +66,10 @@ func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 }
 
 func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
+	r.Why, r.Keep = Revoked, a.tokens.lifetime()
 	if err := r.Check(); err != nil {
 		return Ended{}, err
 	}
-	r.Why, r.Keep = Revoked, a.tokens.lifetime()
 	concerned := a.concerned(r) // before the store tells them, so that they can be counted
 	var change Change
 	err := a.insist(ctx, func(ctx context.Context, _ bool) (err error) {

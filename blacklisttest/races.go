@@ -2,6 +2,7 @@ package blacklisttest
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/z-open/socketauth"
@@ -187,26 +188,28 @@ func count(verdicts []socketauth.Verdict) map[socketauth.Verdict]int {
 
 // raceRevocation presents token and what follows it, again and again, while it is revoked.
 func raceRevocation(t *testing.T, store socketauth.Blacklist, s *session, token socketauth.TokenRef, r socketauth.Revocation) {
-	pass() // the log-in is before the revocation
-	begins := token.Generation == 0
+	pass()                                   // the log-in is before the revocation
+	revokeAt := 2 * min(1, token.Generation) // during the first presentation of a code, or later
 	var presented []socketauth.TokenRef
+	var over atomic.Bool // Revoke has returned
 	begun := make(chan struct{})
 	var rotating sync.WaitGroup
 	rotating.Go(func() {
-		for n := 0; ; n++ {
-			if n == 2 {
+		for n := uint64(0); ; n++ {
+			if n == revokeAt {
 				close(begun)
 			}
 			presented = append(presented, token)
 			next := s.next(token)
 			p := presentation(token, next)
 			p.Confirming = n%2 == 1
-			if v, err := store.Present(t.Context(), p); err != nil || v != accepted || n > 10_000 {
+			late := over.Load()
+			if v, err := store.Present(t.Context(), p); err != nil || v != accepted || late {
 				if v != revoked {
 					t.Errorf("generation %d: %s, %v", token.Generation, name(v), err)
 				}
 				presented = append(presented, next)
-				if n < 2 {
+				if n < revokeAt {
 					close(begun)
 				}
 				return
@@ -214,10 +217,9 @@ func raceRevocation(t *testing.T, store socketauth.Blacklist, s *session, token 
 			token = next
 		}
 	})
-	if !begins {
-		<-begun
-	}
+	<-begun
 	s.revokes(r)
+	over.Store(true)
 	rotating.Wait()
 	for _, token := range presented[max(0, len(presented)-5):] { // which of them it came to know, only the store can say
 		v, err := store.Check(t.Context(), token, 0, 0)

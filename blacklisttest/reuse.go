@@ -117,10 +117,14 @@ func reuse() []clause {
 		}},
 		{"A second code of a session is no way into it", func(t *testing.T, store socketauth.Blacklist) {
 			s := login(t, store)
-			s.presents(accepted, s.code())
-			other := s.code()
-			s.checks(replaced, other)
-			s.presents(replaced, other, rejectOnly)
+			code, other := s.code(), s.code()
+			first := s.presents(accepted, code, confirming)
+			for range 2 {
+				s.checks(replaced, other)
+				s.presents(replaced, other, rejectOnly)
+				s.presents(replaced, other, rejectOnly, confirming)
+				s.confirms(accepted, first)
+			}
 			s.presents(reused, other)
 		}},
 		{"A code of before the store remembers is unknown", func(t *testing.T, store socketauth.Blacklist) {

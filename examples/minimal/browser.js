@@ -3,15 +3,16 @@
 
 import { io } from "socket.io-client";
 
-let code; // of a login, good for one connect
+let code; // of a login, until it is traded
 
 export const socket = io({
   autoConnect: false,
-  auth: (give) => give({ token: code ?? localStorage.token }), // a function: the token is another one each time
+  auth: (give) => give({ token: code ?? localStorage.token, confirm: true }), // a function: the token changes
 });
 
-socket.on("authenticated", async (token) => {
-  localStorage.token = token; // at once: the one before is used up
+socket.on("authenticated", async (token, stored) => {
+  localStorage.token = token;
+  stored(); // now, and not before, the one it replaces is dead, and the socket is in
   code = undefined;
   console.log(await socket.emitWithAck("hello"));
 });

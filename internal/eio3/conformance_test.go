@@ -3,8 +3,16 @@ package eio3_test
 import (
 	"testing"
 
+	"github.com/z-open/socketauth/internal/eio3"
+	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
+func start(o engine.Options) engine.Engine { return eio3.New(o) }
+
 // What the interface of engines promises, over every transport.
 func TestConformance(t *testing.T) { enginetest.Run(t, enginetest.V3, start) }
+
+func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
+	enginetest.SlowBodies(t, enginetest.V3, start)
+}

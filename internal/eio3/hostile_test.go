@@ -13,22 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio3"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
-
-func start(o enginetest.Options) engine.Engine {
-	return eio3.New(eio3.Options{
-		PingInterval: o.PingInterval,
-		PingTimeout:  o.PingTimeout,
-		FlushTimeout: o.FlushTimeout,
-		MaxPayload:   o.MaxPayload,
-		MaxQueue:     o.MaxQueue,
-		Describe:     o.Describe,
-		Namespaces:   o.Namespaces,
-	})
-}
 
 func in(t *testing.T, f func(t *testing.T, w *enginetest.World)) {
 	t.Helper()
@@ -39,7 +26,7 @@ func in(t *testing.T, f func(t *testing.T, w *enginetest.World)) {
 // alone is for tests that look at the whole process.
 func alone(t *testing.T, f func(t *testing.T, w *enginetest.World)) {
 	t.Helper()
-	enginetest.In(t, enginetest.V3, start, enginetest.Options{MaxPayload: 1 << 20}, f)
+	enginetest.In(t, enginetest.V3, start, engine.Options{MaxPayload: 1 << 20}, f)
 }
 
 // frames kill, hang or swell an unguarded go-socket.io, or are no packets at all. Each has to end its own connection

@@ -16,8 +16,24 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
 )
+
+// echoes sends every event back, as it came.
+type echoes struct{ c engine.Conn }
+
+func (e echoes) Event(name string, args engine.Args, _ engine.Ack) {
+	out := make([]any, len(args.Values))
+	for i, v := range args.Values {
+		out[i] = v
+	}
+	if m, err := engine.NewMessage(name, out...); err == nil {
+		_ = e.c.Emit(m)
+	}
+}
+
+func (echoes) Disconnected(engine.Reason) {}
 
 // cycle is one connection that comes, says something and goes, in one of several ways.
 func cycle(t *testing.T, client *http.Client, url string, n int) {
@@ -87,7 +103,9 @@ func TestNothingIsLeft(t *testing.T) {
 	if os.Getenv("SOAK") != "" {
 		cycles = 10_000
 	}
-	e := New(Options{Namespaces: map[string]engine.Accept{"/": echoing}})
+	o := engine.Options{Namespaces: map[string]engine.Accept{"/": func(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoes{c} }}}
+	p := newProtocol(o)
+	e := eio.New(o, p, newClient)
 	server := httptest.NewServer(e)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	run := func(cycles int) {
@@ -101,7 +119,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		wg.Wait()
 		client.CloseIdleConnections()
-		settle(t, e)
+		settle(t, e, p)
 	}
 	var logged bytes.Buffer // by the library, which does so without being asked, under its own lock
 	log.SetOutput(&logged)
@@ -125,14 +143,15 @@ func TestNothingIsLeft(t *testing.T) {
 }
 
 // settle waits until the engine and the library have no session left.
-func settle(t *testing.T, e *Engine) {
+func settle(t *testing.T, e *eio.Engine, p *protocol) {
 	t.Helper()
 	for wait := time.Millisecond; ; wait *= 2 {
-		e.mu.Lock()
-		sessions, opening := len(e.sessions), len(e.opening)
-		e.mu.Unlock()
-		tasks, library := e.tasks.Load(), e.lib.Count()
-		if sessions+opening+library+int(tasks) == 0 {
+		p.mu.Lock()
+		opening := len(p.opening)
+		p.mu.Unlock()
+		sessions, tasks := e.Left()
+		library := p.lib.Count()
+		if sessions+opening+library+tasks == 0 {
 			return
 		}
 		if wait > 10*time.Second {

@@ -4,24 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/sio"
-)
-
-// The types of Engine.IO packets, as they stand on the wire.
-const (
-	typeOpen    = '0'
-	typeClose   = '1'
-	typePing    = '2'
-	typePong    = '3'
-	typeMessage = '4'
-	typeUpgrade = '5'
-	typeNoop    = '6'
-	typeBinary  = 'b' // a packet of binary data, in text
 )
 
 const (
@@ -30,94 +20,69 @@ const (
 )
 
 var (
-	errPacketType = errors.New("unknown engine packet type")
-	errLength     = errors.New("malformed length of a packet")
+	errBinary = errors.New("binary data that is no message")
+	errLength = errors.New("malformed length of a packet")
 )
-
-// packet is one Engine.IO packet that waits to be written: head and data in one. They are kept apart so that one
-// encoded message can be shared by all it goes to.
-type packet struct {
-	head   string
-	data   []byte
-	binary bool
-	json   bool // data is JSON, and may be written in another form
-	pong   bool // not a packet at all, but websocket's own answer to its own ping
-}
-
-var (
-	closePacket = packet{head: string(typeClose)}
-	noopPacket  = packet{head: string(typeNoop)}
-)
-
-// packetOverhead is what a queued packet costs beyond its bytes, so that MaxQueue bounds the number of them too.
-const packetOverhead = 128
-
-func (p packet) cost() int { return len(p.head) + len(p.data) + packetOverhead }
-
-// messagePacket is a MESSAGE of raw Engine.IO.
-func messagePacket(data []byte, binary bool) packet {
-	if binary {
-		return packet{head: binaryHead, data: data, binary: true}
-	}
-	return packet{head: string(typeMessage), data: data}
-}
 
 // portable is the packet in a form that every client reads from a poll: those of versions 1.x take text that is not
 // ASCII for something else.
-func (p packet) portable() packet {
-	if p.json {
-		p.data = sio.ASCII(p.data)
+func portable(p eio.Packet) eio.Packet {
+	if p.JSON {
+		p.Data = sio.ASCII(p.Data)
 	}
 	return p
 }
 
-// encodeMessage makes the packets of an event or a reply: the text, then its attachments.
-func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []packet {
-	packets := make([]packet, 0, 1+len(m.Attachments))
-	head := sio.MessageHead(kind, namespace, hasID, id, len(m.Attachments))
-	packets = append(packets, packet{head: head, data: m.Text, json: true})
-	for _, data := range m.Attachments {
-		packets = append(packets, messagePacket(data, true))
+// AppendPayload uses the binary form, unless the client cannot read it or there is nothing binary.
+func (*protocol) AppendPayload(dst []byte, packets []eio.Packet, b64 bool) (payload []byte, contentType string) {
+	if !b64 && slices.ContainsFunc(packets, func(p eio.Packet) bool { return p.Binary }) {
+		return appendBinaryPayload(dst, packets), eio.ContentBinary
 	}
-	return packets
-}
-
-// encodeControl makes a packet that is neither event nor reply.
-func encodeControl(kind byte, namespace string, payload []byte) packet {
-	return packet{head: sio.ControlHead(kind, namespace), data: payload}
+	return appendPayload(dst, packets), eio.ContentText
 }
 
 // appendPayload encodes packets as text, for one poll response.
-func appendPayload(dst []byte, packets []packet) []byte {
+func appendPayload(dst []byte, packets []eio.Packet) []byte {
 	for _, p := range packets {
-		p = p.portable()
-		if p.binary {
-			dst = strconv.AppendInt(dst, int64(len(base64Head)+base64.StdEncoding.EncodedLen(len(p.data))), 10)
+		p = portable(p)
+		if p.Binary {
+			dst = strconv.AppendInt(dst, int64(len(base64Head)+base64.StdEncoding.EncodedLen(len(p.Data))), 10)
 			dst = append(append(dst, ':'), base64Head...)
-			dst = base64.StdEncoding.AppendEncode(dst, p.data)
+			dst = base64.StdEncoding.AppendEncode(dst, p.Data)
 			continue
 		}
-		dst = strconv.AppendInt(dst, int64(units([]byte(p.head))+units(p.data)), 10)
-		dst = append(append(append(dst, ':'), p.head...), p.data...)
+		dst = strconv.AppendInt(dst, int64(units([]byte(p.Head))+units(p.Data)), 10)
+		dst = append(append(append(dst, ':'), p.Head...), p.Data...)
 	}
 	return dst
 }
 
 // appendBinaryPayload encodes packets in the binary form, for one poll response.
-func appendBinaryPayload(dst []byte, packets []packet) []byte {
+func appendBinaryPayload(dst []byte, packets []eio.Packet) []byte {
 	for _, p := range packets {
-		p = p.portable()
+		p = portable(p)
 		kind := byte(0)
-		if p.binary {
-			kind = 1
+		if p.Binary {
+			kind, p.Head = 1, binaryHead
 		}
 		dst = append(dst, kind)
-		for _, digit := range strconv.Itoa(len(p.head) + len(p.data)) {
+		for _, digit := range strconv.Itoa(len(p.Head) + len(p.Data)) {
 			dst = append(dst, byte(digit-'0'))
 		}
-		dst = append(append(append(dst, 0xff), p.head...), p.data...)
+		dst = append(append(append(dst, 0xff), p.Head...), p.Data...)
 	}
 	return dst
+}
+
+// Frame puts before a binary message what says that it is one.
+func (*protocol) Frame(p eio.Packet, b64 bool) eio.Packet {
+	switch {
+	case p.Binary && b64:
+		return eio.Packet{Head: base64Head, Data: base64.StdEncoding.AppendEncode(nil, p.Data)}
+	case p.Binary:
+		p.Head = binaryHead
+	}
+	return p
 }
 
 // units is the length of UTF-8 text as the protocol counts it: in units of UTF-16.
@@ -142,57 +107,47 @@ func nextRune(text []byte) (size, units int) {
 	return size, 1
 }
 
-// incoming is one packet of the client. Its data is its own.
-type incoming struct {
-	kind   byte
-	data   []byte
-	binary bool
-}
-
 // parseFrame reads the packet of a websocket message.
-func parseFrame(data []byte, binary bool) (incoming, error) {
+func parseFrame(data []byte, binary bool) (eio.Incoming, error) {
 	if binary {
 		return parseBinary(data)
 	}
-	if !utf8.Valid(data) {
-		return incoming{}, errUTF8
-	}
-	return parsePacket(data)
-}
-
-// parsePacket reads one packet that came as text.
-func parsePacket(text []byte) (incoming, error) {
-	switch {
-	case len(text) == 0:
-		return incoming{}, errPacketType
-	case text[0] == typeBinary:
-		if len(text) < 2 || text[1] != typeMessage {
-			return incoming{}, errPacketType
-		}
-		data, err := base64.StdEncoding.AppendDecode(nil, text[2:])
-		return incoming{kind: typeMessage, data: data, binary: true}, err
-	case strings.IndexByte("0123456", text[0]) < 0:
-		return incoming{}, errPacketType
-	}
-	return incoming{kind: text[0], data: text[1:]}, nil
+	return eio.ParseText(data, base64Head)
 }
 
 // parseBinary reads one packet that came as binary data, which can be only a message.
-func parseBinary(data []byte) (incoming, error) {
+func parseBinary(data []byte) (eio.Incoming, error) {
 	if !bytes.HasPrefix(data, []byte(binaryHead)) {
-		return incoming{}, errPacketType
+		return eio.Incoming{}, errBinary
 	}
-	return incoming{kind: typeMessage, data: data[len(binaryHead):], binary: true}, nil
+	return eio.Incoming{Kind: eio.Message, Data: data[len(binaryHead):], Binary: true}, nil
+}
+
+// Packets is described at eio.Link.
+func (k *link) Packets(body []byte, contentType string) iter.Seq2[eio.Incoming, error] {
+	next := k.nextPacket
+	if kind, _, _ := strings.Cut(contentType, ";"); strings.EqualFold(strings.TrimSpace(kind), eio.ContentBinary) {
+		next = nextBinaryPacket
+	}
+	return func(yield func(eio.Incoming, error) bool) {
+		for more := true; more; more = len(body) > 0 {
+			p, rest, err := next(body)
+			if !yield(p, err) || err != nil {
+				return
+			}
+			body = rest
+		}
+	}
 }
 
 // maxDigits is how many digits the length of a packet has at most. No body is that long.
 const maxDigits = 9
 
 // nextPacket cuts the first packet off a payload in text.
-func (s *Session) nextPacket(payload []byte) (first incoming, rest []byte, err error) {
+func (k *link) nextPacket(payload []byte) (first eio.Incoming, rest []byte, err error) {
 	n := bytes.IndexByte(payload[:min(len(payload), maxDigits+1)], ':')
 	if n < 1 || sio.LeadingDigits(payload[:n]) != n {
-		return incoming{}, nil, errLength
+		return eio.Incoming{}, nil, errLength
 	}
 	length, _ := strconv.Atoi(string(payload[:n]))
 	payload = payload[n+1:]
@@ -202,32 +157,28 @@ func (s *Session) nextPacket(payload []byte) (first incoming, rest []byte, err e
 		end, length = end+size, length-u
 	}
 	if length != 0 {
-		return incoming{}, nil, errLength
+		return eio.Incoming{}, nil, errLength
 	}
-	text := payload[:end]
-	if !utf8.Valid(text) {
-		return incoming{}, nil, errUTF8
-	}
-	first, err = parsePacket(s.plain(text))
+	first, err = eio.ParseText(k.plain(payload[:end]), base64Head)
 	return first, payload[end:], err
 }
 
 // nextBinaryPacket cuts the first packet off a payload in the binary form.
-func nextBinaryPacket(payload []byte) (first incoming, rest []byte, err error) {
+func nextBinaryPacket(payload []byte) (first eio.Incoming, rest []byte, err error) {
 	end := bytes.IndexByte(payload[:min(len(payload), maxDigits+2)], 0xff)
 	if end < 2 || payload[0] > 1 {
-		return incoming{}, nil, errLength
+		return eio.Incoming{}, nil, errLength
 	}
 	length := 0
 	for _, digit := range payload[1:end] {
 		if digit > 9 {
-			return incoming{}, nil, errLength
+			return eio.Incoming{}, nil, errLength
 		}
 		length = length*10 + int(digit)
 	}
 	binary := payload[0] == 1
 	if payload = payload[end+1:]; length > len(payload) {
-		return incoming{}, nil, errLength
+		return eio.Incoming{}, nil, errLength
 	}
 	first, err = parseFrame(payload[:length:length], binary)
 	return first, payload[length:], err
@@ -237,13 +188,13 @@ func nextBinaryPacket(payload []byte) (first incoming, rest []byte, err error) {
 // twice. Nothing in the protocol says which version a client is, so what can be decoded twice is, until something comes
 // that cannot. A client 2.x would have to send what looks like UTF-8 read as Latin-1, and nothing else before, to be
 // misunderstood.
-func (s *Session) plain(text []byte) []byte {
-	if s.once || sio.IsASCII(text) {
+func (k *link) plain(text []byte) []byte {
+	if k.once || sio.IsASCII(text) {
 		return text
 	}
 	inner, ok := undouble(text)
 	if !ok {
-		s.once = true
+		k.once = true
 		return text
 	}
 	return inner

@@ -16,6 +16,8 @@ import (
 	"github.com/googollee/go-socket.io/engineio/session"
 	"github.com/googollee/go-socket.io/engineio/transport"
 	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/eio"
 )
 
 var errDial = errors.New("eio3: is a server")
@@ -33,27 +35,27 @@ var _ transport.Transport = pollingTransport
 func (t libTransport) Name() string { return string(t) }
 
 func (libTransport) Accept(_ http.ResponseWriter, r *http.Request) (transport.Conn, error) {
-	l := r.Context().Value(linkKey{}).(*link)
-	l.accepted = true
-	return l.conn, nil
+	p := r.Context().Value(passageKey{}).(*passage)
+	p.accepted = true
+	return p.conn, nil
 }
 
 func (libTransport) Dial(*url.URL, http.Header) (transport.Conn, error) { return nil, errDial }
 
-// link takes a transport through the library's ServeHTTP.
-type link struct {
+// passage takes a transport through the library's ServeHTTP.
+type passage struct {
 	conn     transport.Conn
 	accepted bool
 }
 
-type linkKey struct{}
+type passageKey struct{}
 
 // offer gives the library a transport for a handshake, or for the upgrade of the session that the request names, and
 // says whether it took it. It gets nothing to write to: our handlers answer all requests.
-func (e *Engine) offer(r *http.Request, conn transport.Conn) bool {
-	l := &link{conn: conn}
-	e.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), linkKey{}, l)))
-	return l.accepted
+func (p *protocol) offer(r *http.Request, conn transport.Conn) bool {
+	through := &passage{conn: conn}
+	p.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), passageKey{}, through)))
+	return through.accepted
 }
 
 type noResponse struct{}
@@ -63,7 +65,7 @@ func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
 func (noResponse) WriteHeader(int)             {}
 
 // libConn is what both transports have in common.
-type libConn struct{ s *Session }
+type libConn struct{ k *link }
 
 func (libConn) URL() url.URL              { return url.URL{} }
 func (libConn) LocalAddr() net.Addr       { return nil }
@@ -71,7 +73,7 @@ func (libConn) RemoteAddr() net.Addr      { return nil }
 func (libConn) RemoteHeader() http.Header { return nil }
 
 // SetReadDeadline is not the library's to choose: it would end a client that pings in time, PingInterval being longer
-// than PingTimeout. receive moves the deadline.
+// than PingTimeout. Heard moves the deadline.
 func (libConn) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline has nothing to bound: the library's writes end in a queue.
@@ -81,44 +83,44 @@ func (libConn) SetWriteDeadline(time.Time) error { return nil }
 // its attachments enter the queue together, and whether it had room is the sender's to know. It must not fail, since
 // the library logs that by itself.
 func (c libConn) NextWriter(_ frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
-	return &libWriter{s: c.s, kind: kind.StringByte()}, nil
+	return &libWriter{k: c.k, kind: kind.StringByte()}, nil
 }
 
 type libWriter struct {
 	bytes.Buffer
-	s    *Session
+	k    *link
 	kind byte
 }
 
 func (w *libWriter) Close() error {
-	if w.kind == typeOpen {
-		w.s.opened(w.Bytes())
+	if w.kind == eio.Open {
+		w.k.opened(w.Bytes())
 		return nil
 	}
-	_ = w.s.send(packet{head: string(w.kind), data: w.Bytes()})
+	_ = w.k.Send(eio.Packet{Head: string(w.kind), Data: w.Bytes()})
 	return nil
 }
 
 // hand is a packet of the client as the library takes it.
-func hand(p incoming) (frame.Type, libpacket.Type, io.ReadCloser, error) {
+func hand(p eio.Incoming) (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	ft := frame.String
-	if p.binary {
+	if p.Binary {
 		ft = frame.Binary
 	}
-	return ft, libpacket.ByteToPacketType(p.kind, frame.String), &libReader{*bytes.NewReader(p.data), p}, nil
+	return ft, libpacket.ByteToPacketType(p.Kind, frame.String), &libReader{*bytes.NewReader(p.Data), p}, nil
 }
 
 // libReader is what the library reads of a packet. It hands that of a message on as it is.
 type libReader struct {
 	bytes.Reader
-	p incoming
+	p eio.Incoming
 }
 
 func (*libReader) Close() error { return nil }
 
 // refuseUpgrade has the library close a transport that it is trying. An error would do the same, but is logged.
 func refuseUpgrade() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	return hand(incoming{kind: typeNoop})
+	return hand(eio.Incoming{Kind: eio.Noop})
 }
 
 // pollingConn is the polling transport of a session, for the library.
@@ -128,7 +130,7 @@ var _ session.Pauser = pollingConn{}
 
 // NextReader waits for a packet that a POST brings.
 func (c pollingConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	p, err := c.s.takePosted()
+	p, err := c.k.takePosted()
 	if err != nil {
 		return 0, 0, nil, err
 	}
@@ -143,7 +145,7 @@ func (pollingConn) Resume() {}
 
 // Close comes when the library has gone over to the websocket, or after NextReader has failed.
 func (c pollingConn) Close() error {
-	c.s.upgraded()
+	c.k.goneOver()
 	return nil
 }
 
@@ -186,44 +188,38 @@ func (c *websocketConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser,
 
 // probe reads the client's probe, which the library answers.
 func (c *websocketConn) probe() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	if !c.s.expect(c.ws, "2probe") || !c.s.setProbed() {
+	if !c.k.Expect(c.ws, "2probe") {
 		return refuseUpgrade()
 	}
 	c.step = probed
-	return hand(incoming{kind: typePing, data: []byte("probe")})
+	return hand(eio.Incoming{Kind: eio.Ping, Data: []byte("probe")})
 }
 
 // takeOver reads the client's last step of the upgrade.
 func (c *websocketConn) takeOver() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	if !c.s.expect(c.ws, "5") || !c.s.setTransport(c) {
+	if !c.k.Expect(c.ws, "5") || !c.k.move(c) {
 		return refuseUpgrade()
 	}
 	c.step = active
-	return hand(incoming{kind: typeUpgrade})
+	return hand(eio.Incoming{Kind: eio.Upgrade})
 }
 
-// read reads one packet of the transport. When the session has ended before, it goes on until the client has closed
-// too, or lingered enough.
+// read reads one packet of the transport.
 func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	for {
-		c.s.awaitRoom()
-		data, binary, err := c.s.e.readMessage(c.ws)
+		data, binary, err := c.k.Read(c.ws)
 		if err != nil {
-			c.s.readFailed(err)
 			return 0, 0, nil, err
-		}
-		if !c.s.isOpen() {
-			continue
 		}
 		p, err := parseFrame(data, binary)
 		if err == nil {
-			err = c.s.check(p)
+			err = c.k.check(p)
 		}
 		switch {
 		case err != nil:
-			c.s.fail(err)
-		case p.kind == typeClose:
-			c.s.leave()
+			c.k.Fail(err)
+		case p.Kind == eio.Close:
+			c.k.Leave()
 		default:
 			return hand(p)
 		}
@@ -233,28 +229,26 @@ func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error
 // NextWriter writes to the websocket itself while it is tried: the queue is still the other transport's.
 func (c *websocketConn) NextWriter(ft frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
 	if c.step == probed {
-		return &probeWriter{c: c, kind: kind.StringByte()}, nil
+		return probeWriter{c}, nil
 	}
 	return c.libConn.NextWriter(ft, kind)
 }
 
-type probeWriter struct {
-	bytes.Buffer
-	c    *websocketConn
-	kind byte
-}
+// probeWriter is the library's answer to the probe, which is always the same.
+type probeWriter struct{ c *websocketConn }
 
-// Close writes the answer to the probe. If that fails, so does the read that the library goes on with.
-func (w *probeWriter) Close() error {
-	_ = w.c.ws.SetWriteDeadline(time.Now().Add(w.c.s.e.o.WriteTimeout))
-	_ = w.c.ws.WriteMessage(websocket.TextMessage, append([]byte{w.kind}, w.Bytes()...))
+func (probeWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// Close writes the answer. If that fails, so does the read that the library goes on with.
+func (w probeWriter) Close() error {
+	w.c.k.Probe(w.c.ws)
 	return nil
 }
 
 // Close comes when an upgrade has come to nothing, or after NextReader has failed. The library would log an error.
 func (c *websocketConn) Close() error {
 	if c.step != active {
-		c.s.giveUp(c.ws)
+		c.k.GiveUp(c.ws)
 	} else {
 		_ = c.ws.Close()
 	}

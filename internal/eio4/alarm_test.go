@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 func TestHeartbeatDoesNotDrift(t *testing.T) {
 	// Guards against pings that come later and later by what their pongs take, which the official suite has no time for.
-	o := Options{PingInterval: time.Second, PingTimeout: time.Second}
-	inBubble(t, o, func(t *testing.T, e *Engine, r *tape) {
+	o := engine.Options{PingInterval: time.Second, PingTimeout: time.Second}
+	inBubble(t, o, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
 		receive(t, ws) // OPEN
@@ -36,29 +39,6 @@ func TestHeartbeatDoesNotDrift(t *testing.T) {
 		synctest.Wait()
 		if len(r.closed) > 0 {
 			t.Errorf("closed: %q", r.closed)
-		}
-	})
-}
-
-func TestOneTimer(t *testing.T) {
-	// Guards against a timer for each deadline, and against ones that stay.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
-		openPoll(t, e)
-		s := r.s
-		s.mu.Lock()
-		for a := range alarmCount {
-			s.alarmLocked(a, e.now()+time.Hour-time.Duration(a)*time.Minute)
-		}
-		s.mu.Unlock()
-		if n := e.tasks.Load(); n != 1 {
-			t.Errorf("%d timers are set", n)
-		}
-		s.mu.Lock()
-		s.closeLocked("", 0)
-		s.mu.Unlock()
-		synctest.Wait()
-		if n := e.tasks.Load(); n != 0 {
-			t.Errorf("%d tasks are left", n)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -18,7 +17,7 @@ const (
 // Conn.Close on a websocket: the last message, DISCONNECT, then the end.
 func TestClose_WebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		emit(t, c, "before")
 		c.Close(event(t, "bye", "€"))
@@ -36,7 +35,7 @@ func TestClose_WebSocket(t *testing.T) {
 // Conn.Close without a last message.
 func TestClose_NoLastMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		c.Close(nil)
 		w.want(goodbye)
@@ -48,7 +47,7 @@ func TestClose_NoLastMessage(t *testing.T) {
 // Conn.Close with attachments in the last message.
 func TestClose_LastMessageWithAttachments(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		c.Close(event(t, "bye", []byte{1}, []byte{2}))
 		w.want(`452-["bye",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
@@ -64,7 +63,7 @@ func TestClose_WhileAccepting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newIOApp(t)
 		app.onConnect = func(_ string, c engine.Conn) { c.Close(event(t, "bye", "€")) }
-		s := serve(t, memory(), app.engine(eio4.Options{}))
+		s := serve(t, memory(), app.engine(engine.Options{}))
 		w, _ := s.connect()
 		w.send("40")
 		wantConnect(t, "/", w.next().data)
@@ -104,7 +103,7 @@ func (p *poller) drain() []string {
 // Conn.Close on long-polling, with a pending poll that takes it all.
 func TestClose_PollPending(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		p, c := s.joinPolling(app)
 		poll := p.pollLater()
 		synctest.Wait()
@@ -123,7 +122,7 @@ func TestClose_PollPending(t *testing.T) {
 // Conn.Close on long-polling between two polls: the next one gets it, if it comes within FlushTimeout.
 func TestClose_BetweenPolls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{FlushTimeout: 5 * time.Second})
+		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
 		p, c := s.joinPolling(app)
 		emit(t, c, "before")
 		c.Close(event(t, "bye", "€"))
@@ -137,7 +136,7 @@ func TestClose_BetweenPolls(t *testing.T) {
 // Conn.Close waits FlushTimeout for a client that polls no more, and no longer.
 func TestClose_NobodyPolls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{FlushTimeout: 5 * time.Second})
+		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
 		p, c := s.joinPolling(app)
 		c.Close(event(t, "bye", "€"))
 		advance(5*time.Second + time.Millisecond)
@@ -148,12 +147,12 @@ func TestClose_NobodyPolls(t *testing.T) {
 }
 
 // engineFrame is in the stack of every goroutine that the engine has.
-const engineFrame = "internal/eio4."
+const engineFrame = "internal/eio."
 
 // Conn.Close: after it nothing of the client is heard, whatever it sends and on whatever transport.
 func TestClose_NothingIsHeardAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		p, pc := s.joinPolling(app)
 		c.Close(event(t, "bye", "€"))
@@ -169,7 +168,7 @@ func TestClose_NothingIsHeardAfterwards(t *testing.T) {
 // Conn.Close from inside Event: the packets behind that event in the same payload are not heard.
 func TestClose_InsideEvent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		app.onEvent = func(c engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
 			_ = ack("seen")
 			c.Close(event(t, "bye", "€"))
@@ -193,7 +192,7 @@ func TestClose_InsideEvent(t *testing.T) {
 // and with the last one the transport ends.
 func TestClose_OtherNamespaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		w.send("40/admin")
 		wantConnect(t, "/admin", w.next().data)
@@ -225,7 +224,7 @@ func TestClose_OtherNamespaces(t *testing.T) {
 // Conn.Close in a custom namespace names it.
 func TestClose_CustomNamespace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("40/admin,")
 		wantConnect(t, "/admin", w.next().data)
@@ -250,7 +249,7 @@ func TestClose_DuringUpgrade(t *testing.T) {
 }
 
 func closeDuringUpgrade(t *testing.T, point string, pending bool) {
-	s, app := serveIO(t, eio4.Options{})
+	s, app := serveIO(t, engine.Options{})
 	p, c := s.joinPolling(app)
 	last := event(t, "bye", "€")
 	here := func(name string) {
@@ -315,7 +314,7 @@ func nextOrEnd(w *socket) string {
 // Conn.Close while the upgrade hangs: nobody sends 5, nobody polls. It ends with FlushTimeout all the same.
 func TestClose_UpgradeNeverCompleted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{FlushTimeout: 5 * time.Second})
+		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
 		p, c := s.joinPolling(app)
 		w := p.webSocket()
 		w.send("2probe")
@@ -335,7 +334,7 @@ func TestClose_UpgradeNeverCompleted(t *testing.T) {
 // Conn.Close to a peer that does not read: FlushTimeout, then the end.
 func TestClose_PeerDoesNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{FlushTimeout: 5 * time.Second, WriteTimeout: time.Minute})
+		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second, WriteTimeout: time.Minute})
 		c := s.mute(app)
 		c.Close(event(t, "bye", "€"))
 		app.wantNothing()
@@ -351,7 +350,7 @@ func TestClose_PeerDoesNotRead(t *testing.T) {
 // Engine.Shutdown: a pending poll gets close, a websocket ends without DISCONNECT, nothing new is accepted.
 func TestShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		p, _ := s.joinPolling(app)
 		poll := p.pollLater()
@@ -398,7 +397,7 @@ func TestShutdown(t *testing.T) {
 func TestShutdown_WaitsForReceivers(t *testing.T) {
 	t.Parallel() // on real time: a receiver that blocks holds a mutex, and a bubble cannot wait for those
 	app := newIOApp(t)
-	s := serve(t, loopback(t), app.engine(eio4.Options{}))
+	s := serve(t, loopback(t), app.engine(engine.Options{}))
 	release := make(chan struct{})
 	app.onEvent = func(engine.Conn, string, engine.Args, engine.Ack) { <-release }
 	w, _ := s.join(app)
@@ -430,7 +429,7 @@ func TestShutdown_WaitsForReceivers(t *testing.T) {
 // Engine.Shutdown ends a POST whose body never comes.
 func TestShutdown_HungPost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		p, _ := s.joinPolling(app)
 		c := s.dialRaw()
 		go func() { _ = readAll(c) }()

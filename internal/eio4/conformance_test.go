@@ -8,17 +8,11 @@ import (
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
+func start(o engine.Options) engine.Engine { return eio4.New(o) }
+
 // What the interface of engines promises, over every transport.
-func TestConformance(t *testing.T) {
-	enginetest.Run(t, enginetest.V4, func(o enginetest.Options) engine.Engine {
-		return eio4.New(eio4.Options{
-			PingInterval: o.PingInterval,
-			PingTimeout:  o.PingTimeout,
-			FlushTimeout: o.FlushTimeout,
-			MaxPayload:   o.MaxPayload,
-			MaxQueue:     o.MaxQueue,
-			Describe:     o.Describe,
-			Namespaces:   o.Namespaces,
-		})
-	})
+func TestConformance(t *testing.T) { enginetest.Run(t, enginetest.V4, start) }
+
+func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
+	enginetest.SlowBodies(t, enginetest.V4, start)
 }

@@ -1,6 +1,7 @@
 package eio4_test
 
 import (
+	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Engine.IO, "Query parameters" of HTTP long-polling: EIO and transport are mandatory, sid once there is a session.
@@ -34,7 +36,7 @@ func TestEngineIO_Polling_QueryParameters(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				path := "/engine.io/" + c.path
 				if c.session {
@@ -57,7 +59,7 @@ func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead} {
 		t.Run(method, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				r := s.do(method, polling, "", nil)
 				if method == http.MethodHead {
 					r.want(t, http.StatusBadRequest, "")
@@ -76,7 +78,7 @@ func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 // Engine.IO, "Sending and receiving data": a session knows GET and POST. Anything else is a bad request.
 func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		p := s.open()
 		for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodPatch} {
 			if r := s.do(method, p.path, "", nil); r.err != nil || r.status != http.StatusBadRequest {
@@ -91,7 +93,7 @@ func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 // Engine.IO, "Request path": the path is the application's choice.
 func TestEngineIO_Polling_AnyPath(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		for _, path := range []string{"/engine.io/", "/socket.io/", "/a/b"} {
 			parseOpen(t, s.get(path+"?EIO=4&transport=polling").body)
 		}
@@ -101,7 +103,7 @@ func TestEngineIO_Polling_AnyPath(t *testing.T) {
 // Engine.IO, "Headers": a body without Content-Type is plain text; what is sent is text, base64 being text too.
 func TestEngineIO_Polling_ContentType(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		s.do(http.MethodPost, p.path, "", strings.NewReader("4hello")).want(t, 200, "ok")
 		app.want("text hello")
@@ -117,7 +119,7 @@ func TestEngineIO_Polling_ContentType(t *testing.T) {
 // Engine.IO, "Sending data": success is 200 with the body ok.
 func TestEngineIO_Polling_PostAnswersOK(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		p.post("4hello").want(t, http.StatusOK, "ok")
 		app.want("text hello")
@@ -128,7 +130,7 @@ func TestEngineIO_Polling_PostAnswersOK(t *testing.T) {
 // Engine.IO, "Sending data": POSTs that overlap are answered 400, and the session is closed.
 func TestEngineIO_Polling_OverlappingPostCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		body, more := io.Pipe()
@@ -150,14 +152,14 @@ func TestEngineIO_Polling_OverlappingPostCloses(t *testing.T) {
 // Engine.IO, "Receiving data": a poll waits until there is something to send.
 func TestEngineIO_Polling_GetWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		advance(20 * time.Second)
 		if len(poll) != 0 {
 			t.Fatalf("answered at once: %v", <-poll)
 		}
-		if err := (<-app.sessions).Send([]byte("hello"), false); err != nil {
+		if err := (<-app.sessions).Send(eio.NewMessage([]byte("hello"), false)); err != nil {
 			t.Fatal(err)
 		}
 		answer(t, poll).want(t, 200, "4hello")
@@ -167,7 +169,7 @@ func TestEngineIO_Polling_GetWaits(t *testing.T) {
 // Engine.IO, "Receiving data": what is buffered goes out with the next poll, in order, in one payload.
 func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		p := s.open()
 		p.send("4a", "4b")
 		p.send("bAQ==", "4c")
@@ -178,7 +180,7 @@ func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 // Engine.IO, "Receiving data": a second poll is answered 400, the pending one with close, and the session is closed.
 func TestEngineIO_Polling_DuplicateGetCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		first := p.pollLater()
 		synctest.Wait()
@@ -206,7 +208,7 @@ func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				s.dialRefused("/engine.io/"+c.query).wantError(t, c.code)
 				synctest.Wait()
 				if len(app.sessions) != 0 {
@@ -220,7 +222,7 @@ func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 // Engine.IO, "WebSocket": the transport is a websocket connection, so a request that opens none is refused.
 func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		s.get(webSocket).wantError(t, 3)
 		p := s.open()
 		s.get(p.upgradePath()).wantError(t, 3)
@@ -234,7 +236,7 @@ func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 // Engine.IO, "WebSocket": each packet travels in a frame of its own, both ways.
 func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("4a", "4b")
 		w.sendBinary("\x01\x02")
@@ -245,7 +247,7 @@ func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 		w.want("4a" + rs + "4b")
 		session := <-app.sessions
 		for _, text := range []string{"x", "y", "z"} {
-			if err := session.Send([]byte(text), false); err != nil {
+			if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -256,7 +258,7 @@ func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 // Engine.IO, "WebSocket": one websocket a session. Another one is closed, the first goes on.
 func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		upgraded := s.open()
 		first := upgraded.upgrade()
 		direct, o := s.connect()
@@ -274,7 +276,7 @@ func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 // Engine.IO, "Protocol": the packet types, and what each means when a client sends it over long-polling.
 func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -292,7 +294,7 @@ func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 // Engine.IO, "Protocol": close over long-polling answers the pending poll with noop.
 func TestEngineIO_Protocol_ClosePacketEndsPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -306,7 +308,7 @@ func TestEngineIO_Protocol_ClosePacketEndsPoll(t *testing.T) {
 // Engine.IO, "Protocol": close over a websocket closes it.
 func TestEngineIO_Protocol_ClosePacketWebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("1")
 		w.wantClosed()
@@ -327,7 +329,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 	for name, packet := range packets {
 		t.Run("websocket/"+name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				w, _ := s.connect()
 				w.send("4before")
 				w.want("4before")
@@ -348,7 +350,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 	for name, packet := range packets {
 		t.Run("polling/"+name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				p.post(packet).wantError(t, 3)
 				p.wantUnknown()
@@ -368,7 +370,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 // Engine.IO, "Protocol": noop carries nothing and changes nothing.
 func TestEngineIO_Protocol_NoopIsIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("6", "4hello")
 		w.want("4hello")
@@ -385,7 +387,7 @@ var openPacket = regexp.MustCompile(
 // Engine.IO, "Handshake": the open packet of a long-polling session.
 func TestEngineIO_Handshake_Polling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
+		s, app := serveEcho(t, engine.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
 		r := s.get(polling)
 		m := openPacket.FindStringSubmatch(r.body)
 		if r.status != http.StatusOK || m == nil {
@@ -403,7 +405,7 @@ func TestEngineIO_Handshake_Polling(t *testing.T) {
 // Engine.IO, "Handshake": the open packet of a websocket session, which has nothing to upgrade to.
 func TestEngineIO_Handshake_WebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
+		s, _ := serveEcho(t, engine.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
 		f := s.dial(webSocket).next()
 		m := openPacket.FindStringSubmatch(f.data)
 		if f.binary || m == nil || m[2] != "" || m[3] != "12345" || m[4] != "678" || m[5] != "4321" {
@@ -415,7 +417,7 @@ func TestEngineIO_Handshake_WebSocket(t *testing.T) {
 // Engine.IO, "Handshake": what the values are where none were chosen.
 func TestEngineIO_Handshake_Defaults(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		o := parseOpen(t, s.get(polling).body)
 		if o.PingInterval != 25000 || o.PingTimeout != 20000 || o.MaxPayload != 1<<20 {
 			t.Errorf("open packet %+v", o)
@@ -426,7 +428,7 @@ func TestEngineIO_Handshake_Defaults(t *testing.T) {
 // Engine.IO, "Handshake": each session has an id of its own, and messages of one never reach another.
 func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		seen := map[string]bool{}
 		for range 50 {
 			seen[s.open().sid] = true
@@ -451,8 +453,8 @@ func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
 func TestEngineIO_Handshake_OpenComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newRawApp(t)
-		app.onOpen = func(s *eio4.Session) { _ = s.Send([]byte("early"), false) }
-		s := serve(t, memory(), eio4.NewRaw(eio4.Options{}, app.accept))
+		app.onOpen = func(s *eio.Session) { _ = s.Send(eio.NewMessage([]byte("early"), false)) }
+		s := serve(t, memory(), eio4.NewRaw(engine.Options{}, app.accept))
 		w, _ := s.connect()
 		w.want("4early")
 		r := s.get(polling)

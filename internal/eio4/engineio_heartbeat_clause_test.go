@@ -5,10 +5,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
-var beat = eio4.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second}
+var beat = engine.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second}
 
 // Engine.IO, "Heartbeat", on a websocket: a ping every interval, for as long as each is answered.
 func TestEngineIO_Heartbeat_WebSocket(t *testing.T) {
@@ -153,7 +153,7 @@ func TestEngineIO_Heartbeat_ClientPing(t *testing.T) {
 	for _, packet := range []string{"2", "2probe", "2x"} {
 		t.Run(packet, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				w, _ := s.connect()
 				w.send(packet)
 				w.wantClosed()

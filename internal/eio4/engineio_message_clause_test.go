@@ -10,7 +10,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Engine.IO, "Message" and "Packet encoding": what each payload looks like on each transport, in and back out.
@@ -30,7 +30,7 @@ func TestEngineIO_Message_Payloads(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				w, _ := s.connect()
 				w.send("4" + c.text)
 				w.want("4" + c.text)
@@ -46,7 +46,7 @@ func TestEngineIO_Message_Payloads(t *testing.T) {
 // Engine.IO, "Packet encoding", HTTP long-polling: packets are joined with the record separator, in any number.
 func TestEngineIO_Encoding_PollingPayload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		p.post("4hello\x1e4world").want(t, 200, "ok")
 		app.want("text hello", "text world")
@@ -61,7 +61,7 @@ func TestEngineIO_Encoding_PollingPayload(t *testing.T) {
 // Engine.IO, "Packet encoding", HTTP long-polling: the example that mixes text and binary.
 func TestEngineIO_Encoding_PollingBinary(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		p.post("4hello\x1ebAQIDBA==").want(t, 200, "ok")
 		app.want("text hello", "binary \x01\x02\x03\x04")
@@ -72,7 +72,7 @@ func TestEngineIO_Encoding_PollingBinary(t *testing.T) {
 // Engine.IO, "Packet encoding", HTTP long-polling: every length and every byte survives base64.
 func TestEngineIO_Encoding_PollingBase64Lengths(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		var all strings.Builder
 		for i := range 256 {
@@ -93,7 +93,7 @@ func TestEngineIO_Encoding_MaxPayload(t *testing.T) {
 	whole := strings.Repeat("x", limit-1)
 	t.Run("polling", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			s, app := serveEcho(t, eio4.Options{MaxPayload: limit})
+			s, app := serveEcho(t, engine.Options{MaxPayload: limit})
 			p := s.open()
 			p.send("4" + whole)
 			app.want("text " + whole)
@@ -105,7 +105,7 @@ func TestEngineIO_Encoding_MaxPayload(t *testing.T) {
 	})
 	t.Run("websocket", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			s, app := serveEcho(t, eio4.Options{MaxPayload: limit})
+			s, app := serveEcho(t, engine.Options{MaxPayload: limit})
 			w, _ := s.connect()
 			w.send("4" + whole)
 			app.want("text " + whole)
@@ -121,7 +121,7 @@ func TestEngineIO_Encoding_MaxPayload(t *testing.T) {
 // Engine.IO, "Packet encoding", WebSocket: binary payloads are sent as they are, without a type.
 func TestEngineIO_Encoding_WebSocketBinary(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		for _, data := range []string{"\x01\x02\x03\x04", "", "4hello", "1", "\xff\xfe\x00"} {
 			w.sendBinary(data)
@@ -135,7 +135,7 @@ func TestEngineIO_Encoding_WebSocketBinary(t *testing.T) {
 // Engine.IO, "WebSocket": a message in fragments is one packet, and control frames between them are the transport's.
 func TestEngineIO_WebSocket_Fragments(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		pong := make(chan string, 1)
 		w.conn.SetPongHandler(func(data string) error { pong <- data; return nil })
@@ -170,7 +170,7 @@ func TestEngineIO_WebSocket_Fragments(t *testing.T) {
 // Engine.IO, "Message": the order of what one side sends is the order in which the other hears it.
 func TestEngineIO_Message_Order(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		p := s.open()
 		var packets, heard []string

@@ -1,6 +1,7 @@
 package eio4_test
 
 import (
+	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"testing"
@@ -9,13 +10,13 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Engine.IO, "Upgrade": probe, probe, upgrade, and from then on the websocket is the transport.
 func TestEngineIO_Upgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		w.wantSilence() // the server has nothing to say before the probe
@@ -36,7 +37,7 @@ func TestEngineIO_Upgrade(t *testing.T) {
 // Engine.IO, "Upgrade": the pending poll is ended with noop.
 func TestEngineIO_Upgrade_NoopToPendingPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -56,7 +57,7 @@ func TestEngineIO_Upgrade_NoopToPendingPoll(t *testing.T) {
 // Engine.IO, "Upgrade": a poll that arrives after the probe is ended with noop too, before and while others follow.
 func TestEngineIO_Upgrade_NoopToLaterPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		w.send("2probe")
@@ -74,11 +75,11 @@ func TestEngineIO_Upgrade_LosesNothingSent(t *testing.T) {
 		name := map[bool]string{false: "no poll pending", true: "poll pending"}[pending]
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				session := <-app.sessions
 				say := func(text string) {
-					if err := session.Send([]byte(text), false); err != nil {
+					if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 						t.Fatal(err)
 					}
 					synctest.Wait()
@@ -129,7 +130,7 @@ func TestEngineIO_Upgrade_LosesNothingSent(t *testing.T) {
 // Engine.IO, "Upgrade": a POST that is under way while the client probes is still taken.
 func TestEngineIO_Upgrade_TakesPostDuringProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		p.send("4websocket open")
@@ -151,7 +152,7 @@ func TestEngineIO_Upgrade_TakesPostDuringProbe(t *testing.T) {
 // Engine.IO, "Upgrade": after it HTTP requests of the session are refused, and harm nothing.
 func TestEngineIO_Upgrade_HTTPRefusedAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.upgrade()
 		synctest.Wait()
@@ -167,7 +168,7 @@ func TestEngineIO_Upgrade_HTTPRefusedAfterwards(t *testing.T) {
 // and takes nothing with it.
 func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		w.send("2probe")
@@ -175,7 +176,7 @@ func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 		poll := p.pollLater()
 		w.send("5")
 		synctest.Wait()
-		if err := (<-app.sessions).Send([]byte("hello"), false); err != nil {
+		if err := (<-app.sessions).Send(eio.NewMessage([]byte("hello"), false)); err != nil {
 			t.Fatal(err)
 		}
 		w.want("4hello")
@@ -199,7 +200,7 @@ func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				poll := p.pollLater()
 				synctest.Wait()
@@ -220,7 +221,7 @@ func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 // Engine.IO, "Upgrade": a binary frame is no probe either.
 func TestEngineIO_Upgrade_BinaryProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		w.sendBinary("2probe")
@@ -236,7 +237,7 @@ func TestEngineIO_Upgrade_WrongPacketAfterProbe(t *testing.T) {
 	for name, packet := range map[string]string{"message": "4hello", "garbage": "abc", "close": "1", "empty": ""} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				w := p.webSocket()
 				w.send("2probe")
@@ -262,7 +263,7 @@ func TestEngineIO_Upgrade_GivenUp(t *testing.T) {
 		name := map[bool]string{false: "before the probe", true: "after the probe"}[probes]
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				w := p.webSocket()
 				if probes {
@@ -286,7 +287,7 @@ func TestEngineIO_Upgrade_GivenUp(t *testing.T) {
 // Engine.IO, "Upgrade": a session that never polled upgrades as well, and several upgrade side by side.
 func TestEngineIO_Upgrade_ManySessions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		var sockets []*socket
 		for range 20 {
 			sockets = append(sockets, s.open().upgrade())
@@ -302,7 +303,7 @@ func TestEngineIO_Upgrade_ManySessions(t *testing.T) {
 // Engine.IO, "Upgrade": the end of the websocket after the upgrade is the end of the session.
 func TestEngineIO_Upgrade_ThenClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.upgrade()
 		synctest.Wait()

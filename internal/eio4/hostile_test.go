@@ -6,13 +6,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Frames in one go with the websocket handshake, before its answer was seen.
 func TestHostile_FramesBeforeHandshake(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		c := s.dialRaw()
 		frame := "\x81\x82\x00\x00\x00\x0040"
 		request(t, c, "GET "+webSocket+upgradeHeader+strings.Repeat(frame, 20))
@@ -83,7 +83,7 @@ func TestHostile_Attachments(t *testing.T) {
 	} {
 		t.Run(clip(strings.Join(packets, " ")), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				var payload []string
 				for _, packet := range packets {
@@ -112,7 +112,7 @@ func TestHostile_Attachments(t *testing.T) {
 // As many attachments as are allowed, and an end in the middle of them.
 func TestHostile_AttachmentsAtTheLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{MaxAttachments: 3})
+		s, app := serveIO(t, engine.Options{MaxAttachments: 3})
 		w, _ := s.join(app)
 		w.send(`453-["x"]`)
 		w.sendBinary("a")
@@ -159,7 +159,7 @@ func TestHostile_NestingDepth(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send(c.packet)
 				if c.heard != "" {
@@ -182,7 +182,7 @@ func TestHostile_InvalidUTF8(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				for _, packet := range []string{`42["x","` + bad + `"]`, `42["` + bad + `"]`, `40/` + bad} {
 					w, _ := s.join(app)
 					w.send(packet)
@@ -198,7 +198,7 @@ func TestHostile_InvalidUTF8(t *testing.T) {
 		})
 		t.Run(name+" in a raw message", func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				w, _ := s.connect()
 				w.send("4" + bad)
 				w.wantClosed()
@@ -214,7 +214,7 @@ func TestHostile_InvalidUTF8(t *testing.T) {
 // Lone surrogates in escapes are valid JSON: they arrive as they stand, and hurt nobody.
 func TestHostile_LoneSurrogates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.join(app)
 		w.send(`42["x","\ud800","\udc00\ud800",{"\ud800":1}]`)
 		app.want(`event / x ["\ud800","\udc00\ud800",{"\ud800":1}]`)
@@ -234,7 +234,7 @@ func TestHostile_HugeAckId(t *testing.T) {
 	} {
 		t.Run(clip(packet), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send(packet)
 				w.wantClosed()
@@ -254,7 +254,7 @@ func TestHostile_EventNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				for _, packet := range []string{`42[` + name + `]`, `421[` + name + `,1]`, `450-[` + name + `]`} {
 					w, _ := s.join(app)
 					w.send(packet)
@@ -275,7 +275,7 @@ func TestHostile_OddEventNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send(`42[` + name + `]`)
 				app.want("event / " + heard + " []")
@@ -287,7 +287,7 @@ func TestHostile_OddEventNames(t *testing.T) {
 // A client that asks for namespaces that are not there, over and over, and reads no answer, is dropped.
 func TestHostile_NamespaceFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{MaxQueue: 64 << 10})
+		s, app := serveIO(t, engine.Options{MaxQueue: 64 << 10})
 		p, _ := s.joinPolling(app)
 		payload := strings.TrimSuffix(strings.Repeat("40/nowhere"+rs, 5000), rs)
 		p.post(payload)
@@ -312,7 +312,7 @@ func TestHostile_Requests(t *testing.T) {
 	} {
 		t.Run(clip(c.path), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, _ := serveEcho(t, eio4.Options{})
+				s, _ := serveEcho(t, engine.Options{})
 				r := s.get(c.path)
 				if r.err != nil || r.status != c.status {
 					t.Fatalf("got %d %q %v, want %d", r.status, clip(r.body), r.err, c.status)

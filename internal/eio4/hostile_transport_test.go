@@ -3,6 +3,7 @@ package eio4_test
 import (
 	"context"
 	"fmt"
+	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"strings"
@@ -18,7 +19,7 @@ import (
 // A probe that is never followed by an upgrade: for 10 s polls get noop, then long-polling goes on as before.
 func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		w.send("2probe")
@@ -47,7 +48,7 @@ func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 // A websocket on a session that says nothing at all is not kept either.
 func TestHostile_UpgradeWithoutProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		advance(10*time.Second + time.Millisecond)
@@ -63,7 +64,7 @@ func TestHostile_UpgradeWithoutProbe(t *testing.T) {
 // Probes over and over on one websocket do not keep an upgrade open for ever.
 func TestHostile_ProbeFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
 		for range 15 {
@@ -86,7 +87,7 @@ func TestHostile_SecondUpgrade(t *testing.T) {
 	for _, probed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("first has probed: %v", probed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				first := p.webSocket()
 				if probed {
@@ -116,7 +117,7 @@ func TestHostile_SecondUpgrade(t *testing.T) {
 // Long-polling requests on a session that was opened as a websocket are refused, and harm nothing.
 func TestHostile_PollOnWebSocketSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		w, o := s.connect()
 		s.get(polling+"&sid="+o.SID).wantError(t, 3)
 		s.post(polling+"&sid="+o.SID, "4injected").wantError(t, 3)
@@ -129,7 +130,7 @@ func TestHostile_PollOnWebSocketSession(t *testing.T) {
 // A poll whose client went away is over: the next one is no duplicate, and gets what came in between.
 func TestHostile_PollClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		session := <-app.sessions
 		for i := range 20 {
@@ -139,7 +140,7 @@ func TestHostile_PollClientGone(t *testing.T) {
 			_ = c.Close()
 			synctest.Wait()
 			text := fmt.Sprint("message ", i)
-			if err := session.Send([]byte(text), false); err != nil {
+			if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 				t.Fatal(err)
 			}
 			p.want("4" + text)
@@ -159,7 +160,7 @@ func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 				next.ServeHTTP(w, r.WithContext(ctx))
 			})
 		}
-		s, app := serveEcho(t, eio4.Options{}, behind(middleware))
+		s, app := serveEcho(t, engine.Options{}, behind(middleware))
 		p := s.open()
 		session := <-app.sessions
 		again := 0
@@ -168,7 +169,7 @@ func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 			synctest.Wait()
 			giveUp()
 			for _, text := range []string{"a", "b", "c"} {
-				if err := session.Send([]byte(text), false); err != nil {
+				if err := session.Send(eio.NewMessage([]byte(text), false)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -195,13 +196,13 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 	for _, size := range []int{10, 100000} {
 		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveEcho(t, eio4.Options{})
+				s, app := serveEcho(t, engine.Options{})
 				p := s.open()
 				c := s.dialRaw()
 				request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
 				synctest.Wait()
 				text := strings.Repeat("x", size)
-				if err := (<-app.sessions).Send([]byte(text), false); err != nil {
+				if err := (<-app.sessions).Send(eio.NewMessage([]byte(text), false)); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait() // the answer is being written, and nobody reads it
@@ -221,12 +222,12 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 // A poll whose client does not read the answer is given up after WriteTimeout, and the session with it.
 func TestHostile_PollClientDoesNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{WriteTimeout: 4 * time.Second})
+		s, app := serveEcho(t, engine.Options{WriteTimeout: 4 * time.Second})
 		p := s.open()
 		c := s.dialRaw()
 		request(t, c, "GET "+p.path+" HTTP/1.1\r\nHost: wire.test\r\n\r\n")
 		synctest.Wait()
-		if err := (<-app.sessions).Send([]byte(strings.Repeat("x", 100000)), false); err != nil {
+		if err := (<-app.sessions).Send(eio.NewMessage([]byte(strings.Repeat("x", 100000)), false)); err != nil {
 			t.Fatal(err)
 		}
 		advance(4*time.Second + time.Millisecond)
@@ -242,7 +243,7 @@ func TestHostile_PollClientDoesNotRead(t *testing.T) {
 // A peer that never reads but goes on writing pongs is dropped after WriteTimeout; nobody else waits for it.
 func TestHostile_NeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
+		s, app := serveIO(t, engine.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
 		m, slow := s.muteDial(app)
 		w, fast := s.join(app)
 		start := time.Now()
@@ -283,7 +284,7 @@ func TestHostile_QueueFull(t *testing.T) {
 		} {
 			t.Run(transport+"/"+c.name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
-					s, app := serveIO(t, eio4.Options{MaxQueue: 100 << 10})
+					s, app := serveIO(t, engine.Options{MaxQueue: 100 << 10})
 					conn := join(s, app)
 					m := event(t, "news", strings.Repeat("x", c.size))
 					var err error
@@ -333,7 +334,7 @@ func TestHostile_AbandonedHandshakes(t *testing.T) {
 func TestHostile_ManyPackets(t *testing.T) {
 	t.Parallel()
 	var heard atomic.Int64
-	e := eio4.NewRaw(eio4.Options{}, func(*eio4.Session) eio4.RawReceiver { return counter{&heard} })
+	e := eio4.NewRaw(engine.Options{}, func(*eio.Session) eio.Receiver { return counter{&heard} })
 	s := serve(t, loopback(t), e)
 	p := s.open()
 	start := time.Now()
@@ -357,7 +358,7 @@ func (c counter) Closed(_ engine.Reason) {}
 func TestHostile_ChunkedBody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit = 10000
-		s, app := serveEcho(t, eio4.Options{MaxPayload: limit})
+		s, app := serveEcho(t, engine.Options{MaxPayload: limit})
 		p := s.open()
 		c := s.dialRaw()
 		got := make(chan string, 1)
@@ -385,7 +386,7 @@ func TestHostile_ChunkedBody(t *testing.T) {
 // A body that claims to be huge is refused before it comes.
 func TestHostile_HugeContentLength(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		c := s.dialRaw()
 		got := make(chan string, 1)
@@ -402,7 +403,7 @@ func TestHostile_HugeContentLength(t *testing.T) {
 // A POST whose client goes away in the middle is no message.
 func TestHostile_PostClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		c := s.dialRaw()
 		request(t, c, "POST "+p.path+" HTTP/1.1\r\nHost: wire.test\r\nContent-Length: 100\r\n\r\n4half"+rs+"4of")
@@ -439,7 +440,7 @@ func TestHostile_WebSocketFrames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				m, _ := s.muteDial(app)
 				go func() { _ = readAll(m.conn) }()
 				_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
@@ -455,7 +456,7 @@ func TestHostile_WebSocketFrames(t *testing.T) {
 // Compression is not on offer: a small frame could stand for a large message.
 func TestHostile_NoCompression(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, _ := serveEcho(t, eio4.Options{})
+		s, _ := serveEcho(t, engine.Options{})
 		c := s.dialRaw()
 		request(t, c, "GET "+webSocket+strings.Replace(upgradeHeader, "\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", 1))
 		head := make([]byte, 4096)

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -20,7 +19,7 @@ func TestLoad_UpgradeUnderLoad(t *testing.T) {
 	t.Parallel()
 	const clients, messages = 30, 100
 	app := newIOApp(t)
-	s := serve(t, loopback(t), app.engine(eio4.Options{Namespaces: map[string]engine.Accept{"/": acceptEcho}}), shortTimeouts)
+	s := serve(t, loopback(t), app.engine(engine.Options{Namespaces: map[string]engine.Accept{"/": acceptEcho}}), shortTimeouts)
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() { upgradeUnderLoad(t, s, messages) })
@@ -141,7 +140,7 @@ func TestLoad_EmitThenClose(t *testing.T) {
 		return echoReceiver{c}
 	}
 	app := newIOApp(t)
-	s := serve(t, loopback(t), app.engine(eio4.Options{Namespaces: map[string]engine.Accept{"/": accept}}), shortTimeouts)
+	s := serve(t, loopback(t), app.engine(engine.Options{Namespaces: map[string]engine.Accept{"/": accept}}), shortTimeouts)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -204,7 +203,7 @@ func TestLoad_ConcurrentEmits(t *testing.T) {
 	t.Parallel()
 	const goroutines, each = 8, 100
 	app := newIOApp(t)
-	s := serve(t, loopback(t), app.engine(eio4.Options{}))
+	s := serve(t, loopback(t), app.engine(engine.Options{}))
 	w, c := s.join(app)
 	var replies atomic.Int64
 	var wg sync.WaitGroup
@@ -260,7 +259,7 @@ func TestLoad_ConcurrentEmits(t *testing.T) {
 func TestLoad_DisconnectedOnce(t *testing.T) {
 	t.Parallel()
 	app := newIOApp(t)
-	s := serve(t, loopback(t), app.engine(eio4.Options{}))
+	s := serve(t, loopback(t), app.engine(engine.Options{}))
 	for range 50 {
 		w, _ := s.connect()
 		w.send("40")

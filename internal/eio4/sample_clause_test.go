@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -12,7 +11,7 @@ import (
 func TestSocketIO_SampleSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const plain = "text/plain; charset=UTF-8"
-		s, app := serveIO(t, eio4.Options{PingInterval: 25 * time.Second, PingTimeout: 5 * time.Second, MaxPayload: 1000000})
+		s, app := serveIO(t, engine.Options{PingInterval: 25 * time.Second, PingTimeout: 5 * time.Second, MaxPayload: 1000000})
 		app.onEvent = func(_ engine.Conn, name string, _ engine.Args, ack engine.Ack) {
 			if name == "tellme" {
 				if err := ack([]byte{1, 2, 3, 4}); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/eio4"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // shortTimeouts are an http.Server's that are meant for ordinary requests.
@@ -22,7 +23,7 @@ func shortTimeouts(s *server) {
 // A server's short timeouts cut neither a poll nor a websocket, nor what comes after them on the same connection.
 func TestServing_ShortTimeouts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{}, shortTimeouts)
+		s, app := serveEcho(t, engine.Options{}, shortTimeouts)
 		p := s.open()
 		w, _ := s.connect()
 		upgraded := s.open().upgrade()
@@ -53,7 +54,7 @@ func TestServing_ShortTimeouts(t *testing.T) {
 // A body that trickles in is given up, with or without timeouts of the server: the engine has its own.
 func TestServing_TricklingPost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveEcho(t, eio4.Options{})
+		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		c := s.dialRaw()
 		go func() { _ = readAll(c) }()
@@ -85,7 +86,7 @@ func TestServing_ContextDeadline(t *testing.T) {
 				next.ServeHTTP(w, r.WithContext(ctx))
 			})
 		}
-		s, app := serveEcho(t, eio4.Options{}, behind(middleware))
+		s, app := serveEcho(t, engine.Options{}, behind(middleware))
 		p := s.open()
 		p.want("6")
 		p.send("4hello")
@@ -113,7 +114,7 @@ func TestServing_OnlyUnwrap(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(onlyUnwrap{onlyUnwrap{w}}, r) })
 		}
-		s, app := serveEcho(t, eio4.Options{}, behind(middleware), shortTimeouts)
+		s, app := serveEcho(t, engine.Options{}, behind(middleware), shortTimeouts)
 		p := s.open()
 		poll := p.pollLater()
 		advance(20 * time.Second)
@@ -142,7 +143,7 @@ func TestServing_NoHijack(t *testing.T) {
 				next.ServeHTTP(onlyWriter{w}, r)
 			})
 		}
-		s, app := serveEcho(t, eio4.Options{}, behind(middleware))
+		s, app := serveEcho(t, engine.Options{}, behind(middleware))
 		p := s.open()
 		for _, path := range []string{webSocket, p.upgradePath()} {
 			if r := s.dialRefused(path); r.status < 400 {
@@ -168,7 +169,7 @@ func TestServing_HTTP2(t *testing.T) {
 	t.Parallel()
 	labelGoroutines(t)
 	app := newRawApp(t)
-	e := eio4.NewRaw(eio4.Options{}, app.accept)
+	e := eio4.NewRaw(engine.Options{}, app.accept)
 	h := httptest.NewUnstartedServer(e)
 	h.EnableHTTP2 = true
 	h.StartTLS()
@@ -238,7 +239,7 @@ func TestServing_NothingLeft(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				p, _ := s.joinPolling(app)
 				end(s, p)
 				if line := app.next(); !strings.HasPrefix(line, "gone / ") {

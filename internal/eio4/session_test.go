@@ -2,8 +2,6 @@ package eio4
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,12 +18,13 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// tape is a RawReceiver that writes down what it hears.
+// tape is a eio.Receiver that writes down what it hears.
 type tape struct {
-	s         *Session
+	s         *eio.Session
 	messages  []string
 	closed    []engine.Reason
 	onMessage func(data []byte, binary bool)
@@ -41,35 +40,35 @@ func (r *tape) Message(data []byte, binary bool) {
 func (r *tape) Closed(reason engine.Reason) { r.closed = append(r.closed, reason) }
 
 // inBubble runs a test on fake time with an engine whose only session goes onto the tape. In the end nothing may be left.
-func inBubble(t *testing.T, o Options, f func(t *testing.T, e *Engine, r *tape)) {
+func inBubble(t *testing.T, o engine.Options, f func(t *testing.T, e *eio.Engine, r *tape)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := new(tape)
-		e := NewRaw(o, func(s *Session) RawReceiver { r.s = s; return r })
+		e := NewRaw(o, func(s *eio.Session) eio.Receiver { r.s = s; return r })
 		f(t, e, r)
 		wantNothingLeft(t, e)
 	})
 }
 
-func wantNothingLeft(t *testing.T, e *Engine) {
+func wantNothingLeft(t *testing.T, e *eio.Engine) {
 	t.Helper()
 	if err := e.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if n := e.tasks.Load(); n != 0 || len(e.sessions) != 0 {
-		t.Errorf("%d tasks and %d sessions are left", n, len(e.sessions))
+	if sessions, tasks := e.Left(); tasks != 0 || sessions != 0 {
+		t.Errorf("%d tasks and %d sessions are left", tasks, sessions)
 	}
 }
 
 // serve is one request, without a network.
-func serve(e *Engine, method, query, body string) *httptest.ResponseRecorder {
+func serve(e *eio.Engine, method, query, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&"+query, strings.NewReader(body)))
 	return w
 }
 
 // openPoll opens a session with polling and returns the query of its requests.
-func openPoll(t *testing.T, e *Engine) string {
+func openPoll(t *testing.T, e *eio.Engine) string {
 	t.Helper()
 	w := serve(e, "GET", "transport=polling", "")
 	var open struct{ SID string }
@@ -90,7 +89,7 @@ func (w pipeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // dialPipe opens a websocket over a pipe. Its client has to be closed.
-func dialPipe(t *testing.T, e *Engine, query string) *websocket.Conn {
+func dialPipe(t *testing.T, e *eio.Engine, query string) *websocket.Conn {
 	t.Helper()
 	client, server := net.Pipe()
 	go func() {
@@ -124,41 +123,6 @@ func send(t *testing.T, ws *websocket.Conn, kind int, data string) {
 	}
 }
 
-func TestPollThatIsGoneLosesNothing(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
-		session := openPoll(t, e)
-		p, refusal := r.s.attachPoll()
-		if refusal != nil {
-			t.Fatal(refusal)
-		}
-		for _, text := range []string{"a", "b"} { // the first is the answer to the poll
-			if err := r.s.Send([]byte(text), false); err != nil {
-				t.Fatal(err)
-			}
-		}
-		r.s.detachPoll(p)
-		if got := serve(e, "GET", session, "").Body.String(); got != "4a\x1e4b" {
-			t.Errorf("the next poll gets %q", got)
-		}
-
-		// The same, noticed a moment later.
-		p, _ = r.s.attachPoll()
-		if err := r.s.Send([]byte("c"), false); err != nil {
-			t.Fatal(err)
-		}
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		w := httptest.NewRecorder()
-		r.s.writePoll(w, httptest.NewRequestWithContext(gone, "GET", "/", nil), <-p.answer)
-		if got := w.Body.String(); got != "6" {
-			t.Errorf("the poll that is gone gets %q", got)
-		}
-		if got := serve(e, "GET", session, "").Body.String(); got != "4c" {
-			t.Errorf("the next poll gets %q", got)
-		}
-	})
-}
-
 // brokenWriter fails as a connection does.
 type brokenWriter struct {
 	http.ResponseWriter
@@ -170,9 +134,9 @@ func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 func TestPollThatCannotBeWritten(t *testing.T) {
 	for err, want := range map[error]engine.Reason{net.ErrClosed: engine.TransportClose, os.ErrDeadlineExceeded: engine.SlowPeer} {
 		t.Run(err.Error(), func(t *testing.T) {
-			inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+			inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 				session := openPoll(t, e)
-				if err := r.s.Send([]byte("x"), false); err != nil {
+				if err := r.s.Send(eio.NewMessage([]byte("x"), false)); err != nil {
 					t.Fatal(err)
 				}
 				e.ServeHTTP(brokenWriter{httptest.NewRecorder(), err}, httptest.NewRequest("GET", "/?EIO=4&"+session, nil))
@@ -189,7 +153,7 @@ func TestPollThatCannotBeWritten(t *testing.T) {
 }
 
 func TestHandshakeThatCannotBeWritten(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		e.ServeHTTP(brokenWriter{httptest.NewRecorder(), net.ErrClosed}, httptest.NewRequest("GET", "/?EIO=4&transport=polling", nil))
 		synctest.Wait()
 		if !slices.Equal(r.closed, []engine.Reason{engine.TransportClose}) {
@@ -199,7 +163,7 @@ func TestHandshakeThatCannotBeWritten(t *testing.T) {
 }
 
 func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		session := openPoll(t, e)
 		ws := dialPipe(t, e, strings.Replace(session, "polling", "websocket", 1))
 		defer ws.Close()
@@ -207,12 +171,14 @@ func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
 		if got := receive(t, ws); got != "3probe" {
 			t.Fatalf("probe answered with %q", got)
 		}
-		p, _ := r.s.attachPoll()
+		polled := make(chan int)
+		go func() { polled <- serve(e, "GET", session, "").Code }()
+		synctest.Wait()
 		send(t, ws, websocket.TextMessage, "5")
-		if b := <-p.answer; b.refusal != errRequest {
-			t.Errorf("the poll gets %+v", b)
+		if code := <-polled; code != http.StatusBadRequest {
+			t.Errorf("the poll gets %d", code)
 		}
-		if err := r.s.Send([]byte("x"), false); err != nil {
+		if err := r.s.Send(eio.NewMessage([]byte("x"), false)); err != nil {
 			t.Fatal(err)
 		}
 		if got := receive(t, ws); got != "4x" {
@@ -224,9 +190,9 @@ func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
 func TestClientInAHurryIsNotSlow(t *testing.T) {
 	// Guards against dropping a client for the answers to what it sent before it read.
 	const count = 300
-	o := Options{MaxQueue: 20_000} // much less than the answers
-	inBubble(t, o, func(t *testing.T, e *Engine, r *tape) {
-		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(data, binary) }
+	o := engine.Options{MaxQueue: 20_000} // much less than the answers
+	inBubble(t, o, func(t *testing.T, e *eio.Engine, r *tape) {
+		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(eio.NewMessage(data, binary)) }
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
 		receive(t, ws) // OPEN
@@ -252,30 +218,9 @@ func TestClientInAHurryIsNotSlow(t *testing.T) {
 	})
 }
 
-func TestPanicOfReceiver(t *testing.T) {
-	// Guards against a turn that is never given back, which would stop the session for good.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
-		session := openPoll(t, e)
-		r.onMessage = func([]byte, bool) { panic("receiver") }
-		func() {
-			defer func() { recover() }() // net/http's part
-			serve(e, "POST", session, "4x")
-		}()
-		r.onMessage = nil
-		if w := serve(e, "POST", session, "4y\x1e1"); w.Code != 200 {
-			t.Errorf("the next POST gets %d %s", w.Code, w.Body)
-		}
-		time.Sleep(pollGrace)
-		synctest.Wait()
-		if !slices.Equal(r.messages, []string{"x", "y"}) || !slices.Equal(r.closed, []engine.Reason{engine.ClientDisconnect}) {
-			t.Errorf("heard %q, closed %q", r.messages, r.closed)
-		}
-	})
-}
-
 func TestFrameSizes(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
-		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(data, binary) }
+	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
+		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(eio.NewMessage(data, binary)) }
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
 		receive(t, ws) // OPEN
@@ -295,7 +240,7 @@ func TestFrameSizes(t *testing.T) {
 }
 
 func TestWebsocketPing(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
 		receive(t, ws) // OPEN
@@ -305,7 +250,7 @@ func TestWebsocketPing(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if err := r.s.Send([]byte("x"), false); err != nil {
+		if err := r.s.Send(eio.NewMessage([]byte("x"), false)); err != nil {
 			t.Fatal(err)
 		}
 		if got := receive(t, ws); got != "4x" || pong != "are you there" {
@@ -316,7 +261,7 @@ func TestWebsocketPing(t *testing.T) {
 
 func TestSmallMessageOfLargePayload(t *testing.T) {
 	// Guards against a queue of small messages each of which keeps the megabyte that it came with.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		largest := 0
 		r.onMessage = func(data []byte, _ bool) { largest = max(largest, cap(data)) }
 		filler := strings.Repeat("6\x1e", 50_000)
@@ -325,17 +270,6 @@ func TestSmallMessageOfLargePayload(t *testing.T) {
 			t.Errorf("heard %q, which keep up to %d bytes", r.messages, largest)
 		}
 	})
-}
-
-func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
-	e := NewRaw(Options{MaxPayload: 100}, nil)
-	data, err := e.readAll(bytes.NewReader(make([]byte, 100)))
-	if err != nil || len(data) != 100 || cap(data) > 112 {
-		t.Errorf("%d bytes of %d, %v", len(data), cap(data), err)
-	}
-	if _, err := e.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
-		t.Errorf("a byte too many: %v", err)
-	}
 }
 
 // stalled is a ResponseWriter whose client does not read the answer before it is let.
@@ -353,12 +287,11 @@ func (w *stalled) Write(p []byte) (int, error) {
 func TestEndOfAPostIsNotTheEndOfTheNext(t *testing.T) {
 	// Guards: a POST whose answer is written late must not clear the mark of the one that has begun since, or two would be
 	// read at a time.
-	inBubble(t, Options{}, func(t *testing.T, e *Engine, r *tape) {
+	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		serve := func(w http.ResponseWriter, method, query string, body io.Reader) {
 			e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&transport=polling"+query, body))
 		}
-		serve(httptest.NewRecorder(), http.MethodGet, "", nil)
-		sid := "&sid=" + r.s.id
+		sid := strings.TrimPrefix(openPoll(t, e), "transport=polling")
 
 		first := &stalled{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
 		answered := make(chan struct{})

@@ -38,7 +38,7 @@ func (j *joined) Event(name string, args engine.Args, ack engine.Ack) {
 func (j *joined) Disconnected(reason engine.Reason) { j.ends = append(j.ends, reason) }
 
 // join runs a test on fake time with one client over a websocket.
-func join(t *testing.T, o Options, f func(t *testing.T, j *joined)) {
+func join(t *testing.T, o engine.Options, f func(t *testing.T, j *joined)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := new(joined)
@@ -68,7 +68,7 @@ func message(t *testing.T, event string, args ...any) *engine.Message {
 
 func TestAttachmentsTooLargeTogether(t *testing.T) {
 	const size = 1000
-	join(t, Options{MaxPayload: size}, func(t *testing.T, j *joined) {
+	join(t, engine.Options{MaxPayload: size}, func(t *testing.T, j *joined) {
 		placeholder := `{"_placeholder":true,"num":0}`
 		send(t, j.ws, websocket.TextMessage, `455-["fits",`+placeholder+`]`)
 		for range 5 {
@@ -93,7 +93,7 @@ func TestAttachmentsTooLargeTogether(t *testing.T) {
 }
 
 func TestEmitAckThatFails(t *testing.T) {
-	join(t, Options{MaxQueue: 1000}, func(t *testing.T, j *joined) {
+	join(t, engine.Options{MaxQueue: 1000}, func(t *testing.T, j *joined) {
 		done := func(engine.Args, error) { t.Error("done is called though EmitAck failed") }
 		if _, err := j.conn.EmitAck(message(t, "x", strings.Repeat("x", 1000)), done); !errors.Is(err, engine.ErrSlow) {
 			t.Errorf("too much: %v", err)
@@ -109,7 +109,7 @@ func TestEmitAckThatFails(t *testing.T) {
 }
 
 func TestAcceptWithoutReceiver(t *testing.T) {
-	join(t, Options{}, func(t *testing.T, j *joined) {
+	join(t, engine.Options{}, func(t *testing.T, j *joined) {
 		send(t, j.ws, websocket.TextMessage, "40/nil,")
 		if got := receive(t, j.ws); !strings.HasPrefix(got, `40/nil,{"sid":"`) {
 			t.Errorf("CONNECT is answered with %s", got)
@@ -126,7 +126,7 @@ func TestAcceptWithoutReceiver(t *testing.T) {
 func TestRejoinAfterServerEnded(t *testing.T) {
 	// Guards against a client that is taken for joined twice, or its late packets for a breach, since only the server
 	// knows yet that the connection has ended.
-	join(t, Options{ConnectTimeout: time.Minute}, func(t *testing.T, j *joined) {
+	join(t, engine.Options{ConnectTimeout: time.Minute}, func(t *testing.T, j *joined) {
 		send(t, j.ws, websocket.TextMessage, "40/nil,")
 		receive(t, j.ws)
 		first := j.conn
@@ -164,7 +164,7 @@ func FuzzPost(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		j := new(joined)
-		e := New(Options{Namespaces: map[string]engine.Accept{
+		e := New(engine.Options{Namespaces: map[string]engine.Accept{
 			"/":    func(c engine.Conn, _ engine.Handshake) engine.Receiver { j.conn = c; return j },
 			"/nil": func(engine.Conn, engine.Handshake) engine.Receiver { return nil },
 		}})

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -15,7 +14,7 @@ import (
 // which is not the one of Engine.IO.
 func TestSocketIO_Connect_Main(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, o := s.connect()
 		w.send("40")
 		sid := wantConnect(t, "/", w.next().data)
@@ -34,7 +33,7 @@ func TestSocketIO_Connect_Main(t *testing.T) {
 // Socket.IO, "Connection to a namespace": the same on long-polling.
 func TestSocketIO_Connect_Polling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -47,7 +46,7 @@ func TestSocketIO_Connect_Polling(t *testing.T) {
 // Socket.IO, "Connection to a namespace": a custom namespace, its name with and without the comma after it.
 func TestSocketIO_Connect_CustomNamespace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		for _, packet := range []string{"40/admin,", "40/admin"} {
 			w, _ := s.connect()
 			w.send(packet)
@@ -69,7 +68,7 @@ func TestSocketIO_Connect_Payload(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.connect()
 				w.send(c.packet)
 				wantConnect(t, c.namespace, w.next().data)
@@ -84,7 +83,7 @@ func TestSocketIO_Connect_BadPayload(t *testing.T) {
 	for _, payload := range []string{`"token"`, `123`, `[]`, `null`, `true`, `{`, `{"a":}`, `{} {}`, `{"a":1}x`, `{'a':1}`} {
 		t.Run(payload, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				for _, packet := range []string{"40" + payload, "40/admin," + payload} {
 					w, _ := s.connect()
 					w.send(packet)
@@ -100,7 +99,7 @@ func TestSocketIO_Connect_BadPayload(t *testing.T) {
 // may try another.
 func TestSocketIO_Connect_Refused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.connect()
 		for _, packet := range []string{"40/random", "40/random,", `40/random,{"token":"123"}`} {
 			w.send(packet)
@@ -117,7 +116,7 @@ func TestSocketIO_Connect_Refused(t *testing.T) {
 func TestSocketIO_Connect_RefusedMain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newIOApp(t)
-		o := eio4.Options{Namespaces: map[string]engine.Accept{"/admin": app.accept("/admin")}}
+		o := engine.Options{Namespaces: map[string]engine.Accept{"/admin": app.accept("/admin")}}
 		s := serve(t, memory(), app.engine(o))
 		w, _ := s.connect()
 		w.send("40")
@@ -147,7 +146,7 @@ func TestSocketIO_Connect_MustComeFirst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.connect()
 				for _, part := range splitPayload(packet) {
 					if strings.HasPrefix(part, "40") {
@@ -172,7 +171,7 @@ func TestSocketIO_Connect_MustComeFirst(t *testing.T) {
 // Socket.IO, "Connection to a namespace": the same on long-polling, where the pending poll says so.
 func TestSocketIO_Connect_MustComeFirstPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		p := s.open()
 		poll := p.pollLater()
 		synctest.Wait()
@@ -188,7 +187,7 @@ func TestSocketIO_Connect_MustComeFirstPolling(t *testing.T) {
 // Socket.IO, "Connection to a namespace": who never sends CONNECT is closed in time.
 func TestSocketIO_Connect_Timeout(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{ConnectTimeout: 5 * time.Second})
+		s, app := serveIO(t, engine.Options{ConnectTimeout: 5 * time.Second})
 		w, _ := s.connect()
 		p := s.open()
 		refused, _ := s.connect()
@@ -211,7 +210,7 @@ func TestSocketIO_Connect_Timeout(t *testing.T) {
 // Socket.IO, "Connection to a namespace": a client may be in several at once. Each has its own id, events and end.
 func TestSocketIO_Connect_SeveralNamespaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("40", "40/admin,{}")
 		main := wantConnect(t, "/", w.next().data)
@@ -242,7 +241,7 @@ func TestSocketIO_Connect_SeveralNamespaces(t *testing.T) {
 // Socket.IO, "Connection to a namespace": a second CONNECT to one namespace closes the connection.
 func TestSocketIO_Connect_Twice(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.join(app)
 		w.send("40")
 		w.wantClosed()
@@ -257,7 +256,7 @@ func TestSocketIO_Connect_Twice(t *testing.T) {
 // Socket.IO, history from v4 to v5: there is no implicit connection to the main namespace.
 func TestSocketIO_Connect_NotImplicit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.connect()
 		w.wantSilence()
 		w.send("40/admin,")
@@ -273,7 +272,7 @@ func TestSocketIO_Connect_ApprovalComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newIOApp(t)
 		app.onConnect = func(_ string, c engine.Conn) { emit(t, c, "early", 1) }
-		s := serve(t, memory(), app.engine(eio4.Options{}))
+		s := serve(t, memory(), app.engine(engine.Options{}))
 		w, _ := s.connect()
 		w.send("40")
 		wantConnect(t, "/", w.next().data)
@@ -294,7 +293,7 @@ func TestSocketIO_Connect_ApprovalComesFirst(t *testing.T) {
 func TestSocketIO_Connect_Describe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		calls := 0
-		s, app := serveIO(t, eio4.Options{Describe: func(r *http.Request) any {
+		s, app := serveIO(t, engine.Options{Describe: func(r *http.Request) any {
 			calls++
 			return r.URL.Query().Get("transport") + " " + r.URL.Query().Get("who")
 		}})
@@ -316,7 +315,7 @@ func TestSocketIO_Connect_Describe(t *testing.T) {
 // Socket.IO, "Disconnection from a namespace": DISCONNECT ends it, no response is sent, the transport stays.
 func TestSocketIO_Disconnect_Main(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		w.send("41")
 		app.want("gone / client disconnect")
@@ -340,7 +339,7 @@ func TestSocketIO_Disconnect_Custom(t *testing.T) {
 	for _, packet := range []string{"41/admin,", "41/admin"} {
 		t.Run(packet, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, c := s.join(app)
 				w.send("40/admin,")
 				wantConnect(t, "/admin", w.next().data)
@@ -358,7 +357,7 @@ func TestSocketIO_Disconnect_Custom(t *testing.T) {
 // Socket.IO, "Disconnection from a namespace": an event to a namespace that was left closes the connection.
 func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, _ := s.join(app)
 		w.send("41", `42["hello"]`)
 		w.wantClosed()
@@ -370,7 +369,7 @@ func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 // Socket.IO, "Disconnection from a namespace": who has left the last one has a time to enter another.
 func TestSocketIO_Disconnect_LastOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{ConnectTimeout: 5 * time.Second})
+		s, app := serveIO(t, engine.Options{ConnectTimeout: 5 * time.Second})
 		w, _ := s.join(app)
 		advance(20 * time.Second)
 		w.send("41")
@@ -388,7 +387,7 @@ func TestSocketIO_Disconnect_Payload(t *testing.T) {
 	for _, packet := range []string{`41{}`, `41[]`, `41"bye"`, `41/admin,{}`} {
 		t.Run(packet, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.connect()
 				w.send("40", "40/admin")
 				app.want("connect / none", "connect /admin none")
@@ -421,7 +420,7 @@ func TestSocketIO_Disconnect_Reasons(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, conn := s.join(app)
 				w.send(`42["last"]`)
 				c.end(w)

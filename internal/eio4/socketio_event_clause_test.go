@@ -7,7 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -34,7 +33,7 @@ func TestSocketIO_Event_FromClient(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				p, _ := s.joinPolling(app)
 				w.send("40/admin")
@@ -70,7 +69,7 @@ func TestSocketIO_Event_BinaryFromClient(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				p, _ := s.joinPolling(app)
 				w.send("40/admin")
@@ -97,7 +96,7 @@ func TestSocketIO_Event_BinaryFromClient(t *testing.T) {
 // Socket.IO, "Packet encoding": attachments may come in a later POST than their packet, and pings between them.
 func TestSocketIO_Event_BinaryInPieces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		p, _ := s.joinPolling(app)
 		p.send(`452-["baz",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
 		p.send("bAQ==", "3")
@@ -110,7 +109,7 @@ func TestSocketIO_Event_BinaryInPieces(t *testing.T) {
 // Socket.IO, "Packet encoding": attachments may follow their packet on another transport.
 func TestSocketIO_Event_BinaryAcrossUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		p, _ := s.joinPolling(app)
 		p.send(`452-["baz"]`, "bAQ==")
 		w := p.upgrade()
@@ -140,7 +139,7 @@ func TestSocketIO_Event_FromServer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				for _, namespace := range []string{"/", "/admin"} {
 					prefix := strings.TrimPrefix(namespace+",", "/,")
 					w, _ := s.connect()
@@ -176,7 +175,7 @@ func TestSocketIO_Event_BadPayload(t *testing.T) {
 	} {
 		t.Run("42"+payload, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send("42" + payload)
 				w.wantClosed()
@@ -196,7 +195,7 @@ func TestSocketIO_UnknownPacketType(t *testing.T) {
 	for _, packet := range []string{`4`, `47["foo"]`, `49`, `4abc`, `4-1`, `4["foo"]`, `4 2["foo"]`, `44{"message":"x"}`, `44`} {
 		t.Run(packet, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send(packet)
 				w.wantClosed()
@@ -229,7 +228,7 @@ func TestSocketIO_Ack_ToClient(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				app.onEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
 					if err := ack(c.reply...); err != nil {
 						t.Errorf("ack: %v", err)
@@ -254,7 +253,7 @@ func TestSocketIO_Ack_ToClient(t *testing.T) {
 // Socket.IO, "Acknowledgement": the id is optional. Without it there is nothing to answer.
 func TestSocketIO_Ack_NotAskedFor(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		app.onEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
 			if ack != nil {
 				t.Error("an acknowledgement out of nothing")
@@ -270,7 +269,7 @@ func TestSocketIO_Ack_NotAskedFor(t *testing.T) {
 // Socket.IO, "Acknowledgement": an answer may come late, from elsewhere, and out of order; after the end it is an error.
 func TestSocketIO_Ack_Late(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		acks := make(chan engine.Ack, 3)
 		app.onEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) { acks <- ack }
 		w, _ := s.join(app)
@@ -295,7 +294,7 @@ func TestSocketIO_Ack_Late(t *testing.T) {
 // Socket.IO, "Acknowledgement": a value that JSON cannot hold is an error, and nothing goes over the wire.
 func TestSocketIO_Ack_Unencodable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		errs := make(chan error, 1)
 		app.onEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) { errs <- ack(math.NaN()) }
 		w, c := s.join(app)
@@ -327,7 +326,7 @@ func TestSocketIO_Ack_FromClient(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, _ := s.connect()
 				prefix := strings.TrimPrefix(c.namespace+",", "/,")
 				w.send("40" + prefix)
@@ -373,7 +372,7 @@ func emitAck(t *testing.T, app *ioApp, c engine.Conn, w *socket, prefix string) 
 // Socket.IO, "Acknowledgement": each event has an id of its own; answers may come in any order.
 func TestSocketIO_Ack_IdsAreApart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		_, a := emitAck(t, app, c, w, "")
 		_, b := emitAck(t, app, c, w, "")
@@ -388,7 +387,7 @@ func TestSocketIO_Ack_IdsAreApart(t *testing.T) {
 // Socket.IO, "Acknowledgement": an id nobody waits for, of another namespace or given up, is ignored.
 func TestSocketIO_Ack_UnknownId(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, app := serveIO(t, eio4.Options{})
+		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		w.send("40/admin")
 		wantConnect(t, "/admin", w.next().data)
@@ -412,7 +411,7 @@ func TestSocketIO_Ack_BadPayload(t *testing.T) {
 	for _, rest := range []string{`%s`, `%s{}`, `%snull`, `%s"bar"`, `%s1`, `%s["bar"`, `%s[]]`, `-%s[]`, `x[]`} {
 		t.Run(rest, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, c := s.join(app)
 				_, id := emitAck(t, app, c, w, "")
 				w.send("43" + strings.Replace(rest, "%s", id, 1))
@@ -438,7 +437,7 @@ func TestSocketIO_Ack_ConnectionEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				s, app := serveIO(t, eio4.Options{})
+				s, app := serveIO(t, engine.Options{})
 				w, c := s.join(app)
 				_, id := emitAck(t, app, c, w, "")
 				_, _ = emitAck(t, app, c, w, "")

@@ -2,6 +2,7 @@ package eio4_test
 
 import (
 	"fmt"
+	"github.com/z-open/socketauth/internal/eio"
 	"regexp"
 	"strings"
 	"testing"
@@ -66,17 +67,17 @@ func clip(s string) string {
 // rawApp is an application on bare Engine.IO. It echoes what it hears.
 type rawApp struct {
 	*journal
-	sessions chan *eio4.Session
-	quiet    bool                // no echo
-	onOpen   func(*eio4.Session) // called while the session is being accepted
+	sessions chan *eio.Session
+	quiet    bool               // no echo
+	onOpen   func(*eio.Session) // called while the session is being accepted
 }
 
 type rawReceiver struct {
 	app     *rawApp
-	session *eio4.Session
+	session *eio.Session
 }
 
-func (a *rawApp) accept(s *eio4.Session) eio4.RawReceiver {
+func (a *rawApp) accept(s *eio.Session) eio.Receiver {
 	if a.onOpen != nil {
 		a.onOpen(s)
 	}
@@ -91,18 +92,18 @@ func (r rawReceiver) Message(data []byte, binary bool) {
 	}
 	r.app.add(kind, string(data))
 	if !r.app.quiet {
-		_ = r.session.Send(data, binary)
+		_ = r.session.Send(eio.NewMessage(data, binary))
 	}
 }
 
 func (r rawReceiver) Closed(reason engine.Reason) { r.app.add("closed:", string(reason)) }
 
 func newRawApp(t *testing.T) *rawApp {
-	return &rawApp{journal: newJournal(t), sessions: make(chan *eio4.Session, 1<<12)}
+	return &rawApp{journal: newJournal(t), sessions: make(chan *eio.Session, 1<<12)}
 }
 
 // serveEcho starts an engine that echoes Engine.IO messages, in memory.
-func serveEcho(t *testing.T, o eio4.Options, options ...func(*server)) (*server, *rawApp) {
+func serveEcho(t *testing.T, o engine.Options, options ...func(*server)) (*server, *rawApp) {
 	t.Helper()
 	app := newRawApp(t)
 	return serve(t, memory(), eio4.NewRaw(o, app.accept), options...), app
@@ -173,7 +174,7 @@ func newIOApp(t *testing.T) *ioApp {
 }
 
 // engine makes a Socket.IO engine for the app in the root namespace and /admin.
-func (a *ioApp) engine(o eio4.Options) *eio4.Engine {
+func (a *ioApp) engine(o engine.Options) *eio.Engine {
 	if o.Namespaces == nil {
 		o.Namespaces = map[string]engine.Accept{"/": a.accept("/"), "/admin": a.accept("/admin")}
 	}
@@ -181,7 +182,7 @@ func (a *ioApp) engine(o eio4.Options) *eio4.Engine {
 }
 
 // serveIO starts a Socket.IO engine, in memory.
-func serveIO(t *testing.T, o eio4.Options, options ...func(*server)) (*server, *ioApp) {
+func serveIO(t *testing.T, o engine.Options, options ...func(*server)) (*server, *ioApp) {
 	t.Helper()
 	app := newIOApp(t)
 	return serve(t, memory(), app.engine(o), options...), app

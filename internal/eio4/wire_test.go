@@ -3,6 +3,7 @@ package eio4_test
 import (
 	"bytes"
 	"context"
+	"github.com/z-open/socketauth/internal/eio"
 	"log"
 	"net"
 	"net/http"
@@ -12,8 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/z-open/socketauth/internal/eio4"
 )
 
 // patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the default ping interval.
@@ -98,7 +97,7 @@ func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
 // server is an engine behind a plain http.Server, with the clients of one test.
 type server struct {
 	t      *testing.T
-	engine *eio4.Engine
+	engine *eio.Engine
 	net    network
 	http   *http.Server
 	client *http.Client
@@ -106,7 +105,7 @@ type server struct {
 }
 
 // serve starts e on n, one server a test. When the test ends it must shut down, and leave no goroutine behind.
-func serve(t *testing.T, n network, e *eio4.Engine, options ...func(*server)) *server {
+func serve(t *testing.T, n network, e *eio.Engine, options ...func(*server)) *server {
 	t.Helper()
 	labelGoroutines(t)
 	s := &server{t: t, engine: e, net: n, log: new(logBuffer)}

@@ -78,6 +78,9 @@ type Conn interface {
 	// called. If EmitAck itself fails, done is not called.
 	EmitAck(m *Message, done func(Args, error)) (forget func(), err error)
 
+	// Trust lifts, for all of its connection, the limits that are for clients of whom nothing is known.
+	Trust()
+
 	// Close sends last, if any, then tells the client that the server ends the connection (it sees
 	// "io server disconnect"), waits a bounded time for both to be written, and ends the connection. It returns at
 	// once; from then on no event is delivered and nothing more is sent.

@@ -9,10 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	maxDepth     = 512  // levels of JSON in one packet
-	maxArguments = 4096 // values in the array of one packet
-)
+const maxArguments = 4096 // values in the array of one packet
 
 var (
 	errJSON        = errors.New("payload is not valid JSON")
@@ -24,30 +21,30 @@ var (
 )
 
 // splitArray returns the values of a JSON array as they stand.
-func splitArray(data []byte) ([]json.RawMessage, error) {
+func splitArray(data []byte, maxDepth int) ([]json.RawMessage, error) {
 	if !json.Valid(data) {
 		return nil, errJSON
 	}
 	if data = trimSpace(data); data[0] != '[' {
 		return nil, errNotArray
 	}
-	return split(data)
+	return split(data, maxDepth)
 }
 
 // checkObject says whether data is one JSON object.
-func checkObject(data []byte) error {
+func checkObject(data []byte, maxDepth int) error {
 	if !json.Valid(data) {
 		return errJSON
 	}
 	if data = trimSpace(data); data[0] != '{' {
 		return errNotObject
 	}
-	_, err := split(data)
+	_, err := split(data, maxDepth)
 	return err
 }
 
 // split returns what the commas of a valid array or object part, and bounds the depth and the number of it.
-func split(data []byte) ([]json.RawMessage, error) {
+func split(data []byte, maxDepth int) ([]json.RawMessage, error) {
 	var parts []json.RawMessage
 	depth, start := 0, 1
 	for i := 0; i < len(data); i++ {
@@ -92,7 +89,7 @@ func stringEnd(data []byte, i int) int {
 }
 
 // checkPlaceholders looks, at whatever depth, for placeholders that name no attachment among n. The value is valid
-// JSON and not deeper than maxDepth.
+// JSON and not deeper than MaxDepth.
 func checkPlaceholders(value json.RawMessage, n int) error {
 	s := placeholderScan{data: value, attachments: n}
 	s.value()

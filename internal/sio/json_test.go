@@ -37,7 +37,7 @@ func TestSplitArray(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := splitArray([]byte(tt.in))
+			got, err := splitArray([]byte(tt.in), maxDepth)
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
@@ -50,7 +50,7 @@ func TestSplitArray(t *testing.T) {
 
 func TestSplitArrayValuesDoNotOverlap(t *testing.T) {
 	// Guards against an append to one argument that writes into the next.
-	values, err := splitArray([]byte(`[1,2]`))
+	values, err := splitArray([]byte(`[1,2]`), maxDepth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func FuzzSplitArray(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := splitArray(data)
+		got, err := splitArray(data, maxDepth)
 		if errors.Is(err, errDepth) || errors.Is(err, errArguments) {
 			return
 		}
@@ -130,7 +130,7 @@ func FuzzCheckPlaceholders(f *testing.F) {
 		f.Add(seed, 2)
 	}
 	f.Fuzz(func(t *testing.T, in string, n int) {
-		values, err := splitArray([]byte("[" + in + "]"))
+		values, err := splitArray([]byte("["+in+"]"), maxDepth)
 		if err != nil || n < 0 {
 			return
 		}

@@ -1,5 +1,6 @@
-// Package sio reads and writes the text of Socket.IO packets, which protocols 4 and 5 have in common but for what may
-// stand in a CONNECT.
+// Package sio is what versions 4 and 5 of the Socket.IO protocol have in common, which is all but the way into a
+// namespace: a Client (client.go) makes of the messages of an Engine.IO session, which parser.go and json.go read and
+// encode.go writes, the connections to namespaces (conn.go) that the rest of the library knows.
 package sio
 
 import (
@@ -25,8 +26,6 @@ const (
 // Root is the namespace that packets are for if they name none.
 const Root = "/"
 
-const message = '4' // of Engine.IO
-
 var (
 	errSocketType  = errors.New("unknown socket packet type")
 	errCount       = errors.New("malformed count of attachments")
@@ -51,7 +50,7 @@ type Packet struct {
 }
 
 // Parse reads the text of a packet. It allocates by what is there, never by what the text claims.
-func Parse(text []byte, maxAttachments int) (Packet, error) {
+func Parse(text []byte, maxAttachments, maxDepth int) (Packet, error) {
 	p := Packet{Namespace: Root, Size: len(text)}
 	if len(text) == 0 || text[0] < Connect || text[0] > binaryAck {
 		return p, errSocketType
@@ -83,10 +82,10 @@ func Parse(text []byte, maxAttachments int) (Packet, error) {
 		}
 		p.HasID, p.ID, text = true, id, text[digits:]
 	}
-	return p, p.parsePayload(text)
+	return p, p.parsePayload(text, maxDepth)
 }
 
-func (p *Packet) parsePayload(data []byte) error {
+func (p *Packet) parsePayload(data []byte, maxDepth int) error {
 	if p.HasID != (p.Kind == Ack) && p.Kind != Event {
 		return errAckID
 	}
@@ -96,9 +95,9 @@ func (p *Packet) parsePayload(data []byte) error {
 			return nil
 		}
 		p.Auth = data
-		return checkObject(data)
+		return checkObject(data, maxDepth)
 	case Event, Ack:
-		return p.parseValues(data)
+		return p.parseValues(data, maxDepth)
 	case Disconnect:
 		if len(data) > 0 {
 			return errPayload
@@ -109,11 +108,11 @@ func (p *Packet) parsePayload(data []byte) error {
 	}
 }
 
-func (p *Packet) parseValues(data []byte) error {
+func (p *Packet) parseValues(data []byte, maxDepth int) error {
 	if len(data) == 0 {
 		return errPayload
 	}
-	values, err := splitArray(data)
+	values, err := splitArray(data, maxDepth)
 	if err != nil {
 		return err
 	}
@@ -174,33 +173,4 @@ func eventName(value json.RawMessage) (string, error) {
 		return "", errEventName
 	}
 	return name, nil
-}
-
-// MessageHead is what stands before the payload of an event or a reply, and before that Engine.IO's MESSAGE.
-func MessageHead(kind byte, namespace string, hasID bool, id uint64, attachments int) string {
-	if kind == Event && namespace == Root && !hasID && attachments == 0 {
-		return "42" // the usual case, without a new string
-	}
-	head := []byte{message, kind}
-	if attachments > 0 {
-		head[1] += binaryEvent - Event
-		head = append(strconv.AppendInt(head, int64(attachments), 10), '-')
-	}
-	head = appendNamespace(head, namespace)
-	if hasID {
-		head = strconv.AppendUint(head, id, 10)
-	}
-	return string(head)
-}
-
-// ControlHead is the same for a packet that is neither event nor reply.
-func ControlHead(kind byte, namespace string) string {
-	return string(appendNamespace([]byte{message, kind}, namespace))
-}
-
-func appendNamespace(head []byte, namespace string) []byte {
-	if namespace == Root {
-		return head
-	}
-	return append(append(head, namespace...), ',')
 }

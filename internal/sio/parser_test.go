@@ -18,6 +18,8 @@ func raws(values ...string) []json.RawMessage {
 	return out
 }
 
+const maxDepth = 512
+
 func TestParse(t *testing.T) {
 	tests := []struct {
 		in   string
@@ -49,7 +51,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, tt := range tests {
 		tt.want.Size = len(tt.in)
-		got, err := Parse([]byte(tt.in), 4)
+		got, err := Parse([]byte(tt.in), 4, maxDepth)
 		if err != nil {
 			t.Errorf("%s: %v", tt.in, err)
 		} else if !reflect.DeepEqual(got, tt.want) {
@@ -77,7 +79,7 @@ func TestParseRefuses(t *testing.T) {
 		`2["x",` + strings.Repeat("[", 400_000),
 		`0{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`,
 	} {
-		if p, err := Parse([]byte(in), 4); err == nil {
+		if p, err := Parse([]byte(in), 4, maxDepth); err == nil {
 			t.Errorf("%.60s was read as %+v", in, p)
 		}
 	}
@@ -94,7 +96,7 @@ func FuzzParse(f *testing.F) {
 		if !utf8.Valid(data) {
 			return // the session lets none through
 		}
-		p, err := Parse(data, most)
+		p, err := Parse(data, most, maxDepth)
 		if err != nil {
 			return
 		}
@@ -120,8 +122,8 @@ func FuzzParse(f *testing.F) {
 			text = bytes.TrimSuffix(text, []byte{','})
 		}
 		array := append(append([]byte{'['}, text...), ']')
-		sent := append([]byte(MessageHead(p.Kind, p.Namespace, p.HasID, p.ID, p.Attachments)), array...)
-		again, err := Parse(sent[1:], most)
+		sent := append([]byte(messageHead(p.Kind, p.Namespace, p.HasID, p.ID, p.Attachments)), array...)
+		again, err := Parse(sent[1:], most, maxDepth)
 		again.Size = p.Size // what was escaped, or had spaces, is so no more
 		if err != nil || !reflect.DeepEqual(again, p) {
 			t.Fatalf("%q: %+v, and from %q: %+v, %v", data, p, sent, again, err)

@@ -1,8 +1,8 @@
 // The client's half of signing in: trades the code of a login for a session token, keeps the newest token in storage,
 // presents it at each connect, has it replaced before it expires, and logs out.
 //
-// A token is good for one presentation, so presentations take turns: one at a time among all tabs that share the
-// storage, each with the token that it finds there when its turn comes.
+// The server replaces a token once the client has confirmed that it has stored the next one. Presentations take turns:
+// one at a time among all tabs that share the storage, each with the token that it finds there when its turn comes.
 
 import { Socket } from "./socketio.js";
 
@@ -55,7 +55,7 @@ export class Session {
     this.#storage = storage;
     this.#locks = locks;
     this.socket = new Socket(url, { ...rest, auth: (ended) => this.#introduce(ended) })
-      .on("authenticated", (token) => this.#accepted(token))
+      .on("authenticated", (token, stored) => this.#accepted(token, stored))
       .on("unauthorized", (refusal) => this.#refused(refusal))
       .on("logged_out", () => this.#forget("logged_out"))
       .on("disconnect", (reason) => this.#disconnected(reason))
@@ -116,7 +116,7 @@ export class Session {
       this.#signOut("elsewhere");
       throw new Error("signed out");
     }
-    return { token: this.#presented };
+    return { token: this.#presented, confirm: true };
   }
 
   /** One more, on the same connection, before the token expires. */
@@ -133,7 +133,7 @@ export class Session {
       this.#connectAnew();
     } else {
       this.#presented = stored;
-      this.socket.emit("authenticate", { token: stored });
+      this.socket.emit("authenticate", { token: stored, confirm: true });
     }
   }
 
@@ -158,8 +158,9 @@ export class Session {
     this.#endTurn = endTurn;
   }
 
-  #accepted(token) {
+  #accepted(token, stored) {
     this.#storage.setItem(KEY, token);
+    stored(); // until now the token before it was good, and this one is from now on
     this.#code = null;
     this.#endTurn();
     this.#refusals = 0;

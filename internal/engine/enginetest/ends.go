@@ -16,7 +16,7 @@ import (
 
 // Close delivers the last message, tells the client that the server disconnects, and is the end.
 func (s *suite) closeWithLast(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		for i := range 20 {
 			if err := conn.Emit(event(t, "n", i)); err != nil {
@@ -41,7 +41,7 @@ func (s *suite) closeWithLast(t *testing.T, transport string) {
 
 // Who is told of a client may end it at once.
 func (s *suite) closeInAccept(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnConnect = func(c engine.Conn) { c.Close(event(t, "no")) }
 		if transport == "upgrade" {
 			return // there is nothing to upgrade
@@ -56,7 +56,7 @@ func (s *suite) closeInAccept(t *testing.T, transport string) {
 
 // A client may be ended while one of its events is handled; those after it are not heard.
 func (s *suite) closeInEvent(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnEvent = func(c engine.Conn, _ string, _ engine.Args, _ engine.Ack) { c.Close(event(t, "enough")) }
 		c, _ := w.Member(transport)
 		_ = c.Post(`42["a"]`, `42["b"]`)
@@ -69,7 +69,7 @@ func (s *suite) closeInEvent(t *testing.T, transport string) {
 
 // A client leaves by DISCONNECT.
 func (s *suite) clientDisconnect(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		_ = c.Post(`42["last"]`, "41", `42["late"]`)
 		w.Hears("event last []", "gone: client disconnect")
@@ -82,7 +82,7 @@ func (s *suite) clientDisconnect(t *testing.T, transport string) {
 
 // A client leaves by CLOSE, or by breaking a websocket.
 func (s *suite) clientClose(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, _ := w.Member(transport)
 		_ = c.Post(`42["last"]`, "1")
 		w.Hears("event last []", "gone: client disconnect")
@@ -99,7 +99,7 @@ func (s *suite) clientClose(t *testing.T, transport string) {
 
 // A client whose heartbeat fails is gone.
 func (s *suite) pingTimeout(t *testing.T, transport string) {
-	s.in(t, Options{PingInterval: 20 * time.Second, PingTimeout: 10 * time.Second}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{PingInterval: 20 * time.Second, PingTimeout: 10 * time.Second}, func(t *testing.T, w *World) {
 		c, _ := w.Member(transport)
 		c.mute.Store(true)
 		<-time.After(29 * time.Second)
@@ -119,7 +119,7 @@ func (s *suite) protocolError(t *testing.T, transport string) {
 		{"bAQID"}, {`42["connect"]`}, {"42[\"\xff\"]"}, {"42[" + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + "]"},
 		{"4" + strings.Repeat("x", 2000)},
 	} {
-		s.in(t, Options{MaxPayload: 4000}, func(t *testing.T, w *World) {
+		s.in(t, engine.Options{MaxPayload: 4000}, func(t *testing.T, w *World) {
 			if packets[0] == "4"+strings.Repeat("x", 2000) {
 				packets[0] = `42["x","` + strings.Repeat("x", 5000) + `"]`
 			}
@@ -141,7 +141,7 @@ func (s *suite) protocolError(t *testing.T, transport string) {
 
 // An emit never waits for a client that does not read. It is dropped once too much waits for it.
 func (s *suite) slowPeer(t *testing.T, transport string) {
-	s.in(t, Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		c.deaf.Store(true)
 		m := event(t, "big", strings.Repeat("x", 100_000))
@@ -168,7 +168,7 @@ func (s *suite) slowPeer(t *testing.T, transport string) {
 // Whatever ends a connection at the same time, its end is reported once.
 func (s *suite) disconnectedOnce(t *testing.T, transport string) {
 	for range 10 {
-		s.in(t, Options{}, func(t *testing.T, w *World) {
+		s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 			c, conn := w.Member(transport)
 			var wg sync.WaitGroup
 			for _, end := range []func(){
@@ -186,7 +186,7 @@ func (s *suite) disconnectedOnce(t *testing.T, transport string) {
 
 // Shutdown ends all connections in a way after which clients come back, accepts nothing, and may be called again.
 func (s *suite) shutdown(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		synctest.Wait() // a poll is pending
 		var wg sync.WaitGroup

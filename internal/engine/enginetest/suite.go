@@ -15,11 +15,11 @@ import (
 
 type suite struct {
 	version Version
-	start   func(Options) engine.Engine
+	start   func(engine.Options) engine.Engine
 }
 
 // Run tests an engine of that version, which start makes.
-func Run(t *testing.T, version Version, start func(Options) engine.Engine) {
+func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
 	s := &suite{version, start}
 	tests := map[string]func(s *suite, t *testing.T, transport string){
 		"Events":           (*suite).events,
@@ -44,6 +44,13 @@ func Run(t *testing.T, version Version, start func(Options) engine.Engine) {
 		"Idle":             (*suite).idle,
 		"Namespaces":       (*suite).namespaces,
 		"Shutdown":         (*suite).shutdown,
+		"ShutdownUnread":   (*suite).shutdownUnread,
+		"SlowLine":         (*suite).slowLine,
+		"Hurry":            (*suite).hurry,
+		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
+		"Panics":           (*suite).panics,
+		"Strangers":        (*suite).strangers,
+		"Admission":        (*suite).admission,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +66,7 @@ func Run(t *testing.T, version Version, start func(Options) engine.Engine) {
 
 // Events go both ways, with their arguments and acknowledgements.
 func (s *suite) events(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnConnect = func(c engine.Conn) {
 			if err := c.Emit(event(t, "welcome")); err != nil {
 				t.Error(err)
@@ -90,7 +97,7 @@ func (s *suite) events(t *testing.T, transport string) {
 
 // Events are heard one at a time and in the order of the wire.
 func (s *suite) eventsInOrder(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const events = 200
 		busy := make(chan struct{}, 1)
 		w.OnEvent = func(engine.Conn, string, engine.Args, engine.Ack) {
@@ -117,7 +124,7 @@ func (s *suite) eventsInOrder(t *testing.T, transport string) {
 
 // Text arrives as it was, in any script.
 func (s *suite) texts(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		for _, text := range []string{"naïve", "مرحبا", "你好，世界", "👩‍👩‍👧‍👦", "𝄞", "\u2028", "\u0085", "4", ":", "Ã©"} {
 			c.Send(`2["` + text + `,]","` + text + `"]`)
@@ -140,7 +147,7 @@ func (s *suite) texts(t *testing.T, transport string) {
 // Attachments go both ways, in events and in acknowledgements.
 func (s *suite) attachments(t *testing.T, transport string) {
 	const slot0, slot1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnEvent = func(_ engine.Conn, _ string, args engine.Args, ack engine.Ack) {
 			a, _ := args.Attachment(1)
 			if err := ack(a, []byte{}); err != nil {
@@ -160,7 +167,7 @@ func (s *suite) attachments(t *testing.T, transport string) {
 
 // An acknowledgement is sent once, from whichever goroutine.
 func (s *suite) ackOnce(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		acks := make(chan engine.Ack, 1)
 		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) { acks <- ack }
 		c, conn := w.Member(transport)
@@ -192,7 +199,7 @@ type outcome struct {
 
 // EmitAck gives the reply to whom it is for, once, and to nobody who has given up.
 func (s *suite) emitAck(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		outcomes := make(chan outcome, 10)
 		done := func(args engine.Args, err error) { outcomes <- outcome{show(args), err} }
@@ -224,7 +231,7 @@ func (s *suite) emitAck(t *testing.T, transport string) {
 
 // Whoever waits for a reply hears of the end, before the end is reported.
 func (s *suite) emitAckEnds(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		if _, err := conn.EmitAck(event(t, "a"), func(_ engine.Args, err error) {
 			w.lines <- fmt.Sprint("no reply: ", err)
@@ -244,7 +251,7 @@ func (s *suite) emitAckEnds(t *testing.T, transport string) {
 
 // Emits from many goroutines all arrive, those of one in its order, and no two have the same id.
 func (s *suite) concurrentEmits(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const goroutines, each = 8, 50
 		c, conn := w.Member(transport)
 		var wg sync.WaitGroup
@@ -275,7 +282,7 @@ func (s *suite) concurrentEmits(t *testing.T, transport string) {
 
 // What is sent to many clients while they send reaches each of them, in order.
 func (s *suite) broadcast(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const clients, messages = 200, 30
 		members := make([]*Client, clients)
 		conns := make([]engine.Conn, clients)
@@ -318,7 +325,7 @@ func (s *suite) broadcast(t *testing.T, transport string) {
 // What is sent while a client upgrades is neither lost, nor doubled, nor out of order.
 func (s *suite) emitsMeanwhile(t *testing.T, transport string) {
 	for range 20 {
-		s.in(t, Options{}, func(t *testing.T, w *World) {
+		s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 			const messages = 300
 			var wg sync.WaitGroup
 			w.OnConnect = func(c engine.Conn) {
@@ -342,7 +349,7 @@ func (s *suite) emitsMeanwhile(t *testing.T, transport string) {
 
 // Connections outlive the timeouts that the server has for requests, for as long as the heartbeat goes on.
 func (s *suite) idle(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		for range 5 {
 			<-time.After(time.Minute)
@@ -358,7 +365,7 @@ func (s *suite) idle(t *testing.T, transport string) {
 
 // Clients may be in several namespaces; those that there are not are refused, without an end.
 func (s *suite) namespaces(t *testing.T, transport string) {
-	s.in(t, Options{}, func(t *testing.T, w *World) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, root := w.Member(transport)
 		c.Send("0/nowhere")
 		if f := <-c.frames; !strings.HasPrefix(f.text, "4/nowhere,") {

@@ -19,6 +19,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Version is a version of the Engine.IO protocol.
@@ -382,6 +384,21 @@ func (c *Client) WantEnd() {
 	}
 }
 
+// untilEnd waits for the end, whatever comes before.
+func (c *Client) untilEnd() {
+	c.t.Helper()
+	for {
+		select {
+		case _, ok := <-c.frames:
+			if !ok {
+				return
+			}
+		case <-time.After(patience):
+			c.t.Fatal("the connection did not end")
+		}
+	}
+}
+
 // JoinRoot joins the root namespace.
 func (c *Client) JoinRoot() *Client {
 	c.t.Helper()
@@ -408,6 +425,18 @@ func (c *Client) Silence() {
 	if err := c.Post("2"); err != nil {
 		c.t.Fatal(err)
 	}
+	synctest.Wait()
+}
+
+// deafen has the client read nothing more, nor poll.
+func (c *Client) deafen(conn engine.Conn) {
+	c.t.Helper()
+	synctest.Wait()
+	c.deaf.Store(true)
+	if err := conn.Emit(event(c.t, "last")); err != nil { // for which it waits already
+		c.t.Fatal(err)
+	}
+	c.Want(`2["last"]`)
 	synctest.Wait()
 }
 

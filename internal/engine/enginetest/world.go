@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,17 +20,6 @@ import (
 
 // patience bounds every wait, in fake time. It is shorter than the ping interval.
 const patience = 10 * time.Second
-
-// Options are those that the test needs engines to have, each as in the engines' own.
-type Options struct {
-	PingInterval time.Duration
-	PingTimeout  time.Duration
-	FlushTimeout time.Duration
-	MaxPayload   int
-	MaxQueue     int
-	Describe     func(*http.Request) any
-	Namespaces   map[string]engine.Accept
-}
 
 // World is an engine behind an http.Server in memory, on fake time, and the app that hears of it.
 type World struct {
@@ -44,16 +34,17 @@ type World struct {
 	conns     chan engine.Conn
 	OnConnect func(c engine.Conn)
 	OnEvent   func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
+	OnGone    func()
 }
 
-func (s *suite) in(t *testing.T, o Options, f func(t *testing.T, w *World)) {
+func (s *suite) in(t *testing.T, o engine.Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	In(t, s.version, s.start, o, f)
 }
 
 // In runs a test in a world of its own. When it ends the engine must shut down and leave no goroutine behind: one that
 // is left is reported by the bubble.
-func In(t *testing.T, version Version, start func(Options) engine.Engine, o Options, f func(t *testing.T, w *World)) {
+func In(t *testing.T, version Version, start func(engine.Options) engine.Engine, o engine.Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &World{
@@ -120,7 +111,12 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	}
 }
 
-func (r receiver) Disconnected(reason engine.Reason) { r.w.lines <- "gone: " + string(reason) }
+func (r receiver) Disconnected(reason engine.Reason) {
+	r.w.lines <- "gone: " + string(reason)
+	if r.w.OnGone != nil {
+		r.w.OnGone()
+	}
+}
 
 // show writes arguments as on the wire, and attachments after them.
 func show(args engine.Args) string {
@@ -206,6 +202,7 @@ type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	speed atomic.Int64 // bytes a second that clients read; 0: as fast as they come
 }
 
 func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -230,10 +227,24 @@ func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case p.conns <- server:
-		return client, nil
+		return line{client, &p.speed}, nil
 	case <-p.done:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// line is the client's end of a connection.
+type line struct {
+	net.Conn
+	speed *atomic.Int64
+}
+
+func (l line) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if speed := l.speed.Load(); speed > 0 {
+		<-time.After(time.Duration(n) * time.Second / time.Duration(speed))
+	}
+	return n, err
 }

@@ -1,4 +1,4 @@
-package eio4
+package eio
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -28,7 +27,6 @@ const (
 var (
 	errOverlap = errors.New("two polls, or two POSTs, at a time")
 	errLimit   = errors.New("longer than MaxPayload")
-	errUTF8    = errors.New("text is not UTF-8")
 )
 
 // poll is a GET that waits for something to send.
@@ -37,21 +35,28 @@ type poll struct {
 }
 
 // openPolling is the handshake of a session that begins with polling.
-func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *httpError {
-	s, ok := e.newSession(e.o.Describe(r), nil)
-	if !ok {
+func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *Refusal {
+	request := e.o.Describe(r)
+	if !e.o.Admit(request) {
+		return errFull
+	}
+	s := e.newSession(request, nil)
+	if !s.link.Open(r, nil) {
+		e.o.Left(request)
+		return ErrRequest
+	}
+	refusal := s.servePoll(w, r) // OPEN, and what accept has sent
+	switch {
+	case refusal == errSession && e.closing.Load():
 		return errShuttingDown
+	case refusal == errSession:
+		return errEnded // by accept
 	}
-	if err := e.reply(w, []packet{openPacket(s.id, &e.o, `"websocket"`)}); err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.lostLocked(err)
-	}
-	return nil
+	return refusal
 }
 
 // servePoll is a GET of a session: it waits for something to send.
-func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *httpError {
+func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *Refusal {
 	p, refusal := s.attachPoll()
 	if refusal != nil {
 		return refusal
@@ -71,12 +76,13 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *httpError {
 }
 
 // dismiss answers a poll with nothing. Its client is gone, or middleware has limited the time of requests.
-func (e *Engine) dismiss(w http.ResponseWriter) *httpError {
-	_ = e.reply(w, []packet{noopPacket}) // there may be nobody to read it
+func (e *Engine) dismiss(w http.ResponseWriter) *Refusal {
+	payload, contentType := e.protocol.AppendPayload(nil, []Packet{noopPacket}, true)
+	_ = e.write(w, http.StatusOK, contentType, payload) // there may be nobody to read it
 	return nil
 }
 
-func (s *Session) attachPoll() (*poll, *httpError) {
+func (s *Session) attachPoll() (*poll, *Refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checkAlarmsLocked()
@@ -84,10 +90,10 @@ func (s *Session) attachPoll() (*poll, *httpError) {
 	case s.state == closed || s.finished && s.ws == nil:
 		return nil, errSession
 	case s.ws != nil:
-		return nil, errRequest
+		return nil, ErrRequest
 	case s.poll != nil:
 		s.failLocked(errOverlap)
-		return nil, errRequest
+		return nil, ErrRequest
 	}
 	p := &poll{answer: make(chan batch, 1)}
 	s.poll = p
@@ -117,7 +123,7 @@ func (s *Session) detachPoll(p *poll) {
 	}
 }
 
-func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *httpError {
+func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *Refusal {
 	if b.refusal != nil {
 		return b.refusal
 	}
@@ -127,29 +133,55 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *ht
 	}
 	packets := b.packets
 	if b.last {
-		packets = []packet{b.farewell}
+		packets = []Packet{b.farewell}
 	}
-	err := s.e.reply(w, packets)
-	if b.queued {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.wroteLocked(err)
-		s.kickLocked()
+	buf := s.e.buffer()
+	defer s.e.release(buf)
+	payload, contentType := s.e.protocol.AppendPayload(buf.AvailableBuffer(), packets, b.b64)
+	buf.Write(payload)
+	if !b.queued {
+		_ = s.e.write(w, http.StatusOK, contentType, buf.Bytes())
+		return nil
 	}
+	rc := http.NewResponseController(w)
+	s.beginAnswer(rc)
+	err := respond(w, rc, http.StatusOK, contentType, buf.Bytes())
+	s.endAnswer(b, err)
+	_ = rc.SetWriteDeadline(time.Time{})
 	return nil
 }
 
+// beginAnswer bounds the time of a poll's answer, which the end of the session cuts to FlushTimeout.
+func (s *Session) beginAnswer(rc *http.ResponseController) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = rc
+	within := s.e.o.WriteTimeout
+	if s.state == closed {
+		within = min(within, s.e.o.FlushTimeout)
+	}
+	_ = rc.SetWriteDeadline(time.Now().Add(within))
+}
+
+func (s *Session) endAnswer(b batch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = nil
+	s.wroteLocked(b, err)
+	s.kickLocked()
+}
+
 // servePost is a POST of a session: it brings packets.
-func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *httpError {
+func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *Refusal {
 	if refusal := s.receivePost(w, r); refusal != nil {
 		return refusal
 	}
-	_ = s.e.write(w, http.StatusOK, contentText, []byte("ok"))
+	_ = s.e.write(w, http.StatusOK, ContentText, []byte("ok"))
 	return nil
 }
 
 // receivePost ends before the client can know of the answer, and send the next.
-func (s *Session) receivePost(w http.ResponseWriter, r *http.Request) *httpError {
+func (s *Session) receivePost(w http.ResponseWriter, r *http.Request) *Refusal {
 	rc := http.NewResponseController(w)
 	if refusal := s.beginPost(rc); refusal != nil {
 		return refusal
@@ -162,13 +194,13 @@ func (s *Session) receivePost(w http.ResponseWriter, r *http.Request) *httpError
 		}
 		return refusal
 	}
-	if !s.receivePayload(payload) {
-		return errRequest
+	if !s.receivePayload(payload, r.Header.Get("Content-Type")) {
+		return ErrRequest
 	}
 	return nil
 }
 
-func (s *Session) beginPost(rc *http.ResponseController) *httpError {
+func (s *Session) beginPost(rc *http.ResponseController) *Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checkAlarmsLocked()
@@ -176,10 +208,10 @@ func (s *Session) beginPost(rc *http.ResponseController) *httpError {
 	case s.state == closed:
 		return errSession
 	case s.ws != nil:
-		return errRequest
+		return ErrRequest
 	case s.posting:
 		s.failLocked(errOverlap)
-		return errRequest
+		return ErrRequest
 	}
 	s.posting, s.body = true, rc
 	// A client whose body takes longer could not have answered a ping in time.
@@ -194,11 +226,11 @@ func (s *Session) endPost() {
 }
 
 // readBody reads the whole body, if it is not larger than MaxPayload; otherwise the session ends.
-func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte, *httpError) {
+func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte, *Refusal) {
 	var payload []byte
 	err := errLimit
-	if r.ContentLength <= int64(s.e.o.MaxPayload) {
-		payload, err = s.e.readAll(r.Body)
+	if r.ContentLength <= int64(s.MaxPayload()) {
+		payload, err = s.readAll(r.Body)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,20 +242,20 @@ func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte
 		return nil, errTooLarge
 	case err != nil:
 		s.lostLocked(err)
-		return nil, errRequest
+		return nil, ErrRequest
 	}
 	return payload, nil
 }
 
 // readAll reads what is at most MaxPayload long, into memory of its own that is no larger than needed.
-func (e *Engine) readAll(r io.Reader) ([]byte, error) {
-	buf := e.buffer()
-	defer e.release(buf)
-	n, err := buf.ReadFrom(io.LimitReader(r, int64(e.o.MaxPayload)+1))
+func (s *Session) readAll(r io.Reader) ([]byte, error) {
+	buf, most := s.e.buffer(), int64(s.MaxPayload())
+	defer s.e.release(buf)
+	n, err := buf.ReadFrom(io.LimitReader(r, most+1))
 	if err != nil {
 		return nil, err
 	}
-	if n > int64(e.o.MaxPayload) {
+	if n > most {
 		return nil, errLimit
 	}
 	return bytes.Clone(buf.Bytes()), nil
@@ -244,22 +276,21 @@ func (e *Engine) release(buf *bytes.Buffer) {
 }
 
 // receivePayload handles the packets of a POST, and says whether the client kept to the protocol.
-func (s *Session) receivePayload(payload []byte) bool {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	if !utf8.Valid(payload) {
-		s.fail(errUTF8)
-		return false
-	}
-	size := len(payload)
-	for more := true; more && s.isOpen(); {
-		var text []byte
-		if text, payload, more = nextPacket(payload); len(text) < size {
-			text = bytes.Clone(text) // whoever keeps a small message must not keep the whole payload with it
+func (s *Session) receivePayload(payload []byte, contentType string) bool {
+	for p, err := range s.link.Packets(payload, contentType) {
+		if !s.isOpen() {
+			break
 		}
-		if err := s.receive(text); err != nil {
-			s.fail(err)
+		if len(p.Data) < len(payload)/2 {
+			p.Data = bytes.Clone(p.Data) // whoever keeps a small message must not keep the whole payload with it
 		}
+		if err == nil {
+			err = s.link.Receive(p)
+		}
+		if err != nil {
+			s.Fail(err)
+		}
+		s.awaitRoom()
 	}
 	return !s.broken()
 }
@@ -271,28 +302,27 @@ func (s *Session) broken() bool {
 	return s.state != open && s.reason == engine.ProtocolError
 }
 
+// The types of what is read and written.
 const (
-	contentText = "text/plain; charset=UTF-8"
-	contentJSON = "application/json; charset=UTF-8"
+	ContentText   = "text/plain; charset=UTF-8"
+	ContentBinary = "application/octet-stream"
+	contentJSON   = "application/json; charset=UTF-8"
 )
 
-// reply answers a poll.
-func (e *Engine) reply(w http.ResponseWriter, packets []packet) error {
-	buf := e.buffer()
-	defer e.release(buf)
-	buf.Write(appendPayload(buf.AvailableBuffer(), packets))
-	return e.write(w, http.StatusOK, contentText, buf.Bytes())
-}
-
-func (e *Engine) refuse(w http.ResponseWriter, refusal *httpError) {
+func (e *Engine) refuse(w http.ResponseWriter, refusal *Refusal) {
 	_ = e.write(w, refusal.status, contentJSON, []byte(refusal.body))
 }
 
-// write sends a whole response, so that its error says whether it left.
+// write sends a response of a few bytes.
 func (e *Engine) write(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Now().Add(e.o.WriteTimeout))
+	_ = rc.SetWriteDeadline(time.Now().Add(min(e.o.WriteTimeout, e.o.FlushTimeout)))
 	defer rc.SetWriteDeadline(time.Time{}) // of a connection that may go on with requests of others
+	return respond(w, rc, status, contentType, body)
+}
+
+// respond sends a whole response, so that its error says whether it left.
+func respond(w http.ResponseWriter, rc *http.ResponseController, status int, contentType string, body []byte) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", contentType)

@@ -1,4 +1,4 @@
-package eio4
+package enginetest
 
 import (
 	"bufio"
@@ -14,23 +14,19 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// ears is a RawReceiver that hears nothing.
-type ears struct{}
-
-func (ears) Message([]byte, bool) {}
-func (ears) Closed(engine.Reason) {}
-
-func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
+// SlowBodies tests that a body that never comes holds nothing up.
+func SlowBodies(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
 	// Guards: net/http waits for an announced body before it answers, so each such request must have a deadline, or one
 	// line of a stranger's would keep a goroutine, and Shutdown, for ever.
-	e := NewRaw(Options{}, func(*Session) RawReceiver { return ears{} })
+	e := start(engine.Options{})
 	server := httptest.NewServer(e)
 	defer server.Close()
 	var asking sync.WaitGroup
 	for _, line := range []string{
-		"GET /?EIO=4&transport=polling", "POST /?EIO=4&transport=polling", "POST /?EIO=4&transport=polling&sid=unknown", "GET /?EIO=4",
-		"GET /?EIO=5",
+		"GET /?EIO=%d&transport=polling", "POST /?EIO=%d&transport=polling", "POST /?EIO=%d&transport=polling&sid=unknown", "GET /?EIO=%d",
+		"GET /?EIO=%d0",
 	} {
+		line = fmt.Sprintf(line, version)
 		for _, length := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
 			asking.Go(func() {
 				conn, err := net.Dial("tcp", server.Listener.Addr().String())

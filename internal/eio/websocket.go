@@ -1,4 +1,4 @@
-package eio4
+package eio
 
 import (
 	"bufio"
@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 
@@ -56,7 +55,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // upgrade makes a websocket of a request. If it fails there may be nobody left to be told, and both results are nil.
-func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Conn, *httpError) {
+func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Conn, *Refusal) {
 	h := &hijacker{ResponseWriter: w}
 	ws, err := e.upgrader.Upgrade(h, r, http.Header{"Cache-Control": {"no-store"}})
 	switch {
@@ -73,28 +72,29 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Con
 				"fix", "its ResponseWriter must have Unwrap or Hijack; http.TimeoutHandler and the like must leave the socket path alone")
 		}
 	}
-	return nil, errRequest
+	return nil, ErrRequest
 }
 
 // openWebsocket is the handshake of a session that begins with a websocket.
-func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *httpError {
+func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *Refusal {
 	request := e.o.Describe(r)
+	if !e.o.Admit(request) {
+		return errFull
+	}
 	ws, refusal := e.upgrade(w, r)
 	if ws == nil {
+		e.o.Left(request)
 		return refusal
 	}
-	s, ok := e.newSession(request, ws)
-	if !ok {
+	if s := e.newSession(request, ws); !s.link.Open(r, ws) {
+		e.o.Left(request)
 		e.reject(ws)
-		return nil
 	}
-	e.tasks.Add(1)
-	go s.readLoop(ws) // of its own, so that what net/http holds for this request is freed
 	return nil
 }
 
 // serveUpgrade is the websocket of a session that began with polling.
-func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *httpError {
+func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *Refusal {
 	ws, refusal := s.e.upgrade(w, r)
 	if ws == nil {
 		return refusal
@@ -104,7 +104,7 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *httpErro
 		return nil
 	}
 	s.e.tasks.Add(1)
-	go s.upgradeLoop(ws)
+	s.link.Upgrade(r, ws)
 	return nil
 }
 
@@ -133,12 +133,8 @@ func (s *Session) setCandidate(ws *websocket.Conn) bool {
 	return true
 }
 
-// upgradeLoop is the goroutine of a websocket that wants to be the transport, and then is.
-func (s *Session) upgradeLoop(ws *websocket.Conn) {
-	if s.probe(ws) {
-		s.readLoop(ws)
-		return
-	}
+// GiveUp ends an upgrade that has come to nothing.
+func (s *Session) GiveUp(ws *websocket.Conn) {
 	defer s.e.done()
 	s.mu.Lock()
 	s.candidate, s.probed = nil, false
@@ -146,25 +142,25 @@ func (s *Session) upgradeLoop(ws *websocket.Conn) {
 	s.e.reject(ws)
 }
 
-// probe goes through the upgrade, and says whether the websocket is now the transport.
-func (s *Session) probe(ws *websocket.Conn) bool {
-	if !s.expect(ws, "2probe") || !s.setProbed() {
-		return false
-	}
-	_ = ws.SetWriteDeadline(time.Now().Add(s.e.o.WriteTimeout))
-	if ws.WriteMessage(websocket.TextMessage, []byte("3probe")) != nil {
-		return false
-	}
-	return s.expect(ws, "5") && s.setTransport(ws)
-}
+// Upgraded ends an upgrade that has made the websocket the transport.
+func (s *Session) Upgraded() { s.e.done() }
 
-// expect reads one message, which has to be the one that is due.
-func (s *Session) expect(ws *websocket.Conn, text string) bool {
-	data, binary, err := s.e.readMessage(ws)
+// Expect reads one message of a websocket that is tried, which has to be the one that is due.
+func (s *Session) Expect(ws *websocket.Conn, text string) bool {
+	data, binary, err := s.readMessage(ws)
 	return err == nil && !binary && string(data) == text
 }
 
-// setProbed has the pending poll end soon, since the client waits for that before it goes on.
+// Probe answers the probe that was read. It has the pending poll end soon, since the client waits for that before it
+// goes on.
+func (s *Session) Probe(ws *websocket.Conn) bool {
+	if !s.setProbed() {
+		return false
+	}
+	_ = ws.SetWriteDeadline(time.Now().Add(lingerTimeout)) // it is the first that the client is sent here
+	return ws.WriteMessage(websocket.TextMessage, []byte("3probe")) == nil
+}
+
 func (s *Session) setProbed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,66 +172,59 @@ func (s *Session) setProbed() bool {
 	return true
 }
 
-// setTransport makes the candidate the transport. A poll that came since the probe is refused, as any from now on.
-func (s *Session) setTransport(ws *websocket.Conn) bool {
+// SetTransport makes a websocket that was probed the transport. A poll that came since is refused, as any from now on.
+// A POST cannot be going on, as clients wait for its answer before they take this step.
+func (s *Session) SetTransport(ws *websocket.Conn, b64 bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == closed || s.finished {
+	if s.state == closed || s.finished || s.posting {
 		return false
 	}
-	s.ws, s.candidate, s.probed = ws, nil, false
+	s.ws, s.b64, s.candidate, s.probed = ws, b64, nil, false
 	s.alarmLocked(noopDue, 0)
+	s.answerPings(ws)
 	_ = ws.SetReadDeadline(time.Time{})
 	if s.poll != nil {
-		s.answerPollLocked(batch{refusal: errRequest})
+		s.answerPollLocked(batch{refusal: ErrRequest})
 	}
 	s.kickLocked()
 	return true
 }
 
-// readLoop reads the transport for as long as it lives. When the session has ended before, it goes on until the client
-// has closed too, or lingered enough.
-func (s *Session) readLoop(ws *websocket.Conn) {
-	defer s.e.done()
-	defer ws.Close()
-	ws.SetPingHandler(func(data string) error { // gorilla's own would change the deadline of a write that is going on
-		_ = s.send(packet{data: []byte(data), pong: true})
+// answerPings answers pings of the websocket's own through the queue: gorilla's way would change the deadline of a
+// write that is going on.
+func (s *Session) answerPings(ws *websocket.Conn) {
+	ws.SetPingHandler(func(data string) error {
+		_ = s.Send(Packet{Data: []byte(data), pong: true})
 		return nil
 	})
-	for {
-		data, binary, err := s.e.readMessage(ws)
-		if err != nil {
-			s.readFailed(err)
-			return
-		}
-		if !s.isOpen() {
-			continue
-		}
-		if err := s.receiveFrame(data, binary); err != nil {
-			s.fail(err)
-		}
-		s.awaitRoom()
-	}
 }
 
-func (s *Session) receiveFrame(data []byte, binary bool) error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	if binary {
-		s.deliver(data, true)
-		return nil
+// Read is the next message of the transport. When the session has ended before, it goes on until the client has closed
+// too, or lingered enough. After an error the reader closes the websocket.
+func (s *Session) Read(ws *websocket.Conn) (data []byte, binary bool, err error) {
+	for {
+		s.awaitRoom()
+		data, binary, err = s.readMessage(ws)
+		if err != nil {
+			s.readFailed(err)
+			return nil, false, err
+		}
+		if s.isOpen() {
+			return data, binary, nil
+		}
 	}
-	if !utf8.Valid(data) {
-		return errUTF8
-	}
-	return s.receive(data)
 }
 
 // readFailed ends the session, if it has not ended, with what the error says of the client.
 func (s *Session) readFailed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && (errors.Is(err, websocket.ErrReadLimit) || isFrameError(err)) {
+	switch {
+	case s.state != open:
+	case errors.Is(err, errLimit):
+		s.failLocked(err)
+	case errors.Is(err, websocket.ErrReadLimit) || isFrameError(err):
 		s.cause = err
 		s.closeLocked(engine.ProtocolError, 0) // gorilla has told the client
 	}
@@ -250,12 +239,12 @@ func isFrameError(err error) bool {
 }
 
 // readMessage reads one message whole.
-func (e *Engine) readMessage(ws *websocket.Conn) (data []byte, binary bool, err error) {
+func (s *Session) readMessage(ws *websocket.Conn) (data []byte, binary bool, err error) {
 	kind, r, err := ws.NextReader()
 	if err != nil {
 		return nil, false, err
 	}
-	data, err = e.readAll(r)
+	data, err = s.readAll(r)
 	return data, kind == websocket.BinaryMessage, err
 }
 
@@ -269,7 +258,7 @@ func (s *Session) writeLoop(ws *websocket.Conn) {
 		s.mu.Unlock()
 		err := s.e.writeBatch(ws, b)
 		s.mu.Lock()
-		s.wroteLocked(err)
+		s.wroteLocked(b, err)
 	}
 	s.writing = false
 }
@@ -280,7 +269,7 @@ func (e *Engine) writeBatch(ws *websocket.Conn, b batch) error {
 	buf := e.buffer()
 	defer e.release(buf)
 	for i, p := range b.packets {
-		buf.Write(appendFrame(buf.AvailableBuffer(), p))
+		buf.Write(appendFrame(buf.AvailableBuffer(), e.protocol.Frame(p, b.b64)))
 		if i < len(b.packets)-1 && buf.Len() < writeSize {
 			continue
 		}
@@ -298,17 +287,17 @@ func (e *Engine) writeBatch(ws *websocket.Conn, b batch) error {
 }
 
 // appendFrame encodes a packet as one unmasked, unfragmented frame.
-func appendFrame(dst []byte, p packet) []byte {
+func appendFrame(dst []byte, p Packet) []byte {
 	const final = 0x80
 	opcode := byte(websocket.TextMessage)
 	switch {
-	case p.binary:
+	case p.Binary:
 		opcode = websocket.BinaryMessage
 	case p.pong:
 		opcode = websocket.PongMessage
 	}
 	dst = append(dst, final|opcode)
-	switch n := len(p.head) + len(p.data); {
+	switch n := len(p.Head) + len(p.Data); {
 	case n <= 125:
 		dst = append(dst, byte(n))
 	case n <= math.MaxUint16:
@@ -316,7 +305,7 @@ func appendFrame(dst []byte, p packet) []byte {
 	default:
 		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
 	}
-	return append(append(dst, p.head...), p.data...)
+	return append(append(dst, p.Head...), p.Data...)
 }
 
 // writeClose says that nothing will follow. A client that cannot hear it sees the connection end.

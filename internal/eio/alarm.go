@@ -1,4 +1,4 @@
-package eio4
+package eio
 
 import (
 	"errors"
@@ -13,9 +13,10 @@ var errNoNamespace = errors.New("in no namespace for too long")
 type alarm int
 
 const (
-	heartbeatDue alarm = iota // the next ping, or its pong
+	heartbeatDue alarm = iota // what the client owes, or the next ping that it is owed
 	joinDue                   // the client is in a namespace
 	flushDue                  // the last messages are written
+	roomDue                   // a poll that makes room for the answers to a POST
 	noopDue                   // the end of a poll that is pending during an upgrade
 	alarmCount
 )
@@ -23,7 +24,8 @@ const (
 // alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
 type alarms struct {
 	due    [alarmCount]time.Duration
-	pinged bool // heartbeatDue is the deadline of a pong
+	owed   bool // heartbeatDue is for what the client owes: a pong (version 4), or its next ping (3)
+	unsent bool // the ping that it owes an answer to waits to be written
 	timer  *time.Timer
 	set    time.Duration // when the timer fires; 0: not set
 }
@@ -85,38 +87,72 @@ func (s *Session) checkAlarmsLocked() {
 	if due(noopDue) {
 		s.alarms.due[noopDue] = 0
 		if s.poll != nil && s.probed {
-			s.answerPollLocked(batch{packets: []packet{noopPacket}})
+			s.answerPollLocked(batch{packets: []Packet{noopPacket}})
 		}
 	}
 	if due(joinDue) {
 		s.alarms.due[joinDue] = 0
 		s.failLocked(errNoNamespace)
 	}
-	if due(heartbeatDue) && s.alarms.pinged {
-		s.closeLocked(engine.PingTimeout, 0)
+	if due(roomDue) && s.writing {
+		s.alarmLocked(roomDue, now+s.e.o.WriteTimeout) // which is as long as that can last
+	} else if due(roomDue) {
+		s.closeLocked(engine.SlowPeer, 0)
 	}
-	if due(heartbeatDue) {
+	switch {
+	case !due(heartbeatDue):
+	case !s.alarms.owed:
 		s.pingLocked(now)
+	case s.room != nil || s.alarms.unsent && s.writing: // it cannot be heard, or has not been reached
+		s.alarmLocked(heartbeatDue, now+s.e.o.PingTimeout)
+	default:
+		s.closeLocked(engine.PingTimeout, 0)
 	}
 }
 
+// graceLocked leaves a client that could not be heard for a while, or has just been reached by the ping, time to answer.
+func (s *Session) graceLocked() {
+	now, timeout := s.e.now(), s.e.o.PingTimeout
+	if s.state == open && s.alarms.owed && s.alarms.due[heartbeatDue] < now+timeout/2 {
+		s.alarmLocked(heartbeatDue, now+timeout)
+	}
+}
+
+// Heard moves the deadline of the client's next ping, for which anything else will do: the heartbeat of version 3, if
+// it is called before the session begins.
+func (s *Session) Heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open {
+		s.alarms.owed = true
+		s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval+s.e.o.PingTimeout)
+	}
+}
+
+// PingClient has the client pinged: the heartbeat of version 4, if it is called before the session begins.
+func (s *Session) PingClient() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarmLocked(heartbeatDue, s.e.now()+s.e.o.PingInterval)
+}
+
 func (s *Session) pingLocked(now time.Duration) {
-	s.alarms.pinged = true
+	s.alarms.owed, s.alarms.unsent = true, true
 	// From when the ping was due, so that a late timer does not add up; but if it was very late the client still gets
 	// half of its time.
 	timeout := s.e.o.PingTimeout
 	s.alarmLocked(heartbeatDue, max(s.alarms.due[heartbeatDue]+timeout, now+timeout/2))
-	if s.queueLocked([]packet{pingPacket}) == nil {
+	if s.queueLocked([]Packet{pingPacket}) == nil {
 		s.kickLocked()
 	}
 }
 
-// pong is the client's answer to a ping. One that nobody asked for changes nothing.
-func (s *Session) pong() {
+// Pong is the client's answer to a ping. One that nobody asked for changes nothing.
+func (s *Session) Pong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && s.alarms.pinged {
-		s.alarms.pinged = false
+	if s.state == open && s.alarms.owed {
+		s.alarms.owed = false
 		// From when the last ping was due, if its pong is prompt, so that its way does not add up either.
 		now, interval := s.e.now(), s.e.o.PingInterval
 		next := s.alarms.due[heartbeatDue] - s.e.o.PingTimeout + interval
@@ -127,8 +163,8 @@ func (s *Session) pong() {
 	}
 }
 
-// joinBy ends the session unless it is called again, with 0, in the given time.
-func (s *Session) joinBy(within time.Duration) {
+// JoinBy ends the session unless it is called again, with 0, in the given time.
+func (s *Session) JoinBy(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != open {

@@ -1,10 +1,12 @@
-package eio4
+package eio
 
 import (
 	"errors"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -12,9 +14,9 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// RawReceiver hears what one Engine.IO session does. Its methods are called one at a time and with no lock of the
+// Receiver hears what one Engine.IO session does. Its methods are called one at a time and with no lock of the
 // session's state held, so they may call the session.
-type RawReceiver interface {
+type Receiver interface {
 	// Message is one message of the client, valid UTF-8 unless it is binary. It owns data.
 	Message(data []byte, binary bool)
 
@@ -29,25 +31,28 @@ type RawReceiver interface {
 // holds across transports and what is counted as waiting includes what is being written.
 type Session struct {
 	e       *Engine
+	link    Link
 	id      string
 	request any // what Describe made of the first request
+	trusted atomic.Bool
 
 	// turn is whose turn it is to call recv, and no more than that: nothing a receiver can call takes it.
 	turn sync.Mutex
-	recv RawReceiver
+	recv Receiver
 
 	mu     sync.Mutex
 	state  state
+	begun  bool          // accept was told; nothing is written before
 	reason engine.Reason // why, once it is not open
 	cause  error         // what there is to log beside it
 	alarms alarms
 
-	queue    []packet
+	queue    []Packet
 	waiting  int           // cost of the queue and of what is being written
 	inFlight int           // of that, what is being written
 	writing  bool          // someone is
 	room     chan struct{} // closed when less is waiting; nil: nobody waits for that
-	farewell packet        // ends the last poll
+	farewell Packet        // ends the last poll
 	finished bool          // the farewell, or the close frame, was given to the writer
 
 	ws        *websocket.Conn          // nil while polling is the transport
@@ -55,7 +60,9 @@ type Session struct {
 	probed    bool                     // candidate has said "2probe"
 	poll      *poll                    // the pending one
 	posting   bool                     // a POST is being read or handled
+	answer    *http.ResponseController // of the poll whose answer is being written
 	body      *http.ResponseController // of the POST whose body is being read
+	b64       bool                     // the transport's client takes no binary frames
 }
 
 type state uint8
@@ -66,26 +73,35 @@ const (
 	closed
 )
 
-// newSession makes a session and tells accept of it. ws is nil for one that begins with polling.
-func (e *Engine) newSession(request any, ws *websocket.Conn) (*Session, bool) {
-	s := &Session{e: e, id: newID(), request: request, recv: nobody{}, farewell: closePacket, ws: ws}
+// newSession makes a session for its link to open. ws is nil for one that begins with polling.
+func (e *Engine) newSession(request any, ws *websocket.Conn) *Session {
+	s := &Session{e: e, request: request, recv: nobody{}, farewell: closePacket, ws: ws}
+	s.link = e.protocol.NewLink(s)
 	if ws != nil {
-		s.queue = []packet{openPacket(s.id, &e.o, "")} // goes before whatever accept sends
+		s.answerPings(ws)
 	}
+	return s
+}
+
+// Begin tells accept of the session, and then begins to write: OPEN before whatever accept has sent. With b64 the client
+// takes binary data only as text.
+func (s *Session) Begin(id string, open Packet, b64 bool) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if !e.register(s) {
-		return nil, false
+	s.mu.Lock()
+	s.id, s.b64, s.queue = id, b64, []Packet{open}
+	s.mu.Unlock()
+	registered := s.e.register(s)
+	if registered {
+		s.Contain(func() { s.recv = s.e.accept(s) })
 	}
-	s.recv = e.accept(s)
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open {
-		s.alarmLocked(heartbeatDue, e.now()+e.o.PingInterval)
-		s.kickLocked()
+	if !registered {
+		s.closeLocked(engine.Shutdown, 0)
 	}
-	return s, true
+	s.begun = true
+	s.kickLocked()
 }
 
 // nobody stands in for the receiver until accept has named it.
@@ -94,13 +110,26 @@ type nobody struct{}
 func (nobody) Message([]byte, bool) {}
 func (nobody) Closed(engine.Reason) {}
 
-// Send queues a message, which must not be changed afterwards. Errors: engine.ErrClosed, engine.ErrSlow.
-func (s *Session) Send(data []byte, binary bool) error {
-	return s.send(messagePacket(data, binary))
+// Options are the engine's.
+func (s *Session) Options() *engine.Options { return &s.e.o }
+
+// Request is what Describe made of the first request.
+func (s *Session) Request() any { return s.request }
+
+// Trust lifts the limits that are for clients of whom nothing is known.
+func (s *Session) Trust() { s.trusted.Store(true) }
+
+// MaxPayload is how long a message of the client may be now.
+func (s *Session) MaxPayload() int {
+	if s.trusted.Load() {
+		return s.e.o.MaxPayload
+	}
+	return s.e.o.FirstPayload
 }
 
-// send queues packets that belong together.
-func (s *Session) send(packets ...packet) error {
+// Send queues packets that belong together, and must not be changed afterwards. Errors: engine.ErrClosed,
+// engine.ErrSlow.
+func (s *Session) Send(packets ...Packet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.queueLocked(packets); err != nil {
@@ -110,8 +139,8 @@ func (s *Session) send(packets ...packet) error {
 	return nil
 }
 
-// closeAfter ends the session once what waits, and last after it, is written, or FlushTimeout is over.
-func (s *Session) closeAfter(last ...packet) {
+// CloseAfter ends the session once what waits, and last after it, is written, or FlushTimeout is over.
+func (s *Session) CloseAfter(last ...Packet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queueLocked(last) == nil {
@@ -119,7 +148,7 @@ func (s *Session) closeAfter(last ...packet) {
 	}
 }
 
-func (s *Session) queueLocked(packets []packet) error {
+func (s *Session) queueLocked(packets []Packet) error {
 	if s.state != open {
 		return engine.ErrClosed
 	}
@@ -149,10 +178,11 @@ func (s *Session) kickLocked() {
 
 // unwrittenLocked says whether there is something to write: packets, or the end.
 func (s *Session) unwrittenLocked() bool {
-	switch s.state {
-	case open:
+	switch {
+	case !s.begun:
+	case s.state == open:
 		return len(s.queue) > 0
-	case closing:
+	case s.state == closing:
 		return !s.finished
 	}
 	return false
@@ -160,17 +190,19 @@ func (s *Session) unwrittenLocked() bool {
 
 // batch is what one writer writes in one go.
 type batch struct {
-	packets  []packet
-	last     bool       // it ends the session, after these packets
-	farewell packet     // for a poll that does
-	queued   bool       // it was taken from the queue, so that the writer owes a wroteLocked
-	refusal  *httpError // for a poll: this instead
+	packets  []Packet
+	b64      bool     // binary data as text
+	last     bool     // it ends the session, after these packets
+	farewell Packet   // for a poll that does
+	queued   bool     // it was taken from the queue, so that the writer owes a wroteLocked
+	refusal  *Refusal // for a poll: this instead
+	ping     bool     // it holds the ping that the client has to answer
 }
 
 // takeLocked takes the queue. The caller writes it and calls wroteLocked. With polling the end is a batch of its own:
 // clients handle a CLOSE at once, but messages that came with it a moment later, and then no more.
 func (s *Session) takeLocked() batch {
-	b := batch{packets: s.queue, farewell: s.farewell, queued: true}
+	b := batch{packets: s.queue, farewell: s.farewell, b64: s.b64, ping: s.alarms.unsent, queued: true}
 	b.last = s.state == closing && (s.ws != nil || len(s.queue) == 0)
 	s.queue, s.inFlight, s.writing = nil, s.waiting, true
 	s.finished = b.last
@@ -178,8 +210,14 @@ func (s *Session) takeLocked() batch {
 }
 
 // wroteLocked ends what takeLocked began.
-func (s *Session) wroteLocked(err error) {
+func (s *Session) wroteLocked(b batch, err error) {
 	s.writing = false
+	if b.ping {
+		s.alarms.unsent = false
+		if s.ws != nil {
+			s.graceLocked()
+		}
+	}
 	s.waiting -= s.inFlight
 	s.inFlight = 0
 	if s.waiting <= s.roomLimit() {
@@ -200,7 +238,8 @@ func (s *Session) wroteLocked(err error) {
 func (s *Session) roomLimit() int { return s.e.o.MaxQueue / 2 }
 
 // awaitRoom waits until less is waiting for the client, so that none is dropped as slow for the answers to what it
-// sent in a hurry.
+// sent in a hurry. What it says meanwhile is not heard, so its heartbeat is not due. The wait is bounded: a websocket is
+// being written to, and with polling there is an alarm.
 func (s *Session) awaitRoom() {
 	s.mu.Lock()
 	if s.state != open || s.waiting <= s.roomLimit() {
@@ -209,14 +248,22 @@ func (s *Session) awaitRoom() {
 	}
 	room := make(chan struct{})
 	s.room = room
+	if s.ws == nil {
+		s.alarmLocked(roomDue, s.e.now()+s.e.o.WriteTimeout)
+	}
 	s.mu.Unlock()
 	<-room
 }
 
 func (s *Session) makeRoomLocked() {
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	if s.room == nil {
+		return
+	}
+	close(s.room)
+	s.room = nil
+	if s.state == open {
+		s.alarmLocked(roomDue, 0)
+		s.graceLocked()
 	}
 }
 
@@ -273,7 +320,10 @@ func (s *Session) closeLocked(reason engine.Reason, linger time.Duration) {
 	s.stopAlarmsLocked()
 	s.makeRoomLocked()
 	if s.poll != nil {
-		s.answerPollLocked(batch{packets: []packet{s.farewell}})
+		s.answerPollLocked(batch{packets: []Packet{s.farewell}})
+	}
+	if s.answer != nil {
+		_ = s.answer.SetWriteDeadline(time.Now().Add(min(s.e.o.WriteTimeout, s.e.o.FlushTimeout)))
 	}
 	if s.body != nil {
 		s.body.SetReadDeadline(past) // where that cannot be done, the body's own deadline ends it
@@ -284,9 +334,11 @@ func (s *Session) closeLocked(reason engine.Reason, linger time.Duration) {
 	if s.ws != nil {
 		interrupt(s.ws, linger)
 	}
+	s.link.Closed()
 	s.e.unregister(s)
-	s.inTurn(func() {
+	s.InTurn(func() {
 		s.e.o.Logger.Debug("engine: connection ended", "reason", string(s.reason), "cause", s.cause)
+		defer s.e.o.Left(s.request)
 		s.recv.Closed(s.reason)
 	})
 }
@@ -304,8 +356,8 @@ func (s *Session) shutdown() {
 	}
 }
 
-// fail ends the session, if it has not ended, since the client broke the protocol.
-func (s *Session) fail(err error) {
+// Fail ends the session, if it has not ended, since the client broke the protocol.
+func (s *Session) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open {
@@ -318,6 +370,13 @@ func (s *Session) failLocked(err error) {
 		s.cause = err
 	}
 	s.dropLocked(engine.ProtocolError)
+}
+
+// Lost ends the session, if it has not ended, since its transport failed.
+func (s *Session) Lost(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lostLocked(err)
 }
 
 // lostLocked ends the session since its transport failed.
@@ -335,48 +394,49 @@ func (s *Session) isOpen() bool {
 	return s.state == open
 }
 
-// inTurn calls f, on a goroutine of its own, when no receiver is being called.
-func (s *Session) inTurn(f func()) {
+// Go calls f on a goroutine that Shutdown waits for.
+func (s *Session) Go(f func()) {
 	s.e.tasks.Add(1)
 	go func() {
 		defer s.e.done()
-		s.turn.Lock()
-		defer s.turn.Unlock()
 		f()
 	}()
 }
 
-var errDirection = errors.New("ping from the client")
-
-// receive handles one packet of the client. It is the caller's turn.
-func (s *Session) receive(text []byte) error {
-	p, err := parsePacket(text)
-	if err != nil {
-		return err
-	}
-	switch p.kind {
-	case typeMessage:
-		s.deliver(p.data, p.binary)
-	case typePong:
-		s.pong()
-	case typeClose:
-		s.leave()
-	case typePing:
-		return errDirection
-	}
-	return nil // open, upgrade and noop mean nothing here, and the reference server ignores them
+// InTurn calls f, contained and on a goroutine of its own, when no receiver is being called.
+func (s *Session) InTurn(f func()) {
+	s.Go(func() {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		s.Contain(f)
+	})
 }
 
-// deliver gives a message to the receiver. It is the caller's turn.
-func (s *Session) deliver(data []byte, binary bool) {
+var errPanic = errors.New("panic of whoever heard of it")
+
+// Contain calls f, which is not ours. If it panics, that is the end of this session, not of the process.
+func (s *Session) Contain(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.e.o.Logger.Error("engine: panic", "panic", p, "stack", string(debug.Stack()))
+			s.Fail(errPanic)
+		}
+	}()
+	f()
+}
+
+// Deliver gives a message to the receiver.
+func (s *Session) Deliver(data []byte, binary bool) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	if s.isOpen() {
-		s.recv.Message(data, binary)
+		s.Contain(func() { s.recv.Message(data, binary) })
 	}
 }
 
-// leave is the client's CLOSE. Its pending poll is answered with a NOOP; one that is still on its way finds the
+// Leave is the client's CLOSE. Its pending poll is answered with a NOOP; one that is still on its way finds the
 // session for a moment longer.
-func (s *Session) leave() {
+func (s *Session) Leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.farewell = noopPacket

@@ -1,0 +1,142 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	pingEvery = 5 * time.Second  // often enough for any server here
+	patience  = 30 * time.Second // for one packet
+
+	payload  = "a line of chat, of about the length that people write before they press enter"
+	echoText = `421["echo","` + payload + `"]` // asks for acknowledgement 1
+	echoAck  = `431["` + payload + `"]`
+	newsText = `42["news","` + payload + `"]`
+)
+
+// transport carries Engine.IO packets, as text.
+type transport interface {
+	write(packet []byte) error
+	read() ([]byte, error) // the next packet, good until the next read
+	close()                // at once, also while another goroutine reads
+}
+
+// client speaks Engine.IO 3 and Socket.IO 4, on either transport. It allocates little, so as not to hide what the
+// servers do. Only close may be called while something else is.
+type client struct {
+	transport
+	pinged time.Time
+}
+
+// dialer opens a connection: dialWebsocket or dialPolling.
+type dialer func(ctx context.Context, base string) (transport, error)
+
+// join makes a client of a connection, once it is in the root namespace.
+func join(t transport) (*client, error) {
+	c := &client{transport: t, pinged: time.Now()}
+	for _, due := range []string{"0", "40"} {
+		if _, err := c.expect(due); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// expect reads the next packet, which has to begin with prefix, and returns what follows. In this version of the
+// protocol it is the client that pings, so that happens here too.
+func (c *client) expect(prefix string) ([]byte, error) {
+	if now := time.Now(); now.Sub(c.pinged) > pingEvery {
+		c.pinged = now
+		if err := c.write([]byte("2")); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		packet, err := c.read()
+		if err != nil {
+			return nil, fmt.Errorf("instead of %q: %w", prefix, err)
+		}
+		if bytes.Equal(packet, []byte("3")) {
+			continue
+		}
+		rest, ok := bytes.CutPrefix(packet, []byte(prefix))
+		if !ok {
+			return nil, fmt.Errorf("%q instead of %q", packet, prefix)
+		}
+		return rest, nil
+	}
+}
+
+// echo sends an event and waits for its acknowledgement.
+func (c *client) echo() error {
+	if err := c.write([]byte(echoText)); err != nil {
+		return err
+	}
+	_, err := c.expect(echoAck)
+	return err
+}
+
+// authenticate presents a code or a token, and returns the token that replaces it.
+func (c *client) authenticate(token string) (string, error) {
+	if err := c.write([]byte(`42["authenticate",{"token":"` + token + `"}]`)); err != nil {
+		return "", err
+	}
+	rest, err := c.expect(`42["authenticated","`)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(string(rest), `"]`), nil
+}
+
+// login gets a code, good for one socket.
+func login(ctx context.Context, base string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/login", strings.NewReader(`{"username":"someone"}`))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	var code struct{ Token string }
+	if err := json.NewDecoder(answer.Body).Decode(&code); err != nil {
+		return "", err
+	}
+	if code.Token == "" {
+		return "", errors.New("login: " + answer.Status)
+	}
+	return code.Token, nil
+}
+
+// enter opens a connection that the candidate answers: for the library, one that is authenticated. It has had an echo,
+// so that the server is done with its beginning.
+func enter(ctx context.Context, s *server, dial dialer) (*client, error) {
+	t, err := dial(ctx, s.url)
+	if err != nil {
+		return nil, err
+	}
+	c, err := join(t)
+	if err == nil && s.authenticate {
+		var code string
+		if code, err = login(ctx, s.url); err == nil {
+			_, err = c.authenticate(code)
+		}
+	}
+	if err == nil {
+		err = c.echo()
+	}
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,20 @@
+module github.com/z-open/socketauth/bench
+
+go 1.26.0
+
+replace github.com/z-open/socketauth => ../
+
+require (
+	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/googollee/go-socket.io v1.8.0-rc.1
+	github.com/gorilla/websocket v1.5.3
+	github.com/z-open/socketauth v0.0.0-00010101000000-000000000000
+	golang.org/x/exp v0.0.0-20230713183714-613f0c0eb8a1
+)
+
+require (
+	github.com/gofrs/uuid v4.4.0+incompatible // indirect
+	github.com/gomodule/redigo v1.8.9 // indirect
+	github.com/rs/cors v1.11.1 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+)

@@ -1,0 +1,261 @@
+package blacklisttest_test
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// This file is the faults that take more than a line.
+
+// newID is another id, whatever was given.
+func newID(string) string {
+	var id [16]byte
+	rand.Read(id[:])
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+func or(id, other string) string { return cmp.Or(id, other) }
+
+// or2 is the other id where there is one.
+func or2(id, other string) string {
+	if id == "" {
+		return ""
+	}
+	return other
+}
+
+func oneCode(t *socketauth.TokenRef) string {
+	if t.Generation == 0 {
+		return otherID
+	}
+	return t.TokenID
+}
+
+// second has a verdict be another after it was given that often, once if not said.
+func second(from, to socketauth.Verdict, after ...int32) func(*broken) {
+	limit := int32(1)
+	if len(after) > 0 {
+		limit = after[0]
+	}
+	return func(b *broken) {
+		var n atomic.Int32
+		b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+			v, err := b.Blacklist.Present(ctx, p)
+			if v == from && n.Add(1) > limit {
+				v = to
+			}
+			return v, err
+		}
+	}
+}
+
+func confirmedOnce(b *broken) {
+	var seen sync.Map
+	b.confirm = func(ctx context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Confirm(ctx, t)
+		if _, again := seen.LoadOrStore(t.TokenID, true); again && v == socketauth.Accepted {
+			v = socketauth.Overtaken
+		}
+		return v, err
+	}
+}
+
+func checkConfirms(b *broken) {
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		_, _ = b.Blacklist.Confirm(ctx, t)
+		return b.Blacklist.Check(ctx, t, grace, branch)
+	}
+}
+
+func revokesMore(b *broken) {
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		c, err := b.Blacklist.Revoke(ctx, r)
+		if err == nil && c.SessionID != "" && c.UserID != "" {
+			_, err = b.Blacklist.Revoke(ctx, socketauth.Revocation{UserID: c.UserID, Why: r.Why, Keep: r.Keep})
+		}
+		return c, err
+	}
+}
+
+func revokesKnown(b *broken) {
+	var known sync.Map
+	presents(func(p *socketauth.Presentation) { known.Store(p.Token.SessionID, true) })(b)
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		if _, is := known.Load(r.SessionID); !is && r.SessionID != "" {
+			return socketauth.Change{SessionID: r.SessionID, Verdict: r.Why, At: time.Now()}, nil
+		}
+		return b.Blacklist.Revoke(ctx, r)
+	}
+}
+
+func revokesSessions(b *broken) {
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		if r.UserID == "" {
+			return b.Blacklist.Revoke(ctx, r)
+		}
+		c := socketauth.Change{UserID: r.UserID, Verdict: r.Why, At: time.Now()}
+		list, err := b.Blacklist.Sessions(ctx, r.UserID)
+		for _, s := range list {
+			_, err := b.Blacklist.Revoke(ctx, socketauth.Revocation{SessionID: s.ID, Why: r.Why, Keep: r.Keep})
+			if err != nil {
+				return c, err
+			}
+			c.Sessions++
+		}
+		return c, err
+	}
+}
+
+func lastReason(b *broken) {
+	var last atomic.Uint32
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		last.Store(uint32(r.Why))
+		return b.Blacklist.Revoke(ctx, r)
+	}
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, t, grace, branch)
+		if v >= socketauth.EndedByReuse {
+			v = socketauth.Verdict(last.Load())
+		}
+		return v, err
+	}
+}
+
+func revokesUserOnce(b *broken) {
+	var first sync.Map
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		if c, again := first.Load(r.UserID); again && r.UserID != "" {
+			return c.(socketauth.Change), nil
+		}
+		c, err := b.Blacklist.Revoke(ctx, r)
+		first.Store(r.UserID, c)
+		return c, err
+	}
+}
+
+func takesAll(b *broken) {
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		if r.Why == 0 {
+			return socketauth.Change{}, nil
+		}
+		return b.Blacklist.Revoke(ctx, r)
+	}
+}
+
+func sessions(change func([]socketauth.Session) []socketauth.Session) func(*broken) {
+	return func(b *broken) {
+		b.sessions = func(ctx context.Context, userID string) ([]socketauth.Session, error) {
+			list, err := b.Blacklist.Sessions(ctx, userID)
+			return change(list), err
+		}
+	}
+}
+
+func lowerUsers(b *broken) {
+	tokens(func(t *socketauth.TokenRef) { t.UserID = strings.ToLower(t.UserID) })(b)
+	revokes(func(r *socketauth.Revocation) { r.UserID = strings.ToLower(r.UserID) })(b)
+	b.sessions = func(ctx context.Context, userID string) ([]socketauth.Session, error) {
+		list, err := b.Blacklist.Sessions(ctx, strings.ToLower(userID))
+		for n := range list {
+			list[n].UserID = userID
+		}
+		return list, err
+	}
+}
+
+func watchesOn(b *broken) {
+	b.watch = func(ctx context.Context, heard func(socketauth.Change)) error {
+		go func() { _ = b.Blacklist.Watch(context.WithoutCancel(ctx), heard) }()
+		<-ctx.Done()
+		return nil
+	}
+}
+
+// tellsLocked has a lock held while it revokes, and so while a watcher is told.
+func tellsLocked(b *broken) {
+	var mu sync.Mutex
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return b.Blacklist.Revoke(ctx, r)
+	}
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		if !mu.TryLock() { // it would wait until ctx ends
+			return 0, errors.New("locked")
+		}
+		defer mu.Unlock()
+		return b.Blacklist.Check(ctx, t, grace, branch)
+	}
+}
+
+// presentsInTwo looks first, and stores what it has seen to be right a moment later.
+func presentsInTwo(b *broken) {
+	b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, p.Token, 0, 0)
+		if err != nil || v != socketauth.Accepted {
+			return b.Blacklist.Present(ctx, p)
+		}
+		time.Sleep(time.Millisecond)
+		_, err = b.Blacklist.Present(ctx, p)
+		return v, err
+	}
+}
+
+func confirmsInTwo(b *broken) {
+	b.confirm = func(ctx context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, t, 0, 0)
+		if err != nil || v != socketauth.Accepted {
+			return b.Blacklist.Confirm(ctx, t)
+		}
+		time.Sleep(time.Millisecond)
+		_, err = b.Blacklist.Confirm(ctx, t)
+		return v, err
+	}
+}
+
+// revokesLater misses a presentation that is under way.
+func revokesLater(b *broken) {
+	var under atomic.Int32
+	b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+		under.Add(1)
+		defer under.Add(-1)
+		time.Sleep(time.Millisecond)
+		return b.Blacklist.Present(ctx, p)
+	}
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		if under.Load() > 0 {
+			return socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: time.Now()}, nil
+		}
+		return b.Blacklist.Revoke(ctx, r)
+	}
+}
+
+func countsOne(b *broken) {
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		c, err := b.Blacklist.Revoke(ctx, r)
+		c.Sessions = max(1, c.Sessions)
+		return c, err
+	}
+}
+
+// oneAtATime refuses who comes while another is served.
+func oneAtATime(b *broken) {
+	var mu sync.Mutex
+	b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+		if !mu.TryLock() {
+			return socketauth.Unknown, nil
+		}
+		defer mu.Unlock()
+		time.Sleep(time.Millisecond)
+		return b.Blacklist.Present(ctx, p)
+	}
+}

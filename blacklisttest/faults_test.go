@@ -1,0 +1,210 @@
+package blacklisttest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// fault is one promise broken, and the one of the suite that has to find it.
+type fault struct {
+	found  string
+	breaks func(*broken)
+}
+
+const otherID = "AAAAAAAAAAAAAAAAAAAAAA"
+
+// faults are by what is wrong with the store.
+func faults() map[string]fault {
+	return map[string]fault{
+		"a replaced token is accepted": {"A plain client's successor is alive at once and its predecessor dead", func(b *broken) {
+			b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+				v, err := b.Blacklist.Present(ctx, p)
+				if v == socketauth.Replaced {
+					v = socketauth.Accepted
+				}
+				return v, err
+			}
+		}},
+		"a successor is confirmed when it is minted": {"A confirming client's predecessor lives until its successor is confirmed", presents(func(p *socketauth.Presentation) { p.Confirming = false })},
+		"a replaced token passes a check": {"Presenting a successor confirms it", func(b *broken) {
+			b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+				v, err := b.Blacklist.Check(ctx, t, grace, branch)
+				if v == socketauth.Replaced {
+					v = socketauth.Accepted
+				}
+				return v, err
+			}
+		}},
+		"a lost branch is confirmed":           {"At most one branch survives a confirmation", confirms(socketauth.Overtaken, socketauth.Accepted)},
+		"lost branches are told wrong":         {"Presenting a branch kills the others", confirms(socketauth.Replaced, socketauth.Overtaken)},
+		"a plain client's successor waits":     {"A plain client takes the generation from unconfirmed branches", presents(func(p *socketauth.Presentation) { p.Confirming = true })},
+		"a repeated step is a second one":      {"A token presented again for the same successor gets the same verdict", presents(func(p *socketauth.Presentation) { p.SuccessorID = newID(p.SuccessorID) })},
+		"no reuse is told twice":               {"Refusals are the same each time", second(socketauth.Overtaken, socketauth.Replaced)},
+		"a token that is to be kept is not":    {"A token kept as it is is confirmed and stays the latest", presents(func(p *socketauth.Presentation) { p.SuccessorID = newID(p.SuccessorID) })},
+		"a code is kept":                       {"A code is never kept", presents(func(p *socketauth.Presentation) { p.SuccessorID = or(p.SuccessorID, otherID) })},
+		"an old token is confirmed":            {"A confirmation says what became of its token", confirms(socketauth.Replaced, socketauth.Accepted)},
+		"any token is confirmed":               {"A confirmation says what became of its token", confirms(socketauth.Unknown, socketauth.Accepted)},
+		"a confirmation is not told again":     {"A confirmation says what became of its token", func(b *broken) { confirmedOnce(b) }},
+		"a check confirms":                     {"A check records nothing", func(b *broken) { checkConfirms(b) }},
+		"a check knows no grace":               {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace = 0 })},
+		"a check's grace has no end":           {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace *= 1e6 })},
+		"an unconfirmed token passes for ever": {"A check takes an unconfirmed successor for as long as it is told", checks(func(_, branch *time.Duration) { *branch = 0 })},
+		"reuse ends nothing":                   {"Reuse ends the session where it is to", presents(func(p *socketauth.Presentation) { p.EndOnReuse = false })},
+		"a lost branch is no reuse":            {"A lost branch presented is reuse", presents(func(p *socketauth.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
+		"reuse always ends the session":        {"Reuse that is not to end the session changes nothing", presents(func(p *socketauth.Presentation) { p.EndOnReuse = true })},
+		"a late frame is reuse":                {"A late frame of up to three generations ago is no reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 0 })},
+		"a new socket may be late":             {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *socketauth.Presentation) { p.SocketOpenedAt = time.Time{} })},
+		"a frame may be late for ever":         {"A token replaced longer ago than Overtake is reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 24 * time.Hour })},
+		"a stranger is let in": {"Strangers are unknown and leave nothing behind", presents(func(p *socketauth.Presentation) {
+			if p.Token.Generation == 1 {
+				p.Token.Generation = 0
+			}
+		})},
+		"generations have 32 bits":             {"A generation ahead is unknown and burns nothing", tokens(func(t *socketauth.TokenRef) { t.Generation = uint64(uint32(t.Generation)) })},
+		"codes are not told apart":             {"A second code of a session is no way into it", tokens(func(t *socketauth.TokenRef) { t.TokenID = oneCode(t) })},
+		"codes of before are accepted":         {"A code of before the store remembers is unknown", tokens(func(t *socketauth.TokenRef) { t.IssuedAt = time.Now() })},
+		"sessions are not told apart":          {"Sessions know nothing of each other", tokens(func(t *socketauth.TokenRef) { t.SessionID = otherID })},
+		"a session is not revoked":             {"Revoking a session ends it and no other", revokes(func(r *socketauth.Revocation) { r.SessionID = or2(r.SessionID, otherID) })},
+		"a session's revocation says too much": {"Revoking a session ends it and no other", func(b *broken) { revokesMore(b) }},
+		"an unknown session is not revoked":    {"A session revoked before its code was used stays dead", func(b *broken) { revokesKnown(b) }},
+		"a user's codes live on":               {"Revoking a user ends all their sessions and nobody else's", tokens(func(t *socketauth.TokenRef) { t.AuthTime = time.Now() })},
+		"revocations last an hour":             {"A log-in after the revocation of its user works", tokens(func(t *socketauth.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
+		"revocations of all last an hour":      {"A log-in after the revocation of all works", tokens(func(t *socketauth.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
+		"a user's revocation is not kept":      {"Revoking a user nobody knows kills the codes of before", func(b *broken) { revokesSessions(b) }},
+		"not all are revoked": {"Revoking all ends every session", revokes(func(r *socketauth.Revocation) {
+			if r.All {
+				r.All, r.UserID = false, "nobody"
+			}
+		})},
+		"the last reason counts": {"The reason that a session ended for first stays", func(b *broken) { lastReason(b) }},
+		"a user is revoked once": {"A later revocation of a user reaches what came after the earlier", func(b *broken) { revokesUserOnce(b) }},
+		"any revocation will do": {"A revocation that says too little, too much or no reason is an error and ends nothing", func(b *broken) { takesAll(b) }},
+		"a stranger's session is told": {"Sessions tells the living sessions of the user", sessions(func(list []socketauth.Session) []socketauth.Session {
+			return append(list, socketauth.Session{ID: otherID})
+		})},
+		"user agents are cut short": {"Sessions tells who, since when, until when and from where", sessions(func(list []socketauth.Session) []socketauth.Session {
+			for n := range list {
+				list[n].UserAgent = list[n].UserAgent[:min(10, len(list[n].UserAgent))]
+			}
+			return list
+		})},
+		"a session was seen when it began": {"Sessions tells who, since when, until when and from where", sessions(func(list []socketauth.Session) []socketauth.Session {
+			for n := range list {
+				list[n].LastSeen = list[n].Since
+			}
+			return list
+		})},
+		"users are told apart by their capitals": {"Users are told apart whatever they are called", func(b *broken) { lowerUsers(b) }},
+		"confirmations are not heard of": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
+			if c.Verdict != socketauth.Accepted {
+				heard(c)
+			}
+		})},
+		"changes are heard twice": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
+			heard(c)
+			heard(c)
+		})},
+		"who has gone hears on":    {"A watcher hears until its context ends", func(b *broken) { watchesOn(b) }},
+		"a watcher is held a lock": {"A watcher may ask the store", func(b *broken) { tellsLocked(b) }},
+		"a step is two":            {"Of many presentations of a plain client's token one is accepted", func(b *broken) { presentsInTwo(b) }},
+		"a confirmation is two":    {"Of many confirmations of branches one is accepted", func(b *broken) { confirmsInTwo(b) }},
+		"a branch's step is two":   {"Of branches presented at once one survives", func(b *broken) { presentsInTwo(b) }},
+		"each reuse is the first":  {"Reuse at once is found and ends the session once", second(socketauth.EndedByReuse, socketauth.Reused, 0)},
+		"a rotation wins":          {"A revocation that races a rotation leaves no survivor", func(b *broken) { revokesLater(b) }},
+		"a log-in wins":            {"A revocation that races a log-in leaves no survivor", func(b *broken) { revokesLater(b) }},
+		"a session ends twice":     {"Revocations at once count each session once", func(b *broken) { countsOne(b) }},
+		"all share one generation": {"Sessions in parallel do not disturb each other", func(b *broken) { oneAtATime(b) }},
+		"contexts do not matter": {"A context that has ended is an error, and nothing is recorded", func(b *broken) {
+			b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+				return b.Blacklist.Present(context.WithoutCancel(ctx), p)
+			}
+		}},
+		"a context that has ended is an error afterwards": {"A context that has ended is an error, and nothing is recorded", func(b *broken) {
+			b.confirm = func(ctx context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
+				v, err := b.Blacklist.Confirm(context.WithoutCancel(ctx), t)
+				return v, errors.Join(err, ctx.Err())
+			}
+		}},
+		"ids may be longer": {"Ids that are none are unknown, and burn nothing", tokens(func(t *socketauth.TokenRef) { t.TokenID = t.TokenID[:min(22, len(t.TokenID))] })},
+
+		"Overtake is longer": {"Overtake is a bound", presents(func(p *socketauth.Presentation) { p.Overtake += time.Millisecond })},
+		"a socket was opened earlier than said": {"A socket opened before its token was replaced, not after, may be late", presents(func(p *socketauth.Presentation) {
+			p.SocketOpenedAt = p.SocketOpenedAt.Add(-time.Second)
+		})},
+		"revocations are kept a minute": {"Nothing is forgotten while a token lives", revokes(func(r *socketauth.Revocation) { r.Keep = time.Minute })},
+		"sessions live longer": {"A session lives until the latest expiry of its tokens", presents(func(p *socketauth.Presentation) {
+			p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(time.Hour)
+		})},
+		"watchers hear later": {"Watchers hear of a change before its method returns", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
+			time.AfterFunc(time.Millisecond, func() { heard(c) })
+		})},
+
+		"sessions are lost":      {"Living sessions survive a restart, and no token that was replaced", func(b *broken) { b.forgets = true }},
+		"steps are lost":         {"A step repeated after a restart gets the same verdict", func(b *broken) { b.forgets = true }},
+		"revocations are lost":   {"What was revoked stays so over a restart, for its first reason", func(b *broken) { b.forgets = true }},
+		"the end of all is lost": {"After a revocation of all and a restart nothing of before is accepted", func(b *broken) { b.forgets = true }},
+		"unused codes are lost":  {"A code issued before a restart is good once", func(b *broken) { b.forgets = true }},
+	}
+}
+
+// TestEachPromiseIsFoundBroken runs the suite over stores with a fault each, in processes of their own.
+func TestEachPromiseIsFoundBroken(t *testing.T) {
+	if os.Getenv(faultEnv) != "" {
+		t.Fatal("a process with a fault runs another's test")
+	}
+	all, err := exec.Command(os.Args[0], "-test.run=^TestMemory", "-test.v").CombinedOutput()
+	if err != nil {
+		t.Fatalf("without a fault: %v\n%s", err, all)
+	}
+	unbroken := make(map[string]string) // the promises, with their names as tests
+	for _, m := range regexp.MustCompile(`(?m)^ +--- PASS: (TestMemory\w*/(.*)) \(`).FindAllStringSubmatch(string(all), -1) {
+		unbroken[m[2]] = m[1]
+	}
+	if len(unbroken) < 40 {
+		t.Fatalf("found %d promises", len(unbroken))
+	}
+	turns := make(chan struct{}, runtime.GOMAXPROCS(0)+1)
+	var running sync.WaitGroup
+	var found atomic.Int32
+	for wrong, f := range faults() {
+		promise := strings.ReplaceAll(f.found, " ", "_")
+		test, ok := unbroken[promise]
+		if !ok {
+			t.Errorf("%s: there is no promise %q", wrong, f.found)
+			continue
+		}
+		running.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			top, _, _ := strings.Cut(test, "/")
+			child := exec.Command(os.Args[0], "-test.run=^"+top+"$/^"+regexp.QuoteMeta(promise)+"$", "-test.timeout=1m")
+			child.Env = append(os.Environ(), faultEnv+"="+wrong)
+			out, err := child.CombinedOutput()
+			if err == nil || !bytes.Contains(out, []byte("--- FAIL: "+test)) || bytes.Contains(out, []byte("DATA RACE")) || bytes.Contains(out, []byte("panic:")) {
+				t.Errorf("%s: %v, and not found by %q:\n%s", wrong, err, f.found, out)
+				return
+			}
+			found.Add(1)
+		})
+	}
+	running.Wait()
+	for _, f := range faults() {
+		delete(unbroken, strings.ReplaceAll(f.found, " ", "_"))
+	}
+	for promise := range unbroken {
+		t.Errorf("no fault breaks %q", promise)
+	}
+	t.Logf("%d faults found", found.Load())
+}

@@ -1,0 +1,82 @@
+package boltblacklist_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/boltblacklist"
+)
+
+// BenchmarkPresent rotates sessions, each by a goroutine of its own, each presentation on disk when it returns.
+func BenchmarkPresent(b *testing.B) {
+	for _, concurrent := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("concurrent=%d", concurrent), func(b *testing.B) {
+			store, err := boltblacklist.Open(filepath.Join(b.TempDir(), "sessions.db"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer store.Close()
+			b.ResetTimer()
+			var clients sync.WaitGroup
+			for n := range concurrent {
+				clients.Go(func() {
+					token := code("anna")
+					for i := n; i < b.N; i += concurrent {
+						if token, err = rotate(store, token); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			clients.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "presentations/s")
+		})
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	store, err := boltblacklist.Open(filepath.Join(b.TempDir(), "sessions.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	token, err := rotate(store, code("anna"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if v, err := store.Check(context.Background(), token, 0, 0); v != socketauth.Accepted {
+				b.Errorf("verdict %d, %v", v, err)
+				return
+			}
+		}
+	})
+}
+
+// code is a code that starts a session of the user.
+func code(user string) socketauth.TokenRef {
+	now := time.Now()
+	return socketauth.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
+}
+
+// rotate presents a plain client's token and gives its successor, which lives a day.
+func rotate(store socketauth.Blacklist, t socketauth.TokenRef) (socketauth.TokenRef, error) {
+	next := t
+	next.TokenID, next.Generation, next.IssuedAt = newID(), t.Generation+1, time.Now()
+	next.ExpiresAt = next.IssuedAt.Add(24 * time.Hour)
+	v, err := store.Present(context.Background(), socketauth.Presentation{
+		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt,
+		SocketOpenedAt: time.Now(), Overtake: 5 * time.Second, EndOnReuse: true, Address: "192.0.2.1", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+	})
+	if err == nil && v != socketauth.Accepted {
+		err = fmt.Errorf("verdict %d", v)
+	}
+	return next, err
+}

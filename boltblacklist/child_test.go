@@ -1,0 +1,270 @@
+package boltblacklist_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/boltblacklist"
+)
+
+// This file is the process that gets killed: it makes random histories, says before each step what is to hold after
+// it, and says when the step has returned.
+
+const (
+	childEnv = "BOLTBLACKLIST_CHILD" // the path of the store
+	earlyEnv = "BOLTBLACKLIST_EARLY" // the store is to have a fault: it answers before it has written
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		fmt.Fprintln(os.Stderr, child(path))
+		os.Exit(1) // it should have been killed
+	}
+	os.Exit(m.Run())
+}
+
+// saying is a line of the child: what is to hold once step N is done, or that it is.
+type saying struct {
+	N    int
+	Done bool
+	Then []state
+	All  bool // every session is to be over
+}
+
+// state is what is known of a session.
+type state struct {
+	SessionID, User string
+	Login           time.Time
+	Live, Dead      []tokenID // of the dead, the last few
+}
+
+type tokenID struct {
+	ID         string
+	Generation uint64
+}
+
+func (s *state) ref(t tokenID) socketauth.TokenRef {
+	return socketauth.TokenRef{
+		SessionID: s.SessionID, TokenID: t.ID, UserID: s.User, Generation: t.Generation,
+		IssuedAt: s.Login, AuthTime: s.Login, ExpiresAt: s.Login.Add(time.Hour),
+	}
+}
+
+// holds has only these tokens live from now on.
+func (s state) holds(live ...tokenID) state {
+	for _, t := range s.Live {
+		if !slices.Contains(live, t) {
+			s.Dead = append(slices.Clone(s.Dead), t)
+		}
+	}
+	s.Live, s.Dead = live, s.Dead[max(0, len(s.Dead)-8):]
+	return s
+}
+
+func (s state) also(t tokenID) state {
+	s.Live = append(slices.Clone(s.Live), t)
+	return s
+}
+
+// account is a user with the sessions that are used, and those left alone.
+type account struct {
+	id         string
+	used, left []state
+}
+
+type historian struct {
+	store socketauth.Blacklist
+	all   sync.RWMutex // held by who revokes all
+
+	mu    sync.Mutex
+	steps int
+	out   *json.Encoder
+}
+
+func child(path string) error {
+	file, err := boltblacklist.Open(path)
+	if err != nil {
+		return err
+	}
+	h := &historian{store: file, out: json.NewEncoder(os.Stdout)}
+	if os.Getenv(earlyEnv) != "" {
+		h.store = early{file}
+	}
+	const workers = 8
+	failed := make(chan error, workers)
+	users := make([]account, workers)
+	for n := range users {
+		users[n].id = newID()
+		go func() {
+			for {
+				if err := h.act(&users[n]); err != nil {
+					failed <- err
+					return
+				}
+				if n == 0 && mathrand.IntN(200) == 0 {
+					if err := h.revokeAll(users); err != nil {
+						failed <- err
+						return
+					}
+				}
+			}
+		}()
+	}
+	return <-failed
+}
+
+// step says what is to hold after do, does it, and says that it is done.
+func (h *historian) step(do func() error, then ...state) error {
+	return h.say(do, saying{Then: then})
+}
+
+func (h *historian) say(do func() error, what saying) error {
+	h.mu.Lock()
+	h.steps++
+	what.N = h.steps
+	err := h.out.Encode(what)
+	h.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.out.Encode(saying{N: what.N, Done: true})
+}
+
+func (h *historian) present(s state, token tokenID, successor string, confirming bool, want socketauth.Verdict) error {
+	v, err := h.store.Present(context.Background(), socketauth.Presentation{
+		Token: s.ref(token), SuccessorID: successor, SuccessorExpiresAt: s.Login.Add(time.Hour), Confirming: confirming,
+		SocketOpenedAt: time.Now().Add(time.Hour), Overtake: time.Minute, EndOnReuse: true, UserAgent: "agent",
+	})
+	if err == nil && v != want {
+		err = fmt.Errorf("present: verdict %d, want %d", v, want)
+	}
+	return err
+}
+
+func (h *historian) revoke(r socketauth.Revocation) error {
+	r.Keep = time.Hour
+	_, err := h.store.Revoke(context.Background(), r)
+	return err
+}
+
+// act takes one random step with the sessions of a user.
+func (h *historian) act(user *account) error {
+	h.all.RLock()
+	defer h.all.RUnlock()
+	if len(user.used) < 4 {
+		return h.begin(user)
+	}
+	n := mathrand.IntN(len(user.used))
+	s := user.used[n]
+	current := s.Live[0]
+	next := tokenID{newID(), current.Generation + 1}
+	drop := func() { user.used = slices.Delete(user.used, n, n+1) }
+	switch mathrand.IntN(16) {
+	case 0:
+		user.left = append(user.left, s)
+		drop()
+	case 1:
+		drop()
+		return h.step(func() error {
+			return h.revoke(socketauth.Revocation{SessionID: s.SessionID, Why: socketauth.LoggedOut})
+		}, s.holds())
+	case 2:
+		drop()
+		return h.step(func() error { return h.present(s, s.Dead[len(s.Dead)-1], newID(), false, socketauth.Reused) }, s.holds())
+	case 3:
+		var then []state
+		for _, s := range slices.Concat(user.used, user.left) {
+			then = append(then, s.holds())
+		}
+		user.used, user.left = nil, nil
+		return h.step(func() error { return h.revoke(socketauth.Revocation{UserID: user.id, Why: socketauth.Revoked}) }, then...)
+	case 4: // before its code is used
+		never := state{SessionID: newID(), User: user.id, Login: time.Now(), Dead: []tokenID{{newID(), 0}}}
+		return h.step(func() error {
+			return h.revoke(socketauth.Revocation{SessionID: never.SessionID, Why: socketauth.Revoked})
+		}, never)
+	case 5, 6, 7, 8:
+		user.used[n] = s.holds(next)
+		return h.step(func() error { return h.present(s, current, next.ID, false, socketauth.Accepted) }, user.used[n])
+	default:
+		return h.confirming(&user.used[n], current, next)
+	}
+	return nil
+}
+
+func (h *historian) begin(user *account) error {
+	code, first := tokenID{newID(), 0}, tokenID{newID(), 1}
+	s := state{SessionID: newID(), User: user.id, Login: time.Now(), Live: []tokenID{code}}
+	user.used = append(user.used, s.holds(first))
+	return h.step(func() error { return h.present(s, code, first.ID, false, socketauth.Accepted) }, s.holds(first))
+}
+
+// confirming gets two branches, and confirms the second or presents it.
+func (h *historian) confirming(s *state, current, one tokenID) error {
+	two := tokenID{newID(), one.Generation}
+	for _, branch := range []tokenID{one, two} {
+		before := *s
+		*s = before.also(branch)
+		if err := h.step(func() error { return h.present(before, current, branch.ID, true, socketauth.Accepted) }, *s); err != nil {
+			return err
+		}
+	}
+	before := *s
+	if mathrand.IntN(2) == 0 {
+		*s = before.holds(two)
+		return h.step(func() error {
+			v, err := h.store.Confirm(context.Background(), before.ref(two))
+			if err == nil && v != socketauth.Accepted {
+				err = fmt.Errorf("confirm: verdict %d", v)
+			}
+			return err
+		}, *s)
+	}
+	next := tokenID{newID(), two.Generation + 1}
+	*s = before.holds(next, two).holds(next)
+	return h.step(func() error { return h.present(before, two, next.ID, false, socketauth.Accepted) }, *s)
+}
+
+func (h *historian) revokeAll(users []account) error {
+	h.all.Lock()
+	defer h.all.Unlock()
+	for n := range users {
+		users[n].used, users[n].left = nil, nil
+	}
+	return h.say(func() error { return h.revoke(socketauth.Revocation{All: true, Why: socketauth.Revoked}) }, saying{All: true})
+}
+
+// early is a store that answers too early.
+type early struct{ socketauth.Blacklist }
+
+func (e early) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+	if r.SessionID == "" {
+		return e.Blacklist.Revoke(ctx, r)
+	}
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		_, _ = e.Blacklist.Revoke(context.Background(), r)
+	}()
+	return socketauth.Change{}, nil
+}
+
+func newID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}

@@ -1,0 +1,28 @@
+package eio
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestOneTimer(t *testing.T) {
+	// Guards against a timer for each deadline, and against ones that stay.
+	inBubble(t, func(t *testing.T, e *Engine, s *Session) {
+		s.mu.Lock()
+		for a := range alarmCount {
+			s.alarmLocked(a, e.now()+time.Hour-time.Duration(a)*time.Minute)
+		}
+		s.mu.Unlock()
+		if n := e.tasks.Load(); n != 1 {
+			t.Errorf("%d timers are set", n)
+		}
+		s.mu.Lock()
+		s.closeLocked("", 0)
+		s.mu.Unlock()
+		synctest.Wait()
+		if n := e.tasks.Load(); n != 0 {
+			t.Errorf("%d tasks are left", n)
+		}
+	})
+}

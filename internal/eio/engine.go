@@ -1,0 +1,203 @@
+// Package eio is what versions 3 and 4 of the Engine.IO protocol have in common, which is most: sessions, how requests
+// carry them, and how they end.
+//
+// From the wire up: polling.go and websocket.go carry packets (packet.go) for a Session (session.go), whose deadlines
+// are in alarm.go. What a version has to itself it says by a Protocol and its Links (protocol.go).
+package eio
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/seldom"
+)
+
+// Engine serves the requests of one version of the protocol. Make it with New.
+type Engine struct {
+	o        engine.Options
+	protocol Protocol
+	accept   func(*Session) Receiver
+	upgrader websocket.Upgrader
+	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
+	started  time.Time // the zero of now
+
+	unsupported seldom.Minute // websocket handshakes that middleware made impossible, to be logged
+
+	mu       sync.Mutex
+	sessions map[string]*Session // those that requests may still name
+
+	closing atomic.Bool
+	tasks   atomic.Int64  // requests, goroutines and armed timers
+	drained chan struct{} // closed when there are none and there will be none
+	drain   sync.Once
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// New makes an engine. accept is told of each new session before anything of it is read; it may send to it already.
+func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine {
+	o = o.WithDefaults()
+	return &Engine{
+		o:        o,
+		protocol: p,
+		accept:   accept,
+		upgrader: newUpgrader(min(o.WriteTimeout, o.FlushTimeout)),
+		started:  time.Now(),
+		sessions: make(map[string]*Session),
+		drained:  make(chan struct{}),
+	}
+}
+
+var (
+	errTransport    = &Refusal{http.StatusBadRequest, `{"code":0,"message":"Transport unknown"}`}
+	errSession      = &Refusal{http.StatusBadRequest, `{"code":1,"message":"Session ID unknown"}`}
+	errMethod       = &Refusal{http.StatusBadRequest, `{"code":2,"message":"Bad handshake method"}`}
+	errTooLarge     = &Refusal{http.StatusRequestEntityTooLarge, `{"code":3,"message":"Payload too large"}`}
+	errEnded        = &Refusal{http.StatusInternalServerError, `{"code":3,"message":"Session ended"}`}
+	errFull         = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Too many connections"}`}
+	errShuttingDown = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Server is shutting down"}`}
+)
+
+// ServeHTTP answers one request: a handshake, a poll, a POST, or the upgrade to a websocket.
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	refusal := errShuttingDown
+	if e.enter() {
+		defer e.done()
+		refusal = e.serve(w, r)
+	}
+	if refusal == nil {
+		return
+	}
+	if r.ContentLength != 0 { // net/http reads what is left of a body before it answers, and there may never be more
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout))
+	}
+	e.refuse(w, refusal)
+}
+
+func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
+	query := r.URL.Query()
+	if refusal := e.protocol.Refuse(query); refusal != nil {
+		return refusal
+	}
+	transport, sid := query.Get("transport"), query.Get("sid")
+	if transport != "polling" && transport != "websocket" {
+		return errTransport
+	}
+	var s *Session
+	if sid != "" {
+		if s = e.session(sid); s == nil {
+			return errSession
+		}
+	} else if r.Method != http.MethodGet {
+		return errMethod
+	}
+	switch {
+	case r.Method == http.MethodGet && r.ContentLength != 0:
+		return ErrRequest
+	case transport == "websocket" && !websocket.IsWebSocketUpgrade(r):
+		return ErrRequest
+	case transport == "websocket" && s == nil:
+		return e.openWebsocket(w, r)
+	case transport == "websocket":
+		return s.serveUpgrade(w, r)
+	case s == nil:
+		return e.openPolling(w, r)
+	case r.Method == http.MethodGet:
+		return s.servePoll(w, r)
+	case r.Method == http.MethodPost:
+		return s.servePost(w, r)
+	}
+	return ErrRequest
+}
+
+// Shutdown is described at engine.Engine. It waits for receivers that are being called, so none of them may call it.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.tasks.Add(1)
+	e.mu.Lock()
+	e.closing.Store(true)
+	sessions := make([]*Session, 0, len(e.sessions))
+	for _, s := range e.sessions {
+		sessions = append(sessions, s)
+	}
+	e.mu.Unlock()
+	for _, s := range sessions {
+		s.shutdown()
+	}
+	e.done()
+	select {
+	case <-e.drained:
+		return nil
+	default:
+	}
+	select {
+	case <-e.drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enter counts a request, unless the engine is shutting down.
+func (e *Engine) enter() bool {
+	e.tasks.Add(1)
+	if e.closing.Load() {
+		e.done()
+		return false
+	}
+	return true
+}
+
+// done ends what enter or tasks.Add began.
+func (e *Engine) done() {
+	if e.tasks.Add(-1) == 0 && e.closing.Load() {
+		e.drain.Do(func() { close(e.drained) })
+	}
+}
+
+func (e *Engine) session(sid string) *Session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sessions[sid]
+}
+
+// register lets requests find the session. It fails when the engine is shutting down.
+func (e *Engine) register(s *Session) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing.Load() {
+		return false
+	}
+	e.sessions[s.id] = s
+	return true
+}
+
+func (e *Engine) unregister(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, s.id)
+}
+
+// now is the time since the engine was made: an eighth of the size of three deadlines kept as time.Time.
+func (e *Engine) now() time.Duration { return time.Since(e.started) }
+
+// Left is how many sessions there are, and how many requests, goroutines and armed timers: for tests.
+func (e *Engine) Left() (sessions, tasks int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions), int(e.tasks.Load())
+}
+
+// NewID is 128 random bits.
+func NewID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}

@@ -1,0 +1,74 @@
+package eio
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"unicode/utf8"
+)
+
+// The types of packets, as they stand on the wire.
+const (
+	Open    = '0'
+	Close   = '1'
+	Ping    = '2'
+	Pong    = '3'
+	Message = '4'
+	Upgrade = '5'
+	Noop    = '6'
+)
+
+var (
+	errPacketType = errors.New("unknown engine packet type")
+	errUTF8       = errors.New("text is not UTF-8")
+)
+
+// Packet is one packet that waits to be written: text is head and data in one, binary is a message of data alone. They
+// are kept apart so that one encoded message can be shared by all it goes to.
+type Packet struct {
+	Head   string
+	Data   []byte
+	Binary bool
+	JSON   bool // data is JSON, and may be written in another form
+	pong   bool // not a packet at all, but websocket's own answer to its own ping
+}
+
+var (
+	pingPacket  = Packet{Head: string(Ping)}
+	closePacket = Packet{Head: string(Close)}
+	noopPacket  = Packet{Head: string(Noop)}
+)
+
+// packetOverhead is what a queued packet costs beyond its bytes, so that MaxQueue bounds the number of them too.
+const packetOverhead = 128
+
+func (p Packet) cost() int { return len(p.Head) + len(p.Data) + packetOverhead }
+
+// NewMessage is a MESSAGE of bare Engine.IO.
+func NewMessage(data []byte, binary bool) Packet {
+	if binary {
+		return Packet{Data: data, Binary: true}
+	}
+	return Packet{Head: string(Message), Data: data}
+}
+
+// Incoming is one packet of the client.
+type Incoming struct {
+	Kind   byte
+	Data   []byte
+	Binary bool
+}
+
+// ParseText reads one packet that came as text. What begins with base64Head is a binary message.
+func ParseText(text []byte, base64Head string) (Incoming, error) {
+	switch {
+	case !utf8.Valid(text):
+		return Incoming{}, errUTF8
+	case bytes.HasPrefix(text, []byte(base64Head)):
+		data, err := base64.StdEncoding.AppendDecode(nil, text[len(base64Head):])
+		return Incoming{Kind: Message, Data: data, Binary: true}, err
+	case len(text) == 0 || text[0] < Open || text[0] > Noop:
+		return Incoming{}, errPacketType
+	}
+	return Incoming{Kind: text[0], Data: text[1:]}, nil
+}

@@ -1,0 +1,147 @@
+package eio
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// bare is a protocol with no more to it than a test of the rest needs: it writes what there is, and reads nothing.
+type bare struct{}
+
+func (bare) Refuse(url.Values) *Refusal    { return nil }
+func (bare) NewLink(s *Session) Link       { return bareLink{s} }
+func (bare) Frame(p Packet, _ bool) Packet { return p }
+
+func (bare) AppendPayload(dst []byte, packets []Packet, _ bool) ([]byte, string) {
+	for _, p := range packets {
+		dst = append(append(dst, p.Head...), p.Data...)
+	}
+	return dst, ContentText
+}
+
+type bareLink struct{ *Session }
+
+func (k bareLink) Open(*http.Request, *websocket.Conn) bool {
+	k.Begin(NewID(), Packet{Head: "open"}, false)
+	return true
+}
+
+func (bareLink) Packets([]byte, string) iter.Seq2[Incoming, error] {
+	return func(func(Incoming, error) bool) {}
+}
+
+func (bareLink) Receive(Incoming) error                        { return nil }
+func (k bareLink) Upgrade(_ *http.Request, ws *websocket.Conn) { k.GiveUp(ws) }
+func (bareLink) Closed()                                       {}
+
+// inBubble runs a test on fake time with an engine and its only session. In the end nothing may be left.
+func inBubble(t *testing.T, f func(t *testing.T, e *Engine, s *Session)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var session *Session
+		e := New(engine.Options{}, bare{}, func(s *Session) Receiver { session = s; return nobody{} })
+		e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/?transport=polling", nil))
+		f(t, e, session)
+		if err := e.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if sessions, tasks := e.Left(); sessions != 0 || tasks != 0 {
+			t.Errorf("%d sessions and %d tasks are left", sessions, tasks)
+		}
+	})
+}
+
+// doPoll is one poll of the session.
+func doPoll(e *Engine, s *Session) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, httptest.NewRequest("GET", "/?transport=polling&sid="+s.id, nil))
+	return w
+}
+
+func TestNothingIsWrittenBeforeTheBeginning(t *testing.T) {
+	// Guards against an OPEN that is sent before requests can find the session, which had early polls refused.
+	var p *poll
+	e := New(engine.Options{}, bare{}, func(s *Session) Receiver {
+		if err := s.Send(Packet{Head: "early"}); err != nil {
+			t.Error(err)
+		}
+		if len(p.answer) != 0 {
+			t.Error("something was sent though the session has not begun")
+		}
+		return nobody{}
+	})
+	s := e.newSession(nil, nil)
+	p, _ = s.attachPoll()
+	s.Begin("x", Packet{Head: "open"}, false)
+	if b := <-p.answer; len(b.packets) != 2 || b.packets[0].Head != "open" || b.packets[1].Head != "early" {
+		t.Errorf("%+v was sent", b.packets)
+	}
+}
+
+func TestPollThatIsGoneLosesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *Engine, s *Session) {
+		p, refusal := s.attachPoll()
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		for _, text := range []string{"a", "b"} { // the first is the answer to the poll
+			if err := s.Send(Packet{Head: text}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.detachPoll(p)
+		if got := doPoll(e, s).Body.String(); got != "ab" {
+			t.Errorf("the next poll gets %q", got)
+		}
+
+		// The same, noticed a moment later.
+		p, _ = s.attachPoll()
+		if err := s.Send(Packet{Head: "c"}); err != nil {
+			t.Fatal(err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := httptest.NewRecorder()
+		s.writePoll(w, httptest.NewRequestWithContext(gone, "GET", "/", nil), <-p.answer)
+		if got := w.Body.String(); got != "6" {
+			t.Errorf("the poll that is gone gets %q", got)
+		}
+		if got := doPoll(e, s).Body.String(); got != "c" {
+			t.Errorf("the next poll gets %q", got)
+		}
+	})
+}
+
+func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
+	s := New(engine.Options{MaxPayload: 100}, bare{}, nil).newSession(nil, nil)
+	data, err := s.readAll(bytes.NewReader(make([]byte, 100)))
+	if err != nil || len(data) != 100 || cap(data) > 112 {
+		t.Errorf("%d bytes of %d, %v", len(data), cap(data), err)
+	}
+	if _, err := s.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
+		t.Errorf("a byte too many: %v", err)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		id := NewID()
+		if len(id) != 22 || seen[id] || strings.ContainsAny(id, "+/=") {
+			t.Fatalf("id %q", id)
+		}
+		seen[id] = true
+	}
+}

@@ -1,0 +1,82 @@
+package enginetest
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// A client of whom nothing is known may send less at a time than one that is trusted.
+func (s *suite) strangers(t *testing.T, transport string) {
+	o := engine.Options{FirstPayload: 1000, MaxPayload: 4000, MaxDepth: 10}
+	large := `2["large","` + strings.Repeat("x", 2000) + `"]`
+	s.in(t, o, func(t *testing.T, w *World) {
+		w.OnEvent = func(c engine.Conn, name string, _ engine.Args, _ engine.Ack) {
+			if name == "trust me" {
+				c.Trust()
+			}
+		}
+		friend, _ := w.Member(transport)
+		friend.Send(`2["trust me"]`)
+		w.Hears("event trust me []")
+		stranger, _ := w.Member(transport)
+		_ = stranger.Post("4" + large)
+		w.Hears("gone: protocol error")
+		stranger.WantEnd()
+		friend.Send(large)
+		w.Hears(`event large ["` + strings.Repeat("x", 2000) + `"]`)
+		friend.Send(`2["deep",` + strings.Repeat("[", 9) + strings.Repeat("]", 9) + `]`)
+		w.Hears("event deep [" + strings.Repeat("[", 9) + strings.Repeat("]", 9) + "]")
+		_ = friend.Post(`42["deeper",` + strings.Repeat("[", 10) + strings.Repeat("]", 10) + `]`)
+		w.Hears("gone: protocol error")
+		friend.WantEnd()
+		w.HearsNoMore()
+	})
+}
+
+// Each connection is asked for, and each that was admitted is given back once, however it ends.
+func (s *suite) admission(t *testing.T, transport string) {
+	var room, left atomic.Int32
+	room.Store(4)
+	o := engine.Options{
+		PingInterval: 2 * time.Second, PingTimeout: time.Second,
+		Admit: func(request any) bool { return request == "Go-http-client/1.1" && room.Add(-1) >= 0 },
+		Left:  func(request any) { left.Add(1) },
+	}
+	s.in(t, o, func(t *testing.T, w *World) {
+		clients := make([]*Client, 4)
+		for n := range clients {
+			clients[n], _ = w.Member(transport)
+		}
+		for _, query := range []string{"transport=polling", "transport=polling&sid="} {
+			if status, answer := w.Request(t.Context(), "GET", query, "", nil); status != 503 || !strings.Contains(answer, "Too many connections") {
+				t.Errorf("%s: %d %s", query, status, answer)
+			}
+		}
+		if ws, err := w.Websocket(""); err == nil {
+			_ = ws.Close()
+			t.Error("a websocket was let in")
+		}
+		synctest.Wait()
+		if n := left.Load(); n != 0 {
+			t.Errorf("%d have left before they did", n)
+		}
+		_ = clients[0].Post("1")
+		w.Hears("gone: client disconnect")
+		clients[1].vanish()
+		w.hearsOne("gone: transport close", "gone: ping timeout")
+		_ = clients[2].Post("49")
+		w.Hears("gone: protocol error")
+		synctest.Wait()
+		if n := left.Load(); n != 3 {
+			t.Errorf("%d of 3 have left", n)
+		}
+	})
+	if n := left.Load(); n != 4 {
+		t.Errorf("%d of 4 have left", n)
+	}
+}

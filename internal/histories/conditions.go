@@ -1,0 +1,127 @@
+package histories
+
+import (
+	"fmt"
+	"time"
+)
+
+// conditions are what one history is like: the app's options, and how often what goes wrong.
+type conditions struct {
+	timeout         time.Duration
+	codeLifetime    time.Duration
+	tokenLifetime   time.Duration
+	refreshInterval time.Duration
+	endOnReuse      bool
+
+	slowest time.Duration // of a frame, usually
+	stalls  float64       // a frame takes up to Timeout
+	cuts    float64       // the connection breaks at a frame
+	crashes float64       // the tab dies at a step of its own
+
+	slowHook     time.Duration // the longest of the app's hooks
+	hangs        float64       // a hook, or the way to the store, takes up to Timeout
+	hookFails    float64
+	storeBefore  float64 // the store fails before it has applied a step
+	storeAfter   float64 // after
+	revocations  int
+	devices      int
+	thieves      int
+	actions      int // of each tab, until the world calms down
+	patience     time.Duration
+	longestPause time.Duration // between a tab's actions
+
+	// underWay is how long a presentation can be on its way into the store after its client gave up on it: Timeout in
+	// the network, and what the app and the store add to it.
+	underWay time.Duration
+}
+
+// drawConditions makes up the conditions of a history. Each kind of trouble is absent from many, so that one trouble
+// does not hide what another would show.
+func (w *world) drawConditions() conditions {
+	maybe := func(p float64, high float64) float64 {
+		if w.chance(p) {
+			return w.Float64() * high
+		}
+		return 0
+	}
+	c := conditions{
+		timeout:       5 * time.Second,
+		codeLifetime:  30 * time.Second,
+		tokenLifetime: 24 * time.Hour,
+		endOnReuse:    w.chance(0.8),
+		slowest:       w.between(2*time.Millisecond, 2*time.Second),
+		stalls:        maybe(0.5, 0.2),
+		cuts:          maybe(0.6, 0.2),
+		crashes:       maybe(0.5, 0.2),
+		slowHook:      w.between(time.Millisecond, time.Second),
+		hangs:         maybe(0.3, 0.2),
+		hookFails:     maybe(0.2, 0.2),
+		storeBefore:   maybe(0.25, 0.4),
+		storeAfter:    maybe(0.25, 0.4),
+		devices:       1 + w.IntN(2),
+		actions:       1 + w.IntN(5),
+		patience:      w.between(50*time.Millisecond, 10*time.Second),
+		longestPause:  w.between(time.Second, time.Minute),
+	}
+	if w.chance(0.25) {
+		c.tokenLifetime = w.between(10*time.Second, 2*time.Minute)
+	}
+	if w.chance(0.25) {
+		c.refreshInterval = w.between(time.Second, c.tokenLifetime/2)
+	}
+	if w.chance(0.5) {
+		c.thieves = 1 + w.IntN(2)
+	}
+	if w.chance(0.3) {
+		c.revocations = 1 + w.IntN(2)
+	}
+	c.underWay = c.timeout + 2*c.slowHook
+	if c.hangs > 0 || c.storeBefore > 0 || c.storeAfter > 0 {
+		c.underWay = 3 * c.timeout
+	}
+	return c
+}
+
+// calm is the same world without any trouble, for its last act.
+func (c conditions) calm() conditions {
+	c.slowest, c.slowHook = 10*time.Millisecond, 10*time.Millisecond
+	c.stalls, c.cuts, c.crashes, c.hangs, c.hookFails, c.storeBefore, c.storeAfter = 0, 0, 0, 0, 0, 0, 0
+	c.patience = 8 * c.timeout // of one who knows that the answer will come
+	return c
+}
+
+// Counts are what happened in however many histories.
+type Counts struct {
+	Histories, Devices, Thieves, Logins                                              int
+	Presentations, Accepted, Overtaken, Reuses, Over, Repeated, Confirmations        int
+	Checks, Revocations, Logouts, Expiries                                           int
+	Stalls, Hangs, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
+}
+
+// Add adds the counts of other histories.
+func (c *Counts) Add(o Counts) {
+	for n, to := range c.all() {
+		*to += *o.all()[n]
+	}
+}
+
+func (c *Counts) all() []*int {
+	return []*int{
+		&c.Histories, &c.Devices, &c.Thieves, &c.Logins,
+		&c.Presentations, &c.Accepted, &c.Overtaken, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
+		&c.Checks, &c.Revocations, &c.Logouts, &c.Expiries,
+		&c.Stalls, &c.Hangs, &c.Cuts, &c.Crashes, &c.GivenUp, &c.Late, &c.StoreFaults, &c.HookFaults, &c.Violations,
+	}
+}
+
+func (c Counts) String() string {
+	return fmt.Sprintf(`%d histories: %d devices, %d thieves, %d logins
+%d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated for a lost reply; %d confirmations, %d checks
+%d revocations, %d log-outs, %d tokens expired
+faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
+violations: %d`,
+		c.Histories, c.Devices, c.Thieves, c.Logins,
+		c.Presentations, c.Accepted, c.Overtaken, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
+		c.Revocations, c.Logouts, c.Expiries,
+		c.Stalls, c.Hangs, c.Cuts, c.Crashes, c.GivenUp, c.Late, c.StoreFaults, c.HookFaults, c.Violations)
+}

@@ -1,0 +1,156 @@
+package histories
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// Outcome is what became of one history.
+type Outcome struct {
+	Counts    Counts
+	Violation string // "" where all invariants held
+	trace     []string
+}
+
+// Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Where it is no Machine, what it
+// says is compared with one.
+func Run(seed uint64, blacklist socketauth.Blacklist) Outcome { return run(seed, blacklist, false) }
+
+// Trace is the history of a seed in words.
+func Trace(seed uint64, blacklist socketauth.Blacklist) string {
+	o := run(seed, blacklist, true)
+	return strings.Join(o.trace, "\n")
+}
+
+func run(seed uint64, blacklist socketauth.Blacklist, tracing bool) Outcome {
+	now := time.Now().Truncate(time.Microsecond)
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: new(Counts), began: now, now: now, tracing: tracing}
+	w.conditions = w.drawConditions()
+	w.counts.Histories = 1
+	if _, ok := blacklist.(*Machine); !ok {
+		blacklist = &twin{Blacklist: blacklist, model: NewMachine(None), w: w}
+	}
+	l := newLedger(w)
+	s := &store{Blacklist: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
+	peer := newPlayedServer(w, s)
+	w.play(peer, s, l)
+	o := Outcome{Counts: *w.counts, Violation: w.violation(), trace: w.trace}
+	if o.Violation != "" {
+		o.Counts.Violations = 1
+	}
+	return o
+}
+
+// play is a history: the troubles, then calm, in which the honest have to get in and thieves have to be found.
+func (w *world) play(peer *playedServer, s *store, l *ledger) {
+	w.note("%+v", w.conditions)
+	var devices []*device
+	var thieves []*thief
+	for n := range w.devices {
+		devices = append(devices, w.newDevice(n+1, peer, l))
+	}
+	for n := range w.thieves {
+		thieves = append(thieves, w.newThief(n+1, devices[w.IntN(len(devices))], peer, l, s))
+	}
+	for range w.revocations {
+		w.after(w.between(10*time.Millisecond, 4*w.longestPause), func() { w.revoke(peer, l) })
+	}
+	stormy := true
+	w.after(w.between(w.timeout, time.Duration(1+w.actions)*w.longestPause), func() { stormy = false })
+	w.runUntil(func() bool { return !stormy })
+
+	w.note("all is calm now")
+	w.conditions = w.calm()
+	for _, t := range thieves {
+		t.left = 0
+	}
+	if w.chance(0.5) { // or what is late comes while the honest settle
+		w.pass(2 * w.timeout)
+	}
+	for _, d := range devices {
+		for _, t := range d.tabs {
+			t.settle()
+		}
+	}
+	settled := func() bool {
+		for _, d := range devices {
+			for _, t := range d.tabs {
+				if !t.in {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	calm := w.now
+	w.runUntil(func() bool { return settled() || w.now.Sub(calm) > 20*w.timeout })
+	if w.violation() == "" && !settled() {
+		w.violate("an honest client does not get in any more")
+	}
+	w.pass(2 * w.timeout)
+	for _, t := range thieves {
+		for range min(3, len(t.tokens)) {
+			t.dial(&t.tokens[len(t.tokens)-1-w.IntN(len(t.tokens))])
+			w.pass(w.timeout)
+		}
+	}
+	w.pass(w.timeout)
+	w.list(s, l)
+}
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) {
+	over := false
+	w.after(d, func() { over = true })
+	w.runUntil(func() bool { return over })
+}
+
+// revoke is the operator's.
+func (w *world) revoke(peer *playedServer, l *ledger) {
+	r := socketauth.Revocation{Why: socketauth.Revoked}
+	switch w.IntN(3) {
+	case 0:
+		r.All = true
+	case 1:
+		r.UserID = "user0"
+	default:
+		var sids []string
+		for _, sid := range l.order {
+			if l.sessions[sid].over == 0 {
+				sids = append(sids, sid)
+			}
+		}
+		if len(sids) == 0 {
+			return
+		}
+		r.SessionID = sids[w.IntN(len(sids))]
+	}
+	peer.revoke(r, frame{kind: unauthorized, code: "session_revoked", terminal: true}, func(error) {})
+}
+
+// list checks that the store knows which sessions live.
+func (w *world) list(s *store, l *ledger) {
+	for _, userID := range []string{"user0", "user1"} {
+		sessions, err := s.Sessions(context.Background(), userID)
+		if err != nil {
+			w.violate("listing sessions: %v", err)
+			return
+		}
+		living := l.living(userID)
+		for _, session := range sessions {
+			if until := living[session.ID]; !w.now.Before(until.Add(time.Second)) { // expiry may be rounded up
+				w.violate("session %.4s is listed, and is over", session.ID)
+			}
+			delete(living, session.ID)
+		}
+		for sid, until := range living {
+			if w.now.Before(until) {
+				w.violate("session %.4s of %s lives, and is not listed", sid, userID)
+			}
+		}
+	}
+}

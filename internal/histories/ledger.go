@@ -1,0 +1,387 @@
+package histories
+
+import (
+	"sync"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// ledger is the truth about a history: whose each token is, what the owner has stored, and what the store has said. It
+// computes the invariants at each call of the store, and whether a client that is refused has a thief, an operator or
+// itself to thank for it. It knows nothing of how a store decides.
+type ledger struct {
+	w *world
+
+	mu       sync.Mutex
+	time     int // counts the beginnings and ends of calls
+	sockets  map[string]*socket
+	sessions map[string]*session
+	order    []string             // of the sessions, by their login
+	revoked  map[string]time.Time // by user
+	allDead  time.Time
+}
+
+// session is one login.
+type session struct {
+	sid, userID string
+	authTime    time.Time
+	confirming  bool // its owner's client does
+	tokens      map[string]*entry
+	holders     map[uint64]holder // of each generation, as far as a store has accepted one
+	latest      uint64            // the last generation that has begun
+	changed     int               // when anything did last
+
+	over   socketauth.Verdict // why it is over, if it is
+	overAt int
+	ending bool // a call that ends it has begun
+
+	// A thief has parted from the owner: a branch of its own holds a generation, or it presented what was dead.
+	parted bool
+}
+
+// entry is one token of a session.
+type entry struct {
+	ref    socketauth.TokenRef
+	parent *entry
+	thief  bool // minted for one
+	stored bool // the owner has it, or had
+}
+
+// holder is who holds a generation: since when, and since which moment of the ledger.
+type holder struct {
+	*entry
+	at    time.Time
+	since int
+}
+
+// call is when a call of the store began. What ended before must be known to it; what overlaps may be.
+type call int
+
+func newLedger(w *world) *ledger {
+	return &ledger{w: w, sockets: make(map[string]*socket), sessions: make(map[string]*session), revoked: make(map[string]time.Time)}
+}
+
+// call notes that one begins.
+func (l *ledger) call() call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.time++
+	return call(l.time)
+}
+
+// opened notes whose a socket is: stores are told of it by its name.
+func (l *ledger) opened(s *socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sockets[s.name] = s
+}
+
+// begun notes a login. Where its user was revoked since the password was checked, it is over.
+func (l *ledger) begun(code socketauth.TokenRef, confirming bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w.counts.Logins++
+	s := &session{
+		sid: code.SessionID, userID: code.UserID, authTime: code.AuthTime, confirming: confirming,
+		tokens: make(map[string]*entry), holders: make(map[uint64]holder),
+	}
+	s.tokens[code.TokenID] = &entry{ref: code, stored: true}
+	l.sessions[s.sid] = s
+	l.order = append(l.order, s.sid)
+	if !s.authTime.After(l.revoked[s.userID]) || !s.authTime.After(l.allDead) {
+		s.end(socketauth.Revoked, l.time)
+	}
+}
+
+// has notes that the owner has stored a token.
+func (l *ledger) has(t socketauth.TokenRef) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, e := l.find(t); e != nil {
+		e.stored = true
+	}
+}
+
+func (l *ledger) find(t socketauth.TokenRef) (*session, *entry) {
+	s := l.sessions[t.SessionID]
+	if s == nil || s.tokens[t.TokenID] == nil {
+		l.w.violate("%s is used, which nobody was given", name(t))
+		return nil, nil
+	}
+	return s, s.tokens[t.TokenID]
+}
+
+func (s *session) end(why socketauth.Verdict, at int) {
+	if s.over == 0 {
+		s.over, s.overAt, s.changed = why, at, at
+	}
+}
+
+// killer is the confirmation since which a token is dead, if one had ended when the call began: of the generation after
+// it, or of another branch of its own.
+func (s *session) killer(e *entry, c call) (holder, bool) {
+	if h, ok := s.holders[e.ref.Generation+1]; ok && h.since < int(c) {
+		return h, true
+	}
+	h, ok := s.holders[e.ref.Generation]
+	return h, ok && h.since < int(c) && h.entry != e
+}
+
+// hold notes that a token has been confirmed: by an acknowledgement, a presentation, or, for a plain client, at once.
+func (l *ledger) hold(s *session, e *entry) {
+	generation := e.ref.Generation
+	if h, held := s.holders[generation]; held {
+		if h.entry != e {
+			l.w.violate("two branches of one generation are confirmed: %s and %s", name(h.ref), name(e.ref))
+		}
+		return
+	}
+	if generation > 0 && s.holders[generation-1].entry != e.parent {
+		l.w.violate("%s is confirmed, whose predecessor never was", name(e.ref))
+	}
+	l.w.counts.Confirmations++
+	s.holders[generation] = holder{e, time.Now(), l.time}
+	s.changed = l.time
+}
+
+// isOver says whether a verdict is that the session is over.
+func isOver(v socketauth.Verdict) bool {
+	return v == socketauth.EndedByReuse || v == socketauth.LoggedOut || v == socketauth.Revoked
+}
+
+// afterTheEnd checks a verdict where the session is over, or is said to be. settled: there is nothing else to check.
+func (l *ledger) afterTheEnd(s *session, t socketauth.TokenRef, c call, v socketauth.Verdict) (settled bool) {
+	switch {
+	case s.over != 0 && s.overAt < int(c):
+		if l.w.counts.Over++; !isOver(v) {
+			l.w.violate("%s: verdict %d after the session was over", name(t), v)
+		}
+		return true
+	case isOver(v):
+		if s.over == 0 && !s.ending {
+			l.w.violate("%s: verdict %d, where nobody has ended the session", name(t), v)
+		}
+		return true
+	}
+	return false
+}
+
+// presented checks what the store has said of a presentation.
+func (l *ledger) presented(c call, p socketauth.Presentation, v socketauth.Verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.time++
+	l.w.counts.Presentations++
+	l.w.note("     %s presents %s for %.4s: verdict %d", p.Address, name(p.Token), p.SuccessorID, v)
+	s, e := l.find(p.Token)
+	if e == nil || l.afterTheEnd(s, p.Token, c, v) {
+		return
+	}
+	by := l.sockets[p.Address]
+	thief := by != nil && by.thief
+	if v == socketauth.Accepted {
+		l.accepted(s, e, c, p, thief)
+	} else {
+		l.refused(s, e, c, p, thief, v)
+	}
+}
+
+func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentation, thief bool) {
+	l.w.counts.Accepted++
+	next := s.tokens[p.SuccessorID]
+	if killer, dead := s.killer(e, c); dead && (next == nil || killer.entry != next) { // else the same step again
+		l.w.violate("%s is accepted after %s was confirmed", name(p.Token), name(killer.ref))
+	}
+	l.hold(s, e)
+	if p.SuccessorID != "" {
+		if next == nil {
+			next = &entry{parent: e, thief: thief, ref: p.Token}
+			next.ref.TokenID, next.ref.Generation, next.ref.ExpiresAt = p.SuccessorID, e.ref.Generation+1, p.SuccessorExpiresAt
+			next.ref.IssuedAt = time.Now() // or a moment before
+			s.tokens[p.SuccessorID] = next
+			s.latest = max(s.latest, next.ref.Generation)
+			s.changed = l.time
+		}
+		if !p.Confirming {
+			l.hold(s, next)
+		}
+	}
+	if thief && (e.thief || p.SuccessorID != "" && !p.Confirming) {
+		s.parted = true
+	}
+}
+
+func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation, thief bool, v socketauth.Verdict) {
+	killer, dead := s.killer(e, c)
+	contested := s.changed > int(c)
+	now := time.Now()
+	late := dead && !p.SocketOpenedAt.After(killer.at) && now.Sub(killer.at) <= p.Overtake && e.ref.Generation+3 >= s.latest
+	reuse := socketauth.Replaced
+	if p.EndOnReuse {
+		reuse = socketauth.Reused
+	}
+	switch {
+	case contested:
+	case !dead:
+		l.w.violate("%s is alive, and refused: verdict %d", name(p.Token), v)
+	case late && v != socketauth.Overtaken:
+		l.w.violate("%s, late on a socket that was open when %s was confirmed: verdict %d", name(p.Token), name(killer.ref), v)
+	case !late && v != reuse:
+		l.w.violate("the reuse of %s is not found: verdict %d, where %s was confirmed %v ago, and the socket opened %v ago",
+			name(p.Token), v, name(killer.ref), now.Sub(killer.at), now.Sub(p.SocketOpenedAt))
+	}
+	switch v {
+	case socketauth.Overtaken:
+		l.w.counts.Overtaken++
+		return
+	case socketauth.Reused:
+		s.end(socketauth.EndedByReuse, l.time)
+	}
+	l.w.counts.Reuses++
+	if s.parted = s.parted || thief; !l.excused(s) {
+		l.w.violate("%s: its honest client is accused of reuse (verdict %d)", name(p.Token), v)
+	}
+}
+
+// excused says whether an honest client can be refused for good: a thief has parted from it, its session was ended, or
+// it is a plain one that lost a reply.
+func (l *ledger) excused(s *session) bool {
+	if s.parted || s.ending || s.over == socketauth.LoggedOut || s.over == socketauth.Revoked {
+		return true
+	}
+	for _, h := range s.holders {
+		if !s.confirming && !h.thief && !h.stored {
+			return true
+		}
+	}
+	return false
+}
+
+// lockedOut checks that an honest client that is refused for good has someone to thank for it.
+func (l *ledger) lockedOut(t socketauth.TokenRef, code string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, e := l.find(t)
+	switch {
+	case e == nil:
+	case code == "token_expired" && !time.Now().Before(e.ref.ExpiresAt):
+		l.w.counts.Expiries++
+	case !l.excused(s):
+		l.w.violate("an honest client is locked out: %s, %s", name(t), code)
+	}
+}
+
+// confirmed checks what the store has said of a confirmation.
+func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.time++
+	l.w.note("     %s is acknowledged: verdict %d", name(t), v)
+	s, e := l.find(t)
+	if e == nil || l.afterTheEnd(s, t, c, v) {
+		return
+	}
+	contested := s.changed > int(c)
+	h, held := s.holders[t.Generation]
+	lost := held && h.entry != e
+	switch v {
+	case socketauth.Accepted:
+		if lost && h.since < int(c) {
+			l.w.violate("%s is confirmed after %s was", name(t), name(h.ref))
+		}
+		if t.Generation+1 < s.latest && !contested {
+			l.w.violate("%s is confirmed in generation %d", name(t), s.latest)
+		}
+		l.hold(s, e)
+		s.parted = s.parted || e.thief
+	case socketauth.Overtaken:
+		if !lost {
+			l.w.violate("%s is said to have lost to another branch, and there is none", name(t))
+		}
+	case socketauth.Replaced:
+		if t.Generation >= s.latest {
+			l.w.violate("%s is said to be replaced, and there is no later generation", name(t))
+		}
+	default:
+		l.w.violate("%s is acknowledged: verdict %d", name(t), v)
+	}
+}
+
+// checked checks what the store has said of a token that was only looked up.
+func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Duration, v socketauth.Verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.time++
+	l.w.counts.Checks++
+	s, e := l.find(t)
+	if e == nil || l.afterTheEnd(s, t, c, v) {
+		return
+	}
+	killer, dead := s.killer(e, c)
+	_, held := s.holders[t.Generation]
+	young := branch == 0 || time.Since(t.IssuedAt) <= branch
+	inGrace := dead && killer.parent == e && time.Since(killer.at) < grace && t.Generation+1 == s.latest
+	alive := !dead && (held || young || t.Generation < s.latest)
+	switch {
+	case s.changed > int(c): // contested
+	case v == socketauth.Accepted && !alive && !inGrace:
+		l.w.violate("%s passes a check, and is dead", name(t))
+	case v != socketauth.Accepted && alive:
+		l.w.violate("%s is alive, and does not pass a check: verdict %d", name(t), v)
+	}
+}
+
+// concerned are the sessions that a revocation ends: all that have logged in by now.
+func (l *ledger) concerned(r socketauth.Revocation) (concerned []*session) {
+	for _, sid := range l.order {
+		s := l.sessions[sid]
+		if r.All || s.sid == r.SessionID || r.UserID != "" && s.userID == r.UserID {
+			concerned = append(concerned, s)
+		}
+	}
+	return concerned
+}
+
+func (l *ledger) revokes(r socketauth.Revocation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.concerned(r) {
+		s.ending = true
+	}
+}
+
+func (l *ledger) hasRevoked(r socketauth.Revocation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.time++
+	l.w.note("     revoked: session %.4s, user %q, all %v", r.SessionID, r.UserID, r.All)
+	l.w.counts.Revocations++
+	switch {
+	case r.UserID != "":
+		l.revoked[r.UserID] = time.Now()
+	case r.All:
+		l.allDead = time.Now()
+	}
+	for _, s := range l.concerned(r) {
+		s.end(r.Why, l.time)
+	}
+}
+
+// living are the sessions of a user that the store has to list, until then.
+func (l *ledger) living(userID string) map[string]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	living := make(map[string]time.Time)
+	for sid, s := range l.sessions {
+		if s.userID != userID || s.latest == 0 || s.over != 0 {
+			continue
+		}
+		for _, e := range s.tokens {
+			if e.ref.ExpiresAt.After(living[sid]) {
+				living[sid] = e.ref.ExpiresAt
+			}
+		}
+	}
+	return living
+}

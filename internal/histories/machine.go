@@ -1,0 +1,244 @@
+package histories
+
+import (
+	"context"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// Mutation is a fault that a Machine can be given. The histories are worth something if they find each.
+type Mutation int
+
+// The mutations.
+const (
+	None              Mutation = iota
+	DropPredecessorID          // of n-1 only the generation is remembered, not which token held it
+	SkipRevoked                // nobody looks whether the session is over
+	ConfirmAtMint              // a confirming client's successor holds its generation at once
+	AcceptLostBranch           // the latest generation is accepted, whichever branch of it
+	DecideThenWrite            // the decision and its record are two steps
+)
+
+// Mutations are all of them but None.
+func Mutations() []Mutation {
+	return []Mutation{DropPredecessorID, SkipRevoked, ConfirmAtMint, AcceptLostBranch, DecideThenWrite}
+}
+
+func (m Mutation) String() string {
+	return [...]string{"none", "drop the jti of n-1", "skip the revoked check", "confirm at mint", "accept a lost branch", "decide and write in two steps"}[m]
+}
+
+// Machine is the reference: section 5 in the plainest words, with all of a session's past instead of a state of constant
+// size. It is for one goroutine.
+type Machine struct {
+	mutation Mutation
+	sessions map[string]*life
+	users    map[string]time.Time // revoked when
+	all      time.Time
+}
+
+// life is one session, from its code to its end.
+type life struct {
+	userID    string
+	latest    uint64               // n
+	holders   map[uint64]string    // the jti that holds a generation
+	heldSince map[uint64]time.Time // and since when
+	why       socketauth.Verdict   // it is over
+	lastExp   time.Time
+	since     time.Time
+}
+
+// NewMachine makes a reference with one fault, or none.
+func NewMachine(m Mutation) *Machine {
+	return &Machine{mutation: m, sessions: make(map[string]*life), users: make(map[string]time.Time)}
+}
+
+func (m *Machine) life(sid string) *life {
+	if m.sessions[sid] == nil {
+		m.sessions[sid] = &life{holders: make(map[uint64]string), heldSince: make(map[uint64]time.Time)}
+	}
+	return m.sessions[sid]
+}
+
+// over is clause 1: session or user revoked.
+func (m *Machine) over(l *life, t socketauth.TokenRef) socketauth.Verdict {
+	switch {
+	case m.mutation == SkipRevoked:
+		return 0
+	case l.why != 0:
+		return l.why
+	case !t.AuthTime.After(m.users[t.UserID]), !t.AuthTime.After(m.all):
+		return socketauth.Revoked
+	}
+	return 0
+}
+
+// current is clause 2: its generation is the latest, and it holds it, or nobody does yet.
+func (m *Machine) current(l *life, t socketauth.TokenRef) bool {
+	holder, held := l.holders[l.latest]
+	return t.Generation == l.latest && (!held || holder == t.TokenID || m.mutation == AcceptLostBranch)
+}
+
+// predecessor is clause 3: it holds the generation before the latest, which nobody holds.
+func (m *Machine) predecessor(l *life, t socketauth.TokenRef) bool {
+	_, held := l.holders[l.latest]
+	return t.Generation+1 == l.latest && !held &&
+		(l.holders[t.Generation] == t.TokenID || m.mutation == DropPredecessorID)
+}
+
+// replacedAt is since when a token that was used and replaced is: since the next generation is held, or, in the latest,
+// since another branch holds it.
+func (l *life) replacedAt(t socketauth.TokenRef) time.Time {
+	if at, ok := l.heldSince[t.Generation+1]; ok {
+		return at
+	}
+	return l.heldSince[t.Generation]
+}
+
+func (l *life) hold(generation uint64, id string, now time.Time) {
+	if l.holders[generation] != id {
+		l.holders[generation], l.heldSince[generation] = id, now
+	}
+}
+
+// Present implements socketauth.Blacklist.
+func (m *Machine) Present(_ context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+	verdict, write := m.decide(p)
+	write()
+	return verdict, nil
+}
+
+// decide is what Present does, as its two halves.
+func (m *Machine) decide(p socketauth.Presentation) (verdict socketauth.Verdict, write func()) {
+	l, t, now := m.life(p.Token.SessionID), p.Token, time.Now()
+	nothing := func() {}
+	succeed := func() { // the successor is a branch of the next generation, and holds it for a plain client
+		if p.SuccessorID == "" {
+			return
+		}
+		l.latest = max(l.latest, t.Generation+1)
+		if !p.Confirming || m.mutation == ConfirmAtMint {
+			l.hold(t.Generation+1, p.SuccessorID, now)
+		}
+		if p.SuccessorExpiresAt.After(l.lastExp) {
+			l.lastExp = p.SuccessorExpiresAt
+		}
+	}
+	begun := l.latest > 0 || l.why != 0
+	switch over := m.over(l, t); {
+	case over != 0:
+		return over, nothing
+	case t.Generation > 0 && !begun, t.Generation > l.latest, t.Generation == 0 && p.SuccessorID == "":
+		return socketauth.Unknown, nothing
+	case m.current(l, t):
+		return socketauth.Accepted, func() {
+			if t.Generation == 0 && !begun {
+				l.userID, l.since = t.UserID, t.AuthTime
+				l.lastExp = t.ExpiresAt
+			}
+			l.hold(t.Generation, t.TokenID, now)
+			succeed()
+		}
+	case m.predecessor(l, t):
+		return socketauth.Accepted, succeed
+	case p.SuccessorID != "" && t.Generation+1 == l.latest && l.holders[t.Generation] == t.TokenID && l.holders[l.latest] == p.SuccessorID:
+		return socketauth.Accepted, nothing // the same step again
+	}
+	at := l.replacedAt(t)
+	switch {
+	case !p.SocketOpenedAt.After(at) && now.Sub(at) <= p.Overtake && t.Generation+3 >= l.latest:
+		return socketauth.Overtaken, nothing
+	case p.EndOnReuse:
+		return socketauth.Reused, func() { l.why = socketauth.EndedByReuse }
+	}
+	return socketauth.Replaced, nothing
+}
+
+// Confirm implements socketauth.Blacklist.
+func (m *Machine) Confirm(_ context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
+	l := m.life(t.SessionID)
+	over := m.over(l, t)
+	holder, held := l.holders[t.Generation]
+	switch {
+	case t.Generation == 0:
+		return socketauth.Unknown, nil
+	case over != 0:
+		return over, nil
+	case t.Generation > l.latest:
+		return socketauth.Unknown, nil
+	case t.Generation == l.latest && !held:
+		l.hold(t.Generation, t.TokenID, time.Now())
+		return socketauth.Accepted, nil
+	case holder == t.TokenID && t.Generation+1 >= l.latest:
+		return socketauth.Accepted, nil
+	case t.Generation == l.latest:
+		return socketauth.Overtaken, nil
+	}
+	return socketauth.Replaced, nil
+}
+
+// Check implements socketauth.Blacklist.
+func (m *Machine) Check(_ context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+	l, now := m.life(t.SessionID), time.Now()
+	holder, held := l.holders[t.Generation]
+	next, nextHeld := l.heldSince[t.Generation+1]
+	switch over := m.over(l, t); {
+	case over != 0:
+		return over, nil
+	case t.Generation > l.latest:
+		return socketauth.Unknown, nil
+	case t.Generation == l.latest && held && holder == t.TokenID,
+		t.Generation == l.latest && !held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
+		t.Generation == l.latest && m.mutation == AcceptLostBranch,
+		m.predecessor(l, t),
+		t.Generation+1 == l.latest && holder == t.TokenID && nextHeld && now.Sub(next) < grace:
+		return socketauth.Accepted, nil
+	}
+	return socketauth.Replaced, nil
+}
+
+// Revoke implements socketauth.Blacklist.
+func (m *Machine) Revoke(_ context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+	now := time.Now()
+	change := socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: now}
+	switch {
+	case r.SessionID != "":
+		change.UserID = m.life(r.SessionID).userID
+	case r.UserID != "":
+		m.users[r.UserID] = now
+	default:
+		m.all = now
+	}
+	for sid, l := range m.sessions {
+		begun := l.latest > 0
+		if l.why != 0 || sid != r.SessionID && !(begun && (r.All || r.UserID != "" && l.userID == r.UserID)) {
+			continue
+		}
+		if l.lives(now) {
+			change.Sessions++
+		}
+		l.why = r.Why
+	}
+	return change, nil
+}
+
+func (l *life) lives(now time.Time) bool {
+	return l.latest > 0 && l.why == 0 && now.Before(l.lastExp.Add(time.Second-1).Truncate(time.Second))
+}
+
+// Sessions implements socketauth.Blacklist.
+func (m *Machine) Sessions(_ context.Context, userID string) (living []socketauth.Session, _ error) {
+	for sid, l := range m.sessions {
+		if l.userID == userID && l.lives(time.Now()) {
+			living = append(living, socketauth.Session{ID: sid, UserID: userID, Since: l.since})
+		}
+	}
+	return living, nil
+}
+
+// Watch implements socketauth.Blacklist. The histories have one process, which needs no telling.
+func (m *Machine) Watch(ctx context.Context, _ func(socketauth.Change)) error {
+	<-ctx.Done()
+	return nil
+}

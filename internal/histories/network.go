@@ -1,0 +1,194 @@
+package histories
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// token is what a client holds: a text to present, and what it says of itself.
+type token struct {
+	text string
+	ref  socketauth.TokenRef
+}
+
+func (t token) String() string {
+	if t.text == "" {
+		return "none"
+	}
+	return name(t.ref)
+}
+
+// name is a token's in a trace: session, generation, and the first letters of its id.
+func name(t socketauth.TokenRef) string {
+	return fmt.Sprintf("%.4s/%d.%.4s", t.SessionID, t.Generation, t.TokenID)
+}
+
+type kind string
+
+// The frames. A client authenticates, acknowledges and logs out; the rest comes from the server.
+const (
+	authenticate  kind = "authenticate"
+	acknowledge   kind = "acknowledge"
+	logout        kind = "logout"
+	opened        kind = "opened"
+	authenticated kind = "authenticated"
+	unauthorized  kind = "unauthorized"
+	rotated       kind = "rotated"
+	loggedOut     kind = "logged_out"
+	closed        kind = "closed"
+)
+
+type frame struct {
+	kind     kind
+	token    token
+	confirm  bool   // authenticate: the client will acknowledge
+	ack      string // authenticated: what to acknowledge, "" for nothing; acknowledge: that
+	code     string // unauthorized
+	terminal bool   // unauthorized
+}
+
+func (f frame) String() string {
+	switch f.kind {
+	case authenticate, authenticated:
+		return fmt.Sprintf("%s %s", f.kind, f.token)
+	case acknowledge:
+		return fmt.Sprintf("%s %.4s", f.kind, f.ack)
+	case unauthorized:
+		return fmt.Sprintf("%s %s terminal=%v", f.kind, f.code, f.terminal)
+	}
+	return string(f.kind)
+}
+
+// server is the other end of all sockets. Its methods are called as things arrive there.
+type server interface {
+	login(userID string, got func(token))
+	open(s *socket)
+	receive(s *socket, f frame)
+	hangUp(s *socket)
+}
+
+// socket is one connection. Frames of one direction stay in order; a break loses all that follow.
+type socket struct {
+	w     *world
+	name  string
+	thief bool
+	peer  server
+	on    func(frame) // of the client
+
+	up, down  direction
+	givenUp   bool
+	givenUpAt time.Time
+	state     any // the server's
+}
+
+type direction struct {
+	cut     bool
+	arrived time.Time // the last frame
+}
+
+// dial opens a socket. on hears "opened", then what the server sends, until the client gives the socket up.
+func (w *world) dial(peer server, name string, thief bool, on func(frame)) *socket {
+	s := &socket{w: w, name: name, thief: thief, peer: peer, on: on}
+	s.transport(&s.up, func() {
+		peer.open(s)
+		s.answer(frame{kind: opened})
+	})
+	return s
+}
+
+// send is for the client.
+func (s *socket) send(f frame) {
+	if s.givenUp {
+		return
+	}
+	s.w.note("%s -> %s", s.name, f)
+	s.transport(&s.up, func() {
+		s.w.note("     %s's %s arrives", s.name, f)
+		if s.givenUp {
+			s.w.counts.Late++
+		}
+		s.peer.receive(s, f)
+	})
+}
+
+// answer is for the server.
+func (s *socket) answer(f frame) {
+	s.transport(&s.down, func() {
+		if s.givenUp {
+			return
+		}
+		s.w.note("%s <- %s", s.name, f)
+		s.on(f)
+	})
+}
+
+// transport lets a frame arrive, or breaks the connection before or after it.
+func (s *socket) transport(d *direction, arrive func()) {
+	if d.cut {
+		return
+	}
+	w := s.w
+	if w.chance(w.cuts / 2) {
+		s.breakOff()
+		return
+	}
+	delay := w.between(time.Millisecond, w.slowest)
+	if w.chance(w.stalls) {
+		delay = w.upTo(w.timeout)
+		w.counts.Stalls++
+	}
+	at := w.now.Add(delay)
+	if !at.After(d.arrived) {
+		at = d.arrived.Add(time.Microsecond)
+	}
+	d.arrived = at
+	up := d == &s.up
+	w.after(at.Sub(w.now), func() {
+		if up && s.givenUp && w.now.Sub(s.givenUpAt) > w.timeout { // the assumption on the network
+			return
+		}
+		arrive()
+	})
+	if w.chance(w.cuts / 2) {
+		s.breakOff()
+	}
+}
+
+// breakOff loses all that is sent from now on. Each side finds out some time, or never.
+func (s *socket) breakOff() {
+	w := s.w
+	if s.up.cut {
+		return
+	}
+	w.counts.Cuts++
+	w.note("%s breaks", s.name)
+	s.up.cut, s.down.cut = true, true
+	if w.chance(0.7) {
+		w.after(w.between(time.Millisecond, w.timeout), func() {
+			if !s.givenUp {
+				w.note("%s <- break", s.name)
+				s.on(frame{kind: closed})
+			}
+		})
+	}
+	if w.chance(0.7) {
+		w.after(w.between(time.Millisecond, w.timeout), func() { s.peer.hangUp(s) })
+	}
+}
+
+// giveUp is the client's: it hears nothing more of this socket. A polite one tells the server; a crashed one does not.
+func (s *socket) giveUp(politely bool) {
+	if s.givenUp {
+		return
+	}
+	w := s.w
+	w.counts.GivenUp++
+	w.note("%s is given up, politely=%v", s.name, politely)
+	s.givenUp, s.givenUpAt = true, w.now
+	if politely {
+		s.transport(&s.up, func() { s.peer.hangUp(s) })
+	}
+	s.up.cut = true
+}

@@ -1,0 +1,185 @@
+package histories
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+var errStore = errors.New("histories: the store has failed")
+
+// store is the Blacklist that a server is given: the one under test, which the ledger watches, and which fails at times.
+type store struct {
+	socketauth.Blacklist
+	w      *world
+	ledger *ledger
+
+	mu   sync.Mutex
+	rand *rand.Rand // of its own: a real server calls from many goroutines
+}
+
+func (s *store) fails(p float64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	failed := p > 0 && s.rand.Float64() < p
+	if failed {
+		s.w.counts.StoreFaults++
+	}
+	return failed
+}
+
+// Present implements socketauth.Blacklist.
+func (s *store) Present(ctx context.Context, p socketauth.Presentation) (verdict socketauth.Verdict, err error) {
+	if s.fails(s.w.storeBefore) {
+		return 0, errStore
+	}
+	c := s.ledger.call()
+	if verdict, err = s.Blacklist.Present(ctx, p); err != nil {
+		return 0, err
+	}
+	s.ledger.presented(c, p, verdict)
+	if s.fails(s.w.storeAfter) {
+		return 0, errStore
+	}
+	return verdict, nil
+}
+
+// present is Present for the server that is played. A machine that decides and writes in two steps lets time pass in
+// between.
+func (s *store) present(p socketauth.Presentation, reply func(socketauth.Verdict, error)) {
+	m, ok := s.Blacklist.(*Machine)
+	if !ok || m.mutation != DecideThenWrite {
+		reply(s.Present(context.Background(), p))
+		return
+	}
+	c := s.ledger.call()
+	verdict, write := m.decide(p)
+	s.w.after(s.w.between(time.Millisecond, 100*time.Millisecond), func() {
+		write()
+		s.ledger.presented(c, p, verdict)
+		reply(verdict, nil)
+	})
+}
+
+// Confirm implements socketauth.Blacklist.
+func (s *store) Confirm(ctx context.Context, t socketauth.TokenRef) (verdict socketauth.Verdict, err error) {
+	if s.fails(s.w.storeBefore) {
+		return 0, errStore
+	}
+	c := s.ledger.call()
+	if verdict, err = s.Blacklist.Confirm(ctx, t); err != nil {
+		return 0, err
+	}
+	s.ledger.confirmed(c, t, verdict)
+	if s.fails(s.w.storeAfter) {
+		return 0, errStore
+	}
+	return verdict, nil
+}
+
+// Check implements socketauth.Blacklist.
+func (s *store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (verdict socketauth.Verdict, err error) {
+	if s.fails(s.w.storeBefore) {
+		return 0, errStore
+	}
+	c := s.ledger.call()
+	if verdict, err = s.Blacklist.Check(ctx, t, grace, branch); err != nil {
+		return 0, err
+	}
+	s.ledger.checked(c, t, grace, branch, verdict)
+	return verdict, nil
+}
+
+// Revoke implements socketauth.Blacklist.
+func (s *store) Revoke(ctx context.Context, r socketauth.Revocation) (change socketauth.Change, err error) {
+	if s.fails(s.w.storeBefore) {
+		return socketauth.Change{}, errStore
+	}
+	s.ledger.revokes(r)
+	if change, err = s.Blacklist.Revoke(ctx, r); err != nil {
+		return socketauth.Change{}, err
+	}
+	s.ledger.hasRevoked(r)
+	if s.fails(s.w.storeAfter) {
+		return socketauth.Change{}, errStore
+	}
+	return change, nil
+}
+
+// twin asks two stores, and tells where they differ. It is for one goroutine.
+type twin struct {
+	socketauth.Blacklist
+	model *Machine
+	w     *world
+}
+
+func (t *twin) differ(call string, about any, real, model any) {
+	if real != model {
+		t.w.violate("%s %v: the store says %v, the reference machine %v", call, about, real, model)
+	}
+}
+
+// Present implements socketauth.Blacklist. A Check before it must have said the same.
+func (t *twin) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+	before, err := t.Blacklist.Check(ctx, p.Token, 0, 0)
+	if err != nil {
+		return 0, err
+	}
+	verdict, err := t.Blacklist.Present(ctx, p)
+	model, _ := t.model.Present(ctx, p)
+	if err == nil {
+		t.differ("presenting", name(p.Token), verdict, model)
+		repeated := verdict == socketauth.Accepted && before == socketauth.Replaced
+		if (before == socketauth.Accepted) != (verdict == socketauth.Accepted) && !repeated {
+			t.differ("checking, then presenting", name(p.Token), before, verdict)
+		}
+	}
+	return verdict, err
+}
+
+// Confirm implements socketauth.Blacklist.
+func (t *twin) Confirm(ctx context.Context, token socketauth.TokenRef) (socketauth.Verdict, error) {
+	verdict, err := t.Blacklist.Confirm(ctx, token)
+	model, _ := t.model.Confirm(ctx, token)
+	if err == nil {
+		t.differ("confirming", name(token), verdict, model)
+	}
+	return verdict, err
+}
+
+// Check implements socketauth.Blacklist.
+func (t *twin) Check(ctx context.Context, token socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+	verdict, err := t.Blacklist.Check(ctx, token, grace, branch)
+	model, _ := t.model.Check(ctx, token, grace, branch)
+	if err == nil {
+		t.differ("checking", name(token), verdict, model)
+	}
+	return verdict, err
+}
+
+// Revoke implements socketauth.Blacklist.
+func (t *twin) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+	change, err := t.Blacklist.Revoke(ctx, r)
+	model, _ := t.model.Revoke(ctx, r)
+	if err == nil {
+		t.differ("revoking", r, change.Sessions, model.Sessions)
+		if model.Sessions > 0 { // else it may be forgotten
+			t.differ("revoking", r, change.UserID, model.UserID)
+		}
+	}
+	return change, err
+}
+
+// Sessions implements socketauth.Blacklist.
+func (t *twin) Sessions(ctx context.Context, userID string) ([]socketauth.Session, error) {
+	sessions, err := t.Blacklist.Sessions(ctx, userID)
+	model, _ := t.model.Sessions(ctx, userID)
+	if err == nil {
+		t.differ("listing the sessions of", userID, len(sessions), len(model))
+	}
+	return sessions, err
+}

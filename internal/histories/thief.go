@@ -1,0 +1,136 @@
+package histories
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// thief copies a device's storage at some moments, and does what it likes with it: no rule binds it.
+type thief struct {
+	w      *world
+	peer   server
+	ledger *ledger
+	store  *store
+	victim *device
+	name   string
+
+	tokens  []token // stolen and received, the newest last
+	sockets []*socket
+	acks    map[*socket]string
+	dialed  int
+	left    int
+
+	confirming  float64 // how often it says that it will acknowledge
+	withholds   bool    // and does not
+	inLockStep  bool    // it presents what the device stores as soon as it is stored
+	inAdvance   bool    // it has sockets open before
+	impatience  time.Duration
+	presentsOld float64
+}
+
+func (w *world) newThief(n int, victim *device, peer server, l *ledger, s *store) *thief {
+	t := &thief{
+		w: w, peer: peer, ledger: l, store: s, victim: victim, name: fmt.Sprintf("thief%d", n),
+		acks: make(map[*socket]string), left: 2 + w.IntN(8),
+		withholds: w.chance(0.4), inLockStep: w.chance(0.3), inAdvance: w.chance(0.4),
+		confirming: []float64{0, 0.5, 1, 1}[w.IntN(4)], impatience: w.between(10*time.Millisecond, w.longestPause),
+		presentsOld: []float64{0, 0, 0.3}[w.IntN(3)],
+	}
+	w.counts.Thieves++
+	w.note("%s of %s: confirming=%.1f, withholds=%v, in lock-step=%v, in advance=%v", t.name, victim.name, t.confirming, t.withholds, t.inLockStep, t.inAdvance)
+	if t.inLockStep {
+		victim.onStore = append(victim.onStore, func() {
+			if t.left > 0 && t.w.chance(0.7) {
+				t.steal()
+				t.w.after(t.w.between(100*time.Microsecond, t.impatience), t.present)
+			}
+		})
+	}
+	t.again()
+	return t
+}
+
+func (t *thief) again() { t.w.after(t.w.between(time.Millisecond, t.impatience), t.act) }
+
+func (t *thief) act() {
+	if t.left--; t.left <= 0 {
+		return
+	}
+	defer t.again()
+	switch n := t.w.IntN(10); {
+	case len(t.tokens) == 0 && t.inAdvance && len(t.sockets) == 0:
+		t.dial(nil)
+	case len(t.tokens) == 0, n < 2:
+		t.steal()
+	case n < 8:
+		t.present()
+	case n < 9:
+		_, _ = t.store.Check(context.Background(), t.pick().ref, 10*time.Second, t.w.timeout) // through Middleware
+	default:
+		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // what it withheld
+	}
+}
+
+func (t *thief) steal() {
+	if stolen := t.victim.storage; stolen.text != "" {
+		t.w.note("%s steals %s", t.name, stolen)
+		t.tokens = append(t.tokens, stolen)
+	}
+}
+
+func (t *thief) pick() token {
+	if t.w.chance(t.presentsOld) {
+		return t.tokens[t.w.IntN(len(t.tokens))]
+	}
+	return t.tokens[len(t.tokens)-1]
+}
+
+// present presents a token, on a socket that is open or on a new one.
+func (t *thief) present() {
+	if len(t.tokens) == 0 {
+		return
+	}
+	picked := t.pick()
+	if len(t.sockets) > 0 && t.w.chance(0.5) {
+		t.send(t.sockets[t.w.IntN(len(t.sockets))], picked)
+		return
+	}
+	t.dial(&picked)
+}
+
+func (t *thief) dial(first *token) {
+	t.dialed++
+	var s *socket
+	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.dialed), true, func(f frame) {
+		switch f.kind {
+		case opened:
+			if first != nil {
+				t.send(s, *first)
+			}
+		case authenticated:
+			t.tokens = append(t.tokens, f.token)
+			if t.acks[s] = f.ack; !t.withholds {
+				t.reply(s)
+			}
+		}
+	})
+	t.ledger.opened(s)
+	t.sockets = append(t.sockets, s)
+}
+
+func (t *thief) send(s *socket, what token) {
+	s.send(frame{kind: authenticate, token: what, confirm: t.w.chance(t.confirming)})
+}
+
+func (t *thief) acknowledge(n int) {
+	if n < len(t.sockets) {
+		t.reply(t.sockets[n])
+	}
+}
+
+func (t *thief) reply(s *socket) {
+	if id := t.acks[s]; id != "" {
+		s.send(frame{kind: acknowledge, ack: id})
+	}
+}

@@ -1,0 +1,48 @@
+package sio
+
+import (
+	"strconv"
+
+	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// encodeMessage makes the packets of an event or a reply: the text, then its attachments.
+func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []eio.Packet {
+	packets := make([]eio.Packet, 0, 1+len(m.Attachments))
+	head := messageHead(kind, namespace, hasID, id, len(m.Attachments))
+	packets = append(packets, eio.Packet{Head: head, Data: m.Text, JSON: true})
+	for _, data := range m.Attachments {
+		packets = append(packets, eio.NewMessage(data, true))
+	}
+	return packets
+}
+
+// encodeControl makes a packet that is neither event nor reply.
+func encodeControl(kind byte, namespace string, payload []byte) eio.Packet {
+	return eio.Packet{Head: string(appendNamespace([]byte{eio.Message, kind}, namespace)), Data: payload}
+}
+
+// messageHead is what stands before the payload of an event or a reply.
+func messageHead(kind byte, namespace string, hasID bool, id uint64, attachments int) string {
+	if kind == Event && namespace == Root && !hasID && attachments == 0 {
+		return "42" // the usual case, without a new string
+	}
+	head := []byte{eio.Message, kind}
+	if attachments > 0 {
+		head[1] += binaryEvent - Event
+		head = append(strconv.AppendInt(head, int64(attachments), 10), '-')
+	}
+	head = appendNamespace(head, namespace)
+	if hasID {
+		head = strconv.AppendUint(head, id, 10)
+	}
+	return string(head)
+}
+
+func appendNamespace(head []byte, namespace string) []byte {
+	if namespace == Root {
+		return head
+	}
+	return append(append(head, namespace...), ',')
+}
