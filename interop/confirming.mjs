@@ -86,7 +86,7 @@ export async function withheld(client) {
     await peer.next('authenticated')
     await peer.ask('echo', 'still in')
     await peer.next('disconnect')
-    peer.socket.connect() // with the token that is still good
+    await reconnect(peer) // with the token that is still good
     await accept()
   }
   await Promise.all([stranger(), member()])
@@ -170,8 +170,16 @@ export async function revocations(client) {
 
 // returns connects a socket again that the server has disconnected, and that will be once more.
 async function returns(peer) {
-  peer.socket.connect()
+  await reconnect(peer)
   await peer.next('disconnect')
+}
+
+// reconnect connects a socket that the server has disconnected, once its connection has ended: clients before 4.x would
+// take that end for the new connection's.
+async function reconnect({ socket }) {
+  const { engine } = socket.io
+  if (engine.readyState !== 'closed') await new Promise((resolve) => engine.once('close', resolve))
+  socket.connect()
 }
 
 // devices are two of one user, with three sockets and one that only waits.
