@@ -243,6 +243,7 @@ export async function storm(client, { code }) {
     const { socket } = client.enter('client', storage, {
       confirm: true,
       quiet: true,
+      timeout: 2000, // clients do not see a connection end before its first packet
       reconnectionDelay: 1,
       reconnectionDelayMax: 10,
       take(storage, token, acknowledge) {

@@ -65,6 +65,10 @@ func node(t *testing.T, needs, script string, args ...string) *driver {
 	if _, err := os.Stat(filepath.Join("node_modules", needs)); err != nil {
 		t.Fatalf("the package %s is missing: run `npm ci` in interop", needs)
 	}
+	scripts, _ := filepath.Glob("*.mjs")
+	for _, name := range scripts {
+		_, _ = os.Stat(name) // tells go test that its result depends on them
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	d := &driver{t: t, waiting: make(map[string][]line), ignored: make(map[string]bool)}
 	cmd := exec.CommandContext(ctx, path, append([]string{script}, args...)...)
