@@ -32,6 +32,9 @@ type app struct {
 	http     *http.Server
 	listener *listener
 	served   chan struct{}
+
+	mu     sync.Mutex
+	audits []socketauth.AuditEvent
 }
 
 // setup is what tests change of it.
@@ -59,6 +62,7 @@ func serve(t *testing.T, s setup) *app {
 		},
 		Claim:   func(user string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
 		Timeout: 30 * time.Second, // tests of other things must not fail on a busy machine
+		Audit:   a.note,
 		Logger:  slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	if s.options != nil {
@@ -92,6 +96,24 @@ func (a *app) stop(t *testing.T) {
 	}
 	_ = a.http.Close()
 	<-a.served
+}
+
+func (a *app) note(_ context.Context, e socketauth.AuditEvent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.audits = append(a.audits, e)
+}
+
+// audited are the events of a kind that have been audited.
+func (a *app) audited(kind socketauth.AuditKind) (events []socketauth.AuditEvent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.audits {
+		if e.Kind == kind {
+			events = append(events, e)
+		}
+	}
+	return events
 }
 
 // handle gives the app its events.

@@ -3,13 +3,14 @@
 //   node client.mjs <scenario> <client version> <websocket|polling|upgrade> <url> [options as JSON]
 //
 // Whatever happens is printed as one line of JSON, {socket, event, args}; the Go side reads and judges.
-import * as scenarios from './scenarios.mjs'
+import * as confirming from './confirming.mjs'
+import * as plain from './scenarios.mjs'
 import { Client } from './peer.mjs'
 
 const [scenario, version, transport, url, options = '{}'] = process.argv.slice(2)
 const { default: io } = await import(`socket.io-client-${version}`)
 
 const client = new Client(io, transport, url, JSON.parse(options))
-await scenarios[scenario](client, client.options)
+await { ...plain, ...confirming }[scenario](client, client.options)
 client.close()
 process.exit() // a connection that fetch keeps alive would hold the process for seconds

@@ -65,6 +65,10 @@ func node(t *testing.T, needs, script string, args ...string) *driver {
 	if _, err := os.Stat(filepath.Join("node_modules", needs)); err != nil {
 		t.Fatalf("the package %s is missing: run `npm ci` in interop", needs)
 	}
+	scripts, _ := filepath.Glob("*.mjs")
+	for _, name := range scripts {
+		_, _ = os.Stat(name) // tells go test that its result depends on them
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	d := &driver{t: t, waiting: make(map[string][]line), ignored: make(map[string]bool)}
 	cmd := exec.CommandContext(ctx, path, append([]string{script}, args...)...)
@@ -173,6 +177,24 @@ func (d *driver) enters(socket string) string {
 	return d.token(d.hears(socket, "authenticated"))
 }
 
+// offered expects a socket to be given a token that it has to acknowledge, and gives that.
+func (d *driver) offered(socket string) string {
+	d.t.Helper()
+	l := d.hears(socket, "authenticated")
+	if len(l.Args) != 2 || string(l.Args[1]) != `{"acknowledgement":true}` {
+		d.t.Fatalf("%s: %v came, a token and an acknowledgement should have come", socket, l)
+	}
+	l.Args = l.Args[:1]
+	return d.token(l)
+}
+
+// entersConfirming is enters for a socket of a confirming client.
+func (d *driver) entersConfirming(socket string) string {
+	d.t.Helper()
+	d.hears(socket, "connect")
+	return d.offered(socket)
+}
+
 // messages are what a client is told with a code, and whether its token is dead.
 var messages = map[string]struct {
 	text     string
@@ -182,6 +204,7 @@ var messages = map[string]struct {
 	"token_expired":   {"Token has expired", true},
 	"no_longer_valid": {"Token is no longer valid", true},
 	"token_reused":    {"Token was used twice, the session is over", true},
+	"session_revoked": {"Session was revoked", true},
 	"timeout":         {"Not authenticated in time", false},
 	"wrong_session":   {"Token is of another session", false},
 }
@@ -189,11 +212,23 @@ var messages = map[string]struct {
 // unauthorized expects a socket to be told why.
 func (d *driver) unauthorized(socket, code string) {
 	d.t.Helper()
-	about := messages[code]
-	data := map[string]any{"message": about.text, "code": code, "type": "UnauthorizedError"}
+	d.told(socket, code, messages[code].terminal)
+}
+
+func (d *driver) told(socket, code string, terminal bool) {
+	d.t.Helper()
+	text := messages[code].text
+	data := map[string]any{"message": text, "code": code, "type": "UnauthorizedError"}
 	d.hears(socket, "unauthorized", map[string]any{
-		"message": about.text, "code": code, "type": "UnauthorizedError", "terminal": about.terminal, "data": data,
+		"message": text, "code": code, "type": "UnauthorizedError", "terminal": terminal, "data": data,
 	})
+}
+
+// overtaken expects a socket to be refused for a token that was replaced a moment ago, which is no theft.
+func (d *driver) overtaken(socket string) {
+	d.t.Helper()
+	d.told(socket, "no_longer_valid", false)
+	d.ends(socket)
 }
 
 // refused expects a socket to be told why, and to be disconnected for good by the server.

@@ -67,6 +67,7 @@ func TestAudiences(t *testing.T) {
 		for _, socket := range []string{"phone", "tablet", "desktop", "bob"} {
 			d.enters(socket)
 		}
+		d.hears("phone", "rotated", []any{}...) // by the tablet
 		// Replies are not the point here, but what is heard between them is.
 		for _, reply := range []string{"join", "leave", "who am I", "speak"} {
 			d.ignore("reply to " + reply)

@@ -44,21 +44,22 @@ export class Client {
     return peer
   }
 
-  // enter connects a socket that presents storage.token at each connection, and stores what it gets for it. By
-  // handshake or inside "connect", as options.entry says.
-  enter(name, storage, options = {}) {
+  // enter connects a socket that presents storage.token at each connection, and takes what it gets for it: it stores
+  // that and, where it is asked to, acknowledges it. By handshake or inside "connect", as options.entry says.
+  enter(name, storage, { confirm, take = keep, ...options } = {}) {
+    const presented = () => ({ token: storage.token, confirm })
     const handshake = this.options.entry === 'handshake'
-    if (handshake) options = { ...options, auth: (give) => give({ token: storage.token }) }
+    if (handshake) options = { ...options, auth: (give) => give(presented()) }
     const peer = this.open(name, options)
-    if (!handshake) peer.socket.on('connect', () => peer.socket.emit('authenticate', { token: storage.token }))
-    peer.socket.on('authenticated', (token) => { storage.token = token })
+    if (!handshake) peer.socket.on('connect', () => peer.socket.emit('authenticate', presented()))
+    peer.socket.on('authenticated', (token, acknowledge) => take(storage, token, acknowledge))
     return peer
   }
 
   // member is a socket that has come in by a login of its own.
-  async member(name, user = name) {
+  async member(name, user = name, options = {}) {
     const storage = { token: await this.login(user) }
-    const peer = this.enter(name, storage)
+    const peer = this.enter(name, storage, options)
     await peer.next('authenticated')
     return Object.assign(peer, { storage })
   }
@@ -126,12 +127,18 @@ export class Peer {
   }
 }
 
+function keep(storage, token, acknowledge) {
+  storage.token = token
+  acknowledge?.()
+}
+
 export function print(line) {
   process.stdout.write(JSON.stringify(line) + '\n')
 }
 
 // printable makes a value fit for a line: errors are spelled out, what is binary or long is told by its hash.
 function printable(value) {
+  if (typeof value === 'function') return { acknowledgement: true }
   if (value instanceof Error) {
     const { message, data, description } = value // description is a polling client's HTTP status, or whatever else
     return { message, data, status: typeof description === 'number' ? description : undefined }

@@ -134,6 +134,7 @@ func TestLogout(t *testing.T) {
 		d := play(t, r, "logout", serve(t, setup{}).url, nil)
 		d.enters("first")
 		d.enters("sibling")
+		d.hears("first", "rotated", []any{}...)
 		d.enters("other")
 		for _, socket := range []string{"sibling", "first"} {
 			d.hears(socket, "logged_out")

@@ -1,0 +1,162 @@
+package interop
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// TestConfirm: a confirming client is nobody until it acknowledges, and then its token has replaced the one before.
+func TestConfirm(t *testing.T) {
+	stores(t, entries, func(t *testing.T, r run, keep options) {
+		a := serve(t, setup{options: keep})
+		a.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {
+			s.Join("red")
+			return s.Emit("news", "introduced")
+		})
+		d := play(t, r, "confirm", a.url, nil)
+		d.enters("bob")
+		d.hears("bob", "news", "introduced")
+		d.entersConfirming("alice")
+		d.hears("alice", "reply to echo", fault("unauthorized"))
+		d.hears("alice", "reply to join", fault("unauthorized"))
+		d.ignore("reply to speak")
+		d.hears("bob", "news", "too early for alice") // to all
+		d.hears("bob", "news", "too early for alice") // to the room
+		d.hears("alice", "reply to echo", fault("unauthorized"))
+
+		d.hears("alice", "news", "introduced")
+		d.hears("alice", "reply to echo", "in")
+		for _, socket := range []string{"alice", "bob"} {
+			d.hears(socket, "news", "welcome")
+		}
+		d.hears("late", "connect")
+		d.refused("late", "token_reused")
+		d.refused("alice", "token_reused")
+		d.done()
+	})
+}
+
+// TestCut: a connection that is lost before the acknowledgement costs nothing; of the tokens that were offered one
+// survives, and the others are refused.
+func TestCut(t *testing.T) {
+	stores(t, entries, func(t *testing.T, r run, keep options) {
+		a := serve(t, setup{options: keep})
+		d := play(t, r, "cut", a.url, nil)
+		tokens := make(map[string]bool)
+		offered := func(socket string) {
+			t.Helper()
+			if token := d.entersConfirming(socket); tokens[token] {
+				t.Errorf("%s was offered what was offered before", socket)
+			} else {
+				tokens[token] = true
+			}
+		}
+		offered("first")
+		d.hears("first", "disconnect", "io client disconnect")
+		offered("rival")
+		d.hears("witness", "connect")
+		offered("second")
+		for range 2 {
+			d.hears("second", "settled", r.final())
+			d.hears("second", "disconnect", "forced close")
+			offered("second")
+		}
+		d.hears("second", "reply to echo", "in")
+		d.overtaken("rival")
+		d.overtaken("witness")
+		d.hears("second", "reply to echo", "still in")
+		if reuse := a.audited(socketauth.AuditReuse); len(reuse) > 0 {
+			t.Errorf("audited as theft: %v", reuse)
+		}
+		d.hears("thief", "connect")
+		d.refused("thief", "token_reused")
+		d.refused("second", "token_reused")
+		d.done()
+	})
+}
+
+// TestWithheld: who does not acknowledge in time is told so and disconnected, a member too, whose old token stays good.
+func TestWithheld(t *testing.T) {
+	stores(t, entries, func(t *testing.T, r run, keep options) {
+		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
+			keep(o)
+			o.Timeout = 4 * time.Second
+		}})
+		d := play(t, r, "withheld", a.url, nil)
+		first := d.entersConfirming("stranger")
+		d.hears("stranger", "reply to echo", fault("unauthorized"))
+		if again := d.offered("stranger"); again != first {
+			t.Error("the stranger's token was presented again, and another was offered for it")
+		}
+		d.refused("stranger", "timeout")
+
+		d.entersConfirming("member")
+		d.hears("member", "reply to echo", "in")
+		d.offered("member")
+		d.hears("member", "reply to echo", "still in")
+		d.refused("member", "timeout")
+		d.entersConfirming("member")
+		d.hears("member", "reply to echo", "in")
+		d.done()
+	})
+}
+
+// TestRotated: once a socket has confirmed its token, the session's others are told so, once, and not the token.
+func TestRotated(t *testing.T) {
+	stores(t, matrix, func(t *testing.T, r run, keep options) {
+		d := play(t, r, "rotated", serve(t, setup{options: keep}).url, nil)
+		d.entersConfirming("first")
+		d.hears("first", "reply to echo", "in")
+		d.entersConfirming("other")
+		d.entersConfirming("second")
+		d.hears("first", "reply to echo", "before")
+		d.hears("second", "reply to echo", "in")
+		d.hears("first", "rotated", []any{}...)
+		d.offered("first")
+		d.hears("first", "reply to authenticate", []any{}...)
+		d.hears("first", "reply to echo", "confirmed")
+		d.hears("second", "rotated", []any{}...)
+		for _, socket := range []string{"first", "second", "other"} {
+			d.hears(socket, "reply to echo", "end")
+		}
+		d.done()
+	})
+}
+
+// TestYoung: a token that is younger than RefreshInterval is given back as it is, as often as it is presented.
+func TestYoung(t *testing.T) {
+	stores(t, entries, func(t *testing.T, r run, keep options) {
+		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
+			keep(o)
+			o.RefreshInterval = time.Hour
+		}})
+		d := play(t, r, "young", a.url, nil)
+		token := d.entersConfirming("first")
+		same := func(got string) {
+			t.Helper()
+			if got != token {
+				t.Error("the token was replaced")
+			}
+		}
+		d.hears("first", "settled", r.final())
+		d.hears("first", "disconnect", "forced close")
+		same(d.entersConfirming("first"))
+		d.hears("first", "reply to echo", "in")
+		same(d.enters("plain"))
+		same(d.offered("first"))
+		d.hears("first", "reply to authenticate", []any{}...)
+		d.hears("plain", "reply to echo", "in")
+		d.hears("first", "reply to echo", "still in")
+		if rotations := a.audited(socketauth.AuditRotated); len(rotations) > 0 {
+			t.Errorf("audited as replaced: %v", rotations)
+		}
+		d.hears("thief", "connect")
+		for _, socket := range []string{"thief", "first", "plain"} {
+			d.refused(socket, "token_reused")
+		}
+		d.done()
+	})
+}

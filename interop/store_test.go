@@ -1,0 +1,136 @@
+package interop
+
+import (
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/boltblacklist"
+)
+
+// options change the options of an app.
+type options = func(*socketauth.Options[string])
+
+// stores runs f for each cell of a matrix with each Blacklist that the library has.
+func stores(t *testing.T, cells func(*testing.T, func(*testing.T, run)), f func(t *testing.T, r run, keep options)) {
+	cells(t, func(t *testing.T, r run) {
+		t.Run("memory", func(t *testing.T) {
+			t.Parallel()
+			f(t, r, func(*socketauth.Options[string]) {})
+		})
+		t.Run("file", func(t *testing.T) {
+			t.Parallel()
+			f(t, r, keepIn(open(t, filepath.Join(t.TempDir(), "sessions.db"))))
+		})
+	})
+}
+
+func keepIn(store socketauth.Blacklist) options {
+	return func(o *socketauth.Options[string]) { o.Blacklist = store }
+}
+
+// open opens a store, which is closed with the test at the latest.
+func open(t *testing.T, path string) *boltblacklist.Store {
+	t.Helper()
+	store, err := boltblacklist.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// TestDurable: with a store in a file, clients stay signed in over a restart of the app; a token that was not
+// acknowledged costs nothing, and what is over stays over.
+func TestDurable(t *testing.T) {
+	entries(t, func(t *testing.T, r run) {
+		path := filepath.Join(t.TempDir(), "sessions.db")
+		store := open(t, path)
+		a := serve(t, setup{options: keepIn(store)})
+		var reused []socketauth.AuditEvent
+		restart := func() {
+			t.Helper()
+			a.stop(t)
+			reused = append(reused, a.audited(socketauth.AuditReuse)...)
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			store = open(t, path)
+			a = serve(t, setup{options: keepIn(store), on: a.listener})
+		}
+		d := play(t, r, "durable", a.url, nil)
+		d.ignore("connect_error")
+		d.entersConfirming("member")
+		self := d.hears("member", "reply to who am I")
+		d.entersConfirming("hesitant")
+		d.entersConfirming("leaver")
+		d.hears("leaver", "logged_out")
+		d.ends("leaver")
+		d.enters("banned")
+		if ended, err := a.RevokeUser(t.Context(), "carol"); err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 1}) {
+			t.Errorf("RevokeUser: %+v, %v", ended, err)
+		}
+		d.refused("banned", "session_revoked")
+		d.hears("client", "ready")
+		before := sessions(t, a, "alice", 1)[0]
+
+		restart()
+		d.lost("member")
+		d.lost("hesitant")
+		d.entersConfirming("hesitant")
+		d.hears("hesitant", "reply to echo", "in")
+		d.entersConfirming("member")
+		d.hears("member", "reply to who am I", self.Args[0])
+		d.hears("leaver", "connect")
+		d.refused("leaver", "no_longer_valid")
+		d.hears("banned", "connect")
+		d.refused("banned", "session_revoked")
+		d.hears("hesitant", "disconnect", "io client disconnect")
+		d.hears("client", "ready")
+
+		restart()
+		d.lost("member")
+		d.entersConfirming("member")
+		d.hears("member", "reply to who am I", self.Args[0])
+		d.hears("client", "ready")
+		after := sessions(t, a, "alice", 1)[0]
+		if !after.LastSeen.After(before.LastSeen) {
+			t.Errorf("last seen %v, before the restarts %v", after.LastSeen, before.LastSeen)
+		}
+		after.LastSeen, after.ExpiresAt = before.LastSeen, before.ExpiresAt
+		if after.Sockets != 1 || !reflect.DeepEqual(after, before) {
+			t.Errorf("the session is %+v, before the restarts it was %+v", after, before)
+		}
+		if reused = append(reused, a.audited(socketauth.AuditReuse)...); len(reused) > 0 {
+			t.Errorf("audited as theft: %v", reused)
+		}
+		speak(t, a, "alice")
+		d.hears("member", "news", "go on")
+		d.done()
+	})
+}
+
+// sessions are those of a user, of which there must be so many.
+func sessions(t *testing.T, a *app, user string, n int) []socketauth.Session {
+	t.Helper()
+	found, err := a.Sessions(t.Context(), user)
+	if err != nil || len(found) != n {
+		t.Fatalf("Sessions of %s: %+v, %v, there should be %d", user, found, err, n)
+	}
+	for _, s := range found {
+		if now := time.Now(); s.UserID != user || s.Since.After(s.LastSeen) || s.LastSeen.After(now) || now.Sub(s.Since) > patience || s.ExpiresAt.Before(now) {
+			t.Errorf("Sessions of %s: %+v", user, s)
+		}
+	}
+	return found
+}
+
+// speak tells a user's sockets to go on.
+func speak(t *testing.T, a *app, user string) {
+	t.Helper()
+	if err := a.ToUser(user).Emit("news", "go on"); err != nil {
+		t.Fatal(err)
+	}
+}
