@@ -119,30 +119,6 @@ func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
 	})
 }
 
-func TestOtherOriginsAreRefusedOnSockets(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		for _, transport := range []string{"polling", "websocket"} {
-			for origin, want := range map[string]bool{
-				"https://app.example": true, "http://example.com": true, "": true,
-				"https://evil.example": false, "null": false, "https://app.example.evil": false,
-			} {
-				r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport="+transport, nil)
-				if origin != "" {
-					r.Header.Set("Origin", origin)
-				}
-				rw := httptest.NewRecorder()
-				w.http.Handler.ServeHTTP(rw, r)
-				if refused := rw.Code == 403 && strings.Contains(rw.Body.String(), "ORIGIN_NOT_ALLOWED"); refused == want {
-					t.Errorf("%s, %q: %d %s", transport, origin, rw.Code, rw.Body)
-				}
-				if cors := rw.Header().Get("Access-Control-Allow-Origin"); cors != "" && !want || want && origin != "" && cors != origin {
-					t.Errorf("%s, %q: Access-Control-Allow-Origin %q", transport, origin, cors)
-				}
-			}
-		}
-	})
-}
-
 func TestOtherNamespacesAreRefused(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c, _ := w.in()

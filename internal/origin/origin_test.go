@@ -69,6 +69,8 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		{"[::1]:8080", "http://[::1]:8081", false},
 		{"[::1]:8080", "http://[::2]:8080", false},
 		{"", "http://", false},
+		{"api.example", "ftp://api.example", false}, // its host, but of no page that it serves
+		{"localhost", "capacitor://localhost", false},
 	} {
 		if got := p.Allows(request(c.host, c.origin)); got != c.allowed {
 			t.Errorf("origin %q at host %q: %v", c.origin, c.host, got)
