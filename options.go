@@ -119,6 +119,10 @@ type Options[U any] struct {
 	RegisterPath string
 	SocketPath   string
 
+	// ClientPath is where SocketServe serves the browser's half, client/socketauth.js: "/socketauth.js", for instance.
+	// Empty: nowhere.
+	ClientPath string
+
 	// Logger gets what the app's operator should know, and never a secret; at debug level, why each token was refused.
 	// nil: slog.Default().
 	Logger *slog.Logger
@@ -192,6 +196,7 @@ type config struct {
 	reusePolicy ReusePolicy
 
 	loginPath, registerPath, socketPath string
+	clientPath                          string  // "": not served
 	apiFaults                           []error // what APIServe misses
 }
 
@@ -216,6 +221,7 @@ func (o Options[U]) check() (*config, []error) {
 		loginPath:    or(o.LoginPath, "/login"),
 		registerPath: or(o.RegisterPath, "/register"),
 		socketPath:   or(o.SocketPath, "/socket.io/"),
+		clientPath:   o.ClientPath,
 	}
 	if c.clientIP == nil {
 		c.clientIP = remoteIP
@@ -267,7 +273,7 @@ func (o Options[U]) check() (*config, []error) {
 	if c.origins, err = origin.New(o.AllowedOrigins, c.log); err != nil {
 		fault("AllowedOrigins: %w", err)
 	}
-	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}} {
+	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", or(c.clientPath, "/")}} {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
 			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}

@@ -134,6 +134,11 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if err := register(mux, a.socketPath, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
 		return nil, err
 	}
+	if a.clientPath != "" {
+		if err := register(mux, a.clientPath, newClientFile(), http.MethodGet); err != nil {
+			return nil, err
+		}
+	}
 	a.mu.Lock()
 	a.servers = append(a.servers, s)
 	a.mu.Unlock()
