@@ -233,6 +233,7 @@ const scenarios = {
       if (round === 2) await page.next('renewed')
       await page.ask('echo', 'in')
       ready()
+      if (round === 1) await goes(page)
     }
     page.client.close()
   },

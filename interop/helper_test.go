@@ -245,6 +245,7 @@ func TestHelperUnavailable(t *testing.T) {
 		d.hears("page", "reply to echo", "in")
 		d.hears("client", "ready")
 		l.isDown(true)
+		speak(t, a, "alice")
 		d.hears("page", "refused", "unavailable", 1, true)
 		d.hears("client", "ready")
 		l.isDown(false)
