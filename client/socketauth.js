@@ -52,6 +52,7 @@ export class Client {
   #link; // the connection in use, or being made: see #open
   #renewal; // timer of the next look at the clocks
   #retry; // timer of the next connection
+  #told; // the last refusal's code, until it is let in again
   #notBefore = 0; // when the server lets it come back, by performance.now()
   #failures = 0; // in a row
   #leaving; // resolves the log-out that is going on
@@ -76,7 +77,7 @@ export class Client {
     const notice = (code) => queueMicrotask(() => this.#call("notice", code));
     this.#vault = new Vault(storage, options.key, notice);
     const { shared } = this.#vault;
-    const mutex = shared && !locks && new Mutex(shared, options.key + ".turn");
+    const mutex = shared && !locks ? new Mutex(shared, options.key + ".turn") : undefined;
     this.#vault.reserve = () => !mutex || mutex.reserve();
     this.#takeTurn = (signal) => {
       if (this.#vault.alone) return { held: () => true, end: () => {} };
@@ -132,7 +133,7 @@ export class Client {
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
       setTimeout(resolve, LOGOUT_PATIENCE, false);
-      if (this.#state === "online") this.#link.socket.emit("logout");
+      if (this.#state === "online" && this.#link) this.#link.socket.emit("logout");
       else this.#revoke(token);
     });
     this.#leaving = undefined;
@@ -162,7 +163,7 @@ export class Client {
    */
   emit(event, ...args) {
     if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
-    if (this.#state !== "online") return false;
+    if (this.#state !== "online" || !this.#link) return false; // it has none while the page is left
     this.#link.socket.emit(event, ...args);
     return true;
   }
@@ -243,6 +244,7 @@ export class Client {
   /** A code is kept where its tokens will be: so it survives a reload, and any tab may trade it, in its turn. */
   #begin(code) {
     this.#vault.begin(code);
+    this.#told = undefined;
     this.#failures = 0;
     this.#notBefore = 0;
     this.#connect();
@@ -252,10 +254,7 @@ export class Client {
   #revoke(token) {
     this.#stop();
     const socket = this.#socket(() => ({}));
-    const done = (told) => {
-      socket.disconnect();
-      this.#leaving?.(told);
-    };
+    const done = (told) => this.#leaving?.(told);
     this.#link = { ended: new AbortController(), waiting: new Set(), socket };
     socket.on("connect", () => socket.emit("logout", token));
     socket.on("logged_out", () => done(true));
@@ -272,12 +271,14 @@ export class Client {
   // The connection
 
   #connect() {
+    if (this.#closed) return;
     this.#become("connecting");
     this.#open();
   }
 
   /** Opens a connection, when it is this tab's turn, and after the one before is closed. */
   async #open() {
+    if (this.#closed) return;
     this.#stop();
     const link = {
       ended: new AbortController(), // the connection is over, or given up
@@ -343,11 +344,8 @@ export class Client {
     let turn;
     try {
       turn = await this.#takeTurn(link.ended.signal);
-    } catch {
-      if (link === this.#link) { // the storage has no room to take turns in: to each tab its own session
-        this.#vault.leave();
-        this.#signOut("storage_full");
-      }
+    } catch (error) {
+      if (link === this.#link) this.#lost(link, String(error?.message ?? error));
       return false;
     }
     if (link.ended.signal.aborted) {
@@ -372,7 +370,7 @@ export class Client {
     if (!token) {
       this.#signOut(this.#vault.moved ? "storage_full" : "elsewhere");
     } else if (!link.turn?.held()) { // while this tab slept, another took its turn
-      this.#open();
+      this.#lost(link, "overtaken");
     } else if (link.presented && !sameSession(link.presented, token)) { // someone else has logged in
       this.#connect();
     } else {
@@ -392,6 +390,7 @@ export class Client {
     }
     this.#vault.set(token);
     acknowledge?.(); // until now the token before it was good, and this one is from now on
+    this.#told = undefined;
     this.#endTurn(link);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
@@ -407,6 +406,7 @@ export class Client {
 
   #refused(link, refusal) {
     link.refusal = refusal;
+    this.#told = refusal.code;
     this.#endTurn(link);
     if (this.#leaving) return this.#leaving(refusal.terminal);
     this.#call("notice", "refused", refusal);
@@ -456,7 +456,7 @@ export class Client {
     this.#failures++;
     this.#notBefore = performance.now() + 1000 * (refusal?.retryAfter ?? 0);
     this.#retry = setTimeout(() => this.#open(), delay);
-    this.#become("offline", reason);
+    this.#become("offline", reason === "io server disconnect" ? refusal?.code ?? reason : reason);
   }
 
   /** How long to wait: as long as told, longer with each failure, and never as long as all others. */
@@ -487,7 +487,7 @@ export class Client {
   #look() {
     clearTimeout(this.#renewal);
     const link = this.#link;
-    if (this.#state !== "online" || !link?.due) return;
+    if (this.#state !== "online" || !link?.due || this.#leaving) return;
     const left = link.due - elapsed(link.since);
     if (left <= 0) this.#renew(link);
     else this.#renewal = setTimeout(() => this.#look(), Math.min(left, LOOK));
@@ -533,7 +533,7 @@ export class Client {
     const stored = this.#vault.get();
     const isIn = this.#state !== "signed-out" && this.#state !== "expired";
     if (!stored) {
-      if (isIn) this.#signOut("elsewhere");
+      if (isIn) this.#signOut(this.#told === "token_expired" ? this.#told : "elsewhere"); // so it was no log-out
     } else if (!isIn || this.#link?.presented && !sameSession(stored, this.#link.presented)) {
       this.#connect();
     }
@@ -589,13 +589,12 @@ class Vault {
     this.shared = storage === session || storage === "memory" || !works(storage) ? null : storage;
     this.alone = !this.shared;
     if (this.alone && storage !== session && storage !== "memory") notice("storage_refused");
-    if (!this.unpark() || this.#memory) return;
-    this.alone = !this.shared;
+    this.unpark(); // where this tab was alone before a reload, it still is
   }
 
   get() {
     if (this.alone) return this.#memory;
-    return attempt(() => this.shared.getItem(this.#key)) || null;
+    return attempt(() => this.shared.getItem(this.#key))?.trim() || null;
   }
 
   /** Whether the session of this storage has gone on in the memory of one tab. */
@@ -609,11 +608,15 @@ class Vault {
   }
 
   set(token) {
-    this.#memory = token;
-    if (this.alone) return;
+    if (this.alone) {
+      this.#memory = token;
+      return;
+    }
     try {
-      this.shared.setItem(this.#key, token);
-      if (this.shared.getItem(this.#key) === token) return;
+      // Padded, so that the next one, which may be longer by a digit, fits in its place in a storage that is full by then.
+      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
+      this.shared.setItem(this.#key, padded);
+      if (this.shared.getItem(this.#key) === padded) return;
     } catch {
       // below
     }
@@ -645,13 +648,11 @@ class Vault {
   }
 
   unpark() {
-    if (!this.alone && this.#memory || !this.#parking) return false;
     const parked = attempt(() => this.#parking.getItem(this.#key));
-    if (!parked) return false;
+    if (!parked) return;
     attempt(() => this.#parking.removeItem(this.#key));
     this.#memory = parked;
     this.alone = true;
-    return true;
   }
 }
 
@@ -701,6 +702,7 @@ class Mutex {
     }) ?? false;
   }
 
+  /** Rejects where the storage has lost the room for it, which comes back or not: nothing else is harmed by waiting. */
   async acquire(signal) {
     const me = Math.random().toString(36).slice(2, 10).padEnd(8, "0");
     do {
