@@ -23,6 +23,37 @@ class Memory {
   removeItem(key) { this.items.delete(key) }
 }
 
+// Distant is a localStorage as tabs of several processes have it: what one writes the others see a little later, and all
+// end up with what was written last.
+class Distant {
+  static #count = 0
+
+  constructor(latency, others = []) {
+    Object.assign(this, { latency, others, items: new Map() })
+    others.push(this)
+  }
+
+  another() {
+    const view = new Distant(this.latency, this.others)
+    view.items = new Map(this.items)
+    return view
+  }
+
+  getItem(key) { return this.items.get(key)?.value ?? null }
+  setItem(key, value) { this.#write(key, String(value)) }
+  removeItem(key) { this.#write(key, null) }
+
+  #write(key, value) {
+    const written = { value, number: ++Distant.#count }
+    this.items.set(key, written)
+    setTimeout(() => {
+      for (const { items } of this.others) {
+        if ((items.get(key)?.number ?? 0) < written.number) items.set(key, written)
+      }
+    }, this.latency)
+  }
+}
+
 // Locks are a LockManager: one lock for each name, in the order of the requests.
 class Locks {
   #last = new Map()
@@ -178,8 +209,7 @@ const scenarios = {
     await sleep(100)
     page.say('replaced', page.heard.some((h) => h.event === 'renewed'))
     sleepFor(33_000)
-    await page.next('renewed')
-    page.say('renewed')
+    page.say('renewed', await Promise.race([page.next('renewed').then(() => true), sleep(10_000)]) ?? false)
     page.client.close()
   },
 
@@ -297,15 +327,16 @@ const scenarios = {
 
   // tabs share a storage, by locks or without, while all sorts of things happen to them.
   async tabs({ count, locks, rounds, restarts, patient }) {
-    const shared = { storage: new Memory(), locks: locks ? new Locks() : null, quiet: true }
-    const tabs = Array.from({ length: count }, (_, n) => new Page('tab ' + n, shared))
+    const shared = { storage: locks ? new Memory() : new Distant(40), locks: locks ? new Locks() : null, quiet: true }
+    const tabs = Array.from({ length: count }, (_, n) => {
+      return new Page('tab ' + n, { ...shared, storage: shared.storage.another?.() ?? shared.storage })
+    })
     const all = (state) => Promise.all(tabs.map((tab) => tab.is(state)))
     await all('signed-out')
     await tabs[0].login()
-    for (const tab of tabs.slice(1)) {
-      await random(100)
-      tab.reload() // as no event of the storage tells it
-    }
+    await tabs[0].is('online')
+    await sleep(100)
+    for (const tab of tabs.slice(1)) tab.reload() // as no event of the storage tells it
     await all('online')
     for (let round = 0; round < rounds; round++) {
       await Promise.all(tabs.map(async (tab) => {
@@ -329,31 +360,36 @@ const scenarios = {
     await all('signed-out')
     for (const tab of tabs) tab.say('signed-out', tab.client.reason)
     for (const tab of tabs) tab.client.close()
+    await sleep(100)
     report(shared.storage.getItem(KEY))
   },
 
   // stolen is a tab that loses its turn while it waits for an answer: it must leave the storage alone.
-  async stolen() {
-    const shared = { storage: new Memory(), locks: null }
-    let late
-    const slow = class extends WebSocket {
+  async stolen({ early }) {
+    const late = []
+    const slow = (holds) => class extends WebSocket {
       set onmessage(f) {
         super.onmessage = (event) => {
-          if (!late && String(event.data).includes('"authenticated"')) late = () => f(event)
-          else f(event)
+          if (!holds || !String(event.data).includes('"authenticated"')) return f(event)
+          holds = false
+          late.push(() => f(event))
         }
       }
     }
-    const frozen = new Page('frozen', { ...shared, io: undefined, WebSocket: slow })
+    const shared = { storage: new Memory(), locks: null }
+    const frozen = new Page('frozen', { ...shared, WebSocket: slow(true) })
     await frozen.is('signed-out')
     await frozen.login()
-    while (!late) await sleep(10)
+    while (late.length < 1) await sleep(10)
     shared.storage.setItem(KEY + '.turn', '-'.repeat(12)) // as if it had not shown life for long
-    const other = new Page('other', shared)
-    await other.is('online')
+    const other = new Page('other', { ...shared, WebSocket: slow(early) })
+    if (early) while (late.length < 2) await sleep(10) // what it presented is still in the storage
+    else await other.is('online')
     const token = shared.storage.getItem(KEY)
-    late()
+    late[0]()
     report(shared.storage.getItem(KEY) === token)
+    late[1]?.()
+    await other.is('online')
     await frozen.is('offline')
     await frozen.is('online')
     await other.ask('who am I')

@@ -191,7 +191,7 @@ func TestHelperAsleep(t *testing.T) {
 		d := help(t, "asleep", version, a.url, "{}")
 		d.entersPage("page")
 		d.hears("page", "replaced", false)
-		d.hears("page", "renewed")
+		d.hears("page", "renewed", true)
 		d.done()
 	})
 }
@@ -367,18 +367,23 @@ func TestHelperTabs(t *testing.T) {
 // TestHelperStolen: a tab that slept over its turn leaves what another has stored.
 func TestHelperStolen(t *testing.T) {
 	t.Parallel()
-	l := newLedger(socketauth.NewMemoryBlacklist())
-	a := serve(t, setup{options: keepIn(l)})
-	d := help(t, "stolen", "own", a.url, "{}")
-	d.hears("frozen", "signed-out")
-	d.hears("other", "online")
-	d.hears("client", "report", true)
-	d.hears("frozen", "offline")
-	d.hears("frozen", "online")
-	d.hears("other", "reply to who am I")
-	d.hears("frozen", "reply to who am I")
-	d.done()
-	l.clean(t, 2)
+	for _, early := range []string{"false", "true"} {
+		t.Run("early "+early, func(t *testing.T) {
+			t.Parallel()
+			l := newLedger(socketauth.NewMemoryBlacklist())
+			a := serve(t, setup{options: keepIn(l)})
+			d := help(t, "stolen", "own", a.url, `{"early": `+early+`}`)
+			d.hears("frozen", "signed-out")
+			d.hears("other", "online")
+			d.hears("client", "report", true)
+			d.hears("frozen", "offline")
+			d.hears("frozen", "online")
+			d.hears("other", "reply to who am I")
+			d.hears("frozen", "reply to who am I")
+			d.done()
+			l.clean(t, 2)
+		})
+	}
 }
 
 // TestHelperFull: a storage that is refused or full keeps nobody out: the token is kept in memory, and the page is told.

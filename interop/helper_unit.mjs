@@ -203,6 +203,24 @@ const tests = {
     }
   },
 
+  async 'a storage that becomes full is used on, though tokens grow by a digit'() {
+    const { server, kept, client } = await online(token(9))
+    const { setItem } = kept
+    kept.setItem = (key, value) => {
+      if (value.length > kept.getItem(key).length) throw new Error('QuotaExceededError')
+      setItem(key, value)
+    }
+    for (const next of [token(99), token(9), token(99999)]) {
+      server.socket.tell('disconnect', 'transport close')
+      window.dispatchEvent(new Event('online'))
+      await settle()
+      server.hear()
+      server.socket.tell('authenticated', next, () => {})
+      assert.equal(kept.token, next)
+    }
+    assert.equal(client.shared, true)
+  },
+
   async 'ignores a socket that it gave up'() {
     const { server, kept, client } = await start(token(1))
     const [first] = server.sockets
