@@ -238,4 +238,9 @@ func TestClientPath(t *testing.T) {
 	if again, body := get(answer.Header.Get("ETag")); again.StatusCode != http.StatusNotModified || body != "" {
 		t.Errorf("asked for again: %d, %d bytes", again.StatusCode, len(body))
 	}
+
+	_, err := socketauth.New(socketauth.Options[any]{Secret: make([]byte, 32), ClientPath: "socketauth.js"})
+	if err == nil || !strings.Contains(err.Error(), "ClientPath") {
+		t.Errorf("a path without a slash: %v", err)
+	}
 }
