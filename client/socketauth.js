@@ -258,7 +258,8 @@ export class Client {
     this.#link = { ended: new AbortController(), waiting: new Set(), socket };
     socket.on("connect", () => socket.emit("logout", token));
     socket.on("logged_out", () => done(true));
-    socket.on("unauthorized", ({ terminal }) => done(terminal)); // it was over already
+    const { token_use } = claims(token); // a code ends no session: it dies by itself
+    socket.on("unauthorized", ({ terminal }) => done(terminal && token_use === "session")); // it was over already
     for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
     socket.connect();
   }

@@ -54,16 +54,6 @@ func (l *ledger) isDown(down bool) {
 	l.down = down
 }
 
-// total is how many presentations there were.
-func (l *ledger) total() (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, v := range l.presented {
-		n += v
-	}
-	return n
-}
-
 // clean expects all that was presented to have been accepted, and no token to have been presented more often than most.
 func (l *ledger) clean(t *testing.T, most int) {
 	t.Helper()
