@@ -148,6 +148,16 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		return
 	}
 	_ = rc.SetReadDeadline(time.Time{})
+	address := a.address(r)
+	attempt, wait := a.attempts.Begin(a.network(r, address), a.accountOf(credentials))
+	if wait > 0 {
+		a.limited(limitAttempts, slog.String("address", address))
+		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused",
+			AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: cut(r.UserAgent()), Code: httpTooManyAttempts})
+		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
+		return
+	}
+	defer attempt.Void() // what has no other end says nothing about who tries
 	ctx, cancel := context.WithTimeout(r.Context(), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
@@ -167,11 +177,15 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		err = a.contain("AppURL", func() error { url = a.appURL(code.text); return nil })
 	}
 	if err != nil {
+		if publicCode(err) != "" || errors.Is(err, ErrInvalidCredentials) || errors.Is(err, ErrPasswordTooLong) {
+			attempt.Failed()
+		}
 		a.answerRefused(w, r, e, err)
 		return
 	}
+	attempt.Succeeded()
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
-		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: a.address(r), UserAgent: cut(r.UserAgent()),
+		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: address, UserAgent: cut(r.UserAgent()),
 	})
 	switch {
 	case a.appURL != nil:
@@ -206,6 +220,18 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 	}
 	answer(w, status, map[string]string{"code": code})
 }
+
+// accountOf names the account that someone tries to get into.
+func (c *config) accountOf(credentials Credentials) (name string) {
+	if c.account == nil {
+		return or(credentials.Get("username"), credentials.Get("email"))
+	}
+	_ = c.contain("Account", func() error { name = c.account(credentials); return nil })
+	return name
+}
+
+// wholeSeconds is a duration as Retry-After has it, rounded up.
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // httpFault is what is wrong with a request.
 type httpFault struct {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // NoLimit, as one of Limits, is none.
@@ -26,6 +28,13 @@ type Limits struct {
 	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 100
 	SocketsPerUser      int // 100
 	SessionsPerUser     int // past it the one presented least recently is revoked; 100
+
+	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
+	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address 10, and
+	// one more every 10 s). Successes never count, and who has logged in from an address lately is not held up there by
+	// the failures of others.
+	FailuresPerAddress int
+	FailuresPerAccount int
 }
 
 // The names of limits, in logs and Stats.
@@ -62,6 +71,7 @@ func (l Limits) check(fault func(format string, args ...any)) {
 		{"Message", l.Message, 1024}, {"StrangerMessage", l.StrangerMessage, 1024}, {"Attachments", l.Attachments, 1}, {"Depth", l.Depth, 2},
 		{"Sockets", l.Sockets, NoLimit}, {"Strangers", l.Strangers, NoLimit}, {"StrangersPerAddress", l.StrangersPerAddress, NoLimit},
 		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
+		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit}, {"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
 	} {
 		if n.value < n.least {
 			fault("Limits.%s is %d, less than %d", n.name, n.value, n.least)
@@ -70,6 +80,22 @@ func (l Limits) check(fault func(format string, args ...any)) {
 	if l.StrangerMessage > l.Message {
 		fault("Limits.StrangerMessage %d is more than Limits.Message %d", l.StrangerMessage, l.Message)
 	}
+}
+
+// throttle makes what counts failures.
+func (l Limits) throttle() *throttle.Guard {
+	limits := throttle.Defaults()
+	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
+	limits.Account.Burst = burst(l.FailuresPerAccount, limits.Account.Burst)
+	limits.Pair.Burst = burst(l.FailuresPerAccount, limits.Pair.Burst)
+	return throttle.New(limits)
+}
+
+func burst(n, standard int) int {
+	if n == NoLimit {
+		return 1 << 20
+	}
+	return or(n, standard)
 }
 
 // past says whether there are more than a limit allows.

@@ -43,7 +43,7 @@ func (s *Socket) present(in presented) *refusal {
 
 	t, refused := a.verify(ctx, in.token)
 	if refused != nil {
-		return refused
+		return a.guessed(s.visit, refused)
 	}
 	own := s.own()
 	if own != nil && (own.sessionID != t.sessionID || own.subject != t.subject) {
@@ -453,7 +453,7 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 		return nil, &refusal{code: codeWrongSession}
 	case ending != nil:
 	case refused != nil:
-		return nil, refused
+		return nil, a.guessed(s.visit, refused)
 	case given.use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:
