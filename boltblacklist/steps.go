@@ -77,10 +77,10 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 		return 0, change, false, err
 	}
 	if m.rewind(now) {
-		if err := m.save(tx); err != nil {
-			return 0, change, false, err
-		}
 		changed = true
+		if err := m.save(tx); err != nil {
+			return 0, change, true, err
+		}
 	}
 	r, known, verdict, err := m.look(tx, t, now)
 	if verdict != 0 || err != nil {
@@ -93,15 +93,15 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 	}
 	sid, _ := sessionKey(t.SessionID)
 	if err := r.save(tx, sid, known); err != nil {
-		return 0, change, false, err
+		return 0, change, true, err
 	}
 	if !known {
 		owned, err := bucket(tx, ownedBucket)
 		if err != nil {
-			return 0, change, false, err
+			return 0, change, true, err
 		}
 		if err := owned.Put(append(userKey(t.UserID), sid...), []byte{}); err != nil {
-			return 0, change, false, err
+			return 0, change, true, err
 		}
 	}
 	return verdict, change, true, nil
