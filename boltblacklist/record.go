@@ -225,14 +225,21 @@ func loadCutoff(tx *bolt.Tx, user []byte) (c cutoff, known bool, err error) {
 	return c, err == nil, err
 }
 
-// load is a session as it stands, ended if all were since.
-func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
+// loadRecord is a session as it was stored.
+func loadRecord(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	value, err := get(tx, sessionsBucket, sid)
 	if value == nil || err != nil {
-		return record{epoch: m.epoch}, false, err
-	}
-	if r, err = parseRecord(value); err != nil {
 		return record{}, false, err
+	}
+	r, err = parseRecord(value)
+	return r, err == nil, err
+}
+
+// load is a session as it stands, ended if all were since.
+func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
+	r, known, err = loadRecord(tx, sid)
+	if !known || err != nil {
+		return record{epoch: m.epoch}, false, err
 	}
 	if r.epoch < m.epoch {
 		r.standing.End(m.reason(r.epoch), time.Time{}, time.Time{})
