@@ -195,9 +195,6 @@ func (p *playedServer) step(c *conn, presentation socketauth.Presentation, arriv
 			}
 			reply(err)
 		}
-		if again {
-			p.w.counts.Repeated++
-		}
 		if again && c.over {
 			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
 			return
