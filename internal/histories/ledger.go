@@ -18,7 +18,7 @@ type ledger struct {
 	sockets  map[string]*socket
 	given    map[*socket][]*entry // what was accepted on it, and what it was to get for that
 	sessions map[string]*session
-	order    []string             // of the sessions, by their login
+	order    []string // of the sessions, by their login
 	asking   map[string]bool
 	revoked  map[string]time.Time // by user
 	allDead  time.Time
