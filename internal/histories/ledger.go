@@ -18,7 +18,8 @@ type ledger struct {
 	sockets  map[string]*socket
 	given    map[*socket][]*entry // what was accepted on it, and what it was to get for that
 	sessions map[string]*session
-	order    []string             // of the sessions, by their login
+	order    []string // of the sessions, by their login
+	asking   map[string]bool
 	revoked  map[string]time.Time // by user
 	allDead  time.Time
 }
@@ -60,7 +61,7 @@ type holder struct {
 type call int
 
 func newLedger(w *world) *ledger {
-	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), revoked: make(map[string]time.Time)}
+	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), asking: make(map[string]bool), revoked: make(map[string]time.Time)}
 }
 
 // call notes that one begins.
@@ -69,6 +70,16 @@ func (l *ledger) call() call {
 	defer l.mu.Unlock()
 	l.time++
 	return call(l.time)
+}
+
+// asked notes that a store is asked for a successor, perhaps again.
+func (l *ledger) asked(successor string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asking[successor] {
+		l.w.counts.Repeated++
+	}
+	l.asking[successor] = successor != ""
 }
 
 // opened notes whose a socket is: stores are told of it by its name.

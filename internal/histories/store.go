@@ -55,6 +55,7 @@ func (s *store) fails(p float64) bool {
 
 // Present implements socketauth.Blacklist.
 func (s *store) Present(ctx context.Context, p socketauth.Presentation) (verdict socketauth.Verdict, err error) {
+	s.ledger.asked(p.SuccessorID)
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
