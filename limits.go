@@ -130,11 +130,11 @@ func (c *census) admit(v *visit, l Limits) (limit string) {
 	return ""
 }
 
-// befriend moves a connection to those that have authenticated.
+// befriend moves a connection to those that have authenticated, unless it has ended meanwhile.
 func (c *census) befriend(v *visit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !v.friend {
+	if !v.friend && !v.left {
 		v.friend = true
 		c.moveLocked(v, -1, 1)
 	}
@@ -144,6 +144,7 @@ func (c *census) befriend(v *visit) {
 func (c *census) leave(v *visit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	v.left = true
 	c.sockets--
 	if v.friend {
 		c.moveLocked(v, 0, -1)

@@ -108,6 +108,7 @@ type visit struct {
 	engine   string      // the version that the client speaks
 	network  string      // where it comes from, for limits; "": they do not apply
 	friend   bool        // it has authenticated; of the server's census
+	left     bool        // it has ended; the same
 }
 
 // What is kept of one request header: strangers send them.
