@@ -15,7 +15,7 @@ import (
 )
 
 // inCI is how many histories to play where CI has set its variable. On a desk a tenth will do.
-func inCI(n int) int {
+func inCI(n uint64) uint64 {
 	if os.Getenv("CI") == "" {
 		return n / 10
 	}
