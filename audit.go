@@ -39,7 +39,7 @@ const (
 func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
 	a.counts.event(e)
-	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("address", e.Address), slog.String("code", e.Code)} {
+	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID), slog.String("address", e.Address), slog.String("code", e.Code)} {
 		if attr.Value.String() != "" {
 			attrs = append(attrs, attr)
 		}

@@ -65,7 +65,7 @@ func TestGuessingAtOneAccountIsHeldUp(t *testing.T) {
 		if status, _ := w.try("203.0.113.1", "/login", "anna", "secret"); status != http.StatusTooManyRequests {
 			t.Errorf("the right password: %d; the answer would tell who guesses", status)
 		}
-		w.logs.has(t, "limit=attempts")
+		w.logged("limit=attempts")
 		if s := w.Stats(); s.Limited["attempts"] != 5 || s.Logins[httpTooManyAttempts] != 5 {
 			t.Errorf("%+v", s)
 		}
