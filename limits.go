@@ -2,10 +2,8 @@ package socketauth
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 
 	"github.com/z-open/socketauth/internal/throttle"
@@ -210,11 +208,11 @@ func (a *Auth) limited(limit string, attrs ...any) {
 // ClientIP all who come by a proxy on the same machine or network would share one.
 func (c *config) network(r *http.Request, address string) string {
 	if !c.proxied {
-		return folded(address)
+		return throttle.Network(address)
 	}
 	peer, err := netip.ParseAddr(remoteIP(r))
 	if err != nil || !peer.Unmap().IsLoopback() && !peer.Unmap().IsPrivate() {
-		return folded(address)
+		return throttle.Network(address)
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {
 		c.forwarded.Do(func() {
@@ -223,24 +221,4 @@ func (c *config) network(r *http.Request, address string) string {
 		})
 	}
 	return ""
-}
-
-// folded is one spelling of an address; of IPv6 it is the network, of which a client has all addresses.
-func folded(address string) string {
-	ip, err := netip.ParseAddr(strings.TrimSpace(address))
-	if err != nil {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return address
-		}
-		if ip, err = netip.ParseAddr(host); err != nil {
-			return host
-		}
-	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	network, _ := ip.Prefix(64) // of 128 bits: no error
-	return network.String()
 }

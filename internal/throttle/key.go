@@ -39,9 +39,26 @@ func sum(b []byte) uint64 {
 	return max(1, binary.LittleEndian.Uint64(h[:8]))
 }
 
-// appendAddress appends what an address is counted as: IPv4 whole, also where it is mapped to IPv6, IPv6 by its /64,
-// which one client has all of, without zone; port and brackets are dropped. Anything else is left as it is.
+// Network is what an address is counted as: IPv4 whole, also where it is mapped to IPv6, IPv6 by its /64, which one
+// client has all of, without zone; port and brackets are dropped. Anything else is left as it is.
+func Network(address string) string { return string(appendAddress(nil, address)) }
+
 func appendAddress(b []byte, address string) []byte {
+	ip, err := parse(address)
+	if err != nil {
+		return append(b, address...)
+	}
+	if ip = ip.Unmap(); ip.Is4() {
+		return ip.AppendTo(b)
+	}
+	network, _ := ip.Prefix(64) // drops the zone, and fails for no IPv6 address
+	return network.AppendTo(b)
+}
+
+func parse(address string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(address); err == nil {
+		return ip, nil // as it stands: a zone may end with a space
+	}
 	text := strings.TrimSpace(address)
 	if inside, ok := strings.CutPrefix(text, "["); ok {
 		if inside, ok = strings.CutSuffix(inside, "]"); ok {
@@ -49,18 +66,11 @@ func appendAddress(b []byte, address string) []byte {
 		}
 	}
 	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		pair, err := netip.ParseAddrPort(text)
-		if err != nil {
-			return append(b, address...)
-		}
-		ip = pair.Addr()
+	if err == nil {
+		return ip, nil
 	}
-	if ip = ip.Unmap(); ip.Is4() {
-		return ip.AppendTo(b)
-	}
-	network, _ := ip.Prefix(64) // drops the zone, and fails for no IPv6 address
-	return network.AppendTo(b)
+	pair, err := netip.ParseAddrPort(text)
+	return pair.Addr(), err
 }
 
 // appendAccount appends what an account is counted as: without space around, all cases alike.
