@@ -40,7 +40,10 @@
 // What was written carries a checksum; a record that does not fit it, a file cut short, or one that is no blacklist is
 // ErrCorrupt, and nothing is accepted by it. A damaged session is none of those that Sessions tells, and keeps neither
 // RevokeUser nor RevokeAll from ending the others; what a user's last revocation was, if damaged, RevokeUser says anew,
-// and until then the user's tokens are errors. bbolt itself has checksums for its two root pages alone: where its other
-// pages are damaged so that sessions can no longer be found, their tokens are unknown, and a code that was used within
-// the last CodeLifetime may be taken for a new one.
+// and until then the user's tokens are errors.
+//
+// bbolt itself has checksums for its two root pages alone. Open therefore reads the file once, about half a second for a
+// gigabyte in memory, and returns ErrCorrupt where pages do not hang together; it writes nothing to such a file. What it
+// does not see is a damaged key, by which a session can no longer be found: its tokens are unknown then, and a code that
+// was used within the last CodeLifetime may be taken for a new one.
 package boltblacklist

@@ -247,20 +247,22 @@ func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	return r, true, nil
 }
 
-// begin makes the buckets of a new file, and looks whether those of an old one are there.
-func begin(tx *bolt.Tx, now time.Time) error {
-	if tx.Bucket([]byte(metaBucket)) != nil {
-		for _, name := range [...]string{sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
-			if _, err := bucket(tx, name); err != nil {
-				return err
-			}
+// fits looks whether the buckets are there. empty: nothing is.
+func fits(tx *bolt.Tx) (empty bool, err error) {
+	if first, _ := tx.Cursor().First(); first == nil {
+		return true, nil
+	}
+	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
+		if _, err := bucket(tx, name); err != nil {
+			return false, err
 		}
-		_, err := loadMeta(tx)
-		return err
 	}
-	if first, _ := tx.Cursor().First(); first != nil {
-		return fmt.Errorf("%w: it holds something else", ErrCorrupt)
-	}
+	_, err = loadMeta(tx)
+	return false, err
+}
+
+// begin makes the buckets of a new file.
+func begin(tx *bolt.Tx, now time.Time) error {
 	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
