@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
@@ -149,11 +151,9 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	}
 	_ = rc.SetReadDeadline(time.Time{})
 	address := a.address(r)
-	attempt, wait := a.attempts.Begin(a.network(r, address), a.accountOf(credentials))
+	attempt, wait := a.begin(a.network(r, address), credentials)
 	if wait > 0 {
-		a.limited(limitAttempts, slog.String("address", address))
-		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused",
-			AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: cut(r.UserAgent()), Code: httpTooManyAttempts})
+		a.recordLimit(r, e, limitAttempts, httpTooManyAttempts)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
 		return
 	}
@@ -212,22 +212,77 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 	case r.Context().Err() != nil:
 		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}
-	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
-		AuditEvent{Kind: AuditLoginFailed, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
 	if retry > 0 {
+		a.recordLimit(r, e, limitLogins, code, slog.Any("cause", err))
 		answerRetry(w, status, code, retry)
 		return
 	}
+	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
+		AuditEvent{Kind: AuditLoginFailed, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
 	answer(w, status, map[string]string{"code": code})
 }
 
-// accountOf names the account that someone tries to get into.
-func (c *config) accountOf(credentials Credentials) (name string) {
-	if c.account == nil {
-		return or(credentials.Get("username"), credentials.Get("email"))
+// recordLimit records what a limit has refused, once a minute, since anybody can have it happen as often as they like.
+func (a *Auth) recordLimit(r *http.Request, e entrance, limit, code string, attrs ...any) {
+	address := a.address(r)
+	if a.limited(limit, slog.String("address", address)) {
+		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused",
+			AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: cut(r.UserAgent()), Code: code}, attrs...)
+		return
 	}
-	_ = c.contain("Account", func() error { name = c.account(credentials); return nil })
-	return name
+	a.counts.logins.add(code)
+}
+
+// attempts are those that one login takes part in: one for each account that it may be for.
+type attempts []*throttle.Attempt
+
+func (a attempts) Succeeded() {
+	for _, attempt := range a {
+		attempt.Succeeded()
+	}
+}
+
+func (a attempts) Failed() {
+	for _, attempt := range a {
+		attempt.Failed()
+	}
+}
+
+func (a attempts) Void() {
+	for _, attempt := range a {
+		attempt.Void()
+	}
+}
+
+// begin asks for an attempt at each account that the credentials may be for.
+func (a *Auth) begin(network string, credentials Credentials) (begun attempts, wait time.Duration) {
+	for n, account := range a.accountsOf(credentials) {
+		if n > 0 {
+			network = "" // counted with the first
+		}
+		attempt, wait := a.attempts.Begin(network, account)
+		if wait > 0 {
+			begun.Void()
+			return nil, wait
+		}
+		begun = append(begun, attempt)
+	}
+	return begun, 0
+}
+
+// accountsOf names the accounts that someone may try to get into. Where the app does not say which field does, each of
+// the usual ones counts, or one that the app does not read would hide the one that it does.
+func (c *config) accountsOf(credentials Credentials) []string {
+	username, email := credentials.Get("username"), credentials.Get("email")
+	switch {
+	case c.account != nil:
+		name := ""
+		_ = c.contain("Account", func() error { name = c.account(credentials); return nil })
+		return []string{name}
+	case username != "" && email != "" && username != email:
+		return []string{username, email}
+	}
+	return []string{or(username, email)}
 }
 
 // wholeSeconds is a duration as Retry-After has it, rounded up.

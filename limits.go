@@ -44,6 +44,7 @@ const (
 	limitSessionsPerUser     = "sessions_per_user"
 	limitEvents              = "events"
 	limitAttempts            = "attempts"
+	limitLogins              = "logins_unavailable"
 )
 
 func (l Limits) withDefaults() Limits {
@@ -176,6 +177,12 @@ func (c *census) count() map[string]SocketStats {
 // admit is asked by the engines about each new connection.
 func (s *Server) admit(request any) bool {
 	v := request.(*visit)
+	s.mu.RLock()
+	closing := s.closing
+	s.mu.RUnlock()
+	if closing {
+		return false
+	}
 	limit := s.census.admit(v, s.auth.limits)
 	if limit != "" {
 		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
@@ -197,11 +204,13 @@ func (s *Server) isFull(userID string) bool {
 // left is told by the engines of each connection that has ended.
 func (s *Server) left(request any) { s.census.leave(request.(*visit)) }
 
-// limited counts what a limit has refused, and logs that once a minute.
-func (a *Auth) limited(limit string, attrs ...any) {
-	if unsaid, now := a.counts.limit(limit); now {
+// limited counts what a limit has refused, and logs that once a minute: said is whether it did so now.
+func (a *Auth) limited(limit string, attrs ...any) (said bool) {
+	unsaid, now := a.counts.limit(limit)
+	if now {
 		a.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
 	}
+	return now
 }
 
 // network is where a client comes from as far as limits for one address go: "" where they do not apply, since without

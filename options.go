@@ -107,8 +107,8 @@ type Options[U any] struct {
 	// happens, so it returns soon, and by many goroutines at once. nil: only Logger is.
 	Audit func(ctx context.Context, e AuditEvent)
 
-	// Account says which account a login or registration is for, so that failures are counted for it. nil: the field
-	// "username", or else "email".
+	// Account says which account a login or registration is for, so that failures are counted for it. Give the name as the
+	// look-up has it, where that takes several spellings alike. nil: the fields "username" and "email", whichever are there.
 	Account func(c Credentials) string
 
 	// Limits bound what clients can make the process hold. Zero: the defaults that are stated there.

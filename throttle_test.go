@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -230,4 +231,70 @@ func TestLimitsOfFailures(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFieldThatTheAppDoesNotReadHidesNoAccount(t *testing.T) {
+	// Guards: where an app looks users up by their e-mail, a made-up user name beside it must not be what is counted.
+	inWorld(t, byHeader, func(w *world) {
+		through := 0
+		for n := range 40 {
+			r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(fmt.Sprintf(`{"username":"x%d","email":"ada@example.com","password":"wrong"}`, n)))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-Real-IP", fmt.Sprintf("203.0.113.%d", n%3))
+			client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+			res, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusUnauthorized {
+				through++
+			}
+		}
+		if through > 20 {
+			t.Errorf("%d guesses at one account came through", through)
+		}
+		if n := strings.Count(w.logs.String(), "login refused"); n > 21 {
+			t.Errorf("%d lines for what was held up", n)
+		}
+	})
+}
+
+func TestClientIPThatKnowsNoneIsThePeer(t *testing.T) {
+	// Guards: who comes past the proxy, without its header, must not be exempt from limits.
+	inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits.StrangersPerAddress = 1 }, func(w *world) {
+		w.open()
+		w.full()
+	})
+}
+
+func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
+	// Guards: a store that does not come back must not keep Shutdown from ending the other sockets.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		other, token := w.in()
+		at, goOn := make(chan struct{}), make(chan struct{})
+		store.fail(func(call string) error {
+			if call == "Present" {
+				close(at)
+				<-goOn
+			}
+			return nil
+		}, nil)
+		w.dial("").authenticate(token)
+		<-at
+		store.fail(nil, nil)
+		ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- w.Shutdown(ctx) }()
+		synctest.Wait()
+		w.full()
+		for range other.frames { // until it ends
+		}
+		close(goOn)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

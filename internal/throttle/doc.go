@@ -42,17 +42,17 @@
 //	owner, where they logged in within 14 days      guesses from anywhere else     0
 //	owner, fresh address                            any botnet                     0
 //	the same after a slip                           a botnet of 3 or more          5 min, 5 s once it stops
-//	neighbour who logged in there within 14 days    anything                       0
+//	neighbour who logged in there within 14 days    guesses at other accounts      0
 //	neighbour, fresh                                bad tokens, or one account     0
 //	neighbour, fresh                                up to 100 accounts             4 s
 //	neighbour, fresh                                endless names, 1,000 a second  4 s
 //
 // Three things cannot be had. Who guesses at one's account from one's own address, or its /64, cannot be told from one:
 // the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
-// to, cannot be told from a crowd of fresh neighbours: such a neighbour then waits, in the mean, 25 s beside 20 tries a
-// second and 6 min beside 200, as simulated; and as the first a flood of about 5,000 names a second works, which washes
-// out who waits. (To let in whoever is known good elsewhere would help, and tell everybody which accounts exist.)
-// And where an address is spent, others behind it can see by a refusal that a pair is not known good there.
+// to, cannot be told from a crowd of fresh neighbours: such a neighbour then waits, in the mean of a simulation, 25 s
+// beside 20 tries a second and 6 min beside 200. (To let in whoever is known good elsewhere would help, and tell
+// everybody which accounts exist.) And where an address is spent, others behind it can see whether a pair is known good
+// there.
 //
 // # Memory
 //

@@ -88,6 +88,8 @@ func fold(r rune) rune {
 		return r - 'a' + 'A'
 	case r < utf8.RuneSelf:
 		return r
+	case r == '\u0130', r == '\u0131': // the i with and without its dot: strings.ToLower and ToUpper make them plain
+		return 'I'
 	}
 	least := r
 	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {

@@ -97,6 +97,11 @@ func FuzzAddress(f *testing.F) {
 	})
 }
 
+// plain has no i but the usual one: strings.ToLower and ToUpper make the Turkish ones that, and EqualFold does not.
+func plain(account string) string {
+	return strings.NewReplacer("\u0130", "i", "\u0131", "i").Replace(strings.TrimSpace(account))
+}
+
 func FuzzAccount(f *testing.F) {
 	for _, s := range []string{"", " Anna ", "\u212a", "STRASSE", "\u03c2", "\xff", "\u0130"} {
 		f.Add(s, s)
@@ -110,7 +115,8 @@ func FuzzAccount(f *testing.F) {
 			return
 		}
 		for _, same := range []string{strings.ToUpper(a), strings.ToLower(a), b} {
-			if strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(same)) != (foldAccount(same) == folded) {
+			alike := strings.EqualFold(plain(a), plain(same))
+			if alike != (foldAccount(same) == folded) {
 				t.Errorf("%q and %q: strings.EqualFold says otherwise", a, same)
 			}
 		}
