@@ -108,6 +108,7 @@ type visit struct {
 	engine   string      // the version that the client speaks
 	network  string      // where it comes from, for limits; "": they do not apply
 	friend   bool        // it has authenticated; of the server's census
+	left     bool        // it has ended; the same
 }
 
 // What is kept of one request header: strangers send them.
@@ -136,10 +137,10 @@ func (c *config) describe(r *http.Request) any {
 // cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
 func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
 
-// address is the client's, or the peer's where the app's ClientIP fails.
+// address is the client's, or the peer's where the app's ClientIP fails or knows none.
 func (c *config) address(r *http.Request) string {
 	address := remoteIP(r)
-	_ = c.contain("ClientIP", func() error { address = c.clientIP(r); return nil })
+	_ = c.contain("ClientIP", func() error { address = or(cut(c.clientIP(r)), address); return nil })
 	return address
 }
 
@@ -403,9 +404,9 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 	code, level := codeServerError, slog.LevelError
 	switch public := publicCode(err); {
 	case public != "":
-		code, level = public, slog.LevelInfo
+		code, level = public, slog.LevelDebug // clients can do this as often as they like
 	case errors.Is(err, ErrBadArguments):
-		code, level = codeBadArguments, slog.LevelInfo
+		code, level = codeBadArguments, slog.LevelDebug
 	case s.ctx.Err() != nil:
 		level = slog.LevelDebug
 	}

@@ -1,0 +1,19 @@
+package socketauth
+
+import "testing"
+
+func TestCensusForgetsAConnectionThatIsLetInAsItEnds(t *testing.T) {
+	// Guards: a connection that ended while its token was accepted was counted as authenticated for ever, and its stranger
+	// as gone twice, so that there was room for one stranger too many each time.
+	var c census
+	l := Limits{}.withDefaults()
+	v := &visit{engine: "3", network: "203.0.113.1"}
+	if limit := c.admit(v, l); limit != "" {
+		t.Fatal(limit)
+	}
+	c.leave(v)
+	c.befriend(v)
+	if n := c.count()["3"]; n != (SocketStats{}) || c.sockets+c.strangers+len(c.addresses) != 0 {
+		t.Errorf("%+v, %d sockets, %d strangers, %d addresses", n, c.sockets, c.strangers, len(c.addresses))
+	}
+}

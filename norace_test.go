@@ -1,0 +1,8 @@
+//go:build !race
+
+package socketauth
+
+const (
+	leakRounds       = 1000 // clean ends, and as many abrupt ones, of each engine and transport
+	halfOpenSessions = 5000
+)
