@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
@@ -148,6 +150,14 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		return
 	}
 	_ = rc.SetReadDeadline(time.Time{})
+	address := a.address(r)
+	attempt, wait := a.begin(a.network(r, address), credentials)
+	if wait > 0 {
+		a.recordLimit(r, e, limitAttempts, httpTooManyAttempts)
+		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
+		return
+	}
+	defer attempt.Void() // what has no other end says nothing about who tries
 	ctx, cancel := context.WithTimeout(r.Context(), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
@@ -167,11 +177,15 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		err = a.contain("AppURL", func() error { url = a.appURL(code.text); return nil })
 	}
 	if err != nil {
+		if publicCode(err) != "" || errors.Is(err, ErrInvalidCredentials) || errors.Is(err, ErrPasswordTooLong) {
+			attempt.Failed()
+		}
 		a.answerRefused(w, r, e, err)
 		return
 	}
+	attempt.Succeeded()
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
-		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: a.address(r), UserAgent: cut(r.UserAgent()),
+		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: address, UserAgent: cut(r.UserAgent()),
 	})
 	switch {
 	case a.appURL != nil:
@@ -198,14 +212,81 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 	case r.Context().Err() != nil:
 		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}
-	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
-		AuditEvent{Kind: AuditLoginFailed, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
 	if retry > 0 {
+		a.recordLimit(r, e, limitLogins, code, slog.Any("cause", err))
 		answerRetry(w, status, code, retry)
 		return
 	}
+	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
+		AuditEvent{Kind: AuditLoginFailed, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
 	answer(w, status, map[string]string{"code": code})
 }
+
+// recordLimit records what a limit has refused, once a minute, since anybody can have it happen as often as they like.
+func (a *Auth) recordLimit(r *http.Request, e entrance, limit, code string, attrs ...any) {
+	address := a.address(r)
+	if a.limited(limit, slog.String("address", address)) {
+		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused",
+			AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: cut(r.UserAgent()), Code: code}, attrs...)
+		return
+	}
+	a.counts.logins.add(code)
+}
+
+// attempts are those that one login takes part in: one for each account that it may be for.
+type attempts []*throttle.Attempt
+
+func (a attempts) Succeeded() {
+	for _, attempt := range a {
+		attempt.Succeeded()
+	}
+}
+
+func (a attempts) Failed() {
+	for _, attempt := range a {
+		attempt.Failed()
+	}
+}
+
+func (a attempts) Void() {
+	for _, attempt := range a {
+		attempt.Void()
+	}
+}
+
+// begin asks for an attempt at each account that the credentials may be for.
+func (a *Auth) begin(network string, credentials Credentials) (begun attempts, wait time.Duration) {
+	for n, account := range a.accountsOf(credentials) {
+		if n > 0 {
+			network = "" // counted with the first
+		}
+		attempt, wait := a.attempts.Begin(network, account)
+		if wait > 0 {
+			begun.Void()
+			return nil, wait
+		}
+		begun = append(begun, attempt)
+	}
+	return begun, 0
+}
+
+// accountsOf names the accounts that someone may try to get into. Where the app does not say which field does, each of
+// the usual ones counts, or one that the app does not read would hide the one that it does.
+func (c *config) accountsOf(credentials Credentials) []string {
+	username, email := credentials.Get("username"), credentials.Get("email")
+	switch {
+	case c.account != nil:
+		name := ""
+		_ = c.contain("Account", func() error { name = c.account(credentials); return nil })
+		return []string{name}
+	case username != "" && email != "" && username != email:
+		return []string{username, email}
+	}
+	return []string{or(username, email)}
+}
+
+// wholeSeconds is a duration as Retry-After has it, rounded up.
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // httpFault is what is wrong with a request.
 type httpFault struct {

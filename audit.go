@@ -39,7 +39,7 @@ const (
 func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
 	a.counts.event(e)
-	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("address", e.Address), slog.String("code", e.Code)} {
+	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID), slog.String("address", e.Address), slog.String("code", e.Code)} {
 		if attr.Value.String() != "" {
 			attrs = append(attrs, attr)
 		}
@@ -54,7 +54,7 @@ func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e Audit
 // recordRefusal records an event that is a refusal: an error where the fault is on this side.
 func (a *Auth) recordRefusal(ctx context.Context, msg string, r *refusal, e AuditEvent) {
 	level := slog.LevelDebug
-	if codes[r.code].retryAfter > 0 {
+	if r.code == codeUnavailable || r.code == codeServerError {
 		level = slog.LevelError
 	}
 	var attrs []any

@@ -118,6 +118,7 @@ type refusal struct {
 	code       string
 	notForever bool // the code is terminal in the table, but not this time
 	closes     bool // also a socket that is authenticated
+	retryAfter int  // in seconds, if not as the table says
 	cause      error
 	token      *token // that was refused, if it was verified
 }
@@ -147,7 +148,7 @@ func (r *refusal) payload() any {
 		Terminal   bool `json:"terminal"`
 		RetryAfter int  `json:"retryAfter,omitempty"`
 		Data       data `json:"data"`
-	}{data: d, Terminal: r.terminal(), RetryAfter: codes[r.code].retryAfter, Data: d}
+	}{data: d, Terminal: r.terminal(), RetryAfter: or(r.retryAfter, codes[r.code].retryAfter), Data: d}
 	return p
 }
 
@@ -356,6 +357,20 @@ func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refu
 		return nil, &refusal{code: codeInvalidToken, cause: err}
 	}
 	return nil, refuseError("KeyFunc", err)
+}
+
+// guessed counts a token that nobody signed against the address it came from. One that is good is never held up.
+func (a *Auth) guessed(v *visit, refused *refusal) *refusal {
+	if refused.code != codeInvalidToken {
+		return refused
+	}
+	attempt, wait := a.attempts.Begin(v.network, "")
+	if wait > 0 {
+		a.limited(limitAttempts, slog.String("address", v.request.ClientIP))
+		return &refusal{code: codeTooManyAttempts, retryAfter: wholeSeconds(wait)}
+	}
+	attempt.Failed()
+	return refused
 }
 
 // tenant asks the app for the tenant of a verified token.

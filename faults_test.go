@@ -53,7 +53,7 @@ func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
 			c.authenticate(token)
 			c.refusedAndGone(code)
 			where.Store("")
-			w.logs.has(t, "a bug in "+hook)
+			w.logged("a bug in " + hook)
 			c = w.dial("")
 			c.authenticate(token)
 			c.token()
@@ -67,8 +67,8 @@ func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
 		other, _ := w.in()
 		other.close()
 		synctest.Wait()
-		w.logs.has(t, "a bug in OnDisconnect")
-		w.logs.has(t, "goroutine ")
+		w.logged("a bug in OnDisconnect")
+		w.logged("goroutine ")
 		where.Store("")
 		if got := bystander.ask("boom"); got != `["fine"]` {
 			t.Errorf("got %s", got)
@@ -222,7 +222,7 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 		close(gone)
 		owner.refusedAndGone("token_reused")
 		time.Sleep(time.Second)
-		w.logs.has(t, "one of the two has the other's token")
+		w.logged("one of the two has the other's token")
 	})
 }
 
@@ -248,7 +248,7 @@ func TestReuseIsNoticedThoughTheStoreFailedAndItsSocketHungUp(t *testing.T) {
 		close(gone)
 		owner.refusedAndGone("token_reused")
 		time.Sleep(time.Second)
-		w.logs.has(t, "one of the two has the other's token")
+		w.logged("one of the two has the other's token")
 	})
 }
 
@@ -364,6 +364,6 @@ func TestStoreThatHasLostStateIsLoggedAndNoAlarm(t *testing.T) {
 		if u := c.refusedAndGone("no_longer_valid"); !u.Terminal {
 			t.Error("not terminal")
 		}
-		w.logs.has(t, "lost state")
+		w.logged("lost state")
 	})
 }

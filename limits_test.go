@@ -50,7 +50,7 @@ func TestLimitOfSockets(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		w.full()
-		w.logs.has(t, "more_since_last=1")
+		w.logged("more_since_last=1")
 		a.alive()
 		b.close()
 		synctest.Wait()

@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/origin"
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Options say who may come in and for how long. U is the app's own user type, which the library only carries from a
@@ -106,6 +107,10 @@ type Options[U any] struct {
 	// happens, so it returns soon, and by many goroutines at once. nil: only Logger is.
 	Audit func(ctx context.Context, e AuditEvent)
 
+	// Account says which account a login or registration is for, so that failures are counted for it. Give the name as the
+	// look-up has it, where that takes several spellings alike. nil: the fields "username" and "email", whichever are there.
+	Account func(c Credentials) string
+
 	// Limits bound what clients can make the process hold. Zero: the defaults that are stated there.
 	Limits Limits
 
@@ -118,6 +123,10 @@ type Options[U any] struct {
 	LoginPath    string
 	RegisterPath string
 	SocketPath   string
+
+	// ClientPath is where SocketServe serves the browser's half, client/socketauth.js: "/socketauth.js", for instance.
+	// Empty: nowhere.
+	ClientPath string
 
 	// Logger gets what the app's operator should know, and never a secret; at debug level, why each token was refused.
 	// nil: slog.Default().
@@ -181,6 +190,9 @@ type config struct {
 	proxied   bool      // ClientIP is not set, so who comes by a proxy cannot be told apart
 	forwarded sync.Once // that was logged
 
+	account  func(c Credentials) string
+	attempts *throttle.Guard
+
 	auditHook func(ctx context.Context, e AuditEvent) // nil: none
 
 	tokens    *issuer
@@ -192,6 +204,7 @@ type config struct {
 	reusePolicy ReusePolicy
 
 	loginPath, registerPath, socketPath string
+	clientPath                          string  // "": not served
 	apiFaults                           []error // what APIServe misses
 }
 
@@ -208,6 +221,8 @@ func (o Options[U]) check() (*config, []error) {
 		tenantID:     o.TenantID,
 		clientIP:     o.ClientIP,
 		auditHook:    o.Audit,
+		account:      o.Account,
+		attempts:     o.Limits.throttle(),
 		limits:       o.Limits.withDefaults(),
 		proxied:      o.ClientIP == nil,
 		blacklist:    o.Blacklist,
@@ -216,6 +231,7 @@ func (o Options[U]) check() (*config, []error) {
 		loginPath:    or(o.LoginPath, "/login"),
 		registerPath: or(o.RegisterPath, "/register"),
 		socketPath:   or(o.SocketPath, "/socket.io/"),
+		clientPath:   o.ClientPath,
 	}
 	if c.clientIP == nil {
 		c.clientIP = remoteIP
@@ -267,7 +283,7 @@ func (o Options[U]) check() (*config, []error) {
 	if c.origins, err = origin.New(o.AllowedOrigins, c.log); err != nil {
 		fault("AllowedOrigins: %w", err)
 	}
-	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}} {
+	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", or(c.clientPath, "/")}} {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
 			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}

@@ -43,7 +43,7 @@ func (s *Socket) present(in presented) *refusal {
 
 	t, refused := a.verify(ctx, in.token)
 	if refused != nil {
-		return refused
+		return a.guessed(s.visit, refused)
 	}
 	own := s.own()
 	if own != nil && (own.sessionID != t.sessionID || own.subject != t.subject) {
@@ -274,83 +274,6 @@ func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
 	s.forget = forget
 }
 
-// await sends a confirming client its next token. Until it confirms, the socket is what it was before.
-func (s *Socket) await(t, next *token, tenant string) {
-	s.mu.Lock()
-	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
-		s.mu.Unlock()
-		return
-	}
-	if s.pending == nil || s.pending.id == t.id { // else its time is running already
-		s.confirmBy = time.Now().Add(s.server.auth.timeout)
-	}
-	if s.entered {
-		s.token = t
-	}
-	s.pending, s.pendingFor = next, t.id
-	s.mu.Unlock()
-
-	s.schedule()
-	s.tell(next, true, func() {
-		s.control.Must(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
-	})
-}
-
-// confirm is the client's word that it has stored the token. It counts also where the client left right after.
-func (s *Socket) confirm(t, next *token, tenant string) {
-	if !s.awaits(next) { // it was presented already, which confirmed it
-		return
-	}
-	s.decide(0)
-	defer s.decided()
-	s.propose(next)
-	defer s.propose(nil)
-	a := s.server.auth
-	var verdict Verdict
-	err := a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
-		verdict, err = a.blacklist.Confirm(ctx, next.ref())
-		return err
-	})
-	s.settle()
-	var refused *refusal
-	switch {
-	case err != nil:
-		refused = &refusal{code: codeUnavailable, cause: err}
-	case verdict == Overtaken:
-		refused = &refusal{code: codeNoLongerValid, notForever: true, closes: true}
-	case verdict == Replaced && s.hasEntered(): // of an older generation: it changes nothing
-		return
-	case verdict == Replaced:
-		refused = &refusal{code: codeNoLongerValid, notForever: true}
-	case verdict != Accepted:
-		refused = refuseVerdict(verdict)
-	case s.at() == ended:
-		return
-	case s.mustBeIntroduced():
-		ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
-		refused = s.welcome(ctx, next, tenant)
-		cancel()
-	}
-	if refused != nil {
-		s.refuse(refused.of(next))
-		return
-	}
-	s.enter(t, next, tenant)
-}
-
-func (s *Socket) awaits(next *token) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pending == next
-}
-
-// settle ends the wait for a confirmation.
-func (s *Socket) settle() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pending, s.pendingFor = nil, ""
-}
-
 // enter makes the socket authenticated by a token that holds its generation.
 func (s *Socket) enter(t, next *token, tenant string) {
 	s.mu.Lock()
@@ -389,35 +312,6 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 }
 
-// another is what the socket does when a token of its session was confirmed.
-func (s *Socket) another(c Change) {
-	s.mu.Lock()
-	var lost, behind bool
-	s.latest = max(s.latest, c.Generation)
-	switch {
-	case s.phase == ended:
-	case s.candidate != nil && (s.candidate.id == c.TokenID || s.candidate.generation > c.Generation): // by itself
-	case s.phase == connecting: // it waits for its client to confirm another branch
-		lost = s.pending != nil && s.pending.id != c.TokenID && s.pending.generation <= c.Generation
-	default:
-		behind = s.token.generation < c.Generation && (s.pending == nil || s.pending.id != c.TokenID)
-	}
-	s.mu.Unlock()
-	switch {
-	case lost: // in its own time, which is not that of whoever confirmed
-		s.control.Must(&s.server.work, s.guarded(func() {
-			s.refuse(&refusal{code: codeNoLongerValid, notForever: true, closes: true})
-		}))
-	case behind && s.live():
-		s.tellRotated()
-	}
-}
-
-func (s *Socket) tellRotated() {
-	m, _ := engine.NewMessage(eventRotated)
-	_ = s.conn.Emit(m)
-}
-
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
 // it asked is served all the same.
 func (s *Socket) logout(args engine.Args, ack engine.Ack) {
@@ -453,7 +347,7 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 		return nil, &refusal{code: codeWrongSession}
 	case ending != nil:
 	case refused != nil:
-		return nil, refused
+		return nil, a.guessed(s.visit, refused)
 	case given.use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:

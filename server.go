@@ -106,6 +106,9 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 	return a.SocketServe(server, mux)
 }
 
+// strangerQueue is what may wait for a client that has not authenticated: the answers to what it should not send.
+const strangerQueue = 128 << 10
+
 // SocketServe puts GET, POST and OPTIONS of SocketPath on mux. server may be nil; if it is not, its Shutdown starts the
 // end of all sockets, and nothing else of it is touched.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
@@ -117,6 +120,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	o := engine.Options{
 		MaxPayload:     a.limits.Message,
 		FirstPayload:   a.limits.StrangerMessage,
+		FirstQueue:     strangerQueue,
 		MaxAttachments: a.limits.Attachments,
 		MaxDepth:       a.limits.Depth,
 		Admit:          s.admit,
@@ -133,6 +137,11 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	})
 	if err := register(mux, a.socketPath, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
 		return nil, err
+	}
+	if a.clientPath != "" {
+		if err := register(mux, a.clientPath, newClientFile(), http.MethodGet); err != nil {
+			return nil, err
+		}
 	}
 	a.mu.Lock()
 	a.servers = append(a.servers, s)
@@ -304,9 +313,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing = true
 	s.mu.Unlock()
 	// A token that the store is about to replace: its client is told the next one first.
-	if err := wait(ctx, &s.steps); err != nil {
-		return err
-	}
+	deciding, cancel := context.WithTimeout(ctx, 2*s.auth.timeout) // what hangs longer must not keep the rest
+	_ = wait(deciding, &s.steps)
+	cancel()
 	var ending sync.WaitGroup
 	errs := make(chan error, len(s.engines))
 	for _, e := range s.engines {

@@ -482,7 +482,7 @@ func TestWatchThatFailsIsBegunAnew(t *testing.T) {
 		if n := calls.Load(); n != 2 {
 			t.Errorf("watched %d times", n)
 		}
-		w.logs.has(t, "cannot be watched")
+		w.logged("cannot be watched")
 	})
 }
 
@@ -589,6 +589,6 @@ func TestAuditThatPanicsHarmsNothing(t *testing.T) {
 	inWorld(t, func(o *Options[string]) { o.Audit = func(context.Context, AuditEvent) { panic("a bug") } }, func(w *world) {
 		c, _ := w.in()
 		c.alive()
-		w.logs.has(t, "hook=Audit")
+		w.logged("hook=Audit")
 	})
 }

@@ -137,10 +137,10 @@ func (c *config) describe(r *http.Request) any {
 // cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
 func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
 
-// address is the client's, or the peer's where the app's ClientIP fails.
+// address is the client's, or the peer's where the app's ClientIP fails or knows none.
 func (c *config) address(r *http.Request) string {
 	address := remoteIP(r)
-	_ = c.contain("ClientIP", func() error { address = c.clientIP(r); return nil })
+	_ = c.contain("ClientIP", func() error { address = or(cut(c.clientIP(r)), address); return nil })
 	return address
 }
 
@@ -404,9 +404,9 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 	code, level := codeServerError, slog.LevelError
 	switch public := publicCode(err); {
 	case public != "":
-		code, level = public, slog.LevelInfo
+		code, level = public, slog.LevelDebug // clients can do this as often as they like
 	case errors.Is(err, ErrBadArguments):
-		code, level = codeBadArguments, slog.LevelInfo
+		code, level = codeBadArguments, slog.LevelDebug
 	case s.ctx.Err() != nil:
 		level = slog.LevelDebug
 	}

@@ -202,8 +202,8 @@ func TestAcknowledgementsSayExactlyOneThing(t *testing.T) {
 			}
 			c.silence()
 		}
-		w.logs.has(t, "database down")
-		w.logs.has(t, "of people")
+		w.logged("database down")
+		w.logged("of people")
 	})
 }
 
@@ -481,7 +481,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 			}
 		}
 		c.gone()
-		w.logs.has(t, "limit=events")
+		w.logged("limit=events")
 
 		big := `42["slow","` + strings.Repeat("x", 900_000) + `"]`
 		c, _ = w.in()
@@ -512,7 +512,7 @@ func TestFaultOfTheLibraryEndsOneSocketAlone(t *testing.T) {
 		s.guarded(func() { panic("a bug of ours") })()
 		c.gone()
 		bystander.alive()
-		w.logs.has(t, "a bug of ours")
+		w.logged("a bug of ours")
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -299,4 +300,5 @@ func ceilSeconds(t time.Time) int64 {
 	return t.Unix()
 }
 
-func cutTo(s string, n int) string { return s[:min(len(s), n)] }
+// cutTo is a copy, so that what is kept does not keep the rest.
+func cutTo(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }

@@ -47,6 +47,7 @@ func inWorld(t *testing.T, change func(*Options[string]), test func(w *world)) {
 		if w.Server, err = Infrastructure(w.http, mux, o); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // it watches the store
 		mux.Handle("GET /api", w.Auth().Middleware(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			claims, _ := ClaimsFromContext(r.Context())
 			_, _ = io.WriteString(rw, claims["sub"].(string))
@@ -63,6 +64,13 @@ func inWorld(t *testing.T, change func(*Options[string]), test func(w *world)) {
 		}()
 		test(w)
 	})
+}
+
+// logged makes sure that the log says so, once all that is going on has come to rest.
+func (w *world) logged(part string) {
+	w.Helper()
+	synctest.Wait()
+	w.logs.has(w.T, part)
 }
 
 // pipes is a network in memory.
@@ -210,7 +218,7 @@ func (c *client) next(prefix string) string {
 	frame, ok := c.frameWithin(time.Minute)
 	rest, found := strings.CutPrefix(frame, prefix)
 	if !ok || !found {
-		c.w.Fatalf("got frame %.200q, %v, want %q...\nlog: %s", frame, ok, prefix, c.w.logs)
+		c.w.Fatalf("got frame %.200q, %v, want %q...\nof %s\nlog: %s", frame, ok, prefix, c.sid, c.w.logs)
 	}
 	return rest
 }

@@ -47,7 +47,8 @@ func serveLibrary(mux *http.ServeMux) (app, error) {
 		FindUserByCredentials: func(_ context.Context, c socketauth.Credentials) (string, error) {
 			return c.Get("username"), nil
 		},
-		Claim: func(user string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
+		Claim:  func(user string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
+		Limits: socketauth.Limits{SocketsPerUser: socketauth.NoLimit, SessionsPerUser: socketauth.NoLimit}, // all are one user
 	})
 	if err != nil {
 		return app{}, err

@@ -115,6 +115,22 @@ func revokesSessions(b *broken) {
 	}
 }
 
+// revokesForKeep takes a session for living again once its revocation has no longer to be remembered.
+func revokesForKeep(b *broken) {
+	var until atomic.Int64
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		until.Store(time.Now().Add(r.Keep).UnixNano())
+		return b.Blacklist.Revoke(ctx, r)
+	}
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, t, grace, branch)
+		if v >= socketauth.EndedByReuse && time.Now().UnixNano() > until.Load() {
+			v = socketauth.Accepted
+		}
+		return v, err
+	}
+}
+
 func lastReason(b *broken) {
 	var last atomic.Uint32
 	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {

@@ -144,6 +144,7 @@ func faults() map[string]fault {
 			p.SocketOpenedAt = p.SocketOpenedAt.Add(-time.Second)
 		})},
 		"revocations are kept a minute": {"Nothing is forgotten while a token lives", revokes(func(r *socketauth.Revocation) { r.Keep = time.Minute })},
+		"revocations end with Keep":     {"What is ended stays so while its tokens live, however short Keep is", func(b *broken) { revokesForKeep(b) }},
 		"sessions live longer": {"A session lives until the latest expiry of its tokens", presents(func(p *socketauth.Presentation) {
 			p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(time.Hour)
 		})},

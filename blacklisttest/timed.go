@@ -68,6 +68,32 @@ func timed() []clause {
 			out.ended(loggedOut, out.code())
 			early.ended(revoked, early.code())
 		}},
+		{"What is ended stays so while its tokens live, however short Keep is", func(t *testing.T, store socketauth.Blacklist) {
+			var first, second [3]socketauth.TokenRef
+			var s [3]*session
+			for n := range s {
+				s[n] = login(t, store)
+				first[n] = s[n].presents(accepted, s[n].code()) // an hour
+				second[n] = s[n].presents(accepted, first[n], confirming)
+			}
+			time.Sleep(time.Second)
+			s[0].revokes(socketauth.Revocation{SessionID: s[0].id, Why: loggedOut, Keep: time.Second})
+			s[1].revokes(socketauth.Revocation{UserID: s[1].user, Why: revoked, Keep: time.Second})
+			again := loginOf(t, store, s[1].user)
+			time.Sleep(time.Second)
+			again.login = time.Now()
+			token := again.presents(accepted, again.code())
+			s[2].revokes(socketauth.Revocation{All: true, Why: revoked, Keep: time.Second})
+			for range 3 {
+				time.Sleep(19 * time.Minute)
+				stir(t, store)
+			}
+			s[0].ended(loggedOut, first[0], second[0])
+			for n := range 2 {
+				s[n+1].ended(revoked, first[n+1], second[n+1])
+			}
+			again.ended(revoked, token)
+		}},
 		{"A session lives until the latest expiry of its tokens", func(t *testing.T, store socketauth.Blacklist) {
 			s := login(t, store)
 			first := s.presents(accepted, s.code()) // an hour

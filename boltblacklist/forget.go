@@ -49,6 +49,8 @@ func awaitEnd(tx *bolt.Tx, kind byte, key []byte, at time.Time) error {
 	return b.Put(append(append(due, kind), key...), nil)
 }
 
+func damagedDue(k []byte) bool { return len(k) <= 9 }
+
 // sweep forgets a few of those that are over.
 func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
 	b, err := bucket(tx, dueBucket)
@@ -58,7 +60,7 @@ func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
 	minute := binary.BigEndian.AppendUint64(nil, uint64(max(0, now.Unix()/60)))
 	var due [][]byte
 	c := b.Cursor()
-	for k, _ := c.First(); len(k) > 9 && bytes.Compare(k[:8], minute) <= 0 && len(due) < budget; k, _ = c.Next() {
+	for k, _ := c.First(); k != nil && len(due) < budget && (damagedDue(k) || bytes.Compare(k[:8], minute) <= 0); k, _ = c.Next() {
 		due = append(due, bytes.Clone(k))
 	}
 	if len(due) == 0 {
@@ -68,6 +70,9 @@ func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
 	for _, k := range due {
 		if err := b.Delete(k); err != nil {
 			return false, err
+		}
+		if damagedDue(k) { // which must not block the others
+			continue
 		}
 		kind, key := k[8], k[9:]
 		look := forgetSession
@@ -95,22 +100,14 @@ func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
 }
 
 func forgetSession(tx *bolt.Tx, sid []byte, now time.Time) (over bool, err error) {
-	value, err := get(tx, sessionsBucket, sid)
-	if value == nil || err != nil {
-		return false, err
-	}
-	r, err := parseRecord(value)
-	if err != nil {
+	r, known, err := loadRecord(tx, sid)
+	if !known || err != nil {
 		return false, err
 	}
 	if at := r.standing.ForgetAt(); at.After(now) {
 		return false, awaitEnd(tx, dueSession, sid, at)
 	}
-	owned, err := bucket(tx, ownedBucket)
-	if err != nil {
-		return false, err
-	}
-	if err := owned.Delete(append(userKey(r.standing.UserID()), sid...)); err != nil {
+	if err := disown(tx, userKey(r.standing.UserID()), sid); err != nil {
 		return false, err
 	}
 	sessions, err := bucket(tx, sessionsBucket)

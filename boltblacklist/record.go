@@ -225,14 +225,21 @@ func loadCutoff(tx *bolt.Tx, user []byte) (c cutoff, known bool, err error) {
 	return c, err == nil, err
 }
 
-// load is a session as it stands, ended if all were since.
-func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
+// loadRecord is a session as it was stored.
+func loadRecord(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	value, err := get(tx, sessionsBucket, sid)
 	if value == nil || err != nil {
-		return record{epoch: m.epoch}, false, err
-	}
-	if r, err = parseRecord(value); err != nil {
 		return record{}, false, err
+	}
+	r, err = parseRecord(value)
+	return r, err == nil, err
+}
+
+// load is a session as it stands, ended if all were since.
+func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
+	r, known, err = loadRecord(tx, sid)
+	if !known || err != nil {
+		return record{epoch: m.epoch}, false, err
 	}
 	if r.epoch < m.epoch {
 		r.standing.End(m.reason(r.epoch), time.Time{}, time.Time{})
@@ -240,20 +247,22 @@ func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	return r, true, nil
 }
 
-// begin makes the buckets of a new file, and looks whether those of an old one are there.
-func begin(tx *bolt.Tx, now time.Time) error {
-	if tx.Bucket([]byte(metaBucket)) != nil {
-		for _, name := range [...]string{sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
-			if _, err := bucket(tx, name); err != nil {
-				return err
-			}
+// fits looks whether the buckets are there. empty: nothing is.
+func fits(tx *bolt.Tx) (empty bool, err error) {
+	if first, _ := tx.Cursor().First(); first == nil {
+		return true, nil
+	}
+	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
+		if _, err := bucket(tx, name); err != nil {
+			return false, err
 		}
-		_, err := loadMeta(tx)
-		return err
 	}
-	if first, _ := tx.Cursor().First(); first != nil {
-		return fmt.Errorf("%w: it holds something else", ErrCorrupt)
-	}
+	_, err = loadMeta(tx)
+	return false, err
+}
+
+// begin makes the buckets of a new file.
+func begin(tx *bolt.Tx, now time.Time) error {
 	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err

@@ -77,10 +77,10 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 		return 0, change, false, err
 	}
 	if m.rewind(now) {
-		if err := m.save(tx); err != nil {
-			return 0, change, false, err
-		}
 		changed = true
+		if err := m.save(tx); err != nil {
+			return 0, change, true, err
+		}
 	}
 	r, known, verdict, err := m.look(tx, t, now)
 	if verdict != 0 || err != nil {
@@ -93,15 +93,15 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 	}
 	sid, _ := sessionKey(t.SessionID)
 	if err := r.save(tx, sid, known); err != nil {
-		return 0, change, false, err
+		return 0, change, true, err
 	}
 	if !known {
 		owned, err := bucket(tx, ownedBucket)
 		if err != nil {
-			return 0, change, false, err
+			return 0, change, true, err
 		}
 		if err := owned.Put(append(userKey(t.UserID), sid...), []byte{}); err != nil {
-			return 0, change, false, err
+			return 0, change, true, err
 		}
 	}
 	return verdict, change, true, nil
@@ -187,7 +187,10 @@ func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth
 // endSession ends one session, whose user it tells, and says whether, as a number, that ended a living one.
 func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now time.Time) (userID string, ended int, changed bool, err error) {
 	rec, known, err := m.load(tx, sid)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrCorrupt): // accepts nothing, and must not keep anything from being ended: written anew
+		rec, known = record{epoch: m.epoch}, false
+	case err != nil:
 		return "", 0, false, err
 	}
 	before := rec.standing
@@ -204,7 +207,7 @@ func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now 
 func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (ended int, err error) {
 	user := userKey(r.UserID)
 	c, known, err := loadCutoff(tx, user)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrCorrupt) { // which is written anew
 		return 0, err
 	}
 	c.at, c.until = max(c.at, now.UnixMicro()), max(c.until, now.Add(r.Keep).UnixMicro())
@@ -216,13 +219,24 @@ func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (end
 		return 0, err
 	}
 	for _, sid := range sessions {
-		_, one, _, err := m.endSession(tx, sid, r, now)
+		userID, one, _, err := m.endSession(tx, sid, r, now)
+		if err == nil && userID != r.UserID { // it was damaged or is lost, and knows no longer whose it was
+			err = disown(tx, user, sid)
+		}
 		if err != nil {
 			return 0, err
 		}
 		ended += one
 	}
 	return ended, nil
+}
+
+func disown(tx *bolt.Tx, user, sid []byte) error {
+	b, err := bucket(tx, ownedBucket)
+	if err != nil {
+		return err
+	}
+	return b.Delete(append(bytes.Clone(user), sid...))
 }
 
 // owns says whether a session is one of the user's, as far as the index knows.
@@ -242,7 +256,9 @@ func ownedBy(tx *bolt.Tx, user []byte) (sessions [][]byte, err error) {
 	}
 	c := b.Cursor()
 	for k, _ := c.Seek(user); bytes.HasPrefix(k, user); k, _ = c.Next() {
-		sessions = append(sessions, bytes.Clone(k[len(user):]))
+		if sid := k[len(user):]; len(sid) == 16 { // if not, it is damaged
+			sessions = append(sessions, bytes.Clone(sid))
+		}
 	}
 	return sessions, nil
 }
@@ -262,20 +278,17 @@ func (s *Store) countEnded(ctx context.Context, epoch uint32, at time.Time) (end
 			c := b.Cursor()
 			k, _ := c.Seek(from)
 			for looked := 0; k != nil && looked < 10_000; looked++ {
-				value, err := get(tx, sessionsBucket, k)
-				if err != nil {
+				r, known, err := loadRecord(tx, k)
+				if err != nil && !errors.Is(err, ErrCorrupt) { // which does not live
 					return err
 				}
-				r, err := parseRecord(value)
-				if err != nil {
-					return err
-				}
-				if _, lived := r.standing.Session("", at); lived && r.epoch+1 == epoch {
+				if _, lived := r.standing.Session("", at); known && lived && r.epoch+1 == epoch {
 					part++
 				}
 				k, _ = c.Next()
 			}
-			from, more = bytes.Clone(k), k != nil
+			more = bytes.Compare(k, from) > 0 // not back, whatever is wrong with the keys
+			from = bytes.Clone(k)
 			return nil
 		})
 		if err != nil { // they are ended all the same
@@ -300,6 +313,9 @@ func (s *Store) Sessions(ctx context.Context, userID string) (living []socketaut
 		}
 		for _, sid := range sessions {
 			r, known, err := m.load(tx, sid)
+			if errors.Is(err, ErrCorrupt) {
+				continue // it does not live: nothing is accepted by it
+			}
 			if err != nil {
 				return err
 			}

@@ -41,7 +41,8 @@ type Store struct {
 
 var _ socketauth.Blacklist = (*Store)(nil)
 
-// Open opens the store in the file at path, which it creates if there is none. The folder has to exist.
+// Open opens the store in the file at path, which it creates if there is none. The folder has to exist. It looks at all
+// of a file that is there, and writes nothing to one that is damaged.
 func Open(path string) (*Store, error) {
 	db, file, err := openFile(path)
 	if err != nil {
@@ -59,7 +60,41 @@ func (s *Store) Close() error {
 	return s.writer.close()
 }
 
-func openFile(path string) (db *bolt.DB, file *os.File, err error) {
+func openFile(path string) (*bolt.DB, *os.File, error) {
+	info, err := os.Stat(path)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+		// Not only before a write: bolt reads by it which pages are free as soon as it may write.
+		db, _, err := openBolt(path, true, func(db *bolt.DB, file *os.File) error {
+			return db.View(func(tx *bolt.Tx) error { return examine(tx, file) })
+		})
+		if err == nil {
+			err = db.Close()
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return openBolt(path, false, func(db *bolt.DB, _ *os.File) error {
+		if isNew {
+			if err := syncFolder(filepath.Dir(path)); err != nil {
+				return fmt.Errorf("boltblacklist: %w", err)
+			}
+		}
+		empty := false
+		err := db.View(func(tx *bolt.Tx) (err error) {
+			empty, err = fits(tx)
+			return err
+		})
+		if err == nil && empty {
+			err = db.Update(func(tx *bolt.Tx) error { return begin(tx, time.Now()) })
+		}
+		return err
+	})
+}
+
+// openBolt opens the file, and closes it where look finds something wrong.
+func openBolt(path string, readOnly bool, look func(*bolt.DB, *os.File) error) (db *bolt.DB, file *os.File, err error) {
 	defer func() {
 		switch {
 		case err == nil:
@@ -72,9 +107,8 @@ func openFile(path string) (db *bolt.DB, file *os.File, err error) {
 	defer contain(&err)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 
-	_, statErr := os.Stat(path)
 	opened, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: lockPatience, FreelistType: bolt.FreelistMapType, NoStatistics: true,
+		Timeout: lockPatience, FreelistType: bolt.FreelistMapType, NoStatistics: true, ReadOnly: readOnly,
 		OpenFile: func(name string, flag int, mode fs.FileMode) (_ *os.File, err error) {
 			file, err = os.OpenFile(name, flag, mode)
 			return file, err
@@ -90,17 +124,10 @@ func openFile(path string) (db *bolt.DB, file *os.File, err error) {
 		return nil, file, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
 	}
 	db = opened
-	if errors.Is(statErr, fs.ErrNotExist) {
-		if err := syncFolder(filepath.Dir(path)); err != nil {
-			return db, file, fmt.Errorf("boltblacklist: %w", err)
-		}
+	if err := look(db, file); err != nil {
+		return db, file, fmt.Errorf("%w (%s)", err, path)
 	}
-	return db, file, db.Update(func(tx *bolt.Tx) error {
-		if info, err := file.Stat(); err != nil || info.Size() < tx.Size() {
-			return fmt.Errorf("%w: %s is cut short", ErrCorrupt, path)
-		}
-		return begin(tx, time.Now())
-	})
+	return db, file, nil
 }
 
 // syncFolder has the name of a new file survive a power cut too.

@@ -1,11 +1,13 @@
 package boltblacklist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +21,7 @@ const batch = 512
 var errNothing = errors.New("nothing to write")
 
 // step is one atomic step. It may run more than once, each time in a transaction in which it has not run yet; what it
-// leaves is that of the last time. changed: it has written something.
+// leaves is that of the last time. changed: it has written something, or may have where it fails.
 type step func(tx *bolt.Tx, now time.Time) (changed bool, err error)
 
 // job is a step that waits for its transaction.
@@ -132,31 +134,43 @@ func (w *writer) take() (jobs []*job, closed bool) {
 	return jobs, w.closed
 }
 
-// commit does the jobs in one transaction. A job that fails is left out, and the others are done again without it.
+// commit does the jobs in one transaction, but those whose callers have gone. Where one fails that has written, those
+// before it are done again and those after it in another: so that each is done twice at most.
 func (w *writer) commit(jobs []*job) {
-	for len(jobs) > 0 {
-		failed, err := w.attempt(jobs)
-		if failed < 0 {
-			for _, j := range jobs {
-				w.finish(j, err)
-			}
-			return
+	jobs = slices.DeleteFunc(jobs, func(j *job) bool {
+		err := j.ctx.Err()
+		if err != nil {
+			w.finish(j, err)
 		}
-		w.finish(jobs[failed], err)
-		jobs = append(jobs[:failed:failed], jobs[failed+1:]...)
+		return err != nil
+	})
+	if len(jobs) == 0 {
+		return
+	}
+	failures := make([]error, len(jobs))
+	undone, err := w.attempt(jobs, failures)
+	if undone >= 0 {
+		w.commit(jobs[:undone])
+		w.finish(jobs[undone], err)
+		w.commit(jobs[undone+1:])
+		return
+	}
+	for n, j := range jobs {
+		w.finish(j, cmp.Or(failures[n], err))
 	}
 }
 
-// attempt does the jobs in one transaction. failed is the one that cannot be done; below 0, err is what became of all.
-func (w *writer) attempt(jobs []*job) (failed int, err error) {
+// attempt does the jobs in one transaction, and says which of them failed and left nothing behind. One that has written
+// undoes all: undone is which, with its error. Below 0, err is what became of the rest.
+func (w *writer) attempt(jobs []*job, failures []error) (undone int, err error) {
 	if err := w.fault(); err != nil {
 		return -1, err
 	}
-	failed = -1
+	undone = -1
 	var inside *bolt.Tx
 	defer func() {
 		if r := recover(); r != nil {
-			failed, err = -1, w.breaks(r, inside)
+			undone, err = -1, w.breaks(r, inside)
 		}
 	}()
 	err = w.db.Update(func(tx *bolt.Tx) error {
@@ -164,16 +178,12 @@ func (w *writer) attempt(jobs []*job) (failed int, err error) {
 		now := time.Now()
 		changed := false
 		for n, j := range jobs {
-			err := j.ctx.Err()
-			var wrote bool
-			if err == nil {
-				wrote, err = j.step(tx, now)
-			}
-			if err != nil {
-				failed = n
+			wrote, err := j.step(tx, now)
+			if err != nil && wrote {
+				undone = n
 				return err
 			}
-			changed = changed || wrote
+			failures[n], changed = err, changed || wrote
 		}
 		swept, err := sweep(tx, now, sweepsPerStep*len(jobs))
 		if err == nil && !changed && !swept {
@@ -184,7 +194,7 @@ func (w *writer) attempt(jobs []*job) (failed int, err error) {
 	if errors.Is(err, errNothing) {
 		err = nil
 	}
-	return failed, err
+	return undone, err
 }
 
 func (w *writer) isStuck() bool {

@@ -20,8 +20,8 @@ socket.on("authenticated", async (token, stored) => {
 socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
   console.log("refused:", reason);
   if (!terminal) return setTimeout(() => socket.connect(), retryAfter * 1000);
-  code = undefined;
-  delete localStorage.token; // and it is time for the login form
+  if (code) code = undefined; // which was refused, and not the token
+  else delete localStorage.token; // and it is time for the login form
 });
 
 socket.on("logged_out", () => delete localStorage.token);
@@ -36,7 +36,7 @@ export async function login(username, password) {
   });
   if (!response.ok) throw new Error((await response.json()).code);
   code = (await response.json()).token;
-  socket.connect();
+  socket.disconnect().connect(); // anew, where someone is signed in already
 }
 
 if (localStorage.token) socket.connect(); // who was here before need not log in again

@@ -156,7 +156,7 @@ func (s *Session) queueLocked(packets []Packet) error {
 		s.waiting += p.cost()
 	}
 	s.queue = append(s.queue, packets...)
-	if s.waiting > s.e.o.MaxQueue {
+	if s.waiting > s.maxQueue() {
 		s.closeLocked(engine.SlowPeer, 0)
 		return engine.ErrSlow
 	}
@@ -235,7 +235,15 @@ func (s *Session) wroteLocked(b batch, err error) {
 }
 
 // roomLimit is how much may be waiting for a client that is still heard.
-func (s *Session) roomLimit() int { return s.e.o.MaxQueue / 2 }
+func (s *Session) roomLimit() int { return s.maxQueue() / 2 }
+
+// maxQueue is how much may wait for the client at all.
+func (s *Session) maxQueue() int {
+	if s.trusted.Load() {
+		return s.e.o.MaxQueue
+	}
+	return s.e.o.FirstQueue
+}
 
 // awaitRoom waits until less is waiting for the client, so that none is dropped as slow for the answers to what it
 // sent in a hurry. What it says meanwhile is not heard, so its heartbeat is not due. The wait is bounded: a websocket is

@@ -19,6 +19,7 @@ type Options struct {
 	MaxAttachments int           // attachments of one packet, together at most 4 times the payload; 16
 	MaxDepth       int           // levels of JSON in one packet; 512
 	MaxQueue       int           // bytes that wait for one peer, past which it is dropped; 4 MiB
+	FirstQueue     int           // the same until Conn.Trust is called; MaxQueue
 
 	// Describe makes of the first HTTP request of a connection what becomes Handshake.Request; nil: nothing.
 	Describe func(*http.Request) any
@@ -47,6 +48,7 @@ func (o Options) WithDefaults() Options {
 	o.MaxAttachments = positive(o.MaxAttachments, 16)
 	o.MaxDepth = positive(o.MaxDepth, 512)
 	o.MaxQueue = positive(o.MaxQueue, 4<<20)
+	o.FirstQueue = positive(o.FirstQueue, o.MaxQueue)
 	if o.Describe == nil {
 		o.Describe = func(*http.Request) any { return nil }
 	}

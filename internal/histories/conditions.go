@@ -121,7 +121,7 @@ func (c *Counts) all() []*int {
 
 func (c Counts) String() string {
 	return fmt.Sprintf(`%d histories: %d devices, %d thieves, %d logins
-%d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated for a lost reply; %d confirmations, %d checks
+%d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated after a fault; %d confirmations, %d checks
 %d revocations, %d log-outs, %d tokens expired
 faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
 violations: %d`,

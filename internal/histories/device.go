@@ -26,9 +26,9 @@ type device struct {
 type tab struct {
 	*device
 	socket   *socket
-	sent     token // in flight, or the last that was
-	got      token // on this socket
-	in       bool  // authenticated on this socket
+	sent     token   // in flight, or the last that was
+	lived    []token // what this socket has lived on
+	in       bool    // authenticated on this socket
 	patience *event
 	next     *event
 	left     int // actions
@@ -100,7 +100,7 @@ func (t *tab) dial() {
 	var s *socket
 	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.device.sockets), false, func(f frame) { t.hear(s, f) })
 	t.ledger.opened(s)
-	t.socket, t.in = s, false
+	t.socket, t.in, t.lived = s, false, nil
 	t.beginPatience()
 }
 
@@ -169,7 +169,7 @@ func (t *tab) store(f frame) {
 	if t.turn != t || t.crash("before storing") {
 		return
 	}
-	t.storage, t.got = f.token, f.token
+	t.storage, t.lived = f.token, append(t.lived, t.sent, f.token)
 	t.ledger.has(f.token.ref)
 	t.watched(true)
 	if t.crash("before acknowledging") {
@@ -186,11 +186,15 @@ func (t *tab) store(f frame) {
 }
 
 // refused is "unauthorized". What is terminal speaks of the token presented last, which is thrown away if it is still
-// what is stored; but for an expiry, which may be of the token that the socket lived on until then.
+// what is stored; but for an expiry, which may be of a token that the socket lived on before.
 func (t *tab) refused(f frame) {
 	about := t.sent
-	if f.code == "token_expired" && t.in && t.w.now.Before(t.sent.ref.ExpiresAt) {
-		about = t.got
+	if f.code == "token_expired" {
+		for _, lived := range t.lived {
+			if !t.w.now.Before(lived.ref.ExpiresAt) {
+				about = lived
+			}
+		}
 	}
 	if f.terminal {
 		t.ledger.lockedOut(about.ref, f.code)

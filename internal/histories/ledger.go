@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ type ledger struct {
 	sockets  map[string]*socket
 	given    map[*socket][]*entry // what was accepted on it, and what it was to get for that
 	sessions map[string]*session
-	order    []string             // of the sessions, by their login
+	order    []string // of the sessions, by their login
+	asking   map[string]bool
 	revoked  map[string]time.Time // by user
 	allDead  time.Time
 }
@@ -36,6 +38,9 @@ type session struct {
 	over   socketauth.Verdict // why it is over, if it is
 	overAt int
 	ending bool // a call that ends it has begun
+
+	calls     int    // that have begun and are not done
+	suspicion string // what is violated if they turn out to excuse nothing
 
 	// A thief has parted from the owner: a branch of its own holds a generation, or it presented what was dead.
 	parted bool
@@ -60,15 +65,44 @@ type holder struct {
 type call int
 
 func newLedger(w *world) *ledger {
-	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), revoked: make(map[string]time.Time)}
+	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), asking: make(map[string]bool), revoked: make(map[string]time.Time)}
 }
 
-// call notes that one begins.
-func (l *ledger) call() call {
+// call notes that one begins, about a session.
+func (l *ledger) call(sid string) call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if s := l.sessions[sid]; s != nil {
+		s.calls++
+	}
 	l.time++
 	return call(l.time)
+}
+
+// done notes that a call is over, and known here. A client may have heard of its outcome before.
+func (l *ledger) done(sid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sessions[sid]
+	if s == nil {
+		return
+	}
+	if s.calls--; s.calls == 0 && s.suspicion != "" && !l.excused(s) {
+		l.w.violate("%s", s.suspicion)
+	}
+	if s.calls == 0 {
+		s.suspicion = ""
+	}
+}
+
+// asked notes that a store is asked for a successor, perhaps again.
+func (l *ledger) asked(successor string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asking[successor] {
+		l.w.counts.Repeated++
+	}
+	l.asking[successor] = successor != ""
 }
 
 // opened notes whose a socket is: stores are told of it by its name.
@@ -146,6 +180,9 @@ func (l *ledger) hold(s *session, e *entry) {
 	s.changed = l.time
 }
 
+// contested says whether another call may have come before this one, or after: its outcome may go either way.
+func (s *session) contested(c call) bool { return s.changed > int(c) || s.calls > 1 }
+
 // isOver says whether a verdict is that the session is over.
 func isOver(v socketauth.Verdict) bool {
 	return v == socketauth.EndedByReuse || v == socketauth.LoggedOut || v == socketauth.Revoked
@@ -160,7 +197,7 @@ func (l *ledger) afterTheEnd(s *session, t socketauth.TokenRef, c call, v socket
 		}
 		return true
 	case isOver(v):
-		if s.over == 0 && !s.ending {
+		if s.over == 0 && !s.ending && s.calls == 1 {
 			l.w.violate("%s: verdict %d, where nobody has ended the session", name(t), v)
 		}
 		return true
@@ -219,7 +256,7 @@ func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentatio
 
 func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation, thief bool, v socketauth.Verdict) {
 	killer, dead := s.killer(e, c)
-	contested := s.changed > int(c)
+	contested := s.contested(c)
 	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.Overtake && e.ref.Generation+10 >= s.latest
 	reuse := socketauth.Replaced
 	if p.EndOnReuse {
@@ -271,7 +308,10 @@ func (l *ledger) lockedOut(t socketauth.TokenRef, code string) {
 	case e == nil:
 	case code == "token_expired" && !time.Now().Before(e.ref.ExpiresAt):
 		l.w.counts.Expiries++
-	case !l.excused(s):
+	case l.excused(s):
+	case s.calls > 0:
+		s.suspicion = fmt.Sprintf("an honest client is locked out: %s, %s", name(t), code)
+	default:
 		l.w.violate("an honest client is locked out: %s, %s", name(t), code)
 	}
 }
@@ -286,7 +326,7 @@ func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) 
 	if e == nil || l.afterTheEnd(s, t, c, v) {
 		return
 	}
-	contested := s.changed > int(c)
+	contested := s.contested(c)
 	h, held := s.holders[t.Generation]
 	lost := held && h.entry != e
 	switch v {
@@ -300,11 +340,11 @@ func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) 
 		l.hold(s, e)
 		s.parted = s.parted || e.thief
 	case socketauth.Overtaken:
-		if !lost {
+		if !lost && !contested {
 			l.w.violate("%s is said to have lost to another branch, and there is none", name(t))
 		}
 	case socketauth.Replaced:
-		if t.Generation >= s.latest {
+		if t.Generation >= s.latest && !contested {
 			l.w.violate("%s is said to be replaced, and there is no later generation", name(t))
 		}
 	default:
@@ -332,7 +372,7 @@ func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Durat
 	inGrace := dead && killer.parent == e && time.Since(killer.at) < grace && t.Generation+1 == s.latest
 	alive := !dead && (held || young || t.Generation < s.latest)
 	switch {
-	case s.changed > int(c): // contested
+	case s.contested(c):
 	case v == socketauth.Accepted && !alive && !inGrace:
 		l.w.violate("%s passes a check, and is dead", name(t))
 	case v != socketauth.Accepted && alive:

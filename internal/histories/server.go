@@ -195,9 +195,6 @@ func (p *playedServer) step(c *conn, presentation socketauth.Presentation, arriv
 			}
 			reply(err)
 		}
-		if again {
-			p.w.counts.Repeated++
-		}
 		if again && c.over {
 			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
 			return
@@ -238,6 +235,9 @@ func (p *playedServer) accept(c *conn, t socketauth.TokenRef, next token, acknow
 		p.enter(c, next.ref)
 		return
 	}
+	if c.in { // by a token that holds its generation now
+		p.live(c, t)
+	}
 	c.pending = &pending{presented: t, next: next.ref}
 	if c.deadline == nil || c.deadline.run == nil {
 		c.deadline = p.w.after(p.w.timeout, func() { p.refuse(c, "timeout", false); p.close(c) })
@@ -246,8 +246,14 @@ func (p *playedServer) accept(c *conn, t socketauth.TokenRef, next token, acknow
 }
 
 func (p *playedServer) enter(c *conn, t socketauth.TokenRef) {
-	c.in, c.own, c.pending = true, &t, nil
+	c.in, c.pending = true, nil
 	c.deadline.stop()
+	p.live(c, t)
+}
+
+// live has the socket live on a token, until that expires.
+func (p *playedServer) live(c *conn, t socketauth.TokenRef) {
+	c.own = &t
 	c.expiry.stop()
 	p.expire(c, t.ExpiresAt.Sub(p.w.now))
 }

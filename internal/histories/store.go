@@ -55,14 +55,17 @@ func (s *store) fails(p float64) bool {
 
 // Present implements socketauth.Blacklist.
 func (s *store) Present(ctx context.Context, p socketauth.Presentation) (verdict socketauth.Verdict, err error) {
+	s.ledger.asked(p.SuccessorID)
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
-	c := s.ledger.call()
-	if verdict, err = s.Blacklist.Present(ctx, p); err != nil {
+	c := s.ledger.call(p.Token.SessionID)
+	if verdict, err = s.Blacklist.Present(ctx, p); err == nil {
+		s.ledger.presented(c, p, verdict)
+	}
+	if s.ledger.done(p.Token.SessionID); err != nil {
 		return 0, err
 	}
-	s.ledger.presented(c, p, verdict)
 	if err := s.after(ctx); err != nil {
 		return 0, err
 	}
@@ -77,11 +80,12 @@ func (s *store) present(p socketauth.Presentation, reply func(socketauth.Verdict
 		reply(s.Present(context.Background(), p))
 		return
 	}
-	c := s.ledger.call()
+	c := s.ledger.call(p.Token.SessionID)
 	verdict, write := m.decide(p)
 	s.w.after(s.w.between(time.Millisecond, 100*time.Millisecond), func() {
 		write()
 		s.ledger.presented(c, p, verdict)
+		s.ledger.done(p.Token.SessionID)
 		reply(verdict, nil)
 	})
 }
@@ -91,11 +95,13 @@ func (s *store) Confirm(ctx context.Context, t socketauth.TokenRef) (verdict soc
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
-	c := s.ledger.call()
-	if verdict, err = s.Blacklist.Confirm(ctx, t); err != nil {
+	c := s.ledger.call(t.SessionID)
+	if verdict, err = s.Blacklist.Confirm(ctx, t); err == nil {
+		s.ledger.confirmed(c, t, verdict)
+	}
+	if s.ledger.done(t.SessionID); err != nil {
 		return 0, err
 	}
-	s.ledger.confirmed(c, t, verdict)
 	if err := s.after(ctx); err != nil {
 		return 0, err
 	}
@@ -107,11 +113,13 @@ func (s *store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch 
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
-	c := s.ledger.call()
-	if verdict, err = s.Blacklist.Check(ctx, t, grace, branch); err != nil {
+	c := s.ledger.call(t.SessionID)
+	if verdict, err = s.Blacklist.Check(ctx, t, grace, branch); err == nil {
+		s.ledger.checked(c, t, grace, branch, verdict)
+	}
+	if s.ledger.done(t.SessionID); err != nil {
 		return 0, err
 	}
-	s.ledger.checked(c, t, grace, branch, verdict)
 	return verdict, nil
 }
 

@@ -80,3 +80,29 @@ func (s *suite) admission(t *testing.T, transport string) {
 		t.Errorf("%d of 4 have left", n)
 	}
 }
+
+// Less may wait for a client of whom nothing is known.
+func (s *suite) strangersQueue(t *testing.T, transport string) {
+	s.in(t, engine.Options{FirstQueue: 64 << 10, MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
+		m := event(t, "big", strings.Repeat("x", 10_000))
+		fill := func(conn engine.Conn) (emitted int) {
+			for conn.Emit(m) == nil && emitted < 1000 {
+				emitted++
+			}
+			return emitted
+		}
+		stranger, conn := w.Member(transport)
+		stranger.deaf.Store(true)
+		if n := fill(conn); n > 20 {
+			t.Errorf("%d messages wait for a stranger", n)
+		}
+		w.Hears("gone: slow peer")
+		friend, conn := w.Member(transport)
+		friend.deaf.Store(true)
+		conn.Trust()
+		if n := fill(conn); n < 50 || n > 200 {
+			t.Errorf("%d messages wait for a friend", n)
+		}
+		w.Hears("gone: slow peer")
+	})
+}

@@ -50,6 +50,7 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
 		"Panics":           (*suite).panics,
 		"Strangers":        (*suite).strangers,
+		"StrangersQueue":   (*suite).strangersQueue,
 		"Admission":        (*suite).admission,
 	}
 	for name, test := range tests {

@@ -2,11 +2,11 @@ package socketauth
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // NoLimit, as one of Limits, is none.
@@ -26,6 +26,13 @@ type Limits struct {
 	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 100
 	SocketsPerUser      int // 100
 	SessionsPerUser     int // past it the one presented least recently is revoked; 100
+
+	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
+	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address 10, and
+	// one more every 10 s). Successes never count, and who has logged in from an address lately is not held up there by
+	// the failures of others.
+	FailuresPerAddress int
+	FailuresPerAccount int
 }
 
 // The names of limits, in logs and Stats.
@@ -37,6 +44,7 @@ const (
 	limitSessionsPerUser     = "sessions_per_user"
 	limitEvents              = "events"
 	limitAttempts            = "attempts"
+	limitLogins              = "logins_unavailable"
 )
 
 func (l Limits) withDefaults() Limits {
@@ -62,6 +70,7 @@ func (l Limits) check(fault func(format string, args ...any)) {
 		{"Message", l.Message, 1024}, {"StrangerMessage", l.StrangerMessage, 1024}, {"Attachments", l.Attachments, 1}, {"Depth", l.Depth, 2},
 		{"Sockets", l.Sockets, NoLimit}, {"Strangers", l.Strangers, NoLimit}, {"StrangersPerAddress", l.StrangersPerAddress, NoLimit},
 		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
+		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit}, {"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
 	} {
 		if n.value < n.least {
 			fault("Limits.%s is %d, less than %d", n.name, n.value, n.least)
@@ -70,6 +79,22 @@ func (l Limits) check(fault func(format string, args ...any)) {
 	if l.StrangerMessage > l.Message {
 		fault("Limits.StrangerMessage %d is more than Limits.Message %d", l.StrangerMessage, l.Message)
 	}
+}
+
+// throttle makes what counts failures.
+func (l Limits) throttle() *throttle.Guard {
+	limits := throttle.Defaults()
+	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
+	limits.Account.Burst = burst(l.FailuresPerAccount, limits.Account.Burst)
+	limits.Pair.Burst = burst(l.FailuresPerAccount, limits.Pair.Burst)
+	return throttle.New(limits)
+}
+
+func burst(n, standard int) int {
+	if n == NoLimit {
+		return 1 << 20
+	}
+	return or(n, standard)
 }
 
 // past says whether there are more than a limit allows.
@@ -152,6 +177,12 @@ func (c *census) count() map[string]SocketStats {
 // admit is asked by the engines about each new connection.
 func (s *Server) admit(request any) bool {
 	v := request.(*visit)
+	s.mu.RLock()
+	closing := s.closing
+	s.mu.RUnlock()
+	if closing {
+		return false
+	}
 	limit := s.census.admit(v, s.auth.limits)
 	if limit != "" {
 		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
@@ -173,22 +204,24 @@ func (s *Server) isFull(userID string) bool {
 // left is told by the engines of each connection that has ended.
 func (s *Server) left(request any) { s.census.leave(request.(*visit)) }
 
-// limited counts what a limit has refused, and logs that once a minute.
-func (a *Auth) limited(limit string, attrs ...any) {
-	if unsaid, now := a.counts.limit(limit); now {
+// limited counts what a limit has refused, and logs that once a minute: said is whether it did so now.
+func (a *Auth) limited(limit string, attrs ...any) (said bool) {
+	unsaid, now := a.counts.limit(limit)
+	if now {
 		a.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
 	}
+	return now
 }
 
 // network is where a client comes from as far as limits for one address go: "" where they do not apply, since without
 // ClientIP all who come by a proxy on the same machine or network would share one.
 func (c *config) network(r *http.Request, address string) string {
 	if !c.proxied {
-		return folded(address)
+		return throttle.Network(address)
 	}
 	peer, err := netip.ParseAddr(remoteIP(r))
 	if err != nil || !peer.Unmap().IsLoopback() && !peer.Unmap().IsPrivate() {
-		return folded(address)
+		return throttle.Network(address)
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {
 		c.forwarded.Do(func() {
@@ -197,24 +230,4 @@ func (c *config) network(r *http.Request, address string) string {
 		})
 	}
 	return ""
-}
-
-// folded is one spelling of an address; of IPv6 it is the network, of which a client has all addresses.
-func folded(address string) string {
-	ip, err := netip.ParseAddr(strings.TrimSpace(address))
-	if err != nil {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return address
-		}
-		if ip, err = netip.ParseAddr(host); err != nil {
-			return host
-		}
-	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	network, _ := ip.Prefix(64) // of 128 bits: no error
-	return network.String()
 }

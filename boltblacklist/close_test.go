@@ -1,0 +1,62 @@
+package boltblacklist_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/boltblacklist"
+)
+
+// closings counts what is logged because the store is closed.
+type closings struct {
+	slog.Handler
+	n atomic.Int32
+}
+
+func (c *closings) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c *closings) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && errors.Is(err, boltblacklist.ErrClosed) {
+			c.n.Add(1)
+		}
+		return true
+	})
+	return nil
+}
+
+func TestAServerOutlivesItsStore(t *testing.T) {
+	// Guards: a store closed before Server.Shutdown must have the server neither spin nor wait for ever.
+	synctest.Test(t, func(t *testing.T) {
+		store := fresh(t).(*boltblacklist.Store)
+		log := new(closings)
+		srv, err := socketauth.SocketServe(nil, http.NewServeMux(), socketauth.Options[any]{
+			Secret: []byte(strings.Repeat("change me ", 4)), Blacklist: store, Logger: slog.New(log),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := srv.RevokeAll(t.Context()); !errors.Is(err, boltblacklist.ErrClosed) {
+			t.Errorf("RevokeAll: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if n := log.n.Load(); n < 10 || n > 200 {
+			t.Errorf("watched %d times in an hour", n)
+		}
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}

@@ -1,0 +1,243 @@
+package boltblacklist
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// pages looks at how bolt has laid out a file, before bolt follows that: it checks no more of a page than its kind, so
+// that of a damaged one it may free what others use, or billions of pages, or run in circles.
+type pages struct {
+	file  *os.File
+	size  uint64 // of a page
+	taken []bool // by page: it is free, or part of one that was seen
+	buf   []byte
+}
+
+// page is one of bolt's, with the overflow that follows it: its header, then elements, then what they point to.
+type page struct {
+	id    uint64
+	kind  uint16
+	count uint64
+	room  uint64 // in bytes
+}
+
+// The layout, in the byte order of the machine.
+const (
+	headerSize   = 16 // id, kind, count, overflow
+	elementSize  = 16
+	metaFreelist = headerSize + 32
+	metaTx       = headerSize + 48
+
+	branchPage   = 0x01
+	leafPage     = 0x02
+	freelistPage = 0x10
+	bucketFlag   = 0x01
+	manyFree     = 0xFFFF // as a count: it is in the first element
+)
+
+// examine reads each page's elements, once and in the order of the file.
+func examine(tx *bolt.Tx, file *os.File) error {
+	size := uint64(tx.DB().Info().PageSize)
+	if info, err := file.Stat(); err != nil || info.Size() < tx.Size() {
+		return fmt.Errorf("%w: it is cut short", ErrCorrupt)
+	}
+	p := pages{file: file, size: size, taken: make([]bool, uint64(tx.Size())/size), buf: make([]byte, size)}
+	if err := p.free(uint64(tx.ID())); err != nil {
+		return err
+	}
+	var buckets []uint64
+	err := p.tree([]uint64{uint64(tx.Cursor().Bucket().Root())}, func(pg page, element uint64) error {
+		root, err := p.bucket(pg, element)
+		if root > 0 {
+			buckets = append(buckets, root)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.tree(buckets, nil)
+}
+
+// free takes the pages that the meta page of this transaction says are free.
+func (p *pages) free(tx uint64) error {
+	meta := make([]byte, metaTx+8)
+	for _, id := range [...]uint64{tx % 2, 1 - tx%2} {
+		if err := p.readAt(meta, id*p.size); err != nil {
+			return err
+		}
+		if binary.NativeEndian.Uint64(meta[metaTx:]) == tx {
+			break
+		}
+	}
+	pg, err := p.page(binary.NativeEndian.Uint64(meta[metaFreelist:]))
+	if err != nil {
+		return err
+	}
+	if pg.kind != freelistPage {
+		return p.damaged(pg.id)
+	}
+	skip := uint64(0)
+	if pg.count == manyFree {
+		first, err := p.array(pg, 1, 8)
+		if err != nil {
+			return err
+		}
+		pg.count, skip = binary.NativeEndian.Uint64(first), 1
+		if pg.count > pg.room {
+			return p.damaged(pg.id)
+		}
+	}
+	list, err := p.array(pg, skip+pg.count, 8)
+	if err != nil {
+		return err
+	}
+	for list = list[8*skip:]; len(list) > 0; list = list[8:] {
+		if err := p.take(binary.NativeEndian.Uint64(list), 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tree looks at trees, a level at a time. each is called for each element of their leaves.
+func (p *pages) tree(level []uint64, each func(pg page, element uint64) error) error {
+	for len(level) > 0 {
+		slices.Sort(level)
+		var below []uint64
+		for _, id := range level {
+			pg, err := p.page(id)
+			if err != nil {
+				return err
+			}
+			elements, err := p.array(pg, pg.count, elementSize)
+			if err != nil {
+				return err
+			}
+			if !pg.holds(elements) {
+				return p.damaged(id)
+			}
+			for n := uint64(0); n < pg.count && pg.kind == branchPage; n++ {
+				below = append(below, binary.NativeEndian.Uint64(elements[n*elementSize+8:]))
+			}
+			for n := uint64(0); n < pg.count && pg.kind == leafPage && each != nil; n++ {
+				if err := each(pg, n); err != nil {
+					return err
+				}
+			}
+		}
+		level = below
+	}
+	return nil
+}
+
+// bucket is the root of a bucket that an element of a leaf is, 0 where it has none, being so small that it is inside.
+func (p *pages) bucket(pg page, element uint64) (root uint64, err error) {
+	at := headerSize + element*elementSize
+	e := make([]byte, elementSize)
+	if err := p.readAt(e, pg.id*p.size+at); err != nil {
+		return 0, err
+	}
+	pos, key, value := uint64(binary.NativeEndian.Uint32(e[4:])), uint64(binary.NativeEndian.Uint32(e[8:])), uint64(binary.NativeEndian.Uint32(e[12:]))
+	if binary.NativeEndian.Uint32(e)&bucketFlag == 0 || value < 16 {
+		return 0, p.damaged(pg.id)
+	}
+	b := make([]byte, min(value, p.size))
+	if err := p.readAt(b, pg.id*p.size+at+pos+key); err != nil {
+		return 0, err
+	}
+	root, b = binary.NativeEndian.Uint64(b), b[16:]
+	if root > 0 {
+		return root, nil
+	}
+	if len(b) < headerSize {
+		return 0, p.damaged(pg.id)
+	}
+	inside := header(b)
+	inside.room = uint64(len(b))
+	if inside.kind != leafPage || inside.count > (inside.room-headerSize)/elementSize || !inside.holds(b[headerSize:][:inside.count*elementSize]) {
+		return 0, p.damaged(pg.id)
+	}
+	return 0, nil
+}
+
+func header(b []byte) page {
+	return page{id: binary.NativeEndian.Uint64(b), kind: binary.NativeEndian.Uint16(b[8:]), count: uint64(binary.NativeEndian.Uint16(b[10:]))}
+}
+
+// page reads a page, and takes it with its overflow.
+func (p *pages) page(id uint64) (page, error) {
+	if id >= uint64(len(p.taken)) {
+		return page{}, p.damaged(id)
+	}
+	p.buf = p.buf[:p.size]
+	if err := p.readAt(p.buf, id*p.size); err != nil {
+		return page{}, err
+	}
+	pg, whole := header(p.buf), 1+uint64(binary.NativeEndian.Uint32(p.buf[12:]))
+	pg.room = whole * p.size
+	if pg.id != id {
+		return page{}, p.damaged(id)
+	}
+	return pg, p.take(id, whole)
+}
+
+// array is what follows the header of the page that was read last.
+func (p *pages) array(pg page, n, each uint64) ([]byte, error) {
+	if n > (pg.room-headerSize)/each {
+		return nil, p.damaged(pg.id)
+	}
+	end, read := headerSize+n*each, uint64(len(p.buf))
+	if end > read {
+		p.buf = slices.Grow(p.buf, int(end-read))[:end]
+		if err := p.readAt(p.buf[read:], pg.id*p.size+read); err != nil {
+			return nil, err
+		}
+	}
+	return p.buf[headerSize:end], nil
+}
+
+// holds says whether it is a page of a tree, and what its elements point to lies in it.
+func (pg page) holds(elements []byte) bool {
+	for n := 0; n < len(elements); n += elementSize {
+		e := elements[n:]
+		end := uint64(headerSize + n)
+		if pg.kind == branchPage {
+			end += uint64(binary.NativeEndian.Uint32(e)) + uint64(binary.NativeEndian.Uint32(e[4:]))
+		} else {
+			end += uint64(binary.NativeEndian.Uint32(e[4:])) + uint64(binary.NativeEndian.Uint32(e[8:])) + uint64(binary.NativeEndian.Uint32(e[12:]))
+		}
+		if end > pg.room {
+			return false
+		}
+	}
+	return pg.kind == leafPage || pg.kind == branchPage && pg.count > 0
+}
+
+// take notes that so many pages are in use, or free: each is one thing once.
+func (p *pages) take(id, n uint64) error {
+	if end := uint64(len(p.taken)); id < 2 || id >= end || n > end-id { // 0 and 1 are the meta pages
+		return p.damaged(id)
+	}
+	for k := range n {
+		if p.taken[id+k] {
+			return p.damaged(id)
+		}
+		p.taken[id+k] = true
+	}
+	return nil
+}
+
+func (p *pages) readAt(b []byte, at uint64) error {
+	if n, err := p.file.ReadAt(b, int64(at)); n < len(b) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
+}
+
+func (p *pages) damaged(id uint64) error { return fmt.Errorf("%w: page %d", ErrCorrupt, id) }

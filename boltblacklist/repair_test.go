@@ -1,0 +1,149 @@
+package boltblacklist
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/z-open/socketauth"
+)
+
+// damages flips a bit of a value.
+func damages(t *testing.T, s *Store, bucket string, key []byte) {
+	t.Helper()
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket([]byte(bucket))
+		value := append([]byte(nil), b.Get(key)...)
+		value[len(value)/2] ^= 1
+		return b.Put(key, value)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// starts begins a session, and gives its code and its token.
+func starts(t *testing.T, s *Store, user string) (code, token socketauth.TokenRef) {
+	t.Helper()
+	code = newCode(user)
+	p := presentation(code, time.Now())
+	if v, err := s.Present(t.Context(), p); v != socketauth.Accepted {
+		t.Fatalf("verdict %d, %v", v, err)
+	}
+	token = code
+	token.TokenID, token.Generation = p.SuccessorID, 1
+	return code, token
+}
+
+func revokes(t *testing.T, s *Store, r socketauth.Revocation) socketauth.Change {
+	t.Helper()
+	r.Why, r.Keep = socketauth.Revoked, aCode
+	c, err := s.Revoke(t.Context(), r)
+	if err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	return c
+}
+
+// aCode is how long a code can live: with what a hook may take, and clocks that differ.
+const aCode = 91 * time.Second
+
+// refused wants neither Check nor Present to accept a token, and no error where it says so.
+func refused(t *testing.T, s *Store, want socketauth.Verdict, tokens ...socketauth.TokenRef) {
+	t.Helper()
+	for _, token := range tokens {
+		check, err := s.Check(t.Context(), token, time.Hour, time.Hour)
+		if check != want || err != nil {
+			t.Errorf("Check of generation %d: verdict %d, want %d, %v", token.Generation, check, want, err)
+		}
+		if present, err := begins(s, token); present != want || err != nil {
+			t.Errorf("Present of generation %d: verdict %d, want %d, %v", token.Generation, present, want, err)
+		}
+	}
+}
+
+func TestADamagedSessionKeepsNobodyFromRevokingItsUser(t *testing.T) {
+	// Guards: RevokeUser failed for a record that could not be read, and the user's other sessions lived on.
+	synctest.Test(t, func(t *testing.T) {
+		s := fresh(t)
+		code, token := starts(t, s, "anna")
+		otherCode, other := starts(t, s, "anna")
+		sid, _ := sessionKey(code.SessionID)
+		damages(t, s, sessionsBucket, sid)
+		if v, err := begins(s, token); v != 0 || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("before: verdict %d, %v", v, err)
+		}
+		if list, err := s.Sessions(t.Context(), "anna"); len(list) != 1 || err != nil || list[0].ID != other.SessionID {
+			t.Errorf("before: %v, %v", list, err)
+		}
+		time.Sleep(time.Second)
+		if c := revokes(t, s, socketauth.Revocation{UserID: "anna"}); c.Sessions != 1 {
+			t.Errorf("%d that lived are said to be ended", c.Sessions)
+		}
+		refused(t, s, socketauth.Revoked, code, token, otherCode, other)
+		time.Sleep(4 * time.Minute) // the other lives an hour
+		stir(s, 1)
+		if k := kept(t, s); k[sessionsBucket] != 1 || k[ownedBucket] != 1 || k[cutoffsBucket] != 0 {
+			t.Errorf("kept %v", k)
+		}
+		refused(t, s, socketauth.Unknown, token)
+		time.Sleep(time.Hour)
+		stir(s, 2)
+		wantKept(t, s, 0, 0, 0)
+	})
+}
+
+func TestADamagedSessionCanBeRevoked(t *testing.T) {
+	// Guards: RevokeSession, and so logout, failed where the record could not be read.
+	synctest.Test(t, func(t *testing.T) {
+		s := fresh(t)
+		code, token := starts(t, s, "anna")
+		sid, _ := sessionKey(code.SessionID)
+		damages(t, s, sessionsBucket, sid)
+		revokes(t, s, socketauth.Revocation{SessionID: code.SessionID})
+		refused(t, s, socketauth.Revoked, code, token)
+		revokes(t, s, socketauth.Revocation{UserID: "anna"})
+		time.Sleep(2 * time.Hour)
+		stir(s, 2)
+		wantKept(t, s, 0, 0, 0)
+	})
+}
+
+func TestADamagedRevocationOfAUserIsWrittenAnew(t *testing.T) {
+	// Guards: RevokeUser failed where the user's last revocation could not be read, and so did the user's log-ins for ever.
+	synctest.Test(t, func(t *testing.T) {
+		s := fresh(t)
+		_, token := starts(t, s, "anna")
+		early := newCode("anna")
+		time.Sleep(time.Second)
+		revokes(t, s, socketauth.Revocation{UserID: "anna"})
+		damages(t, s, cutoffsBucket, userKey("anna"))
+		if v, err := begins(s, early); v != 0 || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("before: verdict %d, %v", v, err)
+		}
+		revokes(t, s, socketauth.Revocation{UserID: "anna"})
+		refused(t, s, socketauth.Revoked, early, token)
+		time.Sleep(time.Second)
+		starts(t, s, "anna")
+		time.Sleep(4 * time.Minute)
+		stir(s, 1)
+		wantKept(t, s, 2, 2, 0)
+	})
+}
+
+func TestWhatIsDamagedIsNotCounted(t *testing.T) {
+	// Guards: a record that cannot be read kept those behind it from being counted.
+	s := fresh(t)
+	for range 10 {
+		code, _ := starts(t, s, "anna")
+		sid, _ := sessionKey(code.SessionID)
+		damages(t, s, sessionsBucket, sid)
+		starts(t, s, "anna")
+	}
+	if c := revokes(t, s, socketauth.Revocation{All: true}); c.Sessions != 10 {
+		t.Errorf("%d sessions ended, want 10", c.Sessions)
+	}
+}

@@ -1,0 +1,958 @@
+// socketauth: a page's half of signing in. It trades the code of a login for a session token, keeps the newest token in
+// storage, presents it at each connect, has it replaced before it expires, and logs out; in as many tabs as there are.
+//
+//   const client = connect({ url: "https://app.example" });
+//   client.on("state", (state, reason) => render(state, reason));
+//   await client.login({ username, password });
+//   console.log(await client.emitWithAck("hello"));
+//
+// Three rules carry all the rest:
+// - Tabs that share a storage take turns. A turn lasts from reading the token to having stored and acknowledged the next.
+// - What was offered is stored before it is acknowledged, and only by who still has the turn, in place of what it
+//   presented. Until it is acknowledged the token before it is good, so every way to fail ends in coming back with that.
+// - A token is thrown away when the server calls it dead, and never since a network failed.
+
+const PATIENCE = 20_000; // ms from having the turn to the answer; then the connection is given up
+const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
+const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
+const LOOK = 30_000; // ms between looks at the clocks: no timer counts while a machine sleeps
+const STEADY = 10_000; // ms online after which a connection counts as one that works
+
+/** Refusals after which no token of the session is good, whichever was presented. */
+const sessionIsOver = ["token_reused", "session_revoked"];
+
+/** Events of a socket that are not the page's: they are heard here, or are the connection's own. */
+const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "logout", "logged_out",
+  "connect", "connect_error", "connect_timeout", "disconnect", "disconnecting", "error"];
+const own = ["state", "notice"];
+
+/** Makes a client. It begins at once: with a code in the URL's fragment, or else with the token in the storage. */
+export function connect(options) {
+  return new Client(options);
+}
+
+/** Why something was not done: its message and its code are the server's code, or one of this file's. */
+export class SocketAuthError extends Error {
+  constructor(code, retryAfter) {
+    super(code);
+    this.name = "SocketAuthError";
+    this.code = code;
+    this.retryAfter = retryAfter; // seconds, where the server said
+  }
+}
+
+export class Client {
+  #options;
+  #vault;
+  #takeTurn; // (signal) => Promise<{ held(): boolean, end(): void }>
+  #handlers = new Map(); // event to Set of functions
+  #listening = new AbortController(); // to the window
+  #state;
+  #reason;
+  #link; // the connection in use, or being made: see #open
+  #renewal; // timer of the next look at the clocks
+  #retry; // timer of the next connection
+  #told; // the last refusal's code, until it is let in again
+  #notBefore = 0; // when the server lets it come back, by performance.now()
+  #failures = 0; // in a row
+  #leaving; // resolves the log-out that is going on
+  #closed = false;
+
+  constructor({ url = globalThis.location?.href, io, storage, locks, ...rest } = {}) {
+    const options = {
+      io: io ?? ((origin, options) => new Socket(origin, options)),
+      url: new URL(url),
+      key: "socketauth.token",
+      loginPath: "/login",
+      registerPath: "/register",
+      path: "/socket.io/",
+      fragment: "code",
+      transport: {},
+      minDelay: 1_000,
+      maxDelay: 30_000,
+      ...rest,
+    };
+    this.#options = options;
+    if (locks === undefined) locks = attempt(() => globalThis.navigator.locks);
+    const notice = (code) => queueMicrotask(() => this.#call("notice", code));
+    this.#vault = new Vault(storage, options.key, notice);
+    const { shared } = this.#vault;
+    const mutex = shared && !locks ? new Mutex(shared, options.key + ".turn") : undefined;
+    this.#vault.reserve = () => !mutex || mutex.reserve();
+    this.#takeTurn = (signal) => {
+      if (this.#vault.alone) return { held: () => true, end: () => {} };
+      return mutex ? mutex.acquire(signal) : acquire(locks, options.key, signal);
+    };
+    this.#takeCode();
+    this.#state = this.#vault.get() ? "connecting" : "signed-out";
+    this.#listen();
+    queueMicrotask(() => { // so that a page that listens from the start hears the first state too
+      if (this.#closed) return;
+      this.#call("state", this.#state, this.#reason);
+      if (this.#state === "connecting" && !this.#link) this.#open();
+    });
+  }
+
+  /** "signed-out", "connecting", "online", "offline" or "expired". */
+  get state() {
+    return this.#state;
+  }
+
+  /** Why it is in that state, where there is something to say. */
+  get reason() {
+    return this.#reason;
+  }
+
+  /** Whether other tabs, and this page when it is opened again, share the session: no, where the storage fails. */
+  get shared() {
+    return !this.#vault.alone;
+  }
+
+  /** The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each request: it changes. */
+  get token() {
+    const token = this.#vault.get();
+    return token && claims(token).token_use === "session" ? token : null;
+  }
+
+  /** Logs in. Resolves when the server has accepted the credentials; the state tells the rest. */
+  login(credentials) {
+    return this.#submit(this.#options.loginPath, credentials);
+  }
+
+  /** Registers, and logs in with that. */
+  register(credentials) {
+    return this.#submit(this.#options.registerPath, credentials);
+  }
+
+  /** Ends the session, for all its tabs. Resolves to whether the server could be told; here it is over in any case. */
+  async logout() {
+    const token = this.#vault.get();
+    if (!token || this.#leaving) return false;
+    this.#vault.clear(); // first: whoever opens the page next finds nothing, whatever becomes of the rest
+    clearTimeout(this.#retry);
+    const told = await new Promise((resolve) => {
+      this.#leaving = resolve;
+      setTimeout(resolve, LOGOUT_PATIENCE, false);
+      if (this.#state === "online" && this.#link) this.#link.socket.emit("logout");
+      else this.#revoke(token);
+    });
+    this.#leaving = undefined;
+    this.#signOut(told ? "logged_out" : "logged_out_here");
+    return told;
+  }
+
+  /** Calls f at an event: one of the server's, "state" (state, reason) or "notice" (code, details). Gives its undoing. */
+  on(event, f) {
+    if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
+    if (!this.#handlers.has(event)) {
+      this.#handlers.set(event, new Set());
+      this.#attach(this.#link, event);
+    }
+    this.#handlers.get(event).add(f);
+    return () => this.off(event, f);
+  }
+
+  /** Undoes on. */
+  off(event, f) {
+    this.#handlers.get(event)?.delete(f);
+  }
+
+  /**
+   * Sends an event, and says whether there was a connection to send it on: nothing is kept for later. A function as the
+   * last argument is called with the server's reply.
+   */
+  emit(event, ...args) {
+    if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
+    if (this.#state !== "online" || !this.#link) return false; // it has none while the page is left
+    this.#link.socket.emit(event, ...args);
+    return true;
+  }
+
+  /** Sends an event and waits for the server's reply. Rejects where that is an error, or where none comes. */
+  emitWithAck(event, ...args) {
+    return new Promise((resolve, reject) => {
+      const fail = (code) => settle(reject, new SocketAuthError(code));
+      const { waiting } = this.#link ?? { waiting: new Set() };
+      const timer = setTimeout(fail, REPLY_PATIENCE, "no_reply");
+      const settle = (how, what) => {
+        clearTimeout(timer);
+        waiting.delete(fail);
+        how(what);
+      };
+      waiting.add(fail);
+      const sent = this.emit(event, ...args, (reply) => {
+        if (reply?.error?.code) fail(reply.error.code);
+        else settle(resolve, reply);
+      });
+      if (!sent) fail("offline");
+    });
+  }
+
+  /** Leaves without logging out: the session is there for whoever comes next. */
+  close() {
+    this.#closed = true;
+    this.#listening.abort();
+    this.#stop();
+    this.#vault.park();
+  }
+
+  // Signing in and out
+
+  async #submit(path, credentials) {
+    let response, answer;
+    try {
+      response = await fetch(new URL(path, this.#options.url), {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(credentials),
+      });
+      answer = await response.json();
+    } catch {
+      throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
+    }
+    if (!response.ok) {
+      throw new SocketAuthError(answer.code, Number(response.headers.get("Retry-After")) || undefined);
+    }
+    if (answer.token) return this.#begin(answer.token);
+    // The server has an AppURL. Where that is this very page, it would only be a jump to another fragment.
+    const here = globalThis.location;
+    const target = new URL(answer.url, this.#options.url);
+    const code = codeIn(target, this.#options.fragment);
+    if (code && (!here || target.origin + target.pathname + target.search === here.origin + here.pathname + here.search)) {
+      return this.#begin(code);
+    }
+    here.assign(target);
+  }
+
+  /** Takes a code from the URL's fragment. It is removed first: no history, bookmark or reload shall have it. */
+  #takeCode() {
+    const { location, history } = globalThis;
+    if (!location?.hash || !this.#options.fragment) return false;
+    const url = new URL(location.href);
+    const code = codeIn(url, this.#options.fragment);
+    if (!code) return false;
+    const rest = new URLSearchParams(url.hash.slice(1));
+    rest.delete(this.#options.fragment);
+    url.hash = rest.toString();
+    history.replaceState(history.state, "", url.hash ? url : url.pathname + url.search);
+    // Of the session that is in: the link was opened twice. The code was traded, and would be taken for stolen.
+    if (sameSession(code, this.#vault.get())) return false;
+    this.#vault.begin(code);
+    return true;
+  }
+
+  /** A code is kept where its tokens will be: so it survives a reload, and any tab may trade it, in its turn. */
+  #begin(code) {
+    this.#vault.begin(code);
+    this.#told = undefined;
+    this.#failures = 0;
+    this.#notBefore = 0;
+    this.#connect();
+  }
+
+  /** Ends a session from outside, on a connection that does nothing else. */
+  #revoke(token) {
+    this.#stop();
+    const socket = this.#socket(() => ({}));
+    const done = (told) => this.#leaving?.(told);
+    this.#link = { ended: new AbortController(), waiting: new Set(), socket };
+    socket.on("connect", () => socket.emit("logout", token));
+    socket.on("logged_out", () => done(true));
+    const { token_use } = claims(token); // a code ends no session: it dies by itself
+    socket.on("unauthorized", ({ terminal }) => done(terminal && token_use === "session")); // it was over already
+    for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
+    socket.connect();
+  }
+
+  #signOut(reason) {
+    this.#stop();
+    this.#become(reason === "token_expired" ? "expired" : "signed-out", reason);
+  }
+
+  // The connection
+
+  #connect() {
+    if (this.#closed) return;
+    this.#become("connecting");
+    this.#open();
+  }
+
+  /** Opens a connection, when it is this tab's turn, and after the one before is closed. */
+  async #open() {
+    if (this.#closed) return;
+    this.#stop();
+    const link = {
+      ended: new AbortController(), // the connection is over, or given up
+      waiting: new Set(), // what fails with it
+      socket: undefined,
+      turn: undefined, // while a presentation is going on
+      patience: undefined, // timer of the turn
+      presented: undefined, // the token presented last
+      refusal: undefined, // what the server said against it
+      since: undefined, // when the newest token came,
+      due: undefined, // how long after that it is to be replaced, and
+      online: undefined, // when the connection was let in
+    };
+    this.#link = link;
+    if (!await this.#begins(link)) return;
+    const socket = this.#socket(() => this.#present(link));
+    link.socket = socket;
+    const on = (event, f) => socket.on(event, (...args) => {
+      if (link === this.#link) f(...args); // what a socket says that was given up is ignored
+    });
+    on("connect", () => {
+      if (socket.auth) return;
+      const data = this.#present(link); // clients 2.x have no handshake auth
+      if (data) socket.emit("authenticate", data);
+    });
+    on("authenticated", (token, acknowledge) => this.#accepted(link, token, acknowledge));
+    on("unauthorized", (refusal) => this.#refused(link, refusal));
+    on("rotated", () => this.#rotated(link));
+    on("logged_out", () => this.#loggedOut(link));
+    on("disconnect", (reason) => this.#lost(link, String(reason)));
+    for (const event of ["connect_error", "connect_timeout", "error"]) {
+      on(event, (error) => this.#lost(link, String(error?.message ?? error)));
+    }
+    for (const event of this.#handlers.keys()) this.#attach(link, event);
+    socket.connect();
+  }
+
+  #socket(auth) {
+    const { io, url, path, transport, WebSocket } = this.#options;
+    return io(url.origin, {
+      path,
+      WebSocket,
+      ...transport,
+      forceNew: true, // one connection is one socket: nothing of the one before is left in it
+      reconnection: false, // when to come back is decided here
+      autoConnect: false,
+      auth: (give) => {
+        const data = auth();
+        if (data) give(data);
+      },
+    });
+  }
+
+  #attach(link, event) {
+    if (own.includes(event)) return;
+    link?.socket?.on(event, (...args) => {
+      if (link === this.#link) this.#call(event, ...args);
+    });
+  }
+
+  /** Takes the turn for a presentation. It ends with the answer, or with the connection. */
+  async #begins(link) {
+    let turn;
+    try {
+      turn = await this.#takeTurn(link.ended.signal);
+    } catch (error) {
+      if (link === this.#link) this.#lost(link, String(error?.message ?? error));
+      return false;
+    }
+    if (link.ended.signal.aborted) {
+      turn.end();
+      return false;
+    }
+    link.turn = turn;
+    link.patience = setTimeout(() => this.#lost(link, "timeout"), PATIENCE);
+    return true;
+  }
+
+  #endTurn(link) {
+    clearTimeout(link.patience);
+    link.turn?.end();
+    link.turn = undefined;
+  }
+
+  /** What to present now, read afresh. undefined: nothing on this connection. */
+  #present(link) {
+    if (link !== this.#link) return undefined;
+    const token = this.#vault.get();
+    if (!token) {
+      this.#signOut(this.#vault.moved ? "storage_full" : "elsewhere");
+    } else if (!link.turn?.held()) { // while this tab slept, another took its turn
+      this.#lost(link, "overtaken");
+    } else if (link.presented && !sameSession(link.presented, token)) { // someone else has logged in
+      this.#connect();
+    } else {
+      link.presented = token;
+      link.refusal = undefined;
+      return { token, confirm: true };
+    }
+    return undefined;
+  }
+
+  #accepted(link, token, acknowledge) {
+    if (this.#leaving) return;
+    if (!link.turn?.held() || this.#vault.get() !== link.presented) {
+      // Another tab came first, or the user left: this offer is forgotten, and costs nothing.
+      this.#lost(link, "overtaken");
+      return;
+    }
+    this.#vault.set(token);
+    acknowledge?.(); // until now the token before it was good, and this one is from now on
+    this.#told = undefined;
+    this.#endTurn(link);
+    const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
+    const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
+    const due = dur * (0.7 + 0.1 * Math.random()) - age; // not all tabs, and not all clients, at one time
+    const first = link.online === undefined;
+    link.since = clocks();
+    link.due = dur > 2 ? due * 1000 : undefined; // less is the end of the longest that a session may live
+    link.online ??= link.since;
+    this.#become("online");
+    if (!first && link === this.#link) this.#call("notice", "renewed");
+    this.#look();
+  }
+
+  #refused(link, refusal) {
+    link.refusal = refusal;
+    this.#told = refusal.code;
+    this.#endTurn(link);
+    if (this.#leaving) return this.#leaving(refusal.terminal);
+    this.#call("notice", "refused", refusal);
+    if (link !== this.#link) return;
+    if (refusal.terminal) {
+      const stored = this.#vault.get();
+      const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
+      if (stored && dead) this.#vault.clear(); // but not what another tab has put in its place
+    }
+    if (this.#state !== "online" || refusal.terminal) return this.#lost(link, refusal.code);
+    // The socket lives on, or is about to be disconnected, which stops this.
+    link.since = clocks();
+    link.due = this.#delay(refusal);
+    this.#failures++;
+    this.#look();
+  }
+
+  /** Another socket of the session has a newer token. It is in the storage, or this is not that session's tab any more. */
+  #rotated(link) {
+    const stored = this.#vault.get();
+    this.#call("notice", "rotated");
+    if (stored && link === this.#link && link.presented && !sameSession(stored, link.presented)) this.#connect();
+  }
+
+  #loggedOut(link) {
+    if (this.#leaving) return this.#leaving(true);
+    const stored = this.#vault.get();
+    if (!stored || sameSession(stored, link.presented)) {
+      this.#vault.clear();
+      this.#signOut("elsewhere");
+    } else {
+      this.#connect();
+    }
+  }
+
+  /** The connection is over. It comes back if there is anything to come back with. */
+  #lost(link, reason) {
+    if (link !== this.#link) return;
+    if (this.#leaving) return this.#leaving(false);
+    const { refusal, online } = link;
+    this.#stop();
+    if (!this.#vault.get()) {
+      return this.#signOut(refusal?.code ?? (this.#vault.moved ? "storage_full" : "elsewhere"));
+    }
+    if (online && elapsed(online) > STEADY) this.#failures = 0;
+    const delay = this.#delay(refusal);
+    this.#failures++;
+    this.#notBefore = performance.now() + 1000 * (refusal?.retryAfter ?? 0);
+    this.#retry = setTimeout(() => this.#open(), delay);
+    this.#become("offline", reason === "io server disconnect" ? refusal?.code ?? reason : reason);
+  }
+
+  /** How long to wait: as long as told, longer with each failure, and never as long as all others. */
+  #delay(refusal) {
+    const { minDelay, maxDelay } = this.#options;
+    const delay = Math.min(maxDelay, minDelay * 2 ** this.#failures);
+    const told = 1000 * (refusal?.retryAfter ?? 0);
+    return Math.max(told + delay / 2 * Math.random(), delay * (1 + Math.random()) / 2);
+  }
+
+  /** Ends the connection, and all that waits for anything. */
+  #stop() {
+    const link = this.#link;
+    this.#link = undefined;
+    clearTimeout(this.#retry);
+    clearTimeout(this.#renewal);
+    this.#retry = undefined;
+    if (!link) return;
+    link.ended.abort();
+    link.socket?.disconnect();
+    this.#endTurn(link); // after that: what was on its way will not be listened to
+    for (const fail of [...link.waiting]) fail("disconnected");
+  }
+
+  // Renewal
+
+  /** Looks at the clocks: is it time? */
+  #look() {
+    clearTimeout(this.#renewal);
+    const link = this.#link;
+    if (this.#state !== "online" || !link?.due || this.#leaving) return;
+    const left = link.due - elapsed(link.since);
+    if (left <= 0) this.#renew(link);
+    else this.#renewal = setTimeout(() => this.#look(), Math.min(left, LOOK));
+  }
+
+  /** Asks for the next token on the connection that is there. */
+  async #renew(link) {
+    link.due = undefined;
+    if (!await this.#begins(link)) return;
+    const data = this.#present(link);
+    if (data) link.socket.emit("authenticate", data);
+  }
+
+  // The page
+
+  #listen() {
+    const window = globalThis;
+    if (!window.document) return;
+    const { signal } = this.#listening;
+    const on = (target, event, f) => target.addEventListener(event, f, { signal });
+    on(window, "storage", (event) => {
+      if (event.storageArea === this.#vault.shared && [this.#options.key, null].includes(event.key)) this.#storageChanged();
+    });
+    on(window, "hashchange", () => { if (this.#takeCode()) this.#connect(); });
+    on(window, "online", () => this.#wake());
+    on(document, "visibilitychange", () => { if (document.visibilityState === "visible") this.#wake(); });
+    // A page that is left may come back as it was. Meanwhile it holds no connection and no turn.
+    on(window, "pagehide", () => {
+      this.#stop();
+      this.#vault.park();
+    });
+    on(window, "pageshow", ({ persisted }) => {
+      if (!persisted) return;
+      this.#vault.unpark();
+      if (this.#vault.get()) this.#connect();
+      else if (this.#state !== "signed-out" && this.#state !== "expired") this.#signOut("elsewhere");
+    });
+  }
+
+  /** Another tab has logged in, logged out, or has a newer token. */
+  #storageChanged() {
+    if (this.#leaving || this.#vault.alone || this.#vault.moved) return;
+    const stored = this.#vault.get();
+    const isIn = this.#state !== "signed-out" && this.#state !== "expired";
+    if (!stored) {
+      if (isIn) this.#signOut(this.#told === "token_expired" ? this.#told : "elsewhere"); // so it was no log-out
+    } else if (!isIn || this.#link?.presented && !sameSession(stored, this.#link.presented)) {
+      this.#connect();
+    }
+  }
+
+  #wake() {
+    this.#look();
+    if (this.#retry !== undefined && performance.now() >= this.#notBefore) this.#open();
+  }
+
+  #become(state, reason) {
+    if (state === this.#state && reason === this.#reason) return;
+    this.#state = state;
+    this.#reason = reason;
+    this.#call("state", state, reason);
+  }
+
+  #call(event, ...args) {
+    if (this.#closed) return;
+    for (const f of [...this.#handlers.get(event) ?? []]) {
+      try {
+        f(...args);
+      } catch (error) {
+        queueMicrotask(() => { throw error; }); // to the console, and to nobody else's harm
+      }
+    }
+  }
+}
+
+/**
+ * Keeps one string, the token or code to be presented next. It is in the storage that all tabs share, or, where that
+ * is refused or full, in memory: then the tab is alone with its session. sessionStorage will not do for that: a tab that
+ * is duplicated takes a copy of it along, and then two would present one token. So memory is parked there only while
+ * the page is left.
+ */
+class Vault {
+  shared; // the storage, or null
+  alone; // whether memory is in use
+  reserve; // makes room for taking turns, or says that there is none
+
+  #key;
+  #parking = null;
+  #memory = null;
+  #notice;
+
+  constructor(storage, key, notice) {
+    const session = attempt(() => globalThis.sessionStorage) ?? null;
+    if (storage === undefined) storage = attempt(() => globalThis.localStorage) ?? null;
+    else if (storage === null) storage = "memory";
+    if (storage !== "memory") this.#parking = session;
+    this.#key = key;
+    this.#notice = notice;
+    this.shared = storage === session || storage === "memory" || !works(storage) ? null : storage;
+    this.alone = !this.shared;
+    if (this.alone && storage !== session && storage !== "memory") notice("storage_refused");
+    this.unpark(); // where this tab was alone before a reload, it still is
+  }
+
+  get() {
+    if (this.alone) return this.#memory;
+    return attempt(() => this.shared.getItem(this.#key))?.trim() || null;
+  }
+
+  /** Whether the session of this storage has gone on in the memory of one tab. */
+  get moved() {
+    return !this.alone && attempt(() => this.shared.getItem(this.#key)) === "";
+  }
+
+  begin(code) {
+    this.alone = !this.shared || !this.reserve();
+    this.set(code);
+  }
+
+  set(token) {
+    if (this.alone) {
+      this.#memory = token;
+      return;
+    }
+    try {
+      // Padded, so that the next one, which may be longer by a digit, fits in its place in a storage that is full by then.
+      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
+      this.shared.setItem(this.#key, padded);
+      if (this.shared.getItem(this.#key) === padded) return;
+    } catch {
+      // below
+    }
+    this.leave();
+    this.#memory = token;
+  }
+
+  /** Goes on without the storage. What is left in there must not be presented: its successor is about to live here. */
+  leave() {
+    attempt(() => this.shared.setItem(this.#key, "")); // always fits, and unlike a removal it is no log-out
+    this.alone = true;
+    this.#memory = null;
+    this.#notice("storage_full");
+  }
+
+  clear() {
+    this.#memory = null;
+    if (!this.alone) attempt(() => this.shared.removeItem(this.#key));
+    this.alone = !this.shared;
+  }
+
+  park() {
+    if (!this.alone || !this.#parking) return;
+    attempt(() => {
+      if (this.#memory) this.#parking.setItem(this.#key, this.#memory);
+      else this.#parking.removeItem(this.#key);
+      this.#memory = null;
+    });
+  }
+
+  unpark() {
+    const parked = attempt(() => this.#parking.getItem(this.#key));
+    if (!parked) return;
+    attempt(() => this.#parking.removeItem(this.#key));
+    this.#memory = parked;
+    this.alone = true;
+  }
+}
+
+function works(storage) {
+  try {
+    storage.getItem("socketauth");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Takes a turn by a Web Lock. */
+function acquire(locks, key, signal) {
+  return new Promise((granted, failed) => {
+    const hold = () => new Promise((end) => granted({ held: () => true, end }));
+    locks.request("socketauth:" + key, { signal }, hold).catch(failed);
+  });
+}
+
+/**
+ * Takes turns by a storage alone, where there are no Web Locks: on pages that came over plain http. Fischer's algorithm:
+ * who finds the storage free signs it, waits for longer than a write takes to be seen by all tabs, and has the turn
+ * if its signature is still there. Who has the turn shows life by a count beside its signature. Nobody's clock is
+ * trusted: a turn is over if a waiting tab has looked often enough and seen no life. A holder that only slept finds
+ * another signature, and so stores and acknowledges nothing.
+ */
+class Mutex {
+  static SETTLE = 120; // ms, at least
+  static BEAT = 500;
+  static LOOKS = 40; // without a change, at least 50 ms apart
+
+  #storage;
+  #key;
+
+  constructor(storage, key) {
+    this.#storage = storage;
+    this.#key = key;
+    attempt(() => this.reserve());
+  }
+
+  /** Makes sure that there is room for a signature: all are of one length, so the next ones fit too. */
+  reserve() {
+    return attempt(() => {
+      if (this.#storage.getItem(this.#key) === null) this.#sign("", 0);
+      return true;
+    }) ?? false;
+  }
+
+  /** Rejects where the storage has lost the room for it, which comes back or not: nothing else is harmed by waiting. */
+  async acquire(signal) {
+    const me = Math.random().toString(36).slice(2, 10).padEnd(8, "0");
+    do {
+      await this.#vacancy(signal);
+      this.#sign(me, 0);
+      await sleep(Mutex.SETTLE * (1 + Math.random()), signal, () => this.#leave(me));
+    } while (this.#signature() !== me);
+    let beats = 0;
+    const life = setInterval(() => {
+      attempt(() => { if (this.#signature() === me) this.#sign(me, ++beats % 1000); });
+    }, Mutex.BEAT);
+    return {
+      held: () => attempt(() => this.#signature()) === me,
+      end: () => {
+        clearInterval(life);
+        this.#leave(me);
+      },
+    };
+  }
+
+  async #vacancy(signal) {
+    let last;
+    for (let looks = 0; looks < Mutex.LOOKS; looks++) {
+      const value = this.#storage.getItem(this.#key);
+      if (!value || !this.#signature()) return;
+      if (value !== last) looks = 0;
+      last = value;
+      await sleep(50 * (1 + Math.random()), signal);
+    }
+  }
+
+  #signature() {
+    return (this.#storage.getItem(this.#key) ?? "").slice(0, 8).replace(/^-+$/, "");
+  }
+
+  #sign(who, beats) {
+    this.#storage.setItem(this.#key, who.padEnd(8, "-") + String(beats).padStart(4, "-"));
+  }
+
+  #leave(who) {
+    attempt(() => { if (this.#signature() === who) this.#sign("", 0); });
+  }
+}
+
+/**
+ * One connection of the Socket.IO protocol, revision 5 (servers 3.x and 4.x): the root namespace over WebSocket, binary
+ * attachments included. It has of socket.io-client's Socket what is used here, and does not come back by itself.
+ */
+class Socket {
+  connected = false;
+  auth;
+
+  #url;
+  #WebSocket;
+  #ws;
+  #handlers = new Map(); // event to functions
+  #acks = new Map(); // id to function
+  #nextAck = 0;
+  #patience; // timer of the next ping
+  #wait = 0; // ms between pings at most
+  #partial; // a message whose attachments are on their way
+
+  constructor(origin, { path, auth, WebSocket = globalThis.WebSocket }) {
+    this.auth = auth;
+    this.#WebSocket = WebSocket;
+    this.#url = new URL(path, origin);
+    this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
+    this.#url.search = "EIO=4&transport=websocket";
+  }
+
+  connect() {
+    const ws = this.#ws = new this.#WebSocket(this.#url.href);
+    ws.binaryType = "arraybuffer";
+    ws.onmessage = ({ data }) => {
+      if (ws !== this.#ws) return;
+      try {
+        this.#receive(data);
+      } catch {
+        this.#end("parse error");
+      }
+    };
+    ws.onclose = () => { if (ws === this.#ws) this.#end("transport close"); };
+    ws.onerror = () => {}; // a close follows
+  }
+
+  disconnect() {
+    if (this.connected) this.#send("41");
+    this.#end("io client disconnect");
+  }
+
+  on(event, f) {
+    this.#handlers.set(event, [...this.#handlers.get(event) ?? [], f]);
+  }
+
+  emit(event, ...args) {
+    let id = "";
+    if (typeof args.at(-1) === "function") {
+      id = this.#nextAck++;
+      this.#acks.set(id, args.pop());
+    }
+    this.#message("2", id, [event, ...args]);
+  }
+
+  #message(type, id, data) {
+    const attachments = [];
+    const json = JSON.stringify(data, function (key, value) {
+      const raw = this[key]; // value is what its toJSON made of it
+      if (!(raw instanceof ArrayBuffer) && !ArrayBuffer.isView(raw)) return value;
+      attachments.push(raw);
+      return { _placeholder: true, num: attachments.length - 1 };
+    });
+    const binary = attachments.length > 0;
+    this.#send("4" + (binary ? `${Number(type) + 3}${attachments.length}-` : type) + id + json);
+    for (const attachment of attachments) this.#send(attachment);
+  }
+
+  #send(frame) {
+    if (this.#ws?.readyState === 1) this.#ws.send(frame);
+  }
+
+  #receive(frame) {
+    clearTimeout(this.#patience);
+    if (this.#wait) this.#patience = setTimeout(() => this.#end("ping timeout"), this.#wait);
+    if (typeof frame !== "string") {
+      this.#partial.attachments.push(frame); // throws where none is due
+      this.#complete(this.#partial);
+      return;
+    }
+    switch (frame[0]) {
+      case "0": {
+        const { pingInterval, pingTimeout } = JSON.parse(frame.slice(1));
+        this.#wait = pingInterval + pingTimeout;
+        this.auth((data) => this.#send("40" + JSON.stringify(data)));
+        break;
+      }
+      case "1":
+        this.#end("transport close");
+        break;
+      case "2":
+        this.#send("3" + frame.slice(1));
+        break;
+      case "4": {
+        const [, type, due = 0, id, json] = /^4(\d)(?:(\d+)-)?(\d*)(.*)$/s.exec(frame);
+        this.#complete({ type, id: id && Number(id), json, due: Number(due), attachments: [] });
+        break;
+      }
+      default:
+        throw new Error("unknown packet");
+    }
+  }
+
+  #complete(message) {
+    this.#partial = message.attachments.length < message.due ? message : undefined;
+    if (this.#partial) return;
+    const { type, id, json, due, attachments } = message;
+    const data = json && JSON.parse(json, (_, value) => due && value?._placeholder ? attachments[value.num] : value);
+    switch (type) {
+      case "0":
+        this.connected = true;
+        this.#call("connect");
+        break;
+      case "1":
+        this.#end("io server disconnect");
+        break;
+      case "2":
+      case "5": {
+        const ack = id === "" ? [] : [(...reply) => this.#message("3", id, reply)];
+        this.#call(...data, ...ack);
+        break;
+      }
+      case "3":
+      case "6":
+        this.#acks.get(id)?.(...data);
+        this.#acks.delete(id);
+        break;
+      case "4":
+        this.#end(data.message);
+        break;
+      default:
+        throw new Error("unknown packet");
+    }
+  }
+
+  #call(event, ...args) {
+    for (const f of this.#handlers.get(event) ?? []) f(...args);
+  }
+
+  #end(reason) {
+    const ws = this.#ws;
+    if (!ws) return;
+    this.#ws = undefined;
+    clearTimeout(this.#patience);
+    ws.close();
+    const { connected } = this;
+    this.connected = false;
+    this.#call(connected ? "disconnect" : "connect_error", connected ? reason : new Error(reason));
+  }
+}
+
+/** The code in a URL's fragment: an OAuth server's "code" is not meant. */
+function codeIn(url, name) {
+  const code = name && new URLSearchParams(url.hash.slice(1)).get(name);
+  return code && claims(code).token_use === "code" ? code : null;
+}
+
+/** What a token says, unverified: that is the server's to do. */
+function claims(token) {
+  return attempt(() => {
+    const base64 = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes));
+  }) ?? {};
+}
+
+function sameSession(a, b) {
+  const { sid } = claims(a);
+  return sid !== undefined && sid === claims(b).sid;
+}
+
+/** The wall clock goes on while a machine sleeps, and the other one cannot be set: of the two, the larger is believed. */
+function clocks() {
+  return { wall: Date.now(), run: performance.now() };
+}
+
+function elapsed({ wall, run }) {
+  return Math.max(Date.now() - wall, performance.now() - run);
+}
+
+function attempt(f) {
+  try {
+    return f();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Rejects, after having tidied up, when it is aborted. */
+function sleep(ms, signal, tidy) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      tidy?.();
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}

@@ -1,0 +1,99 @@
+package throttle
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// secret makes keys of names. What it gives is a part of a SHA-256 that begins with the secret, so no key tells its
+// name, and nobody outside can find two names of one key or of one set.
+type secret [32]byte
+
+const hashed = 256 // bytes up to which hashing allocates nothing
+
+// address is the key of an address, 0 where there is none.
+func (s *secret) address(address string) uint64 {
+	if address == "" {
+		return 0
+	}
+	b := append(append(make([]byte, 0, hashed), s[:]...), 'a')
+	return sum(appendAddress(b, address))
+}
+
+// account is the key of an account, 0 where there is none.
+func (s *secret) account(account string) uint64 {
+	b := append(append(make([]byte, 0, hashed), s[:]...), 'u')
+	named := appendAccount(b, account)
+	if len(named) == len(b) {
+		return 0
+	}
+	return sum(named)
+}
+
+func sum(b []byte) uint64 {
+	h := sha256.Sum256(b)
+	return max(1, binary.LittleEndian.Uint64(h[:8]))
+}
+
+// Network is what an address is counted as: IPv4 whole, also where it is mapped to IPv6, IPv6 by its /64, which one
+// client has all of, without zone; port and brackets are dropped. Anything else is left as it is.
+func Network(address string) string { return string(appendAddress(nil, address)) }
+
+func appendAddress(b []byte, address string) []byte {
+	ip, err := parse(address)
+	if err != nil {
+		return append(b, address...)
+	}
+	if ip = ip.Unmap(); ip.Is4() {
+		return ip.AppendTo(b)
+	}
+	network, _ := ip.Prefix(64) // drops the zone, and fails for no IPv6 address
+	return network.AppendTo(b)
+}
+
+func parse(address string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(address); err == nil {
+		return ip, nil // as it stands: a zone may end with a space
+	}
+	text := strings.TrimSpace(address)
+	if inside, ok := strings.CutPrefix(text, "["); ok {
+		if inside, ok = strings.CutSuffix(inside, "]"); ok {
+			text = inside
+		}
+	}
+	ip, err := netip.ParseAddr(text)
+	if err == nil {
+		return ip, nil
+	}
+	pair, err := netip.ParseAddrPort(text)
+	return pair.Addr(), err
+}
+
+// appendAccount appends what an account is counted as: without space around, all cases alike.
+func appendAccount(b []byte, account string) []byte {
+	for _, r := range strings.TrimSpace(account) {
+		b = utf8.AppendRune(b, fold(r))
+	}
+	return b
+}
+
+// fold gives the least of the runes that differ in case alone: ToLower would leave some apart that EqualFold does not.
+func fold(r rune) rune {
+	switch {
+	case 'a' <= r && r <= 'z':
+		return r - 'a' + 'A'
+	case r < utf8.RuneSelf:
+		return r
+	case r == '\u0130', r == '\u0131': // the i with and without its dot: strings.ToLower and ToUpper make them plain
+		return 'I'
+	}
+	least := r
+	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+		least = min(least, next)
+	}
+	return least
+}

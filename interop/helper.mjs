@@ -1,0 +1,475 @@
+// Pages that use client/socketauth.js, in Node:
+//
+//   node helper.mjs <scenario> <version of socket.io-client, or "own"> <url> [options as JSON]
+//
+// Each state that a page gets is printed as a line, and what it does as others; the Go test of the scenario's name judges.
+import { createRequire } from 'node:module'
+import { connect } from '../client/socketauth.js'
+import { print } from './peer.mjs'
+
+const [scenario, version, url, options = '{}'] = process.argv.slice(2)
+const io = version === 'own' ? undefined : (await import(`socket.io-client-${version}`)).default
+const { WebSocket } = createRequire(import.meta.resolve('socket.io-client-4.8.4'))('ws')
+
+const KEY = 'socketauth.token'
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+const random = (ms) => sleep(Math.random() * ms)
+
+// Memory is a localStorage.
+class Memory {
+  items = new Map()
+  getItem(key) { return this.items.get(key) ?? null }
+  setItem(key, value) { this.items.set(key, String(value)) }
+  removeItem(key) { this.items.delete(key) }
+}
+
+// Distant is a localStorage as tabs of several processes have it: what one writes the others see a little later, and all
+// end up with what was written last.
+class Distant {
+  static #count = 0
+
+  constructor(latency, others = []) {
+    Object.assign(this, { latency, others, items: new Map() })
+    others.push(this)
+  }
+
+  another() {
+    const view = new Distant(this.latency, this.others)
+    view.items = new Map(this.items)
+    return view
+  }
+
+  getItem(key) { return this.items.get(key)?.value ?? null }
+  setItem(key, value) { this.#write(key, String(value)) }
+  removeItem(key) { this.#write(key, null) }
+
+  #write(key, value) {
+    const written = { value, number: ++Distant.#count }
+    this.items.set(key, written)
+    setTimeout(() => {
+      for (const { items } of this.others) {
+        if ((items.get(key)?.number ?? 0) < written.number) items.set(key, written)
+      }
+    }, this.latency)
+  }
+}
+
+// Locks are a LockManager: one lock for each name, in the order of the requests.
+class Locks {
+  #last = new Map()
+  async request(name, { signal }, hold) {
+    const before = this.#last.get(name)
+    let release
+    this.#last.set(name, new Promise((resolve) => { release = resolve }))
+    const aborted = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
+    try {
+      await Promise.race([before, aborted])
+      signal.throwIfAborted()
+    } catch (error) {
+      Promise.resolve(before).then(release) // who waits behind waits for who is before
+      throw error
+    }
+    await hold()
+    release()
+  }
+}
+
+class Page {
+  heard = []
+  #waiting = []
+
+  constructor(name, { storage = new Memory(), locks = new Locks(), quiet = false, ...options } = {}) {
+    Object.assign(this, { name, storage, locks, quiet, options })
+    this.open()
+  }
+
+  open() {
+    this.client = connect({
+      url, io, WebSocket, storage: this.storage, locks: this.locks, minDelay: 50, maxDelay: 500, ...this.options,
+    })
+    this.client.on('state', (state, reason) => {
+      if (!this.quiet) this.say(state, ...reason && !['offline'].includes(state) ? [reason] : [])
+      this.#hear(state)
+    })
+    this.client.on('notice', (notice, about) => this.#hear(notice, about))
+    this.client.on('news', (text) => this.#hear('news', text))
+  }
+
+  reload() {
+    this.client.close()
+    this.open()
+  }
+
+  say(event, ...args) {
+    print({ socket: this.name, event, args })
+  }
+
+  #hear(event, about) {
+    const n = this.#waiting.findIndex((w) => w.event === event)
+    if (n >= 0) this.#waiting.splice(n, 1)[0].resolve(about)
+    else this.heard.push({ event, about })
+  }
+
+  // next waits for a state or notice, which may have come since it was last waited for.
+  next(event) {
+    const n = this.heard.findIndex((h) => h.event === event)
+    if (n >= 0) return Promise.resolve(this.heard.splice(0, n + 1).at(-1).about)
+    return new Promise((resolve) => this.#waiting.push({ event, resolve }))
+  }
+
+  // is waits until the page is in a state, now or later.
+  async is(state) {
+    while (this.client.state !== state) await sleep(5)
+    return this
+  }
+
+  login(username = 'alice', password = 'secret') {
+    return this.client.login({ username, password })
+  }
+
+  async ask(event, ...args) {
+    const reply = await this.client.emitWithAck(event, ...args).catch((error) => ({ error: error.code }))
+    this.say('reply to ' + event, reply)
+    return reply
+  }
+}
+
+const ready = () => print({ socket: 'client', event: 'ready', args: [] })
+const report = (...args) => print({ socket: 'client', event: 'report', args })
+const goes = (page) => page.next('news') // the Go side has done what it was to do
+
+const scenarios = {
+  // life is that of one page, from a wrong password to a log-out.
+  async life() {
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login('alice', 'wrong').catch((error) => page.say('error', error.code))
+    await page.login()
+    await page.is('online')
+    await page.ask('echo', 'hello')
+    await page.ask('refuse')
+    await page.ask('no such event')
+    await page.ask('binary', { size: 1000 }, pattern(1000), pattern(3))
+    page.reload()
+    await page.is('online')
+    await page.ask('who am I')
+    ready() // to be cut off
+    await page.is('offline')
+    page.say('sent', page.client.emit('echo', 'lost'))
+    await page.ask('echo', 'lost')
+    await page.is('online')
+    ready() // to be restarted
+    await page.is('offline')
+    await page.is('online')
+    await page.ask('who am I')
+    page.say('told', await page.client.logout())
+    page.say('left', page.storage.getItem(KEY), page.client.token)
+    page.reload()
+    await sleep(50)
+    page.client.close()
+  },
+
+  // renewal is a page that stays for three lives of a token, and one that does so while its wall clock is set back.
+  async renewal({ stay }) {
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login()
+    await page.is('online')
+    const { now } = Date
+    Date.now = () => now() - 3600_000
+    await sleep(stay)
+    await page.ask('who am I')
+    page.client.close()
+  },
+
+  // expiry is a page that was away for too long.
+  async expiry({ life }) {
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login()
+    await page.is('online')
+    page.client.close()
+    await sleep(life)
+    page.open()
+    await page.is('expired')
+    page.say('left', page.storage.getItem(KEY))
+    await page.login()
+    await page.is('online')
+    page.client.close()
+  },
+
+  // asleep is a page whose machine sleeps for a while, and then past the renewal.
+  async asleep() {
+    const sleepFor = machine()
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login()
+    await page.is('online')
+    sleepFor(10_000)
+    await sleep(100)
+    page.say('replaced', page.heard.some((h) => h.event === 'renewed'))
+    sleepFor(33_000)
+    page.say('renewed', await Promise.race([page.next('renewed').then(() => true), sleep(10_000)]) ?? false)
+    page.client.close()
+  },
+
+  // revoked is a session that is ended from another device, and one whose storage another user has taken over.
+  async revoked() {
+    const page = new Page('page')
+    const other = new Page('other')
+    await Promise.all([page.is('signed-out'), other.is('signed-out')])
+    await page.login()
+    await other.login('bob')
+    await Promise.all([page.is('online'), other.is('online')])
+    await page.ask('who am I')
+    await other.ask('who am I')
+    const carol = new Page('carol', { storage: other.storage, locks: other.locks })
+    await carol.login('carol') // in the other's storage
+    await carol.is('online')
+    ready() // both to be revoked
+    await page.is('signed-out')
+    page.say('left', page.storage.getItem(KEY))
+    await other.is('offline')
+    await other.is('online') // as carol
+    await other.ask('who am I')
+    page.client.close()
+    other.client.close()
+    carol.client.close()
+  },
+
+  // dead are tokens that a server refuses for good.
+  async dead() {
+    const storage = new Memory()
+    storage.setItem(KEY, 'garbage')
+    const garbage = new Page('garbage', { storage })
+    await garbage.next('refused')
+    await garbage.is('signed-out')
+    garbage.say('left', storage.getItem(KEY))
+    garbage.client.close()
+  },
+
+  // unavailable is a server whose store is out of reach for a while, at a connect and at a renewal.
+  async unavailable() {
+    const sleepFor = machine()
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login()
+    for (const round of [1, 2]) {
+      if (round === 2) sleepFor(33_000)
+      const { code, retryAfter } = await page.next('refused')
+      page.say('refused', code, retryAfter, page.storage.getItem(KEY) !== null)
+      ready()
+      await page.is('online')
+      if (round === 2) await page.next('renewed')
+      await page.ask('echo', 'in')
+      ready()
+      if (round === 1) await goes(page)
+    }
+    page.client.close()
+  },
+
+  // crowded is a user who has too many connections.
+  async crowded() {
+    const first = new Page('first')
+    const second = new Page('second')
+    await Promise.all([first.is('signed-out'), second.is('signed-out')])
+    await first.login()
+    await first.is('online')
+    await second.login()
+    const { code, retryAfter } = await second.next('refused')
+    second.say('refused', code, retryAfter, second.storage.getItem(KEY) !== null)
+    await second.is('offline')
+    await sleep(1500) // thirty times as long as it would wait by itself
+    second.say('told', await second.client.logout())
+    second.client.close()
+    first.client.close()
+  },
+
+  // lost is a page whose connection breaks as a token is offered, and as it is acknowledged, again and again.
+  async lost() {
+    let breaks = 6
+    const storage = new Memory()
+    const breaking = (socket, close) => {
+      const on = socket.on.bind(socket)
+      socket.on = (event, f) => on(event, event !== 'authenticated' ? f : (token, acknowledge) => {
+        if (breaks === 0) return f(token, acknowledge)
+        if (breaks-- % 2) return close() // before it is stored
+        f(token, () => close()) // before it is acknowledged
+      })
+      return socket
+    }
+    const page = new Page('page', io
+      ? { storage, io: (origin, options) => {
+          const socket = io(origin, options)
+          return breaking(socket, () => socket.io.engine.close())
+        } }
+      : { storage, WebSocket: class extends WebSocket {
+          set onmessage(f) {
+            super.onmessage = (event) => {
+              if (breaks > 0 && String(event.data).includes('"authenticated"')) {
+                if (breaks-- % 2) return this.terminate()
+                this.send = () => this.terminate()
+              }
+              f(event)
+            }
+          }
+        } })
+    await page.is('signed-out')
+    await page.login()
+    while (breaks > 0) await sleep(10)
+    await page.is('online')
+    await sleep(100)
+    await page.is('online')
+    report(breaks)
+    await page.ask('echo', 'in')
+    page.client.close()
+  },
+
+  // tabs share a storage, by locks or without, while all sorts of things happen to them.
+  async tabs({ count, locks, rounds, restarts, patient }) {
+    const shared = { storage: locks ? new Memory() : new Distant(40), locks: locks ? new Locks() : null, quiet: true }
+    const tabs = Array.from({ length: count }, (_, n) => {
+      return new Page('tab ' + n, { ...shared, storage: shared.storage.another?.() ?? shared.storage })
+    })
+    const all = (state) => Promise.all(tabs.map((tab) => tab.is(state)))
+    await all('signed-out')
+    await tabs[0].login()
+    await tabs[0].is('online')
+    await sleep(100)
+    for (const tab of tabs.slice(1)) tab.reload() // as no event of the storage tells it
+    await all('online')
+    for (let round = 0; round < rounds; round++) {
+      await Promise.all(tabs.map(async (tab) => {
+        await random(300)
+        if (patient) await tab.is('online') // so that no presentation is given up on its way
+        if (Math.random() < 0.7) tab.reload()
+        await random(100)
+        if (patient) await tab.is('online')
+        if (Math.random() < 0.5) tab.reload()
+      }))
+      await all('online')
+    }
+    for (let n = 0; n < restarts; n++) {
+      ready() // to be cut off or restarted
+      await Promise.all(tabs.map((tab) => tab.next('offline')))
+      await all('online')
+      for (const tab of tabs) tab.heard.length = 0
+    }
+    for (const tab of tabs) await tab.ask('who am I')
+    await tabs.at(-1).client.logout()
+    await all('signed-out')
+    for (const tab of tabs) tab.say('signed-out', tab.client.reason)
+    for (const tab of tabs) tab.client.close()
+    await sleep(100)
+    report(shared.storage.getItem(KEY))
+  },
+
+  // stolen is a tab that loses its turn while it waits for an answer: it must leave the storage alone.
+  async stolen({ early }) {
+    const late = []
+    const slow = (holds) => class extends WebSocket {
+      set onmessage(f) {
+        super.onmessage = (event) => {
+          if (!holds || !String(event.data).includes('"authenticated"')) return f(event)
+          holds = false
+          late.push(() => f(event))
+        }
+      }
+    }
+    const shared = { storage: new Memory(), locks: null }
+    const frozen = new Page('frozen', { ...shared, WebSocket: slow(true) })
+    await frozen.is('signed-out')
+    await frozen.login()
+    while (late.length < 1) await sleep(10)
+    shared.storage.setItem(KEY + '.turn', '-'.repeat(12)) // as if it had not shown life for long
+    const other = new Page('other', { ...shared, WebSocket: slow(early) })
+    if (early) while (late.length < 2) await sleep(10) // what it presented is still in the storage
+    else await other.is('online')
+    const token = shared.storage.getItem(KEY)
+    late[0]()
+    report(shared.storage.getItem(KEY) === token)
+    late[1]?.()
+    await other.is('online')
+    await frozen.is('offline')
+    await frozen.is('online')
+    await other.ask('who am I')
+    await frozen.ask('who am I')
+    frozen.client.close()
+    other.client.close()
+  },
+
+  // full is a storage that is refused, or full from the start or later.
+  async full() {
+    const refuse = () => { throw new Error('SecurityError') }
+    const refused = new Page('refused', { storage: { getItem: refuse, setItem: refuse, removeItem: refuse } })
+    const full = new Page('full', { storage: Object.assign(new Memory(), { setItem: refuse }) })
+    const filling = new Page('filling', { locks: null })
+    for (const page of [refused, full, filling]) {
+      await page.is('signed-out')
+      await page.login()
+      await page.is('online')
+      if (page === filling) {
+        const { storage } = page
+        const setItem = storage.setItem.bind(storage)
+        storage.setItem = (key, value) => {
+          if (value.length > (storage.getItem(key)?.length ?? 0) || key === KEY && value !== '') refuse()
+          setItem(key, value)
+        }
+      }
+      ready() // to be cut off
+      await page.is('offline')
+      await page.is('online')
+      await page.ask('who am I')
+      page.say('shared', page.client.shared, page.storage === refused.storage ? null : page.storage.getItem(KEY))
+      page.say('notices', page.heard.filter((h) => h.event.startsWith('storage')).map((h) => h.event))
+      await page.client.logout()
+      await page.login() // nobody is locked out
+      await page.is('online')
+      page.client.close()
+    }
+  },
+
+  // strangers have one storage, which another user takes over: a live socket presents its own session's tokens alone.
+  async strangers() {
+    const sleepFor = machine()
+    const shared = { storage: new Memory(), locks: new Locks() }
+    const alice = new Page('alice', shared)
+    await alice.is('signed-out')
+    await alice.login()
+    await alice.is('online')
+    const bob = new Page('bob', shared)
+    await bob.is('online')
+    await alice.next('rotated') // or she would look right away
+    await bob.login('bob')
+    await sleep(10)
+    await bob.is('online')
+    await bob.ask('who am I')
+    alice.heard.length = 0
+    sleepFor(33_000)
+    await alice.next('connecting') // at her renewal
+    await alice.is('online')
+    await alice.ask('who am I')
+    alice.client.close()
+    bob.client.close()
+  },
+}
+
+// machine gives pages a window, and a function that has the wall clock go on as if the machine had slept for so long.
+function machine() {
+  const window = new EventTarget()
+  globalThis.document = Object.assign(new EventTarget(), { visibilityState: 'visible' })
+  globalThis.addEventListener = window.addEventListener.bind(window)
+  const { now } = Date
+  return (ms) => {
+    Date.now = () => now() + ms
+    document.dispatchEvent(new Event('visibilitychange'))
+  }
+}
+
+function pattern(size) {
+  const bytes = Uint8Array.from({ length: size }, (_, n) => n % 251)
+  return version === '2.5.0' ? Buffer.from(bytes) : bytes // 2.x takes no other for binary in Node
+}
+
+await scenarios[scenario](JSON.parse(options))
+process.exit()

@@ -1,0 +1,228 @@
+// Tabs that use client/socketauth.js, in Chromium:
+//
+//   node helper_browser.mjs <scenario> <url> [options as JSON]
+//
+// What they come to is printed as lines, like those of client.mjs, for the Go side to judge.
+import { launch } from './chromium.mjs'
+import { print } from './peer.mjs'
+
+const [scenario, url, options = '{}'] = process.argv.slice(2)
+const page = url + '/page'
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+class Tab {
+  static async open(name, context, at = page) {
+    const tab = new Tab(name, await context.newPage())
+    await tab.page.goto(at)
+    return tab
+  }
+
+  constructor(name, page) {
+    Object.assign(this, { name, page })
+    page.setDefaultTimeout(30_000)
+    page.on('pageerror', (error) => this.say('page error', error.message))
+  }
+
+  say(event, ...args) {
+    print({ socket: this.name, event, args })
+  }
+
+  // is waits for a state, and tells it with its reason.
+  async is(state) {
+    await this.page.waitForFunction((state) => globalThis.client?.state === state, state, { polling: 20 })
+    this.say('is', state)
+  }
+
+  do(f, ...args) {
+    return this.page.evaluate(f, ...args)
+  }
+
+  async login(username = 'alice') {
+    await this.do((username) => client.login({ username, password: 'secret' }), username)
+  }
+
+  async ask() {
+    this.say('user', (await this.do(() => client.emitWithAck('who am I'))).user)
+  }
+
+  async tell(f) {
+    this.say('tells', await this.do(f))
+  }
+}
+
+const ready = () => print({ socket: 'client', event: 'ready', args: [] })
+const browser = await launch()
+const context = async (script) => {
+  const context = await browser.newContext()
+  if (script) await context.addInitScript(script)
+  return context
+}
+
+const scenarios = {
+  // tabs come and go, are reloaded at any time, cut off, and outlive two restarts.
+  async tabs({ count, locks }) {
+    const together = await context(locks ? undefined : () => { delete Navigator.prototype.locks })
+    const tabs = await Promise.all(Array.from({ length: count }, (_, n) => Tab.open('tab ' + n, together)))
+    await tabs[0].tell(() => [navigator.locks !== undefined, client.state])
+    const all = (state) => Promise.all(tabs.map((tab) => tab.is(state)))
+    await tabs.at(-1).login()
+    await all('online') // without a reload
+    await Promise.all(tabs.map(async (tab) => {
+      for (let n = 0; n < 2; n++) {
+        await sleep(500 * Math.random())
+        await tab.page.reload()
+      }
+    }))
+    await all('online')
+    for (let n = 0; n < 2; n++) {
+      ready() // to be cut off, and then restarted
+      await all('offline')
+      ready()
+      await all('online')
+    }
+    for (const tab of tabs) await tab.ask()
+    await tabs[0].tell(() => client.logout())
+    await all('signed-out')
+    await Promise.all(tabs.map((tab) => tab.page.reload()))
+    await all('signed-out')
+    await tabs[0].tell(() => localStorage.getItem('socketauth.token'))
+  },
+
+  // back is a visitor who comes by a link with a code, reloads, goes on, comes back, and opens the link once more.
+  async back() {
+    const home = await context()
+    const tab = await Tab.open('tab', home)
+    const link = await tab.do(async () => {
+      const body = JSON.stringify({ username: 'alice', password: 'secret' })
+      const answer = await fetch('/login', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
+      return (await answer.json()).url
+    })
+    await tab.page.goto('about:blank')
+    await tab.page.goto(link)
+    await tab.tell(() => location.pathname + location.search + location.hash)
+    await tab.page.reload() // maybe before it is in
+    await tab.page.reload()
+    await tab.is('online')
+    await tab.page.goto(url + '/page?2')
+    await tab.is('online')
+    await tab.page.goBack()
+    await tab.is('online')
+    await tab.page.reload()
+    await tab.is('online')
+    const again = await Tab.open('again', home, link)
+    await again.is('online')
+    await again.ask()
+    await tab.do((hash) => { location.hash = hash }, new URL(link).hash)
+    await tab.page.waitForFunction(() => location.hash === '')
+    await tab.is('online')
+    await tab.ask()
+
+    const other = await Tab.open('other', await context())
+    await other.login('bob') // the server has an AppURL: it is this page
+    await other.is('online')
+    await other.ask()
+    await other.tell(() => location.hash)
+  },
+
+  // asleep is a page whose machine sleeps past its token's life, and comes back to the login.
+  async asleep({ ms }) {
+    const home = await context()
+    const [tab, other] = [await Tab.open('tab', home), await Tab.open('other', home)]
+    await tab.login()
+    await tab.is('online')
+    await other.is('online')
+    const doze = (ms) => {
+      const end = performance.now() + ms
+      while (performance.now() < end);
+    }
+    await Promise.all([tab.do(doze, ms), other.do(doze, ms)])
+    await tab.is('expired')
+    await other.is('expired') // whichever of the two was told
+    await tab.login()
+    await tab.is('online')
+    await other.is('online')
+  },
+
+  // clock is a page that wakes up before its token's life is over.
+  async clock({ ms }) {
+    const tab = await Tab.open('tab', await context())
+    await tab.login()
+    await tab.is('online')
+    await tab.do(() => {
+      globalThis.renewed = 0
+      client.on('notice', (notice) => { if (notice === 'renewed') globalThis.renewed++ })
+    })
+    const wake = (ms) => {
+      const { now } = Date
+      Date.now = () => now() + ms
+      document.dispatchEvent(new Event('visibilitychange'))
+    }
+    await tab.do(wake, -3600_000)
+    await tab.do(wake, 3600_000 + ms)
+    await tab.page.waitForFunction(() => globalThis.renewed > 0)
+    await tab.tell(() => [globalThis.renewed, client.state])
+  },
+
+  // storage is refused, or full from the start or later.
+  async storage() {
+    const refuse = () => {
+      Object.defineProperty(globalThis, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })
+    }
+    const fill = () => {
+      let size = 1 << 20
+      for (let n = 0; size > 0; n++) {
+        try {
+          localStorage.setItem('filling ' + n, 'x'.repeat(size))
+        } catch {
+          size >>= 1
+        }
+      }
+    }
+    const unlocked = () => { delete Navigator.prototype.locks }
+    const cases = { refused: [refuse], full: [fill], 'full, no locks': [fill, unlocked], later: [], 'later, no locks': [unlocked] }
+    for (const [name, scripts] of Object.entries(cases)) {
+      const home = await context()
+      for (const script of scripts) await home.addInitScript(script)
+      const tab = await Tab.open(name, home)
+      await tab.login()
+      await tab.is('online')
+      if (name.startsWith('later')) await tab.do(fill)
+      await tab.page.reload()
+      await tab.is('online')
+      await tab.tell(() => client.shared)
+      if (name === 'full') { // a tab that is duplicated brings a copy of sessionStorage along
+        const [popup] = await Promise.all([tab.page.waitForEvent('popup'), tab.do(() => { open(location.href) })])
+        const copy = new Tab('copy', popup)
+        await copy.is('signed-out')
+        await copy.login('bob')
+        await copy.is('online')
+        await copy.ask()
+      }
+      await tab.page.reload()
+      await tab.is('online')
+      await tab.ask()
+      await tab.tell(() => client.logout())
+      await tab.is('signed-out')
+      await tab.login()
+      await tab.is('online')
+    }
+  },
+
+  // devices are two browsers of one user: one has the other's session ended.
+  async devices() {
+    const home = await context()
+    const tabs = [await Tab.open('tab 0', home), await Tab.open('tab 1', home)]
+    await tabs[0].login()
+    const other = await Tab.open('other', await context())
+    await other.login()
+    for (const tab of [...tabs, other]) await tab.is('online')
+    tabs[0].say('session', (await tabs[0].do(() => client.emitWithAck('who am I'))).session)
+    ready() // to be revoked
+    for (const tab of tabs) await tab.is('signed-out')
+    await tabs[0].tell(() => localStorage.getItem('socketauth.token'))
+    await other.ask()
+  },
+}
+
+await scenarios[scenario](JSON.parse(options))
+await browser.close()

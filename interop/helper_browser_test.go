@@ -1,0 +1,246 @@
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+)
+
+// servePages serves an app that has the helper at ClientPath, and a page that uses it.
+func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
+	t.Helper()
+	return serve(t, setup{
+		on: on,
+		options: func(o *socketauth.Options[string]) {
+			o.Blacklist, o.ClientPath = l, "/socketauth.js"
+			if change != nil {
+				change(o)
+			}
+		},
+		server: func(s *http.Server) {
+			library := s.Handler
+			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/page":
+					w.Header().Set("Content-Type", "text/html; charset=utf-8")
+					_, _ = fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
+						`<script type="module">import { connect } from "/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });</script>`)
+				default:
+					library.ServeHTTP(w, r)
+				}
+			})
+		},
+	})
+}
+
+// noAlarm expects nothing to have been taken for theft.
+func noAlarm(t *testing.T, a *app) {
+	t.Helper()
+	if reused := a.audited(socketauth.AuditReuse); len(reused) > 0 {
+		t.Errorf("taken for theft: %v", reused)
+	}
+}
+
+// TestHelperBrowserTabs has tabs share a session in Chromium, with Web Locks and without, while they are reloaded, cut
+// off and the server restarted.
+func TestHelperBrowserTabs(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		count    int
+		locks    bool
+		interval time.Duration
+	}{
+		{"two, locks", 2, true, 0},
+		{"two, none", 2, false, time.Hour},
+		{"five, locks", 5, true, time.Hour},
+		{"five, none", 5, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := open(t, filepath.Join(t.TempDir(), "sessions.db"))
+			l := newLedger(store)
+			change := func(o *socketauth.Options[string]) { o.RefreshInterval = c.interval }
+			a := servePages(t, l, nil, change)
+			options, _ := json.Marshal(map[string]any{"count": c.count, "locks": c.locks})
+			d := chromium(t, "helper_browser.mjs", "tabs", a.url, string(options))
+			all := func(event string, args ...any) {
+				t.Helper()
+				for n := range c.count {
+					d.hears(fmt.Sprintf("tab %d", n), event, args...)
+				}
+			}
+			d.hears("tab 0", "tells", []any{c.locks, "signed-out"})
+			all("is", "online")
+			all("is", "online")
+
+			d.hears("client", "ready")
+			a.listener.cut()
+			d.hears("client", "ready")
+			a.listener.mend()
+			all("is", "offline")
+			all("is", "online")
+			d.hears("client", "ready")
+			a.stop(t)
+			noAlarm(t, a)
+			d.hears("client", "ready")
+			a = servePages(t, l, a.listener, change)
+			all("is", "offline")
+			all("is", "online")
+
+			all("user", "alice")
+			d.hears("tab 0", "tells", true)
+			all("is", "signed-out")
+			all("is", "signed-out")
+			d.hears("tab 0", "tells", nil)
+			d.done()
+			noAlarm(t, a)
+			if c.interval == 0 {
+				l.clean(t, 10) // a page may be reloaded or cut off on its way
+			} else {
+				l.clean(t, 1000)
+			}
+		})
+	}
+}
+
+// TestHelperBack: a code in a link is used once, and is not in the history, however often the page is reloaded, left,
+// come back to, or the link opened, within the code's life.
+func TestHelperBack(t *testing.T) {
+	l := newLedger(socketauth.NewMemoryBlacklist())
+	on := listen(t)
+	a := servePages(t, l, on, func(o *socketauth.Options[string]) {
+		o.AppURL = func(code string) string { return "http://" + on.Addr().String() + "/page#code=" + code }
+	})
+	d := chromium(t, "helper_browser.mjs", "back", a.url)
+	d.hears("tab", "tells", "/page")
+	for range 4 {
+		d.hears("tab", "is", "online")
+	}
+	d.hears("again", "is", "online")
+	d.hears("again", "user", "alice")
+	d.hears("tab", "is", "online")
+	d.hears("tab", "user", "alice")
+	d.hears("other", "is", "online")
+	d.hears("other", "user", "bob")
+	d.hears("other", "tells", "")
+	d.done()
+	noAlarm(t, a)
+	l.clean(t, 4)
+}
+
+// TestHelperBrowserAsleep: a machine that slept past the token's life brings its pages to the login, and one that woke
+// in time has the token replaced.
+func TestHelperBrowserAsleep(t *testing.T) {
+	t.Run("past", func(t *testing.T) {
+		l := newLedger(socketauth.NewMemoryBlacklist())
+		a := servePages(t, l, nil, func(o *socketauth.Options[string]) { o.TokenLifetime = 3 * time.Second })
+		d := chromium(t, "helper_browser.mjs", "asleep", a.url, `{"ms": 3500}`)
+		for _, state := range []string{"online", "expired", "online"} {
+			d.hears("tab", "is", state)
+			d.hears("other", "is", state)
+		}
+		d.done()
+		noAlarm(t, a)
+	})
+	t.Run("in time", func(t *testing.T) {
+		l := newLedger(socketauth.NewMemoryBlacklist())
+		a := servePages(t, l, nil, nil) // for 24 h
+		d := chromium(t, "helper_browser.mjs", "clock", a.url, fmt.Sprintf(`{"ms": %d}`, (20*time.Hour).Milliseconds()))
+		d.hears("tab", "is", "online")
+		d.hears("tab", "tells", []any{1, "online"})
+		d.done()
+		l.clean(t, 1)
+		if n := len(a.audited(socketauth.AuditRotated)); n != 1 {
+			t.Errorf("the token was replaced %d times", n)
+		}
+	})
+}
+
+// TestHelperBrowserStorage: a storage that is refused or full keeps nobody out, and no session is shared by accident.
+func TestHelperBrowserStorage(t *testing.T) {
+	l := newLedger(socketauth.NewMemoryBlacklist())
+	a := servePages(t, l, nil, nil)
+	d := chromium(t, "helper_browser.mjs", "storage", a.url)
+	for _, tab := range []string{"refused", "full", "full, no locks", "later", "later, no locks"} {
+		d.hears(tab, "is", "online")
+		d.hears(tab, "is", "online")
+		d.hears(tab, "tells", strings.HasPrefix(tab, "later"))
+		if tab == "full" {
+			d.hears("copy", "is", "signed-out")
+			d.hears("copy", "is", "online")
+			d.hears("copy", "user", "bob")
+		}
+		d.hears(tab, "is", "online")
+		d.hears(tab, "user", "alice")
+		d.hears(tab, "tells", true)
+		d.hears(tab, "is", "signed-out")
+		d.hears(tab, "is", "online")
+	}
+	d.done()
+	noAlarm(t, a)
+	l.clean(t, 2)
+}
+
+// TestHelperDevices: a log-out of one device by another signs all tabs of that device out, and nobody else.
+func TestHelperDevices(t *testing.T) {
+	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+	d := chromium(t, "helper_browser.mjs", "devices", a.url)
+	for _, tab := range []string{"tab 0", "tab 1", "other"} {
+		d.hears(tab, "is", "online")
+	}
+	var session string
+	if err := json.Unmarshal(d.hears("tab 0", "session").Args[0], &session); err != nil {
+		t.Fatal(err)
+	}
+	d.hears("client", "ready")
+	if ended, err := a.RevokeSession(t.Context(), session); err != nil || ended.Sockets != 2 {
+		t.Errorf("%+v, %v", ended, err)
+	}
+	d.hears("tab 0", "is", "signed-out")
+	d.hears("tab 1", "is", "signed-out")
+	d.hears("tab 0", "tells", nil)
+	d.hears("other", "user", "alice")
+	d.done()
+	noAlarm(t, a)
+}
+
+// TestClientPath: the helper is served as a module, sent anew only where it has changed.
+func TestClientPath(t *testing.T) {
+	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+	get := func(etag string) (*http.Response, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/socketauth.js", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("If-None-Match", etag)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = answer.Body.Close() }()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer, string(body)
+	}
+	answer, body := get("")
+	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/javascript; charset=utf-8" || len(body) < 1000 {
+		t.Errorf("%d %v, %d bytes", answer.StatusCode, answer.Header, len(body))
+	}
+	if again, body := get(answer.Header.Get("ETag")); again.StatusCode != http.StatusNotModified || body != "" {
+		t.Errorf("asked for again: %d, %d bytes", again.StatusCode, len(body))
+	}
+
+	_, err := socketauth.New(socketauth.Options[any]{Secret: make([]byte, 32), ClientPath: "socketauth.js"})
+	if err == nil || !strings.Contains(err.Error(), "ClientPath") {
+		t.Errorf("a path without a slash: %v", err)
+	}
+}

@@ -1,0 +1,336 @@
+// client/socketauth.js with a server that is made up, and a clock that is turned by hand:
+//
+//   node helper_unit.mjs
+//
+// Each test that passes is a line; one that fails ends the process.
+import assert from 'node:assert/strict'
+import { mock } from 'node:test'
+import { connect } from '../client/socketauth.js'
+import { print } from './peer.mjs'
+
+const KEY = 'socketauth.token'
+const window = new EventTarget()
+globalThis.document = Object.assign(new EventTarget(), { visibilityState: 'visible' })
+globalThis.addEventListener = window.addEventListener.bind(window)
+mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
+
+const settle = () => new Promise((resolve) => setImmediate(resolve))
+const pass = async (ms) => { // in steps, as what a timer starts may set the next
+  for (let left = ms; left > 0; left -= 50) {
+    mock.timers.tick(Math.min(50, left))
+    await settle()
+  }
+}
+
+const encode = (claims) => `h.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.s`
+const token = (gen, { sid = 'one', dur = 1000, ...more } = {}) => encode({ sid, gen, dur, token_use: 'session', ...more })
+const storage = (value) => {
+  const items = new Map(value ? [[KEY, value]] : [])
+  return {
+    getItem: (key) => items.get(key) ?? null,
+    setItem: (key, value) => items.set(key, value),
+    removeItem: (key) => items.delete(key),
+    get token() { return items.get(KEY)?.trim() },
+  }
+}
+
+// A server that answers as the test says; presented are the tokens it was shown.
+class Server {
+  presented = []
+  sockets = []
+  open = 0
+  most = 0
+
+  constructor({ handshake = true } = {}) {
+    this.io = (url, options) => {
+      const socket = { handlers: {}, sent: [], auth: handshake ? options.auth : undefined }
+      socket.on = (event, f) => { (socket.handlers[event] ??= []).push(f) }
+      socket.tell = (event, ...args) => { for (const f of socket.handlers[event] ?? []) f(...args) }
+      socket.emit = (event, ...args) => {
+        socket.sent.push([event, ...args])
+        if (event === 'authenticate') this.presented.push(args[0].token)
+      }
+      socket.connect = () => {
+        this.most = Math.max(this.most, ++this.open)
+        this.sockets.push(socket)
+      }
+      socket.disconnect = () => { this.open-- }
+      return socket
+    }
+  }
+
+  get socket() { return this.sockets.at(-1) }
+
+  // lets the last socket in as far as the presentation
+  hear() {
+    if (this.socket.auth) this.socket.auth(({ token, confirm }) => {
+      assert.equal(confirm, true)
+      this.presented.push(token)
+    })
+    this.socket.tell('connect')
+  }
+}
+
+async function start(stored, options) {
+  const server = new Server(options)
+  const kept = storage(stored)
+  const states = []
+  const client = connect({ url: 'http://app.example/some/where', io: server.io, storage: kept, locks: { request: async (_, __, hold) => hold() } })
+  client.on('state', (state, reason) => states.push(reason ? `${state}: ${reason}` : state))
+  await settle()
+  return { server, kept, states, client }
+}
+
+async function online(stored = token(1), options) {
+  const all = await start(stored, options)
+  all.server.hear()
+  all.server.socket.tell('authenticated', token(2), () => {})
+  assert.equal(all.client.state, 'online')
+  return all
+}
+
+const tests = {
+  async 'stores before it acknowledges'() {
+    for (const handshake of [true, false]) {
+      const { server, kept, states } = await start(token(1), { handshake })
+      server.hear()
+      assert.deepEqual(server.presented, [token(1)])
+      assert.equal(kept.token, token(1))
+      let stored
+      server.socket.tell('authenticated', token(2), () => { stored = kept.token })
+      assert.equal(stored, token(2))
+      assert.deepEqual(states, ['connecting', 'online'])
+    }
+  },
+
+  async 'a network that fails signs nobody out, and is tried ever more slowly'() {
+    const { server, kept, client } = await start(token(1))
+    const waits = []
+    for (let n = 0; n < 9; n++) {
+      const before = server.sockets.length
+      server.socket.tell('connect_error', new Error('no network'))
+      assert.equal(client.state, 'offline')
+      let waited = 0
+      while (server.sockets.length === before) {
+        await pass(50)
+        waited += 50
+        assert.ok(waited <= 30_100)
+      }
+      waits.push(waited)
+    }
+    waits.forEach((waited, n) => {
+      const most = Math.min(30_000, 1000 * 2 ** n)
+      assert.ok(waited >= most / 2 && waited <= most + 100, `${waits}`)
+    })
+    assert.equal(new Set(waits).size > 5, true, 'no jitter') // two of the last may be alike
+    assert.equal(kept.token, token(1))
+    assert.equal(server.most, 1, 'two sockets at once')
+  },
+
+  async 'waits as it is told'() {
+    for (const [code, retryAfter] of [['unavailable', 7], ['too_many_attempts', 30], ['too_many_connections', 45]]) {
+      const { server, kept, client } = await start(token(1))
+      server.hear()
+      server.socket.tell('unauthorized', { code, terminal: false, retryAfter })
+      assert.equal(client.state, 'offline')
+      assert.equal(client.reason, code)
+      await pass(retryAfter * 1000 - 50)
+      window.dispatchEvent(new Event('online'))
+      document.dispatchEvent(new Event('visibilitychange'))
+      await settle()
+      assert.equal(server.sockets.length, 1, 'too early')
+      await pass(600)
+      assert.equal(server.sockets.length, 2)
+      server.hear()
+      assert.deepEqual(server.presented, [token(1), token(1)])
+      assert.equal(kept.token, token(1))
+    }
+  },
+
+  async 'comes back at once when the network does'() {
+    const { server } = await online()
+    server.socket.tell('disconnect', 'transport close')
+    window.dispatchEvent(new Event('online'))
+    await settle()
+    assert.equal(server.sockets.length, 2)
+  },
+
+  async 'throws a token away only if it is dead'() {
+    const other = token(5, { sid: 'two' })
+    const cases = [
+      // code, terminal, what is stored by then, what is left
+      ['no_longer_valid', true, token(1), undefined],
+      ['no_longer_valid', false, token(1), token(1)],
+      ['no_longer_valid', true, token(2), token(2)],
+      ['invalid_token', true, token(2), token(2)],
+      ['token_reused', true, token(2), undefined],
+      ['session_revoked', true, token(2), undefined],
+      ['session_revoked', true, other, other],
+      ['timeout', false, token(1), token(1)],
+      ['server_error', false, token(1), token(1)],
+      ['BANNED', false, token(1), token(1)],
+    ]
+    for (const [code, terminal, stored, left] of cases) {
+      const { server, kept, client } = await start(token(1))
+      server.hear()
+      kept.setItem(KEY, stored) // another tab's
+      server.socket.tell('unauthorized', { code, terminal })
+      assert.equal(kept.token, left, code)
+      assert.equal(client.state, left ? 'offline' : 'signed-out', code)
+      assert.equal(client.reason, code)
+      await pass(1100)
+      assert.equal(server.sockets.length, left ? 2 : 1)
+      if (left) server.hear()
+      if (left) assert.equal(server.presented.at(-1), left)
+      client.close()
+    }
+    const { server, kept, states } = await start(token(1))
+    server.hear()
+    server.socket.tell('unauthorized', { code: 'token_expired', terminal: true })
+    assert.equal(kept.token, undefined)
+    assert.deepEqual(states, ['connecting', 'expired: token_expired'])
+  },
+
+  async 'takes no offer for a token that is not the stored one any more'() {
+    for (const now of [token(3), undefined]) {
+      const { server, kept, client } = await start(token(1))
+      server.hear()
+      if (now) kept.setItem(KEY, now)
+      else kept.removeItem(KEY)
+      server.socket.tell('authenticated', token(2), () => assert.fail('acknowledged'))
+      assert.equal(kept.token, now)
+      assert.equal(client.state, now ? 'offline' : 'signed-out')
+    }
+  },
+
+  async 'a storage that becomes full is used on, though tokens grow by a digit'() {
+    const { server, kept, client } = await online(token(9))
+    const { setItem } = kept
+    kept.setItem = (key, value) => {
+      if (value.length > kept.getItem(key).length) throw new Error('QuotaExceededError')
+      setItem(key, value)
+    }
+    for (const next of [token(99), token(9), token(99999)]) {
+      server.socket.tell('disconnect', 'transport close')
+      window.dispatchEvent(new Event('online'))
+      await settle()
+      server.hear()
+      server.socket.tell('authenticated', next, () => {})
+      assert.equal(kept.token, next)
+    }
+    assert.equal(client.shared, true)
+  },
+
+  async 'ignores a socket that it gave up'() {
+    const { server, kept, client } = await start(token(1))
+    const [first] = server.sockets
+    server.hear()
+    await pass(20_050) // no answer
+    assert.equal(client.state, 'offline')
+    await pass(1100)
+    first.tell('authenticated', token(2), () => assert.fail('acknowledged'))
+    first.tell('unauthorized', { code: 'session_revoked', terminal: true })
+    first.tell('logged_out')
+    assert.equal(kept.token, token(1))
+    server.hear()
+    server.socket.tell('authenticated', token(2), () => {})
+    assert.equal(client.state, 'online')
+    first.tell('disconnect', 'transport close')
+    assert.equal(client.state, 'online')
+  },
+
+  async 'has its token replaced in time, on the connection that is there'() {
+    for (const kept of [false, true]) {
+      const { server, client } = await start(token(1))
+      server.hear()
+      const next = kept ? token(1) : token(2) // one that came back as it was may be half through its life
+      server.socket.tell('authenticated', next, () => {})
+      const [from, to] = kept ? [200, 300] : [700, 800]
+      const now = performance.now.bind(performance)
+      let shift = 0
+      performance.now = () => now() + shift
+      const go = async (seconds) => {
+        shift += seconds * 1000
+        for (let n = 0; n < 30 && server.socket.sent.length === 0; n++) await pass(1_000) // it looks at least so often
+      }
+      await go(from - 1)
+      assert.deepEqual(server.socket.sent, [])
+      await go(to - from + 2)
+      assert.deepEqual(server.socket.sent, [['authenticate', { token: next, confirm: true }]])
+      performance.now = now
+      client.close()
+    }
+  },
+
+  async 'lives on where a renewal is refused for now'() {
+    const { server, client } = await online()
+    Date.now = ((now) => () => now() + 900_000)(Date.now)
+    document.dispatchEvent(new Event('visibilitychange'))
+    await settle()
+    assert.equal(server.socket.sent.length, 1)
+    server.socket.tell('unauthorized', { code: 'unavailable', terminal: false, retryAfter: 1 })
+    assert.equal(client.state, 'online')
+    Date.now = ((now) => () => now() + 5_000)(Date.now)
+    await pass(5_000)
+    assert.equal(server.socket.sent.length, 2)
+    server.socket.tell('authenticated', token(3), () => {})
+    assert.equal(client.state, 'online')
+    assert.equal(server.sockets.length, 1)
+  },
+
+  async 'presents another session on another connection'() {
+    const { server, kept, states } = await online()
+    const other = token(1, { sid: 'two' })
+    kept.setItem(KEY, other)
+    server.socket.tell('rotated')
+    await settle()
+    server.hear()
+    assert.equal(server.sockets.length, 2)
+    assert.equal(server.presented.at(-1), other)
+    assert.deepEqual(states, ['connecting', 'online', 'connecting'])
+    assert.equal(server.most, 1)
+  },
+
+  async 'rejects what waits for a reply when the connection ends'() {
+    const { server, client } = await online()
+    const replies = Promise.allSettled([client.emitWithAck('a'), client.emitWithAck('b'), client.emitWithAck('c', 1)])
+    server.socket.sent[0].at(-1)('yes')
+    server.socket.sent[1].at(-1)({ error: { code: 'no' } })
+    server.socket.tell('disconnect', 'transport close')
+    assert.deepEqual((await replies).map((r) => r.value ?? r.reason.code), ['yes', 'no', 'disconnected'])
+    assert.equal(client.emit('d'), false)
+  },
+
+  async 'logs out here where the server cannot be told'() {
+    const { server, kept, client } = await online()
+    const told = client.logout()
+    assert.equal(kept.token, undefined)
+    assert.deepEqual(server.socket.sent, [['logout']])
+    await pass(3_050)
+    assert.equal(await told, false)
+    assert.equal(client.reason, 'logged_out_here')
+    assert.equal(server.open, 0)
+  },
+
+  async 'logs out while it is offline, if the server is there after all'() {
+    const { server, kept, client, states } = await online()
+    server.socket.tell('disconnect', 'transport close')
+    const told = client.logout()
+    assert.equal(kept.token, undefined)
+    server.socket.auth?.((data) => assert.deepEqual(data, {}))
+    server.socket.tell('connect')
+    assert.deepEqual(server.socket.sent, [['logout', token(2)]])
+    server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    assert.deepEqual(states.at(-1), 'signed-out: logged_out')
+    await pass(60_000)
+    assert.equal(server.open, 0)
+  },
+}
+
+for (const [name, test] of Object.entries(tests)) {
+  await test()
+  print({ socket: 'unit', event: 'passed', args: [name] })
+}
+print({ socket: 'unit', event: 'end', args: [] })
+process.exit()

@@ -1,0 +1,300 @@
+package socketauth
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// byHeader has the address of each request named by a header, as behind a proxy.
+func byHeader(o *Options[string]) {
+	o.ClientIP = func(r *http.Request) string { return r.Header.Get("X-Real-IP") }
+}
+
+// try logs in, or registers, from an address.
+func (w *world) try(address, path, username, password string) (status int, retryAfter string) {
+	w.Helper()
+	r, _ := http.NewRequest(http.MethodPost, "http://server"+path, strings.NewReader(fmt.Sprintf(`{"username":%q,"password":%q}`, username, password)))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Real-IP", address)
+	client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+	res, err := client.Do(r)
+	if err != nil {
+		w.Error(err)
+		return 0, ""
+	}
+	_ = res.Body.Close()
+	return res.StatusCode, res.Header.Get("Retry-After")
+}
+
+// guess tries wrong passwords until it is held up, and says after how many.
+func (w *world) guess(address, username string) int {
+	w.Helper()
+	for n := range 200 {
+		switch status, retry := w.try(address, "/login", username, "wrong"); {
+		case status == http.StatusTooManyRequests && retry != "" && retry != "0":
+			return n
+		case status != http.StatusUnauthorized:
+			w.Fatalf("status %d, Retry-After %q", status, retry)
+		}
+	}
+	return 200
+}
+
+func TestGuessingAtOneAccountIsHeldUp(t *testing.T) {
+	inWorld(t, byHeader, func(w *world) {
+		if n := w.guess("203.0.113.1", "anna"); n != 10 {
+			t.Errorf("after %d guesses", n)
+		}
+		for _, username := range []string{" ANNA ", "Anna"} { // the same account
+			if status, _ := w.try("203.0.113.1", "/login", username, "wrong"); status != http.StatusTooManyRequests {
+				t.Errorf("%q: %d", username, status)
+			}
+		}
+		if status, _ := w.try("203.0.113.1", "/register", "anna", "wrong"); status != http.StatusTooManyRequests {
+			t.Errorf("a registration: %d, though it is one budget", status)
+		}
+		if status, _ := w.try("203.0.113.1", "/login", "anna", "secret"); status != http.StatusTooManyRequests {
+			t.Errorf("the right password: %d; the answer would tell who guesses", status)
+		}
+		w.logged("limit=attempts")
+		if s := w.Stats(); s.Limited["attempts"] != 5 || s.Logins[httpTooManyAttempts] != 5 {
+			t.Errorf("%+v", s)
+		}
+		if status, _ := w.try("203.0.113.2", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("the owner, from elsewhere: %d", status)
+		}
+		time.Sleep(10 * time.Second)
+		if status, _ := w.try("203.0.113.1", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("ten seconds later: %d", status)
+		}
+	})
+}
+
+func TestNobodyIsLockedOutByOthers(t *testing.T) {
+	inWorld(t, byHeader, func(w *world) {
+		if status, _ := w.try("203.0.113.9", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Fatal(status)
+		}
+		for n := range 40 { // a botnet
+			w.guess(fmt.Sprintf("198.51.100.%d", n), "anna")
+		}
+		if status, _ := w.try("203.0.113.9", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("the owner, where they have logged in before: %d", status)
+		}
+		if status, _ := w.try("203.0.113.10", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("the owner, elsewhere: %d", status)
+		}
+		for n := range 20 { // one address at many accounts
+			w.guess("203.0.113.20", fmt.Sprint("user", n))
+		}
+		began := time.Now()
+		for { // a neighbour behind the same address, who comes back as told
+			status, retry := w.try("203.0.113.20", "/login", "anna", "secret")
+			if status == http.StatusOK {
+				break
+			}
+			seconds, err := strconv.Atoi(retry)
+			if err != nil || time.Since(began) > 10*time.Second {
+				t.Fatalf("a neighbour: status %d after %v, Retry-After %q", status, time.Since(began), retry)
+			}
+			time.Sleep(time.Duration(seconds) * time.Second)
+		}
+	})
+}
+
+func TestGuessesAtOnceAreAsFewAsInARow(t *testing.T) {
+	// Guards: to look first and to count later would let as many through as can be sent meanwhile.
+	inWorld(t, byHeader, func(w *world) {
+		var through atomic.Int32
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if status, _ := w.try("203.0.113.1", "/login", "anna", "wrong"); status == http.StatusUnauthorized {
+					through.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := through.Load(); n != 10 {
+			t.Errorf("%d of 100 came through", n)
+		}
+	})
+}
+
+func TestOrdinaryUseIsNotHeldUp(t *testing.T) {
+	inWorld(t, byHeader, func(w *world) {
+		var wg sync.WaitGroup
+		login := func() {
+			wg.Go(func() {
+				if status, _ := w.try("203.0.113.1", "/login", "anna", "secret"); status != http.StatusOK {
+					t.Errorf("status %d", status)
+				}
+			})
+		}
+		for range 40 { // at once
+			login()
+		}
+		wg.Wait()
+		for range 300 { // ten a second
+			login()
+			time.Sleep(time.Second / 10)
+		}
+		wg.Wait()
+		for range 30 { // an outage is nobody's guess
+			if status, _ := w.try("203.0.113.1", "/login", "down", "x"); status != http.StatusInternalServerError {
+				t.Errorf("status %d", status)
+			}
+		}
+	})
+}
+
+func TestTokensThatNobodySignedAreHeldUpAndDeadOnesAreNot(t *testing.T) {
+	inWorld(t, func(o *Options[string]) {
+		o.ReusePolicy = RejectOnly
+		o.ClientIP = func(*http.Request) string { return "203.0.113.1" }
+	}, func(w *world) {
+		live, dead := w.in()
+		live.authenticate(dead)
+		token := live.token()
+		expired := w.code()
+		time.Sleep(time.Minute)
+		for range 100 {
+			w.refuses(dead, "no_longer_valid")
+			w.refuses(expired, "token_expired")
+		}
+		refused := make(map[string]int)
+		for n := range 100 {
+			c := w.dial("")
+			text := "x"
+			if n%2 == 1 { // well made, for anna, by another key
+				text, _ = jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "anna"}).SignedString([]byte("another key of thirty-two bytes."))
+			}
+			c.authenticate(text)
+			frame, _ := c.frameWithin(time.Minute)
+			for _, code := range []string{"invalid_token", "too_many_attempts"} {
+				if strings.Contains(frame, `"code":"`+code+`"`) {
+					refused[code]++
+				}
+			}
+			if strings.Contains(frame, "too_many_attempts") && !strings.Contains(frame, `"retryAfter":`) {
+				t.Error(frame)
+			}
+		}
+		if refused["invalid_token"] != 60 || refused["too_many_attempts"] != 40 {
+			t.Errorf("%v", refused)
+		}
+		c := w.dial("") // who has a good one is let in
+		c.authenticate(token)
+		c.token()
+		if status, _ := w.try("", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("anna's own account: %d", status) // a forged "sub" is not held against her
+		}
+		synctest.Wait()
+	})
+}
+
+func TestAccountIsNamedByTheApp(t *testing.T) {
+	inWorld(t, func(o *Options[string]) {
+		byHeader(o)
+		o.Account = func(c Credentials) string { return c.Get("password") } // as odd as can be
+	}, func(w *world) {
+		for n := range 10 {
+			w.try("203.0.113.1", "/login", fmt.Sprint(n), "wrong")
+		}
+		if status, _ := w.try("203.0.113.1", "/login", "someone else", "wrong"); status != http.StatusTooManyRequests {
+			t.Errorf("status %d", status)
+		}
+		if status, _ := w.try("203.0.113.1", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("status %d", status)
+		}
+	})
+}
+
+func TestLimitsOfFailures(t *testing.T) {
+	for _, tt := range []struct {
+		limits Limits
+		want   int
+	}{{Limits{FailuresPerAccount: 3}, 3}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: 20}, 20}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: NoLimit}, 200}} {
+		inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits = tt.limits }, func(w *world) {
+			if n := w.guess("203.0.113.1", "anna"); n != tt.want {
+				t.Errorf("%+v: after %d guesses", tt.limits, n)
+			}
+		})
+	}
+}
+
+func TestFieldThatTheAppDoesNotReadHidesNoAccount(t *testing.T) {
+	// Guards: where an app looks users up by their e-mail, a made-up user name beside it must not be what is counted.
+	inWorld(t, byHeader, func(w *world) {
+		through := 0
+		for n := range 40 {
+			r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(fmt.Sprintf(`{"username":"x%d","email":"ada@example.com","password":"wrong"}`, n)))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-Real-IP", fmt.Sprintf("203.0.113.%d", n%3))
+			client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+			res, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusUnauthorized {
+				through++
+			}
+		}
+		if through > 20 {
+			t.Errorf("%d guesses at one account came through", through)
+		}
+		if n := strings.Count(w.logs.String(), "login refused"); n > 21 {
+			t.Errorf("%d lines for what was held up", n)
+		}
+	})
+}
+
+func TestClientIPThatKnowsNoneIsThePeer(t *testing.T) {
+	// Guards: who comes past the proxy, without its header, must not be exempt from limits.
+	inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits.StrangersPerAddress = 1 }, func(w *world) {
+		w.open()
+		w.full()
+	})
+}
+
+func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
+	// Guards: a store that does not come back must not keep Shutdown from ending the other sockets.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		other, token := w.in()
+		at, goOn := make(chan struct{}), make(chan struct{})
+		store.fail(func(call string) error {
+			if call == "Present" {
+				close(at)
+				<-goOn
+			}
+			return nil
+		}, nil)
+		w.dial("").authenticate(token)
+		<-at
+		store.fail(nil, nil)
+		ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- w.Shutdown(ctx) }()
+		synctest.Wait()
+		w.full()
+		for range other.frames { // until it ends
+		}
+		close(goOn)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
