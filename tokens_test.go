@@ -511,3 +511,63 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// FuzzClaims signs what it likes with the right key.
+func FuzzClaims(f *testing.F) {
+	const id = "AAAAAAAAAAAAAAAAAAAAAA"
+	const rest = `,"sid":"` + id + `","jti":"` + id + `","iat":1,"exp":32503680000,"auth_time":1,"dur":30`
+	for _, seed := range []string{
+		`{"sub":"anna","gen":0,"token_use":"code"` + rest + `}`, `{"sub":"anna","gen":3,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":4294967295,"token_use":"session"` + rest + `}`,
+		`{"sub":"anna","gen":0.5,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":-1,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":0,"token_use":"session"` + rest + `}`,
+		`{"sub":5,"gen":"1"}`, `{"sub":"anna","exp":1e300}`, `[]`, `null`, ``, `{"sub":"anna","nbf":"x","aud":[1],"gen":1,"token_use":"session"` + rest + `}`,
+	} {
+		f.Add(seed)
+	}
+	c, err := Options[any]{Secret: testSecret, SessionLifetime: 200 * 365 * 24 * time.Hour}.config()
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx := context.Background()
+	f.Fuzz(func(t *testing.T, claims string) {
+		parts := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims))
+		signature, err := jwt.SigningMethodHS256.Sign(parts, testSecret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := c.tokens.verify(ctx, parts+"."+base64.RawURLEncoding.EncodeToString(signature))
+		if err != nil {
+			return
+		}
+		if token.subject == "" || !isID(token.sessionID) || !isID(token.id) || (token.generation == 0) != (token.use == useCode) || !token.expiresAt.After(time.Now()) {
+			t.Errorf("%s is taken for %+v", claims, token)
+		}
+		next, err := c.tokens.successor(ctx, token)
+		if err != nil {
+			return
+		}
+		again, err := c.tokens.verify(ctx, next.text)
+		if err != nil || again.subject != token.subject || again.sessionID != token.sessionID || again.generation != token.generation+1 || again.use != useSession {
+			t.Errorf("of %s came %+v, %v", claims, again, err)
+		}
+	})
+}
+
+func FuzzDecodeSecret(f *testing.F) {
+	for _, s := range []string{"", "AAAA", "hunter2!", " YWJj+/== ", "YWJj-_", "YWJ", "YW=J", "YWJj\nYWJj"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		secret, err := DecodeSecret(s)
+		if err != nil {
+			if strings.TrimSpace(s) != "" && len(s) > 7 && strings.Contains(err.Error(), s) {
+				t.Errorf("%v quotes %q", err, s)
+			}
+			return
+		}
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+			if again, err := DecodeSecret(e.EncodeToString(secret)); err != nil || string(again) != string(secret) {
+				t.Errorf("%q is %x, and that once more %x, %v", s, secret, again, err)
+			}
+		}
+	})
+}
