@@ -1,7 +1,6 @@
 package socketauth
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,37 +259,6 @@ func TestLimitsThatMakeNoSense(t *testing.T) {
 			t.Errorf("%q is not in %v", name, err)
 		}
 	}
-}
-
-func TestLoginBodyThatDripsIsCut(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		conn, err := w.lis.dial(w.Context(), "", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var dripping sync.WaitGroup
-		defer func() { _ = conn.Close(); dripping.Wait() }()
-		began := time.Now()
-		dripping.Go(func() {
-			_, _ = io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
-			for {
-				if _, err := io.WriteString(conn, " "); err != nil {
-					return
-				}
-				time.Sleep(time.Second)
-			}
-		}) // until the connection is closed
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode != http.StatusBadRequest {
-				t.Errorf("status %d", res.StatusCode)
-			}
-		}
-		if d := time.Since(began); d > 15*time.Second {
-			t.Errorf("after %v", d)
-		}
-	})
 }
 
 func TestStats(t *testing.T) {

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 func TestShutdownEndsAllSocketsSoThatTheyComeBack(t *testing.T) {
@@ -172,28 +170,5 @@ func TestLoginAndSocketsShareACoreOrAStore(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	})
-}
-
-func TestBroadcastIsNotHeldUpByAClientThatStopsReading(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		var reasons []string
-		w.OnDisconnect(func(_ context.Context, _ *Socket, reason string) { reasons = append(reasons, reason) })
-		reader, _ := w.inAs(jwt.MapClaims{"sub": "bert"})
-		sleeper, _ := w.in() // nobody takes what its reader reads, so it stops once its channel is full
-		news := strings.Repeat("x", 8000)
-		for range 2000 {
-			if err := w.Emit("news", news); err != nil {
-				t.Fatal(err)
-			}
-			reader.next(`42["news",`)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		reader.alive()
-		if len(reasons) != 1 || reasons[0] != "slow peer" {
-			t.Errorf("the sleeper: %q", reasons)
-		}
-		sleeper.close()
 	})
 }
