@@ -17,3 +17,17 @@ func TestCensusForgetsAConnectionThatIsLetInAsItEnds(t *testing.T) {
 		t.Errorf("%+v, %d sockets, %d strangers, %d addresses", n, c.sockets, c.strangers, len(c.addresses))
 	}
 }
+
+func TestCensusHasNoLimitForThoseOfNoNetwork(t *testing.T) {
+	// Guards: those who come by a proxy that nobody told the library of must not share the places of one address.
+	var c census
+	l := Limits{StrangersPerAddress: 1}.withDefaults()
+	for range 3 {
+		if limit := c.admit(&visit{engine: "4"}, l); limit != "" {
+			t.Error(limit)
+		}
+	}
+	if c.admit(&visit{engine: "4", network: "203.0.113.1"}, l) != "" || c.admit(&visit{engine: "4", network: "203.0.113.1"}, l) != limitStrangersPerAddress {
+		t.Error("those of one address have no limit")
+	}
+}

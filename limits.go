@@ -118,7 +118,7 @@ func (c *census) admit(v *visit, l Limits) (limit string) {
 		return limitSockets
 	case past(c.strangers+1, l.Strangers):
 		return limitStrangers
-	case v.network != "" && past(c.addresses[v.network]+1, l.StrangersPerAddress):
+	case past(c.addresses[v.network]+1, l.StrangersPerAddress):
 		return limitStrangersPerAddress
 	}
 	if c.addresses == nil {
@@ -156,7 +156,7 @@ func (c *census) moveLocked(v *visit, strangers, friends int) {
 	n := c.engines[v.engine]
 	c.engines[v.engine] = SocketStats{n.Connecting + strangers, n.Authenticated + friends}
 	c.strangers += strangers
-	if v.network == "" {
+	if v.network == "" { // exempt, so not counted
 		return
 	}
 	if c.addresses[v.network] += strangers; c.addresses[v.network] == 0 {
@@ -220,7 +220,7 @@ func (c *config) network(r *http.Request, address string) string {
 		return throttle.Network(address)
 	}
 	peer, err := netip.ParseAddr(remoteIP(r))
-	if err != nil || !peer.Unmap().IsLoopback() && !peer.Unmap().IsPrivate() {
+	if err != nil || !peer.IsLoopback() && !peer.IsPrivate() {
 		return throttle.Network(address)
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {
