@@ -140,7 +140,7 @@ func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record
 		return r, known, 0, nil
 	}
 	// What the index had was ended then, or was the exception.
-	if indexed, err := owns(tx, user, sid); !known || !indexed || err != nil {
+	if indexed, err := owns(tx, user, sid); !indexed || err != nil {
 		return r, known, socketauth.Revoked, err
 	}
 	return r, known, 0, nil
