@@ -33,6 +33,10 @@ type Limits struct {
 	// the failures of others.
 	FailuresPerAddress int
 	FailuresPerAccount int
+
+	// Logins and registrations of one address that are under way at one time, right or wrong: what keeps one address from
+	// having all of Passwords; 50.
+	LoginsPerAddress int
 }
 
 // The names of limits, in logs and Stats.
@@ -71,6 +75,7 @@ func (l Limits) check(fault func(format string, args ...any)) {
 		{"Sockets", l.Sockets, NoLimit}, {"Strangers", l.Strangers, NoLimit}, {"StrangersPerAddress", l.StrangersPerAddress, NoLimit},
 		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
 		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit}, {"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
+		{"LoginsPerAddress", l.LoginsPerAddress, NoLimit},
 	} {
 		if n.value < n.least {
 			fault("Limits.%s is %d, less than %d", n.name, n.value, n.least)
@@ -87,6 +92,7 @@ func (l Limits) throttle() *throttle.Guard {
 	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
 	limits.Account.Burst = burst(l.FailuresPerAccount, limits.Account.Burst)
 	limits.Pair.Burst = burst(l.FailuresPerAccount, limits.Pair.Burst)
+	limits.UnderWay = burst(l.LoginsPerAddress, limits.UnderWay)
 	return throttle.New(limits)
 }
 
