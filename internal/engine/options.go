@@ -24,9 +24,10 @@ type Options struct {
 	// Describe makes of the first HTTP request of a connection what becomes Handshake.Request; nil: nothing.
 	Describe func(*http.Request) any
 
-	// Admit says whether there is room for the connection that was described so; nil: always. Left is called once for
-	// each that was admitted and has ended; nil: it is not.
-	Admit func(request any) bool
+	// Admit says whether there is room for the connection that was described so; nil: always. evict ends it at once, and
+	// returns as soon; it may be called from any goroutine, while Admit runs or ever after. Left is called once for each
+	// that was admitted and has ended; nil: it is not.
+	Admit func(request any, evict func()) bool
 	Left  func(request any)
 
 	// Namespaces says who is told of the clients that join one. The root is "/"; clients of Engine.IO 3 are in it from
@@ -53,7 +54,7 @@ func (o Options) WithDefaults() Options {
 		o.Describe = func(*http.Request) any { return nil }
 	}
 	if o.Admit == nil {
-		o.Admit = func(any) bool { return true }
+		o.Admit = func(any, func()) bool { return true }
 	}
 	if o.Left == nil {
 		o.Left = func(any) {}
