@@ -403,3 +403,54 @@ func TestStats(t *testing.T) {
 		}
 	})
 }
+
+func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
+	// Guards: to join late, to leave and to join again, or not to fetch the last words, must not make the time longer.
+	inWorld(t, nil, func(w *world) {
+		client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+		base := "http://server/socket.io/?EIO=4&transport=polling"
+		res, err := client.Get(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		_, rest, _ := strings.Cut(string(body), `"sid":"`)
+		sid, _, _ := strings.Cut(rest, `"`)
+		polling := func(frame string) {
+			if res, err := client.Post(base+"&sid="+sid, "text/plain", strings.NewReader(frame)); err == nil {
+				_ = res.Body.Close()
+			}
+		}
+		websocket := w.open()
+		for _, frame := range []string{"40", "41", "40"} {
+			time.Sleep(4700 * time.Millisecond)
+			polling(frame)
+			_ = websocket.write(frame)
+			synctest.Wait()
+		}
+		if got := w.Stats().Sockets["4"].Connecting; got != 0 {
+			t.Errorf("%d have kept their places", got)
+		}
+	})
+	for _, step := range []struct {
+		frame  string
+		within time.Duration
+	}{{"", 5 * time.Second}, {"40", 7 * time.Second}, {"41", 5 * time.Second}} {
+		inWorld(t, nil, func(w *world) {
+			c := w.open()
+			time.Sleep(4 * time.Second)
+			if step.frame != "" {
+				c.send("40")
+			}
+			if step.frame == "41" {
+				c.send("41")
+			}
+			time.Sleep(step.within - 4*time.Second)
+			synctest.Wait()
+			if got := w.Stats().Sockets["4"].Connecting; got != 0 {
+				t.Errorf("%q: it has kept its place", step.frame)
+			}
+		})
+	}
+}

@@ -126,7 +126,8 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		Admit:          s.admit,
 		Left:           s.left,
 		ConnectTimeout: a.timeout,
-		FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
+		FlushTimeout:   10 * time.Second,
+		FirstFlush:     2 * time.Second, // a refusal is worth waiting for, but not for long
 		Describe:       a.describe,
 		Namespaces:     map[string]engine.Accept{"/": s.accept},
 		Logger:         a.log,

@@ -47,6 +47,7 @@ type Session struct {
 	reason engine.Reason // why, once it is not open
 	cause  error         // what there is to log beside it
 	alarms alarms
+	joinBy time.Duration // what JoinBy has said last
 
 	queue    []Packet
 	waiting  int           // cost of the queue and of what is being written
@@ -129,6 +130,13 @@ func (s *Session) MaxPayload() int {
 	return s.e.o.FirstPayload
 }
 
+func (s *Session) flushTimeout() time.Duration {
+	if s.trusted.Load() {
+		return s.e.o.FlushTimeout
+	}
+	return s.e.o.FirstFlush
+}
+
 // Send queues packets that belong together, and must not be changed afterwards. Errors: engine.ErrClosed,
 // engine.ErrSlow.
 func (s *Session) Send(packets ...Packet) error {
@@ -146,7 +154,7 @@ func (s *Session) CloseAfter(last ...Packet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queueLocked(last) == nil {
-		s.endLocked(engine.ServerDisconnect, s.e.o.FlushTimeout)
+		s.endLocked(engine.ServerDisconnect, s.flushTimeout())
 	}
 }
 
@@ -314,7 +322,7 @@ func (s *Session) dropLocked(reason engine.Reason) {
 	}
 	s.queue = nil
 	s.waiting = s.inFlight
-	s.endLocked(reason, s.e.o.FlushTimeout)
+	s.endLocked(reason, s.flushTimeout())
 }
 
 // closeLocked makes an end at once: nothing that waits is written. A pending poll is told; a websocket is given linger
