@@ -8,7 +8,7 @@ func TestCensusForgetsAConnectionThatIsLetInAsItEnds(t *testing.T) {
 	var c census
 	l := Limits{}.withDefaults()
 	v := &visit{engine: "3", network: "203.0.113.1"}
-	if limit := c.admit(v, l); limit != "" {
+	if admitted, limit, oldest := c.admit(v, l); !admitted || oldest != nil {
 		t.Fatal(limit)
 	}
 	c.leave(v)
@@ -23,11 +23,13 @@ func TestCensusHasNoLimitForThoseOfNoNetwork(t *testing.T) {
 	var c census
 	l := Limits{StrangersPerAddress: 1}.withDefaults()
 	for range 3 {
-		if limit := c.admit(&visit{engine: "4"}, l); limit != "" {
+		if _, limit, _ := c.admit(&visit{engine: "4"}, l); limit != "" {
 			t.Error(limit)
 		}
 	}
-	if c.admit(&visit{engine: "4", network: "203.0.113.1"}, l) != "" || c.admit(&visit{engine: "4", network: "203.0.113.1"}, l) != limitStrangersPerAddress {
-		t.Error("those of one address have no limit")
+	for _, want := range []string{"", limitStrangersPerAddress} {
+		if _, limit, _ := c.admit(&visit{engine: "4", network: "203.0.113.1"}, l); limit != want {
+			t.Errorf("of one address: limit %q, want %q", limit, want)
+		}
 	}
 }
