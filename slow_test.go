@@ -58,6 +58,7 @@ func (w *world) friend(version, transport, userID string) *wire {
 	if err != nil {
 		w.Fatal(err)
 	}
+	synctest.Wait() // it is in a moment after it was told so
 	return c
 }
 
