@@ -1,4 +1,4 @@
-// Command goclient is a client of the chat that has no browser: it keeps the rules of "The raw protocol" in the README.
+// Command goclient is a client of the chat that has no browser: it follows the rules of "The raw protocol" in the README.
 //
 //	PASSWORD=... go run -C examples ./goclient -user ada
 //
