@@ -401,7 +401,7 @@ func (s *Socket) dueLocked() (at time.Time, code string) {
 	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
 		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
-		return s.joined.Add(s.server.auth.timeout), codeTimeout
+		return s.since.Add(s.server.auth.timeout), codeTimeout
 	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.expiresAt)):
 		return s.confirmBy, codeTimeout
 	}
@@ -426,8 +426,8 @@ func (s *Socket) schedule() {
 func (s *Socket) late() {
 	s.mu.Lock()
 	at, code := s.dueLocked()
-	s.expelled = code != "" && !time.Now().Before(at)
-	expelled := s.expelled
+	expelled := code != "" && !time.Now().Before(at)
+	s.expelled = s.expelled || expelled
 	s.mu.Unlock()
 	switch {
 	case expelled:
