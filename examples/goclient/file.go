@@ -30,7 +30,7 @@ func openTokenFile(path string) (*tokenFile, error) {
 	return &tokenFile{path, lock}, nil
 }
 
-// Close gives the file free.
+// Close releases the lock.
 func (f *tokenFile) Close() error { return f.lock.Close() }
 
 // Load gives "" where there is none.
