@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty.
+// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty, but for the Account.
 type AuditEvent struct {
 	Kind      AuditKind
 	Time      time.Time
@@ -17,6 +17,7 @@ type AuditEvent struct {
 	UserAgent string
 	Code      string // what the client was told, where it was refused
 	Except    string // the session that RevokeOthers left alive
+	Account   string // which account a failed login or registration named, as Options.Account has it; it is in no log
 }
 
 // AuditKind says what happened.

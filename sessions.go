@@ -47,7 +47,8 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 }
 
 // RevokeSession ends one session for good: its tokens are dead at once, on sockets and in Middleware, and its sockets
-// are closed with session_revoked. It does not ask whose session it is: a page that lets users end theirs looks in
+// are closed with session_revoked. A handler that ends the session of its own socket has done all else before: its
+// context ends then, and its reply reaches nobody. It does not ask whose session it is: a page that lets users end theirs looks in
 // Sessions first. A session that is unknown or over already is no error. Errors wrap ErrUnavailable; the session may be
 // over all the same.
 func (a *Auth) RevokeSession(ctx context.Context, sessionID string) (Ended, error) {
@@ -64,7 +65,7 @@ func (a *Auth) RevokeUser(ctx context.Context, userID string) (Ended, error) {
 // with the session that they did it in. Where that has not begun, or is another user's, all of the user's are ended.
 func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Ended, error) {
 	if sessionID == "" {
-		return Ended{}, errors.New("socketauth: RevokeOthers: the session id is empty")
+		return Ended{}, errEmpty
 	}
 	return a.revoke(ctx, Revocation{UserID: userID, Except: sessionID})
 }
@@ -74,10 +75,12 @@ func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 	return a.revoke(ctx, Revocation{All: true})
 }
 
+var errEmpty = errors.New("socketauth: revoking: the user's or the session's id is empty")
+
 func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 	r.Why, r.Keep = Revoked, a.tokens.codeWithin()
-	if err := r.Check(); err != nil {
-		return Ended{}, err
+	if r.SessionID == "" && r.UserID == "" && !r.All {
+		return Ended{}, errEmpty
 	}
 	concerned := a.concerned(r) // before the store tells them, so that they can be counted
 	var change Change

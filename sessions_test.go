@@ -580,7 +580,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		w.post("/login", `{"username":"anna","password":"wrong"}`)
-		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" {
+		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" || e[0].Account != "anna" || e[0].UserID != "" {
 			t.Errorf("%+v", e)
 		}
 		w.post("/register", `{"username":"anna","password":"secret"}`)

@@ -146,7 +146,10 @@ func faults() map[string]fault {
 			p.SocketOpenedAt = p.SocketOpenedAt.Add(-time.Second)
 		})},
 		"revocations are kept a minute": {"Nothing is forgotten while a token lives", revokes(func(r *socketauth.Revocation) { r.Keep = time.Minute })},
-		"revocations end with Keep":     {"What is ended stays so while its tokens live, however short Keep is", func(b *broken) { revokesForKeep(b) }},
+		"sessions are forgotten early": {"Nothing is forgotten while a token lives", presents(func(p *socketauth.Presentation) {
+			p.Token.ExpiresAt, p.SuccessorExpiresAt = p.Token.ExpiresAt.Add(-3*time.Minute), p.SuccessorExpiresAt.Add(-3*time.Minute)
+		})},
+		"revocations end with Keep": {"What is ended stays so while its tokens live, however short Keep is", func(b *broken) { revokesForKeep(b) }},
 		"sessions live longer": {"A session lives until the latest expiry of its tokens", presents(func(p *socketauth.Presentation) {
 			p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(time.Hour)
 		})},
