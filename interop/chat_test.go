@@ -62,7 +62,7 @@ func startChat(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the example: %v\n%s", err, out)
 	}
-	chat := exec.CommandContext(t.Context(), program, "-addr", "127.0.0.1:0", "-db", filepath.Join(dir, "chat.db"))
+	chat := exec.CommandContext(t.Context(), program, "-addr", "127.0.0.1:0", "-data", filepath.Join(dir, "data"))
 	chat.Cancel = func() error { return chat.Process.Signal(syscall.SIGTERM) }
 	chat.WaitDelay = 20 * time.Second
 	logs, err := chat.StderrPipe()
