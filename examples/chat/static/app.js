@@ -29,8 +29,6 @@ client.on("state", (state, reason) => {
   $("status").textContent = states[state];
   $("sign-in").hidden = !signedOut;
   $("chat").hidden = $("account").hidden = signedOut;
-  for (const id of ["send", "lose", "end-others"]) $(id).disabled = state !== "online";
-  devices.enable(state === "online");
   const place = $(signedOut ? "sign-in" : "session");
   if ($("happened").parentElement !== place) place.append($("happened")); // to be read in both views
 
@@ -140,6 +138,7 @@ async function note(action) {
 }
 
 $("lose").addEventListener("click", () => {
+  if (client.state !== "online") return;
   journal.add("wait", "You cut the connection.");
   Line.latest.close();
 });

@@ -20,10 +20,6 @@ export class Devices {
     setInterval(() => this.#list.querySelectorAll("li").forEach(tellTime), 60_000);
   }
 
-  enable(yes) {
-    for (const button of this.#list.querySelectorAll("button")) button.disabled = !yes;
-  }
-
   clear() {
     this.#list.replaceChildren();
   }
