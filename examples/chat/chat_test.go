@@ -320,6 +320,7 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := startNew(t)
+	wire.Do(t, http.MethodGet, used.url, "") // by its answer it has opened its files
 	for name, args := range map[string][]string{
 		"a folder for the sessions": {"-addr", "127.0.0.1:0", "-data", filepath.Join(folder, "odd")},
 		"a folder in use":           {"-addr", "127.0.0.1:0", "-data", used.data},

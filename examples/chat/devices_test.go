@@ -59,6 +59,29 @@ func TestDevices(t *testing.T) {
 	devicesOf(t, ada, 1)
 }
 
+// TestDeviceThatIsAway: it can be ended too, and its user's pages hear of that.
+func TestDeviceThatIsAway(t *testing.T) {
+	a := startNew(t)
+	_, token := a.signUp("Ada")
+	phone := wire.WebSocket(t, a.url, wire.Auth(wire.Code(t, a.url+"/login", "Ada", password)))
+	dead := phone.AwaitToken()
+	a.shutdown()
+	a = start(t, a.data)
+	ada := wire.WebSocket(t, a.url, wire.Auth(token))
+	ada.AwaitToken()
+	mine := devicesOf(t, ada, 2)
+	if mine[1].Tabs != 0 {
+		t.Errorf("%+v", mine[1])
+	}
+	var reply any
+	ada.Call(&reply, "end device", mine[1].ID)
+	ada.Await("devices changed")
+	devicesOf(t, ada, 1)
+	if code := wire.WebSocket(t, a.url, wire.Auth(dead)).AwaitRefusal(); code != "session_revoked" {
+		t.Errorf("told %q", code)
+	}
+}
+
 // TestForeignDevice: nobody ends another's session, and nobody learns whether there is one of that name.
 func TestForeignDevice(t *testing.T) {
 	a := startNew(t)
