@@ -51,7 +51,6 @@ export class Room {
     if (before && Number(before.dataset.id) === id) return;
 
     const own = author === this.#me;
-    const following = own || this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 80;
     const item = element("li", { className: own ? "own" : "" });
     Object.assign(item.dataset, { id, author, time });
     paint(item, author);
@@ -65,7 +64,7 @@ export class Room {
     for (const each of [item, item.nextElementSibling]) each?.classList.toggle("more", goesOn(each));
 
     while (this.#messages.childElementCount > KEPT) this.#messages.firstElementChild.remove();
-    if (following) this.#log.scrollTop = this.#log.scrollHeight;
+    if (own) this.#log.scrollTop = 0; // which is its end
   }
 
   #showOnline({ version, names }) {
@@ -93,6 +92,6 @@ function element(name, properties) {
 function paint(element, name) {
   let sum = 0;
   for (const c of name) sum = (sum * 31 + c.codePointAt(0)) % 360;
-  element.style.setProperty("--hue", sum);
+  element.style.setProperty("--hue", sum * 137 % 360); // far from that of a name that is near
   element.dataset.initial = [...name][0].toLocaleUpperCase();
 }
