@@ -8,7 +8,7 @@ func TestCensusForgetsAConnectionThatIsLetInAsItEnds(t *testing.T) {
 	var c census
 	l := Limits{}.withDefaults()
 	v := &visit{engine: "3", network: "203.0.113.1"}
-	if limit := c.admit(v, l); limit != "" {
+	if admitted, limit, oldest := c.admit(v, l); !admitted || oldest != nil {
 		t.Fatal(limit)
 	}
 	c.leave(v)

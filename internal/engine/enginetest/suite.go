@@ -52,6 +52,7 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"Strangers":        (*suite).strangers,
 		"StrangersQueue":   (*suite).strangersQueue,
 		"Admission":        (*suite).admission,
+		"Eviction":         (*suite).eviction,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
