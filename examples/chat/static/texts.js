@@ -30,7 +30,7 @@ const texts = {
   // of the end of a session
   logged_out: "You are logged out.",
   logged_out_here: "You are logged out here, but the server could not be told.",
-  elsewhere: "You are logged out, as in your other tab.",
+  elsewhere: "Your session was ended in another tab or on another device.",
   session_revoked: "This device was logged out from another one.",
   token_expired: "You were away for too long. Please log in again.",
   no_longer_valid: "Your session is over. Please log in again.",
