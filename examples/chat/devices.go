@@ -53,22 +53,11 @@ func serveDevices(srv *socketauth.Server) {
 		return nil, tellDevices(srv, s)
 	})
 	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		mine, err := srv.Sessions(ctx, s.UserID())
+		ended, err := srv.RevokeOthers(ctx, s.UserID(), s.SessionID()) // and logins that have not connected yet
 		if err != nil {
 			return nil, err
 		}
-		count := 0
-		for _, session := range mine {
-			if session.ID == s.SessionID() {
-				continue
-			}
-			ended, err := srv.RevokeSession(ctx, session.ID)
-			if err != nil {
-				return nil, err
-			}
-			count += ended.Sessions
-		}
-		return count, tellDevices(srv, s)
+		return ended.Sessions, tellDevices(srv, s)
 	})
 	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) { _ = tellDevices(srv, s) })
 }
