@@ -231,13 +231,12 @@ export class Client {
     const url = new URL(location.href);
     const code = codeIn(url, this.#options.fragment);
     if (!code) return false;
-    const rest = new URLSearchParams(url.hash.slice(1));
-    rest.delete(this.#options.fragment);
-    url.hash = rest.toString();
+    const isOther = (part) => !part.startsWith(this.#options.fragment + "=");
+    url.hash = url.hash.slice(1).split("&").filter(isOther).join("&");
     history.replaceState(history.state, "", url.hash ? url : url.pathname + url.search);
     // Of the session that is in: the link was opened twice. The code was traded, and would be taken for stolen.
     if (sameSession(code, this.#vault.get())) return false;
-    this.#vault.begin(code);
+    this.#vault.begin(code, true); // anybody can make a link: one that is refused must cost nobody a session
     return true;
   }
 
@@ -415,7 +414,7 @@ export class Client {
     if (refusal.terminal) {
       const stored = this.#vault.get();
       const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
-      if (stored && dead) this.#vault.clear(); // but not what another tab has put in its place
+      if (stored && dead) this.#vault.discard(); // but not what another tab has put in its place
     }
     if (this.#state !== "online" || refusal.terminal) return this.#lost(link, refusal.code);
     // The socket lives on, or is about to be disconnected, which stops this.
@@ -594,8 +593,13 @@ class Vault {
   }
 
   get() {
-    if (this.alone) return this.#memory;
-    return attempt(() => this.shared.getItem(this.#key))?.trim() || null;
+    return this.#entries()[0] ?? null;
+  }
+
+  /** What is to be presented, and behind the code of a link the token that was there before. */
+  #entries() {
+    const value = this.alone ? this.#memory : attempt(() => this.shared.getItem(this.#key));
+    return value?.match(/\S+/g) ?? [];
   }
 
   /** Whether the session of this storage has gone on in the memory of one tab. */
@@ -603,9 +607,17 @@ class Vault {
     return !this.alone && attempt(() => this.shared.getItem(this.#key)) === "";
   }
 
-  begin(code) {
+  begin(code, isLink = false) {
+    const before = isLink && this.#entries().find((token) => claims(token).token_use === "session");
     this.alone = !this.shared || !this.reserve();
-    this.set(code);
+    this.set(before ? `${code} ${before}` : code);
+  }
+
+  /** Throws away what was presented. */
+  discard() {
+    const [, before] = this.#entries();
+    if (before) this.set(before);
+    else this.clear();
   }
 
   set(token) {

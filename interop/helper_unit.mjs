@@ -24,6 +24,7 @@ const pass = async (ms) => { // in steps, as what a timer starts may set the nex
 
 const encode = (claims) => `h.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.s`
 const token = (gen, { sid = 'one', dur = 1000, ...more } = {}) => encode({ sid, gen, dur, token_use: 'session', ...more })
+const code = (sid) => encode({ sid, gen: 0, dur: 30, token_use: 'code' })
 const storage = (value) => {
   const items = new Map(value ? [[KEY, value]] : [])
   return {
@@ -71,11 +72,15 @@ class Server {
   }
 }
 
-async function start(stored, options) {
-  const server = new Server(options)
+let clients = []
+
+async function start(stored, { handshake, ...options } = {}) {
+  const server = new Server({ handshake })
   const kept = storage(stored)
   const states = []
-  const client = connect({ url: 'http://app.example/some/where', io: server.io, storage: kept, locks: { request: async (_, __, hold) => hold() } })
+  const locks = { request: async (_, __, hold) => hold() }
+  const client = connect({ url: 'http://app.example/some/where', io: server.io, storage: kept, locks, ...options })
+  clients.push(client)
   client.on('state', (state, reason) => states.push(reason ? `${state}: ${reason}` : state))
   await settle()
   return { server, kept, states, client }
@@ -326,10 +331,37 @@ const tests = {
     await pass(60_000)
     assert.equal(server.open, 0)
   },
+
+  async 'a link with a code that is refused costs nobody a session'() {
+    // Guards: the code of a link took the place of the session in the storage, so any link signed its reader out.
+    globalThis.history = { replaceState: (_, __, url) => { location.href = String(url) } }
+    for (const first of [code('junk'), code('other')]) {
+      const { server, kept, client } = await online()
+      globalThis.location = new URL('http://app.example/some/where#a/b=%20&code=' + first)
+      window.dispatchEvent(new Event('hashchange'))
+      await settle()
+      assert.equal(location.href, 'http://app.example/some/where#a/b=%20')
+      server.hear()
+      assert.equal(server.presented.at(-1), first)
+      server.socket.tell('unauthorized', { code: 'invalid_token', terminal: true })
+      assert.equal(kept.token, token(2))
+      await pass(1_100)
+      server.hear()
+      assert.equal(server.presented.at(-1), token(2))
+      server.socket.tell('authenticated', token(3), () => {})
+      assert.equal(client.state, 'online')
+      assert.equal(kept.token, token(3))
+      client.close()
+    }
+    delete globalThis.location
+    delete globalThis.history
+  },
 }
 
 for (const [name, test] of Object.entries(tests)) {
   await test()
+  for (const client of clients) client.close()
+  clients = []
   print({ socket: 'unit', event: 'passed', args: [name] })
 }
 print({ socket: 'unit', event: 'end', args: [] })
