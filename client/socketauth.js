@@ -127,17 +127,20 @@ export class Client {
   /** Ends the session, for all its tabs. Resolves to whether the server could be told; here it is over in any case. */
   async logout() {
     const token = this.#vault.get();
-    if (!token || this.#leaving) return false;
+    const { socket, presented } = this.#state === "online" && this.#link || {};
+    if (this.#leaving || !token && !socket) return false;
     this.#vault.clear(); // first: whoever opens the page next finds nothing, whatever becomes of the rest
-    clearTimeout(this.#retry);
+    let patience;
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
-      setTimeout(resolve, LOGOUT_PATIENCE, false);
-      if (this.#state === "online" && this.#link) this.#link.socket.emit("logout");
+      patience = setTimeout(resolve, LOGOUT_PATIENCE, false);
+      if (socket && (!token || sameSession(token, presented))) socket.emit("logout");
       else this.#revoke(token);
     });
+    clearTimeout(patience);
     this.#leaving = undefined;
-    this.#signOut(told ? "logged_out" : "logged_out_here");
+    if (this.#vault.get()) this.#connect(); // somebody has logged in meanwhile
+    else this.#signOut(told ? "logged_out" : "logged_out_here");
     return told;
   }
 
@@ -191,6 +194,7 @@ export class Client {
   /** Leaves without logging out: the session is there for whoever comes next. */
   close() {
     this.#closed = true;
+    this.#leaving?.(false);
     this.#listening.abort();
     this.#stop();
     this.#vault.park();
@@ -271,14 +275,14 @@ export class Client {
   // The connection
 
   #connect() {
-    if (this.#closed) return;
+    if (this.#closed || this.#leaving) return;
     this.#become("connecting");
     this.#open();
   }
 
   /** Opens a connection, when it is this tab's turn, and after the one before is closed. */
   async #open() {
-    if (this.#closed) return;
+    if (this.#closed || this.#leaving) return;
     this.#stop();
     const link = {
       ended: new AbortController(), // the connection is over, or given up
@@ -365,7 +369,7 @@ export class Client {
 
   /** What to present now, read afresh. undefined: nothing on this connection. */
   #present(link) {
-    if (link !== this.#link) return undefined;
+    if (link !== this.#link || this.#leaving) return undefined;
     const token = this.#vault.get();
     if (!token) {
       this.#signOut(this.#vault.moved ? "storage_full" : "elsewhere");

@@ -356,6 +356,41 @@ const tests = {
     delete globalThis.location
     delete globalThis.history
   },
+
+  async 'who logs in while a log-out is on its way is in'() {
+    // Guards: the end of the log-out closed the new session's connection, and said signed-out.
+    const { server, kept, client } = await online()
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    const told = client.logout()
+    await client.login({})
+    server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    await settle()
+    assert.equal(client.state, 'connecting')
+    server.hear()
+    assert.equal(server.presented.at(-1), code('two'))
+    server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
+    assert.equal(client.state, 'online')
+    assert.equal(kept.token, token(1, { sid: 'two' }))
+    assert.equal(server.most, 1)
+  },
+
+  async 'a log-out ends the session whose token is stored, and one whose token is gone'() {
+    // Guards: it ended the connection's session where another's was stored, and none where the storage was cleared.
+    const replaced = await online()
+    const other = token(4, { sid: 'two' })
+    replaced.kept.setItem(KEY, other)
+    replaced.client.logout()
+    replaced.server.socket.tell('connect')
+    assert.deepEqual(replaced.server.socket.sent, [['logout', other]])
+    const cleared = await online()
+    cleared.kept.removeItem(KEY)
+    const told = cleared.client.logout()
+    assert.deepEqual(cleared.server.socket.sent, [['logout']])
+    cleared.server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    assert.equal(cleared.client.state, 'signed-out')
+  },
 }
 
 for (const [name, test] of Object.entries(tests)) {
