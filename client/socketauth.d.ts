@@ -49,7 +49,7 @@ export interface Options {
 }
 
 export declare class SocketAuthError extends Error {
-  /** The server's code; or "network", "http_<status>", "offline", "disconnected", "no_reply". */
+  /** The server's code; or "network", "http_<status>", "bad_answer", "offline", "disconnected", "no_reply". */
   code: string;
   /** Seconds to wait, where the server said. */
   retryAfter?: number;

@@ -13,9 +13,11 @@
 // - A token is thrown away when the server calls it dead, and never since a network failed.
 
 const PATIENCE = 20_000; // ms from having the turn to the answer; then the connection is given up
+const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
 const LOOK = 30_000; // ms between looks at the clocks: no timer counts while a machine sleeps
+const LONGEST = 86_400; // s to wait at most, whatever is said: no timer holds more than some weeks
 const STEADY = 10_000; // ms online after which a connection counts as one that works
 
 /** Refusals after which no token of the session is good, whichever was presented. */
@@ -111,7 +113,7 @@ export class Client {
   /** The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each request: it changes. */
   get token() {
     const token = this.#vault.get();
-    return token && claims(token).token_use === "session" ? token : null;
+    return isToken(token) ? token : null;
   }
 
   /** Logs in. Resolves when the server has accepted the credentials; the state tells the rest. */
@@ -203,28 +205,31 @@ export class Client {
   // Signing in and out
 
   async #submit(path, credentials) {
+    const { url, fragment } = this.#options;
     let response, answer;
     try {
-      response = await fetch(new URL(path, this.#options.url), {
+      response = await fetch(new URL(path, url), {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify(credentials),
+        signal: AbortSignal.timeout(LOGIN_PATIENCE),
       });
       answer = await response.json();
     } catch {
       throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
     }
     if (!response.ok) {
-      throw new SocketAuthError(answer.code, Number(response.headers.get("Retry-After")) || undefined);
+      const retryAfter = Number(response.headers.get("Retry-After")) || undefined;
+      throw new SocketAuthError(answer?.code ?? `http_${response.status}`, retryAfter);
     }
-    if (answer.token) return this.#begin(answer.token);
+    if (isCode(answer?.token)) return this.#begin(answer.token);
     // The server has an AppURL. Where that is this very page, it would only be a jump to another fragment.
     const here = globalThis.location;
-    const target = new URL(answer.url, this.#options.url);
-    const code = codeIn(target, this.#options.fragment);
-    if (code && (!here || target.origin + target.pathname + target.search === here.origin + here.pathname + here.search)) {
-      return this.#begin(code);
-    }
+    const target = attempt(() => answer.url && new URL(answer.url, url));
+    const code = target && codeIn(target, fragment);
+    const page = ({ origin, pathname, search }) => origin + pathname + search;
+    if (code && (!here || page(target) === page(here))) return this.#begin(code);
+    if (!here || !/^https?:$/.test(target?.protocol)) throw new SocketAuthError("bad_answer"); // a script is a URL, too
     here.assign(target);
   }
 
@@ -261,8 +266,8 @@ export class Client {
     this.#link = { ended: new AbortController(), waiting: new Set(), socket };
     socket.on("connect", () => socket.emit("logout", token));
     socket.on("logged_out", () => done(true));
-    const { token_use } = claims(token); // a code ends no session: it dies by itself
-    socket.on("unauthorized", ({ terminal }) => done(terminal && token_use === "session")); // it was over already
+    // It was over already, unless it was a code: that ends no session, and dies by itself.
+    socket.on("unauthorized", (refusal) => done(Boolean(refusal?.terminal) && isToken(token)));
     for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
     socket.connect();
   }
@@ -301,7 +306,12 @@ export class Client {
     const socket = this.#socket(() => this.#present(link));
     link.socket = socket;
     const on = (event, f) => socket.on(event, (...args) => {
-      if (link === this.#link) f(...args); // what a socket says that was given up is ignored
+      if (link !== this.#link) return; // what a socket says that was given up is ignored
+      try {
+        f(...args);
+      } catch {
+        this.#lost(link, "bad_answer");
+      }
     });
     on("connect", () => {
       if (socket.auth) return;
@@ -387,6 +397,7 @@ export class Client {
 
   #accepted(link, token, acknowledge) {
     if (this.#leaving) return;
+    if (!isToken(token)) throw new SocketAuthError("bad_answer");
     if (!link.turn?.held() || this.#vault.get() !== link.presented) {
       // Another tab came first, or the user left: this offer is forgotten, and costs nothing.
       this.#lost(link, "overtaken");
@@ -458,7 +469,7 @@ export class Client {
     if (online && elapsed(online) > STEADY) this.#failures = 0;
     const delay = this.#delay(refusal);
     this.#failures++;
-    this.#notBefore = performance.now() + 1000 * (refusal?.retryAfter ?? 0);
+    this.#notBefore = performance.now() + retryAfter(refusal);
     this.#retry = setTimeout(() => this.#open(), delay);
     this.#become("offline", reason === "io server disconnect" ? refusal?.code ?? reason : reason);
   }
@@ -467,8 +478,7 @@ export class Client {
   #delay(refusal) {
     const { minDelay, maxDelay } = this.#options;
     const delay = Math.min(maxDelay, minDelay * 2 ** this.#failures);
-    const told = 1000 * (refusal?.retryAfter ?? 0);
-    return Math.max(told + delay / 2 * Math.random(), delay * (1 + Math.random()) / 2);
+    return Math.max(retryAfter(refusal) + delay / 2 * Math.random(), delay * (1 + Math.random()) / 2);
   }
 
   /** Ends the connection, and all that waits for anything. */
@@ -612,7 +622,7 @@ class Vault {
   }
 
   begin(code, isLink = false) {
-    const before = isLink && this.#entries().find((token) => claims(token).token_use === "session");
+    const before = isLink && this.#entries().find(isToken);
     this.alone = !this.shared || !this.reserve();
     this.set(before ? `${code} ${before}` : code);
   }
@@ -791,7 +801,13 @@ class Socket {
   }
 
   connect() {
-    const ws = this.#ws = new this.#WebSocket(this.#url.href);
+    let ws;
+    try {
+      ws = this.#ws = new this.#WebSocket(this.#url.href);
+    } catch (error) { // as for ws on a page of https
+      this.#call("connect_error", error);
+      return;
+    }
     ws.binaryType = "arraybuffer";
     ws.onmessage = ({ data }) => {
       if (ws !== this.#ws) return;
@@ -922,7 +938,15 @@ class Socket {
 /** The code in a URL's fragment: an OAuth server's "code" is not meant. */
 function codeIn(url, name) {
   const code = name && new URLSearchParams(url.hash.slice(1)).get(name);
-  return code && claims(code).token_use === "code" ? code : null;
+  return isCode(code) ? code : null;
+}
+
+function isCode(token) {
+  return claims(token).token_use === "code";
+}
+
+function isToken(token) {
+  return claims(token).token_use === "session";
 }
 
 /** What a token says, unverified: that is the server's to do. */
@@ -932,6 +956,11 @@ function claims(token) {
     const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
     return JSON.parse(new TextDecoder().decode(bytes));
   }) ?? {};
+}
+
+/** How long a refusal says to wait, in ms. */
+function retryAfter(refusal) {
+  return 1000 * Math.min(Number(refusal?.retryAfter) || 0, LONGEST);
 }
 
 function sameSession(a, b) {

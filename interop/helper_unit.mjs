@@ -391,6 +391,60 @@ const tests = {
     assert.equal(await told, true)
     assert.equal(cleared.client.state, 'signed-out')
   },
+
+  async 'an answer that is none harms nobody'() {
+    // Guards: a script for a URL was run, and an empty answer navigated to; a login without an answer waited for ever.
+    const went = []
+    globalThis.location = Object.assign(new URL('http://app.example/some/where'), { assign: (to) => went.push(String(to)) })
+    const { client } = await start()
+    const fails = async (answer, expected) => {
+      globalThis.fetch = async () => answer
+      assert.equal(await client.login({}).then(() => 'in', (error) => error.code), expected)
+    }
+    for (const nonsense of [{ url: 'javascript:alert(1)' }, { url: 'data:text/html,x' }, {}, null, 5, { token: {} }, { token: 'x' }]) {
+      await fails(Response.json(nonsense), 'bad_answer')
+    }
+    await fails(Response.json(null, { status: 502 }), 'http_502')
+    await fails(new Response('<h1>', { status: 502 }), 'http_502')
+    assert.deepEqual(went, [])
+    globalThis.fetch = async (_, { signal }) => { assert.ok(signal instanceof AbortSignal); throw signal.reason ?? new Error() }
+    assert.equal(await client.login({}).catch((error) => error.code), 'network')
+    delete globalThis.location
+  },
+
+  async 'nonsense on a socket ends that connection, and no more'() {
+    // Guards: an offer that is no token took the place of the one that was good; others were thrown into the socket.
+    for (const [event, ...args] of [['authenticated'], ['authenticated', {}], ['authenticated', 'x.y.z'], ['unauthorized'], ['unauthorized', null]]) {
+      const { server, kept, client } = await start(token(1))
+      server.hear()
+      server.socket.tell(event, ...args, () => assert.fail('acknowledged'))
+      assert.equal(client.state, 'offline', event)
+      assert.equal(kept.token, token(1))
+      client.close()
+    }
+  },
+
+  async 'no retryAfter makes it storm'() {
+    // Guards: what setTimeout cannot hold was waited for not at all.
+    for (const retryAfter of [1e12, 'soon', NaN, -1, {}]) {
+      const { server, client } = await start(token(1))
+      server.hear()
+      server.socket.tell('unauthorized', { code: 'unavailable', terminal: false, retryAfter })
+      await pass(450)
+      assert.equal(server.sockets.length, 1, String(retryAfter))
+      client.close()
+    }
+  },
+
+  async 'a socket that cannot be made is a connection that failed'() {
+    // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
+    class WebSocket { constructor() { throw new Error('SecurityError') } }
+    const { client, kept } = await start(token(1), { io: undefined, WebSocket })
+    assert.deepEqual([client.state, client.reason], ['offline', 'SecurityError'])
+    assert.equal(await client.logout(), false)
+    assert.equal(kept.token, undefined)
+    assert.equal(client.state, 'signed-out')
+  },
 }
 
 for (const [name, test] of Object.entries(tests)) {
