@@ -13,6 +13,8 @@
 // - A token is thrown away when the server calls it dead, and never since a network failed.
 
 const PATIENCE = 20_000; // ms from having the turn to the answer; then the connection is given up
+const STUCK = 60_000; // ms of waiting for the turn; then whoever has it is taken for frozen
+const SEEN = 100; // ms in which other tabs see what was stored: in Chromium a lock may be passed on faster than that
 const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
@@ -294,7 +296,7 @@ export class Client {
       waiting: new Set(), // what fails with it
       socket: undefined,
       turn: undefined, // while a presentation is going on
-      patience: undefined, // timer of the turn
+      patience: undefined, // timer of the turn's end
       presented: undefined, // the token presented last
       refusal: undefined, // what the server said against it
       since: undefined, // when the newest token came,
@@ -406,7 +408,8 @@ export class Client {
     this.#vault.set(token);
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     this.#told = undefined;
-    this.#endTurn(link);
+    clearTimeout(link.patience);
+    link.patience = setTimeout(() => this.#endTurn(link), SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
     const due = dur * (0.7 + 0.1 * Math.random()) - age; // not all tabs, and not all clients, at one time
@@ -692,11 +695,23 @@ function works(storage) {
   }
 }
 
-/** Takes a turn by a Web Lock. */
+/** Takes a turn by a Web Lock; from a tab that does not give it back, as a frozen one, without asking. */
 function acquire(locks, key, signal) {
   return new Promise((granted, failed) => {
-    const hold = () => new Promise((end) => granted({ held: () => true, end }));
-    locks.request("socketauth:" + key, { signal }, hold).catch(failed);
+    let held; // undefined: not yet
+    const hold = () => held === undefined && new Promise((end) => {
+      clearTimeout(stuck);
+      held = true;
+      granted({ held: () => held, end });
+    });
+    const lose = (error) => {
+      clearTimeout(stuck);
+      held = false;
+      failed(error);
+    };
+    const ask = (options) => locks.request("socketauth:" + key, options, hold).catch(lose);
+    const stuck = setTimeout(ask, STUCK, { steal: true });
+    ask({ signal });
   });
 }
 

@@ -436,6 +436,52 @@ const tests = {
     }
   },
 
+  async 'a turn lasts until the other tabs can see what was stored'() {
+    // Guards: in Chromium a lock that is passed on may be there before what was stored under it.
+    let ended = 0
+    const locks = { request: async (_, __, hold) => { await hold(); ended++ } }
+    const { server, client } = await start(token(1), { locks })
+    server.hear()
+    server.socket.tell('authenticated', token(2), () => {})
+    assert.equal(client.state, 'online')
+    await pass(50)
+    assert.equal(ended, 0)
+    await pass(100)
+    assert.equal(ended, 1)
+    server.socket.tell('disconnect', 'transport close')
+    window.dispatchEvent(new Event('online'))
+    await settle()
+    server.hear()
+    server.socket.tell('authenticated', token(3), () => {})
+    window.dispatchEvent(new Event('pagehide')) // a page that is kept as it is holds no turn
+    await settle()
+    assert.equal(ended, 2)
+    client.close()
+  },
+
+  async 'a turn that is never given back is taken, and who lost it stores nothing'() {
+    // Guards: a tab that is frozen, or paused by a debugger, with the lock, kept all others waiting for ever.
+    let rob
+    const locks = {
+      request: (_, { steal }, hold) => new Promise((resolve, reject) => {
+        if (!steal) return // the frozen tab has it
+        rob = reject
+        hold().then(resolve)
+      }),
+    }
+    const { server, kept, client } = await start(token(1), { locks })
+    assert.equal(server.sockets.length, 0)
+    await pass(60_100)
+    assert.equal(server.sockets.length, 1)
+    server.hear()
+    rob(new Error('stolen'))
+    await settle()
+    server.socket.tell('authenticated', token(2), () => assert.fail('acknowledged'))
+    assert.equal(kept.token, token(1))
+    assert.equal(client.state, 'offline')
+    client.close()
+  },
+
   async 'a socket that cannot be made is a connection that failed'() {
     // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
     class WebSocket { constructor() { throw new Error('SecurityError') } }
