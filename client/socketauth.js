@@ -62,30 +62,22 @@ export class Client {
   #leaving; // resolves the log-out that is going on
   #closed = false;
 
-  constructor({ url = globalThis.location?.href, io, storage, locks, ...rest } = {}) {
-    const options = {
-      io: io ?? ((origin, options) => new Socket(origin, options)),
-      url: new URL(url),
-      key: "socketauth.token",
-      loginPath: "/login",
-      registerPath: "/register",
-      path: "/socket.io/",
-      fragment: "code",
-      transport: {},
-      minDelay: 1_000,
-      maxDelay: 30_000,
-      ...rest,
-    };
-    this.#options = options;
+  constructor({
+    url = "", io, storage, locks, WebSocket, transport,
+    key = "socketauth.token", loginPath = "/login", registerPath = "/register", path = "/socket.io/", fragment = "code",
+    minDelay = 1_000, maxDelay = 30_000,
+  } = {}) {
+    url = new URL(url, globalThis.location?.href);
+    this.#options = { url, io, WebSocket, transport, key, loginPath, registerPath, path, fragment, minDelay, maxDelay };
     if (locks === undefined) locks = attempt(() => globalThis.navigator.locks);
     const notice = (code) => queueMicrotask(() => this.#call("notice", code));
-    this.#vault = new Vault(storage, options.key, notice);
+    this.#vault = new Vault(storage, key, notice);
     const { shared } = this.#vault;
-    const mutex = shared && !locks ? new Mutex(shared, options.key + ".turn") : undefined;
+    const mutex = shared && !locks ? new Mutex(shared, key + ".turn") : undefined;
     this.#vault.reserve = () => !mutex || mutex.reserve();
     this.#takeTurn = (signal) => {
       if (this.#vault.alone) return { held: () => true, end: () => {} };
-      return mutex ? mutex.acquire(signal) : acquire(locks, options.key, signal);
+      return mutex ? mutex.acquire(signal) : acquire(locks, key, signal);
     };
     this.#takeCode();
     this.#state = this.#vault.get() ? "connecting" : "signed-out";
@@ -187,11 +179,15 @@ export class Client {
         how(what);
       };
       waiting.add(fail);
-      const sent = this.emit(event, ...args, (reply) => {
-        if (reply?.error?.code) fail(reply.error.code);
-        else settle(resolve, reply);
-      });
-      if (!sent) fail("offline");
+      try {
+        const sent = this.emit(event, ...args, (reply) => {
+          if (reply?.error?.code) fail(reply.error.code);
+          else settle(resolve, reply);
+        });
+        if (!sent) fail("offline");
+      } catch (error) { // it cannot be sent by anybody
+        settle(reject, error);
+      }
     });
   }
 
@@ -334,7 +330,8 @@ export class Client {
 
   #socket(auth) {
     const { io, url, path, transport, WebSocket } = this.#options;
-    return io(url.origin, {
+    const make = io ?? ((origin, options) => new Socket(origin, options));
+    return make(url.origin, {
       path,
       WebSocket,
       ...transport,
@@ -557,6 +554,7 @@ export class Client {
   }
 
   #wake() {
+    this.#storageChanged(); // a tab that was frozen may have missed it
     this.#look();
     if (this.#retry !== undefined && performance.now() >= this.#notBefore) this.#open();
   }

@@ -482,6 +482,44 @@ const tests = {
     client.close()
   },
 
+  async 'a page that wakes up looks at the storage'() {
+    // Guards: a tab that was frozen hears of no log-out, where its browser kept no event for it.
+    const { server, kept, client } = await online()
+    kept.removeItem(KEY)
+    document.dispatchEvent(new Event('visibilitychange'))
+    assert.equal(client.state, 'signed-out')
+    assert.equal(server.open, 0)
+  },
+
+  async 'what is not given has its default'() {
+    // Guards: an option that is there but undefined was taken for its value.
+    const undefinedOptions = Object.fromEntries(['key', 'path', 'loginPath', 'minDelay', 'transport', 'fragment'].map((k) => [k, undefined]))
+    const { server } = await online(token(1), undefinedOptions)
+    assert.equal(server.presented.length, 1)
+  },
+
+  async 'a page that closes leaves no timer'() {
+    // Guards: a log-out, and an event that could not be sent, left theirs behind.
+    const timers = new Set()
+    const { setTimeout: set, clearTimeout: clear } = globalThis
+    globalThis.setTimeout = (f, ...rest) => {
+      const timer = set((...args) => { timers.delete(timer); f(...args) }, ...rest)
+      timers.add(timer)
+      return timer
+    }
+    globalThis.clearTimeout = (timer) => { timers.delete(timer); clear(timer) }
+    const { server, client } = await online()
+    server.socket.emit = () => { throw new Error('cyclic') }
+    await assert.rejects(client.emitWithAck('a'), /cyclic/)
+    await assert.rejects(client.emitWithAck('connect'), /reserved/)
+    server.socket.emit = () => {}
+    const told = client.logout()
+    client.close()
+    assert.equal(await told, false)
+    assert.equal(timers.size, 0)
+    Object.assign(globalThis, { setTimeout: set, clearTimeout: clear })
+  },
+
   async 'a socket that cannot be made is a connection that failed'() {
     // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
     class WebSocket { constructor() { throw new Error('SecurityError') } }
