@@ -73,8 +73,8 @@ export declare class Client {
   readonly token: string | null;
 
   /** Resolves when the server has accepted the credentials; the state tells the rest. Rejects with a SocketAuthError. */
-  login(credentials: Record<string, unknown>): Promise<void>;
-  register(credentials: Record<string, unknown>): Promise<void>;
+  login(credentials: object): Promise<void>;
+  register(credentials: object): Promise<void>;
 
   /** Ends the session, for all its tabs. Resolves to whether the server could be told. */
   logout(): Promise<boolean>;

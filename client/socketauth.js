@@ -14,7 +14,7 @@
 
 const PATIENCE = 20_000; // ms from having the turn to the answer; then the connection is given up
 const STUCK = 60_000; // ms of waiting for the turn; then whoever has it is taken for frozen
-const SEEN = 100; // ms in which other tabs see what was stored: in Chromium a lock may be passed on faster than that
+const SEEN = 50; // ms in which other tabs see what was stored: in Chromium a lock may be passed on faster than that
 const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
