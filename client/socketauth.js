@@ -243,7 +243,7 @@ export class Client {
     history.replaceState(history.state, "", url.hash ? url : url.pathname + url.search);
     // Of the session that is in: the link was opened twice. The code was traded, and would be taken for stolen.
     if (sameSession(code, this.#vault.get())) return false;
-    this.#vault.begin(code, true); // anybody can make a link: one that is refused must cost nobody a session
+    this.#vault.begin(code);
     return true;
   }
 
@@ -422,15 +422,15 @@ export class Client {
   #refused(link, refusal) {
     link.refusal = refusal;
     this.#told = refusal.code;
+    if (refusal.terminal) {
+      const stored = this.#vault.get();
+      const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
+      if (stored && dead) this.#vault.discard(stored); // but not what another tab has put in its place
+    }
     this.#endTurn(link);
     if (this.#leaving) return this.#leaving(refusal.terminal);
     this.#call("notice", "refused", refusal);
     if (link !== this.#link) return;
-    if (refusal.terminal) {
-      const stored = this.#vault.get();
-      const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
-      if (stored && dead) this.#vault.discard(); // but not what another tab has put in its place
-    }
     if (this.#state !== "online" || refusal.terminal) return this.#lost(link, refusal.code);
     // The socket lives on, or is about to be disconnected, which stops this.
     link.since = clocks();
@@ -523,7 +523,7 @@ export class Client {
     const { signal } = this.#listening;
     const on = (target, event, f) => target.addEventListener(event, f, { signal });
     on(window, "storage", (event) => {
-      if (event.storageArea === this.#vault.shared && [this.#options.key, null].includes(event.key)) this.#storageChanged();
+      if (event.storageArea === this.#vault.shared && this.#vault.keys.includes(event.key)) this.#storageChanged();
     });
     on(window, "hashchange", () => { if (this.#takeCode()) this.#connect(); });
     on(window, "online", () => this.#wake());
@@ -579,19 +579,24 @@ export class Client {
 }
 
 /**
- * Keeps one string, the token or code to be presented next. It is in the storage that all tabs share, or, where that
- * is refused or full, in memory: then the tab is alone with its session. sessionStorage will not do for that: a tab that
- * is duplicated takes a copy of it along, and then two would present one token. So memory is parked there only while
- * the page is left.
+ * Keeps what is to be presented next: the code of a login, or else the token. It is in the storage that all tabs share,
+ * or, where that is refused or full, in memory: then the tab is alone with its session. sessionStorage will not do for
+ * that: a tab that is duplicated takes a copy of it along, and then two would present one token. So memory is parked
+ * there only while the page is left.
+ *
+ * A code has a place beside the token's: anybody can make a link with one, so one that is refused must cost nobody a
+ * session; and it is put there without a turn, when another tab may be about to store its next token.
  */
 class Vault {
   shared; // the storage, or null
   alone; // whether memory is in use
   reserve; // makes room for taking turns, or says that there is none
+  keys; // whose change means that of the session
 
   #key;
+  #codeKey;
   #parking = null;
-  #memory = null;
+  #memory = new Map(); // by key
   #notice;
 
   constructor(storage, key, notice) {
@@ -600,6 +605,8 @@ class Vault {
     else if (storage === null) storage = "memory";
     if (storage !== "memory") this.#parking = session;
     this.#key = key;
+    this.#codeKey = key + ".code";
+    this.keys = [this.#key, this.#codeKey, null]; // null: all have been removed
     this.#notice = notice;
     this.shared = storage === session || storage === "memory" || !works(storage) ? null : storage;
     this.alone = !this.shared;
@@ -608,76 +615,81 @@ class Vault {
   }
 
   get() {
-    return this.#entries()[0] ?? null;
-  }
-
-  /** What is to be presented, and behind the code of a link the token that was there before. */
-  #entries() {
-    const value = this.alone ? this.#memory : attempt(() => this.shared.getItem(this.#key));
-    return value?.match(/\S+/g) ?? [];
+    return this.#stored() || null;
   }
 
   /** Whether the session of this storage has gone on in the memory of one tab. */
   get moved() {
-    return !this.alone && attempt(() => this.shared.getItem(this.#key)) === "";
+    return !this.alone && this.#stored() === "";
   }
 
-  begin(code, isLink = false) {
-    const before = isLink && this.#entries().find(isToken);
-    this.alone = !this.shared || !this.reserve();
-    this.set(before ? `${code} ${before}` : code);
+  #stored() {
+    return this.#read(this.#codeKey) || this.#read(this.#key);
+  }
+
+  begin(code) {
+    this.alone = !this.shared || !this.reserve() || !this.#write(this.#codeKey, code);
+    if (!this.alone) return;
+    this.#memory.set(this.#codeKey, code);
+    if (this.shared) this.#notice("storage_full");
+  }
+
+  /** Puts the next token in the place of what was presented. */
+  set(token) {
+    if (!this.alone && !this.#write(this.#key, token)) {
+      // What is left in there must not be presented: its successor is about to live here.
+      attempt(() => this.shared.setItem(this.#key, "")); // always fits, and unlike a removal it is no log-out
+      this.#remove(this.#codeKey);
+      this.#memory.clear();
+      this.alone = true;
+      this.#notice("storage_full");
+    }
+    if (this.alone) this.#memory.set(this.#key, token);
+    this.#remove(this.#codeKey);
   }
 
   /** Throws away what was presented. */
-  discard() {
-    const [, before] = this.#entries();
-    if (before) this.set(before);
-    else this.clear();
-  }
-
-  set(token) {
-    if (this.alone) {
-      this.#memory = token;
-      return;
-    }
-    try {
-      // Padded, so that the next one, which may be longer by a digit, fits in its place in a storage that is full by then.
-      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
-      this.shared.setItem(this.#key, padded);
-      if (this.shared.getItem(this.#key) === padded) return;
-    } catch {
-      // below
-    }
-    this.leave();
-    this.#memory = token;
-  }
-
-  /** Goes on without the storage. What is left in there must not be presented: its successor is about to live here. */
-  leave() {
-    attempt(() => this.shared.setItem(this.#key, "")); // always fits, and unlike a removal it is no log-out
-    this.alone = true;
-    this.#memory = null;
-    this.#notice("storage_full");
+  discard(presented) {
+    this.#remove(this.#read(this.#codeKey) === presented ? this.#codeKey : this.#key);
+    if (!this.#stored()) this.alone = !this.shared;
   }
 
   clear() {
-    this.#memory = null;
-    if (!this.alone) attempt(() => this.shared.removeItem(this.#key));
+    this.#remove(this.#key);
+    this.#remove(this.#codeKey);
     this.alone = !this.shared;
+  }
+
+  #read(key) {
+    return this.alone ? this.#memory.get(key) : attempt(() => this.shared.getItem(key))?.trim();
+  }
+
+  #write(key, token) {
+    return attempt(() => {
+      // Padded, so that the next one, which may be longer by a digit, fits in its place in a storage that is full by then.
+      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
+      this.shared.setItem(key, padded);
+      return this.shared.getItem(key) === padded;
+    }) ?? false;
+  }
+
+  #remove(key) {
+    if (this.alone) this.#memory.delete(key);
+    else attempt(() => this.shared.removeItem(key));
   }
 
   park() {
     if (!this.alone || !this.#parking) return;
     attempt(() => {
-      if (this.#memory) this.#parking.setItem(this.#key, this.#memory);
+      if (this.#memory.size > 0) this.#parking.setItem(this.#key, JSON.stringify([...this.#memory]));
       else this.#parking.removeItem(this.#key);
-      this.#memory = null;
+      this.#memory.clear();
     });
   }
 
   unpark() {
-    const parked = attempt(() => this.#parking.getItem(this.#key));
-    if (!parked) return;
+    const parked = attempt(() => new Map(JSON.parse(this.#parking.getItem(this.#key))));
+    if (!parked?.size) return;
     attempt(() => this.#parking.removeItem(this.#key));
     this.#memory = parked;
     this.alone = true;
