@@ -595,22 +595,23 @@ class Vault {
 
   #key;
   #codeKey;
-  #parking = null;
+  #parking; // sessionStorage, or none
   #memory = new Map(); // by key
   #notice;
 
   constructor(storage, key, notice) {
-    const session = attempt(() => globalThis.sessionStorage) ?? null;
-    if (storage === undefined) storage = attempt(() => globalThis.localStorage) ?? null;
-    else if (storage === null) storage = "memory";
-    if (storage !== "memory") this.#parking = session;
+    const local = storage === undefined ? attempt(() => globalThis.localStorage) : storage;
+    const session = attempt(() => globalThis.sessionStorage);
+    const isMeant = storage === null || session && local === session;
+    const works = attempt(() => local.getItem(key) !== undefined);
     this.#key = key;
     this.#codeKey = key + ".code";
     this.keys = [this.#key, this.#codeKey, null]; // null: all have been removed
     this.#notice = notice;
-    this.shared = storage === session || storage === "memory" || !works(storage) ? null : storage;
+    this.#parking = storage === null ? undefined : session;
+    this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
-    if (this.alone && storage !== session && storage !== "memory") notice("storage_refused");
+    if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
   }
 
@@ -693,15 +694,6 @@ class Vault {
     attempt(() => this.#parking.removeItem(this.#key));
     this.#memory = parked;
     this.alone = true;
-  }
-}
-
-function works(storage) {
-  try {
-    storage.getItem("socketauth");
-    return true;
-  } catch {
-    return false;
   }
 }
 
