@@ -292,7 +292,7 @@ export class Client {
       waiting: new Set(), // what fails with it
       socket: undefined,
       turn: undefined, // while a presentation is going on
-      patience: undefined, // timer of the turn's end
+      patience: undefined, // timer of the turn
       presented: undefined, // the token presented last
       refusal: undefined, // what the server said against it
       since: undefined, // when the newest token came,
@@ -370,9 +370,10 @@ export class Client {
     return true;
   }
 
-  #endTurn(link) {
+  #endTurn(link, delay = 0) {
     clearTimeout(link.patience);
-    link.turn?.end();
+    if (delay > 0) setTimeout(link.turn.end, delay);
+    else link.turn?.end();
     link.turn = undefined;
   }
 
@@ -405,8 +406,7 @@ export class Client {
     this.#vault.set(token);
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     this.#told = undefined;
-    clearTimeout(link.patience);
-    link.patience = setTimeout(() => this.#endTurn(link), SEEN);
+    this.#endTurn(link, SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
     const due = dur * (0.7 + 0.1 * Math.random()) - age; // not all tabs, and not all clients, at one time

@@ -430,7 +430,7 @@ func TestHelperUnit(t *testing.T) {
 	for d.hearsAny("unit") != "end" {
 		n++
 	}
-	if n < 14 {
+	if n < 26 {
 		t.Errorf("%d tests passed, there are more", n)
 	}
 	d.done()

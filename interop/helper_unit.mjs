@@ -453,10 +453,11 @@ const tests = {
     await settle()
     server.hear()
     server.socket.tell('authenticated', token(3), () => {})
-    window.dispatchEvent(new Event('pagehide')) // a page that is kept as it is holds no turn
-    await settle()
-    assert.equal(ended, 2)
     client.close()
+    await settle()
+    assert.equal(ended, 1)
+    await pass(50)
+    assert.equal(ended, 2)
   },
 
   async 'a turn that is never given back is taken, and who lost it stores nothing'() {
@@ -516,6 +517,7 @@ const tests = {
     const told = client.logout()
     client.close()
     assert.equal(await told, false)
+    await pass(50) // the turn's end
     assert.equal(timers.size, 0)
     Object.assign(globalThis, { setTimeout: set, clearTimeout: clear })
   },
