@@ -8,12 +8,28 @@ func TestCensusForgetsAConnectionThatIsLetInAsItEnds(t *testing.T) {
 	var c census
 	l := Limits{}.withDefaults()
 	v := &visit{engine: "3", network: "203.0.113.1"}
-	if limit := c.admit(v, l); limit != "" {
+	if admitted, limit, oldest := c.admit(v, l); !admitted || oldest != nil {
 		t.Fatal(limit)
 	}
 	c.leave(v)
 	c.befriend(v)
 	if n := c.count()["3"]; n != (SocketStats{}) || c.sockets+c.strangers+len(c.addresses) != 0 {
 		t.Errorf("%+v, %d sockets, %d strangers, %d addresses", n, c.sockets, c.strangers, len(c.addresses))
+	}
+}
+
+func TestCensusHasNoLimitForThoseOfNoNetwork(t *testing.T) {
+	// Guards: those who come by a proxy that nobody told the library of must not share the places of one address.
+	var c census
+	l := Limits{StrangersPerAddress: 1}.withDefaults()
+	for range 3 {
+		if _, limit, _ := c.admit(&visit{engine: "4"}, l); limit != "" {
+			t.Error(limit)
+		}
+	}
+	for _, want := range []string{"", limitStrangersPerAddress} {
+		if _, limit, _ := c.admit(&visit{engine: "4", network: "203.0.113.1"}, l); limit != want {
+			t.Errorf("of one address: limit %q, want %q", limit, want)
+		}
 	}
 }

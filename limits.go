@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -22,17 +21,21 @@ type Limits struct {
 	Depth           int // levels of JSON in one message; 512
 
 	Sockets             int // connections in all; 100,000
-	Strangers           int // connections that have not authenticated yet; 10,000
-	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 100
+	Strangers           int // connections that have not authenticated yet, of which the oldest makes way; 10,000
+	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 16 times as many from a /48; 100
 	SocketsPerUser      int // 100
 	SessionsPerUser     int // past it the one presented least recently is revoked; 100
 
 	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
-	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address 10, and
-	// one more every 10 s). Successes never count, and who has logged in from an address lately is not held up there by
+	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address half as
+	// many, and one more every 10 s). An address has a reserve of 8 for names not tried there before. Successes never count, and who has logged in from an address lately is not held up there by
 	// the failures of others.
 	FailuresPerAddress int
 	FailuresPerAccount int
+
+	// Logins and registrations of one address that are under way at one time, right or wrong: what keeps one address from
+	// having all of Passwords; 50.
+	LoginsPerAddress int
 }
 
 // The names of limits, in logs and Stats.
@@ -71,6 +74,7 @@ func (l Limits) check(fault func(format string, args ...any)) {
 		{"Sockets", l.Sockets, NoLimit}, {"Strangers", l.Strangers, NoLimit}, {"StrangersPerAddress", l.StrangersPerAddress, NoLimit},
 		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
 		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit}, {"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
+		{"LoginsPerAddress", l.LoginsPerAddress, NoLimit},
 	} {
 		if n.value < n.least {
 			fault("Limits.%s is %d, less than %d", n.name, n.value, n.least)
@@ -86,7 +90,12 @@ func (l Limits) throttle() *throttle.Guard {
 	limits := throttle.Defaults()
 	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
 	limits.Account.Burst = burst(l.FailuresPerAccount, limits.Account.Burst)
-	limits.Pair.Burst = burst(l.FailuresPerAccount, limits.Pair.Burst)
+	pair := l.FailuresPerAccount
+	if pair > 0 {
+		pair = (pair + 1) / 2
+	}
+	limits.Pair.Burst = burst(pair, limits.Pair.Burst)
+	limits.UnderWay = burst(l.LoginsPerAddress, limits.UnderWay)
 	return throttle.New(limits)
 }
 
@@ -100,96 +109,6 @@ func burst(n, standard int) int {
 // past says whether there are more than a limit allows.
 func past(n, limit int) bool { return limit != NoLimit && n > limit }
 
-// census counts the connections of one server.
-type census struct {
-	mu        sync.Mutex
-	engines   map[string]SocketStats
-	strangers int
-	sockets   int
-	addresses map[string]int // strangers, by where they come from
-}
-
-// admit counts a new connection, or says which limit is in its way.
-func (c *census) admit(v *visit, l Limits) (limit string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case past(c.sockets+1, l.Sockets):
-		return limitSockets
-	case past(c.strangers+1, l.Strangers):
-		return limitStrangers
-	case v.network != "" && past(c.addresses[v.network]+1, l.StrangersPerAddress):
-		return limitStrangersPerAddress
-	}
-	if c.addresses == nil {
-		c.addresses, c.engines = make(map[string]int), make(map[string]SocketStats)
-	}
-	c.sockets++
-	c.moveLocked(v, 1, 0)
-	return ""
-}
-
-// befriend moves a connection to those that have authenticated, unless it has ended meanwhile.
-func (c *census) befriend(v *visit) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !v.friend && !v.left {
-		v.friend = true
-		c.moveLocked(v, -1, 1)
-	}
-}
-
-// leave takes a connection out.
-func (c *census) leave(v *visit) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	v.left = true
-	c.sockets--
-	if v.friend {
-		c.moveLocked(v, 0, -1)
-	} else {
-		c.moveLocked(v, -1, 0)
-	}
-}
-
-func (c *census) moveLocked(v *visit, strangers, friends int) {
-	n := c.engines[v.engine]
-	c.engines[v.engine] = SocketStats{n.Connecting + strangers, n.Authenticated + friends}
-	c.strangers += strangers
-	if v.network == "" {
-		return
-	}
-	if c.addresses[v.network] += strangers; c.addresses[v.network] == 0 {
-		delete(c.addresses, v.network)
-	}
-}
-
-func (c *census) count() map[string]SocketStats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make(map[string]SocketStats, len(c.engines))
-	for version, n := range c.engines {
-		all[version] = n
-	}
-	return all
-}
-
-// admit is asked by the engines about each new connection.
-func (s *Server) admit(request any) bool {
-	v := request.(*visit)
-	s.mu.RLock()
-	closing := s.closing
-	s.mu.RUnlock()
-	if closing {
-		return false
-	}
-	limit := s.census.admit(v, s.auth.limits)
-	if limit != "" {
-		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
-	}
-	return limit == ""
-}
-
 // isFull says whether a user has as many sockets as they may. Those that wait for a confirmation are nobody's yet.
 func (s *Server) isFull(userID string) bool {
 	n := 1
@@ -201,10 +120,7 @@ func (s *Server) isFull(userID string) bool {
 	return past(n, s.auth.limits.SocketsPerUser)
 }
 
-// left is told by the engines of each connection that has ended.
-func (s *Server) left(request any) { s.census.leave(request.(*visit)) }
-
-// limited counts what a limit has refused, and logs that once a minute: said is whether it did so now.
+// limited counts what a limit has refused or ended, and logs that once a minute: said is whether it did so now.
 func (a *Auth) limited(limit string, attrs ...any) (said bool) {
 	unsaid, now := a.counts.limit(limit)
 	if now {
@@ -220,7 +136,7 @@ func (c *config) network(r *http.Request, address string) string {
 		return throttle.Network(address)
 	}
 	peer, err := netip.ParseAddr(remoteIP(r))
-	if err != nil || !peer.Unmap().IsLoopback() && !peer.Unmap().IsPrivate() {
+	if err != nil || !peer.IsLoopback() && !peer.IsPrivate() {
 		return throttle.Network(address)
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {

@@ -1,19 +1,20 @@
 package socketauth
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // full makes sure that no further connection is let in.
@@ -58,60 +59,107 @@ func TestLimitOfSockets(t *testing.T) {
 	})
 }
 
-func TestLimitOfStrangers(t *testing.T) {
+func TestOldestStrangerMakesWay(t *testing.T) {
+	// Guards: who fills the places of strangers must not keep honest clients out, who need one for a round trip or two.
 	inWorld(t, func(o *Options[string]) { o.Limits.Strangers = 2 }, func(w *world) {
 		code := w.code()
 		friend, _ := w.in()
-		w.dial("") // of Socket.IO, and
-		silent := w.open()
-		w.full()
-		w.limited("strangers", 1)
-		time.Sleep(5 * time.Second) // they had their time
-		synctest.Wait()
-		silent.lost()
-		c := w.dial("")
-		c.authenticate(code)
-		c.token()
-		friend.alive()
+		first := w.dial("") // of Socket.IO, and
+		second := w.open()
+		third := w.open()
+		first.lost() // as by a network that fails, so that it comes back by itself
 		w.dial("")
-		w.open() // a friend is no stranger
-		w.full()
+		second.lost()
+		w.limited("strangers", 2)
+		w.logged("limit=strangers")
+		if n := strings.Count(w.logs.String(), "limit=strangers"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		c := w.dial("")
+		third.lost()
+		c.authenticate(code)
+		c.token() // and is a stranger no more
+		for range 3 {
+			w.open()
+		}
+		c.alive()
+		friend.alive()
 	})
 }
 
-func TestLimitOfStrangersFromOneAddress(t *testing.T) {
+func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
+	// Guards: the answer to a presentation must not be lost for a place, since a client that does not confirm has its
+	// session in it.
+	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
-		o.Limits.StrangersPerAddress = 2
-		o.ClientIP = func(r *http.Request) string { return r.Header.Get("X-Real-IP") }
+		store.Blacklist = newMemory()
+		o.Blacklist = store
+		o.Limits.Strangers = 1
 	}, func(w *world) {
-		from := func(address string) int {
-			r, _ := http.NewRequest(http.MethodGet, "http://server/socket.io/?EIO=4&transport=polling", nil)
-			r.Header.Set("X-Real-IP", address)
-			client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
-			res, err := client.Do(r)
-			if err != nil {
-				t.Fatal(err)
+		c := w.dial("")
+		at, goOn := make(chan struct{}), make(chan struct{})
+		store.fail(func(call string) error {
+			if call == "Present" {
+				close(at)
+				<-goOn
 			}
-			_ = res.Body.Close()
-			return res.StatusCode
-		}
-		for _, step := range []struct {
-			address string
-			status  int
-		}{
-			{"203.0.113.1", 200}, {"203.0.113.1", 200}, {"203.0.113.1", 503}, {"::ffff:203.0.113.1", 503}, {"203.0.113.2", 200},
-			{"2001:db8::1", 200}, {"2001:db8::2", 200}, {"2001:db8::3", 503}, {"2001:db8:0:1::3", 200},
-		} {
-			if got := from(step.address); got != step.status {
-				t.Errorf("%s: %d, want %d", step.address, got, step.status)
-			}
-		}
-		w.limited("strangers_per_address", 3)
-		time.Sleep(6 * time.Second)
-		if got := from("203.0.113.1"); got != 200 {
-			t.Errorf("once the others have gone: %d", got)
-		}
+			return nil
+		}, nil)
+		c.authenticate(w.code())
+		<-at
+		store.fail(nil, nil)
+		second := w.open() // though there was room for one
+		w.open()
+		second.lost()
+		close(goOn)
+		c.token()
+		c.alive()
 	})
+}
+
+func TestLimitOfStrangersFromOneNetwork(t *testing.T) {
+	l := Limits{StrangersPerAddress: 2}.withDefaults()
+	var c census
+	visits := make(map[string][]*visit)
+	come := func(address string) (limit string, oldest *visit) {
+		v := &visit{engine: "4", network: throttle.Network(address)}
+		admitted, limit, oldest := c.admit(v, l)
+		if !admitted {
+			t.Errorf("%s was refused", address)
+		}
+		visits[address] = append(visits[address], v)
+		return limit, oldest
+	}
+	for _, step := range []struct{ address, makesWay string }{
+		{"203.0.113.1", ""}, {"203.0.113.1", ""}, {"203.0.113.1", "203.0.113.1"}, {"::ffff:203.0.113.1", "203.0.113.1"}, {"203.0.113.2", ""},
+		{"2001:db8::1", ""}, {"2001:db8::2", ""}, {"2001:db8::3", "2001:db8::1"}, {"2001:db8:0:1::3", ""}, {"", ""}, {"", ""}, {"", ""},
+	} {
+		limit, oldest := come(step.address)
+		if step.makesWay == "" {
+			if limit != "" || oldest != nil {
+				t.Errorf("%s: %q", step.address, limit)
+			}
+			continue
+		}
+		if limit != limitStrangersPerAddress || oldest != visits[step.makesWay][0] {
+			t.Errorf("%s: %q, %+v made way", step.address, limit, oldest)
+		}
+		c.leave(oldest)
+		visits[step.makesWay] = visits[step.makesWay][1:]
+	}
+	ended := 0
+	for n := range 100 { // a /48 has as many places as 16 of its /64
+		if _, oldest := come(fmt.Sprintf("2001:db8:1:%x::1", n)); oldest != nil {
+			ended++
+			if want := fmt.Sprintf("2001:db8:1:%x::1", ended-1); oldest != visits[want][0] {
+				t.Errorf("not the oldest of the /48 made way")
+			}
+			c.leave(oldest)
+		}
+	}
+	if ended != 100-2*wideNetworks {
+		t.Errorf("%d of 100 made way", ended)
+	}
 }
 
 func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
@@ -262,35 +310,17 @@ func TestLimitsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestLoginBodyThatDripsIsCut(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		conn, err := w.lis.dial(w.Context(), "", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var dripping sync.WaitGroup
-		defer func() { _ = conn.Close(); dripping.Wait() }()
-		began := time.Now()
-		dripping.Go(func() {
-			_, _ = io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
-			for {
-				if _, err := io.WriteString(conn, " "); err != nil {
-					return
-				}
-				time.Sleep(time.Second)
-			}
-		}) // until the connection is closed
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode != http.StatusBadRequest {
-				t.Errorf("status %d", res.StatusCode)
-			}
-		}
-		if d := time.Since(began); d > 15*time.Second {
-			t.Errorf("after %v", d)
-		}
-	})
+func TestStatsHaveABoundOnNames(t *testing.T) {
+	// Guards: codes of refusals come from the app, which may make them of what clients send.
+	var c tally
+	for n := range 10_000 {
+		c.add(fmt.Sprint("code ", n))
+	}
+	c.add("code 0")
+	all := c.all()
+	if len(all) != maxNames+1 || all["code 0"] != 2 || all["other"] != 10_000-maxNames {
+		t.Errorf("%d names, %d of the first, %d others", len(all), all["code 0"], all["other"])
+	}
 }
 
 func TestStats(t *testing.T) {
@@ -353,4 +383,75 @@ func TestStats(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// FuzzNetwork asks what limits count a peer as. Who is nobody's proxy is never without.
+func FuzzNetwork(f *testing.F) {
+	for _, s := range []string{"127.0.0.1:1", "[::ffff:10.0.0.1]:1", "203.0.113.1:1", "[2001:db8::1%eth0]:1", "", "@", "x", "[::1]"} {
+		f.Add(s, "198.51.100.7")
+	}
+	a, err := New(apiOptions(io.Discard))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, peer, forwarded string) {
+		r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {forwarded}}}
+		got := a.network(r, a.address(r))
+		ip, err := netip.ParseAddr(remoteIP(r))
+		exempt := err == nil && (ip.Unmap().IsLoopback() || ip.Unmap().IsPrivate())
+		if (got == "") != (exempt || remoteIP(r) == "") {
+			t.Errorf("%q is counted as %q", peer, got)
+		}
+	})
+}
+
+func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
+	// Guards: to join late, to leave and to join again, or not to fetch the last words, must not make the time longer.
+	inWorld(t, nil, func(w *world) {
+		client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+		base := "http://server/socket.io/?EIO=4&transport=polling"
+		res, err := client.Get(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		_, rest, _ := strings.Cut(string(body), `"sid":"`)
+		sid, _, _ := strings.Cut(rest, `"`)
+		polling := func(frame string) {
+			if res, err := client.Post(base+"&sid="+sid, "text/plain", strings.NewReader(frame)); err == nil {
+				_ = res.Body.Close()
+			}
+		}
+		websocket := w.open()
+		for _, frame := range []string{"40", "41", "40"} {
+			time.Sleep(4700 * time.Millisecond)
+			polling(frame)
+			_ = websocket.write(frame)
+			synctest.Wait()
+		}
+		if got := w.Stats().Sockets["4"].Connecting; got != 0 {
+			t.Errorf("%d have kept their places", got)
+		}
+	})
+	for _, step := range []struct {
+		frame  string
+		within time.Duration
+	}{{"", 5 * time.Second}, {"40", 7 * time.Second}, {"41", 5 * time.Second}} {
+		inWorld(t, nil, func(w *world) {
+			c := w.open()
+			time.Sleep(4 * time.Second)
+			if step.frame != "" {
+				c.send("40")
+			}
+			if step.frame == "41" {
+				c.send("41")
+			}
+			time.Sleep(step.within - 4*time.Second)
+			synctest.Wait()
+			if got := w.Stats().Sockets["4"].Connecting; got != 0 {
+				t.Errorf("%q: it has kept its place", step.frame)
+			}
+		})
+	}
 }

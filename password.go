@@ -29,7 +29,8 @@ type Passwords struct {
 	// Concurrent is how many hashes are worked on at a time. 0: half of GOMAXPROCS, and one at least.
 	Concurrent int
 
-	// Queue is how many more may wait for their turn; past it, ErrUnavailable. 0: 32 for each of Concurrent.
+	// Queue is how many more may wait for their turn; past it, ErrUnavailable. It should have room for several addresses with
+	// as many as Limits.LoginsPerAddress each. 0: 128 for each of Concurrent.
 	Queue int
 
 	once    sync.Once
@@ -45,7 +46,7 @@ func (p *Passwords) start() error {
 		cost := or(p.Cost, bcrypt.DefaultCost)
 		concurrent := or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
 		p.workers = make(chan struct{}, concurrent)
-		p.places = make(chan struct{}, concurrent+or(max(p.Queue, 0), 32*concurrent))
+		p.places = make(chan struct{}, concurrent+or(max(p.Queue, 0), 128*concurrent))
 		nobody := make([]byte, 32)
 		_, _ = rand.Read(nobody)
 		if cost < bcrypt.MinCost { // bcrypt would quietly take another

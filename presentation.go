@@ -227,7 +227,7 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 	case Reused:
 		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token",
 			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.generation),
-			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
+			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and only then confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
 		a.endSession(t.sessionID, s, func(other *Socket) { other.dismiss(refused) })
 	}
 	return refused
@@ -401,7 +401,7 @@ func (s *Socket) dueLocked() (at time.Time, code string) {
 	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
 		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
-		return s.joined.Add(s.server.auth.timeout), codeTimeout
+		return s.since.Add(s.server.auth.timeout), codeTimeout
 	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.expiresAt)):
 		return s.confirmBy, codeTimeout
 	}
@@ -426,8 +426,8 @@ func (s *Socket) schedule() {
 func (s *Socket) late() {
 	s.mu.Lock()
 	at, code := s.dueLocked()
-	s.expelled = code != "" && !time.Now().Before(at)
-	expelled := s.expelled
+	expelled := code != "" && !time.Now().Before(at)
+	s.expelled = s.expelled || expelled
 	s.mu.Unlock()
 	switch {
 	case expelled:

@@ -126,7 +126,8 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		Admit:          s.admit,
 		Left:           s.left,
 		ConnectTimeout: a.timeout,
-		FlushTimeout:   10 * time.Second, // a refusal is worth waiting for
+		FlushTimeout:   10 * time.Second,
+		FirstFlush:     2 * time.Second, // a refusal is worth waiting for, but not for long
 		Describe:       a.describe,
 		Namespaces:     map[string]engine.Accept{"/": s.accept},
 		Logger:         a.log,
@@ -175,16 +176,21 @@ func versionOf(r *http.Request) string {
 	return "3"
 }
 
-// accept takes a new connection, which has Timeout from now to authenticate.
+// accept takes a client that has joined, and that has Timeout to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
-	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), joined: time.Now()}
+	now := time.Now()
+	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), since: now}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
+	if !s.census.isFriend(socket.visit) {
+		socket.since = socket.visit.opened // a stranger's time is that of its connection
+	}
+	socket.visit.socket.Store(socket)
 	socket.schedule()
-	if p, given := presentedAs(h.Auth, socket.joined); given {
+	if p, given := presentedAs(h.Auth, now); given {
 		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}
@@ -227,7 +233,7 @@ func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 
 // OnDisconnect adds a function that is called once for each socket that was authenticated, or that OnAuthenticated let
 // in, after its last handler, when it has ended. ctx has ended, and carries the claims. reason is one of "client disconnect", "server disconnect",
-// "transport close", "ping timeout", "protocol error", "slow peer", "shutdown", "logged out", "too many events", or the
+// "transport close", "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "logged out", "too many events", or the
 // code of the refusal that ended it.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
 	s.mu.Lock()

@@ -144,6 +144,43 @@ func TestRevokeUserEndsTheirSessionsAndTheLoginsOfBefore(t *testing.T) {
 	})
 }
 
+func TestRevokeOthersLeavesOneSessionAlone(t *testing.T) {
+	// Guards: logging out session by session leaves the login with the old password that has not traded its code yet.
+	inWorld(t, nil, func(w *world) {
+		mine, _ := w.in()
+		second := w.dial("")
+		second.confirms(w.tokenOf(mine)).confirm()
+		second.alive()
+		mine.next(`42["rotated"]`)
+		other, token := w.in()
+		bert, _ := w.inAs(claimsOf("bert"))
+		untraded := w.code()
+		time.Sleep(time.Millisecond)
+		ended, err := w.RevokeOthers(w.Context(), "anna", w.sessionOf(mine))
+		if err != nil || ended != (Ended{Sessions: 1, Sockets: 1}) {
+			t.Errorf("%+v, %v", ended, err)
+		}
+		other.refusedAndGone("session_revoked")
+		w.refuses(token, "session_revoked")
+		w.refuses(untraded, "session_revoked")
+		for _, c := range []*client{mine, second, bert} {
+			c.alive()
+		}
+		w.stays(w.tokenOf(second))
+		if ended, err := w.RevokeOthers(w.Context(), "anna", w.sessionOf(bert)); err != nil || ended.Sessions != 1 {
+			t.Errorf("an exception that is another user's: %+v, %v", ended, err)
+		}
+		mine.next(`42["rotated"]`)
+		mine.refusedAndGone("session_revoked")
+		bert.alive()
+		for _, ids := range [][2]string{{"anna", ""}, {"", "x"}} {
+			if _, err := w.RevokeOthers(w.Context(), ids[0], ids[1]); err == nil || errors.Is(err, ErrUnavailable) {
+				t.Errorf("%q: %v", ids, err)
+			}
+		}
+	})
+}
+
 func TestRevokeAllEndsAll(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		a, token := w.in()
@@ -395,6 +432,24 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 	})
 }
 
+func TestRevocationByAnotherClockEndsALoginThatSeemsLater(t *testing.T) {
+	// Guards: the time of a revocation is by the clock of the store or of another process. Where that says that a login came
+	// later, the store knows better, and its answer ends the socket.
+	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		for name, all := range map[string]bool{"anna": false, "": true} {
+			c, _ := w.in()
+			if _, err := store.Blacklist.Revoke(w.Context(), Revocation{UserID: name, All: all, Why: Revoked, Keep: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			c.alive() // nobody has told the server
+			store.heard(Change{UserID: name, All: all, Verdict: Revoked, At: time.Now().Add(-time.Minute)})
+			c.refusedAndGone("session_revoked")
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 func TestWhatWasMissedIsAskedForUntilTheStoreAnswers(t *testing.T) {
 	// Guards: the store is likely to be out of reach just when changes were missed; and many such moments are one look.
 	faulty := new(faultyStore)
@@ -525,7 +580,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		w.post("/login", `{"username":"anna","password":"wrong"}`)
-		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" {
+		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" || e[0].Account != "anna" || e[0].UserID != "" {
 			t.Errorf("%+v", e)
 		}
 		w.post("/register", `{"username":"anna","password":"secret"}`)

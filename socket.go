@@ -57,7 +57,7 @@ type Socket struct {
 	server *Server
 	conn   engine.Conn
 	visit  *visit
-	joined time.Time       // when it came, to authenticate in time
+	since  time.Time       // from when on it has time to authenticate
 	ctx    context.Context // ends with the socket
 	cancel context.CancelCauseFunc
 
@@ -107,8 +107,13 @@ type visit struct {
 	stranger atomic.Bool // it has joined, and not authenticated since
 	engine   string      // the version that the client speaks
 	network  string      // where it comes from, for limits; "": they do not apply
-	friend   bool        // it has authenticated; of the server's census
-	left     bool        // it has ended; the same
+	socket   atomic.Pointer[Socket]
+	evict    func() // ends it
+
+	// Of the server's census.
+	friend bool    // it has authenticated
+	left   bool    // it has ended
+	places []place // where it stands among the strangers
 }
 
 // What is kept of one request header: strangers send them.
@@ -450,6 +455,18 @@ func (s *Socket) finish(reason string) bool {
 	s.server.hub.Drop(s)
 	s.cancel(ErrClosed)
 	return first
+}
+
+// expel lets nothing in or out of a stranger any more. False: the store is deciding, or has let it in.
+func (s *Socket) expel() bool {
+	s.mu.Lock()
+	s.expelled = s.expelled || s.phase == connecting && !s.deciding
+	expelled := s.expelled || s.phase == ended
+	s.mu.Unlock()
+	if expelled {
+		s.finish(string(engine.Evicted))
+	}
+	return expelled
 }
 
 // guarded makes sure that no fault of the library's own, or of a hook that was not foreseen, ends more than one socket.

@@ -112,6 +112,25 @@ func TestNobodyIsLockedOutByOthers(t *testing.T) {
 	})
 }
 
+func TestWhoHasLoggedInFromAnAddressIsNotHeldUpThereByOthers(t *testing.T) {
+	// Guards: a log-in that went well has to be told to what counts failures, or it makes nobody known.
+	inWorld(t, byHeader, func(w *world) {
+		const shared = "203.0.113.1"
+		if status, _ := w.try(shared, "/login", "anna", "secret"); status != http.StatusOK {
+			t.Fatal(status)
+		}
+		for n := range 20 { // of a neighbour, who spends the budget of the address
+			w.guess(shared, fmt.Sprint("user", n))
+		}
+		if status, _ := w.try(shared, "/login", "anna", "wrong"); status != http.StatusUnauthorized {
+			t.Errorf("a slip of anna's: %d", status)
+		}
+		if status, _ := w.try(shared, "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("anna: %d", status)
+		}
+	})
+}
+
 func TestGuessesAtOnceAreAsFewAsInARow(t *testing.T) {
 	// Guards: to look first and to count later would let as many through as can be sent meanwhile.
 	inWorld(t, byHeader, func(w *world) {
@@ -224,7 +243,7 @@ func TestLimitsOfFailures(t *testing.T) {
 	for _, tt := range []struct {
 		limits Limits
 		want   int
-	}{{Limits{FailuresPerAccount: 3}, 3}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: 20}, 20}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: NoLimit}, 200}} {
+	}{{Limits{FailuresPerAccount: 5}, 3}, {Limits{FailuresPerAccount: 20}, 10}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: 20}, 20}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: NoLimit}, 200}} {
 		inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits = tt.limits }, func(w *world) {
 			if n := w.guess("203.0.113.1", "anna"); n != tt.want {
 				t.Errorf("%+v: after %d guesses", tt.limits, n)
@@ -263,8 +282,9 @@ func TestFieldThatTheAppDoesNotReadHidesNoAccount(t *testing.T) {
 func TestClientIPThatKnowsNoneIsThePeer(t *testing.T) {
 	// Guards: who comes past the proxy, without its header, must not be exempt from limits.
 	inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits.StrangersPerAddress = 1 }, func(w *world) {
+		first := w.open()
 		w.open()
-		w.full()
+		first.lost()
 	})
 }
 
@@ -295,6 +315,53 @@ func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
 		close(goOn)
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
+	// Guards: logins that succeed, and registrations, of one address must not fill the queue of passwords for all.
+	passwords := quick()
+	inWorld(t, func(o *Options[string]) {
+		byHeader(o)
+		o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+			_, err := passwords.Hash(ctx, c.Get("password"))
+			return c.Get("username"), err
+		}
+		o.Register = o.FindUserByCredentials
+	}, func(w *world) {
+		if err := passwords.start(); err != nil {
+			t.Fatal(err)
+		}
+		for range cap(passwords.workers) { // all are at work on something that takes its time
+			passwords.workers <- struct{}{}
+		}
+		var wg sync.WaitGroup
+		var told sync.Map
+		try := func(address, path, username string) {
+			wg.Go(func() {
+				status, retry := w.try(address, path, username, "secret")
+				count, _ := told.LoadOrStore(fmt.Sprint(address, " ", status, " ", retry), new(atomic.Int32))
+				count.(*atomic.Int32).Add(1)
+			})
+		}
+		for n := range 100 {
+			try("203.0.113.1", []string{"/login", "/register"}[n%2], fmt.Sprint("mine", n))
+		}
+		synctest.Wait()
+		try("203.0.113.2", "/login", "anna")
+		synctest.Wait()
+		for range cap(passwords.workers) {
+			<-passwords.workers
+		}
+		wg.Wait()
+		for name, want := range map[string]int32{"203.0.113.1 200 ": 50, "203.0.113.1 429 1": 50, "203.0.113.2 200 ": 1} {
+			if count, ok := told.Load(name); !ok || count.(*atomic.Int32).Load() != want {
+				t.Errorf("%q is not %d: %v", name, want, count)
+			}
+		}
+		if s := w.Stats(); s.Limited["attempts"] != 50 || strings.Count(w.logs.String(), "limit=attempts") != 1 {
+			t.Errorf("counted %v", s.Limited)
 		}
 	})
 }

@@ -1,5 +1,5 @@
 // The other half of minimal, for a page that has socket.io-client 4.6 or later. What it leaves out, several tabs and
-// renewal before the token expires, is in ../chat/static/session.js.
+// renewal before the token expires, is in client/socketauth.js.
 
 import { io } from "socket.io-client";
 

@@ -163,16 +163,20 @@ func (s *Session) Pong() {
 	}
 }
 
-// JoinBy ends the session unless it is called again, with 0, in the given time.
+// JoinBy ends the session unless it is called again, with 0, in the given time. Until Trust was called, that is the time
+// since the first call: who leaves has no more of it.
 func (s *Session) JoinBy(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != open {
 		return
 	}
-	at := within
-	if within > 0 {
-		at += s.e.now()
+	if within == 0 {
+		s.alarmLocked(joinDue, 0)
+		return
 	}
-	s.alarmLocked(joinDue, at)
+	if s.joinBy == 0 || s.trusted.Load() {
+		s.joinBy = s.e.now() + within
+	}
+	s.alarmLocked(joinDue, s.joinBy)
 }

@@ -36,13 +36,12 @@ type poll struct {
 
 // openPolling is the handshake of a session that begins with polling.
 func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *Refusal {
-	request := e.o.Describe(r)
-	if !e.o.Admit(request) {
+	s := e.newSession(e.o.Describe(r))
+	if !e.o.Admit(s.request, s.Evict) {
 		return errFull
 	}
-	s := e.newSession(request, nil)
 	if !s.link.Open(r, nil) {
-		e.o.Left(request)
+		e.o.Left(s.request)
 		return ErrRequest
 	}
 	refusal := s.servePoll(w, r) // OPEN, and what accept has sent

@@ -43,9 +43,11 @@ type Session struct {
 	mu     sync.Mutex
 	state  state
 	begun  bool          // accept was told; nothing is written before
+	evict  bool          // the end is due as soon as it has begun
 	reason engine.Reason // why, once it is not open
 	cause  error         // what there is to log beside it
 	alarms alarms
+	joinBy time.Duration // what JoinBy has said last
 
 	queue    []Packet
 	waiting  int           // cost of the queue and of what is being written
@@ -73,13 +75,10 @@ const (
 	closed
 )
 
-// newSession makes a session for its link to open. ws is nil for one that begins with polling.
-func (e *Engine) newSession(request any, ws *websocket.Conn) *Session {
-	s := &Session{e: e, request: request, recv: nobody{}, farewell: closePacket, ws: ws}
+// newSession makes a session for its link to open.
+func (e *Engine) newSession(request any) *Session {
+	s := &Session{e: e, request: request, recv: nobody{}, farewell: closePacket}
 	s.link = e.protocol.NewLink(s)
-	if ws != nil {
-		s.answerPings(ws)
-	}
 	return s
 }
 
@@ -90,14 +89,18 @@ func (s *Session) Begin(id string, open Packet, b64 bool) {
 	defer s.turn.Unlock()
 	s.mu.Lock()
 	s.id, s.b64, s.queue = id, b64, []Packet{open}
+	evict := s.evict
 	s.mu.Unlock()
-	registered := s.e.register(s)
+	registered := !evict && s.e.register(s)
 	if registered {
 		s.Contain(func() { s.recv = s.e.accept(s) })
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !registered {
+	switch {
+	case s.evict:
+		s.closeLocked(engine.Evicted, 0)
+	case !registered:
 		s.closeLocked(engine.Shutdown, 0)
 	}
 	s.begun = true
@@ -127,6 +130,13 @@ func (s *Session) MaxPayload() int {
 	return s.e.o.FirstPayload
 }
 
+func (s *Session) flushTimeout() time.Duration {
+	if s.trusted.Load() {
+		return s.e.o.FlushTimeout
+	}
+	return s.e.o.FirstFlush
+}
+
 // Send queues packets that belong together, and must not be changed afterwards. Errors: engine.ErrClosed,
 // engine.ErrSlow.
 func (s *Session) Send(packets ...Packet) error {
@@ -144,7 +154,7 @@ func (s *Session) CloseAfter(last ...Packet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queueLocked(last) == nil {
-		s.endLocked(engine.ServerDisconnect, s.e.o.FlushTimeout)
+		s.endLocked(engine.ServerDisconnect, s.flushTimeout())
 	}
 }
 
@@ -312,7 +322,7 @@ func (s *Session) dropLocked(reason engine.Reason) {
 	}
 	s.queue = nil
 	s.waiting = s.inFlight
-	s.endLocked(reason, s.e.o.FlushTimeout)
+	s.endLocked(reason, s.flushTimeout())
 }
 
 // closeLocked makes an end at once: nothing that waits is written. A pending poll is told; a websocket is given linger
@@ -361,6 +371,16 @@ func (s *Session) shutdown() {
 	}
 	if s.ws == nil {
 		s.closeLocked(engine.Shutdown, 0)
+	}
+}
+
+// Evict ends the session at once, so that its client sees a transport close and comes back by itself. One that is not
+// open yet ends as soon as it is.
+func (s *Session) Evict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.evict = true; s.begun {
+		s.closeLocked(engine.Evicted, 0)
 	}
 }
 

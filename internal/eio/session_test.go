@@ -82,7 +82,7 @@ func TestNothingIsWrittenBeforeTheBeginning(t *testing.T) {
 		}
 		return nobody{}
 	})
-	s := e.newSession(nil, nil)
+	s := e.newSession(nil)
 	p, _ = s.attachPoll()
 	s.Begin("x", Packet{Head: "open"}, false)
 	if b := <-p.answer; len(b.packets) != 2 || b.packets[0].Head != "open" || b.packets[1].Head != "early" {
@@ -125,7 +125,7 @@ func TestPollThatIsGoneLosesNothing(t *testing.T) {
 }
 
 func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
-	s := New(engine.Options{MaxPayload: 100}, bare{}, nil).newSession(nil, nil)
+	s := New(engine.Options{MaxPayload: 100}, bare{}, nil).newSession(nil)
 	data, err := s.readAll(bytes.NewReader(make([]byte, 100)))
 	if err != nil || len(data) != 100 || cap(data) > 112 {
 		t.Errorf("%d bytes of %d, %v", len(data), cap(data), err)

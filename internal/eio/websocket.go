@@ -77,17 +77,19 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Con
 
 // openWebsocket is the handshake of a session that begins with a websocket.
 func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *Refusal {
-	request := e.o.Describe(r)
-	if !e.o.Admit(request) {
+	s := e.newSession(e.o.Describe(r))
+	if !e.o.Admit(s.request, s.Evict) {
 		return errFull
 	}
 	ws, refusal := e.upgrade(w, r)
 	if ws == nil {
-		e.o.Left(request)
+		e.o.Left(s.request)
 		return refusal
 	}
-	if s := e.newSession(request, ws); !s.link.Open(r, ws) {
-		e.o.Left(request)
+	s.ws = ws
+	s.answerPings(ws)
+	if !s.link.Open(r, ws) {
+		e.o.Left(s.request)
 		e.reject(ws)
 	}
 	return nil

@@ -370,7 +370,8 @@ func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 func TestSocketIO_Disconnect_LastOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{ConnectTimeout: 5 * time.Second})
-		w, _ := s.join(app)
+		w, conn := s.join(app)
+		conn.Trust() // a stranger has no more than its first time
 		advance(20 * time.Second)
 		w.send("41")
 		app.want("gone / client disconnect")

@@ -27,6 +27,7 @@ const (
 	ProtocolError    Reason = "protocol error"    // the client sent what the protocol does not allow
 	SlowPeer         Reason = "slow peer"         // the client did not read what it was sent
 	Shutdown         Reason = "shutdown"          // Engine.Shutdown
+	Evicted          Reason = "evicted"           // its place was given to another
 )
 
 // Engine serves one version of the Engine.IO protocol. Requests it is given are its own: origin checks, CORS and the

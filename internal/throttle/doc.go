@@ -25,6 +25,9 @@
 //	its reserve    8         2 s          fresh pairs, once the address is spent; the lower half is for those that
 //	                                      were told to come back, and do
 //
+// Besides, an address has 50 attempts under way at most, whether they are going to fail or not: a crowd that logs in at
+// once is fewer, and one that keeps more coming takes the work itself (a queue of passwords to hash) from all others.
+//
 // Nothing is spent below empty: a lock does not grow, and ends with the attack.
 //
 // # What an attacker gets
@@ -47,10 +50,11 @@
 //	neighbour, fresh                                up to 100 accounts             4 s
 //	neighbour, fresh                                endless names, 1,000 a second  4 s
 //
-// Three things cannot be had. Who guesses at one's account from one's own address, or its /64, cannot be told from one:
+// Four things cannot be had. Who guesses at one's account from one's own address, or its /64, cannot be told from one:
 // the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
 // to, cannot be told from a crowd of fresh neighbours: such a neighbour then waits, in the mean of a simulation, 25 s
-// beside 20 tries a second and 6 min beside 200. (To let in whoever is known good elsewhere would help, and tell
+// beside 20 tries a second and 6 min beside 200. Who keeps 50 attempts under way takes the turns of others behind the
+// same address. (To let in whoever is known good elsewhere would help, and tell
 // everybody which accounts exist.) And where an address is spent, others behind it can see whether a pair is known good
 // there.
 //
@@ -58,7 +62,7 @@
 //
 // Nothing grows: 16,384 addresses and 32,768 pairs of 40 bytes, 32,768 accounts, 65,536 known pairs and 16,384 waiting
 // ones of 24: 4.7 MB at most, touched as it fills. Names are kept as 64 bits of a keyed hash. A refused attempt takes a
-// place among the waiting alone. In a full set of eight the entry goes that is free again first, so who has spent most
+// place among the waiting alone, and what counts attempts under way has as many entries as there are such attempts. In a full set of eight the entry goes that is free again first, so who has spent most
 // stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
 // for each guess made, but not who is held. Known pairs go the longest unseen first: who can make 65,536 accounts and
 // log in to each takes their privilege from the rest, who are then as owners at a fresh address. All is forgotten with

@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"cmp"
 	"crypto/rand"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ type Limits struct {
 	Reserve  Rate          // of one address besides, for accounts that have not failed there within Fresh
 	Account  Rate          // of one account, over all addresses
 	Pair     Rate          // of one account at one address
+	UnderWay int           // attempts of one address at one time
 	Fresh    time.Duration // how long after a failure its pair is not fresh
 	KnownFor time.Duration // how long after a success its pair stays known good
 }
@@ -24,6 +26,7 @@ func Defaults() Limits {
 		Reserve:  Rate{Burst: 8, Every: 2 * time.Second},
 		Account:  Rate{Burst: 20, Every: 5 * time.Second},
 		Pair:     Rate{Burst: 10, Every: 10 * time.Second},
+		UnderWay: 50,
 		Fresh:    5 * time.Minute,
 		KnownFor: 14 * 24 * time.Hour,
 	}
@@ -59,6 +62,7 @@ type Guard struct {
 	pairs     table[bucket]   // with the fresh try
 	known     table[struct{}] // pairs, free when no longer known
 	waiting   table[struct{}] // fresh pairs that their address made wait, free when they may come back
+	underWay  map[uint64]int  // attempts, by address
 }
 
 // New makes a Guard with a random key of its own.
@@ -70,6 +74,7 @@ func New(limits Limits) *Guard {
 			Reserve:  limits.Reserve.or(d.Reserve),
 			Account:  limits.Account.or(d.Account),
 			Pair:     limits.Pair.or(d.Pair),
+			UnderWay: cmp.Or(max(0, limits.UnderWay), d.UnderWay),
 			Fresh:    lasting(limits.Fresh, d.Fresh),
 			KnownFor: lasting(limits.KnownFor, d.KnownFor),
 		},
@@ -79,6 +84,7 @@ func New(limits Limits) *Guard {
 		pairs:     newTable[bucket](pairEntries),
 		known:     newTable[struct{}](knownEntries),
 		waiting:   newTable[struct{}](waitingEntries),
+		underWay:  make(map[uint64]int),
 	}
 	g.fresh = Rate{Burst: 1, Every: g.limits.Fresh}
 	_, _ = rand.Read(g.secret[:])
@@ -110,8 +116,8 @@ const (
 
 // Attempt is one attempt under way, as Begin let it through. Of its three ends the first that is called counts; all of
 // them may be called by any goroutine, and on nil, where they do nothing. So "defer attempt.Void()" right after Begin
-// is the way not to forget one. An attempt that nobody ends is a bug: it stays spent as a failure does, until the
-// budgets have refilled.
+// is the way not to forget one. An attempt that nobody ends is a bug: it stays under way for ever, and is spent as a
+// failure is.
 type Attempt struct {
 	guard                  *Guard
 	at                     time.Duration
@@ -152,6 +158,9 @@ func (g *Guard) Begin(address, account string) (attempt *Attempt, retryAfter tim
 // leaves no entry behind but one that it waits.
 func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	l := &g.limits
+	if g.underWay[a.address] >= l.UnderWay { // also where each of them succeeds: they keep others from the work itself
+		return comeBack, 0
+	}
 	a.at = g.now()
 	address, account, pair := g.addresses.peek(a.address), g.accounts.peek(a.account), g.pairs.peek(a.pair)
 	known := a.pair != 0 && g.known.peek(a.pair).free > a.at
@@ -207,6 +216,9 @@ func (g *Guard) fromReserve(a *Attempt, reserve bucket) time.Duration {
 
 func (g *Guard) take(a *Attempt) {
 	l := &g.limits
+	if a.address != 0 {
+		g.underWay[a.address]++
+	}
 	if a.held&(heldAddress|heldReserve) != 0 {
 		e := g.addresses.get(a.address)
 		if a.held&heldAddress != 0 {
@@ -251,7 +263,15 @@ func (a *Attempt) end(with func(g *Guard)) {
 	defer a.guard.mu.Unlock()
 	if !a.ended {
 		a.ended = true
+		a.guard.leave(a.address)
 		with(a.guard)
+	}
+}
+
+// leave counts an attempt that is over.
+func (g *Guard) leave(address uint64) {
+	if g.underWay[address]--; g.underWay[address] <= 0 {
+		delete(g.underWay, address)
 	}
 }
 

@@ -238,6 +238,7 @@ func TestTogether(t *testing.T) {
 	for _, every := range []*time.Duration{&limits.Address.Every, &limits.Reserve.Every, &limits.Account.Every, &limits.Pair.Every, &limits.Fresh} {
 		*every = 24 * time.Hour // nothing comes back while the test runs
 	}
+	limits.UnderWay = 1000
 	always := func(name string) func(int) string { return func(int) string { return name } }
 	spray := limits.Address.Burst + limits.Reserve.Burst/2 // the rest is for those that come back
 	for _, c := range []struct {
@@ -325,7 +326,7 @@ func TestLimits(t *testing.T) {
 	if g := New(Limits{Fresh: -1, Pair: Rate{Burst: -1}}); g.limits != Defaults() {
 		t.Errorf("not the defaults: %+v", g.limits)
 	}
-	own := Limits{Rate{1, 2}, Rate{3, 4}, Rate{5, 6}, Rate{7, 8}, 9, 10}
+	own := Limits{Rate{1, 2}, Rate{3, 4}, Rate{5, 6}, Rate{7, 8}, 9, 10, 11}
 	if g := New(own); g.limits != own {
 		t.Errorf("not what was given: %+v", g.limits)
 	}
@@ -347,5 +348,42 @@ func TestBucketMakesNoGifts(t *testing.T) {
 	b.giveBack(10*time.Second, rate)
 	if b.wait(10*time.Second, rate) > 0 {
 		t.Error("what was taken since does not come back")
+	}
+}
+
+func TestAttemptsUnderWayOfOneAddressAreBounded(t *testing.T) {
+	// Guards: attempts that succeed cost nothing afterwards, but while they go on they keep others from the work.
+	g := New(Limits{UnderWay: 2})
+	var begun []*Attempt
+	for n := range 2 {
+		a, wait := g.Begin("203.0.113.1", fmt.Sprint("user", n))
+		if wait > 0 {
+			t.Fatal(wait)
+		}
+		begun = append(begun, a)
+	}
+	if _, wait := g.Begin("203.0.113.1", "another"); wait != time.Second {
+		t.Errorf("one too many waits %v", wait)
+	}
+	for _, address := range []string{"203.0.113.2", ""} {
+		a, wait := g.Begin(address, "another")
+		if wait > 0 {
+			t.Errorf("address %q waits %v", address, wait)
+		}
+		a.Void()
+	}
+	begun[0].Succeeded()
+	begun[0].Failed() // which counts no more
+	a, wait := g.Begin("203.0.113.1", "another")
+	if wait > 0 {
+		t.Errorf("after one has ended: %v", wait)
+	}
+	if _, wait := g.Begin("203.0.113.1", "one more"); wait == 0 {
+		t.Error("an attempt was ended twice")
+	}
+	a.Failed()
+	begun[1].Void()
+	if len(g.underWay) != 0 {
+		t.Errorf("%v is left", g.underWay)
 	}
 }

@@ -44,7 +44,7 @@ func (s *suite) admission(t *testing.T, transport string) {
 	room.Store(4)
 	o := engine.Options{
 		PingInterval: 2 * time.Second, PingTimeout: time.Second,
-		Admit: func(request any) bool { return request == "Go-http-client/1.1" && room.Add(-1) >= 0 },
+		Admit: func(request any, _ func()) bool { return request == "Go-http-client/1.1" && room.Add(-1) >= 0 },
 		Left:  func(request any) { left.Add(1) },
 	}
 	s.in(t, o, func(t *testing.T, w *World) {
@@ -78,6 +78,49 @@ func (s *suite) admission(t *testing.T, transport string) {
 	})
 	if n := left.Load(); n != 4 {
 		t.Errorf("%d of 4 have left", n)
+	}
+}
+
+// A connection whose place is needed ends at once, so that its client comes back by itself, also before it has begun.
+func (s *suite) eviction(t *testing.T, transport string) {
+	var left atomic.Int32
+	evict := make(chan func(), 2)
+	o := engine.Options{
+		Admit: func(_ any, end func()) bool {
+			evict <- end
+			if len(evict) == 2 {
+				end()
+			}
+			return true
+		},
+		Left: func(any) { left.Add(1) },
+	}
+	s.in(t, o, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
+		if transport == "polling" {
+			_, _ = w.Request(t.Context(), "GET", "transport=polling", "", nil)
+		} else if ws, err := w.Websocket(""); err == nil {
+			_, _, err = ws.ReadMessage()
+			if _ = ws.Close(); err == nil {
+				t.Error("a connection began that was evicted before")
+			}
+		}
+		synctest.Wait()
+		if n := left.Load(); n != 1 {
+			t.Errorf("%d of 1 have left", n)
+		}
+		end := <-evict
+		end()
+		w.Hears("gone: evicted")
+		c.WantEnd()
+		end() // which has no effect any more
+		if err := conn.Emit(event(t, "late")); err == nil {
+			t.Error("it can still be sent to")
+		}
+		w.HearsNoMore()
+	})
+	if n := left.Load(); n != 2 {
+		t.Errorf("%d of 2 have left", n)
 	}
 }
 

@@ -46,12 +46,14 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"Shutdown":         (*suite).shutdown,
 		"ShutdownUnread":   (*suite).shutdownUnread,
 		"SlowLine":         (*suite).slowLine,
+		"SlowReader":       (*suite).slowReader,
 		"Hurry":            (*suite).hurry,
 		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
 		"Panics":           (*suite).panics,
 		"Strangers":        (*suite).strangers,
 		"StrangersQueue":   (*suite).strangersQueue,
 		"Admission":        (*suite).admission,
+		"Eviction":         (*suite).eviction,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,177 @@
+package socketauth
+
+import (
+	"container/list"
+	"log/slog"
+	"net/netip"
+	"sync"
+)
+
+// census counts the connections of one server, and knows which of the strangers is the oldest.
+type census struct {
+	mu        sync.Mutex
+	engines   map[string]SocketStats
+	sockets   int
+	strangers int                   // also those that have been told to make way, until they have
+	addresses map[string]*list.List // strangers that have not, the oldest first: by their networks, and all of them by ""
+}
+
+// crowd is the strangers that one limit is for.
+type crowd struct {
+	name  string
+	limit int
+	says  string // the limit's name
+}
+
+// wideNetworks is how many times as many strangers may come from an IPv6 /48 as from a /64 of it. One customer of a
+// provider, or of a free tunnel, may have all of a /48.
+const wideNetworks = 16
+
+// crowds are those that a visit belongs to, the smallest first.
+func (l Limits) crowds(v *visit) []crowd {
+	all := crowd{"", l.Strangers, limitStrangers}
+	if v.network == "" {
+		return []crowd{all}
+	}
+	crowds := []crowd{{v.network, l.StrangersPerAddress, limitStrangersPerAddress}}
+	if p, err := netip.ParsePrefix(v.network); err == nil && p.Addr().Is6() && l.StrangersPerAddress != NoLimit {
+		wide, _ := p.Addr().Prefix(48) // fails for no IPv6 address
+		crowds = append(crowds, crowd{wide.String(), wideNetworks * l.StrangersPerAddress, limitStrangersPerAddress})
+	}
+	return append(crowds, all)
+}
+
+// admit counts a new connection, unless there are too many of all kinds. Where there are too many strangers, the oldest
+// gives its place up: who is honest is none after a round trip or two, while who means to fill the places has to come
+// again as often as everybody else together. This holds for one network too, where an attacker and honest clients may
+// share an address. limit is the one that was reached.
+func (c *census) admit(v *visit, l Limits) (admitted bool, limit string, oldest *visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if past(c.sockets+1, l.Sockets) {
+		return false, limitSockets, nil
+	}
+	if c.engines == nil {
+		c.engines, c.addresses = make(map[string]SocketStats), make(map[string]*list.List)
+	}
+	c.sockets++
+	c.moveLocked(v, 1, 0)
+	for _, crowd := range l.crowds(v) {
+		if oldest == nil {
+			if oldest = c.pastLocked(crowd); oldest != nil { // of the larger crowds too
+				limit = crowd.says
+				c.knownLocked(oldest)
+			}
+		}
+		if c.addresses[crowd.name] == nil {
+			c.addresses[crowd.name] = list.New()
+		}
+		v.places = append(v.places, place{crowd.name, c.addresses[crowd.name].PushBack(v)})
+	}
+	return true, limit, oldest
+}
+
+// pastLocked is the oldest of a crowd in which there is no room for one more.
+func (c *census) pastLocked(of crowd) *visit {
+	strangers := c.addresses[of.name]
+	if strangers == nil || !past(strangers.Len()+1, of.limit) {
+		return nil
+	}
+	return strangers.Front().Value.(*visit)
+}
+
+// place is where a visit stands in one crowd.
+type place struct {
+	crowd string
+	at    *list.Element
+}
+
+// knownLocked takes a visit out of the strangers.
+func (c *census) knownLocked(v *visit) {
+	for _, p := range v.places {
+		strangers := c.addresses[p.crowd]
+		if strangers.Remove(p.at); strangers.Len() == 0 {
+			delete(c.addresses, p.crowd)
+		}
+	}
+	v.places = nil
+}
+
+// befriend moves a connection to those that have authenticated, unless it has ended meanwhile.
+func (c *census) befriend(v *visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !v.friend && !v.left {
+		v.friend = true
+		c.knownLocked(v)
+		c.moveLocked(v, -1, 1)
+	}
+}
+
+// isFriend says whether a connection has ever authenticated.
+func (c *census) isFriend(v *visit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return v.friend
+}
+
+// leave takes a connection out.
+func (c *census) leave(v *visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v.left = true
+	c.sockets--
+	c.knownLocked(v)
+	if v.friend {
+		c.moveLocked(v, 0, -1)
+	} else {
+		c.moveLocked(v, -1, 0)
+	}
+}
+
+func (c *census) moveLocked(v *visit, strangers, friends int) {
+	n := c.engines[v.engine]
+	c.engines[v.engine] = SocketStats{n.Connecting + strangers, n.Authenticated + friends}
+	c.strangers += strangers
+}
+
+func (c *census) count() map[string]SocketStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[string]SocketStats, len(c.engines))
+	for version, n := range c.engines {
+		all[version] = n
+	}
+	return all
+}
+
+// admit is asked by the engines about each new connection.
+func (s *Server) admit(request any, evict func()) bool {
+	v := request.(*visit)
+	s.mu.RLock()
+	closing := s.closing
+	s.mu.RUnlock()
+	if closing {
+		return false
+	}
+	v.evict = evict
+	admitted, limit, oldest := s.census.admit(v, s.auth.limits)
+	if limit != "" {
+		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
+	}
+	if oldest != nil {
+		oldest.makeWay()
+	}
+	return admitted
+}
+
+// makeWay ends a stranger's connection, but not where the store is about to decide on its token: to lose the answer could
+// cost an honest client its session, and it will be one of those who are in, or gone, soon.
+func (v *visit) makeWay() {
+	if s := v.socket.Load(); s == nil || s.expel() {
+		v.evict()
+	}
+}
+
+// left is told by the engines of each connection that has ended.
+func (s *Server) left(request any) { s.census.leave(request.(*visit)) }
