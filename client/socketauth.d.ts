@@ -20,7 +20,7 @@ export interface Refusal {
 export type TokenStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 export interface Options {
-  /** Where the server is; the page's own. Its path does not count. */
+  /** Where the server is; the page's own origin. Its path does not count. */
   url?: string | URL;
   /** socket.io-client's function, 2.x, 3.x or 4.x. None: a small client of its own, over WebSocket alone. */
   io?: (url: string, options: any) => any;
@@ -28,7 +28,7 @@ export interface Options {
   transport?: Record<string, unknown>;
   /** Where the token is kept: localStorage. sessionStorage: a session for each tab. null: in memory, until a reload. */
   storage?: TokenStorage | null;
-  /** The key in the storage; "socketauth.token". Give each server of an origin its own. */
+  /** The key in the storage; "socketauth.token". Those beside it begin with it. Give each server of an origin its own. */
   key?: string;
   /** What tabs take turns by: navigator.locks. null, or where there are none: the storage. */
   locks?: LockManager | null;
@@ -49,7 +49,7 @@ export interface Options {
 }
 
 export declare class SocketAuthError extends Error {
-  /** The server's code; or "network", "http_<status>", "offline", "disconnected", "no_reply". */
+  /** The server's code; or "network", "http_<status>", "bad_answer", "offline", "disconnected", "no_reply". */
   code: string;
   /** Seconds to wait, where the server said. */
   retryAfter?: number;
@@ -73,8 +73,8 @@ export declare class Client {
   readonly token: string | null;
 
   /** Resolves when the server has accepted the credentials; the state tells the rest. Rejects with a SocketAuthError. */
-  login(credentials: Record<string, unknown>): Promise<void>;
-  register(credentials: Record<string, unknown>): Promise<void>;
+  login(credentials: object): Promise<void>;
+  register(credentials: object): Promise<void>;
 
   /** Ends the session, for all its tabs. Resolves to whether the server could be told. */
   logout(): Promise<boolean>;

@@ -13,9 +13,13 @@
 // - A token is thrown away when the server calls it dead, and never since a network failed.
 
 const PATIENCE = 20_000; // ms from having the turn to the answer; then the connection is given up
+const STUCK = 60_000; // ms of waiting for the turn; then whoever has it is taken for frozen
+const SEEN = 50; // ms in which other tabs see what was stored: in Chromium a lock may be passed on faster than that
+const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
 const LOOK = 30_000; // ms between looks at the clocks: no timer counts while a machine sleeps
+const LONGEST = 86_400; // s to wait at most, whatever is said: no timer holds more than some weeks
 const STEADY = 10_000; // ms online after which a connection counts as one that works
 
 /** Refusals after which no token of the session is good, whichever was presented. */
@@ -58,30 +62,22 @@ export class Client {
   #leaving; // resolves the log-out that is going on
   #closed = false;
 
-  constructor({ url = globalThis.location?.href, io, storage, locks, ...rest } = {}) {
-    const options = {
-      io: io ?? ((origin, options) => new Socket(origin, options)),
-      url: new URL(url),
-      key: "socketauth.token",
-      loginPath: "/login",
-      registerPath: "/register",
-      path: "/socket.io/",
-      fragment: "code",
-      transport: {},
-      minDelay: 1_000,
-      maxDelay: 30_000,
-      ...rest,
-    };
-    this.#options = options;
+  constructor({
+    url = "", io, storage, locks, WebSocket, transport,
+    key = "socketauth.token", loginPath = "/login", registerPath = "/register", path = "/socket.io/", fragment = "code",
+    minDelay = 1_000, maxDelay = 30_000,
+  } = {}) {
+    url = new URL(url, globalThis.location?.href);
+    this.#options = { url, io, WebSocket, transport, key, loginPath, registerPath, path, fragment, minDelay, maxDelay };
     if (locks === undefined) locks = attempt(() => globalThis.navigator.locks);
     const notice = (code) => queueMicrotask(() => this.#call("notice", code));
-    this.#vault = new Vault(storage, options.key, notice);
+    this.#vault = new Vault(storage, key, notice);
     const { shared } = this.#vault;
-    const mutex = shared && !locks ? new Mutex(shared, options.key + ".turn") : undefined;
+    const mutex = shared && !locks ? new Mutex(shared, key + ".turn") : undefined;
     this.#vault.reserve = () => !mutex || mutex.reserve();
     this.#takeTurn = (signal) => {
       if (this.#vault.alone) return { held: () => true, end: () => {} };
-      return mutex ? mutex.acquire(signal) : acquire(locks, options.key, signal);
+      return mutex ? mutex.acquire(signal) : acquire(locks, key, signal);
     };
     this.#takeCode();
     this.#state = this.#vault.get() ? "connecting" : "signed-out";
@@ -111,7 +107,7 @@ export class Client {
   /** The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each request: it changes. */
   get token() {
     const token = this.#vault.get();
-    return token && claims(token).token_use === "session" ? token : null;
+    return isToken(token) ? token : null;
   }
 
   /** Logs in. Resolves when the server has accepted the credentials; the state tells the rest. */
@@ -127,17 +123,20 @@ export class Client {
   /** Ends the session, for all its tabs. Resolves to whether the server could be told; here it is over in any case. */
   async logout() {
     const token = this.#vault.get();
-    if (!token || this.#leaving) return false;
+    const { socket, presented } = this.#state === "online" && this.#link || {};
+    if (this.#leaving || !token && !socket) return false;
     this.#vault.clear(); // first: whoever opens the page next finds nothing, whatever becomes of the rest
-    clearTimeout(this.#retry);
+    let patience;
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
-      setTimeout(resolve, LOGOUT_PATIENCE, false);
-      if (this.#state === "online" && this.#link) this.#link.socket.emit("logout");
+      patience = setTimeout(resolve, LOGOUT_PATIENCE, false);
+      if (socket && (!token || sameSession(token, presented))) socket.emit("logout");
       else this.#revoke(token);
     });
+    clearTimeout(patience);
     this.#leaving = undefined;
-    this.#signOut(told ? "logged_out" : "logged_out_here");
+    if (this.#vault.get()) this.#connect(); // somebody has logged in meanwhile
+    else this.#signOut(told ? "logged_out" : "logged_out_here");
     return told;
   }
 
@@ -180,17 +179,22 @@ export class Client {
         how(what);
       };
       waiting.add(fail);
-      const sent = this.emit(event, ...args, (reply) => {
-        if (reply?.error?.code) fail(reply.error.code);
-        else settle(resolve, reply);
-      });
-      if (!sent) fail("offline");
+      try {
+        const sent = this.emit(event, ...args, (reply) => {
+          if (reply?.error?.code) fail(reply.error.code);
+          else settle(resolve, reply);
+        });
+        if (!sent) fail("offline");
+      } catch (error) { // it cannot be sent by anybody
+        settle(reject, error);
+      }
     });
   }
 
   /** Leaves without logging out: the session is there for whoever comes next. */
   close() {
     this.#closed = true;
+    this.#leaving?.(false);
     this.#listening.abort();
     this.#stop();
     this.#vault.park();
@@ -199,28 +203,31 @@ export class Client {
   // Signing in and out
 
   async #submit(path, credentials) {
+    const { url, fragment } = this.#options;
     let response, answer;
     try {
-      response = await fetch(new URL(path, this.#options.url), {
+      response = await fetch(new URL(path, url), {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify(credentials),
+        signal: AbortSignal.timeout(LOGIN_PATIENCE),
       });
       answer = await response.json();
     } catch {
       throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
     }
     if (!response.ok) {
-      throw new SocketAuthError(answer.code, Number(response.headers.get("Retry-After")) || undefined);
+      const retryAfter = Number(response.headers.get("Retry-After")) || undefined;
+      throw new SocketAuthError(answer?.code ?? `http_${response.status}`, retryAfter);
     }
-    if (answer.token) return this.#begin(answer.token);
+    if (isCode(answer?.token)) return this.#begin(answer.token);
     // The server has an AppURL. Where that is this very page, it would only be a jump to another fragment.
     const here = globalThis.location;
-    const target = new URL(answer.url, this.#options.url);
-    const code = codeIn(target, this.#options.fragment);
-    if (code && (!here || target.origin + target.pathname + target.search === here.origin + here.pathname + here.search)) {
-      return this.#begin(code);
-    }
+    const target = attempt(() => answer.url && new URL(answer.url, url));
+    const code = target && codeIn(target, fragment);
+    const page = ({ origin, pathname, search }) => origin + pathname + search;
+    if (code && (!here || page(target) === page(here))) return this.#begin(code);
+    if (!here || !/^https?:$/.test(target?.protocol)) throw new SocketAuthError("bad_answer"); // a script is a URL, too
     here.assign(target);
   }
 
@@ -231,9 +238,8 @@ export class Client {
     const url = new URL(location.href);
     const code = codeIn(url, this.#options.fragment);
     if (!code) return false;
-    const rest = new URLSearchParams(url.hash.slice(1));
-    rest.delete(this.#options.fragment);
-    url.hash = rest.toString();
+    const isOther = (part) => !part.startsWith(this.#options.fragment + "=");
+    url.hash = url.hash.slice(1).split("&").filter(isOther).join("&");
     history.replaceState(history.state, "", url.hash ? url : url.pathname + url.search);
     // Of the session that is in: the link was opened twice. The code was traded, and would be taken for stolen.
     if (sameSession(code, this.#vault.get())) return false;
@@ -258,8 +264,8 @@ export class Client {
     this.#link = { ended: new AbortController(), waiting: new Set(), socket };
     socket.on("connect", () => socket.emit("logout", token));
     socket.on("logged_out", () => done(true));
-    const { token_use } = claims(token); // a code ends no session: it dies by itself
-    socket.on("unauthorized", ({ terminal }) => done(terminal && token_use === "session")); // it was over already
+    // It was over already, unless it was a code: that ends no session, and dies by itself.
+    socket.on("unauthorized", (refusal) => done(Boolean(refusal?.terminal) && isToken(token)));
     for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
     socket.connect();
   }
@@ -272,14 +278,14 @@ export class Client {
   // The connection
 
   #connect() {
-    if (this.#closed) return;
+    if (this.#closed || this.#leaving) return;
     this.#become("connecting");
     this.#open();
   }
 
   /** Opens a connection, when it is this tab's turn, and after the one before is closed. */
   async #open() {
-    if (this.#closed) return;
+    if (this.#closed || this.#leaving) return;
     this.#stop();
     const link = {
       ended: new AbortController(), // the connection is over, or given up
@@ -298,7 +304,12 @@ export class Client {
     const socket = this.#socket(() => this.#present(link));
     link.socket = socket;
     const on = (event, f) => socket.on(event, (...args) => {
-      if (link === this.#link) f(...args); // what a socket says that was given up is ignored
+      if (link !== this.#link) return; // what a socket says that was given up is ignored
+      try {
+        f(...args);
+      } catch {
+        this.#lost(link, "bad_answer");
+      }
     });
     on("connect", () => {
       if (socket.auth) return;
@@ -319,7 +330,8 @@ export class Client {
 
   #socket(auth) {
     const { io, url, path, transport, WebSocket } = this.#options;
-    return io(url.origin, {
+    const make = io ?? ((origin, options) => new Socket(origin, options));
+    return make(url.origin, {
       path,
       WebSocket,
       ...transport,
@@ -358,15 +370,16 @@ export class Client {
     return true;
   }
 
-  #endTurn(link) {
+  #endTurn(link, delay = 0) {
     clearTimeout(link.patience);
-    link.turn?.end();
+    if (delay > 0) setTimeout(link.turn.end, delay);
+    else link.turn?.end();
     link.turn = undefined;
   }
 
   /** What to present now, read afresh. undefined: nothing on this connection. */
   #present(link) {
-    if (link !== this.#link) return undefined;
+    if (link !== this.#link || this.#leaving) return undefined;
     const token = this.#vault.get();
     if (!token) {
       this.#signOut(this.#vault.moved ? "storage_full" : "elsewhere");
@@ -384,6 +397,7 @@ export class Client {
 
   #accepted(link, token, acknowledge) {
     if (this.#leaving) return;
+    if (!isToken(token)) throw new SocketAuthError("bad_answer");
     if (!link.turn?.held() || this.#vault.get() !== link.presented) {
       // Another tab came first, or the user left: this offer is forgotten, and costs nothing.
       this.#lost(link, "overtaken");
@@ -392,7 +406,7 @@ export class Client {
     this.#vault.set(token);
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     this.#told = undefined;
-    this.#endTurn(link);
+    this.#endTurn(link, SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
     const due = dur * (0.7 + 0.1 * Math.random()) - age; // not all tabs, and not all clients, at one time
@@ -408,15 +422,15 @@ export class Client {
   #refused(link, refusal) {
     link.refusal = refusal;
     this.#told = refusal.code;
+    if (refusal.terminal) {
+      const stored = this.#vault.get();
+      const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
+      if (stored && dead) this.#vault.discard(stored); // but not what another tab has put in its place
+    }
     this.#endTurn(link);
     if (this.#leaving) return this.#leaving(refusal.terminal);
     this.#call("notice", "refused", refusal);
     if (link !== this.#link) return;
-    if (refusal.terminal) {
-      const stored = this.#vault.get();
-      const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
-      if (stored && dead) this.#vault.clear(); // but not what another tab has put in its place
-    }
     if (this.#state !== "online" || refusal.terminal) return this.#lost(link, refusal.code);
     // The socket lives on, or is about to be disconnected, which stops this.
     link.since = clocks();
@@ -455,7 +469,7 @@ export class Client {
     if (online && elapsed(online) > STEADY) this.#failures = 0;
     const delay = this.#delay(refusal);
     this.#failures++;
-    this.#notBefore = performance.now() + 1000 * (refusal?.retryAfter ?? 0);
+    this.#notBefore = performance.now() + retryAfter(refusal);
     this.#retry = setTimeout(() => this.#open(), delay);
     this.#become("offline", reason === "io server disconnect" ? refusal?.code ?? reason : reason);
   }
@@ -464,8 +478,7 @@ export class Client {
   #delay(refusal) {
     const { minDelay, maxDelay } = this.#options;
     const delay = Math.min(maxDelay, minDelay * 2 ** this.#failures);
-    const told = 1000 * (refusal?.retryAfter ?? 0);
-    return Math.max(told + delay / 2 * Math.random(), delay * (1 + Math.random()) / 2);
+    return Math.max(retryAfter(refusal) + delay / 2 * Math.random(), delay * (1 + Math.random()) / 2);
   }
 
   /** Ends the connection, and all that waits for anything. */
@@ -510,7 +523,7 @@ export class Client {
     const { signal } = this.#listening;
     const on = (target, event, f) => target.addEventListener(event, f, { signal });
     on(window, "storage", (event) => {
-      if (event.storageArea === this.#vault.shared && [this.#options.key, null].includes(event.key)) this.#storageChanged();
+      if (event.storageArea === this.#vault.shared && this.#vault.keys.includes(event.key)) this.#storageChanged();
     });
     on(window, "hashchange", () => { if (this.#takeCode()) this.#connect(); });
     on(window, "online", () => this.#wake());
@@ -541,6 +554,7 @@ export class Client {
   }
 
   #wake() {
+    this.#storageChanged(); // a tab that was frozen may have missed it
     this.#look();
     if (this.#retry !== undefined && performance.now() >= this.#notBefore) this.#open();
   }
@@ -565,112 +579,141 @@ export class Client {
 }
 
 /**
- * Keeps one string, the token or code to be presented next. It is in the storage that all tabs share, or, where that
- * is refused or full, in memory: then the tab is alone with its session. sessionStorage will not do for that: a tab that
- * is duplicated takes a copy of it along, and then two would present one token. So memory is parked there only while
- * the page is left.
+ * Keeps what is to be presented next: the code of a login, or else the token. It is in the storage that all tabs share,
+ * or, where that is refused or full, in memory: then the tab is alone with its session. sessionStorage will not do for
+ * that: a tab that is duplicated takes a copy of it along, and then two would present one token. So memory is parked
+ * there only while the page is left.
+ *
+ * A code has a place beside the token's: anybody can make a link with one, so one that is refused must cost nobody a
+ * session; and it is put there without a turn, when another tab may be about to store its next token.
  */
 class Vault {
   shared; // the storage, or null
   alone; // whether memory is in use
   reserve; // makes room for taking turns, or says that there is none
+  keys; // whose change means that of the session
 
   #key;
-  #parking = null;
-  #memory = null;
+  #codeKey;
+  #parking; // sessionStorage, or none
+  #memory = new Map(); // by key
   #notice;
 
   constructor(storage, key, notice) {
-    const session = attempt(() => globalThis.sessionStorage) ?? null;
-    if (storage === undefined) storage = attempt(() => globalThis.localStorage) ?? null;
-    else if (storage === null) storage = "memory";
-    if (storage !== "memory") this.#parking = session;
+    const local = storage === undefined ? attempt(() => globalThis.localStorage) : storage;
+    const session = attempt(() => globalThis.sessionStorage);
+    const isMeant = storage === null || session && local === session;
+    const works = attempt(() => local.getItem(key) !== undefined);
     this.#key = key;
+    this.#codeKey = key + ".code";
+    this.keys = [this.#key, this.#codeKey, null]; // null: all have been removed
     this.#notice = notice;
-    this.shared = storage === session || storage === "memory" || !works(storage) ? null : storage;
+    this.#parking = storage === null ? undefined : session;
+    this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
-    if (this.alone && storage !== session && storage !== "memory") notice("storage_refused");
+    if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
   }
 
   get() {
-    if (this.alone) return this.#memory;
-    return attempt(() => this.shared.getItem(this.#key))?.trim() || null;
+    return this.#stored() || null;
   }
 
   /** Whether the session of this storage has gone on in the memory of one tab. */
   get moved() {
-    return !this.alone && attempt(() => this.shared.getItem(this.#key)) === "";
+    return !this.alone && this.#stored() === "";
+  }
+
+  #stored() {
+    return this.#read(this.#codeKey) || this.#read(this.#key);
   }
 
   begin(code) {
-    this.alone = !this.shared || !this.reserve();
-    this.set(code);
+    this.alone = !this.shared || !this.reserve() || !this.#write(this.#codeKey, code);
+    if (!this.alone) return;
+    this.#memory.set(this.#codeKey, code);
+    if (this.shared) this.#notice("storage_full");
   }
 
+  /** Puts the next token in the place of what was presented. */
   set(token) {
-    if (this.alone) {
-      this.#memory = token;
-      return;
+    if (!this.alone && !this.#write(this.#key, token)) {
+      // What is left in there must not be presented: its successor is about to live here.
+      attempt(() => this.shared.setItem(this.#key, "")); // always fits, and unlike a removal it is no log-out
+      this.#remove(this.#codeKey);
+      this.#memory.clear();
+      this.alone = true;
+      this.#notice("storage_full");
     }
-    try {
-      // Padded, so that the next one, which may be longer by a digit, fits in its place in a storage that is full by then.
-      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
-      this.shared.setItem(this.#key, padded);
-      if (this.shared.getItem(this.#key) === padded) return;
-    } catch {
-      // below
-    }
-    this.leave();
-    this.#memory = token;
+    if (this.alone) this.#memory.set(this.#key, token);
+    this.#remove(this.#codeKey);
   }
 
-  /** Goes on without the storage. What is left in there must not be presented: its successor is about to live here. */
-  leave() {
-    attempt(() => this.shared.setItem(this.#key, "")); // always fits, and unlike a removal it is no log-out
-    this.alone = true;
-    this.#memory = null;
-    this.#notice("storage_full");
+  /** Throws away what was presented. */
+  discard(presented) {
+    this.#remove(this.#read(this.#codeKey) === presented ? this.#codeKey : this.#key);
+    if (!this.#stored()) this.alone = !this.shared;
   }
 
   clear() {
-    this.#memory = null;
-    if (!this.alone) attempt(() => this.shared.removeItem(this.#key));
+    this.#remove(this.#key);
+    this.#remove(this.#codeKey);
     this.alone = !this.shared;
+  }
+
+  #read(key) {
+    return this.alone ? this.#memory.get(key) : attempt(() => this.shared.getItem(key))?.trim();
+  }
+
+  #write(key, token) {
+    return attempt(() => {
+      // Padded, so that the next one, which may be longer by a digit, fits in its place in a storage that is full by then.
+      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
+      this.shared.setItem(key, padded);
+      return this.shared.getItem(key) === padded;
+    }) ?? false;
+  }
+
+  #remove(key) {
+    if (this.alone) this.#memory.delete(key);
+    else attempt(() => this.shared.removeItem(key));
   }
 
   park() {
     if (!this.alone || !this.#parking) return;
     attempt(() => {
-      if (this.#memory) this.#parking.setItem(this.#key, this.#memory);
+      if (this.#memory.size > 0) this.#parking.setItem(this.#key, JSON.stringify([...this.#memory]));
       else this.#parking.removeItem(this.#key);
-      this.#memory = null;
+      this.#memory.clear();
     });
   }
 
   unpark() {
-    const parked = attempt(() => this.#parking.getItem(this.#key));
-    if (!parked) return;
+    const parked = attempt(() => new Map(JSON.parse(this.#parking.getItem(this.#key))));
+    if (!parked?.size) return;
     attempt(() => this.#parking.removeItem(this.#key));
     this.#memory = parked;
     this.alone = true;
   }
 }
 
-function works(storage) {
-  try {
-    storage.getItem("socketauth");
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Takes a turn by a Web Lock. */
+/** Takes a turn by a Web Lock; from a tab that does not give it back, as a frozen one, without asking. */
 function acquire(locks, key, signal) {
   return new Promise((granted, failed) => {
-    const hold = () => new Promise((end) => granted({ held: () => true, end }));
-    locks.request("socketauth:" + key, { signal }, hold).catch(failed);
+    let held; // undefined: not yet
+    const hold = () => held === undefined && new Promise((end) => {
+      clearTimeout(stuck);
+      held = true;
+      granted({ held: () => held, end });
+    });
+    const lose = (error) => {
+      clearTimeout(stuck);
+      held = false;
+      failed(error);
+    };
+    const ask = (options) => locks.request("socketauth:" + key, options, hold).catch(lose);
+    const stuck = setTimeout(ask, STUCK, { steal: true });
+    ask({ signal });
   });
 }
 
@@ -775,7 +818,13 @@ class Socket {
   }
 
   connect() {
-    const ws = this.#ws = new this.#WebSocket(this.#url.href);
+    let ws;
+    try {
+      ws = this.#ws = new this.#WebSocket(this.#url.href);
+    } catch (error) { // as for ws on a page of https
+      this.#call("connect_error", error);
+      return;
+    }
     ws.binaryType = "arraybuffer";
     ws.onmessage = ({ data }) => {
       if (ws !== this.#ws) return;
@@ -906,7 +955,15 @@ class Socket {
 /** The code in a URL's fragment: an OAuth server's "code" is not meant. */
 function codeIn(url, name) {
   const code = name && new URLSearchParams(url.hash.slice(1)).get(name);
-  return code && claims(code).token_use === "code" ? code : null;
+  return isCode(code) ? code : null;
+}
+
+function isCode(token) {
+  return claims(token).token_use === "code";
+}
+
+function isToken(token) {
+  return claims(token).token_use === "session";
 }
 
 /** What a token says, unverified: that is the server's to do. */
@@ -916,6 +973,11 @@ function claims(token) {
     const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
     return JSON.parse(new TextDecoder().decode(bytes));
   }) ?? {};
+}
+
+/** How long a refusal says to wait, in ms. */
+function retryAfter(refusal) {
+  return 1000 * Math.min(Number(refusal?.retryAfter) || 0, LONGEST);
 }
 
 function sameSession(a, b) {

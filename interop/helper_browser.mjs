@@ -112,6 +112,11 @@ const scenarios = {
     const again = await Tab.open('again', home, link)
     await again.is('online')
     await again.ask()
+    const forged = `x.${btoa(JSON.stringify({ sid: 'x', token_use: 'code' }))}.x`
+    await again.page.goto(page + '?3#code=' + forged) // anybody can send one
+    await again.page.waitForFunction(() => location.hash === '' && client.token !== null)
+    await again.is('online')
+    await again.ask()
     await tab.do((hash) => { location.hash = hash }, new URL(link).hash)
     await tab.page.waitForFunction(() => location.hash === '')
     await tab.is('online')

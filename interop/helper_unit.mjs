@@ -24,6 +24,7 @@ const pass = async (ms) => { // in steps, as what a timer starts may set the nex
 
 const encode = (claims) => `h.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.s`
 const token = (gen, { sid = 'one', dur = 1000, ...more } = {}) => encode({ sid, gen, dur, token_use: 'session', ...more })
+const code = (sid) => encode({ sid, gen: 0, dur: 30, token_use: 'code' })
 const storage = (value) => {
   const items = new Map(value ? [[KEY, value]] : [])
   return {
@@ -71,11 +72,15 @@ class Server {
   }
 }
 
-async function start(stored, options) {
-  const server = new Server(options)
+let clients = []
+
+async function start(stored, { handshake, ...options } = {}) {
+  const server = new Server({ handshake })
   const kept = storage(stored)
   const states = []
-  const client = connect({ url: 'http://app.example/some/where', io: server.io, storage: kept, locks: { request: async (_, __, hold) => hold() } })
+  const locks = { request: async (_, __, hold) => hold() }
+  const client = connect({ url: 'http://app.example/some/where', io: server.io, storage: kept, locks, ...options })
+  clients.push(client)
   client.on('state', (state, reason) => states.push(reason ? `${state}: ${reason}` : state))
   await settle()
   return { server, kept, states, client }
@@ -326,10 +331,212 @@ const tests = {
     await pass(60_000)
     assert.equal(server.open, 0)
   },
+
+  async 'a link with a code that is refused costs nobody a session'() {
+    // Guards: the code of a link took the place of the session in the storage, so any link signed its reader out.
+    globalThis.history = { replaceState: (_, __, url) => { location.href = String(url) } }
+    for (const first of [code('junk'), code('other')]) {
+      const { server, kept, client } = await online()
+      globalThis.location = new URL('http://app.example/some/where#a/b=%20&code=' + first)
+      window.dispatchEvent(new Event('hashchange'))
+      await settle()
+      assert.equal(location.href, 'http://app.example/some/where#a/b=%20')
+      server.hear()
+      assert.equal(server.presented.at(-1), first)
+      server.socket.tell('unauthorized', { code: 'invalid_token', terminal: true })
+      assert.equal(kept.token, token(2))
+      await pass(1_100)
+      server.hear()
+      assert.equal(server.presented.at(-1), token(2))
+      server.socket.tell('authenticated', token(3), () => {})
+      assert.equal(client.state, 'online')
+      assert.equal(kept.token, token(3))
+      client.close()
+    }
+    delete globalThis.location
+    delete globalThis.history
+  },
+
+  async 'who logs in while a log-out is on its way is in'() {
+    // Guards: the end of the log-out closed the new session's connection, and said signed-out.
+    const { server, kept, client } = await online()
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    const told = client.logout()
+    await client.login({})
+    server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    await settle()
+    assert.equal(client.state, 'connecting')
+    server.hear()
+    assert.equal(server.presented.at(-1), code('two'))
+    server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
+    assert.equal(client.state, 'online')
+    assert.equal(kept.token, token(1, { sid: 'two' }))
+    assert.equal(server.most, 1)
+  },
+
+  async 'a log-out ends the session whose token is stored, and one whose token is gone'() {
+    // Guards: it ended the connection's session where another's was stored, and none where the storage was cleared.
+    const replaced = await online()
+    const other = token(4, { sid: 'two' })
+    replaced.kept.setItem(KEY, other)
+    replaced.client.logout()
+    replaced.server.socket.tell('connect')
+    assert.deepEqual(replaced.server.socket.sent, [['logout', other]])
+    const cleared = await online()
+    cleared.kept.removeItem(KEY)
+    const told = cleared.client.logout()
+    assert.deepEqual(cleared.server.socket.sent, [['logout']])
+    cleared.server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    assert.equal(cleared.client.state, 'signed-out')
+  },
+
+  async 'an answer that is none harms nobody'() {
+    // Guards: a script for a URL was run, and an empty answer navigated to; a login without an answer waited for ever.
+    const went = []
+    globalThis.location = Object.assign(new URL('http://app.example/some/where'), { assign: (to) => went.push(String(to)) })
+    const { client } = await start()
+    const fails = async (answer, expected) => {
+      globalThis.fetch = async () => answer
+      assert.equal(await client.login({}).then(() => 'in', (error) => error.code), expected)
+    }
+    for (const nonsense of [{ url: 'javascript:alert(1)' }, { url: 'data:text/html,x' }, {}, null, 5, { token: {} }, { token: 'x' }]) {
+      await fails(Response.json(nonsense), 'bad_answer')
+    }
+    await fails(Response.json(null, { status: 502 }), 'http_502')
+    await fails(new Response('<h1>', { status: 502 }), 'http_502')
+    assert.deepEqual(went, [])
+    globalThis.fetch = async (_, { signal }) => { assert.ok(signal instanceof AbortSignal); throw signal.reason ?? new Error() }
+    assert.equal(await client.login({}).catch((error) => error.code), 'network')
+    delete globalThis.location
+  },
+
+  async 'nonsense on a socket ends that connection, and no more'() {
+    // Guards: an offer that is no token took the place of the one that was good; others were thrown into the socket.
+    for (const [event, ...args] of [['authenticated'], ['authenticated', {}], ['authenticated', 'x.y.z'], ['unauthorized'], ['unauthorized', null]]) {
+      const { server, kept, client } = await start(token(1))
+      server.hear()
+      server.socket.tell(event, ...args, () => assert.fail('acknowledged'))
+      assert.equal(client.state, 'offline', event)
+      assert.equal(kept.token, token(1))
+      client.close()
+    }
+  },
+
+  async 'no retryAfter makes it storm'() {
+    // Guards: what setTimeout cannot hold was waited for not at all.
+    for (const retryAfter of [1e12, 'soon', NaN, -1, {}]) {
+      const { server, client } = await start(token(1))
+      server.hear()
+      server.socket.tell('unauthorized', { code: 'unavailable', terminal: false, retryAfter })
+      await pass(450)
+      assert.equal(server.sockets.length, 1, String(retryAfter))
+      client.close()
+    }
+  },
+
+  async 'a turn lasts until the other tabs can see what was stored'() {
+    // Guards: in Chromium a lock that is passed on may be there before what was stored under it.
+    let ended = 0
+    const locks = { request: async (_, __, hold) => { await hold(); ended++ } }
+    const { server, client } = await start(token(1), { locks })
+    server.hear()
+    server.socket.tell('authenticated', token(2), () => {})
+    assert.equal(client.state, 'online')
+    await settle()
+    assert.equal(ended, 0)
+    await pass(50)
+    assert.equal(ended, 1)
+    server.socket.tell('disconnect', 'transport close')
+    window.dispatchEvent(new Event('online'))
+    await settle()
+    server.hear()
+    server.socket.tell('authenticated', token(3), () => {})
+    client.close()
+    await settle()
+    assert.equal(ended, 1)
+    await pass(50)
+    assert.equal(ended, 2)
+  },
+
+  async 'a turn that is never given back is taken, and who lost it stores nothing'() {
+    // Guards: a tab that is frozen, or paused by a debugger, with the lock, kept all others waiting for ever.
+    let rob
+    const locks = {
+      request: (_, { steal }, hold) => new Promise((resolve, reject) => {
+        if (!steal) return // the frozen tab has it
+        rob = reject
+        hold().then(resolve)
+      }),
+    }
+    const { server, kept, client } = await start(token(1), { locks })
+    assert.equal(server.sockets.length, 0)
+    await pass(60_100)
+    assert.equal(server.sockets.length, 1)
+    server.hear()
+    rob(new Error('stolen'))
+    await settle()
+    server.socket.tell('authenticated', token(2), () => assert.fail('acknowledged'))
+    assert.equal(kept.token, token(1))
+    assert.equal(client.state, 'offline')
+    client.close()
+  },
+
+  async 'a page that wakes up looks at the storage'() {
+    // Guards: a tab that was frozen hears of no log-out, where its browser kept no event for it.
+    const { server, kept, client } = await online()
+    kept.removeItem(KEY)
+    document.dispatchEvent(new Event('visibilitychange'))
+    assert.equal(client.state, 'signed-out')
+    assert.equal(server.open, 0)
+  },
+
+  async 'what is not given has its default'() {
+    // Guards: an option that is there but undefined was taken for its value.
+    const undefinedOptions = Object.fromEntries(['key', 'path', 'loginPath', 'minDelay', 'transport', 'fragment'].map((k) => [k, undefined]))
+    const { server } = await online(token(1), undefinedOptions)
+    assert.equal(server.presented.length, 1)
+  },
+
+  async 'a page that closes leaves no timer'() {
+    // Guards: a log-out, and an event that could not be sent, left theirs behind.
+    const timers = new Set()
+    const { setTimeout: set, clearTimeout: clear } = globalThis
+    globalThis.setTimeout = (f, ...rest) => {
+      const timer = set((...args) => { timers.delete(timer); f(...args) }, ...rest)
+      timers.add(timer)
+      return timer
+    }
+    globalThis.clearTimeout = (timer) => { timers.delete(timer); clear(timer) }
+    const { server, client } = await online()
+    server.socket.emit = () => { throw new Error('cyclic') }
+    await assert.rejects(client.emitWithAck('a'), /cyclic/)
+    await assert.rejects(client.emitWithAck('connect'), /reserved/)
+    server.socket.emit = () => {}
+    const told = client.logout()
+    client.close()
+    assert.equal(await told, false)
+    await pass(50) // the turn's end
+    assert.equal(timers.size, 0)
+    Object.assign(globalThis, { setTimeout: set, clearTimeout: clear })
+  },
+
+  async 'a socket that cannot be made is a connection that failed'() {
+    // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
+    class WebSocket { constructor() { throw new Error('SecurityError') } }
+    const { client, kept } = await start(token(1), { io: undefined, WebSocket })
+    assert.deepEqual([client.state, client.reason], ['offline', 'SecurityError'])
+    assert.equal(await client.logout(), false)
+    assert.equal(kept.token, undefined)
+    assert.equal(client.state, 'signed-out')
+  },
 }
 
 for (const [name, test] of Object.entries(tests)) {
   await test()
+  for (const client of clients) client.close()
+  clients = []
   print({ socket: 'unit', event: 'passed', args: [name] })
 }
 print({ socket: 'unit', event: 'end', args: [] })
