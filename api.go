@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -43,6 +44,10 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	if mux == nil {
 		return errors.New("socketauth: the mux is nil")
 	}
+	bounded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline.Body(w, r) // for all who answer without a look at it
+		h.ServeHTTP(w, r)
+	})
 	pattern := ""
 	defer func() {
 		if p := recover(); p != nil {
@@ -51,7 +56,7 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	}()
 	for _, method := range methods {
 		pattern = method + " " + path
-		mux.Handle(pattern, h)
+		mux.Handle(pattern, bounded)
 	}
 	return nil
 }

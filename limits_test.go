@@ -1,7 +1,6 @@
 package socketauth
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -311,35 +310,48 @@ func TestLimitsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestLoginBodyThatDripsIsCut(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		conn, err := w.lis.dial(w.Context(), "", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var dripping sync.WaitGroup
-		defer func() { _ = conn.Close(); dripping.Wait() }()
-		began := time.Now()
-		dripping.Go(func() {
-			_, _ = io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
-			for {
-				if _, err := io.WriteString(conn, " "); err != nil {
-					return
+func TestBodyThatDripsIsCut(t *testing.T) {
+	// Guards: net/http reads what is left of a body before it answers, so who answers without a look at it needs a time too.
+	const polling = " /socket.io/?transport=polling&EIO="
+	for name, head := range map[string]string{
+		"login":                   "POST /login HTTP/1.1\r\nContent-Type: application/json",
+		"login, media type":       "POST /login HTTP/1.1\r\nContent-Type: text/plain",
+		"login, another origin":   "POST /login HTTP/1.1\r\nOrigin: https://evil.example",
+		"login, OPTIONS":          "OPTIONS /login HTTP/1.1",
+		"login, preflight":        "OPTIONS /login HTTP/1.1\r\nOrigin: http://server\r\nAccess-Control-Request-Method: POST",
+		"sockets, another origin": "POST" + polling + "4 HTTP/1.1\r\nOrigin: https://evil.example",
+		"sockets, preflight":      "OPTIONS" + polling + "4 HTTP/1.1\r\nOrigin: http://server\r\nAccess-Control-Request-Method: POST",
+		"sockets, version":        "POST" + polling + "9 HTTP/1.1",
+		"sockets, no session":     "POST" + polling + "4 HTTP/1.1",
+		"the app's, no token":     "GET /api HTTP/1.1",
+		"the app's, bad token":    "GET /api HTTP/1.1\r\nAuthorization: Bearer x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				conn, err := w.lis.dial(w.Context(), "", "")
+				if err != nil {
+					t.Fatal(err)
 				}
-				time.Sleep(time.Second)
-			}
-		}) // until the connection is closed
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode != http.StatusBadRequest {
-				t.Errorf("status %d", res.StatusCode)
-			}
-		}
-		if d := time.Since(began); d > 15*time.Second {
-			t.Errorf("after %v", d)
-		}
-	})
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
+				var dripping sync.WaitGroup
+				defer func() { _ = conn.Close(); dripping.Wait() }()
+				dripping.Go(func() {
+					_, _ = io.WriteString(conn, head+"\r\nHost: server\r\nContent-Length: 1000\r\n\r\n")
+					for {
+						if _, err := io.WriteString(conn, " "); err != nil {
+							return
+						}
+						time.Sleep(time.Second)
+					}
+				}) // until the connection is closed
+				began := time.Now()
+				_, _ = io.Copy(io.Discard, conn)
+				if d := time.Since(began); d > 15*time.Second {
+					t.Errorf("after %v", d)
+				}
+			})
+		})
+	}
 }
 
 func TestStats(t *testing.T) {
