@@ -193,6 +193,7 @@ func (s *Socket) decide(about Verdict) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deciding, s.asks = s.phase != ended && !s.expelled, about
+	s.answerBy = time.Now().Add(2 * s.server.auth.timeout) // no call takes half of that, unless it ignores its context
 	return s.deciding
 }
 
@@ -398,7 +399,9 @@ func (s *Socket) dismiss(r *refusal) {
 // due.
 func (s *Socket) dueLocked() (at time.Time, code string) {
 	switch {
-	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
+	case s.phase == connecting && s.deciding: // it is waited for, since the client was in time, but not for ever
+		return s.answerBy, codeUnavailable
+	case s.phase == ended || s.deciding:
 		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
 		return s.since.Add(s.server.auth.timeout), codeTimeout

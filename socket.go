@@ -69,6 +69,7 @@ type Socket struct {
 	mu         sync.Mutex
 	phase      phase
 	deciding   bool        // the store is at it: its decision counts, even past the deadline
+	answerBy   time.Time   // when that has taken too long, whatever it is about
 	expelled   bool        // its deadline has passed, and it is about to be told
 	counted    atomic.Bool // in what a revocation has ended
 	asks       Verdict     // the end of its session that its own call may bring about
