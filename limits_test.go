@@ -210,6 +210,45 @@ func TestLimitOfSocketsOfAUser(t *testing.T) {
 	})
 }
 
+func TestSocketsOfAUserThatComeAtOnceAreAsFewAsInARow(t *testing.T) {
+	// Guards: to count first and to let in later would let as many in as can present meanwhile.
+	inWorld(t, func(o *Options[string]) {
+		o.RefreshInterval = time.Hour
+		o.Limits.SocketsPerUser = 5
+	}, func(w *world) {
+		w.OnAuthenticated(func(context.Context, *Socket) error { time.Sleep(time.Second / 10); return nil })
+		_, token := w.in()
+		var all []*client
+		for range 20 {
+			all = append(all, w.dial(""))
+		}
+		for _, c := range all {
+			c.authenticate(token)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := w.Stats().Sockets["4"]; n != (SocketStats{Authenticated: 5}) {
+			t.Errorf("%+v", n)
+		}
+		w.limited("sockets_per_user", 16)
+	})
+	inWorld(t, func(o *Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
+		var offers []offer
+		for range 3 {
+			offers = append(offers, w.dial("").confirms(w.code()))
+		}
+		for _, o := range offers {
+			o.confirm()
+			synctest.Wait()
+		}
+		offers[2].c.refusedAndGone("too_many_connections")
+		offers[0].c.close()
+		synctest.Wait()
+		w.stays(offers[2].token) // which it had stored
+		offers[1].c.alive()
+	})
+}
+
 func TestThiefCannotTakeAUsersPlaces(t *testing.T) {
 	// Guards: sockets that do not confirm must not keep the owner out, whose confirmation ends their tokens, and where the
 	// places are taken a reuse is noticed all the same.

@@ -64,11 +64,10 @@ func (s *Socket) present(in presented) *refusal {
 	s.propose(next)
 	s.server.hub.Join(s, session(t.sessionID))
 	s.server.hub.Join(s, user(t.subject))
-	if own == nil && s.server.isFull(t.subject) {
+	if !s.hasEntered() && !s.server.takePlace(s, t.subject, !confirming) {
 		// A token that is dead goes on to the store, or who holds the living ones could keep a reuse from being noticed.
 		if refused := a.standing(ctx, t, 0, 0); refused == nil {
-			a.limited(limitSocketsPerUser, slog.String("user", t.subject))
-			return &refusal{code: codeTooManyConnections, token: t}
+			return s.crowded(t)
 		}
 	}
 	if !s.hasEntered() && !confirming {
@@ -283,7 +282,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 		s.mu.Unlock()
 		return
 	}
-	s.phase, s.entered, s.token, s.tenant = authenticated, true, next, tenant
+	s.phase, s.entered, s.placed, s.token, s.tenant = authenticated, true, true, next, tenant
 	s.pending, s.pendingFor = nil, ""
 	rooms, held := s.rooms, s.held
 	s.rooms, s.held = nil, nil
