@@ -156,14 +156,15 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	}
 	_ = rc.SetReadDeadline(time.Time{})
 	address := a.address(r)
-	attempt, wait := a.begin(a.network(r, address), credentials)
+	network := a.network(r, address)
+	attempt, wait := a.begin(network, credentials)
 	if wait > 0 {
 		a.recordLimit(r, e, limitAttempts, httpTooManyAttempts)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
 		return
 	}
 	defer attempt.Void() // what has no other end says nothing about who tries
-	ctx, cancel := context.WithTimeout(r.Context(), hookTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), networkKey{}, network), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
 	var code *token

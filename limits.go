@@ -33,8 +33,7 @@ type Limits struct {
 	FailuresPerAddress int
 	FailuresPerAccount int
 
-	// Logins and registrations of one address that are under way at one time, right or wrong: what keeps one address from
-	// having all of Passwords; 50.
+	// Logins and registrations of one address that are under way at one time, right or wrong; 50.
 	LoginsPerAddress int
 }
 
