@@ -155,11 +155,12 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		return
 	}
 	_ = rc.SetReadDeadline(time.Time{})
-	address := a.address(r)
+	address, accounts := a.address(r), a.accountsOf(credentials)
 	network := a.network(r, address)
-	attempt, wait := a.begin(network, credentials)
+	failed := AuditEvent{Kind: AuditLoginFailed, Account: cut(accounts[0]), Address: address, UserAgent: cut(r.UserAgent())}
+	attempt, wait := a.begin(network, accounts)
 	if wait > 0 {
-		a.recordLimit(r, e, limitAttempts, httpTooManyAttempts)
+		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
 		return
 	}
@@ -186,7 +187,7 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		if publicCode(err) != "" || errors.Is(err, ErrInvalidCredentials) || errors.Is(err, ErrPasswordTooLong) {
 			attempt.Failed()
 		}
-		a.answerRefused(w, r, e, err)
+		a.answerRefused(w, r, e, failed, err)
 		return
 	}
 	attempt.Succeeded()
@@ -202,7 +203,7 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 }
 
 // answerRefused tells the client as little, and the log as much, as each may know.
-func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance, err error) {
+func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance, failed AuditEvent, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
 	switch public := publicCode(err); {
 	case public != "":
@@ -219,21 +220,20 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}
 	if retry > 0 {
-		a.recordLimit(r, e, limitLogins, code, slog.Any("cause", err))
+		a.recordLimit(r.Context(), e, limitLogins, code, failed, slog.Any("cause", err))
 		answerRetry(w, status, code, retry)
 		return
 	}
-	a.record(r.Context(), level, "socketauth: "+e.name+" refused",
-		AuditEvent{Kind: AuditLoginFailed, Address: a.address(r), UserAgent: cut(r.UserAgent()), Code: code}, slog.Any("cause", err))
+	failed.Code = code
+	a.record(r.Context(), level, "socketauth: "+e.name+" refused", failed, slog.Any("cause", err))
 	answer(w, status, map[string]string{"code": code})
 }
 
 // recordLimit records what a limit has refused, once a minute, since anybody can have it happen as often as they like.
-func (a *Auth) recordLimit(r *http.Request, e entrance, limit, code string, attrs ...any) {
-	address := a.address(r)
-	if a.limited(limit, slog.String("address", address)) {
-		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused",
-			AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: cut(r.UserAgent()), Code: code}, attrs...)
+func (a *Auth) recordLimit(ctx context.Context, e entrance, limit, code string, failed AuditEvent, attrs ...any) {
+	if a.limited(limit, slog.String("address", failed.Address)) {
+		failed.Code = code
+		a.record(ctx, slog.LevelInfo, "socketauth: "+e.name+" refused", failed, attrs...)
 		return
 	}
 	a.counts.logins.add(code)
@@ -260,9 +260,9 @@ func (a attempts) Void() {
 	}
 }
 
-// begin asks for an attempt at each account that the credentials may be for.
-func (a *Auth) begin(network string, credentials Credentials) (begun attempts, wait time.Duration) {
-	for n, account := range a.accountsOf(credentials) {
+// begin asks for an attempt at each account.
+func (a *Auth) begin(network string, accounts []string) (begun attempts, wait time.Duration) {
+	for n, account := range accounts {
 		if n > 0 {
 			network = "" // counted with the first
 		}

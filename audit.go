@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty.
+// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty, but for the Account.
 type AuditEvent struct {
 	Kind      AuditKind
 	Time      time.Time
@@ -16,6 +16,8 @@ type AuditEvent struct {
 	Address   string // of the client, by Options.ClientIP
 	UserAgent string
 	Code      string // what the client was told, where it was refused
+	Except    string // the session that RevokeOthers left alive
+	Account   string // which account a failed login or registration named, as Options.Account has it; it is in no log
 }
 
 // AuditKind says what happened.
@@ -30,7 +32,7 @@ const (
 	AuditRotated       AuditKind = "rotated"       // a session token was replaced on a socket, whose client has the next; debug
 	AuditReuse         AuditKind = "reuse"         // a replaced token came back, which ended its session; warn
 	AuditLogout        AuditKind = "logout"        // a session was ended by its user; info
-	AuditRevoked       AuditKind = "revoked"       // sessions were ended by the app: one, a user's, or all where both are empty; info
+	AuditRevoked       AuditKind = "revoked"       // sessions were ended by the app: one, a user's (but for Except), or all where both are empty; info
 	AuditExpired       AuditKind = "expired"       // a socket was disconnected since its token had expired; debug
 	AuditRefused       AuditKind = "refused"       // a token was refused, on a socket or of a request; debug, or error
 )
@@ -39,7 +41,7 @@ const (
 func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
 	a.counts.event(e)
-	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID), slog.String("address", e.Address), slog.String("code", e.Code)} {
+	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID), slog.String("address", e.Address), slog.String("code", e.Code), slog.String("except", e.Except)} {
 		if attr.Value.String() != "" {
 			attrs = append(attrs, attr)
 		}

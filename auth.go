@@ -106,7 +106,7 @@ var codes = map[string]struct {
 	codeTokenReused:    {message: "Token was used twice, the session is over", terminal: true},
 	codeSessionRevoked: {message: "Session was revoked", terminal: true},
 	codeWrongSession:   {message: "Token is of another session"},
-	codeTimeout:        {message: "Not authenticated in time"},
+	codeTimeout:        {message: "Not authenticated, or the token not acknowledged, in time"},
 
 	codeTooManyAttempts:    {message: "Too many attempts", retryAfter: retryLater},
 	codeTooManyConnections: {message: "Too many connections", retryAfter: retryLater},

@@ -112,6 +112,9 @@ type Revocation struct {
 	UserID    string
 	All       bool
 
+	// Except is a session of the user that goes on, where the store knows it: it has begun. Only with UserID.
+	Except string
+
 	Why Verdict // LoggedOut or Revoked; anything else is an error
 
 	// Keep is how long a code can live that comes from a login of before: the store remembers for so long what was revoked
@@ -121,10 +124,11 @@ type Revocation struct {
 
 // Change is what others have to hear of: that sessions ended, or that a token was confirmed.
 type Change struct {
-	// Of which session, or of all of a user, or of all, as in Revocation. The UserID is set for one session too, where
-	// the store knows it.
+	// Of which session, or of all of a user but for one, or of all, as in Revocation. The UserID is set for one session
+	// too, where the store knows it.
 	SessionID string
 	UserID    string
+	Except    string
 	All       bool
 
 	// Missed: changes may have been lost, and whoever watches looks at all that it lives on again. Nothing else is set.
@@ -153,6 +157,7 @@ type Session struct {
 
 var (
 	errRevocation = errors.New("socketauth: a Revocation needs exactly one of SessionID, UserID and All")
+	errExcept     = errors.New("socketauth: a Revocation's Except goes with a UserID only")
 	errWhy        = errors.New("socketauth: a Revocation's Why is LoggedOut or Revoked")
 )
 
@@ -166,6 +171,9 @@ func (r Revocation) Check() error {
 	}
 	if set != 1 {
 		return errRevocation
+	}
+	if r.Except != "" && r.UserID == "" {
+		return errExcept
 	}
 	if r.Why != LoggedOut && r.Why != Revoked {
 		return errWhy

@@ -197,14 +197,20 @@ func ExampleServer_Stats() {
 			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"connecting\"} %d\n", engine, n.Connecting)
 			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"authenticated\"} %d\n", engine, n.Authenticated)
 		}
-		for code, n := range s.Authentications {
-			fmt.Fprintf(w, "socketauth_authentications_total{code=%q} %d\n", code, n)
+		counters := func(name, label string, counts map[string]uint64) {
+			for value, n := range counts {
+				fmt.Fprintf(w, "socketauth_%s_total{%s=%q} %d\n", name, label, value, n)
+			}
 		}
-		for limit, n := range s.Limited {
-			fmt.Fprintf(w, "socketauth_limited_total{limit=%q} %d\n", limit, n)
-		}
-		fmt.Fprintf(w, "socketauth_rotations_total %d\n", s.Rotations)
-		fmt.Fprintf(w, "socketauth_reuses_total %d\n", s.Reuses)
+		counters("logins", "code", s.Logins)
+		counters("authentications", "code", s.Authentications)
+		counters("requests_refused", "code", s.Requests)
+		counters("limited", "limit", s.Limited)
+		counters("sessions", "event", map[string]uint64{
+			"rotation": s.Rotations, "reuse": s.Reuses, "logout": s.Logouts, "revocation": s.Revocations, "expiry": s.Expiries,
+		})
+		fmt.Fprintf(w, "socketauth_store_errors_total %d\n", s.Store.Errors)
+		fmt.Fprintln(w, "# TYPE socketauth_store_seconds histogram")
 		for _, b := range s.Store.Buckets {
 			fmt.Fprintf(w, "socketauth_store_seconds_bucket{le=\"%g\"} %d\n", b.UpTo.Seconds(), b.Calls)
 		}
@@ -214,7 +220,7 @@ func ExampleServer_Stats() {
 	}
 	w := httptest.NewRecorder()
 	metrics(w, nil)
-	fmt.Println(strings.Contains(w.Body.String(), "socketauth_rotations_total 0"))
+	fmt.Println(strings.Contains(w.Body.String(), `socketauth_sessions_total{event="rotation"} 0`))
 	// Output: true
 }
 

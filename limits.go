@@ -27,8 +27,8 @@ type Limits struct {
 	SessionsPerUser     int // past it the one presented least recently is revoked; 100
 
 	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
-	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address 10, and
-	// one more every 10 s). Successes never count, and who has logged in from an address lately is not held up there by
+	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address half as
+	// many, and one more every 10 s). An address has a reserve of 8 for names not tried there before. Successes never count, and who has logged in from an address lately is not held up there by
 	// the failures of others.
 	FailuresPerAddress int
 	FailuresPerAccount int
@@ -89,7 +89,11 @@ func (l Limits) throttle() *throttle.Guard {
 	limits := throttle.Defaults()
 	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
 	limits.Account.Burst = burst(l.FailuresPerAccount, limits.Account.Burst)
-	limits.Pair.Burst = burst(l.FailuresPerAccount, limits.Pair.Burst)
+	pair := l.FailuresPerAccount
+	if pair > 0 {
+		pair = (pair + 1) / 2
+	}
+	limits.Pair.Burst = burst(pair, limits.Pair.Burst)
 	limits.UnderWay = burst(l.LoginsPerAddress, limits.UnderWay)
 	return throttle.New(limits)
 }

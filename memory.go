@@ -111,7 +111,7 @@ func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f fu
 		return Revoked, Change{}
 	case !known && (t.Generation > 0 || t.IssuedAt.Before(m.start)):
 		return Unknown, Change{}
-	case !m.own(sid, t): // in one step with the look at the user's revocation, which ends what it finds here
+	case !known && !m.own(sid, t): // in one step with the look at the user's revocation, which ends what it finds here
 		return Revoked, Change{}
 	}
 	verdict, change := f(&s, now)
@@ -139,14 +139,18 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 		return Change{}, err
 	}
 	now := time.Now()
-	change := Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: now}
+	change := Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 	switch {
 	case r.SessionID != "":
 		if sid, ok := rawID(r.SessionID); ok { // no token has any other
 			change.UserID, change.Sessions = m.end(sid, r, now)
 		}
 	case r.UserID != "":
+		but, _ := rawID(r.Except)
 		for _, sid := range m.cut(r.UserID, now, now.Add(r.Keep)) {
+			if r.Except != "" && sid == but {
+				continue
+			}
 			_, ended := m.end(sid, r, now)
 			change.Sessions += ended
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -277,6 +278,9 @@ func (o Options[U]) check() (*config, []error) {
 	}
 
 	c.limits.check(fault)
+	if v := reflect.ValueOf(o.Blacklist); v.Kind() == reflect.Pointer && v.IsNil() {
+		fault("Blacklist is a nil %T, not nil", o.Blacklist)
+	}
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}

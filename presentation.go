@@ -227,7 +227,7 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 	case Reused:
 		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token",
 			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.generation),
-			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
+			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and only then confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
 		a.endSession(t.sessionID, s, func(other *Socket) { other.dismiss(refused) })
 	}
 	return refused

@@ -47,7 +47,8 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 }
 
 // RevokeSession ends one session for good: its tokens are dead at once, on sockets and in Middleware, and its sockets
-// are closed with session_revoked. It does not ask whose session it is: a page that lets users end theirs looks in
+// are closed with session_revoked. A handler that ends the session of its own socket has done all else before: its
+// context ends then, and its reply reaches nobody. It does not ask whose session it is: a page that lets users end theirs looks in
 // Sessions first. A session that is unknown or over already is no error. Errors wrap ErrUnavailable; the session may be
 // over all the same.
 func (a *Auth) RevokeSession(ctx context.Context, sessionID string) (Ended, error) {
@@ -60,15 +61,26 @@ func (a *Auth) RevokeUser(ctx context.Context, userID string) (Ended, error) {
 	return a.revoke(ctx, Revocation{UserID: userID})
 }
 
+// RevokeOthers is RevokeUser but for one session, which goes on: what to call when a user has changed their password,
+// with the session that they did it in. Where that has not begun, or is another user's, all of the user's are ended.
+func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Ended, error) {
+	if sessionID == "" {
+		return Ended{}, errEmpty
+	}
+	return a.revoke(ctx, Revocation{UserID: userID, Except: sessionID})
+}
+
 // RevokeAll ends all sessions of everyone, as RevokeUser does those of one.
 func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 	return a.revoke(ctx, Revocation{All: true})
 }
 
+var errEmpty = errors.New("socketauth: revoking: the user's or the session's id is empty")
+
 func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 	r.Why, r.Keep = Revoked, a.tokens.codeWithin()
-	if err := r.Check(); err != nil {
-		return Ended{}, err
+	if r.SessionID == "" && r.UserID == "" && !r.All {
+		return Ended{}, errEmpty
 	}
 	concerned := a.concerned(r) // before the store tells them, so that they can be counted
 	var change Change
@@ -91,7 +103,7 @@ func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 			ended.Sockets++
 		}
 	}
-	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: or(r.UserID, change.UserID), SessionID: r.SessionID},
+	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: or(r.UserID, change.UserID), SessionID: r.SessionID, Except: r.Except},
 		slog.Int("sessions", ended.Sessions), slog.Int("sockets", ended.Sockets))
 	return ended, nil
 }
@@ -162,6 +174,11 @@ func (s *Server) RevokeUser(ctx context.Context, userID string) (Ended, error) {
 	return s.auth.RevokeUser(ctx, userID)
 }
 
+// RevokeOthers is Auth.RevokeOthers.
+func (s *Server) RevokeOthers(ctx context.Context, userID, sessionID string) (Ended, error) {
+	return s.auth.RevokeOthers(ctx, userID, sessionID)
+}
+
 // RevokeAll is Auth.RevokeAll.
 func (s *Server) RevokeAll(ctx context.Context) (Ended, error) { return s.auth.RevokeAll(ctx) }
 
@@ -226,13 +243,13 @@ func (s *Server) heard(c Change) {
 	default:
 		var later []*Socket
 		for _, socket := range s.of(c.SessionID, c.UserID, c.All) {
-			if c.SessionID == "" && socket.provedAfter(c.At) {
+			if c.SessionID == "" && socket.provedAfter(c.At) || c.Except != "" && socket.isOf(c.Except) {
 				later = append(later, socket)
 				continue
 			}
 			socket.over(c.Verdict)
 		}
-		s.lookUp(later) // logins of after, or of before by a clock that is ahead: the store knows
+		s.lookUp(later) // logins of after, or of before by a clock that is ahead, or the exception: the store knows
 	}
 }
 
@@ -341,6 +358,11 @@ func (s *Socket) decided() {
 func (s *Socket) provedAfter(at time.Time) bool {
 	t := s.known()
 	return t != nil && t.authTime.After(at)
+}
+
+func (s *Socket) isOf(sessionID string) bool {
+	t := s.known()
+	return t != nil && t.sessionID == sessionID
 }
 
 // known is any token of the socket's session, as soon as there is one.

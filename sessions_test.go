@@ -144,6 +144,43 @@ func TestRevokeUserEndsTheirSessionsAndTheLoginsOfBefore(t *testing.T) {
 	})
 }
 
+func TestRevokeOthersLeavesOneSessionAlone(t *testing.T) {
+	// Guards: logging out session by session leaves the login with the old password that has not traded its code yet.
+	inWorld(t, nil, func(w *world) {
+		mine, _ := w.in()
+		second := w.dial("")
+		second.confirms(w.tokenOf(mine)).confirm()
+		second.alive()
+		mine.next(`42["rotated"]`)
+		other, token := w.in()
+		bert, _ := w.inAs(claimsOf("bert"))
+		untraded := w.code()
+		time.Sleep(time.Millisecond)
+		ended, err := w.RevokeOthers(w.Context(), "anna", w.sessionOf(mine))
+		if err != nil || ended != (Ended{Sessions: 1, Sockets: 1}) {
+			t.Errorf("%+v, %v", ended, err)
+		}
+		other.refusedAndGone("session_revoked")
+		w.refuses(token, "session_revoked")
+		w.refuses(untraded, "session_revoked")
+		for _, c := range []*client{mine, second, bert} {
+			c.alive()
+		}
+		w.stays(w.tokenOf(second))
+		if ended, err := w.RevokeOthers(w.Context(), "anna", w.sessionOf(bert)); err != nil || ended.Sessions != 1 {
+			t.Errorf("an exception that is another user's: %+v, %v", ended, err)
+		}
+		mine.next(`42["rotated"]`)
+		mine.refusedAndGone("session_revoked")
+		bert.alive()
+		for _, ids := range [][2]string{{"anna", ""}, {"", "x"}} {
+			if _, err := w.RevokeOthers(w.Context(), ids[0], ids[1]); err == nil || errors.Is(err, ErrUnavailable) {
+				t.Errorf("%q: %v", ids, err)
+			}
+		}
+	})
+}
+
 func TestRevokeAllEndsAll(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		a, token := w.in()
@@ -525,7 +562,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		w.post("/login", `{"username":"anna","password":"wrong"}`)
-		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" {
+		if e := expect("wrong password", AuditLoginFailed); e[0].Code != "USER_INVALID" || e[0].Account != "anna" || e[0].UserID != "" {
 			t.Errorf("%+v", e)
 		}
 		w.post("/register", `{"username":"anna","password":"secret"}`)

@@ -13,8 +13,9 @@ import (
 // the living ones from the dead. It is for those who write a Blacklist; to load it, decide and store it again has to be
 // one atomic step. Its zero value is a session that nobody has begun. It is not safe for concurrent use.
 //
-// A store adds what no session can know: that the session's user, or everyone, was revoked since the token's AuthTime,
-// and that a code was issued before the store began to remember.
+// A store adds what no session can know: that the session's user, or everyone, was revoked since the token's AuthTime
+// (a session that the store knows was ended then, or was the exception), and that a code was issued before the store
+// began to remember. A record that cannot be read is an error, never a new session.
 type Standing struct {
 	userID     string
 	generation uint32    // n, the latest
@@ -39,7 +40,7 @@ const (
 
 // Present decides as Blacklist.Present does. The Change is to be heard, once the step is stored, unless it is zero.
 func (s *Standing) Present(p Presentation, now time.Time) (Verdict, Change) {
-	id, ok := rawID(p.Token.TokenID)
+	id, ok := p.Token.rawID()
 	successor, ok2 := rawID(p.SuccessorID)
 	keeps := p.SuccessorID == ""
 	if !ok || !ok2 && !keeps || keeps && p.Token.Generation == 0 {
@@ -141,7 +142,7 @@ func (s *Standing) succeed(p *Presentation, successor [16]byte, now time.Time) (
 
 // Confirm decides as Blacklist.Confirm does. The Change is to be heard, once the step is stored, unless it is zero.
 func (s *Standing) Confirm(t TokenRef, now time.Time) (Verdict, Change) {
-	id, ok := rawID(t.TokenID)
+	id, ok := t.rawID()
 	n := uint64(s.generation)
 	switch {
 	case !ok || t.Generation == 0:
@@ -162,7 +163,7 @@ func (s *Standing) Confirm(t TokenRef, now time.Time) (Verdict, Change) {
 
 // Check decides as Blacklist.Check does.
 func (s *Standing) Check(t TokenRef, grace, branch time.Duration, now time.Time) Verdict {
-	id, ok := rawID(t.TokenID)
+	id, ok := t.rawID()
 	n := uint64(s.generation)
 	switch {
 	case !ok:
@@ -289,6 +290,14 @@ func rawID(s string) (id [16]byte, ok bool) {
 	}
 	n, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(s))
 	return id, err == nil && n == 16
+}
+
+// rawID is the TokenID, where it and the SessionID are such.
+func (t TokenRef) rawID() (id [16]byte, ok bool) {
+	if _, ok := rawID(t.SessionID); !ok {
+		return id, false
+	}
+	return rawID(t.TokenID)
 }
 
 func encodeID(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }

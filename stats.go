@@ -144,7 +144,9 @@ func (t *tally) add(name string) {
 func (t *tally) all() map[string]uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return maps.Clone(t.counts)
+	all := make(map[string]uint64, len(t.counts)) // never nil, which is null in JSON
+	maps.Copy(all, t.counts)
+	return all
 }
 
 // storeTimes are the upper ends of the histogram's buckets; beyond the last is one more.

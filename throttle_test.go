@@ -224,7 +224,7 @@ func TestLimitsOfFailures(t *testing.T) {
 	for _, tt := range []struct {
 		limits Limits
 		want   int
-	}{{Limits{FailuresPerAccount: 3}, 3}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: 20}, 20}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: NoLimit}, 200}} {
+	}{{Limits{FailuresPerAccount: 5}, 3}, {Limits{FailuresPerAccount: 20}, 10}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: 20}, 20}, {Limits{FailuresPerAccount: NoLimit, FailuresPerAddress: NoLimit}, 200}} {
 		inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits = tt.limits }, func(w *world) {
 			if n := w.guess("203.0.113.1", "anna"); n != tt.want {
 				t.Errorf("%+v: after %d guesses", tt.limits, n)

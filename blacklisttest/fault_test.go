@@ -115,6 +115,25 @@ func revokesSessions(b *broken) {
 	}
 }
 
+// exceptsAny spares the exception where the store does not know it yet.
+func exceptsAny(b *broken) {
+	var spared atomic.Value
+	spared.Store("")
+	b.revoke = func(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+		if r.Except != "" {
+			spared.Store(r.Except)
+		}
+		return b.Blacklist.Revoke(ctx, r)
+	}
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, t, grace, branch)
+		if v == socketauth.Revoked && t.Generation == 0 && spared.Load() == t.SessionID {
+			v = socketauth.Accepted
+		}
+		return v, err
+	}
+}
+
 // revokesForKeep takes a session for living again once its revocation has no longer to be remembered.
 func revokesForKeep(b *broken) {
 	var until atomic.Int64

@@ -80,6 +80,8 @@ func faults() map[string]fault {
 		"a session's revocation says too much": {"Revoking a session ends it and no other", func(b *broken) { revokesMore(b) }},
 		"an unknown session is not revoked":    {"A session revoked before its code was used stays dead", func(b *broken) { revokesKnown(b) }},
 		"a user's codes live on":               {"Revoking a user ends all their sessions and nobody else's", tokens(func(t *socketauth.TokenRef) { t.AuthTime = time.Now() })},
+		"there is no exception":                {"Revoking a user but for one session leaves that alone alive", revokes(func(r *socketauth.Revocation) { r.Except = "" })},
+		"an exception that has not begun":      {"Revoking a user but for one session leaves that alone alive", func(b *broken) { exceptsAny(b) }},
 		"revocations last an hour":             {"A log-in after the revocation of its user works", tokens(func(t *socketauth.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
 		"revocations of all last an hour":      {"A log-in after the revocation of all works", tokens(func(t *socketauth.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
 		"a user's revocation is not kept":      {"Revoking a user nobody knows kills the codes of before", func(b *broken) { revokesSessions(b) }},
@@ -144,7 +146,10 @@ func faults() map[string]fault {
 			p.SocketOpenedAt = p.SocketOpenedAt.Add(-time.Second)
 		})},
 		"revocations are kept a minute": {"Nothing is forgotten while a token lives", revokes(func(r *socketauth.Revocation) { r.Keep = time.Minute })},
-		"revocations end with Keep":     {"What is ended stays so while its tokens live, however short Keep is", func(b *broken) { revokesForKeep(b) }},
+		"sessions are forgotten early": {"Nothing is forgotten while a token lives", presents(func(p *socketauth.Presentation) {
+			p.Token.ExpiresAt, p.SuccessorExpiresAt = p.Token.ExpiresAt.Add(-3*time.Minute), p.SuccessorExpiresAt.Add(-3*time.Minute)
+		})},
+		"revocations end with Keep": {"What is ended stays so while its tokens live, however short Keep is", func(b *broken) { revokesForKeep(b) }},
 		"sessions live longer": {"A session lives until the latest expiry of its tokens", presents(func(p *socketauth.Presentation) {
 			p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(time.Hour)
 		})},

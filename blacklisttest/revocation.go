@@ -61,6 +61,46 @@ func revocation() []clause {
 			}
 			foreign.presents(accepted, alive)
 		}},
+		{"Revoking a user but for one session leaves that alone alive", func(t *testing.T, store socketauth.Blacklist) {
+			kept := login(t, store)
+			two, unused, foreign := loginOf(t, store, kept.user), loginOf(t, store, kept.user), login(t, store)
+			first, second := kept.presents(accepted, kept.code()), two.presents(accepted, two.code(), confirming)
+			alive := foreign.presents(accepted, foreign.code())
+			early := unused.code()
+			pass()
+			c := kept.revokes(socketauth.Revocation{UserID: kept.user, Except: kept.id, Why: revoked})
+			if c.SessionID != "" || c.UserID != kept.user || c.Except != kept.id || c.Verdict != revoked || c.Sessions != 1 {
+				t.Errorf("the change: %+v", c)
+			}
+			two.ended(revoked, second)
+			unused.ended(revoked, early)
+			kept.checks(accepted, first)
+			first = kept.presents(accepted, first, confirming)
+			kept.confirms(accepted, first)
+			if living := kept.living(); len(living) != 1 || living[kept.id].UserID != kept.user {
+				t.Errorf("living: %+v", living)
+			}
+			// Nor does what has not begun go on, nor what is another's.
+			for _, except := range []string{loginOf(t, store, kept.user).id, foreign.id, "none"} {
+				again := login(t, store)
+				code := again.code()
+				token := again.presents(accepted, code)
+				c := again.revokes(socketauth.Revocation{UserID: again.user, Except: except, Why: revoked})
+				if c.Sessions != 1 {
+					t.Errorf("except %q: the change: %+v", except, c)
+				}
+				again.ended(revoked, code, token)
+			}
+			waits := login(t, store)
+			code := waits.code()
+			pass()
+			waits.revokes(socketauth.Revocation{UserID: waits.user, Except: waits.id, Why: revoked})
+			waits.ended(revoked, code)
+			foreign.presents(accepted, alive)
+			pass()
+			kept.revokes(socketauth.Revocation{UserID: kept.user, Why: revoked})
+			kept.ended(revoked, first)
+		}},
 		{"A log-in after the revocation of its user works", func(t *testing.T, store socketauth.Blacklist) {
 			worksAfter(t, store, func(user string) socketauth.Revocation {
 				return socketauth.Revocation{UserID: user, Why: loggedOut}
@@ -163,6 +203,7 @@ func revocation() []clause {
 			token := s.presents(accepted, s.code())
 			for _, bad := range []socketauth.Revocation{
 				{}, {Why: revoked}, {SessionID: s.id, UserID: s.user, Why: revoked}, {UserID: s.user, All: true, Why: revoked},
+				{SessionID: s.id, Except: s.id, Why: revoked}, {All: true, Except: s.id, Why: revoked},
 				{SessionID: s.id}, {UserID: s.user}, {All: true}, {SessionID: s.id, Why: accepted}, {UserID: s.user, Why: accepted},
 				{All: true, Why: accepted}, {SessionID: s.id, Why: unknown}, {UserID: s.user, Why: reused},
 			} {

@@ -1,6 +1,8 @@
 package boltblacklist
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -10,7 +12,8 @@ import (
 )
 
 // pages looks at how bolt has laid out a file, before bolt follows that: it checks no more of a page than its kind, so
-// that of a damaged one it may free what others use, or billions of pages, or run in circles.
+// that of a damaged one it may free what others use, or billions of pages, or run in circles. Keys that are not where
+// they belong are as bad: a page that is written is not found in the one above it, which goes on leading to the old.
 type pages struct {
 	file  *os.File
 	size  uint64 // of a page
@@ -24,6 +27,13 @@ type page struct {
 	kind  uint16
 	count uint64
 	room  uint64 // in bytes
+}
+
+// subtree is a page with those below it: its first key, as the page above has it, and the one that all are less than.
+// nil: any, or none at all.
+type subtree struct {
+	id         uint64
+	first, end []byte
 }
 
 // The layout, in the byte order of the machine.
@@ -50,11 +60,11 @@ func examine(tx *bolt.Tx, file *os.File) error {
 	if err := p.free(uint64(tx.ID())); err != nil {
 		return err
 	}
-	var buckets []uint64
-	err := p.tree([]uint64{uint64(tx.Cursor().Bucket().Root())}, func(pg page, element uint64) error {
+	var buckets []subtree
+	err := p.tree([]subtree{{id: uint64(tx.Cursor().Bucket().Root())}}, func(pg page, element uint64) error {
 		root, err := p.bucket(pg, element)
 		if root > 0 {
-			buckets = append(buckets, root)
+			buckets = append(buckets, subtree{id: root})
 		}
 		return err
 	})
@@ -106,34 +116,58 @@ func (p *pages) free(tx uint64) error {
 }
 
 // tree looks at trees, a level at a time. each is called for each element of their leaves.
-func (p *pages) tree(level []uint64, each func(pg page, element uint64) error) error {
+func (p *pages) tree(level []subtree, each func(pg page, element uint64) error) error {
 	for len(level) > 0 {
-		slices.Sort(level)
-		var below []uint64
-		for _, id := range level {
-			pg, err := p.page(id)
+		slices.SortFunc(level, func(a, b subtree) int { return cmp.Compare(a.id, b.id) })
+		var below []subtree
+		for _, t := range level {
+			pg, err := p.page(t.id)
 			if err != nil {
 				return err
 			}
-			elements, err := p.array(pg, pg.count, elementSize)
+			b, err := p.whole(pg)
 			if err != nil {
 				return err
 			}
-			if !pg.holds(elements) {
-				return p.damaged(id)
+			keys, ok := pg.keys(b)
+			if !ok || !t.holds(keys) {
+				return p.damaged(t.id)
 			}
-			for n := uint64(0); n < pg.count && pg.kind == branchPage; n++ {
-				below = append(below, binary.NativeEndian.Uint64(elements[n*elementSize+8:]))
-			}
-			for n := uint64(0); n < pg.count && pg.kind == leafPage && each != nil; n++ {
-				if err := each(pg, n); err != nil {
-					return err
+			for n := range keys {
+				if pg.kind == branchPage {
+					child := subtree{id: binary.NativeEndian.Uint64(b[headerSize+n*elementSize+8:]), first: keys[n], end: t.end}
+					if n+1 < len(keys) {
+						child.end = keys[n+1]
+					}
+					below = append(below, child)
+				} else if each != nil {
+					if err := each(pg, uint64(n)); err != nil {
+						return err
+					}
 				}
 			}
 		}
 		level = below
 	}
 	return nil
+}
+
+// holds says whether keys are in their order, and where they belong.
+func (t subtree) holds(keys [][]byte) bool {
+	if len(keys) == 0 {
+		return t.first == nil
+	}
+	if t.first != nil && !bytes.Equal(keys[0], t.first) {
+		return false
+	}
+	before := []byte{} // no key is empty
+	for _, key := range keys {
+		if bytes.Compare(before, key) >= 0 {
+			return false
+		}
+		before = key
+	}
+	return t.end == nil || bytes.Compare(before, t.end) < 0
 }
 
 // bucket is the root of a bucket that an element of a leaf is, 0 where it has none, being so small that it is inside.
@@ -160,7 +194,8 @@ func (p *pages) bucket(pg page, element uint64) (root uint64, err error) {
 	}
 	inside := header(b)
 	inside.room = uint64(len(b))
-	if inside.kind != leafPage || inside.count > (inside.room-headerSize)/elementSize || !inside.holds(b[headerSize:][:inside.count*elementSize]) {
+	keys, ok := inside.keys(b)
+	if !ok || inside.kind != leafPage || !(subtree{}).holds(keys) {
 		return 0, p.damaged(pg.id)
 	}
 	return 0, nil
@@ -192,31 +227,49 @@ func (p *pages) array(pg page, n, each uint64) ([]byte, error) {
 	if n > (pg.room-headerSize)/each {
 		return nil, p.damaged(pg.id)
 	}
-	end, read := headerSize+n*each, uint64(len(p.buf))
-	if end > read {
+	b, err := p.upTo(pg, headerSize+n*each)
+	if err != nil {
+		return nil, err
+	}
+	return b[headerSize:][:n*each], nil
+}
+
+// whole is all of the page that was read last.
+func (p *pages) whole(pg page) ([]byte, error) { return p.upTo(pg, pg.room) }
+
+// upTo is the page that was read last, as far as end at least.
+func (p *pages) upTo(pg page, end uint64) ([]byte, error) {
+	if read := uint64(len(p.buf)); end > read {
 		p.buf = slices.Grow(p.buf, int(end-read))[:end]
 		if err := p.readAt(p.buf[read:], pg.id*p.size+read); err != nil {
 			return nil, err
 		}
 	}
-	return p.buf[headerSize:end], nil
+	return p.buf, nil
 }
 
-// holds says whether it is a page of a tree, and what its elements point to lies in it.
-func (pg page) holds(elements []byte) bool {
-	for n := 0; n < len(elements); n += elementSize {
-		e := elements[n:]
-		end := uint64(headerSize + n)
-		if pg.kind == branchPage {
-			end += uint64(binary.NativeEndian.Uint32(e)) + uint64(binary.NativeEndian.Uint32(e[4:]))
-		} else {
-			end += uint64(binary.NativeEndian.Uint32(e[4:])) + uint64(binary.NativeEndian.Uint32(e[8:])) + uint64(binary.NativeEndian.Uint32(e[12:]))
-		}
-		if end > pg.room {
-			return false
-		}
+// keys is a page's keys, if it is one of a tree and what its elements point to lies in it.
+func (pg page) keys(b []byte) (keys [][]byte, ok bool) {
+	if pg.kind != leafPage && (pg.kind != branchPage || pg.count == 0) || pg.count > (pg.room-headerSize)/elementSize {
+		return nil, false
 	}
-	return pg.kind == leafPage || pg.kind == branchPage && pg.count > 0
+	for n := range pg.count {
+		at := headerSize + n*elementSize
+		e := b[at:]
+		pos, size, value := uint64(binary.NativeEndian.Uint32(e)), uint64(binary.NativeEndian.Uint32(e[4:])), uint64(0)
+		if pg.kind == leafPage {
+			pos, size, value = size, uint64(binary.NativeEndian.Uint32(e[8:])), uint64(binary.NativeEndian.Uint32(e[12:]))
+		}
+		if at+pos+size+value > pg.room {
+			return nil, false
+		}
+		key := b[at+pos:][:size]
+		if pg.kind == branchPage {
+			key = bytes.Clone(key) // it is looked at again once the page has gone
+		}
+		keys = append(keys, key)
+	}
+	return keys, true
 }
 
 // take notes that so many pages are in use, or free: each is one thing once.

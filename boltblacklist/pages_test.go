@@ -67,8 +67,22 @@ func (l layout) put16(at int, to uint16) { binary.NativeEndian.PutUint16(l.data[
 func (l layout) put32(at int, to uint32) { binary.NativeEndian.PutUint32(l.data[at:], to) }
 func (l layout) put64(at int, to uint64) { binary.NativeEndian.PutUint64(l.data[at:], to) }
 
+// key is that of an element of a leaf or a branch, counted from its end where n is negative.
+func (l layout) key(page, n int) []byte {
+	if n < 0 {
+		n += int(binary.NativeEndian.Uint16(l.data[page+10:]))
+	}
+	at := page + headerSize + n*elementSize
+	pos := 4 // of a leaf's element
+	if binary.NativeEndian.Uint16(l.data[page+8:]) == branchPage {
+		pos = 0
+	}
+	return l.data[at+int(l.u32(at+pos)):][:l.u32(at+pos+4)]
+}
+
 func TestDamagedPagesAreFoundBeforeBoltFollowsThem(t *testing.T) {
-	// Guards: a damaged header had bolt free pages by the billion, in a map, until the process was killed.
+	// Guards: a damaged header had bolt free pages by the billion, in a map, and keys that are not where they belong had it
+	// write a circle of pages, both until the process was killed.
 	sound, _ := sample(t)
 	for name, damage := range map[string]func(l layout){
 		"the list of free pages goes on past the file":      func(l layout) { l.put32(l.freelist+12, 500_000) },
@@ -96,6 +110,12 @@ func TestDamagedPagesAreFoundBeforeBoltFollowsThem(t *testing.T) {
 		"a branch that leads past the file":                 func(l layout) { l.put64(l.branch+24, 1<<50) },
 		"a branch that leads nowhere":                       func(l layout) { l.put16(l.branch+10, 0) },
 		"a branch with a key past its page":                 func(l layout) { l.put32(l.branch+20, 1<<20) },
+		"keys out of their order":                           func(l layout) { l.key(l.leaf, 0)[0] = 0xFF },
+		"a key twice":                                       func(l layout) { copy(l.key(l.leaf, 1), l.key(l.leaf, 0)) },
+		"a key before those of its leaf":                    func(l layout) { clear(l.key(l.second, 0)) },
+		"a key past those of its leaf":                      func(l layout) { copy(l.key(l.leaf, -1), "\xFF\xFF\xFF") },
+		"keys of a branch out of their order":               func(l layout) { l.key(l.branch, 1)[0] = 0xFF },
+		"a first key that its branch does not have":         func(l layout) { l.key(l.second, 0)[15] ^= 1 },
 		"a bucket that is none":                             func(l layout) { l.put32(l.root+16, 0) },
 		"a bucket too short to be one":                      func(l layout) { l.put32(l.root+16+12, 3) },
 		"a bucket inside a leaf with a value past it":       func(l layout) { l.put32(l.metaInside+16+12, 5000) },

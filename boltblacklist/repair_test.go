@@ -147,3 +147,19 @@ func TestWhatIsDamagedIsNotCounted(t *testing.T) {
 		t.Errorf("%d sessions ended, want 10", c.Sessions)
 	}
 }
+
+func TestSessionThatTheIndexHasLostEndsWithItsUser(t *testing.T) {
+	// Guards: a user's revocation is no word to the sessions that it marks, and so reached none that damage hid from it.
+	s := fresh(t)
+	code, token := starts(t, s, "anna")
+	_, kept := starts(t, s, "anna")
+	sid, _ := sessionKey(code.SessionID)
+	if err := s.db.Update(func(tx *bolt.Tx) error { return disown(tx, userKey("anna"), sid) }); err != nil {
+		t.Fatal(err)
+	}
+	revokes(t, s, socketauth.Revocation{UserID: "anna", Except: kept.SessionID})
+	refused(t, s, socketauth.Revoked, token)
+	if v, err := s.Check(t.Context(), kept, 0, 0); v != socketauth.Accepted || err != nil {
+		t.Errorf("the exception: verdict %d, %v", v, err)
+	}
+}

@@ -136,8 +136,12 @@ func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record
 	if err != nil {
 		return r, known, 0, err
 	}
-	if t.AuthTime.UnixMicro() <= c.at {
-		return r, known, socketauth.Revoked, nil
+	if t.AuthTime.UnixMicro() > c.at {
+		return r, known, 0, nil
+	}
+	// What the index had was ended then, or was the exception.
+	if indexed, err := owns(tx, user, sid); !indexed || err != nil {
+		return r, known, socketauth.Revoked, err
 	}
 	return r, known, 0, nil
 }
@@ -152,7 +156,7 @@ func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth
 	var epoch uint32
 	tell := func() { s.watchers.Tell(change) }
 	err := s.writer.do(ctx, func(tx *bolt.Tx, now time.Time) (changed bool, err error) {
-		change = socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: now}
+		change = socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 		m, err := loadMeta(tx)
 		if err != nil {
 			return false, err
@@ -203,7 +207,7 @@ func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now 
 	return rec.standing.UserID(), ended, changed, err
 }
 
-// endUser remembers that a user was revoked, and ends the sessions that are known.
+// endUser remembers that a user was revoked, and ends the sessions that are known, but for the exception.
 func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (ended int, err error) {
 	user := userKey(r.UserID)
 	c, known, err := loadCutoff(tx, user)
@@ -218,7 +222,11 @@ func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (end
 	if err != nil {
 		return 0, err
 	}
+	except, _ := sessionKey(r.Except)
 	for _, sid := range sessions {
+		if bytes.Equal(sid, except) {
+			continue
+		}
 		userID, one, _, err := m.endSession(tx, sid, r, now)
 		if err == nil && userID != r.UserID { // it was damaged or is lost, and knows no longer whose it was
 			err = disown(tx, user, sid)

@@ -125,15 +125,12 @@ func (w *world) revoke(peer server, l *ledger) {
 		r.All = true
 	case 1:
 		r.UserID = "user0"
-	default:
-		var sids []string
-		l.mu.Lock()
-		for _, sid := range l.order {
-			if l.sessions[sid].over == 0 {
-				sids = append(sids, sid)
-			}
+		begun := l.alive(1)
+		if begun = append(begun, ""); w.IntN(2) == 0 {
+			r.Except = begun[w.IntN(len(begun))]
 		}
-		l.mu.Unlock()
+	default:
+		sids := l.alive(0)
 		if len(sids) == 0 {
 			return
 		}

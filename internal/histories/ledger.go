@@ -380,11 +380,23 @@ func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Durat
 	}
 }
 
+// alive are the sessions that are not over, and in that generation at least.
+func (l *ledger) alive(generation uint64) (sids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, sid := range l.order {
+		if s := l.sessions[sid]; s.over == 0 && s.latest >= generation {
+			sids = append(sids, sid)
+		}
+	}
+	return sids
+}
+
 // concerned are the sessions that a revocation ends: all that have logged in by now.
 func (l *ledger) concerned(r socketauth.Revocation) (concerned []*session) {
 	for _, sid := range l.order {
 		s := l.sessions[sid]
-		if r.All || s.sid == r.SessionID || r.UserID != "" && s.userID == r.UserID {
+		if r.All || s.sid == r.SessionID || r.UserID != "" && s.userID == r.UserID && s.sid != r.Except {
 			concerned = append(concerned, s)
 		}
 	}
@@ -403,7 +415,7 @@ func (l *ledger) hasRevoked(r socketauth.Revocation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.time++
-	l.w.note("     revoked: session %.4s, user %q, all %v", r.SessionID, r.UserID, r.All)
+	l.w.note("     revoked: session %.4s, user %q but for %.4q, all %v", r.SessionID, r.UserID, r.Except, r.All)
 	l.w.counts.Revocations++
 	switch {
 	case r.UserID != "":

@@ -68,7 +68,7 @@ func (m *Machine) over(l *life, t socketauth.TokenRef) socketauth.Verdict {
 		return 0
 	case l.why != 0:
 		return l.why
-	case !t.AuthTime.After(m.users[t.UserID]), !t.AuthTime.After(m.all):
+	case l.latest == 0 && !t.AuthTime.After(m.users[t.UserID]), !t.AuthTime.After(m.all):
 		return socketauth.Revoked
 	}
 	return 0
@@ -201,7 +201,7 @@ func (m *Machine) Check(_ context.Context, t socketauth.TokenRef, grace, branch 
 // Revoke implements socketauth.Blacklist.
 func (m *Machine) Revoke(_ context.Context, r socketauth.Revocation) (socketauth.Change, error) {
 	now := time.Now()
-	change := socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, All: r.All, Verdict: r.Why, At: now}
+	change := socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 	switch {
 	case r.SessionID != "":
 		change.UserID = m.life(r.SessionID).userID
@@ -212,7 +212,7 @@ func (m *Machine) Revoke(_ context.Context, r socketauth.Revocation) (socketauth
 	}
 	for sid, l := range m.sessions {
 		begun := l.latest > 0
-		if l.why != 0 || sid != r.SessionID && !(begun && (r.All || r.UserID != "" && l.userID == r.UserID)) {
+		if l.why != 0 || sid != r.SessionID && !(begun && (r.All || r.UserID != "" && l.userID == r.UserID && sid != r.Except)) {
 			continue
 		}
 		if l.lives(now) {

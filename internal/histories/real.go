@@ -172,6 +172,8 @@ func (r *realServer) revoke(of socketauth.Revocation) {
 		switch ctx := context.Background(); { // its error is a failing store's
 		case of.All:
 			_, _ = r.RevokeAll(ctx)
+		case of.Except != "":
+			_, _ = r.RevokeOthers(ctx, of.UserID, of.Except)
 		case of.UserID != "":
 			_, _ = r.RevokeUser(ctx, of.UserID)
 		default:

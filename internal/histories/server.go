@@ -407,6 +407,9 @@ func (p *playedServer) endSessions(r socketauth.Revocation, last frame, then fun
 		reply(err)
 	}, func(err error) {
 		for _, sid := range p.sids {
+			if sid == r.Except {
+				continue
+			}
 			for _, c := range p.conns[sid] {
 				t := c.presented
 				if err == nil && (r.All || sid == r.SessionID || t.UserID == r.UserID) && !t.AuthTime.After(change.At) && !c.over {

@@ -1,0 +1,118 @@
+// Command goclient is a client of the chat that has no browser: it follows the rules of "The raw protocol" in the README.
+//
+//	PASSWORD=... go run -C examples ./goclient -user ada
+//
+// Each line typed is said in the chat. /logout ends the session; the end of the input leaves it to the next start.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "goclient:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err error) {
+	flags := flag.NewFlagSet("goclient", flag.ContinueOnError)
+	address := flags.String("url", "http://localhost:8080", "`address` of the server")
+	user := flags.String("user", "", "`name` to log in with, where no token is stored; $PASSWORD is the password")
+	register := flags.Bool("register", false, "register that name")
+	path := flags.String("token", defaultFile(), "`file` that keeps the token, for one process at a time")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	server, err := url.Parse(*address)
+	if err != nil {
+		return err
+	}
+	file, err := openTokenFile(*path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	s := newSession(server, file, slog.Default())
+
+	token, err := file.Load()
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		if *user == "" {
+			return errors.New("nobody is logged in: say -user")
+		}
+		route := "/login"
+		if *register {
+			route = "/register"
+		}
+		if err := s.Login(ctx, route, map[string]string{"username": *user, "password": os.Getenv("PASSWORD")}); err != nil {
+			return err
+		}
+	}
+
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
+	s.greeting = "join"
+	s.heard = func(name string, args []json.RawMessage) { show(out, name, args) }
+	go func() { // ends with the input, or else with the process: nothing stops the reading of a terminal
+		if !speak(ctx, s, in) {
+			quit()
+		}
+	}()
+	if err := s.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("the session has ended: %w", err)
+	}
+	return nil
+}
+
+func show(out io.Writer, name string, args []json.RawMessage) {
+	var said struct{ Author, Text string }
+	var online struct{ Names []string }
+	switch {
+	case name == "message" && decode(args, &said) == nil:
+		fmt.Fprintf(out, "%s: %s\n", said.Author, said.Text)
+	case name == "online" && decode(args, &online) == nil:
+		fmt.Fprintf(out, "here: %s\n", strings.Join(online.Names, ", "))
+	}
+}
+
+// speak says what comes in, line by line, and whether it ended with a log-out.
+func speak(ctx context.Context, s *session, in io.Reader) bool {
+	for input := bufio.NewScanner(in); input.Scan(); {
+		if input.Text() == "/logout" {
+			s.Logout()
+			return true
+		}
+		if s.Emit(ctx, "say", input.Text()) != nil {
+			break
+		}
+	}
+	return false
+}
+
+// defaultFile is the same at each start, wherever the command is started from.
+func defaultFile() string {
+	folder, err := os.UserConfigDir()
+	if err != nil {
+		return "goclient.token"
+	}
+	return filepath.Join(folder, "socketauth-goclient", "token")
+}
