@@ -505,3 +505,36 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 		})
 	}
 }
+
+func TestClientMaySayMoreAsSoonAsItHasItsToken(t *testing.T) {
+	// Guards: a long event right behind the confirmation, or the token, must not be taken for a stranger's.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		heard := make(chan int, 1)
+		w.On("long", func(_ context.Context, _ *Socket, args Args) (any, error) {
+			var s string
+			err := args.Decode(&s)
+			heard <- len(s)
+			return nil, err
+		})
+		at, held := make(chan struct{}), make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(held) })
+		defer goOn()
+		o := w.dial("").confirms(w.code())
+		store.fail(func(call string) error {
+			if call == "Confirm" {
+				close(at)
+				<-held
+			}
+			return nil
+		}, nil)
+		o.confirm()
+		<-at
+		o.c.send(`42["long","` + strings.Repeat("x", 100_000) + `"]`)
+		synctest.Wait()
+		goOn()
+		if n := <-heard; n != 100_000 {
+			t.Errorf("heard %d bytes", n)
+		}
+	})
+}

@@ -255,6 +255,7 @@ func (s *Socket) mustBeIntroduced() bool {
 
 // tell sends the client a token. stored is called when it acknowledges that, if it is to.
 func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
+	s.conn.Trust() // before it can answer by what a stranger may not say
 	m, _ := engine.NewMessage(eventAuthenticated, next.text)
 	if !acknowledged {
 		_ = s.conn.Emit(m)
@@ -293,7 +294,6 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	if first {
 		s.visit.stranger.Store(false)
 		s.server.census.befriend(s.visit)
-		s.conn.Trust()
 		for _, m := range held {
 			_ = s.conn.Emit(m)
 		}
