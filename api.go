@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -43,6 +44,10 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	if mux == nil {
 		return errors.New("socketauth: the mux is nil")
 	}
+	bounded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline.Body(w, r) // for all who answer without a look at it
+		h.ServeHTTP(w, r)
+	})
 	pattern := ""
 	defer func() {
 		if p := recover(); p != nil {
@@ -51,7 +56,7 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	}()
 	for _, method := range methods {
 		pattern = method + " " + path
-		mux.Handle(pattern, h)
+		mux.Handle(pattern, bounded)
 	}
 	return nil
 }
@@ -151,15 +156,16 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	}
 	_ = rc.SetReadDeadline(time.Time{})
 	address, accounts := a.address(r), a.accountsOf(credentials)
+	network := a.network(r, address)
 	failed := AuditEvent{Kind: AuditLoginFailed, Account: cut(accounts[0]), Address: address, UserAgent: cut(r.UserAgent())}
-	attempt, wait := a.begin(a.network(r, address), accounts)
+	attempt, wait := a.begin(network, accounts)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
 		return
 	}
 	defer attempt.Void() // what has no other end says nothing about who tries
-	ctx, cancel := context.WithTimeout(r.Context(), hookTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), networkKey{}, network), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
 	var code *token

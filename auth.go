@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/seldom"
 )
 
@@ -264,6 +265,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text, ok := bearer(r)
 		if !ok {
+			deadline.Body(w, r)
 			a.challenge(w, codeInvalidToken, "Bearer")
 			return
 		}
@@ -272,6 +274,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r.WithContext(ContextWithClaims(r.Context(), t.claims)))
 			return
 		}
+		deadline.Body(w, r)
 		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: cut(r.UserAgent())}
 		if refused.token != nil {
 			e.UserID, e.SessionID = refused.token.subject, refused.token.sessionID

@@ -62,6 +62,8 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 		refused = refuseVerdict(verdict)
 	case s.at() == ended:
 		return
+	case !s.hasEntered() && !s.server.takePlace(s, next.subject, true):
+		refused = s.crowded(next)
 	case s.mustBeIntroduced():
 		ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
 		refused = s.welcome(ctx, next, tenant)

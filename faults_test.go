@@ -367,3 +367,44 @@ func TestStoreThatHasLostStateIsLoggedAndNoAlarm(t *testing.T) {
 		w.logged("lost state")
 	})
 }
+
+func TestStoreThatIgnoresItsContextKeepsNoSocketConnecting(t *testing.T) {
+	// Guards: a call that never comes back must not keep a stranger's place for ever, nor leave its client without a word.
+	for _, call := range []string{"Present", "Confirm", "Revoke"} {
+		store := new(faultyStore)
+		inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+			friend, token := w.in()
+			c := w.dial("")
+			goOn := make(chan struct{})
+			store.fail(func(name string) error {
+				if name == call {
+					<-goOn
+					return errStoreDown
+				}
+				return nil
+			}, nil)
+			began := time.Now()
+			switch call {
+			case "Present":
+				c.authenticate(token)
+			case "Confirm":
+				c.confirms(token).confirm()
+			case "Revoke":
+				c.emit("logout", token)
+			}
+			if u := c.refusedAndGone("unavailable"); u.Terminal || u.RetryAfter == 0 {
+				t.Errorf("%s: %+v", call, u)
+			}
+			if d := time.Since(began); d > 11*time.Second {
+				t.Errorf("%s: after %v", call, d)
+			}
+			synctest.Wait()
+			if n := w.Stats().Sockets["4"]; n != (SocketStats{Authenticated: 1}) {
+				t.Errorf("%s: %+v", call, n)
+			}
+			friend.alive()
+			store.fail(nil, nil)
+			close(goOn)
+		})
+	}
+}

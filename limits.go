@@ -33,8 +33,7 @@ type Limits struct {
 	FailuresPerAddress int
 	FailuresPerAccount int
 
-	// Logins and registrations of one address that are under way at one time, right or wrong: what keeps one address from
-	// having all of Passwords; 50.
+	// Logins and registrations of one address that are under way at one time, right or wrong; 50.
 	LoginsPerAddress int
 }
 
@@ -109,15 +108,42 @@ func burst(n, standard int) int {
 // past says whether there are more than a limit allows.
 func past(n, limit int) bool { return limit != NoLimit && n > limit }
 
-// isFull says whether a user has as many sockets as they may. Those that wait for a confirmation are nobody's yet.
-func (s *Server) isFull(userID string) bool {
+// takePlace gives a socket one of the places that its user has, which it has until it ends, or with keep false only says
+// whether there is one: those that wait for a confirmation are nobody's yet.
+func (s *Server) takePlace(socket *Socket, userID string, keep bool) bool {
+	s.places.Lock() // so that of many at once each sees the others
+	defer s.places.Unlock()
 	n := 1
-	for _, socket := range s.hub.Members(user(userID)) {
-		if socket.at() == authenticated {
+	for _, other := range s.hub.Members(user(userID)) {
+		if other != socket && other.hasPlace() {
 			n++
 		}
 	}
-	return past(n, s.auth.limits.SocketsPerUser)
+	if past(n, s.auth.limits.SocketsPerUser) {
+		return false
+	}
+	if keep {
+		socket.keepPlace()
+	}
+	return true
+}
+
+func (s *Socket) hasPlace() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.placed && s.phase != ended
+}
+
+func (s *Socket) keepPlace() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.placed = true
+}
+
+// crowded refuses a socket for which its user has no place.
+func (s *Socket) crowded(t *token) *refusal {
+	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.subject))
+	return &refusal{code: codeTooManyConnections, token: t}
 }
 
 // limited counts what a limit has refused or ended, and logs that once a minute: said is whether it did so now.

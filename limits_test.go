@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,6 +211,45 @@ func TestLimitOfSocketsOfAUser(t *testing.T) {
 	})
 }
 
+func TestSocketsOfAUserThatComeAtOnceAreAsFewAsInARow(t *testing.T) {
+	// Guards: to count first and to let in later would let as many in as can present meanwhile.
+	inWorld(t, func(o *Options[string]) {
+		o.RefreshInterval = time.Hour
+		o.Limits.SocketsPerUser = 5
+	}, func(w *world) {
+		w.OnAuthenticated(func(context.Context, *Socket) error { time.Sleep(time.Second / 10); return nil })
+		_, token := w.in()
+		var all []*client
+		for range 20 {
+			all = append(all, w.dial(""))
+		}
+		for _, c := range all {
+			c.authenticate(token)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := w.Stats().Sockets["4"]; n != (SocketStats{Authenticated: 5}) {
+			t.Errorf("%+v", n)
+		}
+		w.limited("sockets_per_user", 16)
+	})
+	inWorld(t, func(o *Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
+		var offers []offer
+		for range 3 {
+			offers = append(offers, w.dial("").confirms(w.code()))
+		}
+		for _, o := range offers {
+			o.confirm()
+			synctest.Wait()
+		}
+		offers[2].c.refusedAndGone("too_many_connections")
+		offers[0].c.close()
+		synctest.Wait()
+		w.stays(offers[2].token) // which it had stored
+		offers[1].c.alive()
+	})
+}
+
 func TestThiefCannotTakeAUsersPlaces(t *testing.T) {
 	// Guards: sockets that do not confirm must not keep the owner out, whose confirmation ends their tokens, and where the
 	// places are taken a reuse is noticed all the same.
@@ -320,6 +360,50 @@ func TestStatsHaveABoundOnNames(t *testing.T) {
 	all := c.all()
 	if len(all) != maxNames+1 || all["code 0"] != 2 || all["other"] != 10_000-maxNames {
 		t.Errorf("%d names, %d of the first, %d others", len(all), all["code 0"], all["other"])
+	}
+}
+
+func TestBodyThatDripsIsCut(t *testing.T) {
+	// Guards: net/http reads what is left of a body before it answers, so who answers without a look at it needs a time too.
+	const polling = " /socket.io/?transport=polling&EIO="
+	for name, head := range map[string]string{
+		"login":                   "POST /login HTTP/1.1\r\nContent-Type: application/json",
+		"login, media type":       "POST /login HTTP/1.1\r\nContent-Type: text/plain",
+		"login, another origin":   "POST /login HTTP/1.1\r\nOrigin: https://evil.example",
+		"login, OPTIONS":          "OPTIONS /login HTTP/1.1",
+		"login, preflight":        "OPTIONS /login HTTP/1.1\r\nOrigin: http://server\r\nAccess-Control-Request-Method: POST",
+		"sockets, another origin": "POST" + polling + "4 HTTP/1.1\r\nOrigin: https://evil.example",
+		"sockets, preflight":      "OPTIONS" + polling + "4 HTTP/1.1\r\nOrigin: http://server\r\nAccess-Control-Request-Method: POST",
+		"sockets, version":        "POST" + polling + "9 HTTP/1.1",
+		"sockets, no session":     "POST" + polling + "4 HTTP/1.1",
+		"the app's, no token":     "GET /api HTTP/1.1",
+		"the app's, bad token":    "GET /api HTTP/1.1\r\nAuthorization: Bearer x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				conn, err := w.lis.dial(w.Context(), "", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
+				var dripping sync.WaitGroup
+				defer func() { _ = conn.Close(); dripping.Wait() }()
+				dripping.Go(func() {
+					_, _ = io.WriteString(conn, head+"\r\nHost: server\r\nContent-Length: 1000\r\n\r\n")
+					for {
+						if _, err := io.WriteString(conn, " "); err != nil {
+							return
+						}
+						time.Sleep(time.Second)
+					}
+				}) // until the connection is closed
+				began := time.Now()
+				_, _ = io.Copy(io.Discard, conn)
+				if d := time.Since(began); d > 15*time.Second {
+					t.Errorf("after %v", d)
+				}
+			})
+		})
 	}
 }
 
@@ -454,4 +538,37 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestClientMaySayMoreAsSoonAsItHasItsToken(t *testing.T) {
+	// Guards: a long event right behind the confirmation, or the token, must not be taken for a stranger's.
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		heard := make(chan int, 1)
+		w.On("long", func(_ context.Context, _ *Socket, args Args) (any, error) {
+			var s string
+			err := args.Decode(&s)
+			heard <- len(s)
+			return nil, err
+		})
+		at, held := make(chan struct{}), make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(held) })
+		defer goOn()
+		o := w.dial("").confirms(w.code())
+		store.fail(func(call string) error {
+			if call == "Confirm" {
+				close(at)
+				<-held
+			}
+			return nil
+		}, nil)
+		o.confirm()
+		<-at
+		o.c.send(`42["long","` + strings.Repeat("x", 100_000) + `"]`)
+		synctest.Wait()
+		goOn()
+		if n := <-heard; n != 100_000 {
+			t.Errorf("heard %d bytes", n)
+		}
+	})
 }

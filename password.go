@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/z-open/socketauth/internal/turns"
 )
 
 // ErrPasswordTooLong is the error of hashing a password of more than 72 bytes, past which bcrypt looks at nothing.
@@ -19,7 +21,8 @@ var ErrPasswordTooLong = errors.New("socketauth: password is longer than 72 byte
 const maxPassword = 72
 
 // Passwords hashes and compares passwords by bcrypt, a bounded number at a time so that a rush of logins leaves
-// processor time for everything else. The zero value is ready; it must not be copied after its first use, and its
+// processor time for everything else. In the hooks of a login, whose context it has to be given, addresses take turns, so
+// that a rush from one of them leaves time for the others. The zero value is ready; it must not be copied after its first use, and its
 // methods are safe for concurrent use.
 type Passwords struct {
 	// Cost is bcrypt's cost for new hashes, 4 to 31; each step doubles the time. Another one is an error of the first
@@ -29,13 +32,12 @@ type Passwords struct {
 	// Concurrent is how many hashes are worked on at a time. 0: half of GOMAXPROCS, and one at least.
 	Concurrent int
 
-	// Queue is how many more may wait for their turn; past it, ErrUnavailable. It should have room for several addresses with
-	// as many as Limits.LoginsPerAddress each. 0: 128 for each of Concurrent.
+	// Queue is how many more may wait for their turn; past it, ErrUnavailable, which hits those of the address first
+	// that has most of them. 0: 128 for each of Concurrent.
 	Queue int
 
 	once    sync.Once
-	places  chan struct{} // who works or waits
-	workers chan struct{}
+	turns   *turns.Turns
 	dummy   []byte       // a hash that no password has, to be compared with where there is no user
 	highest atomic.Int32 // cost of the hashes seen, which is the dummy's, so that it takes as long
 	err     error
@@ -45,8 +47,7 @@ func (p *Passwords) start() error {
 	p.once.Do(func() {
 		cost := or(p.Cost, bcrypt.DefaultCost)
 		concurrent := or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
-		p.workers = make(chan struct{}, concurrent)
-		p.places = make(chan struct{}, concurrent+or(max(p.Queue, 0), 128*concurrent))
+		p.turns = turns.New(concurrent, or(max(p.Queue, 0), 128*concurrent))
 		nobody := make([]byte, 32)
 		_, _ = rand.Read(nobody)
 		if cost < bcrypt.MinCost { // bcrypt would quietly take another
@@ -73,23 +74,21 @@ func (p *Passwords) stored(hash string) []byte {
 	return []byte(hash)
 }
 
+// networkKey finds in the context of a login's hooks where it comes from.
+type networkKey struct{}
+
 // work runs f when it is its turn.
 func (p *Passwords) work(ctx context.Context, f func() error) error {
 	if err := p.start(); err != nil {
 		return err
 	}
-	select {
-	case p.places <- struct{}{}:
-		defer func() { <-p.places }()
-	default:
+	network, _ := ctx.Value(networkKey{}).(string)
+	if err := p.turns.Begin(ctx, network); errors.Is(err, turns.ErrFull) {
 		return fmt.Errorf("%w: too many passwords wait to be hashed", ErrUnavailable)
+	} else if err != nil {
+		return err
 	}
-	select {
-	case p.workers <- struct{}{}:
-		defer func() { <-p.workers }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	defer p.turns.End()
 	return f()
 }
 

@@ -132,12 +132,13 @@ func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
-	p.workers <- struct{}{} // one is at work
-	p.places <- struct{}{}
+	if err := p.turns.Begin(t.Context(), ""); err != nil { // one is at work
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	waiting := make(chan error)
 	go func() { waiting <- p.Compare(ctx, "", "x") }()
-	for len(p.places) < 2 { // until it waits
+	for p.turns.Waiting() < 1 { // until it waits
 		select {
 		case err := <-waiting:
 			t.Fatalf("did not wait: %v", err)
@@ -151,8 +152,7 @@ func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
 	if err := <-waiting; !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that waited: %v", err)
 	}
-	<-p.workers
-	<-p.places
+	p.turns.End()
 	if _, err := p.Hash(t.Context(), "x"); err != nil {
 		t.Errorf("after the rush: %v", err)
 	}

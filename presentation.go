@@ -64,11 +64,10 @@ func (s *Socket) present(in presented) *refusal {
 	s.propose(next)
 	s.server.hub.Join(s, session(t.sessionID))
 	s.server.hub.Join(s, user(t.subject))
-	if own == nil && s.server.isFull(t.subject) {
+	if !s.hasEntered() && !s.server.takePlace(s, t.subject, !confirming) {
 		// A token that is dead goes on to the store, or who holds the living ones could keep a reuse from being noticed.
 		if refused := a.standing(ctx, t, 0, 0); refused == nil {
-			a.limited(limitSocketsPerUser, slog.String("user", t.subject))
-			return &refusal{code: codeTooManyConnections, token: t}
+			return s.crowded(t)
 		}
 	}
 	if !s.hasEntered() && !confirming {
@@ -193,6 +192,7 @@ func (s *Socket) decide(about Verdict) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deciding, s.asks = s.phase != ended && !s.expelled, about
+	s.answerBy = time.Now().Add(2 * s.server.auth.timeout) // no call takes half of that, unless it ignores its context
 	return s.deciding
 }
 
@@ -255,6 +255,7 @@ func (s *Socket) mustBeIntroduced() bool {
 
 // tell sends the client a token. stored is called when it acknowledges that, if it is to.
 func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
+	s.conn.Trust() // before it can answer by what a stranger may not say
 	m, _ := engine.NewMessage(eventAuthenticated, next.text)
 	if !acknowledged {
 		_ = s.conn.Emit(m)
@@ -282,7 +283,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 		s.mu.Unlock()
 		return
 	}
-	s.phase, s.entered, s.token, s.tenant = authenticated, true, next, tenant
+	s.phase, s.entered, s.placed, s.token, s.tenant = authenticated, true, true, next, tenant
 	s.pending, s.pendingFor = nil, ""
 	rooms, held := s.rooms, s.held
 	s.rooms, s.held = nil, nil
@@ -293,7 +294,6 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	if first {
 		s.visit.stranger.Store(false)
 		s.server.census.befriend(s.visit)
-		s.conn.Trust()
 		for _, m := range held {
 			_ = s.conn.Emit(m)
 		}
@@ -398,7 +398,9 @@ func (s *Socket) dismiss(r *refusal) {
 // due.
 func (s *Socket) dueLocked() (at time.Time, code string) {
 	switch {
-	case s.phase == ended || s.deciding: // a decision that has begun is waited for: the client was in time for it
+	case s.phase == connecting && s.deciding: // it is waited for, since the client was in time, but not for ever
+		return s.answerBy, codeUnavailable
+	case s.phase == ended || s.deciding:
 		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
 		return s.since.Add(s.server.auth.timeout), codeTimeout

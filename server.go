@@ -81,6 +81,7 @@ type Server struct {
 	work    sync.WaitGroup // goroutines and timers of all sockets
 	steps   sync.WaitGroup // presentations that the store decides
 	census  census
+	places  sync.Mutex // held by who takes one of a user's places
 
 	watching context.Context // ends with Shutdown
 	unwatch  context.CancelFunc

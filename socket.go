@@ -69,10 +69,12 @@ type Socket struct {
 	mu         sync.Mutex
 	phase      phase
 	deciding   bool        // the store is at it: its decision counts, even past the deadline
+	answerBy   time.Time   // when that has taken too long, whatever it is about
 	expelled   bool        // its deadline has passed, and it is about to be told
 	counted    atomic.Bool // in what a revocation has ended
 	asks       Verdict     // the end of its session that its own call may bring about
 	overBy     Verdict     // the session did end so, meanwhile
+	placed     bool        // it has one of its user's places, until it ends
 	introduced bool        // OnAuthenticated has let it in, so OnDisconnect will be called
 	entered    bool        // it was authenticated, and may have ended since
 	gone       bool        // the engine has reported its end

@@ -322,10 +322,15 @@ func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
 func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
 	// Guards: logins that succeed, and registrations, of one address must not fill the queue of passwords for all.
 	passwords := quick()
+	passwords.Concurrent = 1
+	var hashed, order atomic.Int32 // how many were, and when anna's
 	inWorld(t, func(o *Options[string]) {
 		byHeader(o)
 		o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
 			_, err := passwords.Hash(ctx, c.Get("password"))
+			if n := hashed.Add(1); c.Get("username") == "anna" {
+				order.Store(n)
+			}
 			return c.Get("username"), err
 		}
 		o.Register = o.FindUserByCredentials
@@ -333,8 +338,8 @@ func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
 		if err := passwords.start(); err != nil {
 			t.Fatal(err)
 		}
-		for range cap(passwords.workers) { // all are at work on something that takes its time
-			passwords.workers <- struct{}{}
+		if err := passwords.turns.Begin(t.Context(), "x"); err != nil { // it is at work on something that takes its time
+			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
 		var told sync.Map
@@ -351,10 +356,11 @@ func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
 		synctest.Wait()
 		try("203.0.113.2", "/login", "anna")
 		synctest.Wait()
-		for range cap(passwords.workers) {
-			<-passwords.workers
-		}
+		passwords.turns.End()
 		wg.Wait()
+		if n := order.Load(); n > 10 {
+			t.Errorf("another address came as number %d", n)
+		}
 		for name, want := range map[string]int32{"203.0.113.1 200 ": 50, "203.0.113.1 429 1": 50, "203.0.113.2 200 ": 1} {
 			if count, ok := told.Load(name); !ok || count.(*atomic.Int32).Load() != want {
 				t.Errorf("%q is not %d: %v", name, want, count)

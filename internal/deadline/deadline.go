@@ -1,4 +1,4 @@
-// Package deadline calls a function at one time that may be moved.
+// Package deadline calls a function at one time that may be moved, and bounds the time of bodies.
 package deadline
 
 import (

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/seldom"
 )
@@ -73,13 +74,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer e.done()
 		refusal = e.serve(w, r)
 	}
-	if refusal == nil {
-		return
+	if refusal != nil {
+		deadline.Body(w, r)
+		e.refuse(w, refusal)
 	}
-	if r.ContentLength != 0 { // net/http reads what is left of a body before it answers, and there may never be more
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout))
-	}
-	e.refuse(w, refusal)
 }
 
 func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {

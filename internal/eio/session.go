@@ -50,6 +50,7 @@ type Session struct {
 	joinBy time.Duration // what JoinBy has said last
 
 	queue    []Packet
+	pong     *Packet       // the last that waits: it answers the pings before it too (RFC 6455 section 5.5.3)
 	waiting  int           // cost of the queue and of what is being written
 	inFlight int           // of that, what is being written
 	writing  bool          // someone is
@@ -191,7 +192,7 @@ func (s *Session) unwrittenLocked() bool {
 	switch {
 	case !s.begun:
 	case s.state == open:
-		return len(s.queue) > 0
+		return len(s.queue) > 0 || s.pong != nil
 	case s.state == closing:
 		return !s.finished
 	}
@@ -212,6 +213,9 @@ type batch struct {
 // takeLocked takes the queue. The caller writes it and calls wroteLocked. With polling the end is a batch of its own:
 // clients handle a CLOSE at once, but messages that came with it a moment later, and then no more.
 func (s *Session) takeLocked() batch {
+	if s.pong != nil {
+		s.queue, s.pong = append(s.queue, *s.pong), nil
+	}
 	b := batch{packets: s.queue, farewell: s.farewell, b64: s.b64, ping: s.alarms.unsent, queued: true}
 	b.last = s.state == closing && (s.ws != nil || len(s.queue) == 0)
 	s.queue, s.inFlight, s.writing = nil, s.waiting, true

@@ -198,7 +198,12 @@ func (s *Session) SetTransport(ws *websocket.Conn, b64 bool) bool {
 // write that is going on.
 func (s *Session) answerPings(ws *websocket.Conn) {
 	ws.SetPingHandler(func(data string) error {
-		_ = s.Send(Packet{Data: []byte(data), pong: true})
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.state == open {
+			s.pong = &Packet{Data: []byte(data), pong: true}
+			s.kickLocked()
+		}
 		return nil
 	})
 }

@@ -259,6 +259,34 @@ func TestWebsocketPing(t *testing.T) {
 	})
 }
 
+func TestOnlyTheLastPongWaits(t *testing.T) {
+	// Guards: a client that reads nothing must not have the server keep an answer to each of its pings.
+	inBubble(t, engine.Options{MaxQueue: 1 << 10}, func(t *testing.T, e *eio.Engine, r *tape) {
+		ws := dialPipe(t, e, "transport=websocket")
+		defer ws.Close()
+		receive(t, ws) // OPEN
+		var pongs []string
+		ws.SetPongHandler(func(data string) error { pongs = append(pongs, data); return nil })
+		for n := range 1000 {
+			if err := ws.WriteControl(websocket.PingMessage, fmt.Append(nil, n), time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		for _, text := range []string{"x", "y"} {
+			if err := r.s.Send(eio.NewMessage([]byte(text), false)); err != nil {
+				t.Fatal(err)
+			}
+			if got := receive(t, ws); got != "4"+text {
+				t.Errorf("got %q", got)
+			}
+		}
+		if len(pongs) > 2 || pongs[len(pongs)-1] != "999" { // one was being written
+			t.Errorf("pongs %.200q", pongs)
+		}
+	})
+}
+
 func TestSmallMessageOfLargePayload(t *testing.T) {
 	// Guards against a queue of small messages each of which keeps the megabyte that it came with.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
