@@ -59,7 +59,6 @@ func TestShutdownWaitsForWhatTheStoreDecides(t *testing.T) {
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
 		c, token := w.in()
-		synctest.Wait() // for what the store is asked once the client is in
 		store.fail(func(string) error { time.Sleep(time.Second); return nil }, nil)
 		c.authenticate(token)
 		synctest.Wait()
