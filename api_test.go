@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -312,12 +313,41 @@ func TestMuxFuncTakesPatternsApart(t *testing.T) {
 func FuzzReadCredentials(f *testing.F) {
 	f.Add(jsonType, `{"username":"anna","password":"secret"}`)
 	f.Add("application/x-www-form-urlencoded", "username=anna&password=secret")
+	f.Add("application/x-www-form-urlencoded", "username=%ff&%zz=1;a")
+	f.Add(jsonType+"; charset=utf-8", `{"username":{"toString":1},"a":"\ud800","a":1e999}`)
+	f.Add("text/plain", `{}`)
+	f.Add(jsonType, `null`)
+	f.Add(jsonType, strings.Repeat("[", 20_000))
 	f.Fuzz(func(t *testing.T, media, body string) {
 		r := httptest.NewRequest(http.MethodPost, "/login", strings.NewReader(body))
 		r.Header.Set("Content-Type", media)
 		c, fault := readCredentials(httptest.NewRecorder(), r)
 		if (c == nil) == (fault == nil) {
 			t.Errorf("%v, %v", c, fault)
+		}
+		for name := range c {
+			if !utf8.ValidString(name) || !utf8.ValidString(c.Get(name)) {
+				t.Errorf("%q: %q", name, c.Get(name))
+			}
+		}
+		(&config{}).accountsOf(c)
+	})
+}
+
+// FuzzBearer reads what may be the only header that names a token.
+func FuzzBearer(f *testing.F) {
+	for _, s := range []string{"Bearer x", "bearer  x y", "Bearer", "Bearer ", "Basic x", "", "Bearer\tx"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		r := &http.Request{Header: http.Header{"Authorization": {header}}}
+		text, ok := bearer(r)
+		if ok && (text == "" || text[0] == ' ' || !strings.HasSuffix(header, text) || !strings.EqualFold(header[:7], "Bearer ")) {
+			t.Errorf("%q names %q", header, text)
+		}
+		r.Header.Add("Authorization", header)
+		if _, ok := bearer(r); ok {
+			t.Errorf("%q is taken twice", header)
 		}
 	})
 }

@@ -17,3 +17,19 @@ func TestCensusForgetsAConnectionThatIsLetInAsItEnds(t *testing.T) {
 		t.Errorf("%+v, %d sockets, %d strangers, %d addresses", n, c.sockets, c.strangers, len(c.addresses))
 	}
 }
+
+func TestCensusHasNoLimitForThoseOfNoNetwork(t *testing.T) {
+	// Guards: those who come by a proxy that nobody told the library of must not share the places of one address.
+	var c census
+	l := Limits{StrangersPerAddress: 1}.withDefaults()
+	for range 3 {
+		if _, limit, _ := c.admit(&visit{engine: "4"}, l); limit != "" {
+			t.Error(limit)
+		}
+	}
+	for _, want := range []string{"", limitStrangersPerAddress} {
+		if _, limit, _ := c.admit(&visit{engine: "4", network: "203.0.113.1"}, l); limit != want {
+			t.Errorf("of one address: limit %q, want %q", limit, want)
+		}
+	}
+}

@@ -275,6 +275,23 @@ func TestExpiryIsThatOfWhatWasConfirmed(t *testing.T) {
 	})
 }
 
+func TestSocketLivesOnTheTokenThatItHasPresented(t *testing.T) {
+	// Guards: a socket that presents what another socket of its session was given lives as long as that, though it has not
+	// confirmed the next.
+	inWorld(t, func(o *Options[string]) { o.TokenLifetime = 10 * time.Second }, func(w *world) {
+		c, token := w.stays(w.code())
+		time.Sleep(6 * time.Second)
+		_, token = w.stays(token)
+		c.next(`42["rotated"]`)
+		time.Sleep(3 * time.Second)
+		o := c.confirms(token)
+		time.Sleep(2 * time.Second) // past the end of what it had first
+		c.alive()
+		o.confirm()
+		c.alive()
+	})
+}
+
 func TestConfirmationOfAnotherBranchClosesALiveSocketThatConfirmsTooLate(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c, token := w.stays(w.code())

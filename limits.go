@@ -162,7 +162,7 @@ func (c *config) network(r *http.Request, address string) string {
 		return throttle.Network(address)
 	}
 	peer, err := netip.ParseAddr(remoteIP(r))
-	if err != nil || !peer.Unmap().IsLoopback() && !peer.Unmap().IsPrivate() {
+	if err != nil || !peer.IsLoopback() && !peer.IsPrivate() {
 		return throttle.Network(address)
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -393,6 +394,19 @@ func TestBodyThatDripsIsCut(t *testing.T) {
 	}
 }
 
+func TestStatsHaveABoundOnNames(t *testing.T) {
+	// Guards: codes of refusals come from the app, which may make them of what clients send.
+	var c tally
+	for n := range 10_000 {
+		c.add(fmt.Sprint("code ", n))
+	}
+	c.add("code 0")
+	all := c.all()
+	if len(all) != maxNames+1 || all["code 0"] != 2 || all["other"] != 10_000-maxNames {
+		t.Errorf("%d names, %d of the first, %d others", len(all), all["code 0"], all["other"])
+	}
+}
+
 func TestStats(t *testing.T) {
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
@@ -451,6 +465,26 @@ func TestStats(t *testing.T) {
 		}
 		if s = w.Stats(); s.Expiries != 1 || s.Reuses != 1 || s.Revocations != 1 || s.Sockets["4"] != (SocketStats{}) {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// FuzzNetwork asks what limits count a peer as. Who is nobody's proxy is never without.
+func FuzzNetwork(f *testing.F) {
+	for _, s := range []string{"127.0.0.1:1", "[::ffff:10.0.0.1]:1", "203.0.113.1:1", "[2001:db8::1%eth0]:1", "", "@", "x", "[::1]"} {
+		f.Add(s, "198.51.100.7")
+	}
+	a, err := New(apiOptions(io.Discard))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, peer, forwarded string) {
+		r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {forwarded}}}
+		got := a.network(r, a.address(r))
+		ip, err := netip.ParseAddr(remoteIP(r))
+		exempt := err == nil && (ip.Unmap().IsLoopback() || ip.Unmap().IsPrivate())
+		if (got == "") != (exempt || remoteIP(r) == "") {
+			t.Errorf("%q is counted as %q", peer, got)
 		}
 	})
 }

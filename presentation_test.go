@@ -491,6 +491,9 @@ func FuzzTokenIn(f *testing.F) {
 	f.Add(`{"token":"x"}`)
 	f.Add(`{"token":{"toString":1}}`)
 	f.Add(`[]`)
+	for _, seed := range []string{`null`, `5`, `"x"`, `{"token":5}`, `{"token":null}`, `{"token":""}`, `{"TOKEN":"x","confirm":true}`, `{"token":"x","confirm":"true"}`, `{"token":"\ud800"}`} {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, auth string) {
 		if !json.Valid([]byte(auth)) {
 			return

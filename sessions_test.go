@@ -432,6 +432,24 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 	})
 }
 
+func TestRevocationByAnotherClockEndsALoginThatSeemsLater(t *testing.T) {
+	// Guards: the time of a revocation is by the clock of the store or of another process. Where that says that a login came
+	// later, the store knows better, and its answer ends the socket.
+	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		for name, all := range map[string]bool{"anna": false, "": true} {
+			c, _ := w.in()
+			if _, err := store.Blacklist.Revoke(w.Context(), Revocation{UserID: name, All: all, Why: Revoked, Keep: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			c.alive() // nobody has told the server
+			store.heard(Change{UserID: name, All: all, Verdict: Revoked, At: time.Now().Add(-time.Minute)})
+			c.refusedAndGone("session_revoked")
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 func TestWhatWasMissedIsAskedForUntilTheStoreAnswers(t *testing.T) {
 	// Guards: the store is likely to be out of reach just when changes were missed; and many such moments are one look.
 	faulty := new(faultyStore)

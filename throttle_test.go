@@ -112,6 +112,25 @@ func TestNobodyIsLockedOutByOthers(t *testing.T) {
 	})
 }
 
+func TestWhoHasLoggedInFromAnAddressIsNotHeldUpThereByOthers(t *testing.T) {
+	// Guards: a log-in that went well has to be told to what counts failures, or it makes nobody known.
+	inWorld(t, byHeader, func(w *world) {
+		const shared = "203.0.113.1"
+		if status, _ := w.try(shared, "/login", "anna", "secret"); status != http.StatusOK {
+			t.Fatal(status)
+		}
+		for n := range 20 { // of a neighbour, who spends the budget of the address
+			w.guess(shared, fmt.Sprint("user", n))
+		}
+		if status, _ := w.try(shared, "/login", "anna", "wrong"); status != http.StatusUnauthorized {
+			t.Errorf("a slip of anna's: %d", status)
+		}
+		if status, _ := w.try(shared, "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("anna: %d", status)
+		}
+	})
+}
+
 func TestGuessesAtOnceAreAsFewAsInARow(t *testing.T) {
 	// Guards: to look first and to count later would let as many through as can be sent meanwhile.
 	inWorld(t, byHeader, func(w *world) {

@@ -167,38 +167,41 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 		"alg none":               signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good.claims),
 		"HS512 for HS256":        signed(t, jwt.SigningMethodHS512, testSecret, good.claims),
 		"another key":            signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims),
-		"critical header":        sign(good.claims, map[string]any{"crit": []string{"exp"}}),
-		"megabytes":              strings.Repeat("a", 2<<20),
-		"too long":               good.text + strings.Repeat("A", maxTokenLength),
-		"no exp":                 sign(with("exp", nil)),
-		"exp as text":            sign(with("exp", "2999-01-01")),
-		"exp beyond sense":       sign(with("exp", 1e300)),
-		"no sub":                 sign(with("sub", nil)),
-		"empty sub":              sign(with("sub", "")),
-		"sub a number":           sign(with("sub", 5)),
-		"no sid":                 sign(with("sid", nil)),
-		"short sid":              sign(with("sid", "abc")),
-		"sid respelt":            sign(with("sid", good.sessionID[:21]+string(good.sessionID[21]+1))),
-		"no jti":                 sign(with("jti", nil)),
-		"no gen":                 sign(with("gen", nil)),
-		"negative gen":           sign(with("gen", -1)),
-		"half a gen":             sign(with("gen", 1.5)),
-		"gen past 32 bits":       sign(with("gen", float64(1<<33))),
-		"no iat":                 sign(with("iat", nil)),
-		"no auth_time":           sign(with("auth_time", nil)),
-		"no dur":                 sign(with("dur", nil)),
-		"no token_use":           sign(with("token_use", nil)),
-		"unknown token_use":      sign(with("token_use", "refresh")),
-		"code of generation 1":   sign(with("token_use", useCode)),
-		"session generation 0":   sign(with("gen", 0)),
-		"no iss":                 sign(with("iss", nil)),
-		"another iss":            sign(with("iss", "them")),
-		"no aud":                 sign(with("aud", nil)),
-		"another aud":            sign(with("aud", "them")),
-		"not yet":                sign(with("nbf", float64(time.Now().Add(time.Hour).Unix()))),
-		"expired and another":    sign(func() jwt.MapClaims { c := with("iss", "them"); c["exp"] = 1.0; return c }()),
-		"claims an array":        parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`[]`)) + "." + parts[2],
-		"claims null":            parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`null`)) + "." + parts[2],
+		"a key of its own": signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims, map[string]any{
+			"jwk": map[string]any{"kty": "oct", "k": base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("x", 32)))}, "jku": "https://evil.example", "x5u": "https://evil.example",
+		}),
+		"critical header":      sign(good.claims, map[string]any{"crit": []string{"exp"}}),
+		"megabytes":            strings.Repeat("a", 2<<20),
+		"too long":             good.text + strings.Repeat("A", maxTokenLength),
+		"no exp":               sign(with("exp", nil)),
+		"exp as text":          sign(with("exp", "2999-01-01")),
+		"exp beyond sense":     sign(with("exp", 1e300)),
+		"no sub":               sign(with("sub", nil)),
+		"empty sub":            sign(with("sub", "")),
+		"sub a number":         sign(with("sub", 5)),
+		"no sid":               sign(with("sid", nil)),
+		"short sid":            sign(with("sid", "abc")),
+		"sid respelt":          sign(with("sid", good.sessionID[:21]+string(good.sessionID[21]+1))),
+		"no jti":               sign(with("jti", nil)),
+		"no gen":               sign(with("gen", nil)),
+		"negative gen":         sign(with("gen", -1)),
+		"half a gen":           sign(with("gen", 1.5)),
+		"gen past 32 bits":     sign(with("gen", float64(1<<33))),
+		"no iat":               sign(with("iat", nil)),
+		"no auth_time":         sign(with("auth_time", nil)),
+		"no dur":               sign(with("dur", nil)),
+		"no token_use":         sign(with("token_use", nil)),
+		"unknown token_use":    sign(with("token_use", "refresh")),
+		"code of generation 1": sign(with("token_use", useCode)),
+		"session generation 0": sign(with("gen", 0)),
+		"no iss":               sign(with("iss", nil)),
+		"another iss":          sign(with("iss", "them")),
+		"no aud":               sign(with("aud", nil)),
+		"another aud":          sign(with("aud", "them")),
+		"not yet":              sign(with("nbf", float64(time.Now().Add(time.Hour).Unix()))),
+		"expired and another":  sign(func() jwt.MapClaims { c := with("iss", "them"); c["exp"] = 1.0; return c }()),
+		"claims an array":      parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`[]`)) + "." + parts[2],
+		"claims null":          parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`null`)) + "." + parts[2],
 	} {
 		if tok, err := i.verify(t.Context(), text); !errors.Is(err, errInvalid) {
 			t.Errorf("%s: %v, %v", name, tok, err)
@@ -508,6 +511,66 @@ func FuzzVerify(f *testing.F) {
 		}
 		if _, err := c.tokens.verify(context.Background(), text); err == nil {
 			t.Errorf("%q passes", text)
+		}
+	})
+}
+
+// FuzzClaims signs what it likes with the right key.
+func FuzzClaims(f *testing.F) {
+	const id = "AAAAAAAAAAAAAAAAAAAAAA"
+	const rest = `,"sid":"` + id + `","jti":"` + id + `","iat":1,"exp":32503680000,"auth_time":1,"dur":30`
+	for _, seed := range []string{
+		`{"sub":"anna","gen":0,"token_use":"code"` + rest + `}`, `{"sub":"anna","gen":3,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":4294967295,"token_use":"session"` + rest + `}`,
+		`{"sub":"anna","gen":0.5,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":-1,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":0,"token_use":"session"` + rest + `}`,
+		`{"sub":5,"gen":"1"}`, `{"sub":"anna","exp":1e300}`, `[]`, `null`, ``, `{"sub":"anna","nbf":"x","aud":[1],"gen":1,"token_use":"session"` + rest + `}`,
+	} {
+		f.Add(seed)
+	}
+	c, err := Options[any]{Secret: testSecret, SessionLifetime: 200 * 365 * 24 * time.Hour}.config()
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx := context.Background()
+	f.Fuzz(func(t *testing.T, claims string) {
+		parts := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims))
+		signature, err := jwt.SigningMethodHS256.Sign(parts, testSecret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := c.tokens.verify(ctx, parts+"."+base64.RawURLEncoding.EncodeToString(signature))
+		if err != nil {
+			return
+		}
+		if token.subject == "" || !isID(token.sessionID) || !isID(token.id) || (token.generation == 0) != (token.use == useCode) || !token.expiresAt.After(time.Now()) {
+			t.Errorf("%s is taken for %+v", claims, token)
+		}
+		next, err := c.tokens.successor(ctx, token)
+		if err != nil {
+			return
+		}
+		again, err := c.tokens.verify(ctx, next.text)
+		if err != nil || again.subject != token.subject || again.sessionID != token.sessionID || again.generation != token.generation+1 || again.use != useSession {
+			t.Errorf("of %s came %+v, %v", claims, again, err)
+		}
+	})
+}
+
+func FuzzDecodeSecret(f *testing.F) {
+	for _, s := range []string{"", "AAAA", "hunter2!", " YWJj+/== ", "YWJj-_", "YWJ", "YW=J", "YWJj\nYWJj"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		secret, err := DecodeSecret(s)
+		if err != nil {
+			if strings.TrimSpace(s) != "" && len(s) > 7 && strings.Contains(err.Error(), s) {
+				t.Errorf("%v quotes %q", err, s)
+			}
+			return
+		}
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+			if again, err := DecodeSecret(e.EncodeToString(secret)); err != nil || string(again) != string(secret) {
+				t.Errorf("%q is %x, and that once more %x, %v", s, secret, again, err)
+			}
 		}
 	})
 }

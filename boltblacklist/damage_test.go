@@ -15,7 +15,7 @@ import (
 )
 
 // sample is a file with sessions in it, and tokens of some that are revoked.
-func sample(t *testing.T) (data []byte, revoked []socketauth.TokenRef) {
+func sample(t testing.TB) (data []byte, revoked []socketauth.TokenRef) {
 	t.Helper()
 	path := filepath.Join(folder(t), "sessions.db")
 	s := reopen(t, path)

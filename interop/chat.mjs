@@ -1,12 +1,12 @@
 // People at the chat page of examples/chat, in Chromium:
 //
-//   node chat.mjs <url>
+//   node chat.mjs <scenario> <url>
 //
 // What they see is printed as lines, like those of client.mjs, for the Go side to judge.
 import { launch } from './chromium.mjs'
 import { print } from './peer.mjs'
 
-const [url] = process.argv.slice(2)
+const [scenario, url] = process.argv.slice(2)
 
 class Person {
   constructor(name, page) {
@@ -29,6 +29,20 @@ class Person {
   async is(state) {
     await this.page.locator(`#status[data-state="${state}"]`).waitFor()
     this.say('is', state)
+  }
+
+  async register() {
+    await this.open()
+    await this.is('signed-out')
+    await this.fill('register', this.name, 'correct horse')
+    await this.is('online')
+  }
+
+  // logIn is another device of a user's.
+  async logIn(username) {
+    await this.open()
+    await this.fill('login', username, 'correct horse')
+    await this.is('online')
   }
 
   // fill sends the login or the registration form.
@@ -61,51 +75,168 @@ class Person {
   async hasToken() {
     this.say('tokens', await this.page.evaluate(() => localStorage.length))
   }
+
+  // owns waits until so many devices are listed, and tells which.
+  async owns(count) {
+    const rows = this.page.locator('#devices li')
+    await rows.nth(count - 1).waitFor()
+    await rows.nth(count).waitFor({ state: 'detached' })
+    this.say('owns', ...await rows.evaluateAll((rows) => rows.map((row) => {
+      return row.querySelector('.name').textContent + (row.matches('.here') ? ', here' : '')
+    })))
+  }
+
+  // session is the id of the device that this is.
+  session() {
+    return this.page.locator('#devices .here').getAttribute('data-session')
+  }
+
+  // told waits for words in a place, and tells them.
+  async told(place) {
+    const at = this.page.locator(place + ':not(:empty)')
+    await at.waitFor()
+    this.say('told', await at.textContent())
+  }
+
+  // learns waits for a line in the list of what happened to the session.
+  async learns(text) {
+    await this.page.locator('#journal li').getByText(text, { exact: true }).waitFor()
+    this.say('learns', text)
+  }
+
+  // holds waits for the number of the token.
+  async holds(number) {
+    await this.page.locator('#generation').getByText(String(number), { exact: true }).waitFor()
+    this.say('holds', number)
+  }
 }
 
+const ready = () => print({ socket: 'client', event: 'ready', args: [] })
 const browser = await launch()
-const person = async (name, context) => new Person(name, await (context ?? await browser.newContext()).newPage())
+const context = (options) => browser.newContext(options)
+const person = async (name, at) => new Person(name, await (at ?? await context()).newPage())
 
-const [alice, bob] = [await person('alice'), await person('bob')]
-for (const who of [alice, bob]) {
-  await who.open()
-  await who.is('signed-out')
-  await who.fill('register', who.name, 'correct horse')
-  await who.is('online')
+const scenarios = {
+  async talk() {
+    const [alice, bob] = [await person('alice'), await person('bob')]
+    for (const who of [alice, bob]) await who.register()
+    await alice.meets(2)
+    await bob.meets(2)
+
+    await alice.send('hello bob')
+    await bob.reads('hello bob')
+    const markup = '<img src=x onerror="document.title=\'owned\'"> & <b>bold</b>'
+    await bob.send(markup)
+    await alice.reads(markup)
+    alice.say('title', await alice.page.title())
+
+    await alice.page.reload()
+    await alice.is('online')
+    await alice.reads(markup)
+
+    const tab = await person('second tab', alice.page.context())
+    await tab.open()
+    await tab.is('online')
+    await tab.send('from another tab')
+    await alice.reads('from another tab')
+    await bob.meets(2) // one person, however many tabs
+
+    await alice.page.locator('#logout').click()
+    await alice.is('signed-out')
+    await tab.is('signed-out')
+    await alice.hasToken()
+    await bob.meets(1)
+    await tab.page.close()
+
+    await alice.fill('login', 'alice', 'wrong horse')
+    await alice.page.locator('#sign-in-error:not(:empty)').waitFor()
+    await alice.is('signed-out')
+    await alice.fill('login', 'alice', 'correct horse')
+    await alice.is('online')
+    await bob.meets(2)
+  },
+
+  // devices are ended by their user, and by nobody else.
+  async devices() {
+    const [alice, bob] = [await person('alice'), await person('bob')]
+    const iPhone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1'
+    const phone = await person('phone', await context({ userAgent: iPhone, viewport: { width: 390, height: 844 } }))
+    await alice.register()
+    await bob.register()
+    await phone.logIn('alice')
+    await alice.owns(2)
+    await bob.owns(1)
+
+    const foreign = await bob.session()
+    const other = alice.page.locator('#devices li:not(.here)')
+    await other.evaluate((row, id) => { row.dataset.session = id }, foreign)
+    await other.getByRole('button').click()
+    await alice.told('#devices-note')
+    await bob.send('still here')
+    await alice.reads('still here')
+
+    await alice.page.reload()
+    await alice.owns(2)
+    await alice.page.getByRole('button', { name: 'Log out Safari on iPhone' }).click()
+    await phone.is('signed-out')
+    await phone.told('#notice')
+    await phone.learns('This device was logged out from another one.')
+    await phone.hasToken()
+    await alice.told('#devices-note')
+    await alice.owns(1)
+
+    const laptop = await person('laptop')
+    await phone.fill('login', 'alice', 'correct horse')
+    await phone.is('online')
+    await laptop.logIn('alice')
+    await alice.owns(3)
+    await phone.page.locator('#show-session').click()
+    await phone.page.locator('#end-others').click()
+    await alice.is('signed-out')
+    await laptop.is('signed-out')
+    await phone.told('#devices-note')
+    await phone.owns(1)
+    await bob.send('and still here')
+    await phone.page.locator('#show-room').click()
+    await phone.reads('and still here')
+  },
+
+  // connection is lost, in two tabs, and with the server, and comes back.
+  async connection() {
+    const alice = await person('alice')
+    await alice.register()
+    await alice.holds(1)
+    const tab = await person('second tab', alice.page.context())
+    await tab.open()
+    await tab.is('online')
+    await tab.holds(2)
+    await alice.holds(2) // they share it
+    await alice.owns(1)
+
+    await alice.page.locator('#lose').click()
+    await alice.learns('The connection is lost.')
+    await alice.learns('Reconnected. Token 3 is in place of token 2.')
+    await tab.holds(3)
+    await alice.send('back again')
+    await tab.reads('back again')
+
+    ready() // for the server to go
+    await alice.is('offline')
+    await tab.is('offline')
+    await alice.send('into the void')
+    await alice.told('#message-error')
+    ready() // for it to come back
+    await alice.is('online')
+    await tab.is('online')
+    await alice.reads('back again')
+    await tab.send('the server is back')
+    await alice.reads('the server is back')
+    await alice.page.reload()
+    await alice.is('online')
+    await alice.reads('the server is back')
+    await alice.owns(1)
+  },
 }
-await alice.meets(2)
-await bob.meets(2)
 
-await alice.send('hello bob')
-await bob.reads('hello bob')
-const markup = '<img src=x onerror="document.title=\'owned\'"> & <b>bold</b>'
-await bob.send(markup)
-await alice.reads(markup)
-alice.say('title', await alice.page.title())
-
-await alice.page.reload()
-await alice.is('online')
-await alice.reads(markup)
-
-const tab = await person('second tab', alice.page.context())
-await tab.open()
-await tab.is('online')
-await tab.send('from another tab')
-await alice.reads('from another tab')
-await bob.meets(2) // one person, however many tabs
-
-await alice.page.locator('#logout').click()
-await alice.is('signed-out')
-await tab.is('signed-out')
-await alice.hasToken()
-await bob.meets(1)
-await tab.page.close()
-
-await alice.fill('login', 'alice', 'wrong horse')
-await alice.page.locator('#sign-in-error:not(:empty)').waitFor()
-await alice.is('signed-out')
-await alice.fill('login', 'alice', 'correct horse')
-await alice.is('online')
-await bob.meets(2)
-
+await scenarios[scenario]()
 await browser.close()

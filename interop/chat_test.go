@@ -6,14 +6,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// TestChat has two people use the example in Chromium. It runs alone: a browser fills the machine.
+// TestChat has people use the example in Chromium. It runs alone: a browser fills the machine.
 func TestChat(t *testing.T) {
-	d := chromium(t, "chat.mjs", startChat(t))
+	program := filepath.Join(t.TempDir(), "chat")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../examples", "-o", program, "./chat")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the example: %v\n%s", err, out)
+	}
+	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
+	t.Run("devices", func(t *testing.T) { testChatDevices(t, &chat{program: program}) })
+	t.Run("connection", func(t *testing.T) { testChatConnection(t, &chat{program: program}) })
+}
+
+func testChatTalk(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "talk", c.start(t))
 
 	const markup = `<img src=x onerror="document.title='owned'"> & <b>bold</b>`
 	for _, name := range []string{"alice", "bob"} {
@@ -44,6 +54,76 @@ func TestChat(t *testing.T) {
 	d.done()
 }
 
+// testChatDevices: a user ends sessions of theirs, one and all others, and none of anybody else.
+func testChatDevices(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "devices", c.start(t))
+	const desktop, iPhone = "Chrome on Linux", "Safari on iPhone"
+	for _, name := range []string{"alice", "bob"} {
+		d.hears(name, "is", "signed-out")
+		d.hears(name, "is", "online")
+	}
+	d.hears("phone", "is", "online")
+	d.hears("alice", "owns", desktop+", here", iPhone)
+	d.hears("bob", "owns", desktop+", here")
+
+	d.hears("alice", "told", "That is none of your devices, or it is logged out already.")
+	d.hears("alice", "reads", "still here")
+
+	d.hears("alice", "owns", desktop+", here", iPhone)
+	d.hears("phone", "is", "signed-out")
+	d.hears("phone", "told", "This device was logged out from another one.")
+	d.hears("phone", "learns")
+	d.hears("phone", "tokens", 0)
+	d.hears("alice", "told", iPhone+" was logged out.")
+	d.hears("alice", "owns", desktop+", here")
+
+	d.hears("phone", "is", "online")
+	d.hears("laptop", "is", "online")
+	d.hears("alice", "owns", desktop+", here", desktop, iPhone)
+	d.hears("alice", "is", "signed-out")
+	d.hears("laptop", "is", "signed-out")
+	d.hears("phone", "told", "2 other devices were logged out.")
+	d.hears("phone", "owns", iPhone+", here")
+	d.hears("phone", "reads", "still here", "and still here")
+	d.done()
+}
+
+// testChatConnection: neither a lost connection nor a restart of the server signs anybody out, in one tab or two.
+func testChatConnection(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "connection", c.start(t))
+	d.ignore("console") // where the browser complains that there is no server
+	d.hears("alice", "is", "signed-out")
+	d.hears("alice", "is", "online")
+	d.hears("alice", "holds", 1)
+	d.hears("second tab", "is", "online")
+	d.hears("second tab", "holds", 2)
+	d.hears("alice", "holds", 2)
+	d.hears("alice", "owns", "Chrome on Linux, here")
+
+	d.hears("alice", "learns")
+	d.hears("alice", "learns")
+	d.hears("second tab", "holds", 3)
+	d.hears("second tab", "reads", "back again")
+
+	d.hears("client", "ready")
+	c.stop(t)
+	for _, tab := range []string{"alice", "second tab"} {
+		d.hears(tab, "is", "offline")
+	}
+	d.hears("alice", "told", "Not sent: you are offline. Try again when you are back.")
+	d.hears("client", "ready")
+	c.start(t)
+	for _, tab := range []string{"alice", "second tab"} {
+		d.hears(tab, "is", "online")
+	}
+	d.hears("alice", "reads", "back again")
+	d.hears("alice", "reads", "back again", "the server is back")
+	d.hears("alice", "is", "online") // after a reload
+	d.hears("alice", "reads", "back again", "the server is back")
+	d.hears("alice", "owns", "Chrome on Linux, here")
+	d.done()
+}
+
 // chromium starts a script that drives the browser.
 func chromium(t *testing.T, script string, args ...string) *driver {
 	t.Helper()
@@ -53,50 +133,66 @@ func chromium(t *testing.T, script string, args ...string) *driver {
 	return node(t, "playwright-core", script, args...)
 }
 
-// startChat builds and starts the example, and gives its URL. It ends with the test.
-func startChat(t *testing.T) string {
+// chat is the example as a process of its own.
+type chat struct {
+	program string
+	data    string // folder
+	addr    string // the same at each start
+	process *exec.Cmd
+	ended   chan struct{} // its log is read to the end
+}
+
+// start starts it, and gives its URL. It ends with the test at the latest.
+func (c *chat) start(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "chat")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../examples", "-o", program, "./chat")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the example: %v\n%s", err, out)
+	if c.data == "" {
+		c.data, c.addr = t.TempDir(), "127.0.0.1:0"
+		t.Cleanup(func() { c.stop(t) })
 	}
-	chat := exec.CommandContext(t.Context(), program, "-addr", "127.0.0.1:0", "-db", filepath.Join(dir, "chat.db"))
-	chat.Cancel = func() error { return chat.Process.Signal(syscall.SIGTERM) }
-	chat.WaitDelay = 20 * time.Second
-	logs, err := chat.StderrPipe()
+	c.process = exec.Command(c.program, "-addr", c.addr, "-data", c.data)
+	logs, err := c.process.StderrPipe()
 	if err == nil {
-		err = chat.Start()
+		err = c.process.Start()
 	}
 	if err != nil {
+		c.process = nil
 		t.Fatal(err)
 	}
 	ready := make(chan string, 1)
-	ended := make(chan struct{})
+	c.ended = make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(c.ended)
 		defer close(ready)
-		url := regexp.MustCompile(`url=(http://\S+)`)
+		url := regexp.MustCompile(`url=http://localhost(:\d+)`)
 		for lines := bufio.NewScanner(logs); lines.Scan(); {
 			t.Log(lines.Text())
 			if found := url.FindStringSubmatch(lines.Text()); found != nil {
-				select {
-				case ready <- found[1]:
-				default:
-				}
+				ready <- found[1]
 			}
 		}
 	}()
-	t.Cleanup(func() { // the test's context has ended
-		<-ended
-		if err := chat.Wait(); !chat.ProcessState.Success() {
-			t.Errorf("the example ended with: %v", err)
-		}
-	})
-	url, ok := <-ready
+	port, ok := <-ready
 	if !ok {
 		t.Fatal("the example ended before it was ready")
 	}
-	return url
+	c.addr = "127.0.0.1" + port
+	return "http://localhost" + port
+}
+
+// stop ends it as Ctrl-C does. It may be called again.
+func (c *chat) stop(t *testing.T) {
+	t.Helper()
+	if c.process == nil {
+		return
+	}
+	if err := c.process.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	kill := time.AfterFunc(20*time.Second, func() { _ = c.process.Process.Kill() })
+	<-c.ended
+	kill.Stop()
+	if err := c.process.Wait(); err != nil {
+		t.Errorf("the example ended with: %v", err)
+	}
+	c.process = nil
 }

@@ -61,6 +61,12 @@ func (a *accounts) FindByName(ctx context.Context, name string) (u user, hash st
 	return u, hash, err
 }
 
+// Account counts failed logins for the account, however its name was spelled.
+func (a *accounts) Account(c socketauth.Credentials) string {
+	_, key, _ := parseName(c.Get("username")) // no valid name is nobody's
+	return key
+}
+
 // Claim is what tokens say of a user.
 func (a *accounts) Claim(u user) (jwt.MapClaims, error) {
 	return jwt.MapClaims{"sub": strconv.FormatInt(u.ID, 10), "name": u.Name}, nil

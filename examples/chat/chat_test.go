@@ -20,23 +20,23 @@ const password = "correct horse"
 
 // app is the chat, running.
 type app struct {
-	tb       testing.TB
-	url      string
-	stop     context.CancelFunc
-	serving  chan error
-	database string
+	tb      testing.TB
+	url     string
+	stop    context.CancelFunc
+	serving chan error
+	data    string // folder
 }
 
-func start(tb testing.TB, database string) *app {
+func start(tb testing.TB, data string) *app {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &app{tb: tb, url: "http://" + listener.Addr().String(), stop: cancel, serving: make(chan error, 1), database: database}
+	a := &app{tb: tb, url: "http://" + listener.Addr().String(), stop: cancel, serving: make(chan error, 1), data: data}
 	go func() {
-		a.serving <- serve(ctx, listener, config{Database: database, Cost: bcrypt.MinCost, Log: slog.New(slog.DiscardHandler)})
+		a.serving <- serve(ctx, listener, config{Data: data, Cost: bcrypt.MinCost, Log: slog.New(slog.DiscardHandler)})
 	}()
 	tb.Cleanup(a.shutdown)
 	return a
@@ -44,7 +44,7 @@ func start(tb testing.TB, database string) *app {
 
 func startNew(tb testing.TB) *app {
 	tb.Helper()
-	return start(tb, filepath.Join(tb.TempDir(), "new folder", "chat #1?.db"))
+	return start(tb, filepath.Join(tb.TempDir(), "new folder", "chat #1?"))
 }
 
 // shutdown ends the app and waits for it. It may be called again.
@@ -240,31 +240,41 @@ func TestLogOut(t *testing.T) {
 func TestRestart(t *testing.T) {
 	a := startNew(t)
 	ada, token := a.signUp("Ada")
+	gone, dead := a.signUp("Bob")
+	gone.Emit("logout", dead)
+	gone.AwaitDisconnect()
+	var reply any
+	ada.Call(&reply, "say", "hello")
+	before := join(ada)
 	a.shutdown()
 	ada.AwaitEnd()
 
-	a = start(t, a.database)
-	if code := wire.WebSocket(t, a.url, wire.Auth(token)).AwaitRefusal(); code != "no_longer_valid" { // and not invalid_token: the secret is the same
-		t.Errorf("the token after the restart: %q", code)
+	a = start(t, a.data)
+	again := wire.WebSocket(t, a.url, wire.Auth(token))
+	again.AwaitToken()
+	v := join(again)
+	if v.You != "Ada" || !slices.Equal(v.Messages, before.Messages) || len(v.Messages) != 1 {
+		t.Errorf("came back as %q, to %+v", v.You, v.Messages)
+	}
+	if v.Online.Version <= before.Online.Version { // or pages would keep the list from before
+		t.Errorf("version %d after %d", v.Online.Version, before.Online.Version)
+	}
+	if code := wire.WebSocket(t, a.url, wire.Auth(dead)).AwaitRefusal(); code != "no_longer_valid" {
+		t.Errorf("a token logged out before the restart: %q", code)
 	}
 	if got := wire.Post(t, a.url+"/register", "ada", password); got.Code != "USER_EXISTS" {
 		t.Errorf("the name after the restart: %+v", got)
 	}
-	c := wire.WebSocket(t, a.url, wire.Auth(wire.Code(t, a.url+"/login", "Ada", password)))
-	c.AwaitToken()
-	if you := join(c).You; you != "Ada" {
-		t.Errorf("came back as %q", you)
-	}
 }
 
-func TestDatabaseIsPrivate(t *testing.T) {
+func TestDataIsPrivate(t *testing.T) {
 	a := startNew(t)
-	wire.Code(t, a.url+"/register", "Ada", password)
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(a.database), "*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no database: %v", err)
+	a.signUp("Ada")
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(a.data), "chat #1[?]", "*"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("files: %v, %v", files, err)
 	}
-	for _, file := range files {
+	for _, file := range append(files, a.data) {
 		info, err := os.Stat(file)
 		if err != nil {
 			t.Fatal(err)
@@ -278,13 +288,15 @@ func TestDatabaseIsPrivate(t *testing.T) {
 func TestPage(t *testing.T) {
 	a := startNew(t)
 	for path, media := range map[string]string{
-		"/":            "text/html",
-		"/app.js":      "text/javascript",
-		"/room.js":     "text/javascript",
-		"/session.js":  "text/javascript",
-		"/socketio.js": "text/javascript",
-		"/style.css":   "text/css",
-		"/icon.svg":    "image/svg+xml",
+		"/":              "text/html",
+		"/app.js":        "text/javascript",
+		"/devices.js":    "text/javascript",
+		"/journal.js":    "text/javascript",
+		"/room.js":       "text/javascript",
+		"/texts.js":      "text/javascript",
+		"/socketauth.js": "text/javascript",
+		"/style.css":     "text/css",
+		"/icon.svg":      "image/svg+xml",
 	} {
 		response, body := wire.Do(t, http.MethodGet, a.url+path, "")
 		if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), media) || body == "" {
@@ -304,10 +316,16 @@ func TestStartFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	folder := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(folder, "odd", "sessions.db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	used := startNew(t)
+	wire.Do(t, http.MethodGet, used.url, "") // by its answer it has opened its files
 	for name, args := range map[string][]string{
-		"a folder for a database": {"-addr", "127.0.0.1:0", "-db", folder},
-		"no address":              {"-addr", "127.0.0.1:none", "-db", filepath.Join(folder, "chat.db")},
-		"unknown flag":            {"-port", "80"},
+		"a folder for the sessions": {"-addr", "127.0.0.1:0", "-data", filepath.Join(folder, "odd")},
+		"a folder in use":           {"-addr", "127.0.0.1:0", "-data", used.data},
+		"no address":                {"-addr", "127.0.0.1:none", "-data", folder},
+		"unknown flag":              {"-port", "80"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := run(ctx, args, t.Output()); err == nil {

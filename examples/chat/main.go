@@ -30,7 +30,8 @@ func main() {
 func run(ctx context.Context, args []string, logs io.Writer) error {
 	flags := flag.NewFlagSet("chat", flag.ContinueOnError)
 	addr := flags.String("addr", "localhost:8080", "`host:port` to serve on")
-	database := flags.String("db", defaultDatabase(), "SQLite `file` that keeps the users and the secret")
+	data := flags.String("data", defaultData(), "`folder` that keeps users, messages, sessions and the secret")
+	lifetime := flags.Duration("lifetime", 0, "`time` that a session token lives, such as 30s to watch it being renewed (default 24h)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -39,16 +40,17 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	return serve(ctx, listener, config{
-		Database: *database,
+		Data:     *data,
+		Lifetime: *lifetime,
 		Log:      slog.New(slog.NewTextHandler(logs, nil)),
 	})
 }
 
-// defaultDatabase is the same file at each start, wherever the command is started from.
-func defaultDatabase() string {
-	dir, err := os.UserConfigDir()
+// defaultData is the same folder at each start, wherever the command is started from, if the system has a place for it.
+func defaultData() string {
+	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "chat.db"
+		return "chat-data"
 	}
-	return filepath.Join(dir, "socketauth-chat", "chat.db")
+	return filepath.Join(dir, "socketauth-chat")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -11,18 +12,7 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-const (
-	keptMessages   = 50
-	maxMessageText = 1000 // characters
-)
-
-// message is something that was said.
-type message struct {
-	ID     int64     `json:"id"` // grows, also across restarts
-	Author string    `json:"author"`
-	Text   string    `json:"text"`
-	Time   time.Time `json:"time"`
-}
+const maxMessageText = 1000 // characters
 
 // online is who is there. Of two lists the one with the higher version is right, in whatever order they arrive.
 type online struct {
@@ -37,27 +27,20 @@ type view struct {
 	Online   online    `json:"online"`
 }
 
-// room is what was said last, and who is there.
+// room is who is there.
 type room struct {
-	mu       sync.Mutex
-	last     int64             // the latest id or version
-	messages []message         // the latest keptMessages
-	sockets  map[string]string // by id, the name of the user
+	mu      sync.Mutex
+	version int64
+	sockets map[string]string // by id, the name of the user
 }
 
 func newRoom() *room { return &room{sockets: make(map[string]string)} }
 
-// next gives ids and versions: the time in milliseconds, or a little more where that is taken.
-func (r *room) next(now time.Time) int64 {
-	r.last = max(r.last+1, now.UnixMilli())
-	return r.last
-}
-
-func (r *room) enter(socket, name string) view {
+func (r *room) enter(socket, name string) online {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sockets[socket] = name
-	return view{You: name, Messages: append([]message{}, r.messages...), Online: r.online()}
+	return r.online()
 }
 
 // leave says who is still there. ok is false where the socket never entered.
@@ -78,31 +61,25 @@ func (r *room) online() online {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return online{Version: r.next(time.Now()), Names: slices.Compact(names)}
-}
-
-func (r *room) say(author, text string) message {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	m := message{ID: r.next(now), Author: author, Text: text, Time: now.UTC()}
-	r.messages = append(r.messages, m)
-	if extra := len(r.messages) - keptMessages; extra > 0 {
-		r.messages = slices.Delete(r.messages, 0, extra)
-	}
-	return m
+	r.version = max(r.version+1, time.Now().UnixMilli()) // grows over restarts too
+	return online{Version: r.version, Names: slices.Compact(names)}
 }
 
 const lobby = "lobby" // the Socket.IO room of those who entered
 
-// serveRoom says what happens at which event. No lock is held while anything is sent.
-func serveRoom(srv *socketauth.Server, r *room) {
-	srv.On("join", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+// serveRoom is the talk: who enters, who says what, who leaves. No lock is held while anything is sent.
+func serveRoom(srv *socketauth.Server, store *store) {
+	room := newRoom()
+	srv.On("join", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		s.Join(lobby) // first, so that nothing is said between what the view shows and what is heard
-		v := r.enter(s.ID(), nameOf(s))
-		return v, srv.To(lobby).Emit("online", v.Online)
+		messages, err := store.Messages(ctx)
+		if err != nil {
+			return nil, err
+		}
+		v := view{You: nameOf(s), Messages: messages, Online: room.enter(s.ID(), nameOf(s))}
+		return v, errors.Join(srv.To(lobby).Emit("online", v.Online), tellDevices(srv, s))
 	})
-	srv.On("say", func(_ context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+	srv.On("say", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 		var text string
 		if err := args.Decode(&text); err != nil {
 			return nil, err
@@ -114,10 +91,14 @@ func serveRoom(srv *socketauth.Server, r *room) {
 		case n > maxMessageText:
 			return nil, &socketauth.PublicError{Code: "MESSAGE_TOO_LONG"}
 		}
-		return nil, srv.To(lobby).Emit("message", r.say(nameOf(s), text))
+		m, err := store.AddMessage(ctx, nameOf(s), text)
+		if err != nil {
+			return nil, err
+		}
+		return nil, srv.To(lobby).Emit("message", m)
 	})
 	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) {
-		if still, ok := r.leave(s.ID()); ok {
+		if still, ok := room.leave(s.ID()); ok {
 			_ = srv.To(lobby).Emit("online", still) // its error is one of encoding alone
 		}
 	})

@@ -1,20 +1,29 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
 )
 
-func TestRoomKeepsTheLastMessages(t *testing.T) {
-	r := newRoom()
-	for n := range 60 {
-		r.say("Ada", strconv.Itoa(n))
+func TestStoreKeepsTheLastMessages(t *testing.T) {
+	store, err := openStore(t.Context(), filepath.Join(t.TempDir(), "chat.db"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	v := r.enter("1", "Bob")
-	if n := len(v.Messages); n != 50 || v.Messages[0].Text != "10" || v.Messages[n-1].Text != "59" {
-		t.Errorf("%d messages, %+v to %+v", n, v.Messages[0], v.Messages[n-1])
+	defer func() { _ = store.Close() }()
+	var said []message
+	for n := range 60 {
+		m, err := store.AddMessage(t.Context(), "Ada", strconv.Itoa(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = append(said, m)
+	}
+	if kept, err := store.Messages(t.Context()); err != nil || !slices.Equal(kept, said[10:]) {
+		t.Errorf("kept %+v, %v", kept, err)
 	}
 }
 
@@ -22,8 +31,8 @@ func TestRoomCountsUsersNotTabs(t *testing.T) {
 	r := newRoom()
 	r.enter("1", "Ada")
 	r.enter("2", "Ada")
-	if v := r.enter("3", "Bob"); !slices.Equal(v.Online.Names, []string{"Ada", "Bob"}) {
-		t.Errorf("online %v", v.Online.Names)
+	if here := r.enter("3", "Bob"); !slices.Equal(here.Names, []string{"Ada", "Bob"}) {
+		t.Errorf("online %v", here.Names)
 	}
 	if still, ok := r.leave("1"); !ok || !slices.Equal(still.Names, []string{"Ada", "Bob"}) {
 		t.Errorf("one tab closed: %v", still.Names)
@@ -36,13 +45,14 @@ func TestRoomCountsUsersNotTabs(t *testing.T) {
 	}
 }
 
-func TestRoomNumbersGrow(t *testing.T) {
+func TestRoomVersionsGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where time stands still
 		r := newRoom()
-		first, second := r.say("Ada", "one"), r.say("Ada", "two")
-		here := r.enter("1", "Ada").Online
-		if second.ID <= first.ID || here.Version <= second.ID {
-			t.Errorf("%d, %d, %d", first.ID, second.ID, here.Version)
+		first := r.enter("1", "Ada")
+		second := r.enter("2", "Bob")
+		third, _ := r.leave("2")
+		if second.Version <= first.Version || third.Version <= second.Version {
+			t.Errorf("%d, %d, %d", first.Version, second.Version, third.Version)
 		}
 	})
 }

@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/boltblacklist"
 )
 
 //go:embed static
@@ -21,23 +24,35 @@ const shutdownTimeout = 10 * time.Second
 
 // config is what one server is made of.
 type config struct {
-	Database string
-	Cost     int // of bcrypt; 0: the standard one
+	Data     string        // folder
+	Cost     int           // of bcrypt; 0: the standard one
+	Lifetime time.Duration // of session tokens; 0: the standard one
 	Log      *slog.Logger
 }
 
 // serve runs the app on a listener, which it closes, until ctx ends.
 func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 	defer func() { err = errors.Join(err, ignoreClosed(listener.Close())) }()
-	store, err := openStore(ctx, c.Database)
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return err
+	}
+	store, err := openStore(ctx, filepath.Join(c.Data, "chat.db"))
 	if err != nil {
-		return fmt.Errorf("database %s: %w", c.Database, err)
+		return fmt.Errorf("database in %s: %w", c.Data, err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	secret, err := store.Secret(ctx)
 	if err != nil {
-		return fmt.Errorf("database %s: %w", c.Database, err)
+		return fmt.Errorf("database in %s: %w", c.Data, err)
 	}
+	blacklist, err := boltblacklist.Open(filepath.Join(c.Data, "sessions.db")) // so that a restart keeps everyone signed in
+	if err != nil {
+		return fmt.Errorf("sessions in %s: %w", c.Data, err)
+	}
+	defer func() { err = errors.Join(err, blacklist.Close()) }()
 	pages, err := fs.Sub(static, "static")
 	if err != nil {
 		return err
@@ -58,17 +73,22 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 		Secret:                secret,
 		FindUserByCredentials: socketauth.PasswordLogin(accounts.passwords, accounts.FindByName),
 		Register:              accounts.Register,
+		Account:               accounts.Account,
 		Claim:                 accounts.Claim,
+		Blacklist:             blacklist,
+		TokenLifetime:         c.Lifetime,
+		ClientPath:            "/socketauth.js", // what the page imports
 		Logger:                c.Log,
 	})
 	if err != nil {
 		return err
 	}
-	serveRoom(sockets, newRoom())
+	serveRoom(sockets, store)
+	serveDevices(sockets)
 
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(listener) }()
-	c.Log.Info("chat is ready", slog.String("url", urlOf(listener)), slog.String("database", c.Database))
+	c.Log.Info("chat is ready", slog.String("url", urlOf(listener)), slog.String("data", c.Data))
 	var served error
 	select {
 	case served = <-serving:

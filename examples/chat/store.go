@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
 )
@@ -25,6 +26,15 @@ CREATE TABLE IF NOT EXISTS users (
 	hash       TEXT NOT NULL,
 	created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) STRICT;
+CREATE TABLE IF NOT EXISTS messages (
+	id     INTEGER PRIMARY KEY AUTOINCREMENT, -- grows
+	author TEXT NOT NULL,
+	text   TEXT NOT NULL,
+	time   INTEGER NOT NULL                   -- in milliseconds
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS forget AFTER INSERT ON messages BEGIN
+	DELETE FROM messages WHERE id <= new.id - 50;
+END;
 CREATE TABLE IF NOT EXISTS settings (
 	name  TEXT PRIMARY KEY,
 	value BLOB NOT NULL
@@ -36,17 +46,19 @@ type user struct {
 	Name string
 }
 
-// store is the users, and the secret that signs their tokens, in one SQLite file.
+// message is something that was said.
+type message struct {
+	ID     int64     `json:"id"` // grows
+	Author string    `json:"author"`
+	Text   string    `json:"text"`
+	Time   time.Time `json:"time"`
+}
+
+// store is the users, the secret that signs their tokens, and what was said last, in one SQLite file.
 type store struct{ db *sql.DB }
 
+// openStore opens the file at an absolute path, and makes it where there is none.
 func openStore(ctx context.Context, path string) (*store, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // before SQLite makes it readable by everyone
 	if err != nil {
 		return nil, err
@@ -103,4 +115,32 @@ func (s *store) UserByKey(ctx context.Context, key string) (u user, hash string,
 		err = errNoUser
 	}
 	return u, hash, err
+}
+
+// AddMessage keeps a message, and forgets the oldest where there are many.
+func (s *store) AddMessage(ctx context.Context, author, text string) (message, error) {
+	m := message{Author: author, Text: text, Time: time.Now().UTC().Truncate(time.Millisecond)}
+	const insert = `INSERT INTO messages (author, text, time) VALUES (?, ?, ?) RETURNING id`
+	err := s.db.QueryRowContext(ctx, insert, author, text, m.Time.UnixMilli()).Scan(&m.ID)
+	return m, err
+}
+
+// Messages are those that are kept, in the order in which they were said.
+func (s *store) Messages(ctx context.Context) (messages []message, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT id, author, text, time FROM messages ORDER BY id`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	messages = []message{} // for the page: nil would be null
+	for rows.Next() {
+		var m message
+		var at int64
+		if err := rows.Scan(&m.ID, &m.Author, &m.Text, &at); err != nil {
+			return nil, err
+		}
+		m.Time = time.UnixMilli(at).UTC()
+		messages = append(messages, m)
+	}
+	return messages, rows.Err()
 }

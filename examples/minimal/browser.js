@@ -1,42 +1,13 @@
-// The other half of minimal, for a page that has socket.io-client 4.6 or later. What it leaves out, several tabs and
-// renewal before the token expires, is in ../chat/static/session.js.
+// The other half of minimal, as a module of your page: <script type="module" src="/browser.js"></script>
 
-import { io } from "socket.io-client";
+import { connect } from "/socketauth.js"; // the library serves it: see ClientPath
 
-let code; // of a login, until it is traded
+export const client = connect();
 
-export const socket = io({
-  autoConnect: false,
-  auth: (give) => give({ token: code ?? localStorage.token, confirm: true }), // a function: the token changes
+client.on("state", async (state, reason) => {
+  console.log(state, reason ?? ""); // "signed-out" and "expired" are the time for the login form
+  if (state === "online") console.log(await client.emitWithAck("hello"));
 });
 
-socket.on("authenticated", async (token, stored) => {
-  localStorage.token = token;
-  stored(); // now, and not before, the one it replaces is dead, and the socket is in
-  code = undefined;
-  console.log(await socket.emitWithAck("hello"));
-});
-
-socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
-  console.log("refused:", reason);
-  if (!terminal) return setTimeout(() => socket.connect(), retryAfter * 1000);
-  if (code) code = undefined; // which was refused, and not the token
-  else delete localStorage.token; // and it is time for the login form
-});
-
-socket.on("logged_out", () => delete localStorage.token);
-
-export const logout = () => socket.emit("logout");
-
-export async function login(username, password) {
-  const response = await fetch("/login", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ username, password }),
-  });
-  if (!response.ok) throw new Error((await response.json()).code);
-  code = (await response.json()).token;
-  socket.disconnect().connect(); // anew, where someone is signed in already
-}
-
-if (localStorage.token) socket.connect(); // who was here before need not log in again
+export const login = (username, password) => client.login({ username, password }); // throws; its code says why
+export const logout = () => client.logout();

@@ -33,7 +33,8 @@ func main() {
 			}
 			return name, hash, nil
 		}),
-		Claim: func(name string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": name}, nil },
+		Claim:      func(name string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": name}, nil },
+		ClientPath: "/socketauth.js", // what browser.js imports
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,14 @@ func TestStarted(t *testing.T) {
 	awaitServing(t, addr, exited)
 	url := "http://" + addr
 
+	page, err := http.Get(url + "/socketauth.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = page.Body.Close()
+	if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/javascript") {
+		t.Errorf("what browser.js imports: %s %s", page.Status, page.Header.Get("Content-Type"))
+	}
 	if got := wire.Post(t, url+"/login", "ada", "open barley"); got.Status != http.StatusUnauthorized || got.Code != "USER_INVALID" {
 		t.Errorf("wrong password: %+v", got)
 	}

@@ -16,3 +16,6 @@ func TestConformance(t *testing.T) { enginetest.Run(t, enginetest.V4, start) }
 func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
 	enginetest.SlowBodies(t, enginetest.V4, start)
 }
+
+// What a client may send.
+func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V4, start) }

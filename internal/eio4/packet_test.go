@@ -49,7 +49,8 @@ func TestParsePacket(t *testing.T) {
 
 // FuzzPayload takes a payload apart, and puts together again what it was made of.
 func FuzzPayload(f *testing.F) {
-	for _, seed := range []string{"4hello", "4a\x1e4b\x1ebAQ==", "\x1e", "2\x1e3\x1e", "b", strings.Repeat("3\x1e", 1000)} {
+	for _, seed := range []string{"4hello", "4a\x1e4b\x1ebAQ==", "\x1e", "2\x1e3\x1e", "b", strings.Repeat("3\x1e", 1000),
+		`459999999999-["x",1]`, "451-[\"x\",{\"_placeholder\":true,\"num\":-1}]\x1ebAQID", "4\xff", "7", "b!"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {

@@ -75,7 +75,7 @@ func (p *Policy) Allows(r *http.Request) bool {
 	if !ok || len(values) > 1 {
 		return false
 	}
-	return p.allowed[scheme+"://"+host] || host == authority(scheme, r.Host)
+	return p.allowed[scheme+"://"+host] || ownPort(scheme) != "" && host == authority(scheme, r.Host)
 }
 
 // parse takes an origin apart (RFC 6454 section 6.2) and names its port, so that equal origins are equal strings.
@@ -90,11 +90,22 @@ func parse(origin string) (scheme, host string, ok bool) {
 	return scheme, host, host != ""
 }
 
+// ownPort is the port of a scheme that this server's own pages can have, "" for any other scheme.
+func ownPort(scheme string) string {
+	switch scheme {
+	case "http":
+		return "80"
+	case "https":
+		return "443"
+	}
+	return ""
+}
+
 // authority is a lower-case host with its port, which is the scheme's own where none is written.
 func authority(scheme, host string) string {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
-		name, port = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), map[string]string{"http": "80", "https": "443"}[scheme]
+		name, port = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), ownPort(scheme)
 	}
 	return net.JoinHostPort(strings.ToLower(name), port)
 }

@@ -69,6 +69,8 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		{"[::1]:8080", "http://[::1]:8081", false},
 		{"[::1]:8080", "http://[::2]:8080", false},
 		{"", "http://", false},
+		{"api.example", "ftp://api.example", false}, // its host, but of no page that it serves
+		{"localhost", "capacitor://localhost", false},
 	} {
 		if got := p.Allows(request(c.host, c.origin)); got != c.allowed {
 			t.Errorf("origin %q at host %q: %v", c.origin, c.host, got)
@@ -135,5 +137,38 @@ func FuzzParse(f *testing.F) {
 		if ok && (scheme == "" || host == "" || strings.ContainsAny(host, "/@?#")) {
 			t.Errorf("%q: %q, %q", s, scheme, host)
 		}
+	})
+}
+
+// FuzzAllows holds the policy against a comparison of whole strings.
+func FuzzAllows(f *testing.F) {
+	const listed = "https://app.example"
+	p, err := New([]string{listed}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, origin := range []string{
+		listed, listed + ":443", "null", "", "*", "https://app.example.evil", "https://evilapp.example", "http://app.example", "https://APP.example", "https://app.example.",
+		"https://a@app.example", "https://app.example@evil", "http://server", "http://server:8080", "ws://server", "http://[::1]", "https://app.example, null",
+	} {
+		f.Add("server", origin)
+		f.Add("[::1]:80", origin)
+	}
+	f.Fuzz(func(t *testing.T, host, origin string) {
+		if !p.Allows(request(host, origin)) {
+			return
+		}
+		plain := func(s, port string) string { return strings.TrimSuffix(strings.ToLower(s), port) }
+		switch got := strings.ToLower(origin); got {
+		case listed, listed + ":443":
+			return
+		default:
+			for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
+				if rest, ok := strings.CutPrefix(got, scheme); ok && plain(rest, port) == plain(host, port) {
+					return
+				}
+			}
+		}
+		t.Errorf("origin %q may at host %q", origin, host)
 	})
 }

@@ -1,75 +1,69 @@
-// The page: two forms, and a room to talk in.
+// The page: it renders what client/socketauth.js of the library says, which does all that has to do with tokens.
 
-import { Session } from "./session.js";
+import { connect } from "/socketauth.js";
+import { Devices } from "./devices.js";
+import { Journal, generation } from "./journal.js";
 import { Room } from "./room.js";
+import { states, text } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** What people read, by the codes of the server's refusals and the reasons of Session. */
-const texts = {
-  USER_INVALID: "Wrong name or password.",
-  USER_EXISTS: "That name is taken. Is it yours? Then log in.",
-  NAME_INVALID: "A name is 2 to 24 letters, digits or signs, without spaces.",
-  PASSWORD_TOO_SHORT: "The password needs 8 characters or more.",
-  PASSWORD_TOO_LONG: "The password is too long: 72 bytes are the limit.",
-  TOO_MANY_ATTEMPTS: "Too many attempts. Wait a while, then try again.",
-  UNAVAILABLE: "The server is busy. Try again in a moment.",
-  NETWORK: "The server cannot be reached. Is it running?",
-  MESSAGE_EMPTY: "There is nothing to send.",
-  MESSAGE_TOO_LONG: "That is too long: 1000 characters are the limit.",
-  MESSAGE_LOST: "This may not have been sent: the connection was lost.",
+/** The line under the client. One that is cut here is lost as it is on a train: the client is not told before. */
+class Line extends WebSocket {
+  static latest;
+  constructor(...args) {
+    super(...args);
+    Line.latest = this;
+  }
+}
 
-  logged_out: "You are logged out.",
-  logged_out_here: "You are logged out here, but the server could not be told.",
-  elsewhere: "You are logged out, as in your other tab.",
-  token_expired: "You were away for too long. Please log in again.",
-  no_longer_valid: "Your session is over, as after a restart of the server. Please log in again.",
-  token_reused: "Your session is over: its token was used twice. That happens when the connection breaks at a bad moment. Please log in again.",
-  session_revoked: "Your session was ended. Please log in again.",
-};
-const text = (code) => texts[code] ?? "Something went wrong. Please try again.";
+const client = connect({ fragment: false, WebSocket: Line }); // no AppURL here, so no codes in links
+const room = new Room(client, $("messages"), $("users"), $("log"));
+const devices = new Devices(client, $("devices"), $("devices-title"), $("device"));
+const journal = new Journal(client, $("journal"));
+let arriving = false; // the user has just asked to come in
 
-const states = { "signed-out": "Signed out", connecting: "Connecting…", online: "Online", offline: "Offline, retrying…" };
-
-const session = new Session(location.href, { changed });
-const room = new Room(session.socket, $("messages"), $("users"), $("log"));
-let focusOnArrival = false; // whether the user has just asked to come in
-
-function changed(state, reason) {
-  const signedOut = state === "signed-out";
+client.on("state", (state, reason) => {
+  const signedOut = state === "signed-out" || state === "expired";
   $("status").dataset.state = state;
   $("status").textContent = states[state];
   $("sign-in").hidden = !signedOut;
   $("chat").hidden = $("account").hidden = signedOut;
-  $("send").disabled = state !== "online";
+  const place = $(signedOut ? "sign-in" : "session");
+  if ($("happened").parentElement !== place) place.append($("happened")); // to be read in both views
 
-  if (signedOut) {
-    room.clear();
-    $("me").textContent = $("message-input").value = "";
-    $("notice").textContent = reason ? text(reason) : "";
-    if (reason) {
-      show("login");
-      focusForm();
-    }
-  } else if (state === "online") {
-    enter();
-  }
-}
+  if (state === "online") enter();
+  if (signedOut) leave(reason);
+});
 
 async function enter() {
   try {
-    $("me").textContent = await room.join();
-    if (focusOnArrival) $("message-input").focus();
-    focusOnArrival = false;
+    const you = await room.join();
+    for (const name in forms) forms[name].reset(); // by now a password manager has seen it
+    room.show($("me"), you);
+    if (arriving) $("message-input").focus();
+    arriving = false;
   } catch (error) {
-    if (session.state === "online") throw error; // else the connection is gone again, and will be back
+    if (client.state === "online") throw error; // else the connection is gone again, and will be back
   }
 }
 
-// Signing in
+function leave(reason) {
+  room.clear();
+  devices.clear();
+  $("me").textContent = $("message-input").value = $("message-error").textContent = $("devices-note").textContent = "";
+  $("notice").textContent = reason ? text(reason) : "";
+  view("room");
+  if (!reason) return;
+  show("login");
+  $("welcome").focus();
+}
+
+// Signed out
 
 const forms = { login: $("login-form"), register: $("register-form") };
 
+/** Shows one of the two forms. */
 function show(which) {
   for (const name in forms) {
     forms[name].hidden = name !== which;
@@ -78,71 +72,79 @@ function show(which) {
   $("sign-in-error").textContent = "";
 }
 
-function focusForm() {
-  Object.values(forms).find((form) => !form.hidden).elements.username.focus();
-}
-
 for (const name in forms) {
+  const { username, password } = forms[name].elements;
   $("show-" + name).addEventListener("click", () => {
     show(name);
-    focusForm();
+    username.focus();
   });
   forms[name].addEventListener("submit", async (event) => {
     event.preventDefault();
-    const form = event.currentTarget;
-    const button = form.querySelector("button");
+    const { submitter } = event;
     $("sign-in-error").textContent = $("notice").textContent = "";
-    button.disabled = true;
+    submitter.disabled = true;
     try {
-      const code = await post(form);
-      form.reset();
-      focusOnArrival = true;
-      session.begin(code);
+      await client[name]({ username: username.value, password: password.value });
+      arriving = true;
     } catch (refusal) {
-      $("sign-in-error").textContent = text(refusal.message);
-      form.elements.password.focus();
+      $("sign-in-error").textContent = text(refusal.code);
+      password.focus();
     } finally {
-      button.disabled = false;
+      submitter.disabled = false;
     }
   });
 }
 
-/** Sends a form and gives the code that is answered. The error is a code too, of why there is none. */
-async function post(form) {
-  let response, answer;
-  try {
-    response = await fetch(form.action, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(Object.fromEntries(new FormData(form))),
-      signal: AbortSignal.timeout(20_000),
-    });
-    answer = await response.json();
-  } catch {
-    throw new Error("NETWORK");
-  }
-  if (!response.ok) throw new Error(answer.code);
-  return answer.token;
-}
-
 // Signed in
+
+/** On a narrow screen there is room for one half: the room, or the session. */
+function view(which) {
+  $("chat").dataset.view = which;
+  for (const name of ["room", "session"]) $("show-" + name).setAttribute("aria-pressed", String(name === which));
+}
+for (const name of ["room", "session"]) $("show-" + name).addEventListener("click", () => view(name));
 
 $("message-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const input = $("message-input");
   const said = input.value.trim();
-  if (session.state !== "online" || said === "") return;
+  if (said === "") return;
   $("message-error").textContent = "";
   try {
-    await room.say(said);
+    await client.emitWithAck("say", said);
     if (input.value.trim() === said) input.value = "";
   } catch (refusal) {
-    $("message-error").textContent = text(refusal.message);
+    $("message-error").textContent = text(refusal.code);
   }
 });
 
-$("logout").addEventListener("click", () => session.logOut());
+$("end-others").addEventListener("click", () => note(async () => {
+  const count = await client.emitWithAck("end others");
+  return count === 1 ? "One other device was logged out." : `${count} other devices were logged out.`;
+}));
+devices.onEnd = (id, name) => note(async () => {
+  await client.emitWithAck("end device", id);
+  return `${name} was logged out.`;
+});
+devices.onChange = (count) => { $("end-others").hidden = count < 2; };
 
-addEventListener("storage", () => session.storageChanged());
-addEventListener("online", () => session.networkChanged());
-session.resume();
+async function note(action) {
+  $("devices-note").textContent = "";
+  try {
+    $("devices-note").textContent = await action();
+  } catch (refusal) {
+    $("devices-note").textContent = text(refusal.code);
+  }
+}
+
+$("lose").addEventListener("click", () => {
+  if (client.state !== "online") return;
+  journal.add("wait", "You cut the connection.");
+  Line.latest.close();
+});
+$("logout").addEventListener("click", () => client.logout());
+
+// The number of the token is for this page to show; a real one has no use for it.
+const count = () => { $("generation").textContent = generation(client.token) ?? "…"; };
+client.on("state", count);
+client.on("notice", count);

@@ -1,26 +1,30 @@
 // The room as the page shows it. All text of users is put in as text, never as markup.
 
+import { moment } from "./texts.js";
+
 const KEPT = 200; // messages on the page
+const PAUSE = 5 * 60_000; // after which an author is named again
 
 export class Room {
-  #socket;
+  #client;
   #messages;
   #users;
   #log;
   #me;
   #version = 0; // of the list of who is online
 
-  constructor(socket, messages, users, log) {
-    this.#socket = socket;
+  constructor(client, messages, users, log) {
+    this.#client = client;
     this.#messages = messages;
     this.#users = users;
     this.#log = log;
-    socket.on("message", (message) => this.#add(message)).on("online", (online) => this.#showOnline(online));
+    client.on("message", (message) => this.#add(message));
+    client.on("online", (online) => this.#showOnline(online));
   }
 
   /** Enters the room after each connect, and gives the name one has there. */
   async join() {
-    const { you, messages, online } = replyOf(await this.#socket.emitWithAck("join"));
+    const { you, messages, online } = await this.#client.emitWithAck("join");
     this.#me = you;
     for (const item of this.#messages.children) item.classList.toggle("own", item.dataset.author === you);
     for (const message of messages) this.#add(message);
@@ -28,21 +32,16 @@ export class Room {
     return you;
   }
 
-  /** Says something to everyone. The error's message is a code. */
-  async say(text) {
-    let reply;
-    try {
-      reply = await this.#socket.emitWithAck("say", text);
-    } catch {
-      throw new Error("MESSAGE_LOST");
-    }
-    replyOf(reply);
-  }
-
   clear() {
     this.#messages.replaceChildren();
     this.#users.replaceChildren();
     this.#version = 0;
+  }
+
+  /** Has an element show a person. */
+  show(element, name) {
+    element.textContent = element.title = name;
+    paint(element, name);
   }
 
   /** Puts a message in its place, once: it may come both by itself and with what was said before one joined. */
@@ -52,50 +51,47 @@ export class Room {
     if (before && Number(before.dataset.id) === id) return;
 
     const own = author === this.#me;
-    const following = own || this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 80;
     const item = element("li", { className: own ? "own" : "" });
-    item.dataset.id = id;
-    item.dataset.author = author;
-    item.style.setProperty("--hue", hue(author));
-    item.append(element("span", { className: "author", textContent: author }), clock(time), element("p", { className: "text", textContent: text }));
+    Object.assign(item.dataset, { id, author, time });
+    paint(item, author);
+    item.append(
+      element("span", { className: "author", textContent: author }),
+      element("time", { dateTime: time, textContent: moment(time) }),
+      element("p", { className: "text", title: new Date(time).toLocaleString(), textContent: text }),
+    );
     if (before) before.after(item);
     else this.#messages.prepend(item);
+    for (const each of [item, item.nextElementSibling]) each?.classList.toggle("more", goesOn(each));
 
     while (this.#messages.childElementCount > KEPT) this.#messages.firstElementChild.remove();
-    if (following) this.#log.scrollTop = this.#log.scrollHeight;
+    if (own) this.#log.scrollTop = 0; // which is its end
   }
 
   #showOnline({ version, names }) {
     if (version <= this.#version) return; // overtaken on its way
     this.#version = version;
     this.#users.replaceChildren(...names.map((name) => {
-      const item = element("li", { textContent: name, title: name, className: name === this.#me ? "own" : "" });
-      item.style.setProperty("--hue", hue(name));
+      const item = element("li", { className: name === this.#me ? "person own" : "person" });
+      this.show(item, name);
       return item;
     }));
   }
 }
 
-/** What a handler replied, or its refusal as an error. */
-function replyOf(reply) {
-  if (reply?.error) throw new Error(reply.error.code);
-  return reply;
+/** Whether a message goes on where its author spoke before. */
+function goesOn(item) {
+  const { author, time } = item.previousElementSibling?.dataset ?? {};
+  return author === item.dataset.author && new Date(item.dataset.time) - new Date(time) < PAUSE;
 }
 
 function element(name, properties) {
   return Object.assign(document.createElement(name), properties);
 }
 
-function clock(time) {
-  const at = new Date(time);
-  const today = at.toDateString() === new Date().toDateString();
-  const short = today ? { timeStyle: "short" } : { dateStyle: "short", timeStyle: "short" };
-  return element("time", { dateTime: time, title: at.toLocaleString(), textContent: at.toLocaleString([], short) });
-}
-
-/** A colour for a name, the same on everybody's page. */
-function hue(name) {
+/** A colour and a letter for a name, the same on everybody's page. */
+function paint(element, name) {
   let sum = 0;
   for (const c of name) sum = (sum * 31 + c.codePointAt(0)) % 360;
-  return sum;
+  element.style.setProperty("--hue", sum * 137 % 360); // far from that of a name that is near
+  element.dataset.initial = [...name][0].toLocaleUpperCase();
 }

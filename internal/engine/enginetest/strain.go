@@ -52,6 +52,21 @@ func (s *suite) slowLine(t *testing.T, transport string) {
 	})
 }
 
+// A client that reads a few bytes at a time is gone once one write has taken too long.
+func (s *suite) slowReader(t *testing.T, transport string) {
+	s.in(t, engine.Options{WriteTimeout: 5 * time.Second}, func(t *testing.T, w *World) {
+		_, conn := w.Member(transport)
+		w.net.speed.Store(100)
+		if err := conn.Emit(event(t, "big", strings.Repeat("x", 100_000))); err != nil {
+			t.Error(err)
+		}
+		w.Hears("gone: slow peer")
+		w.net.speed.Store(0)
+		<-time.After(time.Minute) // for what it has begun to read
+		w.HearsNoMore()
+	})
+}
+
 func (s *suite) hurry(t *testing.T, transport string) {
 	// Guards: a client that sent many events in one POST was dropped as slow for their acknowledgements, which it was
 	// about to poll for.

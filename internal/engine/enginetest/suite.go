@@ -46,6 +46,7 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"Shutdown":         (*suite).shutdown,
 		"ShutdownUnread":   (*suite).shutdownUnread,
 		"SlowLine":         (*suite).slowLine,
+		"SlowReader":       (*suite).slowReader,
 		"Hurry":            (*suite).hurry,
 		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
 		"Panics":           (*suite).panics,

@@ -225,7 +225,7 @@ func (c *Client) request(method string, body []byte) (int, string) {
 	return c.w.Request(c.ctx, method, "transport=polling&b64=1"+c.sid, "text/plain;charset=UTF-8", bytes.NewReader(body))
 }
 
-// Request makes any request. The status is 0 where there was no answer.
+// Request makes any request. The status is 0 where there was no whole answer.
 func (w *World) Request(ctx context.Context, method, query, contentType string, body io.Reader) (status int, answer string) {
 	return w.RequestSized(ctx, method, query, contentType, body, 0)
 }
@@ -246,7 +246,10 @@ func (w *World) RequestSized(ctx context.Context, method, query, contentType str
 		return 0, ""
 	}
 	defer res.Body.Close()
-	data, _ := io.ReadAll(res.Body)
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, ""
+	}
 	return res.StatusCode, string(data)
 }
 

@@ -1,0 +1,172 @@
+package socketauth
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// errand is one request that a page may make the browser send.
+type errand struct {
+	name   string
+	method string
+	path   string
+	header string
+	body   string
+	done   int // the status of one that is let in
+}
+
+// asks sends a request with these Origin headers.
+func (w *world) asks(e errand, host string, origins []string) *http.Response {
+	w.Helper()
+	conn, err := w.lis.dial(w.Context(), "", "")
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer conn.Close()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n%s", e.method, e.path, host, e.header)
+	for _, origin := range origins {
+		b.WriteString("Origin: " + origin + "\r\n")
+	}
+	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(e.body), e.body)
+	if _, err := io.WriteString(conn, b.String()); err != nil {
+		w.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: e.method})
+	if err != nil {
+		w.Fatalf("%s of %q: %v", e.name, origins, err)
+	}
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			w.Errorf("%s of %q: %v", e.name, origins, err)
+		}
+		res.Body = io.NopCloser(strings.NewReader(string(text)))
+	}
+	return res
+}
+
+// errands are all that lead into the library. Those of sessions go on with polling clients that are there already.
+func (w *world) errands() []errand {
+	w.Helper()
+	const form = "Content-Type: text/plain;charset=UTF-8\r\n"
+	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	login := "Content-Type: " + jsonType + "\r\n"
+	all := []errand{
+		{"login", "POST", "/login", login, credentialsJSON("anna", "secret"), 200},
+		{"registration", "POST", "/register", login, credentialsJSON("anna", "secret"), 200},
+		{"preflight of login", "OPTIONS", "/login", "Access-Control-Request-Method: POST\r\n", "", 204},
+	}
+	for _, version := range []string{"3", "4"} {
+		path := "/socket.io/?EIO=" + version
+		c, err := w.begin(version, "polling", "")
+		if err != nil {
+			w.Fatal(err)
+		}
+		if err := c.enter(""); err != nil {
+			w.Fatal(err)
+		}
+		all = append(all,
+			errand{"polling handshake, version " + version, "GET", path + "&transport=polling", "", "", 200},
+			errand{"websocket, version " + version, "GET", path + "&transport=websocket", upgrade, "", 101},
+			errand{"POST, version " + version, "POST", path + "&transport=polling" + c.sid, form, c.body(`420["x"]`), 200},
+			errand{"poll, version " + version, "GET", path + "&transport=polling" + c.sid, "", "", 200}, // of the answer to the POST
+			errand{"upgrade, version " + version, "GET", path + "&transport=websocket" + c.sid, upgrade, "", 101},
+			errand{"preflight, version " + version, "OPTIONS", path + "&transport=polling", "Access-Control-Request-Method: POST\r\n", "", 204},
+		)
+	}
+	return all
+}
+
+func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
+	// Guards: what the policy says of an origin (internal/origin has more of them) holds on every way in, of both engines,
+	// and what is refused has no effect.
+	o := func(o *Options[string]) {
+		o.AllowedOrigins = []string{"https://app.example", "https://[2001:db8::1]:8443", "capacitor://localhost"}
+		o.Limits.Strangers, o.Limits.StrangersPerAddress = NoLimit, NoLimit
+	}
+	for _, tt := range []struct {
+		name    string
+		host    string
+		origins []string
+		allowed bool
+	}{
+		{"no browser", "server", nil, true},
+		{"its own", "server", []string{"http://server"}, true},
+		{"its own, before a proxy that ends TLS", "server", []string{"https://server"}, true},
+		{"its own, with a port", "server:8080", []string{"http://server:8080"}, true},
+		{"its own, IPv6", "[2001:db8::2]:8080", []string{"http://[2001:db8::2]:8080"}, true},
+		{"listed", "server", []string{"https://app.example"}, true},
+		{"listed, with the port that it has anyway", "server", []string{"https://app.example:443"}, true},
+		{"listed, in upper case", "server", []string{"HTTPS://APP.Example"}, true},
+		{"listed, IPv6", "server", []string{"https://[2001:db8::1]:8443"}, true},
+		{"listed, of an app's own scheme", "server", []string{"capacitor://localhost"}, true},
+
+		{"null", "server", []string{"null"}, false},
+		{"empty", "server", []string{""}, false},
+		{"any", "server", []string{"*"}, false},
+		{"suffix", "server", []string{"https://app.example.evil.example"}, false},
+		{"suffix without a dot", "server", []string{"https://app.exampleevil"}, false},
+		{"prefix", "server", []string{"https://evilapp.example"}, false},
+		{"name below", "server", []string{"https://evil.app.example"}, false},
+		{"port", "server", []string{"https://app.example:8443"}, false},
+		{"port of IPv6", "server", []string{"https://[2001:db8::1]"}, false},
+		{"port of its own", "server:8080", []string{"http://server"}, false},
+		{"scheme", "server", []string{"http://app.example"}, false},
+		{"scheme of its own", "server", []string{"ftp://server"}, false},
+		{"scheme of its own, websocket", "server", []string{"ws://server"}, false},
+		{"upper case of another", "server", []string{"HTTPS://EVIL.EXAMPLE"}, false},
+		{"IPv6 of another", "[2001:db8::2]:8080", []string{"http://[2001:db8::3]:8080"}, false},
+		{"IPv6 without brackets", "[2001:db8::2]", []string{"http://2001:db8::2"}, false},
+		{"trailing dot", "server", []string{"https://app.example."}, false},
+		{"trailing dot of its own", "server", []string{"http://server."}, false},
+		{"trailing slash", "server", []string{"https://app.example/"}, false},
+		{"path", "server", []string{"https://app.example/x"}, false},
+		{"query", "server", []string{"https://app.example?https://evil.example"}, false},
+		{"fragment", "server", []string{"https://app.example#evil.example"}, false},
+		{"userinfo", "server", []string{"https://app.example@evil.example"}, false},
+		{"userinfo of one that is listed", "server", []string{"https://evil.example@app.example"}, false},
+		{"backslash", "server", []string{`https://app.example\.evil.example`}, false},
+		{"percent", "server", []string{"https://app%2eexample"}, false},
+		{"no scheme", "server", []string{"app.example"}, false},
+		{"scheme alone", "server", []string{"https://"}, false},
+		{"two in one header", "server", []string{"https://app.example, https://evil.example"}, false},
+		{"two in one header, spaced", "server", []string{"https://app.example https://evil.example"}, false},
+		{"two headers", "server", []string{"https://app.example", "https://evil.example"}, false},
+		{"two headers, the other way", "server", []string{"https://evil.example", "https://app.example"}, false},
+		{"one header twice", "server", []string{"https://app.example", "https://app.example"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, o, func(w *world) {
+				errands := w.errands()
+				before := w.Stats()
+				for _, e := range errands {
+					res := w.asks(e, tt.host, tt.origins)
+					cors := res.Header.Get("Access-Control-Allow-Origin")
+					if tt.allowed {
+						want := ""
+						if len(tt.origins) > 0 {
+							want = tt.origins[0]
+						}
+						if res.StatusCode != e.done || res.StatusCode != 101 && cors != want {
+							t.Errorf("%s: %s, Access-Control-Allow-Origin %q", e.name, res.Status, cors)
+						}
+						continue
+					}
+					text, _ := io.ReadAll(res.Body)
+					if res.StatusCode != http.StatusForbidden || !strings.Contains(string(text), `"ORIGIN_NOT_ALLOWED"`) || cors != "" ||
+						res.Header.Get("Access-Control-Allow-Credentials") != "" || res.Header.Get("Vary") != "Origin" {
+						t.Errorf("%s: %s %s %v", e.name, res.Status, text, res.Header)
+					}
+				}
+				if s := w.Stats(); !tt.allowed && (fmt.Sprint(s.Sockets) != fmt.Sprint(before.Sockets) || len(s.Logins) != 0) {
+					t.Errorf("it had an effect: sockets %v, logins %v", s.Sockets, s.Logins)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,236 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// overAll runs a test on each engine and transport.
+func overAll(t *testing.T, test func(w *world, version, transport string)) {
+	t.Helper()
+	for _, version := range []string{"3", "4"} {
+		for _, transport := range wireTransports {
+			t.Run(version+" "+transport, func(t *testing.T) {
+				inWorld(t, nil, func(w *world) { test(w, version, transport) })
+			})
+		}
+	}
+}
+
+// stranger is a client in the root namespace that has not authenticated.
+func (w *world) stranger(version, transport string) *wire {
+	w.Helper()
+	c, err := w.begin(version, transport, "")
+	if err == nil {
+		err = c.enter("")
+	}
+	if err == nil && transport == "upgrade" {
+		ws, probe := c.probe()
+		if err = probe; err == nil {
+			err = c.moveTo(ws)
+		}
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return c
+}
+
+// friend is one that has.
+func (w *world) friend(version, transport, userID string) *wire {
+	w.Helper()
+	c := w.stranger(version, transport)
+	in, _ := json.Marshal(map[string]string{"token": w.codeFor(jwt.MapClaims{"sub": userID})})
+	err := c.write(`42["authenticate",` + string(in) + `]`)
+	if err == nil {
+		_, err = c.expect(`42["authenticated",`)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	synctest.Wait() // it is in a moment after it was told so
+	return c
+}
+
+// dripUntilCut sends text a byte a second, again and again, until the connection has ended, while it reads all that
+// comes. Others are told something each time, and must hear it at once.
+func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*wire) {
+	w.Helper()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	began := time.Now()
+	for n := 0; ; n++ {
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Minute))
+		if _, err := conn.Write([]byte{text[n%len(text)]}); err != nil {
+			break
+		}
+		if time.Since(began) > within {
+			w.Errorf("it drips still after %v", within)
+			_ = conn.Close()
+			break
+		}
+		w.tells(fmt.Sprint("drop ", n), others...)
+		time.Sleep(time.Second)
+	}
+	<-read
+}
+
+// tells makes sure that others hear of something without delay.
+func (w *world) tells(news string, others ...*wire) {
+	w.Helper()
+	for _, other := range others {
+		other.beat()
+	}
+	began := time.Now()
+	if err := w.Emit("news", news); err != nil {
+		w.Error(err)
+	}
+	for _, other := range others {
+		if _, err := other.expect(`42["news","` + news + `"]`); err != nil {
+			w.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took > 0 {
+		w.Errorf("others heard of %.20q after %v", news, took)
+	}
+}
+
+// beat is the heartbeat of version 3, where the client begins.
+func (c *wire) beat() {
+	if c.version != "3" {
+		return
+	}
+	err := c.write("2")
+	if err == nil {
+		_, err = c.expect("3")
+	}
+	if err != nil {
+		c.w.Fatal(err)
+	}
+}
+
+// half is the beginning of something that a connected client sends: a frame, or a POST.
+func (c *wire) half() string {
+	if c.ws != nil {
+		return "\x81\xfe\x10\x00\x01\x02\x03\x04" + strings.Repeat("x", 4096) // text, masked, 4096 bytes
+	}
+	if _, err := io.WriteString(c.conn, c.head(http.MethodPost, 4096)); err != nil {
+		c.w.Fatal(err)
+	}
+	return "x"
+}
+
+func TestClientsThatDripAreCut(t *testing.T) {
+	// Guards: a frame or body that comes byte by byte must not keep a connection: a stranger's no longer than any
+	// stranger may stay, nor anybody's longer than a heartbeat may fail. Nobody else waits for it.
+	overAll(t, func(w *world, version, transport string) {
+		other := w.friend(version, transport, "bert")
+		stranger := w.stranger(version, transport)
+		w.dripUntilCut(stranger.conn, stranger.half(), 20*time.Second, other)
+		friend := w.friend(version, transport, "anna")
+		w.dripUntilCut(friend.conn, friend.half(), time.Minute, other)
+		synctest.Wait()
+		if got, want := w.Stats().Sockets[version], (SocketStats{Authenticated: 1}); got != want {
+			w.Errorf("%+v are left", got)
+		}
+	})
+}
+
+func TestHandshakesThatDripAreCut(t *testing.T) {
+	overAll(t, func(w *world, version, transport string) {
+		other := w.friend(version, transport, "bert")
+		conn, err := w.lis.dial(w.Context(), "", "")
+		if err != nil {
+			w.Fatal(err)
+		}
+		kind := map[string]string{"websocket": "websocket"}[transport]
+		w.dripUntilCut(conn, "GET /socket.io/?EIO="+version+"&transport="+or(kind, "polling")+" HTTP/1.1\r\nHost: server\r\nX: "+strings.Repeat("x", 1000), 20*time.Second, other)
+	})
+}
+
+func TestLoginBodyThatDripsIsCut(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		other := w.friend("4", "websocket", "bert")
+		for _, path := range []string{"/login", "/register"} {
+			conn, err := w.lis.dial(w.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			w.dripUntilCut(conn, " ", 15*time.Second, other)
+		}
+	})
+}
+
+func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
+	// Guards: a websocket that is tried has no heartbeat yet, and needs a deadline of its own.
+	for _, version := range []string{"3", "4"} {
+		t.Run(version, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				c := w.friend(version, "polling", "anna")
+				for _, first := range []string{"", "2probe"} {
+					ws, err := c.websocket()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if first != "" {
+						_ = ws.WriteMessage(1, []byte(first))
+						if _, data, err := ws.ReadMessage(); err != nil || string(data) != "3probe" {
+							t.Fatalf("%q, %v", data, err)
+						}
+					}
+					w.dripUntilCut(ws.NetConn(), "\x81\xfe\x10\x00\x01\x02\x03\x04"+strings.Repeat("x", 4096), 20*time.Second, c)
+				}
+			})
+		})
+	}
+}
+
+func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
+	// Guards: one client that read nothing froze all broadcasts. Now each has a queue, and who fills it is dropped.
+	overAll(t, func(w *world, version, transport string) {
+		reasons := make(chan string, 10)
+		w.OnDisconnect(func(_ context.Context, s *Socket, reason string) { reasons <- s.UserID() + ": " + reason })
+		reader := w.friend(version, transport, "bert")
+		sleepers := 1
+		w.friend(version, transport, "anna") // who reads nothing from now on, nor polls
+		if transport == "polling" {
+			sleepers++
+			c := w.friend(version, transport, "anna") // who polls, and does not read what comes
+			if _, err := io.WriteString(c.conn, c.head(http.MethodGet, 0)); err != nil {
+				w.Fatal(err)
+			}
+		}
+		news := strings.Repeat("x", 8000)
+		for n := range 600 { // more than MaxQueue holds
+			w.tells(fmt.Sprint(n, news), reader)
+		}
+		synctest.Wait()
+		if n := len(reasons); n != sleepers {
+			w.Fatalf("%d have been dropped, of %d", n, sleepers)
+		}
+		for range sleepers {
+			if got := <-reasons; got != "anna: slow peer" {
+				w.Error(got)
+			}
+		}
+		if got, want := w.Stats().Sockets[version], (SocketStats{Authenticated: 1}); got != want {
+			w.Errorf("%+v are left", got)
+		}
+	})
+}
