@@ -49,7 +49,7 @@ export interface Options {
 }
 
 export declare class SocketAuthError extends Error {
-  /** The server's code; or "network", "http_<status>", "bad_answer", "offline", "disconnected", "no_reply". */
+  /** The server's code; or "network", "http_<status>", "bad_answer", "offline", "disconnected", "no_reply", "closed". */
   code: string;
   /** Seconds to wait, where the server said. */
   retryAfter?: number;
@@ -62,7 +62,7 @@ export declare class Client {
 
   /**
    * Why: the server's code; of "signed-out" also "logged_out", "logged_out_here" where the server could not be told,
-   * "elsewhere" where another tab or device did it, and "storage_full". There is none where nobody was signed in.
+   * "elsewhere" where another tab or device did it, and "storage_full"; of "offline" also "closed". There is none where nobody was signed in.
    */
   readonly reason: string | undefined;
 
@@ -83,7 +83,7 @@ export declare class Client {
   on(event: "state", f: (state: State, reason?: string) => void): () => void;
   on(event: "notice", f: (notice: Notice, about?: Refusal) => void): () => void;
   /** The last argument of an event whose sender waits for a reply is a function that replies. */
-  on(event: string, f: (...args: any[]) => void): () => void;
+  on<E extends string>(event: E extends "state" | "notice" ? never : E, f: (...args: any[]) => void): () => void;
   off(event: string, f: (...args: any[]) => void): void;
 
   /** Whether there was a connection to send it on. A function as the last argument is called with the reply. */
@@ -92,7 +92,7 @@ export declare class Client {
   /** The server's reply. Rejects with a SocketAuthError where that is `{error: {code}}`, or where none comes. */
   emitWithAck(event: string, ...args: unknown[]): Promise<any>;
 
-  /** Leaves without logging out. */
+  /** Leaves without logging out, and is of no more use: the state is "offline" then, where somebody was signed in. */
   close(): void;
 }
 

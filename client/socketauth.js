@@ -67,6 +67,7 @@ export class Client {
     key = "socketauth.token", loginPath = "/login", registerPath = "/register", path = "/socket.io/", fragment = "code",
     minDelay = 1_000, maxDelay = 30_000,
   } = {}) {
+    if (io && typeof io !== "function") throw new TypeError("socketauth: io is not socket.io-client's function");
     url = new URL(url, globalThis.location?.href);
     this.#options = { url, io, WebSocket, transport, key, loginPath, registerPath, path, fragment, minDelay, maxDelay };
     if (locks === undefined) locks = attempt(() => globalThis.navigator.locks);
@@ -92,6 +93,10 @@ export class Client {
   /** "signed-out", "connecting", "online", "offline" or "expired". */
   get state() {
     return this.#state;
+  }
+
+  get #isIn() {
+    return this.#state !== "signed-out" && this.#state !== "expired";
   }
 
   /** Why it is in that state, where there is something to say. */
@@ -122,6 +127,7 @@ export class Client {
 
   /** Ends the session, for all its tabs. Resolves to whether the server could be told; here it is over in any case. */
   async logout() {
+    if (this.#closed) throw new SocketAuthError("closed");
     const token = this.#vault.get();
     const { socket, presented } = this.#state === "online" && this.#link || {};
     if (this.#leaving || !token && !socket) return false;
@@ -191,8 +197,10 @@ export class Client {
     });
   }
 
-  /** Leaves without logging out: the session is there for whoever comes next. */
+  /** Leaves without logging out: the session is there for whoever comes next. This client is of no more use. */
   close() {
+    if (this.#closed) return;
+    if (this.#isIn) this.#become("offline", "closed");
     this.#closed = true;
     this.#leaving?.(false);
     this.#listening.abort();
@@ -204,6 +212,7 @@ export class Client {
 
   async #submit(path, credentials) {
     const { url, fragment } = this.#options;
+    if (this.#closed) throw new SocketAuthError("closed");
     let response, answer;
     try {
       response = await fetch(new URL(path, url), {
@@ -216,6 +225,7 @@ export class Client {
     } catch {
       throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
     }
+    if (this.#closed) throw new SocketAuthError("closed"); // and the code is forgotten
     if (!response.ok) {
       const retryAfter = Number(response.headers.get("Retry-After")) || undefined;
       throw new SocketAuthError(answer?.code ?? `http_${response.status}`, retryAfter);
@@ -537,7 +547,7 @@ export class Client {
       if (!persisted) return;
       this.#vault.unpark();
       if (this.#vault.get()) this.#connect();
-      else if (this.#state !== "signed-out" && this.#state !== "expired") this.#signOut("elsewhere");
+      else if (this.#isIn) this.#signOut("elsewhere");
     });
   }
 
@@ -545,10 +555,9 @@ export class Client {
   #storageChanged() {
     if (this.#leaving || this.#vault.alone || this.#vault.moved) return;
     const stored = this.#vault.get();
-    const isIn = this.#state !== "signed-out" && this.#state !== "expired";
     if (!stored) {
-      if (isIn) this.#signOut(this.#told === "token_expired" ? this.#told : "elsewhere"); // so it was no log-out
-    } else if (!isIn || this.#link?.presented && !sameSession(stored, this.#link.presented)) {
+      if (this.#isIn) this.#signOut(this.#told === "token_expired" ? this.#told : "elsewhere"); // so it was no log-out
+    } else if (!this.#isIn || this.#link?.presented && !sameSession(stored, this.#link.presented)) {
       this.#connect();
     }
   }

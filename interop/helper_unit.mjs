@@ -95,6 +95,27 @@ async function online(stored = token(1), options) {
 }
 
 const tests = {
+  async 'a client that was closed does nothing more'() {
+    // Guards: one kept by a component that was left logged in for the other tabs, and said online for ever.
+    const { client, kept, states, server } = await online()
+    let answer
+    globalThis.fetch = () => new Promise((resolve) => { answer = resolve })
+    const late = client.login({ username: 'bob' })
+    client.close()
+    client.close()
+    assert.deepEqual(states, ['connecting', 'online', 'offline: closed'])
+    assert.equal(client.state, 'offline')
+    assert.equal(client.emit('x'), false)
+    answer({ ok: true, json: async () => ({ token: code('two') }) })
+    for (const call of [late, client.login({}), client.register({}), client.logout()]) {
+      await assert.rejects(call, { code: 'closed' })
+    }
+    assert.equal(kept.token, token(2))
+    assert.equal(kept.getItem(KEY + '.code'), null)
+    assert.equal(server.sockets.length, 1)
+    assert.throws(() => connect({ url: 'http://app.example', io: {} }), TypeError)
+  },
+
   async 'stores before it acknowledges'() {
     for (const handshake of [true, false]) {
       const { server, kept, states } = await start(token(1), { handshake })

@@ -1,13 +1,16 @@
-// The other half of minimal, as a module of your page: <script type="module" src="/browser.js"></script>
-
 import { connect } from "/socketauth.js"; // the library serves it: see ClientPath
 
-export const client = connect();
+const client = connect();
+const form = document.querySelector("form");
+const output = document.querySelector("output");
 
 client.on("state", async (state, reason) => {
-  console.log(state, reason ?? ""); // "signed-out" and "expired" are the time for the login form
-  if (state === "online") console.log(await client.emitWithAck("hello"));
+  form.hidden = state !== "signed-out" && state !== "expired";
+  output.value = state + (reason ? `: ${reason}` : "");
+  if (state === "online") output.value = await client.emitWithAck("hello");
 });
-
-export const login = (username, password) => client.login({ username, password }); // throws; its code says why
-export const logout = () => client.logout();
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  client.login(Object.fromEntries(new FormData(form))).catch((error) => { output.value = error.code; });
+});
+document.getElementById("logout").addEventListener("click", () => client.logout());

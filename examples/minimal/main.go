@@ -1,9 +1,10 @@
-// Command minimal is a complete server: a login, and sockets that know whom they serve. See browser.js for the client.
+// Command minimal is a complete server: a login, sockets that know whom they serve, and a page that uses them.
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"embed"
 	"flag"
 	"log"
 	"net/http"
@@ -14,6 +15,9 @@ import (
 	"github.com/z-open/socketauth"
 )
 
+//go:embed index.html browser.js
+var page embed.FS
+
 func main() {
 	addr := flag.String("addr", "localhost:8080", "`host:port` to serve on")
 	flag.Parse()
@@ -23,6 +27,7 @@ func main() {
 		log.Fatal(err)
 	}
 	mux := http.NewServeMux()
+	mux.Handle("GET /", http.FileServerFS(page))
 	server := &http.Server{Addr: *addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 
 	srv, err := socketauth.Infrastructure(server, mux, socketauth.Options[string]{

@@ -33,13 +33,15 @@ func TestStarted(t *testing.T) {
 	awaitServing(t, addr, exited)
 	url := "http://" + addr
 
-	page, err := http.Get(url + "/socketauth.js")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = page.Body.Close()
-	if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/javascript") {
-		t.Errorf("what browser.js imports: %s %s", page.Status, page.Header.Get("Content-Type"))
+	for path, media := range map[string]string{"/": "text/html", "/browser.js": "text/javascript", "/socketauth.js": "text/javascript"} {
+		page, err := http.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = page.Body.Close()
+		if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), media) {
+			t.Errorf("%s: %s %s", path, page.Status, page.Header.Get("Content-Type"))
+		}
 	}
 	if got := wire.Post(t, url+"/login", "ada", "open barley"); got.Status != http.StatusUnauthorized || got.Code != "USER_INVALID" {
 		t.Errorf("wrong password: %+v", got)

@@ -13,7 +13,7 @@ func TestREADMEQuotesThisExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, language := range map[string]string{"main.go": "go", "browser.js": "js", "socketio.js": "js"} {
+	for name, language := range map[string]string{"main.go": "go", "index.html": "html", "browser.js": "js", "socketio.js": "js"} {
 		code, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
