@@ -275,7 +275,9 @@ func (w *world) in() (*client, string) { return w.inAs(jwt.MapClaims{"sub": "ann
 func (w *world) inAs(claims jwt.MapClaims) (*client, string) {
 	w.Helper()
 	c := w.dial(fmt.Sprintf(`{"token":%q}`, w.codeFor(claims)))
-	return c, c.token()
+	token := c.token()
+	synctest.Wait() // it is in a moment after it was told so
+	return c, token
 }
 
 type unauthorized struct {
