@@ -178,7 +178,7 @@ func ExampleServer_sessions() {
 		return srv.RevokeSession(ctx, id)
 	})
 
-	ended, err := srv.RevokeUser(context.Background(), "1") // their password was changed, say
+	ended, err := srv.RevokeUser(context.Background(), "1") // they were banned, say
 	fmt.Println(ended.Sessions, ended.Sockets, err)
 	// Output: 0 0 <nil>
 }

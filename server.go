@@ -221,9 +221,9 @@ func (s *Server) handler(event string) Handler {
 	return s.handlers[event]
 }
 
-// OnAuthenticated adds a function that is called once for each socket, before it is told that it is authenticated. Its
-// error refuses the socket, whose token stays as good as it was: a *PublicError by its code, ErrUnavailable or any
-// other as a server error. What it emits and joins takes effect when the socket is in: for a snapshot of something that
+// OnAuthenticated adds a function that is called once for each socket, before it is in: before its client is told that it
+// is authenticated, or, where the client confirms, after it has confirmed. Its error refuses the socket, whose token stays
+// as good as it was: a *PublicError by its code, ErrUnavailable or any other as a server error. What it emits and joins takes effect when the socket is in: for a snapshot of something that
 // changes, answer an event of the client's instead, after Join. Several are called in the order in which they were
 // added.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
