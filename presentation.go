@@ -256,6 +256,7 @@ func (s *Socket) mustBeIntroduced() bool {
 // tell sends the client a token. stored is called when it acknowledges that, if it is to.
 func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
 	s.conn.Trust() // before it can answer by what a stranger may not say
+	s.trusted.Store(true)
 	m, _ := engine.NewMessage(eventAuthenticated, next.text)
 	if !acknowledged {
 		_ = s.conn.Emit(m)

@@ -37,7 +37,7 @@ const (
 	eventRotated       = "rotated"
 )
 
-// What one socket may have waiting, before and after it authenticated. Past it the socket is closed.
+// What one socket may have waiting, before and after it was sent a token of its session. Past it the socket is closed.
 var (
 	strangerLimits = serial.Limits{Items: 16, Cost: 256 << 10}
 	friendLimits   = serial.Limits{Items: 1024, Cost: 4 << 20}
@@ -71,6 +71,7 @@ type Socket struct {
 	deciding   bool        // the store is at it: its decision counts, even past the deadline
 	answerBy   time.Time   // when that has taken too long, whatever it is about
 	expelled   bool        // its deadline has passed, and it is about to be told
+	trusted    atomic.Bool // it was sent a token of its session, which it may be about to acknowledge
 	counted    atomic.Bool // in what a revocation has ended
 	asks       Verdict     // the end of its session that its own call may bring about
 	overBy     Verdict     // the session did end so, meanwhile
@@ -338,7 +339,7 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 		f = func() { s.dispatch(name, args, ack) } // behind the authenticate that came first
 	}
 	limits := strangerLimits
-	if s.at() == authenticated {
+	if s.trusted.Load() {
 		limits = friendLimits
 	}
 	if err := s.control.Push(&s.server.work, limits, cost(name, args), s.guarded(f)); err != nil {
@@ -368,7 +369,11 @@ func (s *Socket) mourn() {
 }
 
 func (s *Socket) overrun() {
-	s.server.auth.limited(limitEvents, slog.String("user", s.UserID()), slog.String("address", s.visit.request.ClientIP))
+	userID := ""
+	if t := s.known(); t != nil {
+		userID = t.subject
+	}
+	s.server.auth.limited(limitEvents, slog.String("user", userID), slog.String("address", s.visit.request.ClientIP))
 	s.end("too many events", nil)
 }
 

@@ -505,6 +505,28 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 	})
 }
 
+func TestPageThatSaysMuchAsSoonAsItIsOnlineGetsIn(t *testing.T) {
+	// Guards: what comes behind a confirmation waits for the store and for OnAuthenticated, and was counted as a stranger's.
+	const many = 500
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) {
+		store.Blacklist = newMemory()
+		o.Blacklist = store
+	}, func(w *world) {
+		store.fail(func(string) error { time.Sleep(20 * time.Millisecond); return nil }, nil)
+		w.OnAuthenticated(func(context.Context, *Socket) error { time.Sleep(20 * time.Millisecond); return nil })
+		w.On("subscribe", func(context.Context, *Socket, Args) (any, error) { return "done", nil })
+		c := w.dial("")
+		c.confirms(w.code()).confirm()
+		for n := range many {
+			c.send(fmt.Sprintf(`42%d["subscribe"]`, n))
+		}
+		for n := range many {
+			c.next(fmt.Sprintf(`43%d["done"]`, n))
+		}
+	})
+}
+
 func TestFaultOfTheLibraryEndsOneSocketAlone(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		bystander, _ := w.in()
