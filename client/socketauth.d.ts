@@ -92,7 +92,7 @@ export declare class Client {
   /** The server's reply. Rejects with a SocketAuthError where that is `{error: {code}}`, or where none comes. */
   emitWithAck(event: string, ...args: unknown[]): Promise<any>;
 
-  /** Leaves without logging out, and is of no more use: the state is "offline" then, where somebody was signed in. */
+  /** Leaves without logging out, and is of no more use: no more events come, and the state is "offline" where somebody was signed in. */
   close(): void;
 }
 

@@ -18,6 +18,7 @@ const SEEN = 50; // ms in which other tabs see what was stored: in Chromium a lo
 const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
+const DISK_PATIENCE = 1_000; // ms that the disk has to take a token, or to give it
 const LOOK = 30_000; // ms between looks at the clocks: no timer counts while a machine sleeps
 const LONGEST = 86_400; // s to wait at most, whatever is said: no timer holds more than some weeks
 const STEADY = 10_000; // ms online after which a connection counts as one that works
@@ -204,8 +205,8 @@ export class Client {
   /** Leaves without logging out: the session is there for whoever comes next. This client is of no more use. */
   close() {
     if (this.#closed) return;
+    this.#closed = true; // and so the page hears no more, not even of this:
     if (this.#isIn) this.#become("offline", "closed");
-    this.#closed = true;
     this.#leaving?.(false);
     this.#listening.abort();
     this.#stop();
@@ -321,6 +322,8 @@ export class Client {
     };
     this.#link = link;
     if (!await this.#begins(link)) return;
+    await this.#vault.restore();
+    if (link !== this.#link) return;
     const socket = this.#socket(() => this.#present(link));
     link.socket = socket;
     const on = (event, f) => socket.on(event, (...args) => {
@@ -425,6 +428,12 @@ export class Client {
     }
     const { replaced } = this.#vault;
     this.#vault.set(token);
+    const saved = this.#vault.save(token);
+    if (!saved) return this.#stored(link, token, replaced, acknowledge);
+    saved.then(() => { if (link.turn && !this.#leaving) this.#stored(link, token, replaced, acknowledge); });
+  }
+
+  #stored(link, token, replaced, acknowledge) {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     if (replaced && !sameSession(replaced, token)) this.#revoke(replaced); // of who was signed in here before
     this.#told = undefined;
@@ -617,6 +626,8 @@ class Vault {
   #key;
   #codeKey;
   #parking; // sessionStorage, or none
+  #disk; // beside localStorage, where there is one
+  #restored = false;
   #memory = new Map(); // by key
   #notice;
 
@@ -632,6 +643,7 @@ class Vault {
     this.#parking = storage === null ? undefined : session;
     this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
+    if (this.shared && this.shared === attempt(() => globalThis.localStorage) && globalThis.indexedDB) this.#disk = new Disk(key);
     if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
   }
@@ -675,6 +687,20 @@ class Vault {
     this.#remove(this.#codeKey);
   }
 
+  /** Resolves once the token would survive the browser's sudden end. undefined: as far as the storage does. */
+  save(token) {
+    return this.alone ? undefined : this.#disk?.put(token);
+  }
+
+  /** Brings back, in a turn, what the storage has lost with the browser that wrote it. */
+  async restore() {
+    if (this.#restored || this.alone || !this.#disk) return;
+    this.#restored = true;
+    const saved = await this.#disk.get();
+    const stored = this.get();
+    if (sameSession(saved, stored) && claims(saved).gen > claims(stored).gen) this.set(saved);
+  }
+
   /** Throws away what was presented. */
   discard(presented) {
     this.#remove(this.#read(this.#codeKey) === presented ? this.#codeKey : this.#key);
@@ -682,6 +708,7 @@ class Vault {
   }
 
   clear() {
+    this.#disk?.remove();
     this.#remove(this.#key);
     this.#remove(this.#codeKey);
     this.alone = !this.shared;
@@ -720,6 +747,60 @@ class Vault {
     attempt(() => this.#parking.removeItem(this.#key));
     this.#memory = parked;
     this.alone = true;
+  }
+}
+
+/**
+ * Keeps a token in IndexedDB, where it is on disk when that says so. What is in localStorage the browser writes when it
+ * likes: in Chromium, killed seconds after a token was replaced, the replaced one is there again.
+ */
+class Disk {
+  #key;
+
+  constructor(key) {
+    this.#key = key;
+  }
+
+  get() {
+    return this.#do("readonly", (store) => store.get(this.#key));
+  }
+
+  put(token) {
+    return this.#do("readwrite", (store) => store.put(token, this.#key));
+  }
+
+  remove() {
+    return this.#do("readwrite", (store) => store.delete(this.#key));
+  }
+
+  /** Resolves when it is done, cannot be done, or takes too long: this is no more than the second place. */
+  #do(mode, what) {
+    return new Promise((resolve) => {
+      const end = (result) => {
+        clearTimeout(patience);
+        resolve(result);
+      };
+      const patience = setTimeout(end, DISK_PATIENCE);
+      const guarded = (f) => () => {
+        try {
+          f();
+        } catch {
+          end();
+        }
+      };
+      guarded(() => {
+        const open = globalThis.indexedDB.open("socketauth", 1);
+        open.onupgradeneeded = () => open.result.createObjectStore("tokens");
+        open.onerror = () => end();
+        open.onsuccess = guarded(() => {
+          const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
+          const request = what(transaction.objectStore("tokens"));
+          transaction.oncomplete = () => end(request.result);
+          transaction.onabort = () => end();
+          open.result.close(); // when that is done
+        });
+      })();
+    });
   }
 }
 

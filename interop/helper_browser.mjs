@@ -3,7 +3,10 @@
 //   node helper_browser.mjs <scenario> <url> [options as JSON]
 //
 // What they come to is printed as lines, like those of client.mjs, for the Go side to judge.
-import { launch } from './chromium.mjs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { launch, launchIn } from './chromium.mjs'
 import { print } from './peer.mjs'
 
 const [scenario, url, options = '{}'] = process.argv.slice(2)
@@ -59,6 +62,40 @@ const context = async (script) => {
 }
 
 const scenarios = {
+  // killed is a browser that is killed right after a token was replaced, when its localStorage is not on disk yet.
+  async killed() {
+    const folder = mkdtempSync(join(tmpdir(), 'profile-'))
+    try {
+      let tab = await Tab.open('page', await launchIn(folder))
+      await tab.login()
+      await tab.is('online')
+      await tab.page.context().close() // with which it is on disk
+      tab = await Tab.open('page', await launchIn(folder))
+      for (let n = 0; n < 3; n++) { // the more it writes, the later it is there
+        await tab.is('online')
+        await tab.page.reload()
+      }
+      await tab.is('online')
+      await tab.ask()
+      const ended = new Promise((resolve) => tab.page.context().once('close', resolve))
+      for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+        try {
+          if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(folder)) process.kill(Number(pid), 'SIGKILL')
+        } catch {} // it has ended meanwhile
+      }
+      await ended
+      for (const file of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) rmSync(join(folder, file), { force: true })
+      tab = await Tab.open('page', await launchIn(folder))
+      await tab.is('online')
+      await tab.ask()
+      await tab.do(() => client.logout())
+      await tab.is('signed-out')
+      await tab.page.context().close()
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  },
+
   // tabs come and go, are reloaded at any time, cut off, and outlive two restarts.
   async tabs({ count, locks }) {
     const together = await context(locks ? undefined : () => { delete Navigator.prototype.locks })

@@ -189,6 +189,23 @@ func TestHelperBrowserStorage(t *testing.T) {
 	l.clean(t, 2)
 }
 
+// TestHelperKilled has Chromium killed seconds after a token was replaced: the user comes back in, and is no thief.
+func TestHelperKilled(t *testing.T) {
+	// Guards: Chromium had the replaced token in localStorage again, so that its session was ended as stolen.
+	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+	d := chromium(t, "helper_browser.mjs", "killed", a.url, "{}")
+	for range 5 {
+		d.hears("page", "is", "online")
+	}
+	d.hears("page", "user", "alice")
+	d.hears("page", "is", "online")
+	d.hears("page", "user", "alice")
+	d.hears("page", "is", "signed-out")
+	d.done()
+	noAlarm(t, a)
+	sessions(t, a, "alice", 0)
+}
+
 // TestHelperDevices: a log-out of one device by another signs all tabs of that device out, and nobody else.
 func TestHelperDevices(t *testing.T) {
 	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)

@@ -103,8 +103,8 @@ const tests = {
     const late = client.login({ username: 'bob' })
     client.close()
     client.close()
-    assert.deepEqual(states, ['connecting', 'online', 'offline: closed'])
-    assert.equal(client.state, 'offline')
+    assert.deepEqual(states, ['connecting', 'online'])
+    assert.deepEqual([client.state, client.reason], ['offline', 'closed'])
     assert.equal(client.emit('x'), false)
     answer({ ok: true, json: async () => ({ token: code('two') }) })
     for (const call of [late, client.login({}), client.register({}), client.logout()]) {
