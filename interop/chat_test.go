@@ -26,6 +26,9 @@ func testChatTalk(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "talk", c.start(t))
 
 	const markup = `<img src=x onerror="document.title='owned'"> & <b>bold</b>`
+	// Guards: a name that is too long was cut in silence, and the account made under the rest.
+	d.hears("alice", "console", "Failed to load resource: the server responded with a status of 400 (Bad Request)")
+	d.hears("alice", "told", "That name is too long: 24 characters are the limit.")
 	for _, name := range []string{"alice", "bob"} {
 		d.hears(name, "is", "signed-out")
 		d.hears(name, "is", "online")
@@ -84,7 +87,11 @@ func testChatDevices(t *testing.T, c *chat) {
 	d.hears("laptop", "is", "signed-out")
 	d.hears("phone", "told", "2 other devices were logged out.")
 	d.hears("phone", "owns", iPhone+", here")
+	// Guards: the focus was lost with the button that had it, and was at the start of the page.
+	d.hears("phone", "focuses", "devices-title")
 	d.hears("phone", "reads", "still here", "and still here")
+	// Guards: back from the other half, all messages came in anew.
+	d.hears("phone", "arrivals", 0)
 	d.done()
 }
 
