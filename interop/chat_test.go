@@ -12,11 +12,7 @@ import (
 
 // TestChat has people use the example in Chromium. It runs alone: a browser fills the machine.
 func TestChat(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "chat")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../examples", "-o", program, "./chat")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the example: %v\n%s", err, out)
-	}
+	program := buildExample(t, "chat")
 	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
 	t.Run("devices", func(t *testing.T) { testChatDevices(t, &chat{program: program}) })
 	t.Run("connection", func(t *testing.T) { testChatConnection(t, &chat{program: program}) })
@@ -129,6 +125,17 @@ func testChatConnection(t *testing.T, c *chat) {
 	d.hears("alice", "reads", "back again", "the server is back")
 	d.hears("alice", "owns", "Chrome on Linux, here")
 	d.done()
+}
+
+// buildExample gives the path of the program.
+func buildExample(t *testing.T, name string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../examples", "-o", program, "./"+name)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the example: %v\n%s", err, out)
+	}
+	return program
 }
 
 // chromium starts a script that drives the browser.
