@@ -136,8 +136,12 @@ export class Client {
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
       patience = setTimeout(resolve, LOGOUT_PATIENCE, false);
-      if (socket && (!token || sameSession(token, presented))) socket.emit("logout");
-      else this.#revoke(token);
+      if (socket && (!token || sameSession(token, presented))) {
+        socket.emit("logout");
+      } else {
+        this.#stop();
+        this.#revoke(token).then(resolve);
+      }
     });
     clearTimeout(patience);
     this.#leaving = undefined;
@@ -266,18 +270,24 @@ export class Client {
     this.#connect();
   }
 
-  /** Ends a session from outside, on a connection that does nothing else. */
+  /** Ends a session from outside, on a connection that does nothing else. Resolves to whether the server could be told. */
   #revoke(token) {
-    this.#stop();
-    const socket = this.#socket(() => ({}));
-    const done = (told) => this.#leaving?.(told);
-    this.#link = { ended: new AbortController(), waiting: new Set(), socket };
-    socket.on("connect", () => socket.emit("logout", token));
-    socket.on("logged_out", () => done(true));
-    // It was over already, unless it was a code: that ends no session, and dies by itself.
-    socket.on("unauthorized", (refusal) => done(Boolean(refusal?.terminal) && isToken(token)));
-    for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
-    socket.connect();
+    return new Promise((resolve) => {
+      const socket = this.#socket(() => ({}));
+      const done = (told) => {
+        clearTimeout(patience);
+        socket.disconnect();
+        resolve(told);
+      };
+      const patience = setTimeout(done, LOGOUT_PATIENCE, false);
+      this.#listening.signal.addEventListener("abort", () => done(false), { once: true });
+      socket.on("connect", () => socket.emit("logout", token));
+      socket.on("logged_out", () => done(true));
+      // It was over already, unless it was a code: that ends no session, and dies by itself.
+      socket.on("unauthorized", (refusal) => done(Boolean(refusal?.terminal) && isToken(token)));
+      for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
+      socket.connect();
+    });
   }
 
   #signOut(reason) {
@@ -413,8 +423,10 @@ export class Client {
       this.#lost(link, "overtaken");
       return;
     }
+    const { replaced } = this.#vault;
     this.#vault.set(token);
     acknowledge?.(); // until now the token before it was good, and this one is from now on
+    if (replaced && !sameSession(replaced, token)) this.#revoke(replaced); // of who was signed in here before
     this.#told = undefined;
     this.#endTurn(link, SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
@@ -635,6 +647,11 @@ class Vault {
 
   #stored() {
     return this.#read(this.#codeKey) || this.#read(this.#key);
+  }
+
+  /** The token that the code which is presented first will put out of its place. */
+  get replaced() {
+    return this.#read(this.#codeKey) && this.#read(this.#key);
   }
 
   begin(code) {

@@ -205,7 +205,7 @@ var messages = map[string]struct {
 	"no_longer_valid": {"Token is no longer valid", true},
 	"token_reused":    {"Token was used twice, the session is over", true},
 	"session_revoked": {"Session was revoked", true},
-	"timeout":         {"Not authenticated in time", false},
+	"timeout":         {"Not authenticated, or the token not acknowledged, in time", false},
 	"wrong_session":   {"Token is of another session", false},
 }
 

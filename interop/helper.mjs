@@ -172,6 +172,22 @@ const scenarios = {
     page.client.close()
   },
 
+  // again is a login where somebody is signed in, in two tabs.
+  async again() {
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login()
+    await page.is('online')
+    const tab = new Page('tab', { storage: page.storage, locks: page.locks })
+    await tab.next('online')
+    await page.login('bob')
+    await tab.next('online') // again, since it was told that its session is over
+    for (const each of [page, tab]) {
+      await each.ask('who am I')
+      each.client.close()
+    }
+  },
+
   // renewal is a page that stays for three lives of a token, and one that does so while its wall clock is set back.
   async renewal({ stay }) {
     const page = new Page('page')

@@ -132,6 +132,30 @@ func TestHelperLife(t *testing.T) {
 	})
 }
 
+// TestHelperAgain: who logs in where somebody is signed in takes their place in all tabs, and their session is over.
+func TestHelperAgain(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		a := serve(t, setup{})
+		d := help(t, "again", version, a.url, "{}")
+		d.ignore("offline")
+		d.entersPage("page")
+		d.hears("tab", "online")
+		d.hears("page", "online")
+		d.hears("tab", "online")
+		for _, name := range []string{"page", "tab"} {
+			if self := string(d.hears(name, "reply to who am I").Args[0]); !strings.Contains(self, `"bob"`) {
+				t.Errorf("%s is %s", name, self)
+			}
+		}
+		d.done()
+		sessions(t, a, "alice", 0)
+		sessions(t, a, "bob", 1)
+		if n := len(a.audited(socketauth.AuditReuse)); n != 0 {
+			t.Errorf("%d false alarms", n)
+		}
+	})
+}
+
 // TestHelperRenewal: a page that stays has its token replaced in time, whatever its wall clock says.
 func TestHelperRenewal(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {

@@ -396,6 +396,36 @@ const tests = {
     assert.equal(server.most, 1)
   },
 
+  async 'a log-in ends the session that was there, once the new one has begun'() {
+    // Guards: each log-in over another left a session behind that lived for as long as its last token.
+    const { server, kept, client } = await online()
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    await client.login({})
+    await settle()
+    assert.deepEqual(server.sockets.flatMap((socket) => socket.sent), [])
+    server.hear()
+    assert.equal(server.presented.at(-1), code('two'))
+    const newer = server.socket
+    newer.tell('authenticated', token(1, { sid: 'two' }), () => {})
+    assert.notEqual(server.socket, newer)
+    server.socket.tell('connect')
+    assert.deepEqual(server.socket.sent, [['logout', token(2)]])
+    assert.equal(server.open, 2)
+    server.socket.tell('logged_out')
+    assert.equal(server.open, 1)
+    assert.equal(kept.token, token(1, { sid: 'two' }))
+    assert.equal(client.state, 'online')
+
+    newer.tell('authenticated', token(2, { sid: 'two' }), () => {}) // as at a renewal: there is none to end
+    assert.equal(server.socket.sent.length, 1)
+    const first = await start()
+    await first.client.login({})
+    await settle()
+    first.server.hear()
+    first.server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
+    assert.equal(first.server.sockets.length, 1)
+  },
+
   async 'a log-out ends the session whose token is stored, and one whose token is gone'() {
     // Guards: it ended the connection's session where another's was stored, and none where the storage was cleared.
     const replaced = await online()

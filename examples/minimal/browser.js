@@ -7,7 +7,7 @@ const output = document.querySelector("output");
 client.on("state", async (state, reason) => {
   form.hidden = state !== "signed-out" && state !== "expired";
   output.value = state + (reason ? `: ${reason}` : "");
-  if (state === "online") output.value = await client.emitWithAck("hello");
+  if (state === "online") output.value = await client.emitWithAck("hello").catch((error) => error.code);
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
