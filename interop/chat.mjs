@@ -86,6 +86,23 @@ class Person {
     })))
   }
 
+  // focuses tells which element has the focus.
+  async focuses() {
+    this.say('focuses', await this.page.evaluate(() => document.activeElement.id))
+  }
+
+  // arrivals tells how many messages come in anew when the narrow view changes to the session and back.
+  async arrivals() {
+    this.say('arrivals', await this.page.evaluate(async () => {
+      const arriving = () => document.getElementById('messages').getAnimations({ subtree: true })
+      await Promise.all(arriving().map((animation) => animation.finished))
+      document.getElementById('show-session').click()
+      arriving() // has the browser render it
+      document.getElementById('show-room').click()
+      return arriving().length
+    }))
+  }
+
   // session is the id of the device that this is.
   session() {
     return this.page.locator('#devices .here').getAttribute('data-session')
@@ -119,6 +136,9 @@ const person = async (name, at) => new Person(name, await (at ?? await context()
 const scenarios = {
   async talk() {
     const [alice, bob] = [await person('alice'), await person('bob')]
+    await alice.open()
+    await alice.fill('register', 'a'.repeat(25), 'correct horse')
+    await alice.told('#sign-in-error')
     for (const who of [alice, bob]) await who.register()
     await alice.meets(2)
     await bob.meets(2)
@@ -191,14 +211,16 @@ const scenarios = {
     await laptop.logIn('alice')
     await alice.owns(3)
     await phone.page.locator('#show-session').click()
-    await phone.page.locator('#end-others').click()
+    await phone.page.locator('#end-others').press('Enter')
     await alice.is('signed-out')
     await laptop.is('signed-out')
     await phone.told('#devices-note')
     await phone.owns(1)
+    await phone.focuses()
     await bob.send('and still here')
     await phone.page.locator('#show-room').click()
     await phone.reads('and still here')
+    await phone.arrivals()
   },
 
   // connection is lost, in two tabs, and with the server, and comes back.

@@ -12,11 +12,7 @@ import (
 
 // TestChat has people use the example in Chromium. It runs alone: a browser fills the machine.
 func TestChat(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "chat")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../examples", "-o", program, "./chat")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the example: %v\n%s", err, out)
-	}
+	program := buildExample(t, "chat")
 	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
 	t.Run("devices", func(t *testing.T) { testChatDevices(t, &chat{program: program}) })
 	t.Run("connection", func(t *testing.T) { testChatConnection(t, &chat{program: program}) })
@@ -26,6 +22,9 @@ func testChatTalk(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "talk", c.start(t))
 
 	const markup = `<img src=x onerror="document.title='owned'"> & <b>bold</b>`
+	// Guards: a name that is too long was cut in silence, and the account made under the rest.
+	d.hears("alice", "console", "Failed to load resource: the server responded with a status of 400 (Bad Request)")
+	d.hears("alice", "told", "That name is too long: 24 characters are the limit.")
 	for _, name := range []string{"alice", "bob"} {
 		d.hears(name, "is", "signed-out")
 		d.hears(name, "is", "online")
@@ -84,7 +83,11 @@ func testChatDevices(t *testing.T, c *chat) {
 	d.hears("laptop", "is", "signed-out")
 	d.hears("phone", "told", "2 other devices were logged out.")
 	d.hears("phone", "owns", iPhone+", here")
+	// Guards: the focus was lost with the button that had it, and was at the start of the page.
+	d.hears("phone", "focuses", "devices-title")
 	d.hears("phone", "reads", "still here", "and still here")
+	// Guards: back from the other half, all messages came in anew.
+	d.hears("phone", "arrivals", 0)
 	d.done()
 }
 
@@ -122,6 +125,17 @@ func testChatConnection(t *testing.T, c *chat) {
 	d.hears("alice", "reads", "back again", "the server is back")
 	d.hears("alice", "owns", "Chrome on Linux, here")
 	d.done()
+}
+
+// buildExample gives the path of the program.
+func buildExample(t *testing.T, name string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../examples", "-o", program, "./"+name)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the example: %v\n%s", err, out)
+	}
+	return program
 }
 
 // chromium starts a script that drives the browser.

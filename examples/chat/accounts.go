@@ -18,6 +18,8 @@ const (
 	minPassword      = 8
 )
 
+var errNameTooLong = errors.New("name too long")
+
 // accounts are the hooks that socketauth asks about users.
 type accounts struct {
 	store     *store
@@ -27,7 +29,10 @@ type accounts struct {
 // Register is the hook behind POST /register.
 func (a *accounts) Register(ctx context.Context, c socketauth.Credentials) (user, error) {
 	name, key, err := parseName(c.Get("username"))
-	if err != nil {
+	switch {
+	case errors.Is(err, errNameTooLong):
+		return user{}, &socketauth.PublicError{Code: "NAME_TOO_LONG", Err: err}
+	case err != nil:
 		return user{}, &socketauth.PublicError{Code: "NAME_INVALID", Err: err}
 	}
 	password := c.Get("password")
@@ -77,13 +82,16 @@ func (a *accounts) Claim(u user) (jwt.MapClaims, error) {
 func parseName(s string) (name, key string, err error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxName*utf8.UTFMax {
-		return "", "", errors.New("name too long")
+		return "", "", errNameTooLong
 	}
 	if name, err = precis.UsernameCasePreserved.String(s); err != nil {
 		return "", "", err
 	}
-	if n := utf8.RuneCountInString(name); n < minName || n > maxName {
-		return "", "", errors.New("name too short or too long")
+	switch n := utf8.RuneCountInString(name); {
+	case n < minName:
+		return "", "", errors.New("name too short")
+	case n > maxName:
+		return "", "", errNameTooLong
 	}
 	key, err = precis.UsernameCaseMapped.CompareKey(name)
 	return name, key, err

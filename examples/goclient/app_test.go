@@ -65,6 +65,9 @@ func serve(t *testing.T, adjust func(*socketauth.Options[string])) *app {
 		if err := args.Decode(&text); err != nil {
 			return nil, err
 		}
+		if text == "" {
+			return nil, &socketauth.PublicError{Code: "MESSAGE_EMPTY"}
+		}
 		return nil, s.Emit("message", map[string]string{"author": s.UserID(), "text": text})
 	})
 	server := httptest.NewServer(mux)

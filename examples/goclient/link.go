@@ -23,6 +23,8 @@ type link struct {
 	refused   error  // and what the server said against it, on a socket that lives on
 	online    bool   // it was let in
 
+	reply chan<- error // of the call under way, of which there is never more than one
+
 	timer *time.Timer
 	set   time.Time     // when, and
 	wait  time.Duration // for how long: then it is time for an answer or, where none is waited for, for the next request
@@ -39,6 +41,9 @@ func (s *session) connect(ctx context.Context) error {
 	defer l.timer.Stop()
 	l.alarm(patience)
 	err = l.serve(ctx)
+	if l.reply != nil {
+		l.reply <- errLost
+	}
 	if l.refused != nil {
 		err = l.refused // the server has said why it disconnects
 	}
@@ -49,8 +54,8 @@ func (s *session) connect(ctx context.Context) error {
 func (l *link) serve(ctx context.Context) (err error) {
 	leave := l.leave
 	for err == nil {
-		var outgoing chan []any // nothing, where it is not online
-		if l.online {
+		var outgoing chan call // nothing, where it is not online
+		if l.online && l.reply == nil {
 			outgoing = l.outgoing
 		}
 		select {
@@ -61,8 +66,9 @@ func (l *link) serve(ctx context.Context) (err error) {
 				return l.conn.err
 			}
 			err = l.receive(parse(frame))
-		case event := <-outgoing:
-			err = l.conn.send("42", "", event)
+		case c := <-outgoing:
+			l.reply = c.reply
+			err = l.conn.send("42", "0", c.event) // nothing else asks for an acknowledgement, so that one id is enough
 		case <-leave:
 			leave = nil
 			if !l.waiting {
@@ -152,6 +158,8 @@ func (l *link) receive(p packet) error {
 		return fmt.Errorf("connection refused: %s", p.data)
 	case "42":
 		return l.event(p)
+	case "43":
+		l.replied(p)
 	}
 	return nil // "40", and what this client leaves out
 }
@@ -184,6 +192,19 @@ func (l *link) event(p packet) error {
 		l.heard(name, args)
 	}
 	return nil
+}
+
+// replied tells who called what came of it.
+func (l *link) replied(p packet) {
+	if l.reply == nil {
+		return
+	}
+	var args []struct{ Error struct{ Code string } }
+	if json.Unmarshal(p.data, &args) == nil && len(args) > 0 && args[0].Error.Code != "" { // else it is data, or nothing
+		l.reply <- errors.New(args[0].Error.Code)
+	}
+	close(l.reply)
+	l.reply = nil
 }
 
 // accepted stores the next token, and then acknowledges it: until that the one before is good, and from then on this one.

@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	s.greeting = "join"
 	s.heard = func(name string, args []json.RawMessage) { show(out, name, args) }
 	go func() { // ends with the input, or else with the process: nothing stops the reading of a terminal
-		if !speak(ctx, s, in) {
+		if !speak(ctx, s, in, out) {
 			quit()
 		}
 	}()
@@ -94,15 +94,19 @@ func show(out io.Writer, name string, args []json.RawMessage) {
 	}
 }
 
-// speak says what comes in, line by line, and whether it ended with a log-out.
-func speak(ctx context.Context, s *session, in io.Reader) bool {
+// speak says what comes in, line by line, and tells what went wrong with it. It returns whether it ended with a log-out.
+func speak(ctx context.Context, s *session, in io.Reader, out io.Writer) bool {
 	for input := bufio.NewScanner(in); input.Scan(); {
 		if input.Text() == "/logout" {
 			s.Logout()
 			return true
 		}
-		if s.Emit(ctx, "say", input.Text()) != nil {
+		err := s.Call(ctx, "say", input.Text())
+		if ctx.Err() != nil {
 			break
+		}
+		if err != nil {
+			fmt.Fprintln(out, "say:", err)
 		}
 	}
 	return false

@@ -28,6 +28,7 @@ const (
 var (
 	errLoggedOut = errors.New("logged out")
 	errNoToken   = errors.New("no token")
+	errLost      = errors.New("the connection was lost before the reply")
 )
 
 // refusal is what the server says with "unauthorized".
@@ -52,7 +53,7 @@ type session struct {
 	greeting string                                    // the event that is sent on each connection once it is let in
 	heard    func(name string, args []json.RawMessage) // is given the app's events, in order; it must not wait
 
-	outgoing chan []any
+	outgoing chan call
 	leave    chan struct{} // closed by Logout
 	Logout   func()        // asks for the end of the session; Run returns when the server has ended it
 	failures int           // in a row; Run's
@@ -64,7 +65,7 @@ func newSession(server *url.URL, file *tokenFile, log *slog.Logger) *session {
 		server: server, file: file, log: log, pause: pause, due: renewal,
 		dialer:   &websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: openPatience},
 		heard:    func(string, []json.RawMessage) {},
-		outgoing: make(chan []any),
+		outgoing: make(chan call),
 		leave:    leave,
 		Logout:   sync.OnceFunc(func() { close(leave) }),
 	}
@@ -146,11 +147,24 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Emit sends an event of the app's. Offline it waits for a connection, as long as ctx lets it.
-func (s *session) Emit(ctx context.Context, event string, args ...any) error {
+// call is an event of the app's, and where what came of it goes.
+type call struct {
+	event []any
+	reply chan error // has room for one, so that a link need not wait
+}
+
+// Call sends an event of the app's, and waits until the server has handled it: the error is what it said against it, or
+// errLost. Offline it waits for a connection, as long as ctx lets it.
+func (s *session) Call(ctx context.Context, event string, args ...any) error {
+	c := call{append([]any{event}, args...), make(chan error, 1)}
 	select {
-	case s.outgoing <- append([]any{event}, args...):
-		return nil
+	case s.outgoing <- c:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-c.reply:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

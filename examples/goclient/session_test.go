@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -302,6 +304,57 @@ func TestCommand(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "nobody is logged in") {
 		t.Errorf("after the log-out: %v", err)
 	}
+}
+
+func TestRefusedLineIsTold(t *testing.T) {
+	// Guards: what the server refused was dropped without a word, and the command ended before it could know.
+	a := serve(t, nil)
+	t.Setenv("PASSWORD", "open sesame")
+	out := lines(make(chan string, 10))
+	args := []string{"-url", a.url.String(), "-user", "ada", "-token", newFile(t)}
+	if err := run(t.Context(), args, strings.NewReader("\nhello\n"), out); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"say: MESSAGE_EMPTY\n", "ada: hello\n"} {
+		if got := await(t, "the line", out); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestCallThatIsCut(t *testing.T) {
+	t.Parallel()
+	c := serve(t, nil).login(t)
+	cuts := cuts{write: 5} // after the upgrade, CONNECT, the acknowledgement and the greeting
+	c.dialer.NetDialContext = cuts.dial
+	c.start()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := c.Call(ctx, "say", "hello"); !errors.Is(err, errLost) {
+		t.Errorf("cut: %v", err)
+	}
+	if err := c.Call(ctx, "say", "hello"); err != nil {
+		t.Errorf("on the next connection: %v", err)
+	}
+}
+
+func TestCallsAtOnce(t *testing.T) {
+	t.Parallel()
+	c := serve(t, nil).login(t)
+	c.start()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	var calls sync.WaitGroup
+	for range 5 {
+		for text, want := range map[string]string{"": "MESSAGE_EMPTY", "hello": "<nil>"} {
+			calls.Go(func() {
+				if got := fmt.Sprint(c.Call(ctx, "say", text)); got != want {
+					t.Errorf("%q: %s, want %s", text, got, want)
+				}
+			})
+		}
+	}
+	calls.Wait()
 }
 
 type lines chan string

@@ -126,7 +126,10 @@ devices.onEnd = (id, name) => note(async () => {
   await client.emitWithAck("end device", id);
   return `${name} was logged out.`;
 });
-devices.onChange = (count) => { $("end-others").hidden = count < 2; };
+devices.onChange = (count) => {
+  if (count < 2 && document.activeElement === $("end-others")) $("devices-title").focus(); // else it is lost with the button
+  $("end-others").hidden = count < 2;
+};
 
 async function note(action) {
   $("devices-note").textContent = "";

@@ -13,6 +13,7 @@ const texts = {
   USER_INVALID: "Wrong name or password.",
   USER_EXISTS: "That name is taken. Is it yours? Then log in.",
   NAME_INVALID: "A name is 2 to 24 letters, digits or signs, without spaces.",
+  NAME_TOO_LONG: "That name is too long: 24 characters are the limit.",
   PASSWORD_TOO_SHORT: "The password needs 8 characters or more.",
   PASSWORD_TOO_LONG: "The password is too long: 72 bytes are the limit.",
   TOO_MANY_ATTEMPTS: "Too many attempts. Wait a while, then try again.",

@@ -1,0 +1,38 @@
+// Somebody at the page of examples/minimal, in Chromium:
+//
+//   node minimal.mjs <url>
+//
+// What they see is printed as lines, like those of client.mjs, for the Go side to judge.
+import { launch } from './chromium.mjs'
+import { print } from './peer.mjs'
+
+const [url] = process.argv.slice(2)
+const say = (event, ...args) => print({ socket: 'ada', event, args })
+
+const browser = await launch()
+const page = await browser.newPage()
+page.setDefaultTimeout(30_000)
+page.on('pageerror', (error) => say('page error', error.message))
+page.on('console', (message) => {
+  if (!message.location().url.endsWith('/favicon.ico')) say('console', message.text()) // which is not there
+})
+
+const form = page.locator('form')
+const sees = async (what, at) => {
+  await at.waitFor()
+  say('sees', what)
+}
+const greeting = page.locator('output').filter({ hasText: /^Hello, ada$/ })
+
+await page.goto(url)
+await sees('the form', form)
+await page.getByPlaceholder('ada').fill('ada')
+await page.getByPlaceholder('open sesame').fill('open sesame')
+await page.getByRole('button', { name: 'Log in' }).click()
+await sees('the greeting', greeting)
+await page.reload()
+await sees('the greeting', greeting)
+say('form', await form.isVisible())
+await page.locator('#logout').click()
+await sees('the form', form)
+await browser.close()
