@@ -427,10 +427,15 @@ export class Client {
       return;
     }
     const { replaced } = this.#vault;
+    const { turn } = link;
     this.#vault.set(token);
     const saved = this.#vault.save(token);
     if (!saved) return this.#stored(link, token, replaced, acknowledge);
-    saved.then(() => { if (link.turn && !this.#leaving) this.#stored(link, token, replaced, acknowledge); });
+    saved.then(() => {
+      if (link.turn !== turn || this.#leaving) return;
+      if (turn.held() && this.#vault.get() === token) this.#stored(link, token, replaced, acknowledge);
+      else this.#lost(link, "overtaken"); // while the disk was at it
+    });
   }
 
   #stored(link, token, replaced, acknowledge) {
@@ -643,7 +648,8 @@ class Vault {
     this.#parking = storage === null ? undefined : session;
     this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
-    if (this.shared && this.shared === attempt(() => globalThis.localStorage) && globalThis.indexedDB) this.#disk = new Disk(key);
+    const hasDisk = this.shared && this.shared === attempt(() => globalThis.localStorage) && globalThis.indexedDB;
+    if (hasDisk) this.#disk = new Disk(key);
     if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
   }

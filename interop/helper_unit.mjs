@@ -35,6 +35,46 @@ const storage = (value) => {
   }
 }
 
+// An IndexedDB that answers when the test says, with what it has of the key.
+class Database {
+  items = new Map()
+  closed = 0
+  waiting = []
+  stores = ['tokens']
+
+  open() {
+    const transaction = {}
+    const after = (result) => {
+      this.waiting.push(() => transaction.oncomplete())
+      return { result }
+    }
+    const store = {
+      get: (key) => after(this.items.get(key)),
+      put: (value, key) => after(void this.items.set(key, value)),
+      delete: (key) => after(void this.items.delete(key)),
+    }
+    const request = {
+      result: {
+        transaction: (name) => {
+          if (!this.stores.includes(name)) throw new Error('NotFoundError')
+          return Object.assign(transaction, { objectStore: () => store })
+        },
+        close: () => { this.closed++ },
+      },
+    }
+    this.waiting.push(() => request.onsuccess())
+    return request
+  }
+
+  // answers all that waits, and what follows from that
+  async answer() {
+    while (this.waiting.length > 0) {
+      this.waiting.shift()()
+      await settle()
+    }
+  }
+}
+
 // A server that answers as the test says; presented are the tokens it was shown.
 class Server {
   presented = []
@@ -571,6 +611,36 @@ const tests = {
     await pass(50) // the turn's end
     assert.equal(timers.size, 0)
     Object.assign(globalThis, { setTimeout: set, clearTimeout: clear })
+  },
+
+  async 'what was stored is acknowledged once it is on disk, and only by who still has the turn'() {
+    // Guards: while the disk took its time, the turn or the token itself could go, and it was acknowledged all the same.
+    let rob
+    const locks = { request: (_, __, hold) => new Promise((resolve, reject) => { rob = reject; hold().then(resolve) }) }
+    for (const [left, meanwhile] of [
+      [token(2), undefined],
+      [token(2), () => rob(new Error('stolen'))],
+      [token(3), (kept) => kept.setItem(KEY, token(3))],
+      [undefined, (kept) => kept.removeItem(KEY)],
+    ]) {
+      const disk = globalThis.indexedDB = new Database()
+      const kept = globalThis.localStorage = storage(token(1))
+      const { server, client } = await start(undefined, { storage: kept, locks })
+      await disk.answer()
+      server.hear()
+      let acknowledged = false
+      server.socket.tell('authenticated', token(2), () => { acknowledged = true })
+      await settle()
+      assert.deepEqual([acknowledged, kept.token, client.state], [false, token(2), 'connecting'])
+      meanwhile?.(kept)
+      await disk.answer()
+      assert.equal(acknowledged, !meanwhile)
+      assert.equal(client.state, !meanwhile ? 'online' : left ? 'offline' : 'signed-out')
+      assert.equal(kept.token, left)
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
   },
 
   async 'a socket that cannot be made is a connection that failed'() {
