@@ -648,7 +648,7 @@ class Vault {
     this.#parking = storage === null ? undefined : session;
     this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
-    const hasDisk = this.shared && this.shared === attempt(() => globalThis.localStorage) && globalThis.indexedDB;
+    const hasDisk = this.shared && this.shared === attempt(() => globalThis.localStorage) && attempt(() => globalThis.indexedDB);
     if (hasDisk) this.#disk = new Disk(key);
     if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
@@ -799,11 +799,14 @@ class Disk {
         open.onupgradeneeded = () => open.result.createObjectStore("tokens");
         open.onerror = () => end();
         open.onsuccess = guarded(() => {
-          const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
-          const request = what(transaction.objectStore("tokens"));
-          transaction.oncomplete = () => end(request.result);
-          transaction.onabort = () => end();
-          open.result.close(); // when that is done
+          try {
+            const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
+            const request = what(transaction.objectStore("tokens"));
+            transaction.oncomplete = () => end(request.result);
+            transaction.onabort = () => end();
+          } finally {
+            open.result.close(); // when that is done
+          }
         });
       })();
     });

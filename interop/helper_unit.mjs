@@ -643,6 +643,30 @@ const tests = {
     delete globalThis.localStorage
   },
 
+  async 'a disk that is none harms nobody'() {
+    // Guards: no client was made where IndexedDB must not be asked for; a connection to another's database was kept open.
+    const kept = globalThis.localStorage = storage(token(1))
+    const online = async () => {
+      const { server, client } = await start(undefined, { storage: kept })
+      await disk.answer()
+      server.hear()
+      server.socket.tell('authenticated', token(2), () => {})
+      await settle()
+      await disk.answer()
+      assert.equal(client.state, 'online')
+      client.close()
+    }
+    let disk = globalThis.indexedDB = new Database()
+    disk.stores = []
+    await online()
+    assert.equal(disk.closed, 2)
+    disk = new Database()
+    Object.defineProperty(globalThis, 'indexedDB', { configurable: true, get() { throw new Error('SecurityError') } })
+    await online()
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'a socket that cannot be made is a connection that failed'() {
     // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
     class WebSocket { constructor() { throw new Error('SecurityError') } }
