@@ -714,7 +714,7 @@ class Vault {
   }
 
   clear() {
-    this.#disk?.remove();
+    if (!this.alone) this.#disk?.remove();
     this.#remove(this.#key);
     this.#remove(this.#codeKey);
     this.alone = !this.shared;

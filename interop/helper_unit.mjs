@@ -667,6 +667,27 @@ const tests = {
     delete globalThis.localStorage
   },
 
+  async 'a tab that is alone leaves the disk to the others'() {
+    // Guards: its log-out removed the token of the session that they share.
+    const disk = globalThis.indexedDB = new Database()
+    const kept = globalThis.localStorage = storage(token(1))
+    const { setItem } = kept
+    const { server, client } = await start(undefined, { storage: kept })
+    await disk.answer()
+    server.hear()
+    kept.setItem = () => { throw new Error('QuotaExceededError') }
+    server.socket.tell('authenticated', token(2), () => {})
+    assert.deepEqual([client.state, client.shared], ['online', false])
+    kept.setItem = setItem
+    disk.items.set(KEY, token(1, { sid: 'two' })) // another tab has logged in since
+    client.logout()
+    server.socket.tell('logged_out')
+    await disk.answer()
+    assert.equal(disk.items.get(KEY), token(1, { sid: 'two' }))
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'a socket that cannot be made is a connection that failed'() {
     // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
     class WebSocket { constructor() { throw new Error('SecurityError') } }
