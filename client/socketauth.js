@@ -129,7 +129,7 @@ export class Client {
   /** Ends the session, for all its tabs. Resolves to whether the server could be told; here it is over in any case. */
   async logout() {
     if (this.#closed) throw new SocketAuthError("closed");
-    const token = this.#vault.get();
+    const token = this.#vault.replaced || this.#vault.get(); // a code ends no session, and dies by itself
     const { socket, presented } = this.#state === "online" && this.#link || {};
     if (this.#leaving || !token && !socket) return false;
     this.#vault.clear(); // first: whoever opens the page next finds nothing, whatever becomes of the rest

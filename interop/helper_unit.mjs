@@ -688,6 +688,19 @@ const tests = {
     delete globalThis.localStorage
   },
 
+  async 'a log-out right after a log-in over a session ends that'() {
+    // Guards: only the code was told, which ends nothing; the session it was to replace lived on for as long as its token.
+    const { server, kept, client } = await online()
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    await client.login({})
+    const told = client.logout()
+    server.socket.tell('connect')
+    assert.deepEqual(server.socket.sent, [['logout', token(2)]])
+    server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    assert.deepEqual([kept.token, kept.getItem(KEY + '.code')], [undefined, null])
+  },
+
   async 'a socket that cannot be made is a connection that failed'() {
     // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
     class WebSocket { constructor() { throw new Error('SecurityError') } }
