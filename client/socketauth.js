@@ -277,8 +277,8 @@ export class Client {
       const socket = this.#socket(() => ({}));
       const done = (told) => {
         clearTimeout(patience);
+        resolve(told); // before the socket tells its end
         socket.disconnect();
-        resolve(told);
       };
       const patience = setTimeout(done, LOGOUT_PATIENCE, false);
       this.#listening.signal.addEventListener("abort", () => done(false), { once: true });
