@@ -703,8 +703,9 @@ class Vault {
     if (this.#restored || this.alone || !this.#disk) return;
     this.#restored = true;
     const saved = await this.#disk.get();
-    const stored = this.get();
-    if (sameSession(saved, stored) && claims(saved).gen > claims(stored).gen) this.set(saved);
+    const isOlder = (stored) => sameSession(saved, stored) && claims(stored).gen < claims(saved).gen;
+    if (isOlder(this.get())) this.set(saved);
+    else if (isOlder(this.#read(this.#key))) this.#write(this.#key, saved); // behind a code, which may be refused
   }
 
   /** Throws away what was presented. */

@@ -673,6 +673,30 @@ const tests = {
     delete globalThis.localStorage
   },
 
+  async 'what the browser lost is brought back, also behind a code'() {
+    // Guards: after a crash and a link with a code that was refused, the replaced token was presented: a theft, it seemed.
+    const saved = token(5)
+    for (const [link, refused] of [[undefined, false], [code('one'), false], [code('two'), true]]) {
+      const disk = globalThis.indexedDB = new Database()
+      disk.items.set(KEY, saved)
+      const kept = globalThis.localStorage = storage(token(1))
+      if (link) kept.setItem(KEY + '.code', link)
+      const { server, client } = await start(undefined, { storage: kept })
+      await disk.answer()
+      server.hear()
+      if (refused) {
+        assert.equal(server.presented.at(-1), link)
+        server.socket.tell('unauthorized', { code: 'token_expired', terminal: true })
+        await pass(1_100)
+        server.hear()
+      }
+      assert.equal(server.presented.at(-1), saved)
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'a tab that is alone leaves the disk to the others'() {
     // Guards: its log-out removed the token of the session that they share.
     const disk = globalThis.indexedDB = new Database()
