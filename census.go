@@ -56,6 +56,25 @@ func (c *census) admit(v *visit, l Limits) (admitted bool, limit string, oldest 
 	}
 	c.sockets++
 	c.moveLocked(v, 1, 0)
+	limit, oldest = c.listLocked(v, l)
+	return true, limit, oldest
+}
+
+// estrange moves a connection whose client has left back to the strangers, as their youngest: else whoever has an account
+// could hold any number of connections, each of which has authenticated once.
+func (c *census) estrange(v *visit, l Limits) (limit string, oldest *visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !v.friend || v.left {
+		return "", nil
+	}
+	v.friend = false
+	c.moveLocked(v, 1, -1)
+	return c.listLocked(v, l)
+}
+
+// listLocked puts a visit among the strangers, and says who makes way for it.
+func (c *census) listLocked(v *visit, l Limits) (limit string, oldest *visit) {
 	for _, crowd := range l.crowds(v) {
 		if oldest == nil {
 			if oldest = c.pastLocked(crowd); oldest != nil { // of the larger crowds too
@@ -68,7 +87,7 @@ func (c *census) admit(v *visit, l Limits) (admitted bool, limit string, oldest 
 		}
 		v.places = append(v.places, place{crowd.name, c.addresses[crowd.name].PushBack(v)})
 	}
-	return true, limit, oldest
+	return limit, oldest
 }
 
 // pastLocked is the oldest of a crowd in which there is no room for one more.
@@ -102,17 +121,17 @@ func (c *census) befriend(v *visit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !v.friend && !v.left {
-		v.friend = true
+		v.friend, v.proven = true, true
 		c.knownLocked(v)
 		c.moveLocked(v, -1, 1)
 	}
 }
 
-// isFriend says whether a connection has ever authenticated.
-func (c *census) isFriend(v *visit) bool {
+// isProven says whether a connection has ever authenticated.
+func (c *census) isProven(v *visit) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return v.friend
+	return v.proven
 }
 
 // leave takes a connection out.
@@ -156,13 +175,18 @@ func (s *Server) admit(request any, evict func()) bool {
 	}
 	v.evict = evict
 	admitted, limit, oldest := s.census.admit(v, s.auth.limits)
+	s.makeWay(v, limit, oldest)
+	return admitted
+}
+
+// makeWay says which limit a visit has reached, if any, and ends the one that has to go for it.
+func (s *Server) makeWay(v *visit, limit string, oldest *visit) {
 	if limit != "" {
 		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
 	}
 	if oldest != nil {
 		oldest.makeWay()
 	}
-	return admitted
 }
 
 // makeWay ends a stranger's connection, but not where the store is about to decide on its token: to lose the answer could

@@ -21,7 +21,7 @@ type Limits struct {
 	Depth           int // levels of JSON in one message; 512
 
 	Sockets             int // connections in all; 100,000
-	Strangers           int // connections that have not authenticated yet, of which the oldest makes way; 10,000
+	Strangers           int // connections that have not authenticated yet, or have left, of which the oldest makes way; 10,000
 	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 16 times as many from a /48; 100
 	SocketsPerUser      int // 100
 	SessionsPerUser     int // past it the one presented least recently is revoked; 100

@@ -88,6 +88,38 @@ func TestOldestStrangerMakesWay(t *testing.T) {
 	})
 }
 
+func TestWhoLeavesIsAStrangerAgain(t *testing.T) {
+	// Guards: who entered and left kept the connection past every limit but that of all, with one account from one address.
+	inWorld(t, func(o *Options[string]) { o.Limits.Strangers, o.Limits.SocketsPerUser = 2, 3 }, func(w *world) {
+		var left []*client
+		for range 4 {
+			c, _ := w.in()
+			c.send("41")
+			synctest.Wait()
+			left = append(left, c)
+		}
+		left[0].lost()
+		left[1].lost()
+		w.limited("strangers", 2)
+		if n := w.Stats().Sockets["4"]; n != (SocketStats{Connecting: 2}) {
+			t.Errorf("%+v", n)
+		}
+		c := left[3]
+		c.send("40") // as the same client may
+		c.next("40")
+		c.authenticate(w.code())
+		c.token()
+		synctest.Wait()
+		if n := w.Stats().Sockets["4"]; n != (SocketStats{Connecting: 1, Authenticated: 1}) {
+			t.Errorf("%+v", n)
+		}
+		w.open()
+		w.open()
+		left[2].lost()
+		c.alive()
+	})
+}
+
 func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
 	// Guards: the answer to a presentation must not be lost for a place, since a client that does not confirm has its
 	// session in it.

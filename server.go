@@ -186,7 +186,7 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
-	if !s.census.isFriend(socket.visit) {
+	if !s.census.isProven(socket.visit) {
 		socket.since = socket.visit.opened // a stranger's time is that of its connection
 	}
 	socket.visit.socket.Store(socket)

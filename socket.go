@@ -114,7 +114,8 @@ type visit struct {
 	evict    func() // ends it
 
 	// Of the server's census.
-	friend bool    // it has authenticated
+	friend bool    // it has authenticated, and not left since
+	proven bool    // it has authenticated
 	left   bool    // it has ended
 	places []place // where it stands among the strangers
 }
@@ -351,6 +352,10 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 func (r receiver) Disconnected(reason engine.Reason) {
 	s := r.Socket
 	s.finish(string(reason))
+	if reason == engine.ClientDisconnect { // which leaves the connection as it is
+		limit, oldest := s.server.census.estrange(s.visit, s.server.auth.limits)
+		s.control.Must(&s.server.work, s.guarded(func() { s.server.makeWay(s.visit, limit, oldest) }))
+	}
 	s.mu.Lock()
 	s.gone = true
 	s.mu.Unlock()
