@@ -3,7 +3,6 @@ package socketauth
 import (
 	"container/list"
 	"log/slog"
-	"net/netip"
 	"sync"
 )
 
@@ -23,8 +22,7 @@ type crowd struct {
 	says  string // the limit's name
 }
 
-// wideNetworks is how many times as many strangers may come from an IPv6 /48 as from a /64 of it. One customer of a
-// provider, or of a free tunnel, may have all of a /48.
+// wideNetworks is how many times as many strangers may come from an IPv6 /48 as from a /64 of it.
 const wideNetworks = 16
 
 // crowds are those that a visit belongs to, the smallest first.
@@ -34,9 +32,8 @@ func (l Limits) crowds(v *visit) []crowd {
 		return []crowd{all}
 	}
 	crowds := []crowd{{v.network, l.StrangersPerAddress, limitStrangersPerAddress}}
-	if p, err := netip.ParsePrefix(v.network); err == nil && p.Addr().Is6() && l.StrangersPerAddress != NoLimit {
-		wide, _ := p.Addr().Prefix(48) // fails for no IPv6 address
-		crowds = append(crowds, crowd{wide.String(), wideNetworks * l.StrangersPerAddress, limitStrangersPerAddress})
+	if wide := wideNetwork(v.network); wide != v.network && l.StrangersPerAddress != NoLimit {
+		crowds = append(crowds, crowd{wide, wideNetworks * l.StrangersPerAddress, limitStrangersPerAddress})
 	}
 	return append(crowds, all)
 }

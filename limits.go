@@ -173,3 +173,14 @@ func (c *config) network(r *http.Request, address string) string {
 	}
 	return ""
 }
+
+// wideNetwork is the IPv6 /48 that a network is of: one customer of a provider, or of a free tunnel, may have all of it.
+// Any other network is its own.
+func wideNetwork(network string) string {
+	p, err := netip.ParsePrefix(network)
+	if err != nil || !p.Addr().Is6() {
+		return network
+	}
+	wide, _ := p.Addr().Prefix(48) // fails for no IPv6 address
+	return wide.String()
+}

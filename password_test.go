@@ -3,10 +3,14 @@ package socketauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 func quick() *Passwords { return &Passwords{Cost: bcrypt.MinCost} }
@@ -125,6 +129,38 @@ func TestPasswordLogin(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, user, err)
 		}
 	}
+}
+
+func TestOneIPv6NetworkHasOneLine(t *testing.T) {
+	// Guards: whoever has a /48 has 65,536 networks of /64, one waiting of each of which filled the queue for good.
+	synctest.Test(t, func(t *testing.T) {
+		p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 3}
+		if err := p.start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.turns.Begin(t.Context(), ""); err != nil { // one is at work
+			t.Fatal(err)
+		}
+		answered := make(chan string, 4)
+		compare := func(address string) {
+			ctx := context.WithValue(t.Context(), networkKey{}, throttle.Network(address))
+			go func() { answered <- fmt.Sprint(address, " ", errors.Is(p.Compare(ctx, "", "x"), ErrUnavailable)) }()
+			synctest.Wait()
+		}
+		for n := range 3 {
+			compare(fmt.Sprintf("2001:db8:7:%d::1", n))
+		}
+		compare("2001:db8:8::1")
+		if got := <-answered; got != "2001:db8:7:2::1 true" {
+			t.Errorf("turned away: %s", got)
+		}
+		p.turns.End()
+		for range 3 {
+			if got := <-answered; !strings.HasSuffix(got, " false") {
+				t.Errorf("turned away: %s", got)
+			}
+		}
+	})
 }
 
 func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
