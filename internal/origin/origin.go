@@ -105,7 +105,10 @@ func ownPort(scheme string) string {
 func authority(scheme, host string) string {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
-		name, port = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), ownPort(scheme)
+		name, port = host, ownPort(scheme)
+		if inside, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inside, "]") { // IPv6
+			name = strings.TrimSuffix(inside, "]")
+		}
 	}
 	return net.JoinHostPort(strings.ToLower(name), port)
 }
