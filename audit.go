@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty, but for the Account.
+// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty,
+// but for the Account.
 type AuditEvent struct {
 	Kind      AuditKind
 	Time      time.Time

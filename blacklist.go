@@ -12,9 +12,9 @@ import (
 //
 // A method that could not reach its decision says so by an error, and the caller accepts nothing. Where only the reply
 // was lost, the caller repeats the call with the same arguments and gets the same verdict, but EndedByReuse after Reused,
-// and a Revoke counts what it ends itself. Methods are safe for concurrent use, and each call returns
-// soon after its context has ended: one that does not is given up for its socket, but the goroutine that made it stays,
-// and Shutdown waits for it.
+// and a Revoke counts what it ends itself. Methods are safe for concurrent use, and each call returns soon after its
+// context has ended: one that does not is given up for its socket, but the goroutine that made it stays, and Shutdown
+// waits for it.
 //
 // NewMemoryBlacklist makes one for a single process; the folder boltblacklist has one that survives a restart. Whoever
 // writes another keeps a Standing for each session, which makes the decisions, and runs the suite in the folder

@@ -3,16 +3,69 @@ package socketauth
 import (
 	"container/list"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 )
+
+// visit is one connection of the transport, on which a client may join, leave and join again.
+type visit struct {
+	request  Request
+	opened   time.Time   // when the first request came: a handshake that brings a token may have been on its way since
+	stranger atomic.Bool // it has joined, and not authenticated since
+	engine   string      // the version that the client speaks
+	network  string      // where it comes from, for limits; "": they do not apply
+	socket   atomic.Pointer[Socket]
+	evict    func() // ends it
+
+	// Of the server's census.
+	friend bool    // it has authenticated, and not left since
+	proven bool    // it has authenticated
+	left   bool    // it has ended
+	places []place // where it stands among the strangers
+}
+
+// What is kept of one request header: strangers send them.
+const (
+	maxHeaderValues = 4
+	maxHeaderLength = 1 << 10
+)
+
+// describe takes from a request what outlives it.
+func (c *config) describe(r *http.Request) any {
+	d := Request{RemoteAddr: r.RemoteAddr, ClientIP: c.address(r), Host: cut(r.Host), Origin: cut(r.Header.Get("Origin")), UserAgent: cut(r.UserAgent())}
+	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
+		for n, value := range r.Header.Values(name) {
+			if n == maxHeaderValues {
+				break
+			}
+			if d.Header == nil {
+				d.Header = make(http.Header)
+			}
+			d.Header[name] = append(d.Header[name], cut(value))
+		}
+	}
+	return &visit{request: d, opened: time.Now(), engine: versionOf(r), network: c.network(r, d.ClientIP)}
+}
+
+// cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
+func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
+
+// address is the client's, or the peer's where the app's ClientIP fails or knows none.
+func (c *config) address(r *http.Request) string {
+	address := remoteIP(r)
+	_ = c.contain("ClientIP", func() error { address = or(cut(c.clientIP(r)), address); return nil })
+	return address
+}
 
 // census counts the connections of one server, and knows which of the strangers is the oldest.
 type census struct {
 	mu        sync.Mutex
 	engines   map[string]SocketStats
 	sockets   int
-	strangers int                   // also those that have been told to make way, until they have
-	addresses map[string]*list.List // strangers that have not, the oldest first: by their networks, and all of them by ""
+	strangers map[string]*list.List // that were not told to make way, the oldest first: by their networks, and all by ""
 }
 
 // crowd is the strangers that one limit is for.
@@ -49,7 +102,7 @@ func (c *census) admit(v *visit, l Limits) (admitted bool, limit string, oldest 
 		return false, limitSockets, nil
 	}
 	if c.engines == nil {
-		c.engines, c.addresses = make(map[string]SocketStats), make(map[string]*list.List)
+		c.engines, c.strangers = make(map[string]SocketStats), make(map[string]*list.List)
 	}
 	c.sockets++
 	c.moveLocked(v, 1, 0)
@@ -79,17 +132,17 @@ func (c *census) listLocked(v *visit, l Limits) (limit string, oldest *visit) {
 				c.knownLocked(oldest)
 			}
 		}
-		if c.addresses[crowd.name] == nil {
-			c.addresses[crowd.name] = list.New()
+		if c.strangers[crowd.name] == nil {
+			c.strangers[crowd.name] = list.New()
 		}
-		v.places = append(v.places, place{crowd.name, c.addresses[crowd.name].PushBack(v)})
+		v.places = append(v.places, place{crowd.name, c.strangers[crowd.name].PushBack(v)})
 	}
 	return limit, oldest
 }
 
 // pastLocked is the oldest of a crowd in which there is no room for one more.
 func (c *census) pastLocked(of crowd) *visit {
-	strangers := c.addresses[of.name]
+	strangers := c.strangers[of.name]
 	if strangers == nil || !past(strangers.Len()+1, of.limit) {
 		return nil
 	}
@@ -105,9 +158,9 @@ type place struct {
 // knownLocked takes a visit out of the strangers.
 func (c *census) knownLocked(v *visit) {
 	for _, p := range v.places {
-		strangers := c.addresses[p.crowd]
+		strangers := c.strangers[p.crowd]
 		if strangers.Remove(p.at); strangers.Len() == 0 {
-			delete(c.addresses, p.crowd)
+			delete(c.strangers, p.crowd)
 		}
 	}
 	v.places = nil
@@ -148,7 +201,6 @@ func (c *census) leave(v *visit) {
 func (c *census) moveLocked(v *visit, strangers, friends int) {
 	n := c.engines[v.engine]
 	c.engines[v.engine] = SocketStats{n.Connecting + strangers, n.Authenticated + friends}
-	c.strangers += strangers
 }
 
 func (c *census) count() map[string]SocketStats {
@@ -172,15 +224,15 @@ func (s *Server) admit(request any, evict func()) bool {
 	}
 	v.evict = evict
 	admitted, limit, oldest := s.census.admit(v, s.auth.limits)
-	s.makeWay(v, limit, oldest)
+	if limit != "" {
+		s.makeRoom(v, limit, oldest)
+	}
 	return admitted
 }
 
-// makeWay says which limit a visit has reached, if any, and ends the one that has to go for it.
-func (s *Server) makeWay(v *visit, limit string, oldest *visit) {
-	if limit != "" {
-		s.auth.limited(limit, slog.String("address", v.request.ClientIP))
-	}
+// makeRoom says which limit a visit has reached, and ends the stranger that has to go for it, if one has.
+func (s *Server) makeRoom(v *visit, limit string, oldest *visit) {
+	s.auth.limited(limit, slog.String("address", v.request.ClientIP))
 	if oldest != nil {
 		oldest.makeWay()
 	}

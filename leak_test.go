@@ -81,8 +81,8 @@ func (w *world) nothingLeft(before held, sessions int) held {
 		}
 	}
 	w.census.mu.Lock()
-	if w.census.sockets+w.census.strangers+len(w.census.addresses) != 0 {
-		w.Errorf("the census counts %d sockets, %d strangers, %d addresses", w.census.sockets, w.census.strangers, len(w.census.addresses))
+	if w.census.sockets+len(w.census.strangers) != 0 {
+		w.Errorf("the census counts %d sockets, and %d crowds of strangers", w.census.sockets, len(w.census.strangers))
 	}
 	w.census.mu.Unlock()
 	if !w.hub.Empty() {

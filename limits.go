@@ -28,8 +28,8 @@ type Limits struct {
 
 	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
 	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address half as
-	// many, and one more every 10 s). An address has a reserve of 8 for names not tried there before. Successes never count, and who has logged in from an address lately is not held up there by
-	// the failures of others.
+	// many, and one more every 10 s). An address has a reserve of 8 for names not tried there before. Successes never count,
+	// and who has logged in from an address lately is not held up there by the failures of others.
 	FailuresPerAddress int
 	FailuresPerAccount int
 

@@ -146,9 +146,9 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 			change.UserID, change.Sessions = m.end(sid, r, now)
 		}
 	case r.UserID != "":
-		but, _ := rawID(r.Except)
+		except, isOne := rawID(r.Except)
 		for _, sid := range m.cut(r.UserID, now, now.Add(r.Keep)) {
-			if r.Except != "" && sid == but {
+			if isOne && sid == except {
 				continue
 			}
 			_, ended := m.end(sid, r, now)

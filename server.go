@@ -223,9 +223,9 @@ func (s *Server) handler(event string) Handler {
 
 // OnAuthenticated adds a function that is called once for each socket, before it is in: before its client is told that it
 // is authenticated, or, where the client confirms, after it has confirmed. Its error refuses the socket, whose token stays
-// as good as it was: a *PublicError by its code, ErrUnavailable or any other as a server error. What it emits and joins takes effect when the socket is in: for a snapshot of something that
-// changes, answer an event of the client's instead, after Join. Several are called in the order in which they were
-// added.
+// as good as it was: a *PublicError by its code, ErrUnavailable or any other as a server error. What it emits and joins
+// takes effect when the socket is in: for a snapshot of something that changes, answer an event of the client's instead,
+// after Join. Several are called in the order in which they were added.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,9 +233,9 @@ func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 }
 
 // OnDisconnect adds a function that is called once for each socket that was authenticated, or that OnAuthenticated let
-// in, after its last handler, when it has ended. ctx has ended, and carries the claims. reason is one of "client disconnect", "server disconnect",
-// "transport close", "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "logged out", "too many events", or the
-// code of the refusal that ended it.
+// in, after its last handler, when it has ended. ctx has ended, and carries the claims. reason is one of "client
+// disconnect", "server disconnect", "transport close", "ping timeout", "protocol error", "slow peer", "evicted",
+// "shutdown", "logged out", "too many events", or the code of the refusal that ended it.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

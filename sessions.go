@@ -48,9 +48,9 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 
 // RevokeSession ends one session for good: its tokens are dead at once, on sockets and in Middleware, and its sockets
 // are closed with session_revoked. A handler that ends the session of its own socket has done all else before: its
-// context ends then, and its reply reaches nobody. It does not ask whose session it is: a page that lets users end theirs looks in
-// Sessions first. A session that is unknown or over already is no error. Errors wrap ErrUnavailable; the session may be
-// over all the same.
+// context ends then, and its reply reaches nobody. It does not ask whose session it is: a page that lets users end theirs
+// looks in Sessions first. A session that is unknown or over already is no error. Errors wrap ErrUnavailable; the session
+// may be over all the same.
 func (a *Auth) RevokeSession(ctx context.Context, sessionID string) (Ended, error) {
 	return a.revoke(ctx, Revocation{SessionID: sessionID})
 }

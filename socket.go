@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,56 +100,6 @@ type Request struct {
 	Origin     string
 	UserAgent  string
 	Header     http.Header // those of Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id that were sent; at most 4 values of 1 KiB each
-}
-
-// visit is one connection of the transport, on which a client may join, leave and join again.
-type visit struct {
-	request  Request
-	opened   time.Time   // when the first request came: a handshake that brings a token may have been on its way since
-	stranger atomic.Bool // it has joined, and not authenticated since
-	engine   string      // the version that the client speaks
-	network  string      // where it comes from, for limits; "": they do not apply
-	socket   atomic.Pointer[Socket]
-	evict    func() // ends it
-
-	// Of the server's census.
-	friend bool    // it has authenticated, and not left since
-	proven bool    // it has authenticated
-	left   bool    // it has ended
-	places []place // where it stands among the strangers
-}
-
-// What is kept of one request header: strangers send them.
-const (
-	maxHeaderValues = 4
-	maxHeaderLength = 1 << 10
-)
-
-// describe takes from a request what outlives it.
-func (c *config) describe(r *http.Request) any {
-	d := Request{RemoteAddr: r.RemoteAddr, ClientIP: c.address(r), Host: cut(r.Host), Origin: cut(r.Header.Get("Origin")), UserAgent: cut(r.UserAgent())}
-	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
-		for n, value := range r.Header.Values(name) {
-			if n == maxHeaderValues {
-				break
-			}
-			if d.Header == nil {
-				d.Header = make(http.Header)
-			}
-			d.Header[name] = append(d.Header[name], cut(value))
-		}
-	}
-	return &visit{request: d, opened: time.Now(), engine: versionOf(r), network: c.network(r, d.ClientIP)}
-}
-
-// cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
-func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
-
-// address is the client's, or the peer's where the app's ClientIP fails or knows none.
-func (c *config) address(r *http.Request) string {
-	address := remoteIP(r)
-	_ = c.contain("ClientIP", func() error { address = or(cut(c.clientIP(r)), address); return nil })
-	return address
 }
 
 // ID names the connection: 128 random bits, new at each.
@@ -353,8 +302,9 @@ func (r receiver) Disconnected(reason engine.Reason) {
 	s := r.Socket
 	s.finish(string(reason))
 	if reason == engine.ClientDisconnect { // which leaves the connection as it is
-		limit, oldest := s.server.census.estrange(s.visit, s.server.auth.limits)
-		s.control.Must(&s.server.work, s.guarded(func() { s.server.makeWay(s.visit, limit, oldest) }))
+		if limit, oldest := s.server.census.estrange(s.visit, s.server.auth.limits); limit != "" {
+			s.control.Must(&s.server.work, s.guarded(func() { s.server.makeRoom(s.visit, limit, oldest) }))
+		}
 	}
 	s.mu.Lock()
 	s.gone = true

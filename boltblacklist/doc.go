@@ -46,6 +46,6 @@
 //
 // bbolt itself has checksums for its two root pages alone. Open therefore reads the file once, about half a second for a
 // gigabyte in memory, and returns ErrCorrupt where pages do not hang together; it writes nothing to such a file. What it
-// does not see is a damaged key, by which a session can no longer be found: its tokens are unknown then, and a code that
-// was used within the last CodeLifetime may be taken for a new one.
+// does not see is a damaged key that is still in its place between the others, by which a session can no longer be
+// found: its tokens are unknown then, and a code that was used within the last CodeLifetime may be taken for a new one.
 package boltblacklist

@@ -50,7 +50,7 @@ const (
 	manyFree     = 0xFFFF // as a count: it is in the first element
 )
 
-// examine reads each page's elements, once and in the order of the file.
+// examine reads each page that is in use, once, and level by level in the order of the file.
 func examine(tx *bolt.Tx, file *os.File) error {
 	size := uint64(tx.DB().Info().PageSize)
 	if info, err := file.Stat(); err != nil || info.Size() < tx.Size() {

@@ -106,8 +106,10 @@ func authority(scheme, host string) string {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
 		name, port = host, ownPort(scheme)
-		if inside, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inside, "]") { // IPv6
-			name = strings.TrimSuffix(inside, "]")
+		if inside, ok := strings.CutPrefix(host, "["); ok { // IPv6
+			if inside, ok = strings.CutSuffix(inside, "]"); ok {
+				name = inside
+			}
 		}
 	}
 	return net.JoinHostPort(strings.ToLower(name), port)

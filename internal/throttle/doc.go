@@ -53,17 +53,16 @@
 // Four things cannot be had. Who guesses at one's account from one's own address, or its /64, cannot be told from one:
 // the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
 // to, cannot be told from a crowd of fresh neighbours: such a neighbour then waits, in the mean of a simulation, 25 s
-// beside 20 tries a second and 6 min beside 200. Who keeps 50 attempts under way takes the turns of others behind the
-// same address. (To let in whoever is known good elsewhere would help, and tell
-// everybody which accounts exist.) And where an address is spent, others behind it can see whether a pair is known good
-// there.
+// beside 20 tries a second and 6 min beside 200. (To let in whoever is known good elsewhere would help, and tell
+// everybody which accounts exist.) Who keeps 50 attempts under way takes the turns of others behind the same address. And
+// where an address is spent, others behind it can see whether a pair is known good there.
 //
 // # Memory
 //
 // Nothing grows: 16,384 addresses and 32,768 pairs of 40 bytes, 32,768 accounts, 65,536 known pairs and 16,384 waiting
 // ones of 24: 4.7 MB at most, touched as it fills. Names are kept as 64 bits of a keyed hash. A refused attempt takes a
-// place among the waiting alone, and what counts attempts under way has as many entries as there are such attempts. In a full set of eight the entry goes that is free again first, so who has spent most
-// stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
+// place among the waiting alone, and what counts attempts under way has at most one entry for each. In a full set of
+// eight the entry goes that is free again first, so who has spent most stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
 // for each guess made, but not who is held. Known pairs go the longest unseen first: who can make 65,536 accounts and
 // log in to each takes their privilege from the rest, who are then as owners at a fresh address. All is forgotten with
 // the process, and each process counts for itself.
