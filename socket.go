@@ -167,7 +167,8 @@ func (s *Socket) Value(key string) any {
 }
 
 // Emit sends an event to this client. A []byte among args goes as a binary attachment; the others must be what JSON can
-// hold. It never waits for the client: a client that does not read is disconnected once too much waits for it. Errors:
+// hold. There are at most 10 attachments, and beside them no object with the key "_placeholder", at whatever depth: clients
+// would take it for an attachment and disconnect. It never waits for the client: a client that does not read is disconnected once too much waits for it. Errors:
 // ErrClosed, and those of encoding.
 func (s *Socket) Emit(event string, args ...any) error {
 	m, err := message(event, args)

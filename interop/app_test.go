@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -187,6 +188,7 @@ func (a *app) handle() {
 		return nil, socketauth.ErrBadArguments
 	})
 	a.handlePayloads()
+	a.handleStored()
 }
 
 var errGarbled = &socketauth.PublicError{Code: "GARBLED"}
@@ -236,6 +238,44 @@ func (a *app) handlePayloads() {
 			err = errors.Join(err, errGarbled)
 		}
 		return "received", err
+	})
+}
+
+// stored is JSON as users may have stored it, and whether it can be sent beside a picture.
+var stored = []struct {
+	about json.RawMessage
+	alone bool
+}{
+	{json.RawMessage(`{"_placeholder":true,"num":7}`), true},
+	{json.RawMessage(`{"_placeholder":true,"num":0}`), true},
+	{json.RawMessage(`[{"a":[{"\u005fplaceholder":true}]}]`), true},
+	{json.RawMessage(`{"_placeholder":1,"num":7}`), true},
+	{json.RawMessage(strings.Repeat("[", 7000) + strings.Repeat("]", 7000)), true},
+	{json.RawMessage("\"not UTF-8: \xff\""), false},
+	{json.RawMessage(`{"_placeholder":false,"text":"_placeholder"}`), false},
+}
+
+// printable reports whether the driver can print a value: it cannot if that is nested too deeply.
+func printable(about json.RawMessage) bool { return len(about) < 1000 }
+
+// handleStored gives the app the event that shows what is stored: without a picture, with one, and with eleven.
+func (a *app) handleStored() {
+	a.On("show", func(_ context.Context, s *socketauth.Socket, in socketauth.Args) (any, error) {
+		var n int
+		if err := in.Decode(&n); err != nil {
+			return nil, err
+		}
+		if printable(stored[n].about) {
+			if err := s.Emit("news", stored[n].about); err != nil {
+				return nil, err
+			}
+		}
+		many := make([]any, 11)
+		for i := range many {
+			many[i] = pattern(3)
+		}
+		alone := s.Emit("binary", stored[n].about, pattern(3)) != nil
+		return map[string]bool{"alone": alone, "few": s.Emit("binary", many...) != nil}, nil
 	})
 }
 

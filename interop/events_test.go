@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -55,6 +56,29 @@ func TestPayloads(t *testing.T) {
 		d.both("member", says("reply to large", row("X")), says("large", row("x")))
 		binary(long)
 		d.hears("member", "reply to ask for an attachment", "received")
+		d.done()
+	})
+}
+
+// TestStoredData: what users have stored ends nobody's connection when it is sent to them, beside attachments or alone.
+func TestStoredData(t *testing.T) {
+	matrix(t, func(t *testing.T, r run) {
+		d := play(t, r, "stored", serve(t, setup{}).url, map[string]any{"cases": len(stored)})
+		d.enters("member")
+		for _, c := range stored {
+			var about any
+			if err := json.Unmarshal(c.about, &about); err != nil {
+				t.Fatal(err)
+			}
+			if printable(c.about) {
+				d.hears("member", "news", about)
+			}
+			if !c.alone {
+				d.hears("member", "binary", about, printed(pattern(3)))
+			}
+			d.hears("member", "reply to show", map[string]bool{"alone": c.alone, "few": true})
+			d.hears("member", "reply to echo", "alive")
+		}
 		d.done()
 	})
 }

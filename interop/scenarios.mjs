@@ -124,6 +124,15 @@ export async function payloads(client, { texts, sizes, long }) {
   await member.ask('ask for an attachment')
 }
 
+// stored asks for each thing that users have stored, and shows that it is still there.
+export async function stored(client, { cases }) {
+  const member = await client.member('member')
+  for (let n = 0; n < cases; n++) {
+    await member.ask('show', n)
+    await member.ask('echo', 'alive')
+  }
+}
+
 // audiences listen while one of them speaks to each group in turn.
 export async function audiences(client) {
   const stranger = client.open('stranger')

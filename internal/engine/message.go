@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Message is an event or a reply, encoded once for however many connections it goes to. It is not changed after it
@@ -14,8 +15,12 @@ type Message struct {
 	Attachments [][]byte // what the placeholders stand for
 }
 
-// NewMessage encodes an event. An argument that is a []byte becomes a binary attachment; every other must be one that
-// JSON can hold, or the error says which is not.
+// maxAttachments is how many attachments a message may have. Clients refuse more, and end the connection: those of
+// versions 2.5 and 4.8 do.
+const maxAttachments = 10
+
+// NewMessage encodes an event. An argument that is a []byte becomes a binary attachment. Every other must be one that
+// JSON can hold and, beside attachments, one that clients do not take for another; the error says which is not.
 func NewMessage(event string, args ...any) (*Message, error) {
 	return encode(append([]any{event}, args...))
 }
@@ -30,6 +35,10 @@ func encode(items []any) (*Message, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
+	attachments := countAttachments(items)
+	if attachments > maxAttachments {
+		return nil, fmt.Errorf("engine: %d attachments, where clients accept at most %d", attachments, maxAttachments)
+	}
 	b.WriteByte('[')
 	for i, item := range items {
 		if i > 0 {
@@ -40,18 +49,38 @@ func encode(items []any) (*Message, error) {
 			m.Attachments = append(m.Attachments, data)
 			continue
 		}
+		start := b.Len()
 		if err := enc.Encode(item); err != nil {
 			return nil, fmt.Errorf("engine: value %d: %w", i, err)
 		}
 		b.Truncate(b.Len() - 1) // Encode ends each value with a newline
+		if attachments > 0 {
+			if err := checkBesideAttachments(b.Bytes()[start:]); err != nil {
+				return nil, fmt.Errorf("engine: value %d: %w", i, err)
+			}
+		}
 	}
 	b.WriteByte(']')
 	m.Text = b.Bytes()
+	if !utf8.Valid(m.Text) {
+		// From a json.RawMessage or a MarshalJSON, which encoding/json checks for its syntax alone. A client would end
+		// the connection.
+		m.Text = bytes.ToValidUTF8(m.Text, []byte("\ufffd"))
+	}
 	return m, nil
 }
 
+func countAttachments(items []any) (n int) {
+	for _, item := range items {
+		if _, ok := item.([]byte); ok {
+			n++
+		}
+	}
+	return n
+}
+
 func placeholder(n int) string {
-	return `{"_placeholder":true,"num":` + strconv.Itoa(n) + `}`
+	return `{"` + placeholderKey + `":true,"num":` + strconv.Itoa(n) + `}`
 }
 
 // Args are the arguments of an event or of a reply, as they came: JSON values of which some may be placeholders for

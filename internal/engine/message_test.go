@@ -3,7 +3,10 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestMessagesAreEncodedOnceWithTheirAttachmentsApart(t *testing.T) {
@@ -21,6 +24,76 @@ func TestMessagesAreEncodedOnceWithTheirAttachmentsApart(t *testing.T) {
 	for _, bad := range []any{func() {}, make(chan int), map[any]any{}, json.RawMessage("{")} {
 		if _, err := NewMessage("chat", bad); err == nil {
 			t.Errorf("%T was encoded", bad)
+		}
+	}
+}
+
+// raw gives its own JSON.
+type raw string
+
+func (r raw) MarshalJSON() ([]byte, error) { return []byte(r), nil }
+
+// TestPlaceholdersBesideAttachments guards against data of one user that ends the connection of whoever is sent it.
+func TestPlaceholdersBesideAttachments(t *testing.T) {
+	picture := []byte{1}
+	for _, value := range []any{
+		map[string]any{"_placeholder": true, "num": 7},
+		map[string]any{"_placeholder": true, "num": 0},
+		[]any{1, map[string]any{"a": []any{map[string]any{"num": 0, "_placeholder": true}}}},
+		json.RawMessage(`{ "\u005fplaceholder" : true }`),
+		raw(`{"a":{"_pl\u0061ceholder":true}}`),
+		struct{ About json.RawMessage }{json.RawMessage(`{"x":"_placeholder\\","_placeholder":1}`)},
+		json.RawMessage(`{"_placeholder":false,"_placeholder":"yes"}`),
+	} {
+		if m, err := NewMessage("profile", value); err != nil || len(m.Attachments) != 0 {
+			t.Errorf("%v alone: %v", value, err)
+		}
+		for _, args := range [][]any{{value, picture}, {picture, value}, {picture, "x", value}} {
+			if _, err := NewMessage("profile", args...); !errors.Is(err, errPlaceholder) {
+				t.Errorf("%v: %v", args, err)
+			}
+			if _, err := NewReply(args...); !errors.Is(err, errPlaceholder) {
+				t.Errorf("a reply of %v: %v", args, err)
+			}
+		}
+	}
+	for _, value := range []any{
+		"_placeholder", []string{"_placeholder"}, raw(`{"a":"\"_placeholder\":true"}`), json.RawMessage(`{"_placeholder":false,"num":7}`),
+		map[string]any{"_placeholder": nil}, map[string]any{"placeholder": true, "_placeholders": true, "x_placeholder": true},
+	} {
+		if _, err := NewMessage("profile", value, picture); err != nil {
+			t.Errorf("%v: %v", value, err)
+		}
+	}
+}
+
+// TestWhatClientsCannotRead guards against messages that end the connection of whoever is sent them.
+func TestWhatClientsCannotRead(t *testing.T) {
+	nested := func(depth int) raw {
+		return raw(strings.Repeat(`[{"a":`, depth/2) + "1" + strings.Repeat("}]", depth/2))
+	}
+	if _, err := NewMessage("x", nested(maxDepthBesideAttachments), []byte{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewMessage("x", []byte{}, nested(maxDepthBesideAttachments+2)); !errors.Is(err, errDepth) {
+		t.Errorf("deeper: %v", err)
+	}
+	if _, err := NewMessage("x", nested(9000)); err != nil {
+		t.Errorf("deeper, without attachments: %v", err)
+	}
+	attachments := make([]any, maxAttachments)
+	for i := range attachments {
+		attachments[i] = []byte{}
+	}
+	if _, err := NewReply(attachments...); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewReply(append(attachments, []byte{})...); err == nil {
+		t.Error("more attachments than clients accept")
+	}
+	for _, value := range []any{json.RawMessage("\"a\xff\""), raw("{\"\xc3\":1}")} {
+		if m, err := NewMessage("x", value); err != nil || !utf8.Valid(m.Text) || !json.Valid(m.Text) {
+			t.Errorf("%q, %v", m.Text, err)
 		}
 	}
 }

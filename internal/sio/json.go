@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 const maxArguments = 4096 // values in the array of one packet
@@ -50,7 +52,7 @@ func split(data []byte, maxDepth int) ([]json.RawMessage, error) {
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
 		case '"':
-			i = stringEnd(data, i) - 1
+			i = engine.StringEnd(data, i) - 1
 		case '[', '{':
 			if depth++; depth > maxDepth {
 				return nil, errDepth
@@ -77,16 +79,6 @@ func split(data []byte, maxDepth int) ([]json.RawMessage, error) {
 
 // trimSpace cuts JSON's white space off both ends.
 func trimSpace(data []byte) []byte { return bytes.Trim(data, " \t\r\n") }
-
-// stringEnd is the index after the JSON string that begins at i.
-func stringEnd(data []byte, i int) int {
-	for i++; data[i] != '"'; i++ {
-		if data[i] == '\\' {
-			i++
-		}
-	}
-	return i + 1
-}
 
 // checkPlaceholders looks, at whatever depth, for placeholders that name no attachment among n. The value is valid
 // JSON and not deeper than MaxDepth.
@@ -117,7 +109,7 @@ func (s *placeholderScan) value() []byte {
 	case '[':
 		s.array()
 	case '"':
-		s.pos = stringEnd(s.data, s.pos)
+		s.pos = engine.StringEnd(s.data, s.pos)
 	default:
 		for s.pos < len(s.data) && bytes.IndexByte([]byte(",]} \t\r\n"), s.data[s.pos]) < 0 {
 			s.pos++
@@ -141,9 +133,9 @@ func (s *placeholderScan) object() {
 		s.pos++ // the colon
 		value := s.value()
 		switch { // of a key that is there twice the last counts, as in every JSON parser
-		case isKey(key, "_placeholder"):
+		case engine.IsKey(key, "_placeholder"):
 			marked = string(value) == "true"
-		case isKey(key, "num"):
+		case engine.IsKey(key, "num"):
 			num = value
 		}
 	}
@@ -171,15 +163,6 @@ func (s *placeholderScan) space() {
 	for s.pos < len(s.data) && bytes.IndexByte([]byte(" \t\r\n"), s.data[s.pos]) >= 0 {
 		s.pos++
 	}
-}
-
-// isKey compares a key as it stands on the wire, where it may be escaped.
-func isKey(quoted []byte, name string) bool {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1:len(quoted)-1]) == name
-	}
-	var key string
-	return json.Unmarshal(quoted, &key) == nil && key == name
 }
 
 // ASCII escapes what is not ASCII, which in valid JSON stands only in strings.
