@@ -59,8 +59,9 @@ type Options[U any] struct {
 	// one of Secret, Keys and KeyFunc is set.
 	Secret []byte
 
-	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is its ID. Where the first
-	// has no Sign, the core serves Middleware alone.
+	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is its ID. A token without
+	// "kid", as Secret makes them, is tried with every key of its algorithm: so an app goes from Secret to Keys, with the
+	// secret as one of them, and nobody is signed out. Where the first has no Sign, the core serves Middleware alone.
 	Keys []Key
 
 	// KeyFunc finds the key of one token, by its header or its claims: to verify a token that came in, whose claims are

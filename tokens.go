@@ -162,17 +162,11 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 		if _, ok := parsed.Header["crit"]; ok {
 			return nil, errors.New("critical headers are not understood (RFC 7515 section 4.1.11)")
 		}
-		key, err := i.keys.verifying(ctx, parsed, t.claims)
-		if err != nil {
-			if !errors.Is(err, ErrUnknownKey) {
-				failed = err
-			}
-			return nil, err
+		keys, err := i.keys.verifying(ctx, parsed, t.claims)
+		if err != nil && !errors.Is(err, ErrUnknownKey) {
+			failed = err
 		}
-		if parsed.Method.Alg() != key.Method.Alg() {
-			return nil, fmt.Errorf("algorithm %s where the key is for %s", parsed.Method.Alg(), key.Method.Alg())
-		}
-		return key.Verify, nil
+		return verificationKeys(keys, parsed.Method.Alg()), err
 	})
 	switch {
 	case failed != nil:
@@ -223,10 +217,11 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 	return i.mint(ctx, claims, now, expires, "Refresh", i.refresh)
 }
 
-// keeps says whether a token is too young to be replaced.
+// keeps reports whether a token is too young to be replaced. One whose iat is ahead of the clock is
+// not: how old it is nobody knows.
 func (i *issuer) keeps(t *token) bool {
 	age, left := time.Since(t.issuedAt), time.Until(t.expiresAt)
-	return t.use == useSession && age < i.refreshInterval && age < left
+	return t.use == useSession && 0 <= age && age < i.refreshInterval && age < left
 }
 
 // codeWithin is how long a code can still come, and then live, from a login that has begun.
@@ -282,6 +277,7 @@ func (i *issuer) mintByHook(ctx context.Context, claims jwt.MapClaims, hook stri
 // keyring finds the key of a token: by its kid among those given, or by the app's KeyFunc.
 type keyring struct {
 	signing Key
+	all     []Key
 	byID    map[string]Key
 	find    func(context.Context, *jwt.Token) (Key, error)
 }
@@ -316,6 +312,7 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 			faults = append(faults, fmt.Errorf("key %d: of several keys each needs an ID of its own, not %q", n, key.ID))
 		}
 		k.byID[key.ID] = key
+		k.all = append(k.all, key)
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("no key in Keys")
@@ -388,20 +385,38 @@ func checkRSA(key any) error {
 	return nil
 }
 
-// verifying finds the key for a token that came in, of which nothing is proven yet.
-func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, claims jwt.MapClaims) (Key, error) {
+// verifying returns the keys that a token which came in may be signed with. Nothing of the token is
+// proven yet. One without "kid" is tried with every key, since it may date from when there was one
+// key alone, without a name.
+func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, claims jwt.MapClaims) ([]Key, error) {
 	if k.find != nil {
-		return k.ask(ctx, &jwt.Token{Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: copyClaims(claims)})
+		key, err := k.ask(ctx, &jwt.Token{Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: copyClaims(claims)})
+		return []Key{key}, err
 	}
-	id, _ := parsed.Header["kid"].(string)
+	kid, given := parsed.Header["kid"]
+	if !given || kid == "" {
+		return k.all, nil
+	}
+	if len(k.all) == 1 && k.signing.ID == "" {
+		return k.all, nil // one key without a name: whatever kid the app's own minting gave
+	}
+	id, _ := kid.(string)
 	key, ok := k.byID[id]
-	if !ok && len(k.byID) == 1 && k.signing.ID == "" {
-		return k.signing, nil // one key without a name: whatever kid the app's own minting gave
-	}
 	if !ok {
-		return Key{}, ErrUnknownKey
+		return nil, ErrUnknownKey
 	}
-	return key, nil
+	return []Key{key}, nil
+}
+
+// verificationKeys returns what golang-jwt verifies a signature with: those of the keys that are for
+// the algorithm. An empty set verifies nothing.
+func verificationKeys(keys []Key, alg string) (set jwt.VerificationKeySet) {
+	for _, key := range keys {
+		if key.Method != nil && key.Method.Alg() == alg {
+			set.Keys = append(set.Keys, key.Verify)
+		}
+	}
+	return set
 }
 
 func (k *keyring) ask(ctx context.Context, t *jwt.Token) (Key, error) {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -247,6 +248,79 @@ func TestEveryAlgorithmSignsAndVerifiesAndOldKeysStillDo(t *testing.T) {
 			}
 			if _, err := newIssuer(t, Options[any]{Secret: []byte(strings.Repeat("x", 32))}).verify(t.Context(), next.text); !errors.Is(err, errInvalid) {
 				t.Errorf("token of a key that is not there: %v", err)
+			}
+		})
+	}
+}
+
+func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
+	// Guards: an app that goes from Secret, or one key without a name, to named Keys; its tokens have no "kid".
+	named := Key{ID: "new", Method: jwt.SigningMethodHS256, Sign: []byte(strings.Repeat("n", 32)), Verify: []byte(strings.Repeat("n", 32))}
+	for n, key := range testKeys(t) {
+		old := Key{Method: key.Method, Sign: key.Sign, Verify: key.Verify}
+		before := newIssuer(t, Options[any]{Keys: []Key{old}})
+		if key.ID == "hs" {
+			before = newIssuer(t, Options[any]{Secret: testSecret})
+		}
+		token := mustSuccessor(t, before, mustCode(t, before, jwt.MapClaims{"sub": "anna"}))
+		if _, has := header(t, token.text)["kid"]; has {
+			t.Fatal("the token has a kid, and so proves nothing")
+		}
+		old.ID = "old"
+		for name, keys := range map[string][]Key{
+			"one named":            {old},
+			"a new one first":      {named, old},
+			"among many":           append([]Key{named, old}, slices.Delete(testKeys(t), n, n+1)...),
+			"that verifies only":   {named, {ID: "old", Method: key.Method, Verify: key.Verify}},
+			"behind its algorithm": {named, {ID: "other", Method: jwt.SigningMethodHS256, Verify: []byte(strings.Repeat("o", 32))}, old},
+		} {
+			after := newIssuer(t, Options[any]{Keys: keys})
+			got, err := after.verify(t.Context(), token.text)
+			if err != nil {
+				t.Errorf("%s, %s: %v", key.ID, name, err)
+				continue
+			}
+			if head := header(t, mustSuccessor(t, after, got).text); head["kid"] != keys[0].ID {
+				t.Errorf("%s, %s: its successor has the header %v", key.ID, name, head)
+			}
+		}
+		for name, keys := range map[string][]Key{
+			"without its key":        {named},
+			"with its name alone":    {named, {ID: "old", Method: jwt.SigningMethodHS256, Verify: []byte(strings.Repeat("o", 32))}},
+			"by another algorithm's": slices.Delete(append([]Key{named}, testKeys(t)...), n+1, n+2),
+		} {
+			if _, err := newIssuer(t, Options[any]{Keys: keys}).verify(t.Context(), token.text); !errors.Is(err, errInvalid) {
+				t.Errorf("%s, %s: %v", key.ID, name, err)
+			}
+		}
+	}
+	two := newIssuer(t, Options[any]{Keys: []Key{named, {ID: "hs", Method: jwt.SigningMethodHS256, Verify: testSecret}}})
+	claims := mustCode(t, two, jwt.MapClaims{"sub": "anna"}).claims
+	for _, kid := range []any{"gone", "new", 5, nil, true} { // a kid that is given is believed
+		if _, err := two.verify(t.Context(), signed(t, jwt.SigningMethodHS256, testSecret, claims, map[string]any{"kid": kid})); !errors.Is(err, errInvalid) {
+			t.Errorf("kid %v: %v", kid, err)
+		}
+	}
+	if _, err := two.verify(t.Context(), signed(t, jwt.SigningMethodHS256, testSecret, claims, map[string]any{"kid": ""})); err != nil {
+		t.Errorf("an empty kid: %v", err)
+	}
+}
+
+func TestTokenOfTheFutureIsYoungForNothing(t *testing.T) {
+	// Guards: "a new token on every use" also where the clock was set back, or is behind another process's.
+	for _, interval := range []time.Duration{0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			i := newIssuer(t, Options[any]{RefreshInterval: interval})
+			token := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
+			if i.keeps(token) != (interval > 0) {
+				t.Errorf("interval %v: a token of this moment", interval)
+			}
+			for _, ahead := range []time.Duration{time.Microsecond, time.Second, 30 * 24 * time.Hour} {
+				future := *token
+				future.issuedAt = token.issuedAt.Add(ahead)
+				if i.keeps(&future) {
+					t.Errorf("interval %v: a token of %v ahead is kept as it is", interval, ahead)
+				}
 			}
 		})
 	}
