@@ -186,8 +186,9 @@ func refuseVerdict(v Verdict) *refusal {
 type Auth struct {
 	*config
 
-	losses seldom.Minute // of the blacklist's state, to be logged
-	counts *counts
+	losses  seldom.Minute // of the blacklist's state, to be logged
+	unclear seldom.Minute // clients whose "confirm" says neither yes nor no, likewise
+	counts  *counts
 
 	mu      sync.Mutex
 	servers []*Server // whose sockets live on this core
@@ -342,6 +343,16 @@ func (a *Auth) logLoss(about ...any) {
 	if unsaid, now := a.losses.Say(); now {
 		a.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state (a restart, in memory), or is not shared with the process that made the token",
 			append(about, slog.Int("more_since_last", unsaid))...)
+	}
+}
+
+// logUnclear logs once a minute that a client's "confirm" is taken for none. The value itself is not
+// logged: a client that gets one field wrong may have put its token there.
+func (a *Auth) logUnclear(is string, about ...any) {
+	if unsaid, now := a.unclear.Say(); now {
+		a.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false, and counts as no confirmation: a reply that is lost then costs the client its session`,
+			append(about, slog.String("type", is), slog.Int("more_since_last", unsaid),
+				slog.String("fix", `the client sends confirm: true, or "true" where it can only send strings`))...)
 	}
 }
 

@@ -339,17 +339,6 @@ func TestPlainPresentationOfWhatWasOfferedCounts(t *testing.T) {
 	})
 }
 
-func TestConfirmIsTrueOrNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		for _, confirm := range []any{false, nil, "true", 1, map[string]any{}, []any{true}} {
-			c := w.dial("")
-			c.emit("authenticate", map[string]any{"token": w.code(), "confirm": confirm})
-			c.token()
-			c.alive()
-		}
-	})
-}
-
 func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
@@ -536,4 +525,65 @@ func TestTokenThatEndsSoonIsNotKept(t *testing.T) {
 			t.Error("kept")
 		}
 	})
+}
+
+func TestConfirmInAString(t *testing.T) {
+	// Guards: clients for Java and Kotlin can only send strings in the handshake's auth.
+	for field, want := range map[string]struct {
+		confirms bool
+		log      string // the type that is logged
+	}{
+		`true`:             {confirms: true},
+		`"true"`:           {confirms: true},
+		`"tru\u0065"`:      {confirms: true},
+		`false`:            {},
+		`"false"`:          {},
+		`null`:             {},
+		`"yes"`:            {log: "string"},
+		`"True"`:           {log: "string"},
+		`""`:               {log: "string"},
+		`1`:                {log: "number"},
+		`[true]`:           {log: "array"},
+		`{"confirm":true}`: {log: "object"},
+	} {
+		t.Run(field, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				present := map[string]func(token string) *client{
+					"handshake": func(token string) *client { return w.dial(fmt.Sprintf(`{"token":%q,"confirm":%s}`, token, field)) },
+					"event": func(token string) *client {
+						c := w.dial("")
+						c.send(fmt.Sprintf(`42["authenticate",{"token":%q,"confirm":%s}]`, token, field))
+						return c
+					},
+				}
+				for name, present := range present {
+					code := w.code()
+					c := present(code)
+					frame, _ := c.frameWithin(time.Second)
+					c.close()
+					if !strings.Contains(frame, `["authenticated",`) {
+						t.Fatalf("%s: got %.100s", name, frame)
+					}
+					time.Sleep(time.Millisecond) // the next socket opens after the code was replaced
+					c = w.dial("")
+					c.authenticate(code)
+					if want.confirms { // its reply may have been lost
+						c.token()
+					} else {
+						c.refusedAndGone("token_reused")
+					}
+					c.close()
+				}
+				synctest.Wait()
+				const message = "is neither true nor false"
+				log := w.logs.String()
+				if n := strings.Count(log, message); n != min(len(want.log), 1) {
+					t.Errorf("logged %d times within a minute", n)
+				}
+				if want.log != "" && !strings.Contains(log, " type="+want.log+" ") {
+					t.Errorf("the type is not in the log:\n%s", log)
+				}
+			})
+		})
+	}
 }

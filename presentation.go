@@ -17,6 +17,7 @@ type presented struct {
 	token   string
 	at      time.Time // when it came
 	confirm bool      // it acknowledges "authenticated" once it has stored the token
+	unclear string    // what type "confirm" is of, where it says neither yes nor no
 }
 
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
@@ -44,6 +45,9 @@ func (s *Socket) present(in presented) *refusal {
 	t, refused := a.verify(ctx, in.token)
 	if refused != nil {
 		return a.guessed(s.visit, refused)
+	}
+	if in.unclear != "" {
+		a.logUnclear(in.unclear, slog.String("user", t.subject), slog.String("address", s.visit.request.ClientIP), slog.String("user_agent", cut(s.visit.request.UserAgent)))
 	}
 	own := s.own()
 	if own != nil && (own.sessionID != t.sessionID || own.subject != t.subject) {
@@ -449,7 +453,8 @@ func presentedIn(args engine.Args, at time.Time) presented {
 	return p
 }
 
-// presentedAs reads {token, confirm?: true}. A client that has no token yet says nothing, null or "".
+// presentedAs reads {token, confirm?: true}. Clients that can only send strings, such as those for Java
+// and Kotlin in the handshake's auth, say "true". A client that has no token yet says nothing, null or "".
 func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
 	p.at = at
 	var in struct {
@@ -467,6 +472,30 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 		return p, false
 	}
 	_ = json.Unmarshal(in.Token, &p.token)
-	p.confirm = string(in.Confirm) == "true"
+	p.confirm, p.unclear = confirms(in.Confirm)
 	return p, true
+}
+
+// confirms reads the field "confirm". unclear is its type where it is neither a bool nor one in a string.
+func confirms(field json.RawMessage) (yes bool, unclear string) {
+	var value any
+	if len(field) > 0 {
+		_ = json.Unmarshal(field, &value) // it is part of what was valid
+	}
+	switch value := value.(type) {
+	case nil:
+		return false, ""
+	case bool:
+		return value, ""
+	case string:
+		if value == "true" || value == "false" {
+			return value == "true", ""
+		}
+		return false, "string"
+	case float64:
+		return false, "number"
+	case []any:
+		return false, "array"
+	}
+	return false, "object"
 }
