@@ -96,8 +96,11 @@ type Options[U any] struct {
 	// ReusePolicy says what happens when a token comes back that was used and replaced. Zero: EndSession.
 	ReusePolicy ReusePolicy
 
-	// AllowedOrigins are the exact browser origins, besides the server's own, that may log in and connect, such as
-	// "https://app.example" or "http://localhost:5173". None: the server's own alone.
+	// AllowedOrigins are the exact browser origins, besides the server's own, that may log in and
+	// connect, such as "https://app.example" or "http://localhost:5173". One that no browser could
+	// ever send is a fault. "unsafe:null" and "unsafe:file://" allow the origins "null" and "file://",
+	// which some desktop wrappers and embedded clients send: any site can send "null" from a frame, and
+	// any local file "file://". None: the server's own alone.
 	AllowedOrigins []string
 
 	// Blacklist remembers which tokens are dead. nil: in memory, for one process and one core; it forgets on a restart,
@@ -286,7 +289,7 @@ func (o Options[U]) check() (*config, []error) {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}
 	if c.origins, err = origin.New(o.AllowedOrigins, c.log); err != nil {
-		fault("AllowedOrigins: %w", err)
+		faults = append(faults, err)
 	}
 	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", or(c.clientPath, "/")}} {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {

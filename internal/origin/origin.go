@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/rs/cors"
@@ -15,104 +13,129 @@ import (
 	"github.com/z-open/socketauth/internal/seldom"
 )
 
-// Policy lets through requests of the server's own origin, of the origins it was given, and of no browser at all. It
-// is safe for concurrent use.
+// Policy lets through requests of the server's own origin, of the origins it was given, and of no
+// browser at all. It is safe for concurrent use.
 type Policy struct {
-	allowed map[string]bool
+	allowed map[tuple]bool
+	opaque  map[string]bool // "null" and "file://", where they are listed
 	log     *slog.Logger
-	cors    *cors.Cors
+
+	cors       *cors.Cors
+	opaqueCORS *cors.Cors
 
 	refusals seldom.Minute
 }
 
-// New makes the policy. Each of allowed is an exact origin as a browser writes it, such as "https://app.example:8443".
+// unsafePrefix marks, in the list of allowed origins, those that do not tell one site from another.
+const unsafePrefix = "unsafe:"
+
+// New makes the policy. Each of allowed is an exact origin, such as "https://app.example:8443", or
+// "unsafe:null" or "unsafe:file://".
 func New(allowed []string, log *slog.Logger) (*Policy, error) {
-	p := &Policy{allowed: make(map[string]bool, len(allowed)), log: log}
+	p := &Policy{
+		allowed:    make(map[tuple]bool, len(allowed)),
+		opaque:     make(map[string]bool),
+		log:        log,
+		cors:       newCORS(true),
+		opaqueCORS: newCORS(false),
+	}
 	var faults []error
 	for _, a := range allowed {
-		scheme, host, ok := parse(a)
-		if !ok {
-			faults = append(faults, fmt.Errorf("%q is not an exact origin such as https://app.example or http://localhost:8080", a))
+		if err := p.allow(a); err != nil {
+			faults = append(faults, fmt.Errorf("AllowedOrigins: %w", err))
 		}
-		p.allowed[scheme+"://"+host] = true
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	return p, errors.Join(faults...)
+}
+
+func (p *Policy) allow(origin string) error {
+	switch unsafe, marked := strings.CutPrefix(origin, unsafePrefix); {
+	case isOpaque(unsafe) && marked:
+		p.opaque[unsafe] = true
+		return nil
+	case isOpaque(origin):
+		return fmt.Errorf("%q is the origin of any site's pages in a sandbox or of any local file: write %q if all of them may connect",
+			origin, unsafePrefix+origin)
 	}
-	p.cors = cors.New(cors.Options{
-		// The check is made before; what comes this far is allowed. Exact origins alone make credentials safe, and
-		// sticky load balancers need them.
+	t, err := parse(origin)
+	if err != nil {
+		return fmt.Errorf("%q is not an exact origin such as https://app.example or http://localhost:8080: %w", origin, err)
+	}
+	p.allowed[t] = true
+	return nil
+}
+
+func isOpaque(origin string) bool { return origin == "null" || origin == "file://" }
+
+func newCORS(credentials bool) *cors.Cors {
+	return cors.New(cors.Options{
+		// The check is made before; what comes this far is allowed.
 		AllowOriginVaryRequestFunc: func(*http.Request, string) (bool, []string) { return true, nil },
 		AllowedMethods:             []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders:             []string{"*"},
-		AllowCredentials:           true,
-		MaxAge:                     600,
+		// Sticky load balancers need credentials, which are safe with exact origins alone.
+		AllowCredentials: credentials,
+		MaxAge:           600,
 	})
-	return p, nil
 }
 
-// Guard answers preflights and adds CORS headers for allowed origins; a request of any other goes to refuse.
+// Guard answers preflights and adds CORS headers for allowed origins; any other request goes to
+// refuse.
 func (p *Policy) Guard(next http.Handler, refuse http.HandlerFunc) http.Handler {
-	next = p.cors.Handler(next)
+	exact, opaque := p.cors.Handler(next), p.opaqueCORS.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !p.Allows(r) {
-			w.Header().Add("Vary", "Origin") // of the others, cors says it
+		switch v := p.judge(r); v {
+		case allowed:
+			exact.ServeHTTP(w, r)
+		case allowedOpaque:
+			opaque.ServeHTTP(w, r)
+		default:
+			w.Header().Add("Vary", "Origin") // cors adds it to the other answers
 			p.logRefusal(r)
 			refuse(w, r)
-			return
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 
-// Allows decides on one request. A request without an Origin header comes from no browser, or from the same origin.
-func (p *Policy) Allows(r *http.Request) bool {
-	values := r.Header.Values("Origin")
+// Allows decides on one request.
+func (p *Policy) Allows(r *http.Request) bool { return p.judge(r) <= allowedOpaque }
+
+// verdict says whether a request is allowed, or why not.
+type verdict int
+
+const (
+	allowed       verdict = iota
+	allowedOpaque         // of an origin that many sites share
+	otherOrigin
+)
+
+func (p *Policy) judge(r *http.Request) verdict {
+	values := r.Header["Origin"]
 	if len(values) == 0 {
-		return true
+		return allowed // of no browser, or a GET of the same origin
 	}
-	scheme, host, ok := parse(values[0])
-	if !ok || len(values) > 1 {
-		return false
+	if len(values) > 1 {
+		return otherOrigin
 	}
-	return p.allowed[scheme+"://"+host] || ownPort(scheme) != "" && host == authority(scheme, r.Host)
-}
-
-// parse takes an origin apart (RFC 6454 section 6.2) and names its port, so that equal origins are equal strings.
-func parse(origin string) (scheme, host string, ok bool) {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.User != nil || strings.Contains(origin, "*") ||
-		!strings.EqualFold(origin, u.Scheme+"://"+u.Host) || strings.HasSuffix(u.Host, ":") {
-		return "", "", false
+	if p.opaque[values[0]] {
+		return allowedOpaque
 	}
-	scheme = strings.ToLower(u.Scheme)
-	host = authority(scheme, u.Host)
-	return scheme, host, host != ""
-}
-
-// ownPort is the port of a scheme that this server's own pages can have, "" for any other scheme.
-func ownPort(scheme string) string {
-	switch scheme {
-	case "http":
-		return "80"
-	case "https":
-		return "443"
-	}
-	return ""
-}
-
-// authority is a lower-case host with its port, which is the scheme's own where none is written.
-func authority(scheme, host string) string {
-	name, port, err := net.SplitHostPort(host)
+	origin, err := parse(values[0])
 	if err != nil {
-		name, port = host, ownPort(scheme)
-		if inside, ok := strings.CutPrefix(host, "["); ok { // IPv6
-			if inside, ok = strings.CutSuffix(inside, "]"); ok {
-				name = inside
-			}
-		}
+		return otherOrigin
 	}
-	return net.JoinHostPort(strings.ToLower(name), port)
+	if p.allowed[origin] {
+		return allowed
+	}
+	standard, served := defaultPorts[origin.scheme]
+	host, port, err := splitHost(r.Host)
+	if port == "" {
+		port = standard
+	}
+	if !served || err != nil || origin.host != host || origin.port != port {
+		return otherOrigin
+	}
+	return allowed
 }
 
 // logRefusal says once a minute what was refused and how to allow it.
@@ -122,7 +145,8 @@ func (p *Policy) logRefusal(r *http.Request) {
 		return
 	}
 	p.log.WarnContext(r.Context(), "socketauth: request of another origin refused",
-		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)), slog.Int("more_since_last", unsaid),
+		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)),
+		slog.Int("more_since_last", unsaid),
 		slog.String("fix", "list the origin in Options.AllowedOrigins, or make the proxy pass on the Host header"))
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,18 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		{"api.example:443", "https://api.example", true},
 		{"[::1]:8080", "http://[::1]:8080", true},
 		{"[::1]", "http://[::1]", true},
+		{"[0:0::1]", "http://[::1]", true},
+		{"API.example", "https://api.example", true},
+
+		// Native clients send the URL of their websocket.
+		{"api.example", "ws://api.example", true},
+		{"api.example", "wss://api.example", true},
+		{"api.example:8080", "ws://api.example:8080", true},
+		{"api.example", "wss://api.example:443", true},
+		{"api.example", "wss://app.example", true}, // listed, as https
+		{"api.example", "ws://app.example", false},
+		{"api.example", "wss://api.example:8443", false},
+		{"api.example", "wss://evil.example", false},
 
 		{"api.example", "null", false},
 		{"api.example", "", false},
@@ -70,6 +83,8 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		{"[::1]:8080", "http://[::2]:8080", false},
 		{"", "http://", false},
 		{"api.example", "ftp://api.example", false}, // its host, but of no page that it serves
+		{"api.example", "file://", false},
+		{"api.example", "unsafe:null", false},
 		{"localhost", "capacitor://localhost", false},
 	} {
 		if got := p.Allows(request(c.host, c.origin)); got != c.allowed {
@@ -84,10 +99,107 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 	}
 }
 
-func TestOriginsThatAreNotExactAreFaults(t *testing.T) {
-	for _, bad := range []string{"*", "https://*.example", "app.example", "null", "", "https://app.example/", "https://app.example/path", "https://u@app.example"} {
-		if _, err := New([]string{bad}, slog.New(slog.DiscardHandler)); err == nil {
-			t.Errorf("%q was taken", bad)
+func TestEqualOriginsHaveManySpellings(t *testing.T) {
+	// Guards: a listed origin is recognised in the one form in which browsers send it.
+	for listed, sent := range map[string]string{
+		"HTTPS://App.Example:443":           "https://app.example",
+		"http://app.example:80":             "http://app.example",
+		"wss://app.example":                 "https://app.example",
+		"ws://app.example:8080":             "http://app.example:8080",
+		"https://[2001:DB8:0:0:0:0:0:1]":    "https://[2001:db8::1]",
+		"https://[::FFFF:192.0.2.1]:8443":   "https://[::ffff:c000:201]:8443",
+		"https://xn--bcher-kva.example":     "https://xn--bcher-kva.example",
+		"http://my_container:3000":          "http://my_container:3000",
+		"http://127.0.0.1:8080":             "http://127.0.0.1:8080",
+		"https://app.example.":              "https://app.example.",
+		"capacitor://localhost":             "capacitor://localhost",
+		"app://.":                           "app://.", // Electron
+		"chrome-extension://aBCdefghijklmn": "chrome-extension://abcdefghijklmn",
+	} {
+		p, err := New([]string{listed}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Errorf("%q: %v", listed, err)
+			continue
+		}
+		if !p.Allows(request("api.example", sent)) {
+			t.Errorf("%q is listed, %q was refused", listed, sent)
+		}
+	}
+}
+
+func TestOriginsThatCanNeverMatchAreFaults(t *testing.T) {
+	// Guards: a list that would let nobody in is an error of New, which says why.
+	for bad, why := range map[string]string{
+		"*":                                   "exact origin",
+		"https://*.example":                   "no wildcards",
+		"app.example":                         "exact origin",
+		"":                                    "exact origin",
+		"https://":                            "exact origin",
+		"https://app.example/":                "nothing after",
+		"https://app.example/path":            "nothing after",
+		"https://app.example?x":               "nothing after",
+		"https://u@app.example":               "nothing after",
+		" https://app.example":                "exact origin",
+		"https://app.example ":                "no browser",
+		"https://a.example,https://b":         "no browser",
+		"https://a.example https://b":         "no browser",
+		"https://app%2eexample":               "no browser",
+		"https://b\u00fccher.example":         "xn--",
+		"https://\uff41pp.example":            "xn--",
+		"https://app.example:":                "port",
+		"https://app.example:0443":            "port",
+		"https://app.example:99999":           "port",
+		"https://app.example:0":               "port",
+		"https://app.example:https":           "port",
+		"https://app.example:80:80":           "port",
+		"http://127.1":                        "no browser",
+		"http://2130706433":                   "no browser",
+		"http://0x7f.1":                       "no browser",
+		"http://127.0.0.01":                   "no browser",
+		"http://127.0.0.1.":                   "no browser",
+		"http://256.1.1.1":                    "no browser",
+		"https://2001:db8::1":                 "no browser",
+		"https://[2001:db8::1":                "no browser",
+		"https://[192.0.2.1]":                 "no browser",
+		"https://[fe80::1%25eth0]":            "no browser",
+		"https://[fe80::1%eth0]":              "no browser",
+		"https://[::1]x":                      "nothing after",
+		"1http://app.example":                 "exact origin",
+		"https//app.example":                  "exact origin",
+		"null":                                `"unsafe:null"`,
+		"file://":                             `"unsafe:file://"`,
+		"unsafe:https://app.example":          "exact origin",
+		"unsafe:":                             "exact origin",
+		"https://" + strings.Repeat("a", 300): "nothing after",
+	} {
+		_, err := New([]string{"https://app.example", bad}, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), why) || !strings.HasPrefix(err.Error(), "AllowedOrigins: ") {
+			t.Errorf("%q: %v, want %s", bad, err, why)
+		}
+	}
+}
+
+func TestOpaqueOriginsGetNoCredentials(t *testing.T) {
+	// Guards: "null" and "file://" are allowed where they are listed, each for itself, and their pages
+	// may not use cookies.
+	for listed, sent := range map[string]string{"unsafe:null": "null", "unsafe:file://": "file://"} {
+		p := policy(t, new(strings.Builder), listed, "https://app.example")
+		h := p.Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) })
+		for origin, want := range map[string]struct {
+			status             int
+			origin, credential string
+		}{
+			sent:                  {200, sent, ""},
+			"https://app.example": {200, "https://app.example", "true"},
+			"null, null":          {403, "", ""},
+			"NULL":                {403, "", ""},
+			map[string]string{"null": "file://", "file://": "null"}[sent]: {403, "", ""},
+		} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, request("api.example", origin))
+			if got := w.Header(); w.Code != want.status || got.Get("Access-Control-Allow-Origin") != want.origin || got.Get("Access-Control-Allow-Credentials") != want.credential {
+				t.Errorf("%q is listed, %q: %d %v", listed, origin, w.Code, got)
+			}
 		}
 	}
 }
@@ -133,9 +245,22 @@ func FuzzParse(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		scheme, host, ok := parse(s)
-		if ok && (scheme == "" || host == "" || strings.ContainsAny(host, "/@?#")) {
-			t.Errorf("%q: %q, %q", s, scheme, host)
+		got, err := parse(s)
+		if err != nil {
+			return
+		}
+		if got.scheme == "" || got.host == "" || strings.ContainsAny(got.host+got.port, "/@?#[], ") {
+			t.Errorf("%q: %q", s, got)
+		}
+		host := got.host
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		if got.port != "" {
+			host += ":" + got.port
+		}
+		if again, err := parse(got.scheme + "://" + host); err != nil || again != got {
+			t.Errorf("%q: %q, and that is %q, %v", s, got, again, err)
 		}
 	})
 }
@@ -158,12 +283,22 @@ func FuzzAllows(f *testing.F) {
 		if !p.Allows(request(host, origin)) {
 			return
 		}
-		plain := func(s, port string) string { return strings.TrimSuffix(strings.ToLower(s), port) }
+		plain := func(s, port string) string {
+			s = strings.TrimSuffix(strings.ToLower(s), port)
+			if inside, ok := strings.CutPrefix(s, "["); ok { // IPv6 has many spellings
+				if inside, after, ok := strings.Cut(inside, "]"); ok {
+					if address, err := netip.ParseAddr(inside); err == nil {
+						return address.String() + " " + after
+					}
+				}
+			}
+			return s
+		}
 		switch got := strings.ToLower(origin); got {
-		case listed, listed + ":443":
+		case listed, listed + ":443", "wss://app.example", "wss://app.example:443":
 			return
 		default:
-			for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
+			for scheme, port := range map[string]string{"http://": ":80", "https://": ":443", "ws://": ":80", "wss://": ":443"} {
 				if rest, ok := strings.CutPrefix(got, scheme); ok && plain(rest, port) == plain(host, port) {
 					return
 				}

@@ -1,0 +1,128 @@
+package origin
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// tuple is an origin in the one spelling in which equal origins are equal values: lower case, IPv6
+// shortened, and the scheme's default port written out.
+type tuple struct{ scheme, host, port string }
+
+var (
+	errForm     = errors.New("it needs a scheme, a host and nothing after them")
+	errWildcard = errors.New("there are no wildcards: list each")
+	errASCII    = errors.New("browsers send international names in their xn-- form: write that")
+	errHost     = errors.New("no browser sends a host written like that")
+	errPort     = errors.New("the port is not a number from 1 to 65535")
+)
+
+// defaultPorts are the ports of the schemes that a page of this server, or a native client's
+// connection to it, can have.
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
+// parse reads an origin as RFC 6454 section 6.2 serialises it. Native clients send the URL of their
+// websocket, so "ws" and "wss" are the same as "http" and "https".
+func parse(origin string) (tuple, error) {
+	scheme, rest, ok := strings.Cut(origin, "://")
+	if !ok || !isScheme(scheme) {
+		return tuple{}, errForm
+	}
+	host, port, err := splitHost(rest)
+	if err != nil {
+		return tuple{}, err
+	}
+	scheme = strings.ToLower(scheme)
+	switch scheme {
+	case "ws":
+		scheme = "http"
+	case "wss":
+		scheme = "https"
+	}
+	if port == "" {
+		port = defaultPorts[scheme]
+	}
+	return tuple{scheme, host, port}, nil
+}
+
+// splitHost reads "host" or "host:port", as the Host header and the end of an origin have them. The
+// port is empty where none is written.
+func splitHost(s string) (host, port string, err error) {
+	after, hasPort := "", false
+	if inside, ok := strings.CutPrefix(s, "["); ok {
+		if inside, after, ok = strings.Cut(inside, "]"); !ok {
+			return "", "", errHost
+		}
+		address, err := netip.ParseAddr(inside)
+		if err != nil || !address.Is6() || address.Zone() != "" {
+			return "", "", errHost
+		}
+		host = address.String()
+		if port, hasPort = strings.CutPrefix(after, ":"); !hasPort && after != "" {
+			return "", "", errForm
+		}
+	} else {
+		host, port, hasPort = strings.Cut(s, ":")
+		host = strings.ToLower(host)
+		if err := checkName(host); err != nil {
+			return "", "", err
+		}
+	}
+	if hasPort {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 || port[0] == '0' || port[0] == '+' {
+			return "", "", errPort
+		}
+	}
+	return host, port, nil
+}
+
+// checkName says what is wrong with a host name in lower case. It takes names that DNS does not, such
+// as "." and those with an underscore, since apps and containers have them.
+func checkName(name string) error {
+	if name == "" || len(name) > 254 {
+		return errForm
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
+		case c == '*':
+			return errWildcard
+		case c >= utf8.RuneSelf:
+			return errASCII
+		case c == '/' || c == '?' || c == '#' || c == '@':
+			return errForm
+		default:
+			return errHost
+		}
+	}
+	// Browsers read a name that ends with a number as an IPv4 address, and send it in four parts.
+	last := strings.TrimSuffix(name, ".")
+	last = last[strings.LastIndexByte(last, '.')+1:]
+	if isNumber(last) {
+		if address, err := netip.ParseAddr(name); err != nil || !address.Is4() {
+			return errHost
+		}
+	}
+	return nil
+}
+
+func isNumber(label string) bool {
+	if hex, ok := strings.CutPrefix(label, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return label != "" && strings.Trim(label, "0123456789") == ""
+}
+
+func isScheme(s string) bool {
+	for i, c := range []byte(strings.ToLower(s)) {
+		letter := 'a' <= c && c <= 'z'
+		if !letter && (i == 0 || strings.IndexByte("0123456789+-.", c) < 0) {
+			return false
+		}
+	}
+	return s != ""
+}
