@@ -1,0 +1,355 @@
+// Package authn is the state of one connection's authentication: who its client is, which token it
+// was offered, when it has to act, and what ends it. It is a state machine without I/O. Each method
+// that changes the state is one event, and returns the effects that the caller must carry out. The
+// package reads no clock, starts no timer or goroutine and takes no lock; the caller does that.
+//
+//	           Sent               Enter
+//	Anonymous ------> Offered ------------> Authenticated
+//	    |                |      Enter             |   Offer, Confirmed and Enter
+//	    |----------------|---------------->       |   also come here, for each later
+//	    |                |                        |   token, and leave the phase
+//	    +----------------+------------------------+
+//	                     |  Tick, Refuse, Evict, Close, Confirmed, SessionEnded
+//	                     v
+//	                  Closed
+//
+// From Begin to Done a call to the token store is in flight. Until Done, no deadline passes but the
+// call's own, and the end of the session is deferred if that very call may have caused it.
+package authn
+
+import "time"
+
+// Phase is how far a connection has come. It only moves on.
+type Phase uint8
+
+// The phases.
+const (
+	Anonymous     Phase = iota // the client has proved nothing yet
+	Offered                    // the client was sent its first token
+	Authenticated              // events go in and out
+	Closed
+)
+
+// The codes of refusals that the machine itself decides.
+const (
+	TimedOut      = "timeout"         // the client did not authenticate or confirm in time
+	TokenExpired  = "token_expired"   // the token that the connection lives on has expired
+	StoreTimedOut = "unavailable"     // the store did not answer in time
+	BranchLost    = "no_longer_valid" // another branch of the offered generation was confirmed
+)
+
+// Token is a token that was verified or minted. It must not be changed after it was made.
+type Token struct {
+	ID         string // claim "jti"
+	SessionID  string // claim "sid"
+	UserID     string // claim "sub"
+	Use        string // claim "token_use"
+	Generation uint64 // claim "gen"
+
+	IssuedAt  time.Time // claim "iat"
+	AuthTime  time.Time // claim "auth_time"
+	ExpiresAt time.Time // claim "exp"
+
+	Text string // the token as it is sent
+}
+
+// Cause says why a session has ended. The empty Cause is none. Its values are the caller's, and
+// become the reason for which connections of the session are closed.
+type Cause string
+
+// Effects are what the caller must do after an event, in the order of the fields.
+type Effects struct {
+	Closed  bool   // the connection has just been closed: nothing goes in or out any more
+	Refuse  string // send the client this code and close the transport
+	Ended   Cause  // send the client that its session has ended and close the transport
+	Rotated bool   // send the client that its session has a newer token
+	Depart  bool   // tell the app, which has let the client in, that it has gone
+}
+
+// Machine is the state of one connection. New makes one. It is not safe for concurrent use.
+type Machine struct {
+	timeout time.Duration
+	since   time.Time // when the time to authenticate began
+
+	phase  Phase
+	reason string // why it is Closed
+
+	token     *Token // the token that the connection lives on, or is about to
+	offer     offer  // what the client was sent and has not confirmed
+	candidate *Token // what the presentation in progress would give the client
+	latest    uint64 // the newest generation of the session known to be confirmed
+
+	call     call
+	entered  bool // the phase is or was Authenticated
+	admitted bool // the app has let the client in
+	gone     bool // the transport has ended
+	departed bool // the app was told that the client has gone
+}
+
+// offer is a token that was sent to a client that has yet to confirm that it has stored it.
+type offer struct {
+	token     *Token
+	presented string // the ID of the token that was presented for it
+	confirmBy time.Time
+}
+
+// call is the call to the store that is in flight.
+type call struct {
+	inFlight bool
+	about    Cause     // the end of the session that the call may cause
+	answerBy time.Time // when to stop waiting for the answer
+	ended    Cause     // the session has ended so, and that is deferred until Done
+	lost     bool      // the offered branch was lost, and that is deferred until Done
+}
+
+// New returns the state of a connection whose client has timeout, from since on, to authenticate.
+func New(since time.Time, timeout time.Duration) Machine {
+	return Machine{since: since, timeout: timeout}
+}
+
+// Phase returns how far the connection has come.
+func (m *Machine) Phase() Phase { return m.phase }
+
+// Reason returns why the connection was closed, or "" while it is open.
+func (m *Machine) Reason() string { return m.reason }
+
+// Token returns the token that the connection lives on or, while the app is asked whether to let
+// the client in, will live on. It returns nil if there is none.
+func (m *Machine) Token() *Token { return m.token }
+
+// Entered reports whether the client was authenticated at any time.
+func (m *Machine) Entered() bool { return m.entered }
+
+// Admitted reports whether the app need not be asked any more whether to let the client in.
+func (m *Machine) Admitted() bool { return m.admitted || m.entered }
+
+// Live reports whether events may go in and out: the client is authenticated and its token has not
+// expired.
+func (m *Machine) Live(now time.Time) bool {
+	return m.phase == Authenticated && now.Before(m.token.ExpiresAt)
+}
+
+// Own returns a token of the session that the connection belongs to: the one it lives on, or the
+// one that was offered. It returns nil if the connection belongs to no session yet.
+func (m *Machine) Own() *Token {
+	if m.entered {
+		return m.token
+	}
+	return m.offer.token
+}
+
+// Known returns any token of the session that the connection belongs to or is about to belong to,
+// or nil.
+func (m *Machine) Known() *Token {
+	switch {
+	case m.token != nil:
+		return m.token
+	case m.offer.token != nil:
+		return m.offer.token
+	}
+	return m.candidate
+}
+
+// OfferedFor returns the token that the client was offered for the token with the given ID and has
+// not confirmed, or nil.
+func (m *Machine) OfferedFor(id string) *Token {
+	if m.offer.presented != id {
+		return nil
+	}
+	return m.offer.token
+}
+
+// Awaits reports whether the client has yet to confirm the token t.
+func (m *Machine) Awaits(t *Token) bool { return m.offer.token == t }
+
+// Propose records the token that the presentation in progress would give the client.
+func (m *Machine) Propose(next *Token) { m.candidate = next }
+
+// Identify gives the connection the identity under which the app is asked whether to let it in.
+func (m *Machine) Identify(t *Token) { m.token = t }
+
+// Admit records that the app has let the client in.
+func (m *Machine) Admit() Effects {
+	m.admitted = true
+	return m.depart()
+}
+
+// Begin records that a call to the store is in flight, which may cause the session to end with the
+// given cause. It reports whether the call may be made: a connection that was closed makes none
+// that could let its client in.
+func (m *Machine) Begin(now time.Time, about Cause) bool {
+	m.call = call{inFlight: true, about: about, answerBy: now.Add(2 * m.timeout)}
+	return m.phase != Closed
+}
+
+// Done records that the call of Begin has returned and that what followed from it was done. It also
+// ends what Propose began. It may be called without Begin.
+func (m *Machine) Done() Effects {
+	c := m.call
+	m.call, m.candidate = call{}, nil
+	switch {
+	case c.ended != "":
+		return m.SessionEnded(c.ended)
+	case c.lost:
+		return m.closeWith(BranchLost)
+	}
+	return Effects{}
+}
+
+// Sent records that the client was sent its first token.
+func (m *Machine) Sent() { m.phase = max(m.phase, Offered) }
+
+// Offer records that next, which the store has accepted as a successor of presented, is about to be
+// sent to a client that confirms. It reports whether to send it; it is false if the connection has
+// been or is about to be closed.
+func (m *Machine) Offer(now time.Time, presented, next *Token) bool {
+	if m.ending() {
+		return false
+	}
+	confirmBy := m.offer.confirmBy
+	if m.offer.token == nil || m.offer.token.ID == presented.ID {
+		confirmBy = now.Add(m.timeout) // otherwise the client's time is running already
+	}
+	if m.entered {
+		m.token = presented
+	}
+	m.offer = offer{token: next, presented: presented.ID, confirmBy: confirmBy}
+	return true
+}
+
+// Settle records that the client need not confirm any more.
+func (m *Machine) Settle() { m.offer = offer{} }
+
+// Enter lets the client in, or lets it stay, with a token that holds its generation. first reports
+// whether the client was not in before. ok is false if the connection has been or is about to be
+// closed.
+func (m *Machine) Enter(next *Token) (first, ok bool) {
+	if m.ending() {
+		return false, false
+	}
+	first = m.phase < Authenticated
+	m.phase, m.entered, m.token = Authenticated, true, next
+	m.Settle()
+	return first, true
+}
+
+// Behind reports whether the session is known to have a newer confirmed token than the one that the
+// connection lives on.
+func (m *Machine) Behind() bool {
+	return m.phase == Authenticated && m.latest > m.token.Generation
+}
+
+// ending reports whether nothing can let the client in any more.
+func (m *Machine) ending() bool { return m.phase == Closed || m.call.ended != "" }
+
+// Refuse records that the client is refused with a code. It reports whether the connection stays
+// open: an authenticated one does, unless the refusal is final.
+func (m *Machine) Refuse(code string, final bool) (e Effects, stays bool) {
+	if m.phase == Authenticated && !final {
+		return Effects{}, true
+	}
+	return m.Close(code), false
+}
+
+// Confirmed records that the token with the given ID, of this session and generation, was
+// confirmed on whichever connection.
+func (m *Machine) Confirmed(id string, generation uint64) Effects {
+	m.latest = max(m.latest, generation)
+	c, o := m.candidate, m.offer.token
+	switch {
+	case c != nil && (c.ID == id || c.Generation > generation): // by this connection itself
+	case m.phase == Authenticated:
+		return Effects{Rotated: m.token.Generation < generation && (o == nil || o.ID != id)}
+	case o != nil && o.ID != id && o.Generation <= generation:
+		if m.call.inFlight { // its answer says more
+			m.call.lost = true
+			return Effects{}
+		}
+		return m.closeWith(BranchLost)
+	}
+	return Effects{}
+}
+
+// SessionEnded records that the session has ended. If the call in flight may have caused that, it
+// takes effect at Done: the client hears of it from the call's own result first.
+func (m *Machine) SessionEnded(why Cause) Effects {
+	if m.call.inFlight && m.call.about == why {
+		m.call.ended = why
+		return Effects{}
+	}
+	e := m.Close(string(why))
+	if e.Closed {
+		e.Ended = why
+	}
+	return e
+}
+
+// Evict closes a connection to make room for another one. It reports whether the connection is
+// closed: it is not if its client is in or the store is deciding on it.
+func (m *Machine) Evict(reason string) (e Effects, ok bool) {
+	if m.phase < Authenticated && !m.call.inFlight {
+		return m.Close(reason), true
+	}
+	return Effects{}, m.phase == Closed
+}
+
+// Close closes the connection. The first reason stays.
+func (m *Machine) Close(reason string) Effects {
+	if m.phase == Closed {
+		return Effects{}
+	}
+	m.phase, m.reason = Closed, reason
+	return Effects{Closed: true}
+}
+
+func (m *Machine) closeWith(code string) Effects {
+	e := m.Close(code)
+	if e.Closed {
+		e.Refuse = code
+	}
+	return e
+}
+
+// Gone records that the transport has ended, after Close.
+func (m *Machine) Gone() Effects {
+	m.gone = true
+	return m.depart()
+}
+
+func (m *Machine) depart() Effects {
+	depart := m.gone && m.Admitted() && !m.departed
+	m.departed = m.departed || depart
+	return Effects{Depart: depart}
+}
+
+// Tick records that the time is now, and closes the connection if its deadline has passed.
+func (m *Machine) Tick(now time.Time) Effects {
+	at, code := m.due()
+	if code == "" || now.Before(at) {
+		return Effects{}
+	}
+	return m.closeWith(code)
+}
+
+// Deadline returns when Tick must be called next. It is the zero time if there is no deadline.
+func (m *Machine) Deadline() time.Time {
+	at, _ := m.due()
+	return at
+}
+
+// due returns when the client must have acted and the code of its refusal if it has not, which is
+// "" if nothing is due.
+func (m *Machine) due() (at time.Time, code string) {
+	in := m.phase == Authenticated
+	switch {
+	case m.phase == Closed, in && m.call.inFlight:
+		return time.Time{}, ""
+	case m.call.inFlight: // the client was in time
+		return m.call.answerBy, StoreTimedOut
+	case !in && m.offer.token == nil:
+		return m.since.Add(m.timeout), TimedOut
+	case m.offer.token != nil && (!in || m.offer.confirmBy.Before(m.token.ExpiresAt)):
+		return m.offer.confirmBy, TimedOut
+	}
+	return m.token.ExpiresAt, TokenExpired
+}

@@ -1,0 +1,261 @@
+package authn
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const timeout = 5 * time.Second
+
+var t0 = time.Unix(0, 0)
+
+func at(seconds int) time.Time { return t0.Add(time.Duration(seconds) * time.Second) }
+
+var (
+	code   = &Token{ID: "code", SessionID: "session", UserID: "user", ExpiresAt: at(30)}
+	first  = &Token{ID: "first", SessionID: "session", UserID: "user", Generation: 1, ExpiresAt: at(8)}
+	second = &Token{ID: "second", SessionID: "session", UserID: "user", Generation: 2, ExpiresAt: at(40)}
+)
+
+const (
+	byReuse  = Cause("token_reused")
+	byRevoke = Cause("session_revoked")
+)
+
+// state is a machine together with what a caller has seen of it. It is comparable.
+type state struct {
+	m      Machine
+	now    time.Time
+	closed int  // how often Closed was returned
+	parted int  // how often Depart was returned
+	over   bool // the session has ended
+	in     bool // Enter has let the client in
+	lost   bool // another branch than the offered one was confirmed
+}
+
+// event is something that can happen, as the caller of the machine lets it happen: a presentation,
+// a confirmation and a logout take turns, everything else comes at any time.
+type event struct {
+	name  string
+	legal func(s *state) bool
+	run   func(s *state) (e Effects, fault string)
+}
+
+func always(*state) bool   { return true }
+func idle(s *state) bool   { return !s.m.call.inFlight }
+func asking(s *state) bool { return s.m.call.inFlight }
+func open(s *state) bool   { return s.m.phase != Closed }
+
+func propose(t *Token) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) { s.m.Propose(t); return Effects{}, "" }
+}
+
+func begin(about Cause) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) {
+		if may := s.m.Begin(s.now, about); may != (s.m.phase != Closed) {
+			return Effects{}, "a call is made for a closed connection, or none for an open one"
+		}
+		return Effects{}, ""
+	}
+}
+
+func offerFor(presented, next *Token) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) {
+		offered := s.m.Offer(s.now, presented, next)
+		if offered == (s.over || s.m.phase == Closed) {
+			return Effects{}, "offered a token of a session that is over, or none of one that is not"
+		}
+		if offered {
+			s.lost = false
+		}
+		return Effects{}, ""
+	}
+}
+
+func enter(t *Token) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) {
+		was := s.in
+		isFirst, ok := s.m.Enter(t)
+		switch {
+		case ok == (s.over || s.m.phase == Closed):
+			return Effects{}, "let in by a session that is over, or kept out by one that is not"
+		case isFirst != (ok && !was):
+			return Effects{}, "first is wrong"
+		}
+		s.in = s.in || ok
+		return Effects{}, ""
+	}
+}
+
+func confirmed(id string, generation uint64) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) {
+		e := s.m.Confirmed(id, generation)
+		s.lost = s.lost || s.m.call.lost
+		return e, ""
+	}
+}
+
+func sessionEnded(why Cause) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) { s.over = true; return s.m.SessionEnded(why), "" }
+}
+
+func refuse(final bool) func(*state) (Effects, string) {
+	return func(s *state) (Effects, string) {
+		e, stays := s.m.Refuse("refused", final)
+		if stays != (s.m.phase != Closed) || final && stays {
+			return e, "a refusal that stays and closes, or does neither"
+		}
+		return e, ""
+	}
+}
+
+var events = []event{
+	{"propose first", idle, propose(first)},
+	{"propose second", idle, propose(second)},
+	{"identify", idle, func(s *state) (Effects, string) { s.m.Identify(first); return Effects{}, "" }},
+	{"admit", func(s *state) bool { return s.m.token != nil }, func(s *state) (Effects, string) { return s.m.Admit(), "" }},
+	{"begin", idle, begin(byReuse)},
+	{"begin, about nothing", idle, begin("")},
+	{"sent", func(s *state) bool { return open(s) && asking(s) }, func(s *state) (Effects, string) { s.m.Sent(); return Effects{}, "" }},
+	{"offer first", asking, offerFor(code, first)},
+	{"offer second", asking, offerFor(first, second)},
+	{"settle", asking, func(s *state) (Effects, string) { s.m.Settle(); return Effects{}, "" }},
+	{"enter first", asking, enter(first)},
+	{"enter second", asking, enter(second)},
+	{"done", asking, func(s *state) (Effects, string) {
+		lost := s.m.call.lost
+		e := s.m.Done()
+		if lost && s.m.phase != Closed {
+			return e, "the offered branch was lost, and the connection lives on"
+		}
+		return e, ""
+	}},
+	{"confirmed first", always, confirmed("first", 1)},
+	{"confirmed another second", always, confirmed("another", 2)},
+	{"session ended by its own call", always, sessionEnded(byReuse)},
+	{"session ended by another", always, sessionEnded(byRevoke)},
+	{"refuse", always, refuse(false)},
+	{"refuse for good", always, refuse(true)},
+	{"evict", always, func(s *state) (Effects, string) {
+		before := s.m
+		e, ok := s.m.Evict("evicted")
+		switch {
+		case ok != (s.m.phase == Closed):
+			return e, "evicted and open, or closed and not evicted"
+		case e.Closed && (before.call.inFlight || before.phase == Authenticated):
+			return e, "evicted while the store decides, or although it is in"
+		}
+		return e, ""
+	}},
+	{"gone", func(s *state) bool { return !s.m.gone }, func(s *state) (Effects, string) {
+		e := s.m.Close("transport close")
+		e.Depart = s.m.Gone().Depart
+		return e, ""
+	}},
+	{"tick too early", always, func(s *state) (Effects, string) {
+		before := s.m
+		e := s.m.Tick(s.m.Deadline().Add(-1))
+		if e != (Effects{}) || s.m != before {
+			return e, "a deadline that has not come does something"
+		}
+		return e, ""
+	}},
+	{"tick", func(s *state) bool { return !s.m.Deadline().IsZero() }, func(s *state) (Effects, string) {
+		if d := s.m.Deadline(); d.After(s.now) {
+			s.now = d
+		}
+		e := s.m.Tick(s.now)
+		if !e.Closed || e.Refuse == "" {
+			return e, "a deadline passes and nothing comes of it"
+		}
+		return e, ""
+	}},
+}
+
+// fault returns what is wrong with a state, or "".
+func fault(before, s *state, e Effects) string {
+	m, was := &s.m, &before.m
+	switch {
+	case m.phase < was.phase:
+		return "the phase went back"
+	case was.reason != "" && m.reason != was.reason:
+		return "the first reason did not stay"
+	case (m.phase == Closed) != (m.reason != ""):
+		return "closed without a reason, or open with one"
+	case s.closed > 1:
+		return "closed twice"
+	case (m.phase == Closed) != (s.closed == 1):
+		return "closed and not told, or told and not closed"
+	case (e.Refuse != "" || e.Ended != "") && !e.Closed, e.Refuse != "" && e.Ended != "":
+		return "a last word without an end, or two"
+	case e.Refuse != "" && m.reason != e.Refuse, e.Ended != "" && m.reason != string(e.Ended):
+		return "the reason is not what the client was told"
+	case e.Rotated && m.phase != Authenticated:
+		return "told of a newer token without being in"
+	case s.over && !m.call.inFlight && m.phase != Closed:
+		return "the session is over, and the connection lives on"
+	case s.over && !before.in && s.in:
+		return "let in by a session that is over"
+	case m.Live(s.now) && !s.in:
+		return "events go in and out of what was not let in"
+	case m.phase == Authenticated && !s.in, s.in && !m.entered, s.in && m.Own() != m.token, s.in && m.token == nil:
+		return "let in without being in"
+	case s.parted > 1:
+		return "departed twice"
+	case m.gone && m.Admitted() != (s.parted == 1), s.parted == 1 && !m.gone:
+		return "let in and never departed, or departed and never let in"
+	case m.phase == Closed && !m.Deadline().IsZero():
+		return "a deadline of what is closed"
+	case m.phase != Closed && m.Deadline().IsZero() && !(m.call.inFlight && m.phase == Authenticated):
+		return "nothing would ever end it"
+	}
+	return ""
+}
+
+// TestEveryReachableState guards the invariants of a connection in every order of events. There are
+// finitely many states, and it reaches all of them.
+func TestEveryReachableState(t *testing.T) {
+	type node struct {
+		state
+		path []string
+	}
+	start := state{m: New(t0, timeout), now: t0}
+	seen := map[state]bool{start: true}
+	level := []node{{state: start}}
+	depth := 0
+	for ; len(level) > 0; depth++ {
+		var next []node
+		for _, n := range level {
+			for _, ev := range events {
+				s := n.state
+				if !ev.legal(&s) {
+					continue
+				}
+				e, wrong := ev.run(&s)
+				if e.Closed {
+					s.closed++
+				}
+				if e.Depart {
+					s.parted++
+				}
+				if wrong == "" {
+					wrong = fault(&n.state, &s, e)
+				}
+				path := append(n.path[:len(n.path):len(n.path)], ev.name)
+				if wrong != "" {
+					t.Fatalf("%s:\n  %s\n%+v\n%+v", wrong, strings.Join(path, "\n  "), e, s)
+				}
+				if !seen[s] {
+					seen[s] = true
+					next = append(next, node{s, path})
+				}
+			}
+		}
+		level = next
+	}
+	t.Logf("%d states, the farthest %d events away", len(seen), depth-1)
+	if len(seen) < 20_000 || depth <= 9 {
+		t.Errorf("%d states, the farthest %d events away: too few to mean anything", len(seen), depth-1)
+	}
+}
