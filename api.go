@@ -17,7 +17,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/deadline"
-	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
@@ -158,7 +157,7 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	address, accounts := a.address(r), a.accountsOf(credentials)
 	network := a.network(r, address)
 	failed := AuditEvent{Kind: AuditLoginFailed, Account: cut(accounts[0]), Address: address, UserAgent: cut(r.UserAgent())}
-	attempt, wait := a.begin(network, accounts)
+	attempt, wait := a.attempts.Begin(network, accounts...)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
@@ -237,43 +236,6 @@ func (a *Auth) recordLimit(ctx context.Context, e entrance, limit, code string, 
 		return
 	}
 	a.counts.logins.add(code)
-}
-
-// attempts are those that one login takes part in: one for each account that it may be for.
-type attempts []*throttle.Attempt
-
-func (a attempts) Succeeded() {
-	for _, attempt := range a {
-		attempt.Succeeded()
-	}
-}
-
-func (a attempts) Failed() {
-	for _, attempt := range a {
-		attempt.Failed()
-	}
-}
-
-func (a attempts) Void() {
-	for _, attempt := range a {
-		attempt.Void()
-	}
-}
-
-// begin asks for an attempt at each account.
-func (a *Auth) begin(network string, accounts []string) (begun attempts, wait time.Duration) {
-	for n, account := range accounts {
-		if n > 0 {
-			network = "" // counted with the first
-		}
-		attempt, wait := a.attempts.Begin(network, account)
-		if wait > 0 {
-			begun.Void()
-			return nil, wait
-		}
-		begun = append(begun, attempt)
-	}
-	return begun, 0
 }
 
 // accountsOf names the accounts that someone may try to get into. Where the app does not say which field does, each of

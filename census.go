@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // visit is one connection of the transport, on which a client may join, leave and join again.
@@ -85,7 +87,7 @@ func (l Limits) crowds(v *visit) []crowd {
 		return []crowd{all}
 	}
 	crowds := []crowd{{v.network, l.StrangersPerAddress, limitStrangersPerAddress}}
-	if wide := wideNetwork(v.network); wide != v.network && l.StrangersPerAddress != NoLimit {
+	if wide := throttle.Wide(v.network); wide != v.network && l.StrangersPerAddress != NoLimit {
 		crowds = append(crowds, crowd{wide, wideNetworks * l.StrangersPerAddress, limitStrangersPerAddress})
 	}
 	return append(crowds, all)

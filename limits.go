@@ -28,7 +28,7 @@ type Limits struct {
 
 	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
 	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address half as
-	// many, and one more every 10 s). An address has a reserve of 8 for names not tried there before. Successes never count,
+	// many, and one more every 10 s). An IPv6 /48 counts as one address at an account, and as 16 in all. An address has a reserve of 8 for names not tried there before. Successes never count,
 	// and who has logged in from an address lately is not held up there by the failures of others.
 	FailuresPerAddress int
 	FailuresPerAccount int
@@ -172,15 +172,4 @@ func (c *config) network(r *http.Request, address string) string {
 		})
 	}
 	return ""
-}
-
-// wideNetwork is the IPv6 /48 that a network is of: one customer of a provider, or of a free tunnel, may have all of it.
-// Any other network is its own.
-func wideNetwork(network string) string {
-	p, err := netip.ParsePrefix(network)
-	if err != nil || !p.Addr().Is6() {
-		return network
-	}
-	wide, _ := p.Addr().Prefix(48) // fails for no IPv6 address
-	return wide.String()
 }

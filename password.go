@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/z-open/socketauth/internal/throttle"
 	"github.com/z-open/socketauth/internal/turns"
 )
 
@@ -83,7 +84,7 @@ func (p *Passwords) work(ctx context.Context, f func() error) error {
 		return err
 	}
 	network, _ := ctx.Value(networkKey{}).(string)
-	if err := p.turns.Begin(ctx, wideNetwork(network)); errors.Is(err, turns.ErrFull) {
+	if err := p.turns.Begin(ctx, throttle.Wide(network)); errors.Is(err, turns.ErrFull) {
 		return fmt.Errorf("%w: too many passwords wait to be hashed", ErrUnavailable)
 	} else if err != nil {
 		return err

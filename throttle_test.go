@@ -371,3 +371,62 @@ func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
 		}
 	})
 }
+
+// tryBoth logs in with both of the fields that may name an account.
+func (w *world) tryBoth(address, username, email, password string) int {
+	w.Helper()
+	r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(fmt.Sprintf(`{"username":%q,"email":%q,"password":%q}`, username, email, password)))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Real-IP", address)
+	client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+	res, err := client.Do(r)
+	if err != nil {
+		w.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+func TestBothNamesOfALoginCountForItsAddress(t *testing.T) {
+	// Guards: the second of two names was counted without the address, which gave a guesser twice as many guesses, and
+	// let one address lock out an owner who sends both.
+	inWorld(t, byHeader, func(w *world) {
+		through := 0
+		for n := range 40 {
+			if w.tryBoth("203.0.113.1", fmt.Sprint("x", n), "ada@example.com", "wrong") == http.StatusUnauthorized {
+				through++
+			}
+		}
+		if through != 10 {
+			t.Errorf("%d guesses from one address", through)
+		}
+		for range 40 { // another address, at anna
+			w.guess("203.0.113.2", "anna@example.com")
+			w.guess("203.0.113.2", "anna")
+			time.Sleep(time.Second)
+		}
+		for range 12 {
+			if status := w.tryBoth("203.0.113.3", "anna", "anna@example.com", "secret"); status != http.StatusOK {
+				t.Errorf("the owner, who sends both: %d", status)
+			}
+		}
+	})
+}
+
+func TestGuessesOfAWideNetwork(t *testing.T) {
+	// Guards: an IPv6 /48 has 65,536 networks of /64, each of which had guesses of its own at one account.
+	inWorld(t, byHeader, func(w *world) {
+		through := 0
+		for n := range 200 {
+			if status, _ := w.try(fmt.Sprintf("2001:db8:1:%x::1", n), "/login", "anna", "wrong"); status == http.StatusUnauthorized {
+				through++
+			}
+		}
+		if through != 10 {
+			t.Errorf("%d guesses", through)
+		}
+		if status, _ := w.try("2001:db8:2::1", "/login", "anna", "secret"); status != http.StatusOK {
+			t.Errorf("the owner, elsewhere: %d", status)
+		}
+	})
+}

@@ -98,6 +98,156 @@ func patient(g *Guard, address, account string, meanwhile func(time.Duration)) (
 	return waited
 }
 
+// subnets is how many /64 a /48 has.
+const subnets = 1 << 16
+
+func subnet(n int) string { return fmt.Sprintf("2001:db8:7:%x::1", n%subnets) }
+
+// Guards: each /64 of one IPv6 /48 had a fresh guess at an account, which made 65,536 of them.
+func TestOneWideNetworkGuessesAsOneAddress(t *testing.T) {
+	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+		const home, neighbour = "2001:db8:7:ffff::1", "2001:db8:7:fffe::1"
+		succeed(g, home, "victim")
+		attack := func(d time.Duration) (guesses int) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Second) {
+				for n := range 200 {
+					if fail(g, subnet(int(time.Now().Unix())+n), "victim") {
+						guesses++
+					}
+				}
+			}
+			return guesses
+		}
+		first, hourly := attack(time.Minute), attack(time.Hour)
+		t.Logf("a /48 at one account: %d guesses in the first minute, then %d an hour", first, hourly)
+		if first > 10+6 || hourly > 360 {
+			t.Errorf("%d guesses in a minute, then %d an hour", first, hourly)
+		}
+		if wait := succeed(g, elsewhere, "victim"); wait > 0 {
+			t.Errorf("elsewhere, the owner waits %v", wait)
+		}
+		if wait := succeed(g, home, "victim"); wait > 0 {
+			t.Errorf("in that /48, where they were before, the owner waits %v", wait)
+		}
+		if wait := succeed(g, neighbour, "neighbour"); wait > 0 {
+			t.Errorf("in that /48, a neighbour waits %v", wait)
+		}
+	})
+}
+
+// Guards: each /64 of one IPv6 /48 had an address's budget of failures.
+func TestOneWideNetworkHasTheBudgetsOf16Addresses(t *testing.T) {
+	for _, named := range []bool{true, false} {
+		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+			guesses, account := 0, ""
+			for n := range 20_000 {
+				if named {
+					account = fmt.Sprint("user", n)
+				}
+				if fail(g, subnet(n), account) {
+					guesses++
+				}
+			}
+			want := 16 * 60
+			if named {
+				want += 16 * 8 / 2
+			}
+			if guesses != want {
+				t.Errorf("%d guesses, want %d", guesses, want)
+			}
+			if !fail(g, "2001:db8:8::1", "x") {
+				t.Error("another /48 waits")
+			}
+			if n := failAll(g, subnet(5), ""); n != 0 {
+				t.Errorf("%d more", n)
+			}
+			time.Sleep(time.Second)
+			if n := failAll(g, subnet(5), ""); n != 8 {
+				t.Errorf("a second later: %d more", n)
+			}
+		})
+	}
+}
+
+func TestAttemptsUnderWayOfAWideNetwork(t *testing.T) {
+	// Guards: a /48 could have any number of attempts under way, 50 in each /64.
+	g := New(Limits{UnderWay: 2})
+	begin := func(n int) *Attempt {
+		a, _ := g.Begin(subnet(n), fmt.Sprint("user", n))
+		return a
+	}
+	for n := range 2 * wideAddresses {
+		if begin(n) == nil {
+			t.Fatalf("number %d was refused", n)
+		}
+	}
+	if begin(99) != nil {
+		t.Error("one more than 16 addresses may have")
+	}
+}
+
+// Guards: where two fields may name the account, the second one was counted without its address.
+func TestAttemptThatNamesTwoAccounts(t *testing.T) {
+	d := Defaults()
+	for _, at := range []int{0, 1} { // as the first name or as the second
+		both := func(victim, other string) []string {
+			if at == 0 {
+				return []string{victim, other}
+			}
+			return []string{other, victim}
+		}
+		begin := func(g *Guard, address string, accounts ...string) *Attempt {
+			a, _ := g.Begin(address, accounts...)
+			return a
+		}
+		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+			guesses := 0
+			for n := range 100 {
+				if a := begin(g, here, both("victim", fmt.Sprint("other", n))...); a != nil {
+					a.Failed()
+					guesses++
+				}
+			}
+			if guesses != d.Pair.Burst {
+				t.Errorf("%d guesses from one address", guesses)
+			}
+			for range 100 { // the same account twice is one
+				begin(g, elsewhere, "Anna", "anna").Failed()
+			}
+			time.Sleep(d.Pair.Every)
+			if begin(g, elsewhere, "anna") == nil {
+				t.Error("one account, named twice, was counted twice")
+			}
+		})
+		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+			owner := both("victim", "victim@example.com")
+			begin(g, here, owner...).Succeeded()
+			for n := range 200 { // of a botnet
+				failAll(g, fmt.Sprint("192.0.2.", n), "victim")
+			}
+			for _, address := range []string{here, elsewhere} {
+				if a := begin(g, address, owner...); a == nil {
+					t.Errorf("the owner, at %s, is locked out", address)
+				} else {
+					a.Void()
+				}
+			}
+		})
+		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+			begin(g, here, both("victim", "attacker")...).Succeeded() // the app has read the attacker's own name
+			for n := range 200 {
+				failAll(g, fmt.Sprint("192.0.2.", n), "victim")
+			}
+			if n := failAll(g, here, "victim"); n > 1 {
+				t.Errorf("with an account of their own, an attacker had %d guesses at another", n)
+			}
+			if n := failAll(g, here, "attacker"); n > d.Account.Burst {
+				t.Errorf("%d guesses", n)
+			}
+		})
+	}
+}
+
 // An address where one fails as fast as it can must stay open to others.
 func TestNeighbour(t *testing.T) {
 	for _, c := range []struct {
@@ -213,7 +363,7 @@ func TestFloodsWashOutLittle(t *testing.T) {
 			fail(g, fmt.Sprint("192.0.2.", i), "spent")
 		}
 		for i := range 200_000 {
-			fail(g, fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), fmt.Sprint("invented", i))
+			fail(g, fmt.Sprintf("2001:%x:%x::", i>>16, i&0xffff), fmt.Sprint("invented", i)) // a /48 each
 		}
 		if fail(g, here, "anna") {
 			t.Error("200,000 addresses washed out an address that was held back")
@@ -235,7 +385,7 @@ func TestSuccessesWashOutNothing(t *testing.T) {
 		for i := range 50_000 {
 			succeed(g, here, fmt.Sprint("own", i))
 		}
-		before := g.pairs.peek(g.secret.address(here) ^ g.secret.account("victim"))
+		before := g.pairs.peek(max(1, g.secret.address(here)^g.secret.account("victim")))
 		if before.key == 0 {
 			t.Error("the failure is forgotten")
 		}

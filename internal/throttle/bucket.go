@@ -17,6 +17,11 @@ func (r Rate) or(standard Rate) Rate {
 	return standard
 }
 
+// times is the rate of n who have one each.
+func (r Rate) times(n int) Rate {
+	return Rate{Burst: n * r.Burst, Every: max(1, r.Every/time.Duration(n))}
+}
+
 // bucket is a token bucket that knows by two times how much is left in it; the zero bucket is full. x/time/rate has no
 // way to give back: Reservation.Cancel restores nothing once the time to act has come, which here is at once.
 type bucket struct {

@@ -25,6 +25,13 @@
 //	its reserve    8         2 s          fresh pairs, once the address is spent; the lower half is for those that
 //	                                      were told to come back, and do
 //
+// IPv6 addresses count by their /64, which one client has all of. A /48, which one customer may have, has besides the
+// address budgets, reserves and attempts under way of 16 addresses, and at one account the pair and the freshness of one:
+// all but pairs that are known good count at an account by their /48.
+//
+// An attempt that names two accounts, since it is not known which field the app reads, takes its part of both, and is
+// known good where the two together succeeded before.
+//
 // Besides, an address has 50 attempts under way at most, whether they are going to fail or not: a crowd that logs in at
 // once is fewer, and one that keeps more coming takes the work itself (a queue of passwords to hash) from all others.
 //
@@ -35,7 +42,9 @@
 //	from                            at                   in a row   then an hour
 //	1 address                       one account          10         360
 //	N addresses                     one account          20 + N     the lesser of 360 N and 720 + 12 N
+//	1 IPv6 /48                      one account          10         360
 //	1 address                       endless accounts     68         3,600
+//	1 IPv6 /48                      endless accounts     1,088      57,600
 //	1 address, no account named     (tokens)             60         1,800
 //	any, address exempt             one account          20         720
 //
@@ -50,8 +59,8 @@
 //	neighbour, fresh                                up to 100 accounts             4 s
 //	neighbour, fresh                                endless names, 1,000 a second  4 s
 //
-// Four things cannot be had. Who guesses at one's account from one's own address, or its /64, cannot be told from one:
-// the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
+// Four things cannot be had. Who guesses at one's account from one's own address or its /64 (or its
+// /48, where one is not known good) cannot be told from one: the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
 // to, cannot be told from a crowd of fresh neighbours: such a neighbour then waits, in the mean of a simulation, 25 s
 // beside 20 tries a second and 6 min beside 200. (To let in whoever is known good elsewhere would help, and tell
 // everybody which accounts exist.) Who keeps 50 attempts under way takes the turns of others behind the same address. And
@@ -61,7 +70,7 @@
 //
 // Nothing grows: 16,384 addresses and 32,768 pairs of 40 bytes, 32,768 accounts, 65,536 known pairs and 16,384 waiting
 // ones of 24: 4.7 MB at most, touched as it fills. Names are kept as 64 bits of a keyed hash. A refused attempt takes a
-// place among the waiting alone, and what counts attempts under way has at most one entry for each. In a full set of
+// place among the waiting alone, and what counts attempts under way has at most two entries for each. In a full set of
 // eight the entry goes that is free again first, so who has spent most stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
 // for each guess made, but not who is held. Known pairs go the longest unseen first: who can make 65,536 accounts and
 // log in to each takes their privilege from the rest, who are then as owners at a fresh address. All is forgotten with

@@ -24,6 +24,16 @@ func (s *secret) address(address string) uint64 {
 	return sum(appendAddress(b, address))
 }
 
+// wide is the key of the IPv6 /48 that an address is in, 0 where there is none.
+func (s *secret) wide(address string) uint64 {
+	network, ok := wide(address)
+	if !ok {
+		return 0
+	}
+	b := append(append(make([]byte, 0, hashed), s[:]...), 'w')
+	return sum(network.AppendTo(b))
+}
+
 // account is the key of an account, 0 where there is none.
 func (s *secret) account(account string) uint64 {
 	b := append(append(make([]byte, 0, hashed), s[:]...), 'u')
@@ -42,6 +52,33 @@ func sum(b []byte) uint64 {
 // Network is what an address is counted as: IPv4 whole, also where it is mapped to IPv6, IPv6 by its /64, which one
 // client has all of, without zone; port and brackets are dropped. Anything else is left as it is.
 func Network(address string) string { return string(appendAddress(nil, address)) }
+
+// Wide returns the IPv6 /48 that an address or a Network is in: one customer of a provider, or of a free tunnel, may
+// have all of it. Anything else is returned as Network returns it.
+func Wide(address string) string {
+	if network, ok := wide(address); ok {
+		return network.String()
+	}
+	return Network(address)
+}
+
+const wideBits = 48
+
+func wide(address string) (netip.Prefix, bool) {
+	ip, err := parse(address)
+	if err != nil {
+		network, err := netip.ParsePrefix(address)
+		if err != nil {
+			return netip.Prefix{}, false
+		}
+		ip = network.Addr()
+	}
+	if ip = ip.Unmap(); ip.Is4() {
+		return netip.Prefix{}, false
+	}
+	network, _ := ip.Prefix(wideBits) // fails for no IPv6 address
+	return network, true
+}
 
 func appendAddress(b []byte, address string) []byte {
 	ip, err := parse(address)

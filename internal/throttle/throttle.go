@@ -3,6 +3,7 @@ package throttle
 import (
 	"cmp"
 	"crypto/rand"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,29 +115,60 @@ const (
 	heldFresh
 )
 
+// maxAccounts is how many accounts one attempt may name.
+const maxAccounts = 2
+
+// A /48 has the budgets of wideAddresses addresses.
+const wideAddresses = 16
+
+// network is an address, or the IPv6 /48 it is in, and what an attempt holds of its budgets.
+type network struct {
+	key  uint64 // 0: none
+	held held
+}
+
+// target is an account that an attempt may be for, and what the attempt holds of its budgets.
+type target struct {
+	account, pair uint64 // 0: none
+	held          held
+}
+
 // Attempt is one attempt under way, as Begin let it through. Of its three ends the first that is called counts; all of
 // them may be called by any goroutine, and on nil, where they do nothing. So "defer attempt.Void()" right after Begin
 // is the way not to forget one. An attempt that nobody ends is a bug: it stays under way for ever, and is spent as a
 // failure is.
 type Attempt struct {
-	guard                  *Guard
-	at                     time.Duration
-	address, account, pair uint64 // 0: none
-	held                   held
-	ended                  bool // under guard.mu
+	guard         *Guard
+	at            time.Duration
+	address, wide network
+	all           uint64 // the address with all accounts named, for what is known good; 0: none
+	targets       [maxAccounts]target
+	ended         bool // under guard.mu
 }
 
 // Begin asks for an attempt, before the work it guards. retryAfter above zero: refused, the attempt is nil, and this is
 // when it may be let through at the earliest. Otherwise the attempt has its part of all budgets until it is ended; it
-// is nil as well where there is nothing to hold. Address "": exempt from what is counted per address. Account "" (or
-// nothing but space): none is named.
-func (g *Guard) Begin(address, account string) (attempt *Attempt, retryAfter time.Duration) {
-	a := Attempt{guard: g, address: g.secret.address(address), account: g.secret.account(account)}
+// is nil as well where there is nothing to hold. Address "": exempt from what is counted per address. The accounts are
+// those that the attempt may be for, two at most; none, or "" (or nothing but space): none is named.
+func (g *Guard) Begin(address string, accounts ...string) (attempt *Attempt, retryAfter time.Duration) {
+	a := Attempt{guard: g, address: network{key: g.secret.address(address)}, wide: network{key: g.secret.wide(address)}}
+	named := 0
+	for _, account := range accounts[:min(len(accounts), maxAccounts)] {
+		key := g.secret.account(account)
+		if key == 0 || key == a.targets[0].account {
+			continue
+		}
+		a.targets[named].account = key
+		named++
+		a.all = bits.RotateLeft64(a.all, 1) ^ key
+	}
 	switch {
-	case a.address == 0 && a.account == 0:
+	case a.address.key == 0 && named == 0:
 		return nil, 0
-	case a.address != 0 && a.account != 0:
-		a.pair = max(1, a.address^a.account) // both are random to whoever has not the key, and so is this
+	case a.address.key == 0 || named == 0:
+		a.all = 0
+	default:
+		a.all = max(1, a.address.key^a.all) // both are random to whoever has not the key, and so is this
 	}
 
 	g.mu.Lock()
@@ -158,40 +190,29 @@ func (g *Guard) Begin(address, account string) (attempt *Attempt, retryAfter tim
 // leaves no entry behind but one that it waits.
 func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	l := &g.limits
-	if g.underWay[a.address] >= l.UnderWay { // also where each of them succeeds: they keep others from the work itself
-		return comeBack, 0
+	if g.underWay[a.address.key] >= l.UnderWay || g.underWay[a.wide.key] >= wideAddresses*l.UnderWay {
+		return comeBack, 0 // also where each of them succeeds: they keep others from the work itself
 	}
 	a.at = g.now()
-	address, account, pair := g.addresses.peek(a.address), g.accounts.peek(a.account), g.pairs.peek(a.pair)
-	known := a.pair != 0 && g.known.peek(a.pair).free > a.at
-	fresh := a.pair != 0 && pair.extra.wait(a.at, g.fresh) == 0
-
-	if a.pair != 0 {
-		byAccount = pair.wait(a.at, l.Pair)
-		a.held |= heldPair
+	known := a.all != 0 && g.known.peek(a.all).free > a.at
+	place := a.address.key
+	if !known {
+		place = cmp.Or(a.wide.key, place) // else each /64 of a /48 would be fresh, and have its own guesses
 	}
-	if fresh {
-		a.held |= heldFresh
+	fresh := a.all != 0
+	for i := range a.targets {
+		if t := &a.targets[i]; t.account != 0 {
+			byAccount = max(byAccount, g.ofAccount(a.at, t, place, known))
+			fresh = fresh && t.held&heldFresh != 0
+		}
 	}
 	// Who is known good here has only the pair's own failures to answer for.
-	if a.address != 0 && !known {
-		byAddress = address.wait(a.at, l.Address)
-		switch {
-		case byAddress == 0:
-			a.held |= heldAddress
-		case fresh: // goes before those who failed lately
-			byAddress = g.fromReserve(a, address.extra)
-			a.held |= heldReserve
+	if !known {
+		turn := uint64(0)
+		if fresh {
+			turn = a.all
 		}
-	}
-	if a.account != 0 && !known {
-		wait := account.wait(a.at, l.Account)
-		if wait == 0 {
-			a.held |= heldAccount
-		} else if a.pair != 0 { // has one try when it is fresh, whatever others did to the account
-			wait = min(wait, pair.extra.wait(a.at, g.fresh))
-		}
-		byAccount = max(byAccount, wait)
+		byAddress = max(g.ofNetwork(a.at, &a.address, 1, turn), g.ofNetwork(a.at, &a.wide, wideAddresses, turn))
 	}
 	if byAddress == 0 && byAccount == 0 {
 		g.take(a)
@@ -199,43 +220,92 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	return byAddress, byAccount
 }
 
-// fromReserve says how long a fresh pair waits for the reserve. One that was told to come back, and does, goes before
-// names never heard of: whoever makes up a new one each time comes last.
-func (g *Guard) fromReserve(a *Attempt, reserve bucket) time.Duration {
-	all := g.limits.Reserve
-	half := Rate{Burst: (all.Burst + 1) / 2, Every: all.Every}
-	if reserve.wait(a.at, half) == 0 {
+// ofAccount says how long t waits for its account and for its pair with the place it comes from, 0 where that is exempt.
+func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known bool) (wait time.Duration) {
+	l := &g.limits
+	freshIn := time.Duration(0)
+	if place != 0 {
+		t.pair = max(1, place^t.account)
+		pair := g.pairs.peek(t.pair)
+		wait = pair.wait(at, l.Pair)
+		t.held |= heldPair
+		if freshIn = pair.extra.wait(at, g.fresh); freshIn == 0 {
+			t.held |= heldFresh
+		}
+	}
+	if known {
+		return wait
+	}
+	account := g.accounts.peek(t.account)
+	spent := account.wait(at, l.Account)
+	if spent == 0 {
+		t.held |= heldAccount
+	} else if place != 0 { // has one try when it is fresh, whatever others did to the account
+		spent = min(spent, freshIn)
+	}
+	return max(wait, spent)
+}
+
+// ofNetwork says how long an attempt waits for the budget of a network that has those of so many addresses. turn is the
+// fresh pair that may take from the reserve, 0 where it is not fresh.
+func (g *Guard) ofNetwork(at time.Duration, n *network, addresses int, turn uint64) (wait time.Duration) {
+	if n.key == 0 {
 		return 0
 	}
-	turn := g.waiting.get(a.pair)
-	if turn.free == 0 || turn.free+waitingFor < a.at {
-		turn.free = a.at + comeBack
+	entry := g.addresses.peek(n.key)
+	wait = entry.wait(at, g.limits.Address.times(addresses))
+	switch {
+	case wait == 0:
+		n.held |= heldAddress
+	case turn != 0: // goes before those who failed lately
+		n.held |= heldReserve
+		wait = g.fromReserve(at, turn, entry.extra, g.limits.Reserve.times(addresses))
 	}
-	return max(reserve.wait(a.at, all), turn.free-a.at)
+	return wait
+}
+
+// fromReserve says how long a fresh pair waits for the reserve. One that was told to come back, and does, goes before
+// names never heard of: whoever makes up a new one each time comes last.
+func (g *Guard) fromReserve(at time.Duration, pair uint64, reserve bucket, all Rate) time.Duration {
+	half := Rate{Burst: (all.Burst + 1) / 2, Every: all.Every}
+	if reserve.wait(at, half) == 0 {
+		return 0
+	}
+	turn := g.waiting.get(pair)
+	if turn.free == 0 || turn.free+waitingFor < at {
+		turn.free = at + comeBack
+	}
+	return max(reserve.wait(at, all), turn.free-at)
 }
 
 func (g *Guard) take(a *Attempt) {
 	l := &g.limits
-	if a.address != 0 {
-		g.underWay[a.address]++
-	}
-	if a.held&(heldAddress|heldReserve) != 0 {
-		e := g.addresses.get(a.address)
-		if a.held&heldAddress != 0 {
-			e.take(a.at, l.Address)
-		} else {
-			e.extra.take(a.at, l.Reserve)
+	g.takeNetwork(a.at, a.address, 1)
+	g.takeNetwork(a.at, a.wide, wideAddresses)
+	for _, t := range a.targets {
+		if t.held&heldAccount != 0 {
+			g.accounts.get(t.account).take(a.at, l.Account)
+		}
+		if t.held&heldPair != 0 {
+			e := g.pairs.get(t.pair)
+			e.take(a.at, l.Pair)
+			if t.held&heldFresh != 0 {
+				e.extra.take(a.at, g.fresh)
+			}
 		}
 	}
-	if a.held&heldAccount != 0 {
-		g.accounts.get(a.account).take(a.at, l.Account)
+}
+
+func (g *Guard) takeNetwork(at time.Duration, n network, addresses int) {
+	if n.key == 0 {
+		return
 	}
-	if a.held&heldPair != 0 {
-		e := g.pairs.get(a.pair)
-		e.take(a.at, l.Pair)
-		if a.held&heldFresh != 0 {
-			e.extra.take(a.at, g.fresh)
-		}
+	g.underWay[n.key]++
+	switch {
+	case n.held&heldAddress != 0:
+		g.addresses.get(n.key).take(at, g.limits.Address.times(addresses))
+	case n.held&heldReserve != 0:
+		g.addresses.get(n.key).extra.take(at, g.limits.Reserve.times(addresses))
 	}
 }
 
@@ -243,8 +313,8 @@ func (g *Guard) take(a *Attempt) {
 func (a *Attempt) Succeeded() {
 	a.end(func(g *Guard) {
 		g.giveBack(a)
-		if a.pair != 0 {
-			g.known.get(a.pair).free = g.now() + g.limits.KnownFor
+		if a.all != 0 {
+			g.known.get(a.all).free = g.now() + g.limits.KnownFor
 		}
 	})
 }
@@ -263,37 +333,47 @@ func (a *Attempt) end(with func(g *Guard)) {
 	defer a.guard.mu.Unlock()
 	if !a.ended {
 		a.ended = true
-		a.guard.leave(a.address)
+		a.guard.leave(a.address.key)
+		a.guard.leave(a.wide.key)
 		with(a.guard)
 	}
 }
 
 // leave counts an attempt that is over.
-func (g *Guard) leave(address uint64) {
-	if g.underWay[address]--; g.underWay[address] <= 0 {
-		delete(g.underWay, address)
+func (g *Guard) leave(network uint64) {
+	if g.underWay[network]--; g.underWay[network] <= 0 {
+		delete(g.underWay, network)
 	}
 }
 
 // giveBack undoes take. What was washed out meanwhile is full, or as good as it.
 func (g *Guard) giveBack(a *Attempt) {
 	l := &g.limits
-	if e := g.addresses.find(a.address); e != nil {
-		if a.held&heldAddress != 0 {
-			e.giveBack(a.at, l.Address)
+	g.giveBackNetwork(a.at, a.address, 1)
+	g.giveBackNetwork(a.at, a.wide, wideAddresses)
+	for _, t := range a.targets {
+		if e := g.accounts.find(t.account); e != nil && t.held&heldAccount != 0 {
+			e.giveBack(a.at, l.Account)
 		}
-		if a.held&heldReserve != 0 {
-			e.extra.giveBack(a.at, l.Reserve)
+		if e := g.pairs.find(t.pair); e != nil && t.held&heldPair != 0 {
+			e.giveBack(a.at, l.Pair)
+			if t.held&heldFresh != 0 {
+				e.extra.giveBack(a.at, g.fresh)
+			}
 		}
 	}
-	if e := g.accounts.find(a.account); e != nil && a.held&heldAccount != 0 {
-		e.giveBack(a.at, l.Account)
+}
+
+func (g *Guard) giveBackNetwork(at time.Duration, n network, addresses int) {
+	e := g.addresses.find(n.key)
+	if e == nil {
+		return
 	}
-	if e := g.pairs.find(a.pair); e != nil && a.held&heldPair != 0 {
-		e.giveBack(a.at, l.Pair)
-		if a.held&heldFresh != 0 {
-			e.extra.giveBack(a.at, g.fresh)
-		}
+	if n.held&heldAddress != 0 {
+		e.giveBack(at, g.limits.Address.times(addresses))
+	}
+	if n.held&heldReserve != 0 {
+		e.extra.giveBack(at, g.limits.Reserve.times(addresses))
 	}
 }
 
