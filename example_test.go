@@ -67,6 +67,31 @@ func ExampleInfrastructure() {
 	// Output: ready
 }
 
+// Hashes are made anew when Cost was raised: at a login that succeeded, since the password is at hand.
+func ExamplePasswords_Outdated() {
+	ctx := context.Background()
+	before := &socketauth.Passwords{Cost: 4}
+	stored, _ := before.Hash(ctx, "secret") // in the app's database
+
+	passwords := &socketauth.Passwords{Cost: 5}
+	login := func(password string) error {
+		if err := passwords.Compare(ctx, stored, password); err != nil {
+			return err
+		}
+		if passwords.Outdated(stored) {
+			if hash, err := passwords.Hash(ctx, password); err == nil { // else at the next login
+				stored = hash
+			}
+		}
+		return nil
+	}
+	fmt.Println(login("wrong"), passwords.Outdated(stored))
+	fmt.Println(login("secret"), passwords.Outdated(stored))
+	// Output:
+	// socketauth: invalid credentials true
+	// <nil> false
+}
+
 // An app's own test: a server in the test, a code by IssueCode, and a websocket that speaks as a client does.
 func ExampleServer_httptest() {
 	mux := http.NewServeMux()

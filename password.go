@@ -27,7 +27,8 @@ const maxPassword = 72
 // methods are safe for concurrent use.
 type Passwords struct {
 	// Cost is bcrypt's cost for new hashes, 4 to 31; each step doubles the time. Another one is an error of the first
-	// use. 0: 10.
+	// use. 0: 10. When it is raised, hashes of before go on to work, and a login that fails takes as long for all users,
+	// known or not; Outdated reports which hashes to make anew.
 	Cost int
 
 	// Concurrent is how many hashes are worked on at a time. 0: half of GOMAXPROCS, and one at least.
@@ -40,12 +41,16 @@ type Passwords struct {
 	once    sync.Once
 	turns   *turns.Turns
 	dummy   []byte       // a hash that no password has, to be compared with where there is no user
-	highest atomic.Int32 // cost of the hashes seen, which is the dummy's, so that it takes as long
+	highest atomic.Int32 // cost of Cost and of all hashes seen: what every comparison that fails takes
+	compare func(hash, password []byte) error
 	err     error
 }
 
 func (p *Passwords) start() error {
 	p.once.Do(func() {
+		if p.compare == nil { // a test counts
+			p.compare = bcrypt.CompareHashAndPassword
+		}
 		cost := or(p.Cost, bcrypt.DefaultCost)
 		concurrent := or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
 		p.turns = turns.New(concurrent, or(max(p.Queue, 0), 128*concurrent))
@@ -61,18 +66,46 @@ func (p *Passwords) start() error {
 	return p.err
 }
 
-// stored is the hash to compare with: the one given, or one that takes as long.
-func (p *Passwords) stored(hash string) []byte {
+// dummyHash returns a hash of that cost that no password has.
+func (p *Passwords) dummyHash(cost int) []byte {
+	const costAt = len("$2a$")
+	hash := bytes.Clone(p.dummy)
+	copy(hash[costAt:], fmt.Sprintf("%02d", cost))
+	return hash
+}
+
+// sawCost notes the cost of a stored hash.
+func (p *Passwords) sawCost(cost int) {
+	for {
+		highest := p.highest.Load()
+		if int32(cost) <= highest || p.highest.CompareAndSwap(highest, int32(cost)) {
+			return
+		}
+	}
+}
+
+// check compares a password with a stored hash, "" where there is none. One that is wrong takes the work of the highest
+// cost, whatever the hash's own: of a quicker answer could be told which users exist, and whose password is old.
+func (p *Passwords) check(hash string, password []byte) error {
+	begin := password[:min(len(password), maxPassword)] // all that bcrypt looks at
 	if hash == "" {
-		const costAt = len("$2a$")
-		dummy := bytes.Clone(p.dummy)
-		copy(dummy[costAt:], fmt.Sprintf("%02d", p.highest.Load()))
-		return dummy
+		return p.compare(p.dummyHash(int(p.highest.Load())), begin)
 	}
-	if cost, err := bcrypt.Cost([]byte(hash)); err == nil && int32(cost) > p.highest.Load() {
-		p.highest.Store(int32(cost)) // of two at a time the lower may win, until the next
+	cost, err := bcrypt.Cost([]byte(hash))
+	if err != nil {
+		return err
 	}
-	return []byte(hash)
+	p.sawCost(cost)
+	err = p.compare([]byte(hash), begin)
+	if err == nil && len(password) > maxPassword {
+		err = bcrypt.ErrMismatchedHashAndPassword
+	}
+	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		for highest := int(p.highest.Load()); cost < highest; cost++ { // each doubles, so together they are what is missing
+			_ = p.compare(p.dummyHash(cost), begin)
+		}
+	}
+	return err
 }
 
 // networkKey finds in the context of a login's hooks where it comes from.
@@ -107,17 +140,24 @@ func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err
 	return hash, err
 }
 
-// Compare says ErrInvalidCredentials where the password is not the one of the hash, after the time that a comparison
-// takes; an empty hash is one that no password has. Other errors: ErrUnavailable, the context's, a hash that is none.
+// Compare says ErrInvalidCredentials where the password is not the one of the hash, after the time that a hash of the
+// highest cost in use takes; an empty hash is one that no password has. Other errors: ErrUnavailable, the context's, a
+// hash that is none.
 func (p *Passwords) Compare(ctx context.Context, hash, password string) error {
 	return p.work(ctx, func() error {
-		// bcrypt compares the first 72 bytes alone: a longer password must not pass for its beginning.
-		err := bcrypt.CompareHashAndPassword(p.stored(hash), []byte(password[:min(len(password), maxPassword)]))
-		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) || err == nil && (len(password) > maxPassword || hash == "") {
+		err := p.check(hash, []byte(password))
+		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) || err == nil && hash == "" {
 			return ErrInvalidCredentials
 		}
 		return err
 	})
+}
+
+// Outdated reports whether a hash was made at a lower cost than Hash makes them now. A login that succeeded is the time to
+// store a new one, since the password is at hand. It is false for what is no bcrypt hash.
+func (p *Passwords) Outdated(hash string) bool {
+	cost, err := bcrypt.Cost([]byte(hash))
+	return err == nil && cost < or(p.Cost, bcrypt.DefaultCost)
 }
 
 // PasswordLogin makes a FindUserByCredentials from a look-up of a user and their stored hash by name. It reads the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -84,12 +85,84 @@ func TestUnknownUserTakesAsLongAsTheCostliestHashSeen(t *testing.T) {
 	if err := p.Compare(t.Context(), stored, "guess"); !errors.Is(err, ErrInvalidCredentials) {
 		t.Fatal(err)
 	}
-	dummy := p.stored("")
+	dummy := p.dummyHash(int(p.highest.Load()))
 	if cost, err := bcrypt.Cost(dummy); err != nil || cost != 6 {
 		t.Errorf("the dummy hash costs %d, %v", cost, err)
 	}
 	if err := bcrypt.CompareHashAndPassword(dummy, []byte("guess")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		t.Errorf("the dummy hash is none: %v", err)
+	}
+}
+
+// counted makes p count the work of its comparisons, in units of cost 0.
+func counted(p *Passwords) *atomic.Int64 {
+	work := new(atomic.Int64)
+	p.compare = func(hash, password []byte) error {
+		cost, err := bcrypt.Cost(hash)
+		if err != nil {
+			return err
+		}
+		work.Add(1 << cost)
+		return bcrypt.CompareHashAndPassword(hash, password)
+	}
+	return work
+}
+
+func TestFailedLoginTakesTheSameWorkForAll(t *testing.T) {
+	// Guards: once Cost was raised, a wrong password was answered sooner for a hash of before than for an unknown name.
+	const costNow = 7
+	hashes := map[string]string{"unknown": "", "without a password": ""}
+	for cost := bcrypt.MinCost; cost <= costNow; cost++ {
+		hash, err := (&Passwords{Cost: cost}).Hash(t.Context(), strings.Repeat("x", 72))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[fmt.Sprint("cost ", cost)] = hash
+	}
+	for _, now := range []int{costNow, bcrypt.MinCost} { // also where a hash was seen that costs more than new ones
+		p := &Passwords{Cost: now}
+		work := counted(p)
+		if err := p.Compare(t.Context(), hashes[fmt.Sprint("cost ", costNow)], "seen"); !errors.Is(err, ErrInvalidCredentials) {
+			t.Fatal(err)
+		}
+		login := PasswordLogin(p, func(_ context.Context, name string) (string, string, error) {
+			if name == "unknown" {
+				return "", "", ErrInvalidCredentials
+			}
+			return name, hashes[name], nil
+		})
+		for name := range hashes {
+			for _, password := range []string{"wrong", "", strings.Repeat("x", 73)} {
+				work.Store(0)
+				if _, err := login(t.Context(), Credentials{"username": name, "password": password}); !errors.Is(err, ErrInvalidCredentials) {
+					t.Fatal(err)
+				}
+				if got := work.Load(); got != 1<<costNow {
+					t.Errorf("Cost %d: %s, a password of %d bytes: work %d, want %d", now, name, len(password), got, 1<<costNow)
+				}
+			}
+		}
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	// Guards: who raises Cost has to be able to find the hashes to make anew, and those alone.
+	for _, tt := range []struct {
+		made, now int
+		want      bool
+	}{{4, 5, true}, {5, 5, false}, {6, 5, false}, {9, 0, true}, {10, 0, false}} {
+		hash, err := (&Passwords{Cost: tt.made}).Hash(t.Context(), "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&Passwords{Cost: tt.now}).Outdated(hash); got != tt.want {
+			t.Errorf("made at %d, Cost %d: %v", tt.made, tt.now, got)
+		}
+	}
+	for _, hash := range []string{"", "no hash", "$2a$"} {
+		if new(Passwords).Outdated(hash) {
+			t.Errorf("%q", hash)
+		}
 	}
 }
 
