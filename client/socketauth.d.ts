@@ -49,7 +49,10 @@ export interface Options {
 }
 
 export declare class SocketAuthError extends Error {
-  /** The server's code; or "network", "http_<status>", "bad_answer", "offline", "disconnected", "no_reply", "closed". */
+  /**
+   * The server's code; or "network", "http_<status>", "bad_answer" (not what a server of this library answers:
+   * is the path right?), "offline", "disconnected", "no_reply", "replaced", "closed".
+   */
   code: string;
   /** Seconds to wait, where the server said. */
   retryAfter?: number;
@@ -72,7 +75,11 @@ export declare class Client {
   /** The newest session token, for `Authorization: Bearer`. Read it for each request. */
   readonly token: string | null;
 
-  /** Resolves when the server has accepted the credentials; the state tells the rest. Rejects with a SocketAuthError. */
+  /**
+   * Resolves when the server has let the new session in. Rejects with a SocketAuthError when the server refuses the
+   * credentials or the session, or has not let it in after 20 seconds; its code says why. "replaced" is one whose place a
+   * later login has taken. What is no end of the session is tried again all the same: the state tells.
+   */
   login(credentials: object): Promise<void>;
   register(credentials: object): Promise<void>;
 

@@ -15,6 +15,7 @@
 const PATIENCE = 20_000; // ms from having the turn to the answer; then the connection is given up
 const STUCK = 60_000; // ms of waiting for the turn; then whoever has it is taken for frozen
 const SEEN = 50; // ms in which other tabs see what was stored: in Chromium a lock may be passed on faster than that
+const ADMISSION_TIMEOUT = 20_000; // ms from the code of a login to being let in
 const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
@@ -30,6 +31,12 @@ const sessionIsOver = ["token_reused", "session_revoked"];
 const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "logout", "logged_out",
   "connect", "connect_error", "connect_timeout", "disconnect", "disconnecting", "error"];
 const own = ["state", "notice"];
+
+/** Refusals that a login waits out, where the server does not say to come back too late for it. */
+const passing = ["unavailable", "too_many_attempts", "too_many_connections", "timeout", "no_longer_valid"];
+
+/** An event that no server handles. Its acknowledgement comes after the server has decided on what was sent before. */
+const PROBE = "socketauth:probe";
 
 /** Makes a client. It begins at once: with a code in the URL's fragment, or else with the token in the storage. */
 export function connect(options) {
@@ -61,6 +68,7 @@ export class Client {
   #notBefore = 0; // when the server lets it come back, by performance.now()
   #failures = 0; // in a row
   #leaving; // resolves the log-out that is going on
+  #admission; // the latest login, on its way in
   #closed = false;
 
   constructor({
@@ -116,7 +124,10 @@ export class Client {
     return isToken(token) ? token : null;
   }
 
-  /** Logs in. Resolves when the server has accepted the credentials; the state tells the rest. */
+  /**
+   * Logs in. Resolves when the server has let the new session in: the state is "online". Rejects with a SocketAuthError
+   * when it is refused, or is not in after 20 seconds.
+   */
   login(credentials) {
     return this.#submit(this.#options.loginPath, credentials);
   }
@@ -208,6 +219,7 @@ export class Client {
     this.#closed = true; // and so the page hears no more, not even of this:
     if (this.#isIn) this.#become("offline", "closed");
     this.#leaving?.(false);
+    this.#admission?.fail("closed");
     this.#listening.abort();
     this.#stop();
     this.#vault.park();
@@ -218,23 +230,8 @@ export class Client {
   async #submit(path, credentials) {
     const { url, fragment } = this.#options;
     if (this.#closed) throw new SocketAuthError("closed");
-    let response, answer;
-    try {
-      response = await fetch(new URL(path, url), {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(credentials),
-        signal: AbortSignal.timeout(LOGIN_PATIENCE),
-      });
-      answer = await response.json();
-    } catch {
-      throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
-    }
+    const answer = await post(new URL(path, url), credentials);
     if (this.#closed) throw new SocketAuthError("closed"); // and the code is forgotten
-    if (!response.ok) {
-      const retryAfter = Number(response.headers.get("Retry-After")) || undefined;
-      throw new SocketAuthError(answer?.code ?? `http_${response.status}`, retryAfter);
-    }
     if (isCode(answer?.token)) return this.#begin(answer.token);
     // The server has an AppURL. Where that is this very page, it would only be a jump to another fragment.
     const here = globalThis.location;
@@ -244,6 +241,7 @@ export class Client {
     if (code && (!here || page(target) === page(here))) return this.#begin(code);
     if (!here || !/^https?:$/.test(target?.protocol)) throw new SocketAuthError("bad_answer"); // a script is a URL, too
     here.assign(target);
+    return this.#awaitAdmission(); // it ends with this page, or fails where the browser stays here all the same
   }
 
   /** Takes a code from the URL's fragment. It is removed first: no history, bookmark or reload shall have it. */
@@ -268,7 +266,26 @@ export class Client {
     this.#told = undefined;
     this.#failures = 0;
     this.#notBefore = 0;
+    const admitted = this.#awaitAdmission(code);
     this.#connect();
+    return admitted;
+  }
+
+  #awaitAdmission(code) {
+    this.#admission?.fail("replaced");
+    this.#admission = new Admission(code);
+    return this.#admission.promise;
+  }
+
+  /** Has a login wait for the server's decision on the token that was just acknowledged: OnAuthenticated may refuse it. */
+  #probe(link, token) {
+    const admission = this.#admission;
+    if (link !== this.#link || !admission?.pending) return;
+    if (!admission.isOf(token)) return admission.fail("replaced");
+    admission.delayed("no_reply");
+    link.socket.emit(PROBE, (reply) => {
+      if (link === this.#link && reply?.error?.code !== "unauthorized") admission.succeed();
+    });
   }
 
   /** Ends a session from outside, on a connection that does nothing else. Resolves to whether the server could be told. */
@@ -293,6 +310,7 @@ export class Client {
 
   #signOut(reason) {
     this.#stop();
+    this.#admission?.fail(reason);
     this.#become(reason === "token_expired" ? "expired" : "signed-out", reason);
   }
 
@@ -452,6 +470,7 @@ export class Client {
     link.online ??= link.since;
     this.#become("online");
     if (!first && link === this.#link) this.#call("notice", "renewed");
+    this.#probe(link, token);
     this.#look();
   }
 
@@ -465,6 +484,7 @@ export class Client {
     }
     this.#endTurn(link);
     if (this.#leaving) return this.#leaving(refusal.terminal);
+    if (this.#admission?.isOf(link.presented)) this.#admission.refused(refusal);
     this.#call("notice", "refused", refusal);
     if (link !== this.#link) return;
     if (this.#state !== "online" || refusal.terminal) return this.#lost(link, refusal.code);
@@ -1067,6 +1087,85 @@ class Socket {
     this.connected = false;
     this.#call(connected ? "disconnect" : "connect_error", connected ? reason : new Error(reason));
   }
+}
+
+/**
+ * A login on its way in. It settles once: it succeeds when the server has let its session in, and fails with the code of
+ * why it has not.
+ */
+class Admission {
+  promise;
+  pending = true;
+
+  #code;
+  #resolve;
+  #reject;
+  #timer;
+  #deadline = performance.now() + ADMISSION_TIMEOUT;
+  #delay = "network"; // why it is not in yet
+
+  constructor(code) {
+    this.#code = code;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.#timer = setTimeout(() => this.fail(this.#delay), ADMISSION_TIMEOUT);
+  }
+
+  /** Reports whether a token is of the session that the login's code begins. */
+  isOf(token) {
+    return sameSession(this.#code, token);
+  }
+
+  succeed() {
+    this.#end();
+    this.#resolve();
+  }
+
+  fail(code, retryAfter) {
+    this.#end();
+    this.#reject(new SocketAuthError(code, retryAfter));
+  }
+
+  /** Says what it will have failed by, should nothing more come. */
+  delayed(code) {
+    this.#delay = code;
+  }
+
+  refused(refusal) {
+    const isInTime = performance.now() + retryAfter(refusal) < this.#deadline;
+    if (!refusal.terminal && passing.includes(refusal.code) && isInTime) this.delayed(refusal.code);
+    else this.fail(refusal.code, refusal.retryAfter);
+  }
+
+  #end() {
+    this.pending = false;
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Posts credentials, and returns the answer. Rejects with the code of why there is none. */
+async function post(url, credentials) {
+  let response, text;
+  try {
+    response = await fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(credentials),
+      signal: AbortSignal.timeout?.(LOGIN_PATIENCE), // React Native has none
+    });
+    text = await response.text();
+  } catch {
+    throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
+  }
+  const answer = attempt(() => JSON.parse(text));
+  if (response.ok) {
+    if (answer === undefined) throw new SocketAuthError("bad_answer"); // a page for a route that is not the server's
+    return answer;
+  }
+  const wait = Number(response.headers.get("Retry-After")) || undefined;
+  throw new SocketAuthError(answer?.code ?? `http_${response.status}`, wait);
 }
 
 /** The code in a URL's fragment: an OAuth server's "code" is not meant. */

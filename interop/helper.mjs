@@ -242,9 +242,11 @@ const scenarios = {
     await Promise.all([page.is('online'), other.is('online')])
     await page.ask('who am I')
     await other.ask('who am I')
-    const carol = new Page('carol', { storage: other.storage, locks: other.locks })
-    await carol.login('carol') // in the other's storage
-    await carol.is('online')
+    const carol = new Page('carol')
+    await carol.is('signed-out')
+    await carol.login('carol')
+    carol.client.close()
+    other.storage.setItem(KEY, carol.kept) // by a tab that has not told the server of bob's end
     ready() // both to be revoked
     await page.is('signed-out')
     page.say('left', page.kept)
@@ -253,7 +255,6 @@ const scenarios = {
     await other.ask('who am I')
     page.client.close()
     other.client.close()
-    carol.client.close()
   },
 
   // dead are tokens that a server refuses for good.
@@ -272,12 +273,13 @@ const scenarios = {
     const sleepFor = machine()
     const page = new Page('page')
     await page.is('signed-out')
-    await page.login()
+    const loggedIn = page.login()
     for (const round of [1, 2]) {
       if (round === 2) sleepFor(33_000)
       const { code, retryAfter } = await page.next('refused')
       page.say('refused', code, retryAfter, page.kept !== null)
       ready()
+      if (round === 1) await loggedIn // it was delayed, and has not failed
       await page.is('online')
       if (round === 2) await page.next('renewed')
       await page.ask('echo', 'in')
@@ -294,7 +296,7 @@ const scenarios = {
     await Promise.all([first.is('signed-out'), second.is('signed-out')])
     await first.login()
     await first.is('online')
-    await second.login()
+    await second.login().catch((error) => second.say('login', error.code, error.retryAfter))
     const { code, retryAfter } = await second.next('refused')
     second.say('refused', code, retryAfter, second.kept !== null)
     await second.is('offline')
@@ -302,6 +304,20 @@ const scenarios = {
     second.say('told', await second.client.logout())
     second.client.close()
     first.client.close()
+  },
+
+  // banned is a user whom the app turns away once it knows who it is, and lets in later.
+  async banned() {
+    const page = new Page('page')
+    await page.is('signed-out')
+    await page.login().catch((error) => page.say('login', error.code))
+    await page.is('offline')
+    page.say('reason', page.client.reason)
+    page.say('told', await page.client.logout())
+    await page.login('bob')
+    page.say('is', page.client.state)
+    await page.ask('who am I')
+    page.client.close()
   },
 
   // lost is a page whose connection breaks as a token is offered, and as it is acknowledged, again and again.
@@ -398,7 +414,7 @@ const scenarios = {
     const shared = { storage: new Memory(), locks: null }
     const frozen = new Page('frozen', { ...shared, WebSocket: slow(true) })
     await frozen.is('signed-out')
-    await frozen.login()
+    const loggedIn = frozen.login()
     while (late.length < 1) await sleep(10)
     shared.storage.setItem(KEY + '.turn', '-'.repeat(12)) // as if it had not shown life for long
     const other = new Page('other', { ...shared, WebSocket: slow(early) })
@@ -411,6 +427,7 @@ const scenarios = {
     await other.is('online')
     await frozen.is('offline')
     await frozen.is('online')
+    await loggedIn
     await other.ask('who am I')
     await frozen.ask('who am I')
     frozen.client.close()

@@ -62,6 +62,14 @@ const context = async (script) => {
 }
 
 const scenarios = {
+  // readme is a page that does by itself what the README says, to the log-out.
+  async readme() {
+    const tab = await Tab.open('page', await context())
+    const status = tab.page.locator('#status')
+    await status.getByText('signed-out: logged_out').waitFor()
+    tab.say('status', await status.textContent())
+  },
+
   // killed is a browser that is killed right after a token was replaced, when its localStorage is not on disk yet.
   async killed() {
     const folder = mkdtempSync(join(tmpdir(), 'profile-'))

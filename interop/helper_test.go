@@ -218,7 +218,7 @@ func TestHelperRevoked(t *testing.T) {
 		d.entersPage("page")
 		d.entersPage("other")
 		phone, bob := d.self("page", "alice"), d.self("other", "bob")
-		d.hears("carol", "online")
+		d.entersPage("carol")
 		d.hears("client", "ready")
 		for _, session := range []string{phone, bob} {
 			if _, err := a.RevokeSession(t.Context(), session); err != nil {
@@ -284,6 +284,7 @@ func TestHelperCrowded(t *testing.T) {
 		d.entersPage("first")
 		d.hears("second", "signed-out")
 		d.ignore("offline")
+		d.hears("second", "login", "too_many_connections", 30)
 		d.hears("second", "refused", "too_many_connections", 30, true)
 		d.hears("second", "signed-out", "logged_out_here") // it has nothing but a code yet, which ends no session
 		d.hears("second", "told", false)
@@ -291,6 +292,31 @@ func TestHelperCrowded(t *testing.T) {
 		if n := len(a.audited(socketauth.AuditRefused)); n > 2 { // the presentation, and the log-out with a code
 			t.Errorf("it was refused %d times", n)
 		}
+	})
+}
+
+// TestHelperBanned: a login whom OnAuthenticated refuses rejects with its code, though the token was good.
+func TestHelperBanned(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		a := serve(t, setup{})
+		a.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {
+			if s.UserID() == "alice" {
+				return &socketauth.PublicError{Code: "BANNED"}
+			}
+			return nil
+		})
+		d := help(t, "banned", version, a.url, "{}")
+		d.ignore("offline")
+		d.entersPage("page")
+		d.hears("page", "login", "BANNED")
+		d.hears("page", "reason", "BANNED")
+		d.hears("page", "signed-out", "logged_out")
+		d.hears("page", "told", true)
+		d.hears("page", "online")
+		d.hears("page", "is", "online")
+		d.self("page", "bob")
+		d.done()
+		sessions(t, a, "alice", 0)
 	})
 }
 

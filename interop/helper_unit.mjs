@@ -139,7 +139,112 @@ async function online(stored = token(1), options) {
   return all
 }
 
+// begin logs in as far as the code.
+function begin(client) {
+  client.login({}).catch(() => {})
+}
+
+// admit lets in whose login was begun, as far as the server's decision, and gives the function that tells it.
+function admit(server, sid) {
+  server.hear()
+  assert.equal(server.presented.at(-1), code(sid))
+  server.socket.tell('authenticated', token(1, { sid }), () => {})
+  return (reply) => server.socket.sent.at(-1).at(-1)(reply)
+}
+
 const tests = {
+  async 'a login resolves when the server has let it in'() {
+    // Guards: it resolved with the code alone, so that what came next was sent while there was no connection yet.
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    for (const name of ['login', 'register']) {
+      const { server, client } = await start()
+      let settled = false
+      const loggedIn = client[name]({}).finally(() => { settled = true })
+      await settle()
+      assert.equal(client.state, 'connecting')
+      const decided = admit(server, 'two')
+      await settle()
+      assert.deepEqual([client.state, settled], ['online', false]) // OnAuthenticated may refuse it still
+      decided({ error: { code: 'unknown_event' } })
+      await loggedIn
+      assert.equal(client.token, token(1, { sid: 'two' }))
+      assert.equal(client.emit('hello'), true)
+      server.socket.tell('disconnect', 'transport close')
+      window.dispatchEvent(new Event('online'))
+      await settle()
+      server.hear()
+      server.socket.tell('authenticated', token(2, { sid: 'two' }), () => {})
+      assert.deepEqual(server.socket.sent, []) // it asks once
+      client.close()
+    }
+  },
+
+  async 'a login that is delayed resolves in the end'() {
+    // Guards: it must fail neither for a network that comes back, nor for a server that is busy for a moment.
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    const { server, client } = await start()
+    const loggedIn = client.login({})
+    await settle()
+    server.socket.tell('connect_error', new Error('no network'))
+    await pass(1_100)
+    server.hear()
+    server.socket.tell('unauthorized', { code: 'unavailable', terminal: false, retryAfter: 2 })
+    await pass(4_100)
+    admit(server, 'two')
+    server.socket.tell('disconnect', 'transport close') // before the server's decision arrived
+    await pass(5_000)
+    server.hear()
+    server.socket.tell('authenticated', token(2, { sid: 'two' }), () => {})
+    server.socket.sent.at(-1).at(-1)({ error: { code: 'unknown_event' } })
+    await loggedIn
+  },
+
+  async 'a login rejects when it is not let in'() {
+    // Guards: it had resolved by then, and only the state said why nobody was in.
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    const refuse = (code, more) => ({ server }) => {
+      server.hear()
+      server.socket.tell('unauthorized', { code, terminal: false, ...more })
+    }
+    for (const [why, happens, retryAfter] of [
+      ['token_expired', refuse('token_expired', { terminal: true })],
+      ['invalid_tenant', refuse('invalid_tenant', { terminal: true })],
+      ['server_error', refuse('server_error', { retryAfter: 1 }), 1],
+      ['too_many_connections', refuse('too_many_connections', { retryAfter: 30 }), 30],
+      ['BANNED', ({ server }) => { // by OnAuthenticated
+        admit(server, 'two')
+        server.socket.tell('unauthorized', { code: 'BANNED', terminal: false })
+      }],
+      ['network', () => pass(20_050)],
+      ['no_reply', async ({ server }) => {
+        admit(server, 'two')
+        await pass(20_050)
+      }],
+      ['closed', ({ client }) => client.close()],
+      ['logged_out_here', ({ client, server }) => {
+        client.logout()
+        server.socket.tell('connect_error', new Error('no network'))
+      }],
+      ['elsewhere', ({ kept }) => {
+        kept.removeItem(KEY + '.code')
+        document.dispatchEvent(new Event('visibilitychange'))
+      }],
+      ['replaced', ({ client }) => begin(client)],
+      ['replaced', async ({ server, kept }) => { // by another tab
+        kept.setItem(KEY + '.code', code('three'))
+        admit(server, 'three')
+      }],
+    ]) {
+      const all = await start()
+      const loggedIn = all.client.login({}).then(() => 'in', (error) => error)
+      await settle()
+      await happens(all)
+      const error = await loggedIn
+      assert.deepEqual([error.code, error.retryAfter], [why, retryAfter])
+      all.client.close()
+    }
+  },
+
   async 'a client that was closed does nothing more'() {
     // Guards: one kept by a component that was left logged in for the other tabs, and said online for ever.
     const { client, kept, states, server } = await online()
@@ -151,7 +256,7 @@ const tests = {
     assert.deepEqual(states, ['connecting', 'online'])
     assert.deepEqual([client.state, client.reason], ['offline', 'closed'])
     assert.equal(client.emit('x'), false)
-    answer({ ok: true, json: async () => ({ token: code('two') }) })
+    answer(Response.json({ token: code('two') }))
     for (const call of [late, client.login({}), client.register({}), client.logout()]) {
       await assert.rejects(call, { code: 'closed' })
     }
@@ -429,7 +534,8 @@ const tests = {
     const { server, kept, client } = await online()
     globalThis.fetch = async () => Response.json({ token: code('two') })
     const told = client.logout()
-    await client.login({})
+    const loggedIn = client.login({})
+    await settle()
     server.socket.tell('logged_out')
     assert.equal(await told, true)
     await settle()
@@ -438,6 +544,8 @@ const tests = {
     assert.equal(server.presented.at(-1), code('two'))
     server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
     assert.equal(client.state, 'online')
+    server.socket.sent[0].at(-1)({ error: { code: 'unknown_event' } })
+    await loggedIn
     assert.equal(kept.token, token(1, { sid: 'two' }))
     assert.equal(server.most, 1)
   },
@@ -446,7 +554,7 @@ const tests = {
     // Guards: each log-in over another left a session behind that lived for as long as its last token.
     const { server, kept, client } = await online()
     globalThis.fetch = async () => Response.json({ token: code('two') })
-    await client.login({})
+    begin(client)
     await settle()
     assert.deepEqual(server.sockets.flatMap((socket) => socket.sent), [])
     server.hear()
@@ -465,7 +573,7 @@ const tests = {
     newer.tell('authenticated', token(2, { sid: 'two' }), () => {}) // as at a renewal: there is none to end
     assert.equal(server.socket.sent.length, 1)
     const first = await start()
-    await first.client.login({})
+    begin(first.client)
     await settle()
     first.server.hear()
     first.server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
@@ -503,6 +611,9 @@ const tests = {
     }
     await fails(Response.json(null, { status: 502 }), 'http_502')
     await fails(new Response('<h1>', { status: 502 }), 'http_502')
+    // Guards: a page in the place of an answer, as servers of single-page apps give for any route, was called a network failure.
+    await fails(new Response('<!doctype html>'), 'bad_answer')
+    await fails(new Response(new ReadableStream({ pull(c) { c.error(new Error('cut')) } })), 'network')
     assert.deepEqual(went, [])
     globalThis.fetch = async (_, { signal }) => { assert.ok(signal instanceof AbortSignal); throw signal.reason ?? new Error() }
     assert.equal(await client.login({}).catch((error) => error.code), 'network')
@@ -722,7 +833,8 @@ const tests = {
     // Guards: only the code was told, which ends nothing; the session it was to replace lived on for as long as its token.
     const { server, kept, client } = await online()
     globalThis.fetch = async () => Response.json({ token: code('two') })
-    await client.login({})
+    begin(client)
+    await settle()
     const told = client.logout()
     server.socket.tell('connect')
     assert.deepEqual(server.socket.sent, [['logout', token(2)]])

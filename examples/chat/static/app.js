@@ -82,11 +82,11 @@ for (const name in forms) {
     event.preventDefault();
     const { submitter } = event;
     $("sign-in-error").textContent = $("notice").textContent = "";
-    submitter.disabled = true;
+    submitter.disabled = arriving = true;
     try {
       await client[name]({ username: username.value, password: password.value });
-      arriving = true;
     } catch (refusal) {
+      arriving = false;
       $("sign-in-error").textContent = text(refusal.code);
       password.focus();
     } finally {
