@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -98,7 +99,7 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 		return errMethod
 	}
 	switch {
-	case r.Method == http.MethodGet && r.ContentLength != 0:
+	case r.Method == http.MethodGet && hasBody(w, r):
 		return ErrRequest
 	case transport == "websocket" && !websocket.IsWebSocketUpgrade(r):
 		return ErrRequest
@@ -114,6 +115,17 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 		return s.servePost(w, r)
 	}
 	return ErrRequest
+}
+
+// hasBody reports whether a request has a body. If its length is unknown the body is read, which has to come to something
+// soon: HTTP/3, HTTP/2 with END_STREAM in a frame of its own, and chunked HTTP/1 do not say beforehand that there is none.
+func hasBody(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength >= 0 {
+		return r.ContentLength > 0
+	}
+	deadline.Body(w, r)
+	_, err := io.ReadFull(r.Body, make([]byte, 1))
+	return err != io.EOF
 }
 
 // Shutdown is described at engine.Engine. It waits for receivers that are being called, so none of them may call it.

@@ -17,5 +17,7 @@ func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
 	enginetest.SlowBodies(t, enginetest.V4, start)
 }
 
+func TestUnknownLengths(t *testing.T) { enginetest.UnknownLengths(t, enginetest.V4, start) }
+
 // What a client may send.
 func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V4, start) }

@@ -3,10 +3,13 @@ package enginetest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,5 +52,84 @@ func SlowBodies(t *testing.T, version Version, start func(engine.Options) engine
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// UnknownLengths tests requests that do not say beforehand how long their body is.
+func UnknownLengths(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
+	// Guards: every poll was refused that came by HTTP/3, by HTTP/2 without END_STREAM on its HEADERS, or chunked, since
+	// the length of its body was unknown, though that was empty.
+	conns := make(chan engine.Conn, 2)
+	e := start(engine.Options{PingInterval: 100 * time.Millisecond, Namespaces: map[string]engine.Accept{
+		"/": func(c engine.Conn, _ engine.Handshake) engine.Receiver { conns <- c; return nil },
+	}})
+	server := httptest.NewUnstartedServer(hide(e))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	defer func() { _ = e.Shutdown(t.Context()) }()
+	over2 := func(query, body string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("%s/?EIO=%d&%s", server.URL, version, query), strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = -1 // so that the client sends HEADERS without END_STREAM
+		res, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil || res.ProtoMajor != 2 {
+			t.Errorf("%v, by HTTP/%d", err, res.ProtoMajor)
+		}
+		return res.StatusCode, string(text)
+	}
+	config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	chunked := func(query, body string) (int, string) {
+		if body != "" {
+			body = fmt.Sprintf("%x\r\n%s\r\n", len(body), body)
+		}
+		fmt.Fprintf(conn, "GET /?EIO=%d&%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n", version, query, body)
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		return res.StatusCode, string(text)
+	}
+	for name, get := range map[string]func(query, body string) (int, string){"HTTP/2": over2, "chunked": chunked} {
+		if status, text := get("transport=polling", "x"); status != http.StatusBadRequest {
+			t.Errorf("%s: a GET with a body: %d %s", name, status, text)
+		}
+		status, text := get("transport=polling", "")
+		_, sid, _ := strings.Cut(text, `"sid":"`)
+		sid, _, _ = strings.Cut(sid, `"`)
+		if status != http.StatusOK || sid == "" {
+			t.Fatalf("%s: the handshake: %d %s", name, status, text)
+		}
+		if version == V3 { // where clients ping
+			if err := (<-conns).Emit(event(t, "news")); err != nil {
+				t.Error(err)
+			}
+		}
+		if status, text := get("transport=polling&sid="+sid, ""); status != http.StatusOK || text == "" {
+			t.Errorf("%s: a poll: %d %s", name, status, text)
+		}
+		if status, text := get("transport=polling&sid="+sid, "x"); status != http.StatusBadRequest {
+			t.Errorf("%s: a poll with a body: %d %s", name, status, text)
+		}
 	}
 }
