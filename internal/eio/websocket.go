@@ -144,14 +144,23 @@ func (s *Session) GiveUp(ws *websocket.Conn) {
 	s.e.reject(ws)
 }
 
-// Expect reads one message of a websocket that is tried, which has to be the one that is due.
-func (s *Session) Expect(ws *websocket.Conn, text string) bool {
+// The steps of an upgrade, as the client sends them. Some clients leave the probe out.
+const (
+	StepProbe   = "2probe"
+	StepUpgrade = "5"
+)
+
+// NextStep reads one message of a websocket that is tried: one of the steps of an upgrade, or "" for anything else.
+func (s *Session) NextStep(ws *websocket.Conn) string {
 	kind, r, err := ws.NextReader()
 	if err != nil || kind != websocket.TextMessage {
-		return false
+		return ""
 	}
 	data, err := s.readAll(r)
-	return err == nil && string(data) == text
+	if step := string(data); err == nil && (step == StepProbe || step == StepUpgrade) {
+		return step
+	}
+	return ""
 }
 
 // Probe answers the probe that was read. It has the pending poll end soon, since the client waits for that before it
@@ -175,21 +184,26 @@ func (s *Session) setProbed() bool {
 	return true
 }
 
-// SetTransport makes a websocket that was probed the transport. A poll that came since is refused, as any from now on.
-// A POST cannot be going on, as clients wait for its answer before they take this step.
+// SetTransport makes a websocket the transport. A poll that came since it was probed is refused, as any from now on; one
+// that was pending when the client left the probe out is ended as a probe would have. A POST cannot be going on, as
+// clients wait for its answer before they take this step.
 func (s *Session) SetTransport(ws *websocket.Conn, b64 bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == closed || s.finished || s.posting {
 		return false
 	}
+	if s.poll != nil {
+		last := batch{packets: []Packet{noopPacket}}
+		if s.probed {
+			last = batch{refusal: ErrRequest}
+		}
+		s.answerPollLocked(last)
+	}
 	s.ws, s.b64, s.candidate, s.probed = ws, b64, nil, false
 	s.alarmLocked(noopDue, 0)
 	s.answerPings(ws)
 	_ = ws.SetReadDeadline(time.Time{})
-	if s.poll != nil {
-		s.answerPollLocked(batch{refusal: ErrRequest})
-	}
 	s.kickLocked()
 	return true
 }

@@ -171,33 +171,39 @@ type websocketConn struct {
 type step uint8
 
 const (
-	probing step = iota // "2probe" is due
-	probed              // "5" is due
-	active              // it is the transport
+	probing   step = iota // the probe is due
+	probed                // the upgrade is due
+	unprobed              // the upgrade came without a probe, which the library is yet to be told of
+	active                // it is the transport
 )
 
 func (c *websocketConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	switch c.step {
 	case probing:
 		return c.probe()
-	case probed:
+	case probed, unprobed:
 		return c.takeOver()
 	}
 	return c.read()
 }
 
-// probe reads the client's probe, which the library answers.
+// probe reads the client's probe, which the library answers. The library insists on one: it is given it also where the
+// client has left it out.
 func (c *websocketConn) probe() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	if !c.k.Expect(c.ws, "2probe") {
+	switch c.k.NextStep(c.ws) {
+	case eio.StepProbe:
+		c.step = probed
+	case eio.StepUpgrade:
+		c.step = unprobed
+	default:
 		return refuseUpgrade()
 	}
-	c.step = probed
 	return hand(eio.Incoming{Kind: eio.Ping, Data: []byte("probe")})
 }
 
-// takeOver reads the client's last step of the upgrade.
+// takeOver reads the client's last step of the upgrade, if it has not come already.
 func (c *websocketConn) takeOver() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	if !c.k.Expect(c.ws, "5") || !c.k.move(c) {
+	if c.step == probed && c.k.NextStep(c.ws) != eio.StepUpgrade || !c.k.move(c) {
 		return refuseUpgrade()
 	}
 	c.step = active
@@ -228,11 +234,20 @@ func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error
 
 // NextWriter writes to the websocket itself while it is tried: the queue is still the other transport's.
 func (c *websocketConn) NextWriter(ft frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
-	if c.step == probed {
+	switch c.step {
+	case probed:
 		return probeWriter{c}, nil
+	case unprobed:
+		return noWriter{}, nil
 	}
 	return c.libConn.NextWriter(ft, kind)
 }
+
+// noWriter takes the library's answer to a probe that there was not.
+type noWriter struct{}
+
+func (noWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (noWriter) Close() error                { return nil }
 
 // probeWriter is the library's answer to the probe, which is always the same.
 type probeWriter struct{ c *websocketConn }

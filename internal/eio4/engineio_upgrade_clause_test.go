@@ -187,10 +187,10 @@ func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": only a probe starts one. Anything else closes that websocket, and long-polling goes on.
+// Engine.IO, "Upgrade": only a probe starts one, or the upgrade itself where a client leaves the probe out, which the
+// reference server takes too. Anything else closes that websocket, and long-polling goes on.
 func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 	for name, packets := range map[string][]string{
-		"upgrade first":        {"5"},
 		"message first":        {"4hello"},
 		"ping without probe":   {"2"},
 		"ping of another text": {"2Probe"},

@@ -73,7 +73,13 @@ func (k link) Receive(p eio.Incoming) error {
 // Upgrade is described at eio.Link.
 func (k link) Upgrade(_ *http.Request, ws *websocket.Conn) {
 	go func() {
-		if !k.Expect(ws, "2probe") || !k.Probe(ws) || !k.Expect(ws, "5") || !k.SetTransport(ws, false) {
+		step := k.NextStep(ws)
+		if step == eio.StepProbe && k.Probe(ws) {
+			if step = k.NextStep(ws); step == eio.StepProbe {
+				step = ""
+			}
+		}
+		if step != eio.StepUpgrade || !k.SetTransport(ws, false) {
 			k.GiveUp(ws)
 			return
 		}

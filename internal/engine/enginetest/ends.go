@@ -43,7 +43,7 @@ func (s *suite) closeWithLast(t *testing.T, transport string) {
 func (s *suite) closeInAccept(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnConnect = func(c engine.Conn) { c.Close(event(t, "no")) }
-		if transport == "upgrade" {
+		if upgrades(transport) {
 			return // there is nothing to upgrade
 		}
 		c := w.Dial(transport).JoinRoot()

@@ -189,7 +189,7 @@ func (s *suite) panics(t *testing.T, transport string) {
 	// Guards: a panic of whoever is told of a connection ended the process. Now it ends that connection, which is still
 	// reported once, and is logged; others go on.
 	for _, where := range []string{"connect", "event", "reply", "end", "gone"} {
-		if where == "connect" && transport == "upgrade" {
+		if where == "connect" && upgrades(transport) {
 			continue // there is nothing to upgrade
 		}
 		var log safeBuffer

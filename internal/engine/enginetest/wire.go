@@ -32,8 +32,11 @@ const (
 	V4 Version = 4
 )
 
-// transports are all ways to be connected; "upgrade" begins with polling and goes on over a websocket.
-var transports = []string{"websocket", "polling", "upgrade"}
+// transports are all ways to be connected. "upgrade" begins with polling and goes on over a websocket; "unprobed" does so
+// without a probe, as some clients in C# and PHP do.
+var transports = []string{"websocket", "polling", "upgrade", "unprobed"}
+
+func upgrades(transport string) bool { return transport == "upgrade" || transport == "unprobed" }
 
 // frame is one Engine.IO message, without what says that it is one.
 type frame struct {
@@ -92,7 +95,7 @@ func (w *World) Dial(transport string) *Client {
 	packets := c.split(payload)
 	c.opened(packets[0])
 	c.handle(packets[1:])
-	if transport == "upgrade" {
+	if upgrades(transport) {
 		c.upgrade()
 	} else {
 		c.work.Go(c.poll)
@@ -146,20 +149,31 @@ func (c *Client) upgrade() {
 	c.t.Helper()
 	polled := make(chan []string, 1)
 	go func() {
-		_, payload := c.request(http.MethodGet, nil)
+		status, payload := c.request(http.MethodGet, nil)
+		if status != http.StatusOK {
+			c.t.Errorf("the poll that was pending: %d %s", status, payload)
+			payload = ""
+		}
 		polled <- c.split(payload)
 	}()
 	ws := c.dialWebsocket()
 	write := func(text string) { _ = ws.WriteMessage(websocket.TextMessage, []byte(text)) }
-	write("2probe")
-	if _, data, err := ws.ReadMessage(); err != nil || string(data) != "3probe" {
-		c.t.Fatalf("probe: %q %v", data, err)
+	if c.transport == "upgrade" {
+		write("2probe")
+		if _, data, err := ws.ReadMessage(); err != nil || string(data) != "3probe" {
+			c.t.Fatalf("probe: %q %v", data, err)
+		}
+		c.handle(<-polled)
+	} else {
+		synctest.Wait() // so that the poll is pending
 	}
-	c.handle(<-polled)
 	c.turn <- struct{}{}
 	write("5")
 	c.ws = ws
 	<-c.turn
+	if c.transport == "unprobed" {
+		c.handle(<-polled)
+	}
 	c.work.Go(c.readWebsocket)
 }
 
