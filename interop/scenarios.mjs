@@ -202,6 +202,13 @@ export async function restart(client) {
   await member.next('disconnect')
 }
 
+// subprotocols offers some of the websocket's own.
+export async function subprotocols(client) {
+  const member = await client.member('member', 'alice', { protocols: ['chat.v1', 'x'] })
+  await member.settled()
+  await member.ask('echo', 'alive')
+}
+
 // idle says nothing for longer than the server's timeouts.
 export async function idle(client, { pause }) {
   const member = await client.member('member')

@@ -55,6 +55,17 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestSubprotocols: clients connect that offer subprotocols of the websocket, and one of them is chosen.
+func TestSubprotocols(t *testing.T) {
+	matrix(t, func(t *testing.T, r run) {
+		d := play(t, r, "subprotocols", serve(t, setup{}).url, nil)
+		d.enters("member")
+		d.hears("member", "settled", r.final())
+		d.hears("member", "reply to echo", "alive")
+		d.done()
+	})
+}
+
 // statusWriter is what many a logging middleware passes on: a ResponseWriter that offers nothing but Unwrap.
 type statusWriter struct {
 	inner  http.ResponseWriter

@@ -59,13 +59,14 @@ func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine
 }
 
 var (
-	errTransport    = &Refusal{http.StatusBadRequest, `{"code":0,"message":"Transport unknown"}`}
-	errSession      = &Refusal{http.StatusBadRequest, `{"code":1,"message":"Session ID unknown"}`}
-	errMethod       = &Refusal{http.StatusBadRequest, `{"code":2,"message":"Bad handshake method"}`}
-	errTooLarge     = &Refusal{http.StatusRequestEntityTooLarge, `{"code":3,"message":"Payload too large"}`}
-	errEnded        = &Refusal{http.StatusInternalServerError, `{"code":3,"message":"Session ended"}`}
-	errFull         = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Too many connections"}`}
-	errShuttingDown = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Server is shutting down"}`}
+	errTransport        = &Refusal{http.StatusBadRequest, `{"code":0,"message":"Transport unknown"}`}
+	errSession          = &Refusal{http.StatusBadRequest, `{"code":1,"message":"Session ID unknown"}`}
+	errMethod           = &Refusal{http.StatusBadRequest, `{"code":2,"message":"Bad handshake method"}`}
+	errTooLarge         = &Refusal{http.StatusRequestEntityTooLarge, `{"code":3,"message":"Payload too large"}`}
+	errEnded            = &Refusal{http.StatusInternalServerError, `{"code":3,"message":"Session ended"}`}
+	errFull             = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Too many connections"}`}
+	errWebsocketVersion = &Refusal{http.StatusUpgradeRequired, `{"code":3,"message":"Unsupported WebSocket version"}`}
+	errShuttingDown     = &Refusal{http.StatusServiceUnavailable, `{"code":3,"message":"Server is shutting down"}`}
 )
 
 // ServeHTTP answers one request: a handshake, a poll, a POST, or the upgrade to a websocket.
@@ -77,6 +78,9 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if refusal != nil {
 		deadline.Body(w, r)
+		if refusal == errWebsocketVersion {
+			askForVersion13(w.Header())
+		}
 		e.refuse(w, refusal)
 	}
 }
@@ -103,6 +107,8 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 		return ErrRequest
 	case transport == "websocket" && !websocket.IsWebSocketUpgrade(r):
 		return ErrRequest
+	case transport == "websocket" && !speaksVersion13(r.Header):
+		return errWebsocketVersion
 	case transport == "websocket" && s == nil:
 		return e.openWebsocket(w, r)
 	case transport == "websocket":

@@ -54,10 +54,54 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
+// speaksVersion13 reports whether the handshake is for the version of the websocket protocol that there is (RFC 6455).
+// Clients may name several.
+func speaksVersion13(h http.Header) bool {
+	for _, value := range h.Values("Sec-WebSocket-Version") {
+		for version := range strings.SplitSeq(value, ",") {
+			if strings.TrimSpace(version) == "13" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// askForVersion13 has the client try again with that version (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
+func askForVersion13(h http.Header) {
+	h.Set("Sec-WebSocket-Version", "13")
+	h.Set("Upgrade", "websocket")
+	h.Set("Connection", "Upgrade")
+}
+
+// firstSubprotocol returns the first subprotocol that a client offers, or "" if it offers none. Not ok: that is not a name
+// as RFC 6455 has it.
+func firstSubprotocol(h http.Header) (name string, ok bool) {
+	name, rest, more := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
+	if name = strings.Trim(name, " \t"); name == "" {
+		return "", !more && rest == ""
+	}
+	for _, c := range []byte(name) {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && !('0' <= c && c <= '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return "", false
+		}
+	}
+	return name, true
+}
+
 // upgrade makes a websocket of a request. If it fails there may be nobody left to be told, and both results are nil.
 func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Conn, *Refusal) {
 	h := &hijacker{ResponseWriter: w}
-	ws, err := e.upgrader.Upgrade(h, r, http.Header{"Cache-Control": {"no-store"}})
+	header := http.Header{"Cache-Control": {"no-store"}}
+	subprotocol, ok := firstSubprotocol(r.Header)
+	if !ok {
+		return nil, ErrRequest
+	}
+	if subprotocol != "" {
+		header.Set("Sec-WebSocket-Protocol", subprotocol) // a client that offers some fails the connection if none is chosen
+	}
+	ws, err := e.upgrader.Upgrade(h, r, header)
 	switch {
 	case err == nil:
 		ws.SetReadLimit(int64(e.o.MaxPayload))

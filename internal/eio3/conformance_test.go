@@ -19,5 +19,7 @@ func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
 
 func TestUnknownLengths(t *testing.T) { enginetest.UnknownLengths(t, enginetest.V3, start) }
 
+func TestHandshakes(t *testing.T) { enginetest.Handshakes(t, enginetest.V3, start) }
+
 // What a client may send.
 func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V3, start) }

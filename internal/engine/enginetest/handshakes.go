@@ -1,0 +1,70 @@
+package enginetest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// Handshakes tests what the answers to websocket handshakes say.
+func Handshakes(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
+	// Guards: a client that offers subprotocols ends the connection if none is chosen, and one of another version of the
+	// websocket protocol was not told which there is.
+	In(t, version, start, engine.Options{}, func(t *testing.T, w *World) {
+		begin := w.Dial("polling")
+		for _, session := range []string{"", begin.SID()} {
+			for _, c := range []struct {
+				headers  string
+				status   int
+				protocol string
+			}{
+				{"Sec-WebSocket-Version: 13\r\n", 101, ""},
+				{"Sec-WebSocket-Version: 8, 13\r\n", 101, ""},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: x\r\n", 101, "x"},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat.v1 , x\r\n", 101, "chat.v1"},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b\r\n", 101, "a"},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol:\r\n", 101, ""},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a b\r\n", 400, ""},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a=b\r\n", 400, ""},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: \u00e9\r\n", 400, ""},
+				{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: , a\r\n", 400, ""},
+				{"Sec-WebSocket-Version: 8\r\n", 426, ""},
+				{"Sec-WebSocket-Version: 130\r\n", 426, ""},
+				{"", 426, ""},
+			} {
+				res := w.handshake(session, c.headers)
+				h := res.Header
+				if res.StatusCode != c.status || h.Get("Sec-WebSocket-Protocol") != c.protocol {
+					t.Errorf("%q: %d with %q", c.headers, res.StatusCode, h.Get("Sec-WebSocket-Protocol"))
+				}
+				if c.status == 426 && (h.Get("Sec-WebSocket-Version") != "13" || h.Get("Upgrade") != "websocket" || h.Get("Connection") != "Upgrade") {
+					t.Errorf("%q: answered with %v", c.headers, h)
+				}
+			}
+		}
+	})
+}
+
+// handshake asks for a websocket, and breaks the connection once that was answered.
+func (w *World) handshake(session, headers string) *http.Response {
+	w.t.Helper()
+	conn, err := w.net.dial(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "GET /?EIO=%d&transport=websocket%s HTTP/1.1\r\nHost: wire.test\r\nUser-Agent: Go-http-client/1.1\r\n"+
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%s\r\n", w.version, session, headers)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
