@@ -103,6 +103,13 @@ type Options[U any] struct {
 	// any local file "file://". None: the server's own alone.
 	AllowedOrigins []string
 
+	// Hosts are the app's own names, as the Host header of requests for login and sockets has them, such
+	// as "app.example" or "localhost:8080"; one without a port stands for any port. A request for any
+	// other Host is refused: it may come from a page whose own name was made to point to this server
+	// (DNS rebinding), so set it wherever the server can be reached without TLS. None: any Host is the
+	// app's own.
+	Hosts []string
+
 	// Blacklist remembers which tokens are dead. nil: in memory, for one process and one core; it forgets on a restart,
 	// and all have to log in again. A process that only has Middleware needs the one of the process that has the
 	// sockets: on its own it knows no session, and refuses every token.
@@ -288,7 +295,7 @@ func (o Options[U]) check() (*config, []error) {
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}
-	if c.origins, err = origin.New(o.AllowedOrigins, c.log); err != nil {
+	if c.origins, err = origin.New(o.AllowedOrigins, o.Hosts, c.log); err != nil {
 		faults = append(faults, err)
 	}
 	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", or(c.clientPath, "/")}} {

@@ -19,13 +19,13 @@ import (
 func TestAllFaultsAreReportedTogether(t *testing.T) {
 	_, err := Infrastructure(nil, nil, Options[any]{
 		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7,
-		AllowedOrigins: []string{"https://*.example", "app.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io",
+		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, name := range []string{
-		"has 5 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "AllowedOrigins", "*.example", `"app.example"`,
+		"has 5 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "AllowedOrigins", "*.example", `"app.example"`, "Hosts",
 		"LoginPath", "RegisterPath", "SocketPath", "FindUserByCredentials", "Claim",
 	} {
 		if !strings.Contains(err.Error(), name) {

@@ -82,6 +82,44 @@ func (w *world) errands() []errand {
 	return all
 }
 
+func TestOtherHostsAreRefusedEverywhere(t *testing.T) {
+	// Guards: with Hosts, a page whose name was made to point here gets in nowhere, be its Origin the same as Host or absent.
+	inWorld(t, func(o *Options[string]) { o.Hosts = []string{"server"} }, func(w *world) {
+		for _, e := range w.errands() {
+			for _, origins := range [][]string{nil, {"http://evil.example"}} {
+				res := w.asks(e, "evil.example", origins)
+				if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusForbidden || !strings.Contains(string(text), `"ORIGIN_NOT_ALLOWED"`) {
+					t.Errorf("%s with the origin %q: %s %s", e.name, origins, res.Status, text)
+				}
+			}
+			if res := w.asks(e, "server:8080", []string{"http://server:8080"}); res.StatusCode != e.done {
+				t.Errorf("%s of its own host: %s", e.name, res.Status)
+			}
+		}
+		w.logged("Options.Hosts")
+	})
+}
+
+func TestEmbeddedRequestsOpenNoSessions(t *testing.T) {
+	// Guards: another site's <img> or <script>, which sends no Origin, opens no session and reads no poll.
+	inWorld(t, nil, func(w *world) {
+		errands := w.errands()
+		before := w.Stats()
+		for _, e := range errands {
+			if e.method != http.MethodGet {
+				continue
+			}
+			e.header += "Sec-Fetch-Site: cross-site\r\n"
+			if res := w.asks(e, "server", nil); res.StatusCode != http.StatusForbidden {
+				t.Errorf("%s: %s", e.name, res.Status)
+			}
+		}
+		if after := w.Stats(); fmt.Sprint(after.Sockets) != fmt.Sprint(before.Sockets) {
+			t.Errorf("sockets %v, before %v", after.Sockets, before.Sockets)
+		}
+	})
+}
+
 func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 	// Guards: what the policy says of an origin (internal/origin has more of them) holds on every way in, of both engines,
 	// and what is refused has no effect.

@@ -37,6 +37,45 @@ func TestBrowser(t *testing.T) {
 	d.done()
 }
 
+// TestBrowserAttacks: what pages of other sites can have a visitor's browser send without an Origin, or with one that
+// equals Host, opens nothing.
+func TestBrowserAttacks(t *testing.T) {
+	pages := httptest.NewServer(http.HandlerFunc(page))
+	t.Cleanup(pages.Close)
+	for _, named := range []bool{true, false} {
+		t.Run(fmt.Sprintf("with Hosts %v", named), func(t *testing.T) {
+			answered := make(chan string, 10)
+			a := serve(t, setup{options: func(o *socketauth.Options[string]) {
+				if named {
+					o.Hosts = []string{"127.0.0.1"}
+				}
+			}, server: func(s *http.Server) {
+				next := s.Handler
+				s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					status := &statusWriter{inner: w}
+					next.ServeHTTP(status, r)
+					if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+						answered <- fmt.Sprint(site, " ", status.status)
+					}
+				})
+			}})
+			d := chromium(t, "attacks.mjs", a.url, pages.URL)
+			for _, site := range []string{"same-site", "cross-site"} {
+				d.hears(site, "embedded")
+				if got := <-answered; got != site+" 403" {
+					t.Errorf("an image of a page that is %s: %s", site, got)
+				}
+			}
+			if named {
+				d.hears("rebound", "answers", http.StatusForbidden, http.StatusForbidden, false)
+			} else {
+				d.hears("rebound", "answers", http.StatusOK, http.StatusOK, true) // so the attack is a real one
+			}
+			d.done()
+		})
+	}
+}
+
 // page serves an empty page with a client in it.
 func page(w http.ResponseWriter, r *http.Request) {
 	version := r.FormValue("client")

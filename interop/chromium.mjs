@@ -1,8 +1,8 @@
 import { chromium } from 'playwright-core'
 
 // launch starts Debian's Chromium, without all that it would do besides.
-export function launch() {
-  return chromium.launch(options)
+export function launch(...args) {
+  return chromium.launch({ ...options, args: [...options.args, ...args] })
 }
 
 // launchIn starts it with the profile in a folder, as one context.

@@ -18,23 +18,29 @@ import (
 type Policy struct {
 	allowed map[tuple]bool
 	opaque  map[string]bool // "null" and "file://", where they are listed
+	hosts   map[hostPort]bool
 	log     *slog.Logger
 
 	cors       *cors.Cors
 	opaqueCORS *cors.Cors
 
-	refusals seldom.Minute
+	refusals [verdicts]seldom.Minute
 }
+
+// hostPort is a name of the server's own; an empty port stands for any.
+type hostPort struct{ host, port string }
 
 // unsafePrefix marks, in the list of allowed origins, those that do not tell one site from another.
 const unsafePrefix = "unsafe:"
 
 // New makes the policy. Each of allowed is an exact origin, such as "https://app.example:8443", or
-// "unsafe:null" or "unsafe:file://".
-func New(allowed []string, log *slog.Logger) (*Policy, error) {
+// "unsafe:null" or "unsafe:file://". Each of hosts is a name of the server's own, with or without a
+// port; if there are none, every Host is.
+func New(allowed, hosts []string, log *slog.Logger) (*Policy, error) {
 	p := &Policy{
 		allowed:    make(map[tuple]bool, len(allowed)),
 		opaque:     make(map[string]bool),
+		hosts:      make(map[hostPort]bool, len(hosts)),
 		log:        log,
 		cors:       newCORS(true),
 		opaqueCORS: newCORS(false),
@@ -44,6 +50,13 @@ func New(allowed []string, log *slog.Logger) (*Policy, error) {
 		if err := p.allow(a); err != nil {
 			faults = append(faults, fmt.Errorf("AllowedOrigins: %w", err))
 		}
+	}
+	for _, h := range hosts {
+		host, port, err := splitHost(h)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("Hosts: %q is not a name such as app.example or localhost:8080: %w", h, err))
+		}
+		p.hosts[hostPort{host, port}] = true
 	}
 	return p, errors.Join(faults...)
 }
@@ -91,7 +104,7 @@ func (p *Policy) Guard(next http.Handler, refuse http.HandlerFunc) http.Handler 
 			opaque.ServeHTTP(w, r)
 		default:
 			w.Header().Add("Vary", "Origin") // cors adds it to the other answers
-			p.logRefusal(r)
+			p.logRefusal(r, v)
 			refuse(w, r)
 		}
 	})
@@ -106,13 +119,25 @@ type verdict int
 const (
 	allowed       verdict = iota
 	allowedOpaque         // of an origin that many sites share
+	otherHost             // it asks for a name that is not the server's own
 	otherOrigin
+	otherSite     // it has no Origin, and the browser says that another origin's page sent it
+	verdicts  int = iota
 )
 
 func (p *Policy) judge(r *http.Request) verdict {
+	if len(p.hosts) > 0 && !p.isOwn(r.Host) {
+		return otherHost
+	}
 	values := r.Header["Origin"]
 	if len(values) == 0 {
-		return allowed // of no browser, or a GET of the same origin
+		// The request of a native client, or a GET of the same origin. Pages of other origins send one
+		// by <img>, <script> or a link.
+		switch r.Header.Get("Sec-Fetch-Site") {
+		case "cross-site", "same-site":
+			return otherSite
+		}
+		return allowed
 	}
 	if len(values) > 1 {
 		return otherOrigin
@@ -138,16 +163,33 @@ func (p *Policy) judge(r *http.Request) verdict {
 	return allowed
 }
 
+// isOwn reports whether a Host header names the server. Where it has no port, that is 80 or 443: a
+// proxy in front may have ended TLS.
+func (p *Policy) isOwn(header string) bool {
+	host, port, err := splitHost(header)
+	if err != nil {
+		return false
+	}
+	return p.hosts[hostPort{host, ""}] || p.hosts[hostPort{host, port}] ||
+		port == "" && (p.hosts[hostPort{host, "80"}] || p.hosts[hostPort{host, "443"}])
+}
+
+var fixes = [verdicts]string{
+	otherHost:   "list the host in Options.Hosts if it is the app's own; if it is not, a page may be trying DNS rebinding",
+	otherOrigin: "list the origin in Options.AllowedOrigins, or make the proxy pass on the Host header",
+	otherSite:   "none, if a page links to the path or loads it as an image; a proxy must pass on the Origin header",
+}
+
 // logRefusal says once a minute what was refused and how to allow it.
-func (p *Policy) logRefusal(r *http.Request) {
-	unsaid, now := p.refusals.Say()
+func (p *Policy) logRefusal(r *http.Request, v verdict) {
+	unsaid, now := p.refusals[v].Say()
 	if !now {
 		return
 	}
 	p.log.WarnContext(r.Context(), "socketauth: request of another origin refused",
 		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)),
-		slog.Int("more_since_last", unsaid),
-		slog.String("fix", "list the origin in Options.AllowedOrigins, or make the proxy pass on the Host header"))
+		slog.String("site", short(r.Header.Get("Sec-Fetch-Site"))), slog.Int("more_since_last", unsaid),
+		slog.String("fix", fixes[v]))
 }
 
 func short(s string) string {

@@ -13,7 +13,7 @@ import (
 
 func policy(t *testing.T, log *strings.Builder, allowed ...string) *Policy {
 	t.Helper()
-	p, err := New(allowed, slog.New(slog.NewTextHandler(log, nil)))
+	p, err := New(allowed, nil, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestEqualOriginsHaveManySpellings(t *testing.T) {
 		"app://.":                           "app://.", // Electron
 		"chrome-extension://aBCdefghijklmn": "chrome-extension://abcdefghijklmn",
 	} {
-		p, err := New([]string{listed}, slog.New(slog.DiscardHandler))
+		p, err := New([]string{listed}, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Errorf("%q: %v", listed, err)
 			continue
@@ -172,7 +172,7 @@ func TestOriginsThatCanNeverMatchAreFaults(t *testing.T) {
 		"unsafe:":                             "exact origin",
 		"https://" + strings.Repeat("a", 300): "nothing after",
 	} {
-		_, err := New([]string{"https://app.example", bad}, slog.New(slog.DiscardHandler))
+		_, err := New([]string{"https://app.example", bad}, nil, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), why) || !strings.HasPrefix(err.Error(), "AllowedOrigins: ") {
 			t.Errorf("%q: %v, want %s", bad, err, why)
 		}
@@ -200,6 +200,103 @@ func TestOpaqueOriginsGetNoCredentials(t *testing.T) {
 			if got := w.Header(); w.Code != want.status || got.Get("Access-Control-Allow-Origin") != want.origin || got.Get("Access-Control-Allow-Credentials") != want.credential {
 				t.Errorf("%q is listed, %q: %d %v", listed, origin, w.Code, got)
 			}
+		}
+	}
+}
+
+func TestHostsOfTheServer(t *testing.T) {
+	// Guards: a page whose name was made to point here (DNS rebinding) is its own origin to the browser,
+	// with an Origin that equals Host, or without one; it is refused where the app has said its names.
+	p, err := New([]string{"https://front.example"}, []string{"App.example", "localhost:8080", "[2001:DB8::1]", "secure.example:443"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		host, origin string
+		allowed      bool
+	}{
+		{"app.example", "https://app.example", true},
+		{"APP.example:8443", "https://app.example:8443", true}, // any port, for none is listed
+		{"app.example", "https://front.example", true},
+		{"app.example", "", true},
+		{"localhost:8080", "http://localhost:8080", true},
+		{"[2001:db8:0::1]:9000", "http://[2001:db8::1]:9000", true},
+		{"secure.example", "https://secure.example", true}, // its port is not sent
+		{"secure.example:443", "", true},
+
+		{"evil.example", "http://evil.example", false},
+		{"evil.example", "", false},
+		{"evil.example", "https://front.example", false},
+		{"app.example", "https://evil.example", false},
+		{"app.example.", "https://app.example.", false},
+		{"app.example.evil.example", "", false},
+		{"localhost", "http://localhost", false},
+		{"localhost:8081", "", false},
+		{"secure.example:8443", "", false},
+		{"127.0.0.1:8080", "", false},
+		{"app.example:x", "", false},
+		{"", "", false},
+	} {
+		r := request(c.host, c.origin)
+		if c.origin == "" {
+			r.Header.Del("Origin")
+		}
+		if got := p.Allows(r); got != c.allowed {
+			t.Errorf("origin %q at host %q: %v", c.origin, c.host, got)
+		}
+	}
+}
+
+func TestHostsThatCanNeverMatchAreFaults(t *testing.T) {
+	for _, bad := range []string{"", "https://app.example", "app.example/", "*.app.example", "app.example:", "app.example:0", "a.example, b.example", "b\u00fccher.example", "[::1", "::1", "127.1"} {
+		_, err := New(nil, []string{bad}, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.HasPrefix(err.Error(), "Hosts: ") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestRequestsOfOtherSitesWithoutAnOrigin(t *testing.T) {
+	// Guards: an <img>, a <script> or a link of another site makes a GET without Origin, which opened a
+	// session of Engine.IO. Native clients, and pages of the same origin, send such a GET too.
+	p := policy(t, new(strings.Builder), "https://front.example")
+	for site, want := range map[string]bool{"": true, "same-origin": true, "none": true, "cross-site": false, "same-site": false} {
+		r := request("api.example")
+		if site != "" {
+			r.Header.Set("Sec-Fetch-Site", site)
+		}
+		if got := p.Allows(r); got != want {
+			t.Errorf("%q without an Origin: %v", site, got)
+		}
+		r.Header.Set("Origin", "https://front.example")
+		if !p.Allows(r) {
+			t.Errorf("%q of an allowed origin was refused", site)
+		}
+	}
+}
+
+func TestEachKindOfRefusalIsLogged(t *testing.T) {
+	// Guards: the log says which option to set, and a flood of one kind does not hide another.
+	var log strings.Builder
+	p, err := New(nil, []string{"api.example"}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := p.Guard(http.NotFoundHandler(), func(http.ResponseWriter, *http.Request) {})
+	embedded := request("api.example")
+	embedded.Header.Set("Sec-Fetch-Site", "cross-site")
+	for _, r := range []*http.Request{request("api.example", "https://evil.example"), embedded, request("evil.example")} {
+		for range 3 {
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("log:\n%s", log.String())
+	}
+	for i, part := range []string{"Options.AllowedOrigins", "pass on the Origin header", "Options.Hosts"} {
+		if !strings.Contains(lines[i], part) {
+			t.Errorf("%q is not in %s", part, lines[i])
 		}
 	}
 }
@@ -268,7 +365,7 @@ func FuzzParse(f *testing.F) {
 // FuzzAllows holds the policy against a comparison of whole strings.
 func FuzzAllows(f *testing.F) {
 	const listed = "https://app.example"
-	p, err := New([]string{listed}, slog.New(slog.DiscardHandler))
+	p, err := New([]string{listed}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		f.Fatal(err)
 	}
