@@ -55,13 +55,6 @@ func (c *config) describe(r *http.Request) any {
 // cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
 func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
 
-// address is the client's, or the peer's where the app's ClientIP fails or knows none.
-func (c *config) address(r *http.Request) string {
-	address := remoteIP(r)
-	_ = c.contain("ClientIP", func() error { address = or(cut(c.clientIP(r)), address); return nil })
-	return address
-}
-
 // census counts the connections of one server, and knows which of the strangers is the oldest.
 type census struct {
 	mu        sync.Mutex

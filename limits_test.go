@@ -205,6 +205,9 @@ func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
 	}
 	for _, tt := range []struct{ peer, want string }{
 		{"127.0.0.1:1", ""}, {"[::1]:1", ""}, {"10.1.2.3:1", ""}, {"192.168.1.1:1", ""}, {"172.16.0.1:1", ""}, {"[fd00::1]:1", ""}, {"[::ffff:10.0.0.1]:1", ""},
+		{"169.254.1.1:1", ""}, {"[fe80::1%eth0]:1", ""}, {"100.64.0.1:1", ""}, {"100.127.255.255:1", ""}, {"[::ffff:100.64.0.1]:1", ""},
+		{"@", ""}, {"", ""}, {"@app", ""}, {"/run/app.sock", ""},
+		{"100.63.255.255:1", "100.63.255.255"}, {"100.128.0.1:1", "100.128.0.1"}, {"169.253.1.1:1", "169.253.1.1"}, {"[fec0::1]:1", "fec0::/64"},
 		{"203.0.113.1:1", "203.0.113.1"}, {"[2001:db8::1]:1", "2001:db8::/64"}, {"172.32.0.1:1", "172.32.0.1"},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -218,6 +221,63 @@ func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
 	}
 	if n := strings.Count(logs.String(), "Options.ClientIP"); n != 1 {
 		t.Errorf("what to do was said %d times", n)
+	}
+}
+
+func TestWhatClientIPGives(t *testing.T) {
+	// Guards: a whole list, or an address in quotes or with a port, was a client of its own each time, which switched the
+	// limits for each address off without a word.
+	const peer = "10.1.2.3"
+	long := strings.Repeat("203.0.113.9, ", 1000) // longer than what is kept of a header
+	for _, tt := range []struct{ given, address, network, warns string }{
+		{"203.0.113.1", "203.0.113.1", "203.0.113.1", ""},
+		{"", peer, peer, ""},
+		{" 203.0.113.1 ", "203.0.113.1", "203.0.113.1", ""},
+		{"203.0.113.1:4711", "203.0.113.1", "203.0.113.1", ""},
+		{`"203.0.113.1:4711"`, "203.0.113.1", "203.0.113.1", ""},
+		{"::ffff:203.0.113.1", "203.0.113.1", "203.0.113.1", ""},
+		{"2001:db8::1", "2001:db8::1", "2001:db8::/64", ""},
+		{"[2001:db8::1]", "2001:db8::1", "2001:db8::/64", ""},
+		{`"[2001:DB8::1]:4711"`, "2001:db8::1", "2001:db8::/64", ""},
+		{"127.0.0.1", "127.0.0.1", "127.0.0.1", ""}, // which the app has said
+		{"198.51.100.7, 203.0.113.1", "203.0.113.1", "203.0.113.1", "gave a list"},
+		{`198.51.100.7,"[2001:db8::1]:4711"`, "2001:db8::1", "2001:db8::/64", "gave a list"},
+		{long + "203.0.113.1", "203.0.113.1", "203.0.113.1", "gave a list"},
+		{"203.0.113.1,", peer, peer, "gave no IP address"},
+		{"unknown", peer, peer, "gave no IP address"},
+		{"for=203.0.113.1;proto=https", peer, peer, "gave no IP address"},
+		{`"203.0.113.1`, peer, peer, "gave no IP address"},
+		{"203.0.113.1 198.51.100.7", peer, peer, "gave no IP address"},
+		{strings.Repeat("1", 5000), peer, peer, "gave no IP address"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			logs := new(syncBuffer)
+			o := apiOptions(logs)
+			o.ClientIP = func(*http.Request) string { return tt.given }
+			a, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.RemoteAddr = peer + ":1"
+			ask := func() {
+				address := a.address(r)
+				if network := a.network(r, address); address != tt.address || network != tt.network {
+					t.Errorf("%.60q: address %q, network %q, want %q, %q", tt.given, address, network, tt.address, tt.network)
+				}
+			}
+			for range 3 {
+				ask()
+			}
+			said := logs.String()
+			if tt.warns == "" && said != "" || strings.Count(said, tt.warns) != 1 && tt.warns != "" || strings.Count(said, "fix=") > 1 || len(said) > 2000 {
+				t.Errorf("%.60q: logged %s", tt.given, said)
+			}
+			time.Sleep(time.Minute)
+			if ask(); tt.warns != "" && strings.Count(logs.String(), tt.warns) != 2 {
+				t.Errorf("%.60q: a minute later it was not logged again", tt.given)
+			}
+		})
 	}
 }
 
@@ -514,8 +574,9 @@ func FuzzNetwork(f *testing.F) {
 		r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {forwarded}}}
 		got := a.network(r, a.address(r))
 		ip, err := netip.ParseAddr(remoteIP(r))
-		exempt := err == nil && (ip.Unmap().IsLoopback() || ip.Unmap().IsPrivate())
-		if (got == "") != (exempt || remoteIP(r) == "") {
+		ip = ip.Unmap()
+		exempt := err != nil || ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.Is4() && ip.As4()[0] == 100 && ip.As4()[1]>>6 == 1
+		if (got == "") != exempt {
 			t.Errorf("%q is counted as %q", peer, got)
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/origin"
+	"github.com/z-open/socketauth/internal/seldom"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -127,8 +128,10 @@ type Options[U any] struct {
 	Limits Limits
 
 	// ClientIP tells the client's address where a proxy stands in front: from a header that the proxy sets, and that
-	// clients cannot. nil: the host of Request.RemoteAddr, and no limits for each address on loopback and private ones,
-	// which may be a proxy's.
+	// clients cannot. It returns one IP address; a port, brackets and quotes are dropped, of a list the last one counts,
+	// and "" or anything else is the peer's; a list and what is no address are logged once a minute. nil: the host of
+	// Request.RemoteAddr, and no limits for each address of peers that may be a proxy: on loopback, private, link-local
+	// and shared (100.64.0.0/10) addresses, and on unix sockets.
 	ClientIP func(r *http.Request) string
 
 	// LoginPath, RegisterPath and SocketPath are where the library serves. Empty: "/login", "/register", "/socket.io/".
@@ -202,6 +205,8 @@ type config struct {
 	proxied   bool      // ClientIP is not set, so who comes by a proxy cannot be told apart
 	forwarded sync.Once // that was logged
 
+	badClientIP seldom.Minute // what ClientIP gave was logged
+
 	account  func(c Credentials) string
 	attempts *throttle.Guard
 
@@ -244,9 +249,6 @@ func (o Options[U]) check() (*config, []error) {
 		registerPath: or(o.RegisterPath, "/register"),
 		socketPath:   or(o.SocketPath, "/socket.io/"),
 		clientPath:   o.ClientPath,
-	}
-	if c.clientIP == nil {
-		c.clientIP = remoteIP
 	}
 	if c.blacklist == nil {
 		c.blacklist = newMemory()

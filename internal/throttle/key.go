@@ -49,8 +49,8 @@ func sum(b []byte) uint64 {
 	return max(1, binary.LittleEndian.Uint64(h[:8]))
 }
 
-// Network is what an address is counted as: IPv4 whole, also where it is mapped to IPv6, IPv6 by its /64, which one
-// client has all of, without zone; port and brackets are dropped. Anything else is left as it is.
+// Network is what an address is counted as: IPv4 whole, also where IPv6 stands for it, IPv6 by its /64, which one
+// client has all of, without zone; port, brackets and quotes are dropped. Anything else is left as it is.
 func Network(address string) string { return string(appendAddress(nil, address)) }
 
 // Wide returns the IPv6 /48 that an address or a Network is in: one customer of a provider, or of a free tunnel, may
@@ -65,7 +65,7 @@ func Wide(address string) string {
 const wideBits = 48
 
 func wide(address string) (netip.Prefix, bool) {
-	ip, err := parse(address)
+	ip, err := Parse(address)
 	if err != nil {
 		network, err := netip.ParsePrefix(address)
 		if err != nil {
@@ -73,7 +73,7 @@ func wide(address string) (netip.Prefix, bool) {
 		}
 		ip = network.Addr()
 	}
-	if ip = ip.Unmap(); ip.Is4() {
+	if ip = unmap(ip); ip.Is4() {
 		return netip.Prefix{}, false
 	}
 	network, _ := ip.Prefix(wideBits) // fails for no IPv6 address
@@ -81,33 +81,51 @@ func wide(address string) (netip.Prefix, bool) {
 }
 
 func appendAddress(b []byte, address string) []byte {
-	ip, err := parse(address)
+	ip, err := Parse(address)
 	if err != nil {
 		return append(b, address...)
 	}
-	if ip = ip.Unmap(); ip.Is4() {
+	if ip = unmap(ip); ip.Is4() {
 		return ip.AppendTo(b)
 	}
 	network, _ := ip.Prefix(64) // drops the zone, and fails for no IPv6 address
 	return network.AppendTo(b)
 }
 
-func parse(address string) (netip.Addr, error) {
+// nat64 is where translators between IPv4 and IPv6 put the whole of IPv4 (RFC 6052): one /64, and one client for each.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// unmap returns the IPv4 address that an IPv6 one stands for, or ip.
+func unmap(ip netip.Addr) netip.Addr {
+	if nat64.Contains(ip.WithZone("")) {
+		b := ip.As16()
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return ip.Unmap()
+}
+
+// Parse reads an IP address as headers have it: bare, quoted, in brackets, with a port.
+func Parse(address string) (netip.Addr, error) {
 	if ip, err := netip.ParseAddr(address); err == nil {
 		return ip, nil // as it stands: a zone may end with a space
 	}
-	text := strings.TrimSpace(address)
-	if inside, ok := strings.CutPrefix(text, "["); ok {
-		if inside, ok = strings.CutSuffix(inside, "]"); ok {
-			text = inside
-		}
-	}
-	ip, err := netip.ParseAddr(text)
+	text := within(strings.TrimSpace(address), `"`, `"`)
+	ip, err := netip.ParseAddr(within(text, "[", "]"))
 	if err == nil {
 		return ip, nil
 	}
 	pair, err := netip.ParseAddrPort(text)
 	return pair.Addr(), err
+}
+
+// within takes a pair of marks off, where both are there.
+func within(text, first, last string) string {
+	if inside, ok := strings.CutPrefix(text, first); ok {
+		if inside, ok = strings.CutSuffix(inside, last); ok {
+			return inside
+		}
+	}
+	return text
 }
 
 // appendAccount appends what an account is counted as: without space around, all cases alike.
