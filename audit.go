@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty,
@@ -24,7 +26,9 @@ type AuditEvent struct {
 // AuditKind says what happened.
 type AuditKind string
 
-// The kinds of audit events. With each, and at the level named, goes a line to Options.Logger.
+// The kinds of audit events. With each, and at the level named, goes a line to Options.Logger. Past 60 refusals in a row
+// of one session, or of one network where no session is known, one in 2 s is recorded (Limits.FailuresPerAddress); what a
+// limit has refused, one in a minute. Stats counts all.
 const (
 	AuditLogin         AuditKind = "login"         // credentials were accepted, a code was given; info
 	AuditLoginFailed   AuditKind = "login_failed"  // a login or registration was refused: credentials, hook or outage; info, or error
@@ -54,8 +58,15 @@ func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e Audit
 	}
 }
 
-// recordRefusal records an event that is a refusal: an error where the fault is on this side.
-func (a *Auth) recordRefusal(ctx context.Context, msg string, r *refusal, e AuditEvent) {
+// recordRefusal records an event that is a refusal: an error where the fault is on this side. Those of one session, or
+// of one network where there is no session, are recorded as long as they are no flood, which anybody can send.
+func (a *Auth) recordRefusal(ctx context.Context, msg string, r *refusal, network string, e AuditEvent) {
+	e.Code = r.code
+	if e.Kind == AuditRefused && a.floods(e.SessionID, network) {
+		a.counts.event(e)
+		a.limited(limitRefusals, slog.String("address", e.Address), slog.String("code", e.Code))
+		return
+	}
 	level := slog.LevelDebug
 	if r.code == codeUnavailable || r.code == codeServerError {
 		level = slog.LevelError
@@ -64,8 +75,19 @@ func (a *Auth) recordRefusal(ctx context.Context, msg string, r *refusal, e Audi
 	if r.cause != nil {
 		attrs = append(attrs, slog.Any("cause", r.cause))
 	}
-	e.Code = r.code
 	a.record(ctx, level, msg, e, attrs...)
+}
+
+// floods reports whether a session, or a network where that is empty, has been refused more often than is recorded: as
+// often as an address may fail, counted apart from that. Clients of no network share one budget.
+func (a *Auth) floods(session, network string) bool {
+	of := "refusals of the network " + throttle.Wide(network)
+	if session != "" {
+		of = "refusals of the session " + session
+	}
+	attempt, wait := a.attempts.Begin(of, "")
+	attempt.Failed()
+	return wait > 0
 }
 
 // event is what happened on a socket, to the token's session.

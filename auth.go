@@ -280,7 +280,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		if refused.token != nil {
 			e.UserID, e.SessionID = refused.token.subject, refused.token.sessionID
 		}
-		a.recordRefusal(r.Context(), "socketauth: request refused", refused, e)
+		a.recordRefusal(r.Context(), "socketauth: request refused", refused, a.network(r, e.Address), e)
 		switch refused.code {
 		case codeUnavailable:
 			answerRetry(w, http.StatusServiceUnavailable, refused.code, retrySoon)

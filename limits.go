@@ -48,6 +48,7 @@ const (
 	limitEvents              = "events"
 	limitAttempts            = "attempts"
 	limitLogins              = "logins_unavailable"
+	limitRefusals            = "refusals_recorded"
 )
 
 func (l Limits) withDefaults() Limits {

@@ -380,7 +380,7 @@ func (s *Socket) refuse(r *refusal) {
 	}
 	e := s.event(kind, or(r.token, s.own()), r.code)
 	s.dismiss(r) // first, for Audit may take its time
-	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, e)
+	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.visit.network, e)
 }
 
 // dismiss is refuse for what was recorded already.

@@ -430,3 +430,88 @@ func TestGuessesOfAWideNetwork(t *testing.T) {
 		}
 	})
 }
+
+func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
+	// Guards: each garbage token, and each use of one dead token, was an audit event and a log line of its own.
+	var mu sync.Mutex
+	recorded := make(map[string]int)
+	for _, proxied := range []bool{false, true} {
+		clear(recorded)
+		from := "203.0.113.1" // where the flood comes from
+		inWorld(t, func(o *Options[string]) {
+			if !proxied {
+				o.ClientIP = func(*http.Request) string { mu.Lock(); defer mu.Unlock(); return from }
+			}
+			o.Audit = func(_ context.Context, e AuditEvent) {
+				mu.Lock()
+				defer mu.Unlock()
+				recorded[fmt.Sprintf("%s %s", e.Kind, e.Code)]++
+				if e.SessionID != "" {
+					recorded[e.SessionID]++
+				}
+			}
+		}, func(w *world) {
+			live, dead := w.in()
+			session := w.sessionOf(live)
+			other, _ := w.inAs(jwt.MapClaims{"sub": "bert"})
+			others := w.sessionOf(other)
+			live.emit("logout")
+			live.next(`42["logged_out"]`)
+			flood := func(n int) {
+				for range n {
+					if status, _, _ := w.get("garbage"); status != http.StatusUnauthorized {
+						t.Fatalf("garbage: %d", status)
+					}
+					if status, _, _ := w.get(dead); status != http.StatusUnauthorized {
+						t.Fatalf("a dead token: %d", status)
+					}
+				}
+			}
+			logins := recorded[session]
+			flood(200)
+			if n := recorded["refused invalid_token"]; n != 60 {
+				t.Errorf("%d events of garbage", n)
+			}
+			if n := recorded[session] - logins; n != 60 {
+				t.Errorf("%d events of a dead token", n)
+			}
+			if s := w.Stats(); s.Requests["invalid_token"] != 200 || s.Requests["session_revoked"]+s.Requests["no_longer_valid"] != 200 || s.Limited[limitRefusals] != 280 {
+				t.Errorf("%+v", s)
+			}
+			if n := strings.Count(w.logs.String(), "limit="+limitRefusals); n != 1 {
+				t.Errorf("%d lines about it", n)
+			}
+			time.Sleep(20 * time.Second)
+			flood(100)
+			if n := recorded["refused invalid_token"]; n != 70 {
+				t.Errorf("20 s later: %d events of garbage", n)
+			}
+			before := recorded[others] // what happens to others is told meanwhile
+			token := w.tokenOf(other)
+			other.authenticate("42")
+			other.refusedAndGone("invalid_token")
+			if status, _, _ := w.get(token); status != http.StatusOK {
+				t.Errorf("a good token: %d", status)
+			}
+			if _, err := w.Auth().RevokeUser(w.Context(), "bert"); err != nil {
+				t.Fatal(err)
+			}
+			w.get(token)
+			synctest.Wait()
+			if n := recorded[others] - before; n != 2 {
+				t.Errorf("%d events of another session", n)
+			}
+			if !proxied {
+				mu.Lock()
+				from = "203.0.113.2"
+				mu.Unlock()
+				if w.get("garbage"); recorded["refused invalid_token"] != 72 {
+					t.Errorf("garbage from another address was not told: %v", recorded)
+				}
+			}
+			if status, _ := w.try("", "/login", "anna", "secret"); status != http.StatusOK {
+				t.Errorf("a login from there: %d", status)
+			}
+		})
+	}
+}
