@@ -20,13 +20,13 @@ export interface Refusal {
 export type TokenStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 export interface Options {
-  /** Where the server is; the page's own origin. Its path does not count. */
+  /** Where the server is; the page's own origin. Its path does not count. Where there is neither, the client does nothing. */
   url?: string | URL;
   /** socket.io-client's function, 2.x, 3.x or 4.x. None: a small client of its own, over WebSocket alone. */
   io?: (url: string, options: any) => any;
   /** More options for io, such as `{ transports: ["websocket"] }`. */
   transport?: Record<string, unknown>;
-  /** Where the token is kept: localStorage. sessionStorage: a session for each tab. null: in memory, until a reload. */
+  /** Where the token is kept: localStorage. sessionStorage: a session for each tab. null: in memory, until a reload. In Node there is none but yours. */
   storage?: TokenStorage | null;
   /** The key in the storage; "socketauth.token". Those beside it begin with it. Give each server of an origin its own. */
   key?: string;
@@ -51,7 +51,7 @@ export interface Options {
 export declare class SocketAuthError extends Error {
   /**
    * The server's code; or "network", "http_<status>", "bad_answer" (not what a server of this library answers:
-   * is the path right?), "offline", "disconnected", "no_reply", "replaced", "closed".
+   * is the path right?), "offline", "disconnected", "no_reply", "replaced", "closed", "no_url", "no_websocket".
    */
   code: string;
   /** Seconds to wait, where the server said. */
@@ -65,7 +65,7 @@ export declare class Client {
 
   /**
    * Why: the server's code; of "signed-out" also "logged_out", "logged_out_here" where the server could not be told,
-   * "elsewhere" where another tab or device did it, and "storage_full"; of "offline" also "closed". There is none where nobody was signed in.
+   * "elsewhere" where another tab or device did it, and "storage_full"; of "offline" also "closed", "no_url" and "no_websocket". There is none where nobody was signed in.
    */
   readonly reason: string | undefined;
 

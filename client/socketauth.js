@@ -43,10 +43,17 @@ export function connect(options) {
   return new Client(options);
 }
 
-/** Why something was not done: its message and its code are the server's code, or one of this file's. */
+/** What a code of this file says to whoever writes the page. The message of any other is the code. */
+const explanations = {
+  no_url: "socketauth: there is no page here whose server could be meant: call connect with a url",
+  no_websocket: "socketauth: there is no WebSocket here: call connect with one, as the package ws has, or with io",
+  bad_answer: "socketauth: the answer is none of socketauth's: is the path right, and does the server have that route?",
+};
+
+/** Why something was not done: its code is the server's, or one of this file's. */
 export class SocketAuthError extends Error {
   constructor(code, retryAfter) {
-    super(code);
+    super(explanations[code] ?? code);
     this.name = "SocketAuthError";
     this.code = code;
     this.retryAfter = retryAfter; // seconds, where the server said
@@ -77,7 +84,7 @@ export class Client {
     minDelay = 1_000, maxDelay = 30_000,
   } = {}) {
     if (io && typeof io !== "function") throw new TypeError("socketauth: io is not socket.io-client's function");
-    url = new URL(url, globalThis.location?.href);
+    url = serverURL(url);
     this.#options = { url, io, WebSocket, transport, key, loginPath, registerPath, path, fragment, minDelay, maxDelay };
     if (locks === undefined) locks = attempt(() => globalThis.navigator.locks);
     const notice = (code) => queueMicrotask(() => this.#call("notice", code));
@@ -89,6 +96,7 @@ export class Client {
       if (this.#vault.alone) return { held: () => true, end: () => {} };
       return mutex ? mutex.acquire(signal) : acquire(locks, key, signal);
     };
+    bindMembers(this);
     this.#takeCode();
     this.#state = this.#vault.get() ? "connecting" : "signed-out";
     this.#listen();
@@ -222,7 +230,7 @@ export class Client {
     this.#admission?.fail("closed");
     this.#listening.abort();
     this.#stop();
-    this.#vault.park();
+    this.#vault.leave();
   }
 
   // Signing in and out
@@ -230,6 +238,7 @@ export class Client {
   async #submit(path, credentials) {
     const { url, fragment } = this.#options;
     if (this.#closed) throw new SocketAuthError("closed");
+    if (this.#unable) throw new SocketAuthError(this.#unable);
     const answer = await post(new URL(path, url), credentials);
     if (this.#closed) throw new SocketAuthError("closed"); // and the code is forgotten
     if (isCode(answer?.token)) return this.#begin(answer.token);
@@ -291,6 +300,7 @@ export class Client {
   /** Ends a session from outside, on a connection that does nothing else. Resolves to whether the server could be told. */
   #revoke(token) {
     return new Promise((resolve) => {
+      if (this.#unable) return resolve(false);
       const socket = this.#socket(() => ({}));
       const done = (told) => {
         clearTimeout(patience);
@@ -316,6 +326,13 @@ export class Client {
 
   // The connection
 
+  /** Why no connection can be made here, whatever the network does; undefined where one can. */
+  get #unable() {
+    const { url, io, transport, WebSocket = transport?.WebSocket ?? globalThis.WebSocket } = this.#options;
+    if (!url) return "no_url";
+    return io || typeof WebSocket === "function" ? undefined : "no_websocket";
+  }
+
   #connect() {
     if (this.#closed || this.#leaving) return;
     this.#become("connecting");
@@ -326,6 +343,7 @@ export class Client {
   async #open() {
     if (this.#closed || this.#leaving) return;
     this.#stop();
+    if (this.#unable) return this.#become("offline", this.#unable);
     const link = {
       ended: new AbortController(), // the connection is over, or given up
       waiting: new Set(), // what fails with it
@@ -651,13 +669,14 @@ class Vault {
   #key;
   #codeKey;
   #parking; // sessionStorage, or none
+  #heirs; // where a client that is closed leaves what is in memory to the next one
   #disk; // beside localStorage, where there is one
   #restored = false;
   #memory = new Map(); // by key
   #notice;
 
   constructor(storage, key, notice) {
-    const local = storage === undefined ? attempt(() => globalThis.localStorage) : storage;
+    const local = storage === undefined ? pageStorage() : storage;
     const session = attempt(() => globalThis.sessionStorage);
     const isMeant = storage === null || session && local === session;
     const works = attempt(() => local.getItem(key) !== undefined);
@@ -666,9 +685,10 @@ class Vault {
     this.keys = [this.#key, this.#codeKey, null]; // null: all have been removed
     this.#notice = notice;
     this.#parking = storage === null ? undefined : session;
+    this.#heirs = this.#parking ?? pageMemory();
     this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
-    const hasDisk = this.shared && this.shared === attempt(() => globalThis.localStorage) && attempt(() => globalThis.indexedDB);
+    const hasDisk = this.shared && this.shared === pageStorage() && attempt(() => globalThis.indexedDB);
     if (hasDisk) this.#disk = new Disk(key);
     if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
@@ -759,19 +779,25 @@ class Vault {
     else attempt(() => this.shared.removeItem(key));
   }
 
-  park() {
-    if (!this.alone || !this.#parking) return;
+  /** Keeps what is in memory for when the page comes back. */
+  park(place = this.#parking) {
+    if (!this.alone || !place) return;
     attempt(() => {
-      if (this.#memory.size > 0) this.#parking.setItem(this.#key, JSON.stringify([...this.#memory]));
-      else this.#parking.removeItem(this.#key);
+      if (this.#memory.size > 0) place.setItem(this.#key, JSON.stringify([...this.#memory]));
+      else place.removeItem(this.#key);
       this.#memory.clear();
     });
   }
 
+  /** Keeps it for the next client of the page, or for when the page is opened again. */
+  leave() {
+    this.park(this.#heirs);
+  }
+
   unpark() {
-    const parked = attempt(() => new Map(JSON.parse(this.#parking.getItem(this.#key))));
+    const parked = attempt(() => new Map(JSON.parse(this.#heirs.getItem(this.#key))));
     if (!parked?.size) return;
-    attempt(() => this.#parking.removeItem(this.#key));
+    attempt(() => this.#heirs.removeItem(this.#key));
     this.#memory = parked;
     this.alone = true;
   }
@@ -1166,6 +1192,48 @@ async function post(url, credentials) {
   }
   const wait = Number(response.headers.get("Retry-After")) || undefined;
   throw new SocketAuthError(answer?.code ?? `http_${response.status}`, wait);
+}
+
+/**
+ * Returns the URL of the server; undefined where there is neither a URL nor a page that has one, as on a server that
+ * renders pages: a client that is made there must do no harm.
+ */
+function serverURL(url) {
+  const page = globalThis.location?.href;
+  return url || page ? new URL(url, page) : undefined;
+}
+
+/** Returns the page's localStorage. One that there is without a page would be shared by all whom the process serves. */
+function pageStorage() {
+  return globalThis.document && attempt(() => globalThis.localStorage);
+}
+
+const leftBehind = new Map();
+
+/**
+ * Returns the memory of the page, in which a client that is closed leaves its session to the next: components are made
+ * twice, and a page's code is in its URL only once. undefined where there is no page: a process that serves many users
+ * has none that all of them may share.
+ */
+function pageMemory() {
+  return globalThis.document && {
+    getItem: (key) => leftBehind.get(key) ?? null,
+    setItem: (key, value) => leftBehind.set(key, value),
+    removeItem: (key) => leftBehind.delete(key),
+  };
+}
+
+/**
+ * Gives an object its own copies of its class's members, which work on that object whatever they are called on: reactive
+ * frameworks wrap objects in proxies, and those have no private members.
+ */
+function bindMembers(object) {
+  const members = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(object));
+  for (const [name, { get, value }] of Object.entries(members)) {
+    if (name === "constructor") continue;
+    const member = get ? { get: get.bind(object) } : { value: value.bind(object) };
+    Object.defineProperty(object, name, { ...member, configurable: true });
+  }
 }
 
 /** The code in a URL's fragment: an OAuth server's "code" is not meant. */

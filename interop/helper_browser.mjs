@@ -70,6 +70,46 @@ const scenarios = {
     tab.say('status', await status.textContent())
   },
 
+  // react is a page of React's, which comes by a link with a code and keeps nothing over a reload.
+  async react() {
+    const body = JSON.stringify({ username: 'alice', password: 'secret' })
+    const answer = await fetch(url + '/login', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
+    const tab = await Tab.open('tab', await context(), new URL((await answer.json()).url, url).href)
+    const status = tab.page.locator('#status')
+    const tell = () => tab.tell(() => [globalThis.made, document.getElementById('status').textContent])
+    await tab.is('online')
+    await status.getByText('online').waitFor()
+    await tell()
+    await tab.ask()
+    await tab.do(() => globalThis.leave())
+    await status.waitFor({ state: 'detached' })
+    await tab.do(() => globalThis.render())
+    await tab.is('online')
+    await status.getByText('online').waitFor()
+    await tell()
+    await tab.do(() => client.logout())
+    await tab.is('signed-out')
+    await tab.do(() => globalThis.leave())
+    await status.waitFor({ state: 'detached' })
+    await tab.do(() => globalThis.render())
+    await tab.is('signed-out')
+  },
+
+  // vue is a page of Vue's, whose client is in a proxy.
+  async vue() {
+    const tab = await Tab.open('tab', await context())
+    await tab.login()
+    await tab.is('online')
+    await tab.ask()
+    await tab.page.locator('#status').getByText('online true').waitFor()
+    await tab.tell(() => [isProxy(client), client.emit('nothing'), client.token !== null, document.getElementById('status').textContent])
+    await tab.tell(async () => {
+      await other.value.login({ username: 'alice', password: 'secret' })
+      return [(await other.value.emitWithAck('who am I')).user, other.value.state, other.value.shared]
+    })
+    await tab.tell(async () => [await client.logout(), await other.value.logout(), client.token])
+  },
+
   // killed is a browser that is killed right after a token was replaced, when its localStorage is not on disk yet.
   async killed() {
     const folder = mkdtempSync(join(tmpdir(), 'profile-'))

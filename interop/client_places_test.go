@@ -1,0 +1,128 @@
+package interop
+
+import (
+	"io"
+	"net/http"
+	"os/exec"
+	"testing"
+
+	"github.com/z-open/socketauth"
+)
+
+// serveHTML serves an app with a page of its own at /page, which finds npm's packages below /modules/.
+func serveHTML(t *testing.T, html string, change options) *app {
+	t.Helper()
+	modules := http.StripPrefix("/modules/", http.FileServer(http.Dir("node_modules")))
+	return serve(t, setup{
+		options: func(o *socketauth.Options[string]) {
+			o.ClientPath = "/socketauth.js"
+			if change != nil {
+				change(o)
+			}
+		},
+		server: func(s *http.Server) {
+			pages := http.NewServeMux()
+			pages.Handle("/", s.Handler)
+			pages.Handle("GET /modules/", modules)
+			pages.HandleFunc("GET /page", func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				_, _ = io.WriteString(w, `<!doctype html><link rel="icon" href="data:,">`+html)
+			})
+			s.Handler = pages
+		},
+	})
+}
+
+// TestClientWithoutPage: where a server renders pages a client does nothing and harms nobody, and where there is no
+// WebSocket it says so once.
+func TestClientWithoutPage(t *testing.T) {
+	// Guards: connect threw where a module calls it on such a server, and without a WebSocket it tried for ever.
+	t.Parallel()
+	d := node(t, "socket.io-client-4.8.4", "helper_node.mjs", "http://app.example")
+	d.hears("no url", "tells", []any{"signed-out"}, "no_url", true, false, false, "offline", nil)
+	const noURL = "offline: no_url"
+	d.hears("no url, but a token", "tells", []any{"connecting", noURL, "signed-out: logged_out_here"}, "no_url", true, false, false, "offline", nil)
+	d.hears("no WebSocket", "tells", []any{"signed-out"}, "no_websocket", true, false, false, "offline", nil)
+	const noWebSocket = "offline: no_websocket"
+	d.hears("no WebSocket, but a token", "tells", []any{"connecting", noWebSocket, "signed-out: logged_out_here"}, "no_websocket", true, false, false, "offline", nil)
+	d.hears("process", "tells", 0, 0)
+	d.done()
+}
+
+// TestClientReact: a component that React's StrictMode makes twice is in with the code of its link, which there is once.
+func TestClientReact(t *testing.T) {
+	// Guards: with storage: null the code was gone with the first of the two clients.
+	a := serveHTML(t, `
+		<div id="root"></div>
+		<script src="/modules/react/umd/react.development.js"></script>
+		<script src="/modules/react-dom/umd/react-dom.development.js"></script>
+		<script type="module">
+			import { connect } from "/socketauth.js";
+			const { createElement, StrictMode, useEffect, useState } = React;
+			globalThis.made = 0;
+			function App() {
+				const [state, setState] = useState("none");
+				useEffect(() => {
+					globalThis.made++;
+					const client = globalThis.client = connect({ storage: null });
+					client.on("state", setState);
+					return () => client.close();
+				}, []);
+				return createElement("output", { id: "status" }, state);
+			}
+			const root = ReactDOM.createRoot(document.getElementById("root"));
+			globalThis.render = () => root.render(createElement(StrictMode, null, createElement(App)));
+			globalThis.leave = () => root.render(null);
+			render();
+		</script>`, func(o *socketauth.Options[string]) {
+		o.AppURL = func(code string) string { return "/page#code=" + code }
+	})
+	d := chromium(t, "helper_browser.mjs", "react", a.url)
+	d.hears("tab", "is", "online")
+	d.hears("tab", "tells", []any{2, "online"})
+	d.hears("tab", "user", "alice")
+	d.hears("tab", "is", "online") // when it was left and come back to
+	d.hears("tab", "tells", []any{4, "online"})
+	d.hears("tab", "is", "signed-out")
+	d.hears("tab", "is", "signed-out")
+	d.done()
+	noAlarm(t, a)
+	sessions(t, a, "alice", 0)
+}
+
+// TestClientVue: a client works as well in what Vue makes of it.
+func TestClientVue(t *testing.T) {
+	// Guards: reactive and ref wrap it in a proxy, on which all of it threw.
+	a := serveHTML(t, `
+		<div id="app"></div>
+		<script type="module">
+			import { createApp, h, isProxy, reactive, ref } from "/modules/vue/dist/vue.esm-browser.js";
+			import { connect } from "/socketauth.js";
+			globalThis.client = reactive(connect());
+			globalThis.other = ref(connect({ storage: null }));
+			globalThis.isProxy = isProxy;
+			createApp({
+				data: () => ({ client, state: "none" }),
+				mounted() { this.client.on("state", (state) => { this.state = state; }); },
+				render() { return h("output", { id: "status" }, this.state + " " + this.client.shared); },
+			}).mount("#app");
+		</script>`, nil)
+	d := chromium(t, "helper_browser.mjs", "vue", a.url)
+	d.hears("tab", "is", "online")
+	d.hears("tab", "user", "alice")
+	d.hears("tab", "tells", []any{true, true, true, "online true"})
+	d.hears("tab", "tells", []any{"alice", "online", false})
+	d.hears("tab", "tells", []any{true, true, nil})
+	d.done()
+	sessions(t, a, "alice", 0)
+}
+
+// TestClientTypes: client/socketauth.d.ts is TypeScript, and means what client_types.mts uses of it.
+func TestClientTypes(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "node", "node_modules/typescript/bin/tsc", "--noEmit", "--strict",
+		"--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom", "client_types.mts").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

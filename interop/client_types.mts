@@ -1,0 +1,31 @@
+// What TypeScript says of client/socketauth.d.ts: see TestClientTypes. Nothing here runs.
+import { connect, SocketAuthError, type Client, type Notice, type Options, type Refusal, type State } from '../client/socketauth.js'
+
+const options: Options = { url: new URL('https://app.example'), storage: sessionStorage, locks: null, fragment: false }
+const client: Client = connect(options)
+connect()
+connect({ storage: null, WebSocket })
+
+const off: () => void = client.on('state', (state: State, reason?: string) => state === 'online' && reason)
+client.on('notice', (notice: Notice, about?: Refusal) => notice === 'refused' && about?.retryAfter)
+client.on('news', (text: string, reply: (answer: number) => void) => reply(text.length))
+client.off('news', () => {})
+off()
+
+const done: Promise<void> = client.login({ username: 'alice', password: 'secret' })
+const told: Promise<boolean> = client.logout()
+const sent: boolean = client.emit('typing', 1, new Uint8Array())
+const token: string | null = client.token
+client.register({}).catch((error) => error instanceof SocketAuthError && error.code && error.retryAfter)
+client.close()
+
+// @ts-expect-error: connect makes it
+new Client()
+// @ts-expect-error: none of the states
+client.state === 'offline!'
+// @ts-expect-error: a notice is no state
+client.on('state', (notice: Notice) => notice)
+// @ts-expect-error: nobody writes it
+client.token = null
+
+export { done, told, sent, token }
