@@ -2,6 +2,7 @@ package socketauth
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -80,6 +81,20 @@ func (w *world) errands() []errand {
 		)
 	}
 	return all
+}
+
+func TestRetryAfterIsExposed(t *testing.T) {
+	// Guards: a page of an allowed origin can read when to come back.
+	inWorld(t, func(o *Options[string]) {
+		o.AllowedOrigins = []string{"https://app.example"}
+		o.FindUserByCredentials = func(context.Context, Credentials) (string, error) { return "", ErrUnavailable }
+	}, func(w *world) {
+		login := errand{"login", "POST", "/login", "Content-Type: " + jsonType + "\r\n", credentialsJSON("anna", "secret"), 503}
+		res := w.asks(login, "server", []string{"https://app.example"})
+		if res.StatusCode != login.done || res.Header.Get("Retry-After") == "" || res.Header.Get("Access-Control-Expose-Headers") != "Retry-After" {
+			t.Errorf("%s %v", res.Status, res.Header)
+		}
+	})
 }
 
 func TestOtherHostsAreRefusedEverywhere(t *testing.T) {

@@ -7,6 +7,17 @@ import { print } from './peer.mjs'
 const [url, allowed, foreign, ...versions] = process.argv.slice(2)
 
 const browser = await launch()
+const page = await browser.newPage()
+await page.goto(`${allowed}/?client=${versions[0]}`)
+print({ socket: 'page', event: 'unavailable', args: await page.evaluate(async (url) => {
+  const answer = await fetch(url + '/login', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ username: 'too early', password: 'secret' }),
+  })
+  return [answer.status, answer.headers.get('Retry-After')]
+}, url) })
+await page.close()
 for (const version of versions) {
   for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
     const socket = [version, ...transports].join(' ')

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -20,13 +21,26 @@ func TestBrowser(t *testing.T) {
 		return s.URL
 	}
 	allowed, foreign := pages(), pages()
-	a := serve(t, setup{options: func(o *socketauth.Options[string]) { o.AllowedOrigins = []string{allowed} }})
+	a := serve(t, setup{options: func(o *socketauth.Options[string]) {
+		o.AllowedOrigins = []string{allowed}
+		find := o.FindUserByCredentials
+		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
+			if c.Get("username") == "too early" {
+				return "", socketauth.ErrUnavailable
+			}
+			return find(ctx, c)
+		}
+	}})
 
 	var versions []string
 	for _, client := range clients {
 		versions = append(versions, client.version)
 	}
 	d := chromium(t, "browser.mjs", append([]string{a.url, allowed, foreign}, versions...)...)
+	l := d.hears("page", "unavailable")
+	if seconds := string(l.Args[1]); string(l.Args[0]) != "503" || seconds == "null" || seconds == `""` {
+		t.Errorf("%s: when to come back is hidden from the page", l)
+	}
 	for _, version := range versions {
 		for transports, final := range map[string]string{"websocket": "websocket", "polling": "polling", "polling websocket": "websocket"} {
 			socket := version + " " + transports

@@ -86,6 +86,7 @@ func newCORS(credentials bool) *cors.Cors {
 		AllowOriginVaryRequestFunc: func(*http.Request, string) (bool, []string) { return true, nil },
 		AllowedMethods:             []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders:             []string{"*"},
+		ExposedHeaders:             []string{"Retry-After"},
 		// Sticky load balancers need credentials, which are safe with exact origins alone.
 		AllowCredentials: credentials,
 		MaxAge:           600,
