@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/seldom"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -82,6 +84,8 @@ type Server struct {
 	steps   sync.WaitGroup // presentations that the store decides
 	census  census
 	places  sync.Mutex // held by who takes one of a user's places
+
+	noUpgrade seldom.Minute // websocket handshakes that a proxy made impossible, to be logged
 
 	watching context.Context // ends with Shutdown
 	unwatch  context.CancelFunc
@@ -165,7 +169,28 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, map[string]any{"code": 5, "message": "Unsupported protocol version"})
 		return
 	}
+	if r.Header["Sec-Websocket-Key"] != nil && !hasUpgrade(r.Header) {
+		s.warnOfProxy(r)
+	}
 	e.ServeHTTP(w, r)
+}
+
+// hasUpgrade reports whether a request asks for another protocol.
+func hasUpgrade(h http.Header) bool {
+	return h["Upgrade"] != nil && strings.Contains(strings.ToLower(strings.Join(h["Connection"], ",")), "upgrade")
+}
+
+// warnOfProxy says once a minute that a proxy has removed the headers of a websocket's handshake that
+// are for one hop alone. Clients that can poll go on without a word, and others never connect.
+func (s *Server) warnOfProxy(r *http.Request) {
+	unsaid, now := s.noUpgrade.Say()
+	if !now {
+		return
+	}
+	s.auth.log.WarnContext(r.Context(), "socketauth: a websocket handshake came without its Upgrade header",
+		slog.String("peer", r.RemoteAddr), slog.Int("more_since_last", unsaid),
+		slog.String("fix", "the proxy in front must pass on Upgrade and Connection, over HTTP/1.1: "+
+			`in nginx, proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`))
 }
 
 // versionOf is the version of Engine.IO that a request names.

@@ -117,6 +117,42 @@ func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
 	})
 }
 
+func TestProxyWithoutUpgradeIsLogged(t *testing.T) {
+	// Guards: whoever runs the server learns, once a minute, that a proxy makes websockets impossible. No other request says so.
+	inWorld(t, nil, func(w *world) {
+		ask := func(query string, headers ...string) {
+			r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport="+query, nil)
+			for i := 0; i < len(headers); i += 2 {
+				r.Header.Set(headers[i], headers[i+1])
+			}
+			w.http.Handler.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		const key, version = "Sec-WebSocket-Key", "Sec-WebSocket-Version"
+		said := func() int { return strings.Count(w.logs.String(), "without its Upgrade header") }
+		ask("polling")
+		ask("websocket") // somebody who looks at the URL
+		ask("websocket", key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13", "Connection", "keep-alive, Upgrade", "Upgrade", "websocket")
+		if said() != 0 {
+			t.Errorf("said without a proxy:\n%s", w.logs)
+		}
+		for range 3 {
+			ask("websocket", key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13", "Connection", "close")
+		}
+		w.logged("proxy_set_header Upgrade")
+		if said() != 1 {
+			t.Errorf("said %d times", said())
+		}
+		for n, half := range [][]string{{"Upgrade", "websocket", "Connection", "close"}, {"Connection", "keep-alive, Upgrade"}} {
+			time.Sleep(time.Minute)
+			ask("websocket", append(half, key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13")...)
+			if synctest.Wait(); said() != 2+n {
+				t.Errorf("%q: said %d times", half, said())
+			}
+		}
+		w.logged("more_since_last=2")
+	})
+}
+
 func TestOtherNamespacesAreRefused(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c, _ := w.in()
