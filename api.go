@@ -45,6 +45,9 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	}
 	bounded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		deadline.Body(w, r) // for all who answer without a look at it
+		if r.Method == http.MethodOptions {
+			deadline.Answer(w)
+		}
 		h.ServeHTTP(w, r)
 	})
 	pattern := ""

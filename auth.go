@@ -461,6 +461,7 @@ func bearer(r *http.Request) (string, bool) {
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	deadline.Answer(w)
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // a client that went away is told nothing
 }

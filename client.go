@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"time"
+
+	"github.com/z-open/socketauth/internal/deadline"
 )
 
 //go:embed client/socketauth.js
@@ -24,6 +26,7 @@ func newClientFile() http.Handler {
 		h.Set("Access-Control-Allow-Origin", "*") // it is no secret, and pages of AllowedOrigins import it
 		h.Set("Cache-Control", "no-cache")
 		h.Set("ETag", etag)
+		deadline.Answer(w)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(clientSource))
 	})
 }

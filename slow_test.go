@@ -1,12 +1,14 @@
 package socketauth
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -233,4 +235,95 @@ func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 			w.Errorf("%+v are left", got)
 		}
 	})
+}
+
+// TestClientsThatNeverReadTheirAnswer guards against clients that are kept for as long as they like, each with a
+// goroutine: every answer outside the engines has a deadline too, also where middleware hides all but Unwrap.
+func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
+	const headers = " HTTP/1.1\r\nHost: server\r\nContent-Length: 0\r\n"
+	login := func(body string) string {
+		return "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
+	}
+	const foreign = "Origin: https://evil.example\r\n"
+	requests := map[string]string{
+		"client file":          "GET /client.js" + headers + "\r\n",
+		"login":                login(`{"username":"anna","password":"secret"}`),
+		"wrong password":       login(`{"username":"anna","password":"guess"}`),
+		"login that is busy":   login(`{"username":"busy"}`),
+		"no credentials":       "POST /login" + headers + "\r\n",
+		"foreign login":        "POST /login" + headers + foreign + "\r\n",
+		"foreign socket":       "GET /socket.io/?EIO=4&transport=polling" + headers + foreign + "\r\n",
+		"options":              "OPTIONS /login" + headers + "\r\n",
+		"preflight":            "OPTIONS /socket.io/" + headers + "Origin: http://server\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+		"options of sockets":   "OPTIONS /socket.io/?EIO=4" + headers + "\r\n",
+		"unknown version":      "GET /socket.io/?EIO=5&transport=polling" + headers + "\r\n",
+		"refused by an engine": "GET /socket.io/?EIO=4&transport=x" + headers + "\r\n",
+		"no token":             "GET /api" + headers + "\r\n",
+		"wrong token":          "GET /api" + headers + "Authorization: Bearer x\r\n\r\n",
+	}
+	for name, request := range requests {
+		for _, wrap := range []func(http.Handler) http.Handler{func(h http.Handler) http.Handler { return h }, withOnlyUnwrap} {
+			t.Run(name, func(t *testing.T) {
+				inWorld(t, func(o *Options[string]) { o.ClientPath = "/client.js" }, func(w *world) {
+					w.http.Handler = wrap(w.http.Handler)
+					conn, err := w.lis.dial(w.Context(), "", "")
+					if err == nil {
+						_, err = io.WriteString(conn, request)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(11 * time.Second)
+					_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+					if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+						t.Errorf("%d bytes were still to be had, %v", n, err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestDeadlineOfAnAnswerIsForThatAlone guards the app's own routes on a connection that was answered by the library.
+func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		own := w.http.Handler
+		w.http.Handler = withOnlyUnwrap(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/slow" {
+				own.ServeHTTP(rw, r)
+				return
+			}
+			time.Sleep(20 * time.Second)
+			_, _ = io.WriteString(rw, strings.Repeat("x", 100_000))
+		}))
+		conn, err := w.lis.dial(w.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		answers := bufio.NewReader(conn)
+		for _, path := range []string{"/api", "/slow", "/socket.io/?EIO=5", "/slow"} {
+			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: server\r\n\r\n", path)
+			res, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || path == "/slow" && len(body) != 100_000 {
+				t.Fatalf("%s: %d bytes, %v", path, len(body), err)
+			}
+		}
+	})
+}
+
+// onlyUnwrap is a ResponseWriter of a middleware that knows nothing older than http.ResponseController.
+type onlyUnwrap struct{ w http.ResponseWriter }
+
+func (o onlyUnwrap) Header() http.Header         { return o.w.Header() }
+func (o onlyUnwrap) Write(p []byte) (int, error) { return o.w.Write(p) }
+func (o onlyUnwrap) WriteHeader(status int)      { o.w.WriteHeader(status) }
+func (o onlyUnwrap) Unwrap() http.ResponseWriter { return o.w }
+
+func withOnlyUnwrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(onlyUnwrap{w}, r) })
 }

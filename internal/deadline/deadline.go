@@ -1,4 +1,4 @@
-// Package deadline calls a function at one time that may be moved, and bounds the time of bodies.
+// Package deadline calls a function at one time that may be moved, and bounds the time of bodies and of answers.
 package deadline
 
 import (

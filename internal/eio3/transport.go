@@ -171,10 +171,10 @@ type websocketConn struct {
 type step uint8
 
 const (
-	probing   step = iota // the probe is due
-	probed                // the upgrade is due
-	unprobed              // the upgrade came without a probe, which the library is yet to be told of
-	active                // it is the transport
+	probing  step = iota // the probe is due
+	probed               // the upgrade is due
+	unprobed             // the upgrade came without a probe, which the library is yet to be told of
+	active               // it is the transport
 )
 
 func (c *websocketConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser, error) {
