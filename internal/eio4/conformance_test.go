@@ -21,5 +21,7 @@ func TestUnknownLengths(t *testing.T) { enginetest.UnknownLengths(t, enginetest.
 
 func TestHandshakes(t *testing.T) { enginetest.Handshakes(t, enginetest.V4, start) }
 
+func TestHalfEvents(t *testing.T) { enginetest.HalfEvents(t, enginetest.V4, start) }
+
 // What a client may send.
 func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V4, start) }

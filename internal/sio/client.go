@@ -23,11 +23,20 @@ type Client struct {
 	connect func(c *Client, p *Packet) error
 
 	// Of whoever has the session's turn.
-	partial *Packet // waits for its attachments
-	size    int     // bytes of those that came
+	partial *partial
 
 	mu    sync.Mutex
 	conns []*conn // one for each namespace that was joined and not left by the client
+}
+
+// partial is a packet that waits for its attachments, which may take long. It is kept as the text that it came in: the
+// list of its values can take 15 times as much memory.
+type partial struct {
+	text      []byte
+	namespace string
+	due       int // attachments
+	came      [][]byte
+	size      int // bytes of those
 }
 
 var _ eio.Receiver = (*Client)(nil)
@@ -64,7 +73,7 @@ func (c *Client) receive(data []byte, binary bool) error {
 	if c.partial != nil {
 		return errText
 	}
-	p, err := Parse(data, c.s.Options().MaxAttachments, c.s.Options().MaxDepth)
+	p, err := c.parse(data)
 	if err != nil {
 		return err
 	}
@@ -76,7 +85,7 @@ func (c *Client) receive(data []byte, binary bool) error {
 	case conn == nil:
 		return errNotConnected // also before the client waits for attachments of nobody
 	case p.Attachments > 0:
-		c.partial, c.size = &p, 0
+		c.partial = &partial{text: data, namespace: conn.namespace, due: p.Attachments}
 	default:
 		conn.receive(&p)
 	}
@@ -89,17 +98,28 @@ func (c *Client) receiveAttachment(data []byte) error {
 	if p == nil {
 		return errBinary
 	}
-	if c.size += len(data); c.size > 4*c.s.MaxPayload() {
+	if p.size += len(data); p.size > 4*c.s.MaxPayload() {
 		return errTooMuch
 	}
-	if p.Buffers = append(p.Buffers, data); len(p.Buffers) < p.Attachments {
+	if p.came = append(p.came, data); len(p.came) < p.due {
 		return nil
 	}
 	c.partial = nil
-	if conn := c.conn(p.Namespace); conn != nil {
-		conn.receive(p)
+	conn := c.conn(p.namespace)
+	if conn == nil {
+		return nil
 	}
+	whole, err := c.parse(p.text)
+	if err != nil {
+		return err // cannot be: it was parsed when it came
+	}
+	whole.Buffers = p.came
+	conn.receive(&whole)
 	return nil
+}
+
+func (c *Client) parse(text []byte) (Packet, error) {
+	return Parse(text, c.s.Options().MaxAttachments, c.s.Options().MaxDepth)
 }
 
 func (c *Client) conn(namespace string) *conn {

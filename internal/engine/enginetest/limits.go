@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,4 +149,40 @@ func (s *suite) strangersQueue(t *testing.T, transport string) {
 		}
 		w.Hears("gone: slow peer")
 	})
+}
+
+// HalfEvents tests what an event costs that waits for its attachment.
+func HalfEvents(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
+	// Guards: 8 KB of a client that has not authenticated, 4,000 arguments, held 126 KB for as long as it liked.
+	const clients, arguments, most = 50, 4000, 40 << 10
+	text := `51-["x",` + strings.Repeat("1,", arguments-1) + `{"_placeholder":true,"num":0}]`
+	In(t, version, start, engine.Options{FirstPayload: 8 << 10}, func(t *testing.T, w *World) {
+		members := make([]*Client, clients)
+		for i := range members {
+			members[i], _ = w.Member("websocket")
+		}
+		before := heap()
+		for _, c := range members {
+			c.Send(text)
+		}
+		synctest.Wait()
+		if each := (heap() - before) / clients; each > most {
+			t.Errorf("%d bytes hold %d", len(text), each)
+		}
+		for _, c := range members {
+			if err := c.Post("bBwcH"); err != nil {
+				t.Error(err)
+			}
+			w.Hears("event x [" + strings.Repeat("1,", arguments-1) + `{"_placeholder":true,"num":0}] <07 07 07>`)
+		}
+	})
+}
+
+// heap is how many bytes are in use.
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools hold survives one
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
