@@ -64,8 +64,8 @@ export declare class Client {
   readonly state: State;
 
   /**
-   * Why: the server's code; of "signed-out" also "logged_out", "logged_out_here" where the server could not be told,
-   * "elsewhere" where another tab or device did it, and "storage_full"; of "offline" also "closed", "no_url" and "no_websocket". There is none where nobody was signed in.
+   * Why: the server's code; of "signed-out" also "logged_out" (in this tab or another), "logged_out_here" where the
+   * server could not be told, "elsewhere" where the storage was emptied and nobody said why, and "storage_full"; of "offline" also "closed", "no_url" and "no_websocket". There is none where nobody was signed in.
    */
   readonly reason: string | undefined;
 

@@ -71,7 +71,8 @@ export class Client {
   #link; // the connection in use, or being made: see #open
   #renewal; // timer of the next look at the clocks
   #retry; // timer of the next connection
-  #told; // the last refusal's code, until it is let in again
+  #endReason; // why the session in the storage is over, as the tab that ended it says
+  #newest; // when the newest token came, and how long it lives: { since, life }
   #notBefore = 0; // when the server lets it come back, by performance.now()
   #failures = 0; // in a row
   #leaving; // resolves the log-out that is going on
@@ -151,7 +152,7 @@ export class Client {
     const token = this.#vault.replaced || this.#vault.get(); // a code ends no session, and dies by itself
     const { socket, presented } = this.#state === "online" && this.#link || {};
     if (this.#leaving || !token && !socket) return false;
-    this.#vault.clear(); // first: whoever opens the page next finds nothing, whatever becomes of the rest
+    this.#vault.clear("logged_out"); // first: whoever opens the page next finds nothing, whatever becomes of the rest
     let patience;
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
@@ -272,7 +273,7 @@ export class Client {
   /** A code is kept where its tokens will be: so it survives a reload, and any tab may trade it, in its turn. */
   #begin(code) {
     this.#vault.begin(code);
-    this.#told = undefined;
+    this.#endReason = this.#newest = undefined;
     this.#failures = 0;
     this.#notBefore = 0;
     const admitted = this.#awaitAdmission(code);
@@ -441,7 +442,7 @@ export class Client {
     if (link !== this.#link || this.#leaving) return undefined;
     const token = this.#vault.get();
     if (!token) {
-      this.#signOut(this.#vault.moved ? "storage_full" : "elsewhere");
+      this.#signOut(this.#whyGone());
     } else if (!link.turn?.held()) { // while this tab slept, another took its turn
       this.#lost(link, "overtaken");
     } else if (link.presented && !sameSession(link.presented, token)) { // someone else has logged in
@@ -477,13 +478,14 @@ export class Client {
   #stored(link, token, replaced, acknowledge) {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     if (replaced && !sameSession(replaced, token)) this.#revoke(replaced); // of who was signed in here before
-    this.#told = undefined;
+    this.#endReason = undefined;
     this.#endTurn(link, SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
     const due = dur * (0.7 + 0.1 * Math.random()) - age; // not all tabs, and not all clients, at one time
     const first = link.online === undefined;
     link.since = clocks();
+    this.#newest = { since: link.since, life: dur * 1000 };
     link.due = dur > 2 ? due * 1000 : undefined; // less is the end of the longest that a session may live
     link.online ??= link.since;
     this.#become("online");
@@ -494,11 +496,10 @@ export class Client {
 
   #refused(link, refusal) {
     link.refusal = refusal;
-    this.#told = refusal.code;
     if (refusal.terminal) {
       const stored = this.#vault.get();
       const dead = stored === link.presented || sessionIsOver.includes(refusal.code) && sameSession(stored, link.presented);
-      if (stored && dead) this.#vault.discard(stored); // but not what another tab has put in its place
+      if (stored && dead) this.#vault.discard(stored, refusal.code); // but not what another tab has put in its place
     }
     this.#endTurn(link);
     if (this.#leaving) return this.#leaving(refusal.terminal);
@@ -524,11 +525,19 @@ export class Client {
     if (this.#leaving) return this.#leaving(true);
     const stored = this.#vault.get();
     if (!stored || sameSession(stored, link.presented)) {
-      this.#vault.clear();
-      this.#signOut("elsewhere");
+      this.#vault.clear("logged_out");
+      this.#signOut("logged_out"); // by another tab, or by a client of this page
     } else {
       this.#connect();
     }
+  }
+
+  /** Returns why there is nothing to present any more, where the server has not said it to this tab. */
+  #whyGone() {
+    if (this.#vault.moved) return "storage_full";
+    if (this.#endReason) return this.#endReason;
+    const hasExpired = this.#newest && elapsed(this.#newest.since) >= this.#newest.life;
+    return hasExpired ? "token_expired" : "elsewhere";
   }
 
   /** The connection is over. It comes back if there is anything to come back with. */
@@ -538,7 +547,7 @@ export class Client {
     const { refusal, online } = link;
     this.#stop();
     if (!this.#vault.get()) {
-      return this.#signOut(refusal?.code ?? (this.#vault.moved ? "storage_full" : "elsewhere"));
+      return this.#signOut(refusal?.code ?? this.#whyGone());
     }
     if (online && elapsed(online) > STEADY) this.#failures = 0;
     const delay = this.#delay(refusal);
@@ -597,7 +606,9 @@ export class Client {
     const { signal } = this.#listening;
     const on = (target, event, f) => target.addEventListener(event, f, { signal });
     on(window, "storage", (event) => {
-      if (event.storageArea === this.#vault.shared && this.#vault.keys.includes(event.key)) this.#storageChanged();
+      if (event.storageArea !== this.#vault.shared || this.#vault.alone) return;
+      if (event.key === this.#vault.endKey) this.#endReason = event.newValue || this.#endReason;
+      else if (this.#vault.keys.includes(event.key)) this.#storageChanged();
     });
     on(window, "hashchange", () => { if (this.#takeCode()) this.#connect(); });
     on(window, "online", () => this.#wake());
@@ -611,7 +622,7 @@ export class Client {
       if (!persisted) return;
       this.#vault.unpark();
       if (this.#vault.get()) this.#connect();
-      else if (this.#isIn) this.#signOut("elsewhere");
+      else if (this.#isIn) this.#signOut(this.#whyGone());
     });
   }
 
@@ -620,7 +631,7 @@ export class Client {
     if (this.#leaving || this.#vault.alone || this.#vault.moved) return;
     const stored = this.#vault.get();
     if (!stored) {
-      if (this.#isIn) this.#signOut(this.#told === "token_expired" ? this.#told : "elsewhere"); // so it was no log-out
+      if (this.#isIn) this.#signOut(this.#whyGone());
     } else if (!this.#isIn || this.#link?.presented && !sameSession(stored, this.#link.presented)) {
       this.#connect();
     }
@@ -665,6 +676,7 @@ class Vault {
   alone; // whether memory is in use
   reserve; // makes room for taking turns, or says that there is none
   keys; // whose change means that of the session
+  endKey; // where other tabs are told, for a moment, why it is over
 
   #key;
   #codeKey;
@@ -682,6 +694,7 @@ class Vault {
     const works = attempt(() => local.getItem(key) !== undefined);
     this.#key = key;
     this.#codeKey = key + ".code";
+    this.endKey = key + ".end";
     this.keys = [this.#key, this.#codeKey, null]; // null: all have been removed
     this.#notice = notice;
     this.#parking = storage === null ? undefined : session;
@@ -749,16 +762,27 @@ class Vault {
   }
 
   /** Throws away what was presented. */
-  discard(presented) {
-    this.#remove(this.#read(this.#codeKey) === presented ? this.#codeKey : this.#key);
+  discard(presented, reason) {
+    const isCode = this.#read(this.#codeKey) === presented;
+    if (isCode && this.#read(this.#key)) this.#remove(this.#codeKey); // the session that was there goes on
+    else this.#announcing(reason, () => this.#remove(isCode ? this.#codeKey : this.#key));
     if (!this.#stored()) this.alone = !this.shared;
   }
 
-  clear() {
+  clear(reason) {
     if (!this.alone) this.#disk?.remove();
-    this.#remove(this.#key);
-    this.#remove(this.#codeKey);
+    this.#announcing(reason, () => {
+      this.#remove(this.#key);
+      this.#remove(this.#codeKey);
+    });
     this.alone = !this.shared;
+  }
+
+  /** Removes something, of which other tabs hear the reason first: events of a storage come in the order of its changes. */
+  #announcing(reason, remove) {
+    if (!this.alone) attempt(() => this.shared.setItem(this.endKey, reason));
+    remove();
+    if (!this.alone) attempt(() => this.shared.removeItem(this.endKey));
   }
 
   #read(key) {

@@ -168,6 +168,7 @@ const scenarios = {
     for (const tab of tabs) await tab.ask()
     await tabs[0].tell(() => client.logout())
     await all('signed-out')
+    for (const tab of tabs) await tab.tell(() => client.reason)
     await Promise.all(tabs.map((tab) => tab.page.reload()))
     await all('signed-out')
     await tabs[0].tell(() => localStorage.getItem('socketauth.token'))
@@ -231,6 +232,20 @@ const scenarios = {
     await tab.login()
     await tab.is('online')
     await other.is('online')
+  },
+
+  // away are two tabs that have no network when their token expires.
+  async away({ ms }) {
+    const home = await context()
+    const tabs = [await Tab.open('tab', home), await Tab.open('other', home)]
+    await tabs[0].login()
+    for (const tab of tabs) await tab.is('online')
+    ready() // to be cut off
+    for (const tab of tabs) await tab.is('offline')
+    await sleep(ms)
+    ready() // for the network to be back
+    for (const tab of tabs) await tab.page.waitForFunction(() => !['online', 'offline'].includes(client.state))
+    for (const tab of tabs) await tab.tell(() => [client.state, client.reason])
   },
 
   // clock is a page that wakes up before its token's life is over.

@@ -96,6 +96,8 @@ func TestHelperBrowserTabs(t *testing.T) {
 			all("user", "alice")
 			d.hears("tab 0", "tells", true)
 			all("is", "signed-out")
+			// Guards: in the other tabs the page's own log-out read like an end that came from elsewhere.
+			all("tells", "logged_out")
 			all("is", "signed-out")
 			d.hears("tab 0", "tells", nil)
 			d.done()
@@ -146,6 +148,27 @@ func TestHelperBrowserAsleep(t *testing.T) {
 		for _, state := range []string{"online", "expired", "online"} {
 			d.hears("tab", "is", state)
 			d.hears("other", "is", state)
+		}
+		d.done()
+		noAlarm(t, a)
+	})
+	t.Run("past, without a network", func(t *testing.T) {
+		// Guards: only the tab that came back first was told; the other one said that it was ended elsewhere.
+		l := newLedger(socketauth.NewMemoryBlacklist())
+		a := servePages(t, l, nil, func(o *socketauth.Options[string]) { o.TokenLifetime = 3 * time.Second })
+		d := chromium(t, "helper_browser.mjs", "away", a.url, `{"ms": 3500}`)
+		for _, tab := range []string{"tab", "other"} {
+			d.hears(tab, "is", "online")
+		}
+		d.hears("client", "ready")
+		a.listener.cut()
+		for _, tab := range []string{"tab", "other"} {
+			d.hears(tab, "is", "offline")
+		}
+		d.hears("client", "ready")
+		a.listener.mend()
+		for _, tab := range []string{"tab", "other"} {
+			d.hears(tab, "tells", []any{"expired", "token_expired"})
 		}
 		d.done()
 		noAlarm(t, a)

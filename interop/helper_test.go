@@ -382,12 +382,8 @@ func TestHelperTabs(t *testing.T) {
 				for _, tab := range tabs[1:] {
 					d.hears(tab, "reply to who am I")
 				}
-				for n, tab := range tabs {
-					reason := "elsewhere"
-					if n == len(tabs)-1 {
-						reason = "logged_out"
-					}
-					d.hears(tab, "signed-out", reason)
+				for _, tab := range tabs {
+					d.hears(tab, "signed-out", "logged_out")
 				}
 				d.hears("client", "report", nil)
 				d.done()

@@ -700,6 +700,63 @@ const tests = {
     assert.equal(server.open, 0)
   },
 
+  async 'a tab knows why another one ended the session'() {
+    // Guards: the page's own log-out, and a token that had expired, read in the other tabs like an end from elsewhere.
+    const hear = (kept, key, newValue) => {
+      window.dispatchEvent(Object.assign(new Event('storage'), { storageArea: kept, key, newValue }))
+    }
+    const write = (all) => { // what another tab is told of what this one does
+      const { setItem, removeItem } = all.kept
+      const told = []
+      all.kept.setItem = (key, value) => { setItem(key, value); told.push([key, value]) }
+      all.kept.removeItem = (key) => { if (all.kept.getItem(key) !== null) told.push([key, null]); removeItem(key) }
+      return told
+    }
+    const comeBack = async (server) => {
+      server.socket.tell('disconnect', 'transport close')
+      window.dispatchEvent(new Event('online'))
+      await settle()
+      server.hear()
+    }
+    const refused = (code) => ({ server }) => server.socket.tell('unauthorized', { code, terminal: true })
+    for (const [state, ends] of [
+      ['signed-out: logged_out', ({ client }) => { client.logout() }],
+      ['signed-out: logged_out', ({ server }) => server.socket.tell('logged_out')], // by a client that told nobody
+      ['expired: token_expired', async ({ server }) => {
+        await comeBack(server)
+        refused('token_expired')({ server })
+      }],
+      ['signed-out: session_revoked', refused('session_revoked')],
+      ['signed-out: token_reused', refused('token_reused')],
+    ]) {
+      const [one, other] = [await online(), await online()]
+      const told = write(one)
+      await ends(one)
+      for (const [key, value] of told) {
+        if (value === null) other.kept.removeItem(key)
+        else other.kept.setItem(key, value)
+      }
+      for (const [key, value] of told) hear(other.kept, key, value)
+      assert.equal(other.states.at(-1), state)
+      assert.equal(one.kept.getItem(KEY + '.end'), null)
+    }
+    const { kept, states } = await online() // one that heard nothing, as it was frozen
+    kept.removeItem(KEY)
+    const { now } = Date
+    Date.now = () => now() + 1_000_000
+    document.dispatchEvent(new Event('visibilitychange'))
+    Date.now = now
+    assert.equal(states.at(-1), 'expired: token_expired')
+
+    const another = await online() // what was said of one session is not said of the next
+    hear(another.kept, KEY + '.end', 'logged_out')
+    await comeBack(another.server)
+    another.server.socket.tell('authenticated', token(3), () => {})
+    another.kept.removeItem(KEY)
+    hear(another.kept, KEY, null)
+    assert.equal(another.states.at(-1), 'signed-out: elsewhere')
+  },
+
   async 'what is not given has its default'() {
     // Guards: an option that is there but undefined was taken for its value.
     const undefinedOptions = Object.fromEntries(['key', 'path', 'loginPath', 'minDelay', 'transport', 'fragment'].map((k) => [k, undefined]))

@@ -31,7 +31,7 @@ const texts = {
   // of the end of a session
   logged_out: "You are logged out.",
   logged_out_here: "You are logged out here, but the server could not be told.",
-  elsewhere: "Your session was ended in another tab or on another device.",
+  elsewhere: "You are logged out: this browser has no session any more.",
   session_revoked: "This device was logged out from another one.",
   token_expired: "You were away for too long. Please log in again.",
   no_longer_valid: "Your session is over. Please log in again.",
