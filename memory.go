@@ -38,7 +38,7 @@ type userShard struct {
 	mu      sync.Mutex
 	revoked map[string]cutoff
 	due     []dueCutoff // in the order in which they were made
-	owned   map[string]map[[16]byte]struct{}
+	owned   map[string]map[[16]byte]struct{} // the sessions of a user that have not ended
 }
 
 // cutoff is a revocation of a user.
@@ -115,14 +115,14 @@ func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f fu
 		return Revoked, Change{}
 	}
 	verdict, change := f(&s, now)
-	switch {
-	case known:
+	if known || s.generation > 0 {
 		sh.sessions[sid] = s
-	case s.generation > 0:
-		sh.sessions[sid] = s
+	}
+	if !known && s.generation > 0 {
 		sh.watch(sid, s.expiresAt)
-	default:
-		m.disown(t.UserID, sid)
+	}
+	if s.generation == 0 || s.ended != 0 {
+		m.disown(or(s.userID, t.UserID), sid)
 	}
 	return verdict, change
 }
@@ -158,7 +158,7 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 		for at := m.allAt.Load(); at < now.UnixMicro() && !m.allAt.CompareAndSwap(at, now.UnixMicro()); at = m.allAt.Load() {
 		} // never back, whatever the clock does
 		for n := range m.shards {
-			change.Sessions += m.shards[n].endAll(r, now)
+			change.Sessions += m.endAll(&m.shards[n], r, now)
 		}
 	}
 	m.sweepAnother(now)
@@ -172,24 +172,31 @@ func (m *memory) end(sid [16]byte, r Revocation, now time.Time) (userID string, 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	s, known := sh.sessions[sid]
-	if s.End(r.Why, now.Add(r.Keep), now) {
-		ended = 1
-	}
-	sh.sessions[sid] = s
+	ended = m.endOne(sh, sid, s, r, now.Add(r.Keep), now)
 	if !known {
 		sh.watch(sid, s.expiresAt)
 	}
 	return s.userID, ended
 }
 
-func (sh *shard) endAll(r Revocation, now time.Time) (ended int) {
+func (m *memory) endAll(sh *shard, r Revocation, now time.Time) (ended int) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for sid, s := range sh.sessions {
-		if s.End(r.Why, now, now) {
-			ended++
-		}
-		sh.sessions[sid] = s
+		ended += m.endOne(sh, sid, s, r, now, now)
+	}
+	return ended
+}
+
+// endOne ends a session, which is from then on none of its user's. The shard is locked.
+func (m *memory) endOne(sh *shard, sid [16]byte, s Standing, r Revocation, keepUntil, now time.Time) (ended int) {
+	owned := s.generation > 0 && s.ended == 0
+	if s.End(r.Why, keepUntil, now) {
+		ended = 1
+	}
+	sh.sessions[sid] = s
+	if owned {
+		m.disown(s.userID, sid)
 	}
 	return ended
 }
@@ -316,7 +323,9 @@ func (sh *shard) sweep(m *memory, now time.Time) {
 			sh.watch(sid, s.expiresAt)
 		} else {
 			delete(sh.sessions, sid)
-			m.disown(s.userID, sid)
+			if s.ended == 0 {
+				m.disown(s.userID, sid)
+			}
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (s *Standing) again(p *Presentation, now time.Time) (Verdict, Change) {
 		return Overtaken, Change{}
 	}
 	if p.EndOnReuse {
-		s.ended = EndedByReuse
+		s.over(EndedByReuse)
 		return Reused, Change{SessionID: p.Token.SessionID, UserID: s.userID, Verdict: EndedByReuse, At: now, Sessions: 1}
 	}
 	return Replaced, Change{}
@@ -190,9 +190,12 @@ func (s *Standing) End(why Verdict, keepUntil time.Time, now time.Time) bool {
 		return false
 	}
 	living := s.lives(now)
-	s.ended = why
+	s.over(why)
 	return living
 }
+
+// over ends the session, of which nobody will ask any more where its client was.
+func (s *Standing) over(why Verdict) { s.ended, s.address, s.userAgent = why, "", "" }
 
 func (s *Standing) lives(now time.Time) bool {
 	return s.ended == 0 && s.generation > 0 && now.Unix() < s.expiresAt

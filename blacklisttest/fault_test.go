@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -292,5 +293,23 @@ func oneAtATime(b *broken) {
 		defer mu.Unlock()
 		time.Sleep(time.Millisecond)
 		return b.Blacklist.Present(ctx, p)
+	}
+}
+
+// readsAll reads all sessions that ever were to tell those that live.
+func readsAll(b *broken) {
+	var mu sync.Mutex
+	var all, read []string
+	presents(func(p *socketauth.Presentation) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, p.Token.SessionID)
+	})(b)
+	b.sessions = func(ctx context.Context, userID string) ([]socketauth.Session, error) {
+		mu.Lock()
+		read = slices.Clone(all)
+		mu.Unlock()
+		list, err := b.Blacklist.Sessions(ctx, userID)
+		return list[:min(len(list), len(read))], err
 	}
 }

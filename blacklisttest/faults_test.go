@@ -108,7 +108,8 @@ func faults() map[string]fault {
 			}
 			return list
 		})},
-		"users are told apart by their capitals": {"Users are told apart whatever they are called", func(b *broken) { lowerUsers(b) }},
+		"ended sessions stay in their user's list": {"Sessions reads nothing of those that have ended", func(b *broken) { readsAll(b) }},
+		"users are told apart by their capitals":   {"Users are told apart whatever they are called", func(b *broken) { lowerUsers(b) }},
 		"confirmations are not heard of": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
 			if c.Verdict != socketauth.Accepted {
 				heard(c)

@@ -1,6 +1,7 @@
 package blacklisttest
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +303,47 @@ func sessions() []clause {
 				t.Errorf("last seen %v, and before %v", got.LastSeen, before.LastSeen)
 			}
 		}},
+		{"Sessions reads nothing of those that have ended", func(t *testing.T, store socketauth.Blacklist) {
+			// Each log-in reads this list: who logs in and out again and again must not make it ever slower.
+			few := login(t, store)
+			few.presents(accepted, few.code())
+			want := few.reads(1)
+			const many = 256
+			for how, ends := range map[string]func(s *session, code socketauth.TokenRef){
+				"log-out": func(s *session, _ socketauth.TokenRef) {
+					s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
+				},
+				"reuse":                func(s *session, code socketauth.TokenRef) { s.presents(reused, code) },
+				"revoking the user":    nil,
+				"revoking all of them": nil,
+			} {
+				user := "user " + newID()
+				all, codes := make([]*session, many), make([]socketauth.TokenRef, many)
+				together(many, func(n int) {
+					all[n] = loginOf(t, store, user)
+					codes[n] = all[n].code()
+					if v, err := store.Present(t.Context(), presentation(codes[n], all[n].next(codes[n]))); err != nil || v != accepted {
+						t.Errorf("Present: %s, %v", name(v), err)
+					}
+				})
+				for n := range all {
+					if ends != nil {
+						ends(all[n], codes[n])
+					}
+				}
+				last := loginOf(t, store, user)
+				switch how {
+				case "revoking the user":
+					last.login = last.revokes(socketauth.Revocation{UserID: user, Why: revoked}).At.Add(time.Millisecond)
+				case "revoking all of them":
+					last.login = last.revokes(socketauth.Revocation{All: true, Why: revoked}).At.Add(time.Millisecond)
+				}
+				last.presents(accepted, last.code())
+				if got := last.reads(1); got > 4*want {
+					t.Errorf("%d bytes to tell one session where %d have ended by %s, and %d where none has", got, many, how, want)
+				}
+			}
+		}},
 		{"Users are told apart whatever they are called", func(t *testing.T, store socketauth.Blacklist) {
 			names := []string{
 				"ann", "anna", "Anna", "ann\x00a", "ann\x00", "ann a", "ann:a", "ann/a", "ann*", "änn", "\xff", "{ann}", "ann\n",
@@ -326,4 +368,22 @@ func sessions() []clause {
 			}
 		}},
 	}
+}
+
+// reads is how many bytes Sessions allocates to tell so many sessions.
+func (s *session) reads(sessions int) (least uint64) {
+	s.t.Helper()
+	for n := range 5 { // the least, for others allocate too
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		list, err := s.store.Sessions(s.t.Context(), s.user)
+		runtime.ReadMemStats(&after)
+		if err != nil || len(list) != sessions {
+			s.t.Fatalf("%d sessions, %v, want %d", len(list), err, sessions)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; n == 0 || took < least {
+			least = took
+		}
+	}
+	return least
 }

@@ -26,7 +26,7 @@
 // # Size
 //
 // A session takes some 700 bytes of the file while one of its tokens lives, however often they are replaced, and a
-// minute more. A revocation of a user, or of a session that the store does not know, takes some 400 for as long as
+// minute more. One that has ended is no longer read when its user's sessions are. A revocation of a user, or of a session that the store does not know, takes some 400 for as long as
 // Revocation.Keep says and two minutes more, however often it is repeated. Each call that writes clears away up to eight
 // of those that are over, so a burst is gone after an eighth as many; reading clears nothing. The file does not shrink;
 // the room is used again.

@@ -95,14 +95,14 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 	if err := r.save(tx, sid, known); err != nil {
 		return 0, change, true, err
 	}
-	if !known {
-		owned, err := bucket(tx, ownedBucket)
-		if err != nil {
-			return 0, change, true, err
-		}
-		if err := owned.Put(append(userKey(t.UserID), sid...), []byte{}); err != nil {
-			return 0, change, true, err
-		}
+	switch {
+	case r.standing.Ended() != 0:
+		err = disown(tx, userKey(r.standing.UserID()), sid)
+	case !known:
+		err = own(tx, userKey(t.UserID), sid)
+	}
+	if err != nil {
+		return 0, change, true, err
 	}
 	return verdict, change, true, nil
 }
@@ -139,7 +139,7 @@ func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record
 	if t.AuthTime.UnixMicro() > c.at {
 		return r, known, 0, nil
 	}
-	// What the index had was ended then, or was the exception.
+	// What the index has was the exception then.
 	if indexed, err := owns(tx, user, sid); !indexed || err != nil {
 		return r, known, socketauth.Revoked, err
 	}
@@ -175,7 +175,10 @@ func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth
 		default:
 			m.end(r.Why, now)
 			epoch = m.epoch
-			return true, m.save(tx)
+			if err := m.save(tx); err != nil {
+				return true, err
+			}
+			return true, disownAll(tx)
 		}
 	}, tell)
 	if err != nil {
@@ -204,7 +207,10 @@ func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now 
 	if rec.standing != before {
 		err, changed = rec.save(tx, sid, known), true
 	}
-	return rec.standing.UserID(), ended, changed, err
+	if userID = rec.standing.UserID(); err == nil && changed && userID != "" {
+		err = disown(tx, userKey(userID), sid)
+	}
+	return userID, ended, changed, err
 }
 
 // endUser remembers that a user was revoked, and ends the sessions that are known, but for the exception.
@@ -237,6 +243,24 @@ func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (end
 		ended += one
 	}
 	return ended, nil
+}
+
+// own puts a session into the index of its user's, where it stays until it ends.
+func own(tx *bolt.Tx, user, sid []byte) error {
+	b, err := bucket(tx, ownedBucket)
+	if err != nil {
+		return err
+	}
+	return b.Put(append(bytes.Clone(user), sid...), []byte{})
+}
+
+// disownAll empties the index.
+func disownAll(tx *bolt.Tx) error {
+	if err := tx.DeleteBucket([]byte(ownedBucket)); err != nil {
+		return err
+	}
+	_, err := tx.CreateBucket([]byte(ownedBucket))
+	return err
 }
 
 func disown(tx *bolt.Tx, user, sid []byte) error {
