@@ -32,7 +32,8 @@ type Blacklist interface {
 	// Check says, without recording anything, how a token stands: Accepted where it holds its generation or is the
 	// predecessor of one that nobody holds yet. grace is added for a token that was replaced that short a time ago, and
 	// branch is how long, from its issue, a successor is accepted that is not confirmed yet; with both at 0, Check says
-	// whether Present would accept the token.
+	// whether Present would accept the token. Where a clock was set back, a token that was replaced, or a successor that
+	// was issued, in what is the future now, gets neither.
 	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error)
 
 	// Revoke ends sessions for good, and says what it did. The reason that a session ended for first stays its reason.
@@ -76,7 +77,8 @@ type Presentation struct {
 	// What would be reuse is Overtaken, a late frame of one's own, where the client's connection was open already when the
 	// token was replaced, and that was at most Overtake and ten generations before the token came. It came at PresentedAt,
 	// which is before the store's step by as long as hooks and retries took; zero: now. The times are by the caller's
-	// clock; a store with a clock of its own allows for the difference.
+	// clock; a store with a clock of its own allows for the difference. Where the clock was set back by more than a second
+	// since the token was replaced, the times say nothing, and it is reuse.
 	SocketOpenedAt time.Time
 	PresentedAt    time.Time
 	Overtake       time.Duration

@@ -314,7 +314,7 @@ func TestMemoryForgetsRevocationsOfUsers(t *testing.T) {
 		}
 		left := 0
 		for n := range store.users {
-			left += len(store.users[n].revoked) + len(store.users[n].due) + len(store.users[n].owned)
+			left += len(store.users[n].revoked) + len(store.users[n].due.due) + len(store.users[n].owned)
 		}
 		if left != 0 {
 			t.Errorf("%d are left", left)
@@ -355,7 +355,7 @@ func TestMemoryForgetsSessionsAfterTheirLastTokenAndNotBefore(t *testing.T) {
 			t.Errorf("%d sessions left after the end", n)
 		}
 		for i := range store.shards {
-			if n := len(store.shards[i].due); n != 0 {
+			if n := len(store.shards[i].due.due); n != 0 {
 				t.Errorf("shard %d still looks out for %d minutes", i, n)
 			}
 		}

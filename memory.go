@@ -14,50 +14,54 @@ import (
 // NewMemoryBlacklist makes the Blacklist that Options.Blacklist is by default: in memory, for one process. To share it
 // between cores, give both the same. It forgets all on a restart, and a session a minute after the last of its tokens
 // has expired; it has no goroutine and needs no closing.
+//
+// Where the wall clock is set back, sessions go on and logins work, but for codes issued before and for users who were
+// revoked: they wait until the clock has passed the revocation.
 func NewMemoryBlacklist() Blacklist { return newMemory() }
 
 // memory clears away in each call a few of the sessions that are over, so that no call ever looks at all.
 type memory struct {
-	start    time.Time    // codes issued before may have been used in an earlier life of the process
-	allAt    atomic.Int64 // when everyone was revoked last, Unix microseconds
-	turn     atomic.Uint32
-	shards   [64]shard
-	users    [64]userShard
-	watchers watch.List[Change]
+	birth     atomic.Int64 // codes issued before may have been used already, Unix microseconds
+	forgotten atomic.Int64 // when the store forgot something last, Unix microseconds
+	allAt     atomic.Int64 // when everyone was revoked last, Unix microseconds
+	turn      atomic.Uint32
+	shards    [64]shard
+	users     [64]userShard
+	watchers  watch.List[Change]
 }
 
 type shard struct {
 	mu       sync.Mutex
 	sessions map[[16]byte]Standing
-	due      map[int64][][16]byte // by the minute in which to look whether they are over
-	swept    int64                // all minutes before this one are done
+	due      agenda[[16]byte]
 }
 
 // userShard is taken after a shard, never before one.
 type userShard struct {
 	mu      sync.Mutex
 	revoked map[string]cutoff
-	due     []dueCutoff // in the order in which they were made
+	due     agenda[string]
 	owned   map[string]map[[16]byte]struct{} // the sessions of a user that have not ended
 }
 
 // cutoff is a revocation of a user.
 type cutoff struct{ at, until int64 } // Unix microseconds; until when a token from before it can live
 
-type dueCutoff struct {
-	userID string
-	until  int64
-}
-
 const sweepsPerCall = 16
 
+// leeway is how far clocks may differ, or one clock be set back, without anything being concluded from it.
+const leeway = time.Minute
+
 func newMemory() *memory {
-	m := &memory{start: time.Now().Truncate(time.Microsecond)}
+	m := new(memory)
+	now := time.Now()
+	m.birth.Store(now.UnixMicro())
+	m.forgotten.Store(now.UnixMicro())
 	for n := range m.shards {
 		m.shards[n].sessions = make(map[[16]byte]Standing)
-		m.shards[n].due = make(map[int64][][16]byte)
-		m.shards[n].swept = m.start.Unix() / 60
+		m.shards[n].due = newAgenda[[16]byte](now)
 		m.users[n].revoked = make(map[string]cutoff)
+		m.users[n].due = newAgenda[string](now)
 		m.users[n].owned = make(map[string]map[[16]byte]struct{})
 	}
 	return m
@@ -89,9 +93,10 @@ func (m *memory) step(ctx context.Context, t TokenRef, f func(*Standing, time.Ti
 	if !ok {
 		return Unknown, nil
 	}
-	now := time.Now()
 	sh := m.shard(sid)
 	sh.mu.Lock()
+	now := time.Now() // under the lock: never before a step that was decided earlier
+	m.rewind(now)
 	verdict, change := m.decide(sh, sid, t, now, f)
 	sh.sweep(m, now)
 	sh.mu.Unlock()
@@ -109,7 +114,8 @@ func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f fu
 		return s.ended, Change{}
 	case t.AuthTime.UnixMicro() <= m.allAt.Load():
 		return Revoked, Change{}
-	case !known && (t.Generation > 0 || t.IssuedAt.Before(m.start)):
+	case !known && (t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth.Load() || t.IssuedAt.After(now.Add(leeway))):
+		// A code of the future was issued before the clock was set back: what became of it may be forgotten.
 		return Unknown, Change{}
 	case !known && !m.own(sid, t): // in one step with the look at the user's revocation, which ends what it finds here
 		return Revoked, Change{}
@@ -119,12 +125,30 @@ func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f fu
 		sh.sessions[sid] = s
 	}
 	if !known && s.generation > 0 {
-		sh.watch(sid, s.expiresAt)
+		sh.due.add(sid, s.ForgetAt(), now)
 	}
 	if s.generation == 0 || s.ended != 0 {
 		m.disown(or(s.userID, t.UserID), sid)
 	}
 	return verdict, change
+}
+
+// rewind notices that the clock was set back so far that a code may be in time again whose session
+// is forgotten. From then on the store remembers no more than if it were new: codes issued before
+// are unknown, and those issued from now on are accepted.
+func (m *memory) rewind(now time.Time) {
+	at := now.UnixMicro()
+	for last := m.forgotten.Load(); at+leeway.Microseconds() < last; last = m.forgotten.Load() {
+		m.birth.Store(at)
+		m.forgotten.CompareAndSwap(last, at)
+	}
+}
+
+// forgets notes that something was forgotten.
+func (m *memory) forgets(now time.Time) {
+	for last := m.forgotten.Load(); last < now.UnixMicro() && !m.forgotten.CompareAndSwap(last, now.UnixMicro()); {
+		last = m.forgotten.Load()
+	}
 }
 
 // shard is where a session is kept: ids are random, and none is taken that was not signed.
@@ -174,7 +198,7 @@ func (m *memory) end(sid [16]byte, r Revocation, now time.Time) (userID string, 
 	s, known := sh.sessions[sid]
 	ended = m.endOne(sh, sid, s, r, now.Add(r.Keep), now)
 	if !known {
-		sh.watch(sid, s.expiresAt)
+		sh.due.add(sid, now.Add(r.Keep+leeway), now)
 	}
 	return s.userID, ended
 }
@@ -270,29 +294,32 @@ func (m *memory) cut(userID string, now, until time.Time) [][16]byte {
 	u := m.user(userID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	c := u.revoked[userID]
+	c, known := u.revoked[userID]
 	c = cutoff{max(now.UnixMicro(), c.at), max(until.UnixMicro(), c.until)}
 	u.revoked[userID] = c
-	u.due = append(u.due, dueCutoff{userID, c.until})
+	if !known {
+		u.due.add(userID, time.UnixMicro(c.until), now)
+	}
 	return slices.Collect(maps.Keys(u.owned[userID]))
 }
 
-// sweep forgets the revocations of users that nothing comes from any more.
-func (u *userShard) sweep(now time.Time) {
+// sweep forgets a few of the revocations of users that nothing comes from any more. One that was prolonged since is put
+// off.
+func (u *userShard) sweep(m *memory, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for len(u.due) > 0 && u.due[0].until < now.UnixMicro() {
-		if over := u.due[0].userID; u.revoked[over].until < now.UnixMicro() {
-			delete(u.revoked, over)
+	for range sweepsPerCall {
+		over, ok := u.due.next(now)
+		if !ok {
+			return
 		}
-		u.due = u.due[1:]
+		if until := time.UnixMicro(u.revoked[over].until); !until.Before(now) {
+			u.due.add(over, until, now)
+			continue
+		}
+		delete(u.revoked, over)
+		m.forgets(now)
 	}
-}
-
-// watch notes when to look whether a session is over: a minute after its tokens are, for clocks that differ.
-func (sh *shard) watch(sid [16]byte, expiresAt int64) {
-	minute := max(expiresAt/60+2, sh.swept)
-	sh.due[minute] = append(sh.due[minute], sid)
 }
 
 // sweepAnother clears away in another shard each time, so that none keeps its dead for want of calls.
@@ -302,32 +329,70 @@ func (m *memory) sweepAnother(now time.Time) {
 		sh.sweep(m, now)
 		sh.mu.Unlock()
 	}
-	m.users[n].sweep(now)
+	m.users[n].sweep(m, now)
 }
 
 // sweep forgets a few of the sessions that are over. One that was prolonged since is put off to its new end.
 func (sh *shard) sweep(m *memory, now time.Time) {
-	budget := sweepsPerCall
-	for current := now.Unix() / 60; sh.swept <= current && budget > 0; budget-- {
-		list := sh.due[sh.swept]
-		if len(list) == 0 {
-			delete(sh.due, sh.swept)
-			if sh.swept++; len(sh.due) == 0 {
-				sh.swept = current + 1
-			}
+	for range sweepsPerCall {
+		sid, ok := sh.due.next(now)
+		if !ok {
+			return
+		}
+		s := sh.sessions[sid]
+		if at := s.ForgetAt(); at.After(now) {
+			sh.due.add(sid, at, now)
 			continue
 		}
-		sid := list[len(list)-1]
-		sh.due[sh.swept] = list[:len(list)-1]
-		if s := sh.sessions[sid]; s.expiresAt/60+2 > sh.swept {
-			sh.watch(sid, s.expiresAt)
-		} else {
-			delete(sh.sessions, sid)
-			if s.ended == 0 {
-				m.disown(s.userID, sid)
+		delete(sh.sessions, sid)
+		if s.ended == 0 {
+			m.disown(s.userID, sid)
+		}
+		m.forgets(now)
+	}
+}
+
+// agenda is what has to be looked at, by the minute in which to do so.
+type agenda[K any] struct {
+	due  map[int64][]K
+	done int64 // nothing is left in the minutes before this one
+}
+
+func newAgenda[K any](now time.Time) agenda[K] {
+	return agenda[K]{due: make(map[int64][]K), done: now.Unix() / 60}
+}
+
+// rewind sees that a clock that was set back does not put off what is added from now on.
+func (a *agenda[K]) rewind(now time.Time) { a.done = min(a.done, now.Unix()/60+1) }
+
+// add has key looked at once the minute of at is over.
+func (a *agenda[K]) add(key K, at, now time.Time) {
+	a.rewind(now)
+	minute := max(at.Unix()/60+1, a.done)
+	a.due[minute] = append(a.due[minute], key)
+}
+
+// next takes out a key whose minute has come, and reports whether there is one.
+func (a *agenda[K]) next(now time.Time) (key K, ok bool) {
+	a.rewind(now)
+	current := now.Unix() / 60
+	for a.done <= current {
+		if list := a.due[a.done]; len(list) > 0 {
+			last := len(list) - 1
+			a.due[a.done] = list[:last]
+			return list[last], true
+		}
+		delete(a.due, a.done)
+		a.done++
+		if current-a.done > int64(len(a.due)) { // more minutes than there are entries
+			first := current + 1
+			for minute := range a.due {
+				first = min(first, minute)
 			}
+			a.done = first
 		}
 	}
+	return key, false
 }
 
 // size is how many sessions are remembered.

@@ -2,9 +2,14 @@ package socketauth
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // passes lets time pass, and calls enough to have everything cleared away that is over.
@@ -60,6 +65,143 @@ func TestMemoryForgetsRevocationsOfSessionsItNeverKnew(t *testing.T) {
 		}
 		if store.passes(time.Hour); store.size() != 0 {
 			t.Errorf("%d are kept", store.size())
+		}
+	})
+}
+
+func TestMemoryClearsAwayAfterTheClockWasSetBack(t *testing.T) {
+	// Guards: after a clock that ran ahead was put right, nothing was cleared away until it had caught up.
+	var store *memory
+	fill := func(t *testing.T) {
+		for n := range 200 {
+			a := newActor(t, store)
+			a.must(a.code(), how{}) // an hour
+			if _, err := store.Revoke(t.Context(), Revocation{UserID: fmt.Sprint(n), Why: Revoked, Keep: time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	left := func() (n int) {
+		for i := range store.users {
+			n += len(store.users[i].revoked) + len(store.users[i].due.due) + len(store.shards[i].due.due)
+		}
+		return n + store.size()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		store = newMemory()
+		fill(t)
+		store.passes(10 * 365 * 24 * time.Hour)
+		if n := left(); n != 0 {
+			t.Errorf("%d are left though the clock is years ahead", n)
+		}
+		fill(t)
+	})
+	synctest.Test(t, func(t *testing.T) { // ten years earlier
+		before := left()
+		fill(t)
+		store.passes(2 * time.Hour)
+		if n := left(); n > before {
+			t.Errorf("%d are left, %d of them of the time that the clock was ahead", n, before)
+		}
+	})
+}
+
+func TestMemoryForgetsARevocationThoughOthersAreKeptForLong(t *testing.T) {
+	// Guards: what one core keeps for long must not hold up what another forgets, nor a user revoked again and again be
+	// noted each time.
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		for n := range 2000 {
+			keep := time.Minute
+			if n < 64 {
+				keep = 24 * time.Hour
+			}
+			for range 3 {
+				if _, err := store.Revoke(t.Context(), Revocation{UserID: fmt.Sprint(n), Why: Revoked, Keep: keep}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		count := func() (revoked, due int) {
+			for n := range store.users {
+				revoked += len(store.users[n].revoked)
+				for _, list := range store.users[n].due.due {
+					due += len(list)
+				}
+			}
+			return revoked, due
+		}
+		for _, want := range []int{2000, 64, 0} {
+			if revoked, due := count(); revoked != want || due != want {
+				t.Errorf("%d are kept and %d are to be looked at, want %d", revoked, due, want)
+			}
+			store.passes(5 * time.Minute)
+			if want == 64 {
+				store.passes(24 * time.Hour)
+			}
+		}
+	})
+}
+
+func TestMiddlewareAfterTheClockWasSetBack(t *testing.T) {
+	// Guards: a token that was replaced passed Middleware for as long as the clock was set back by.
+	var a *Auth
+	var replaced, latest *token
+	status := func(bearer *token) int {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+bearer.text)
+		w := httptest.NewRecorder()
+		a.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+		return w.Code
+	}
+	presents := func(t *testing.T, now *token) *token {
+		t.Helper()
+		next, err := a.tokens.successor(t.Context(), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := a.blacklist.Present(t.Context(), Presentation{Token: now.ref(), SuccessorID: next.id, SuccessorExpiresAt: next.expiresAt})
+		if err != nil || v != Accepted {
+			t.Fatalf("verdict %d, %v", v, err)
+		}
+		return next
+	}
+	logsIn := func(t *testing.T) *token {
+		t.Helper()
+		text, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, refused := a.verify(t.Context(), text)
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		return presents(t, code)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		var err error
+		if a, err = New(Options[any]{Secret: make([]byte, 32)}); err != nil {
+			t.Fatal(err)
+		}
+		replaced = logsIn(t)
+		latest = presents(t, replaced)
+		if got := status(replaced); got != 200 {
+			t.Errorf("just replaced: %d", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		for range 3 {
+			if got := status(replaced); got != 401 {
+				t.Errorf("replaced: %d", got)
+			}
+			if got := status(latest); got != 200 {
+				t.Errorf("current: %d", got)
+			}
+			if got := status(logsIn(t)); got != 200 {
+				t.Errorf("a log-in of after: %d", got)
+			}
+			time.Sleep(20 * time.Minute)
 		}
 	})
 }

@@ -76,13 +76,18 @@ func (s *Standing) Present(p Presentation, now time.Time) (Verdict, Change) {
 	return Accepted, change
 }
 
+// clockSkew is how far the clocks of processes that share a store may differ without one of them counting as set back.
+const clockSkew = time.Second
+
 // again decides on a token that was used and replaced.
 func (s *Standing) again(p *Presentation, now time.Time) (Verdict, Change) {
 	at, presented := s.replacedAt(p.Token.Generation), now
 	if !p.PresentedAt.IsZero() {
 		presented = p.PresentedAt
 	}
-	if at > 0 && presented.UnixMicro()-at <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
+	// Where the clock was set back since, the token was replaced in what is the future now, and the times say nothing.
+	comparable := at > 0 && now.UnixMicro() >= at-clockSkew.Microseconds()
+	if comparable && presented.UnixMicro()-at <= p.Overtake.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
 		return Overtaken, Change{}
 	}
 	if p.EndOnReuse {
@@ -109,6 +114,9 @@ func (s *Standing) replacedAt(gen uint64) int64 {
 // advance begins the next generation, which nobody holds yet; id holds the one before.
 func (s *Standing) advance(id [16]byte) {
 	since := min(max(0, s.heldAt-s.previousAt), math.MaxUint32)
+	if s.heldAt < s.previousAt-clockSkew.Microseconds() { // the clock was set back: nobody knows how long ago it was
+		since = math.MaxUint32
+	}
 	for n := len(s.earlier) - 1; n > 0; n-- {
 		s.earlier[n] = uint32(min(int64(s.earlier[n-1])+since, math.MaxUint32)) // which is too long ago
 	}
@@ -161,10 +169,11 @@ func (s *Standing) Confirm(t TokenRef, now time.Time) (Verdict, Change) {
 	return Replaced, Change{}
 }
 
-// Check decides as Blacklist.Check does.
+// Check decides as Blacklist.Check does. What lies ahead of now counts as young for nothing.
 func (s *Standing) Check(t TokenRef, grace, branch time.Duration, now time.Time) Verdict {
 	id, ok := t.rawID()
 	n := uint64(s.generation)
+	age, replaced := now.Sub(t.IssuedAt), now.Sub(time.UnixMicro(s.heldAt))
 	switch {
 	case !ok:
 		return Unknown
@@ -173,8 +182,8 @@ func (s *Standing) Check(t TokenRef, grace, branch time.Duration, now time.Time)
 	case t.Generation > n:
 		return Unknown
 	case t.Generation == n && s.held && s.holder == id,
-		t.Generation == n && !s.held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
-		t.Generation+1 == n && s.previous == id && (!s.held || now.Sub(time.UnixMicro(s.heldAt)) < grace):
+		t.Generation == n && !s.held && (branch == 0 || 0 <= age && age <= branch),
+		t.Generation+1 == n && s.previous == id && (!s.held || 0 <= replaced && replaced < grace):
 		return Accepted
 	}
 	return Replaced

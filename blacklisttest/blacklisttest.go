@@ -5,8 +5,8 @@
 //		blacklisttest.Run(t, func(t *testing.T) socketauth.Blacklist { return openEmptyStore(t) })
 //	}
 //
-// Run is for every store. RunInBubble adds what takes minutes, for stores that can live in a testing/synctest bubble;
-// RunRestarts is for stores that survive a restart.
+// Run is for every store. RunInBubble adds what takes minutes, and RunSetBack what is to hold where the wall clock is set
+// back, for stores that can live in a testing/synctest bubble; RunRestarts is for stores that survive a restart.
 package blacklisttest
 
 import (

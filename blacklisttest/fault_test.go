@@ -313,3 +313,67 @@ func readsAll(b *broken) {
 		return list[:min(len(list), len(read))], err
 	}
 }
+
+// latest is the latest time that a store has seen.
+type latest struct{ at atomic.Int64 }
+
+// ahead notes what time it is, and reports whether it was later before.
+func (l *latest) ahead() bool {
+	now := time.Now().UnixNano()
+	if l.at.Load() > now {
+		return true
+	}
+	l.at.Store(now)
+	return false
+}
+
+// loginsWait has no session begin before the clock has caught up.
+func loginsWait(b *broken) {
+	var seen latest
+	b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+		if seen.ahead() && p.Token.Generation == 0 {
+			return socketauth.Unknown, nil
+		}
+		return b.Blacklist.Present(ctx, p)
+	}
+}
+
+// negativeIsYoung accepts what was replaced in the future.
+func negativeIsYoung(b *broken) {
+	var seen latest
+	presents(func(*socketauth.Presentation) { seen.ahead() })(b)
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, t, grace, branch)
+		if v == socketauth.Replaced && grace > 0 && seen.ahead() {
+			v = socketauth.Accepted
+		}
+		return v, err
+	}
+}
+
+// negativeIsLate takes what was replaced in the future for a late frame.
+func negativeIsLate(b *broken) {
+	var seen latest
+	b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+		ahead := seen.ahead()
+		p.EndOnReuse = p.EndOnReuse && !ahead
+		v, err := b.Blacklist.Present(ctx, p)
+		if v == socketauth.Replaced && ahead {
+			v = socketauth.Overtaken
+		}
+		return v, err
+	}
+}
+
+// revokedUntilSetBack knows of no revocation that was in the future.
+func revokedUntilSetBack(b *broken) {
+	var seen latest
+	revokes(func(*socketauth.Revocation) { seen.ahead() })(b)
+	b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+		v, err := b.Blacklist.Check(ctx, t, grace, branch)
+		if v >= socketauth.EndedByReuse && seen.at.Load() > time.Now().UnixNano() {
+			v = socketauth.Accepted
+		}
+		return v, err
+	}
+}

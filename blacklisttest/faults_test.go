@@ -158,6 +158,17 @@ func faults() map[string]fault {
 			time.AfterFunc(time.Millisecond, func() { heard(c) })
 		})},
 
+		"log-ins wait for the clock":                        {"A clock set back keeps nobody from logging in or staying in", func(b *broken) { loginsWait(b) }},
+		"log-ins wait for the clock where it has forgotten": {"A clock set back keeps nobody from logging in after others were forgotten", func(b *broken) { loginsWait(b) }},
+		"an age below zero is young":                        {"A replaced token passes no check for longer since the clock was set back", func(b *broken) { negativeIsYoung(b) }},
+		"an age below zero is a moment ago":                 {"Reuse is noticed though the clock was set back", func(b *broken) { negativeIsLate(b) }},
+		"codes of the future are good": {"A code issued before the clock was set back begins nothing once its session is forgotten", tokens(func(t *socketauth.TokenRef) {
+			if now := time.Now(); t.IssuedAt.After(now) {
+				t.IssuedAt = now
+			}
+		})},
+		"a revocation ends where the clock was set back": {"What is over stays so where the clock is set back", func(b *broken) { revokedUntilSetBack(b) }},
+
 		"sessions are lost":      {"Living sessions survive a restart, and no token that was replaced", func(b *broken) { b.forgets = true }},
 		"steps are lost":         {"A step repeated after a restart gets the same verdict", func(b *broken) { b.forgets = true }},
 		"revocations are lost":   {"What was revoked stays so over a restart, for its first reason", func(b *broken) { b.forgets = true }},

@@ -34,3 +34,15 @@ func TestMemoryOverRestarts(t *testing.T) {
 		}
 	})
 }
+
+func TestMemoryOverClockSetBack(t *testing.T) {
+	blacklisttest.RunSetBack(t, func(*testing.T) func(*testing.T) socketauth.Blacklist {
+		var store socketauth.Blacklist
+		return func(t *testing.T) socketauth.Blacklist {
+			if store == nil {
+				store = open(t)
+			}
+			return store
+		}
+	})
+}

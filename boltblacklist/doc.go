@@ -35,7 +35,9 @@
 //
 // All is decided by the wall clock. One that is set forward ends sessions early. One that is set back prolongs the memory
 // of revocations: who logs in again has to wait until it has passed the revocation. And because sessions may have been
-// forgotten whose codes would then be in time again, codes issued before the store found out are refused.
+// forgotten whose codes would then be in time again, codes issued before the store found out are refused. A token that
+// was replaced before the clock was set back passes no Check by its grace, and presented again it is reuse. A code that
+// nobody used, or whose session is forgotten, is good once more when the time at which it was issued comes again.
 //
 // # Damage
 //

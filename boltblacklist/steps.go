@@ -51,8 +51,8 @@ func (s *Store) record(ctx context.Context, t socketauth.TokenRef, d decision) (
 
 // Check implements socketauth.Blacklist.
 func (s *Store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (verdict socketauth.Verdict, err error) {
-	now := time.Now()
 	err = s.view(ctx, func(tx *bolt.Tx) error {
+		now := time.Now() // once the file is looked at as it is: never before a step that is in it
 		m, err := loadMeta(tx)
 		if err != nil {
 			return err
@@ -333,8 +333,8 @@ func (s *Store) countEnded(ctx context.Context, epoch uint32, at time.Time) (end
 
 // Sessions implements socketauth.Blacklist.
 func (s *Store) Sessions(ctx context.Context, userID string) (living []socketauth.Session, err error) {
-	now := time.Now()
 	err = s.view(ctx, func(tx *bolt.Tx) error {
+		now := time.Now()
 		m, err := loadMeta(tx)
 		if err != nil {
 			return err

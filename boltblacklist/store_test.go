@@ -44,6 +44,13 @@ func TestConformanceOverRestarts(t *testing.T) {
 	})
 }
 
+func TestConformanceOverClockSetBack(t *testing.T) {
+	blacklisttest.RunSetBack(t, func(t *testing.T) func(*testing.T) socketauth.Blacklist {
+		path := filepath.Join(folder(t), "sessions.db")
+		return func(t *testing.T) socketauth.Blacklist { return open(t, path) }
+	})
+}
+
 // folder is one in memory where the system has that: what the suite looks at is not the disk.
 func folder(t *testing.T) string {
 	t.Helper()
