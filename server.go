@@ -57,10 +57,13 @@ func (a Args) Decode(dst ...any) error {
 	return nil
 }
 
-// reserved are event names that are the library's or the protocol's own.
+// reserved are event names that are the library's or the protocol's own, or that some version of
+// socket.io-client keeps to itself: it never sends them, and tells its page of its own connection by
+// them.
 var reserved = []string{
 	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
 	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
+	"connecting", "connect_timeout", "reconnect", "reconnecting", "reconnect_attempt", "reconnect_error", "reconnect_failed", "ping", "pong", // 1.x, 2.x
 }
 
 // message encodes an event of the app's.
@@ -225,13 +228,16 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 // Auth is the core that the server runs on.
 func (s *Server) Auth() *Auth { return s.auth }
 
-// On names the handler of an event, best before the http.Server serves. It panics where the name is reserved, empty or taken, as http.ServeMux does.
+// On names the handler of an event, best before the http.Server serves. It panics where the name is
+// reserved, empty or taken, as http.ServeMux does. Reserved, here and in Emit, are the library's own
+// names, and those that clients use for their own connection and never send, such as "ping",
+// "reconnect" and "connect_error".
 func (s *Server) On(event string, h Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case slices.Contains(reserved, event):
-		panic(fmt.Sprintf("socketauth: event name %q is reserved; connections are heard of by OnAuthenticated and OnDisconnect", event))
+		panic(fmt.Sprintf("socketauth: event name %q is reserved: it is the library's, or some clients keep it to themselves; connections are heard of by OnAuthenticated and OnDisconnect", event))
 	case s.handlers[event] != nil:
 		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
 	case h == nil:

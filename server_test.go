@@ -3,6 +3,7 @@ package socketauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -178,6 +179,29 @@ func TestOnPanicsForNamesThatAreNotToBeHad(t *testing.T) {
 		on("nil", nil)
 		for _, name := range reserved {
 			on(name, h)
+		}
+	})
+}
+
+func TestNamesThatClientsKeepToThemselvesAreReserved(t *testing.T) {
+	// Guards: no handler waits for an event that clients 1.x and 2.x never send, and none of what is sent is taken by them
+	// for news of their own connection. That these are the names, interop tries on the clients.
+	inWorld(t, nil, func(w *world) {
+		for _, name := range []string{
+			"connect", "connect_error", "connect_timeout", "connecting", "disconnect", "disconnecting", "error", "ping", "pong", "reconnect",
+			"reconnect_attempt", "reconnect_error", "reconnect_failed", "reconnecting", "newListener", "removeListener",
+		} {
+			func() {
+				defer func() {
+					if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "reserved") {
+						t.Errorf("On(%q): %v", name, r)
+					}
+				}()
+				w.On(name, func(context.Context, *Socket, Args) (any, error) { return nil, nil })
+			}()
+			if err := w.Emit(name); err == nil {
+				t.Errorf("Emit(%q) said nothing", name)
+			}
 		}
 	})
 }

@@ -29,7 +29,8 @@ const sessionIsOver = ["token_reused", "session_revoked"];
 
 /** Events of a socket that are not the page's: they are heard here, or are the connection's own. */
 const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "logout", "logged_out",
-  "connect", "connect_error", "connect_timeout", "disconnect", "disconnecting", "error"];
+  "connect", "connect_error", "connect_timeout", "disconnect", "disconnecting", "error", "connecting", "ping", "pong",
+  "reconnect", "reconnecting", "reconnect_attempt", "reconnect_error", "reconnect_failed"];
 const own = ["state", "notice"];
 
 /** Refusals that a login waits out, where the server does not say to come back too late for it. */

@@ -1,9 +1,13 @@
 package interop
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/z-open/socketauth"
 )
 
 // fault is the acknowledgement of what was refused.
@@ -31,6 +35,56 @@ func TestEvents(t *testing.T) {
 		d.hears("member", "reply to ask me", "why? of the client")
 		d.done()
 	})
+}
+
+// TestKeptNames: an event that some version of the client never sends has no handler waiting for it.
+func TestKeptNames(t *testing.T) {
+	t.Parallel()
+	plain := []string{"chat", "message", "open", "close", "upgrade", "connection timeout"}
+	own := []string{ // the protocol itself refuses "disconnecting", "newListener" and "removeListener"
+		"connect", "connect_error", "connect_timeout", "connecting", "disconnect", "error", "ping", "pong",
+		"reconnect", "reconnect_attempt", "reconnect_error", "reconnect_failed", "reconnecting",
+	}
+	for _, client := range clients {
+		t.Run(client.version, func(t *testing.T) {
+			t.Parallel()
+			a := serve(t, setup{})
+			d := play(t, run{client, "websocket", "event"}, "kept", a.url, map[string]any{"names": slices.Concat(own, plain)})
+			d.enters("member")
+			arrived := make(map[string]bool)
+			for _, arg := range d.hears("client", "arrived").Args {
+				var name string
+				if err := json.Unmarshal(arg, &name); err != nil {
+					t.Fatal(err)
+				}
+				arrived[name] = true
+			}
+			d.done()
+			for _, name := range plain {
+				if !arrived[name] {
+					t.Errorf("%q has not arrived", name)
+				}
+			}
+			kept := 0
+			for _, name := range own {
+				if arrived[name] {
+					continue
+				}
+				kept++
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Errorf("the client keeps %q, On takes it", name)
+						}
+					}()
+					a.On(name, func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil })
+				}()
+			}
+			if want := map[bool]int{true: 3, false: 13}[client.handshake]; kept != want {
+				t.Errorf("%d names are kept, %d were known", kept, want)
+			}
+		})
+	}
 }
 
 // TestPayloads: text in all scripts, attachments and long messages arrive as they were sent, both ways.

@@ -104,6 +104,20 @@ export async function events(client) {
   await member.ask('ask me', 'why')
 }
 
+// kept sends events of many names, and reports those that were acknowledged.
+export async function kept(client, { names }) {
+  const member = await client.member('member')
+  member.socket.off() // or it would take some for its own
+  const arrived = []
+  for (const name of names) {
+    try {
+      member.socket.emit(name, () => arrived.push(name))
+    } catch {} // later versions refuse the names that they keep
+  }
+  await new Promise((resolve) => member.socket.emit('echo', 'end', resolve))
+  client.report('arrived', ...arrived)
+}
+
 // payloads are texts, attachments and long messages, each sent, acknowledged and sent back by the server.
 export async function payloads(client, { texts, sizes, long }) {
   const member = await client.member('member')
