@@ -16,6 +16,7 @@ const PATIENCE = 20_000; // ms from having the turn to the answer; then the conn
 const STUCK = 60_000; // ms of waiting for the turn; then whoever has it is taken for frozen
 const SEEN = 50; // ms in which other tabs see what was stored: in Chromium a lock may be passed on faster than that
 const ADMISSION_TIMEOUT = 20_000; // ms from the code of a login to being let in
+const REMEMBERED = 8; // sessions whose end the server knows of that are remembered as ended
 const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server may have to ask others
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
@@ -74,6 +75,8 @@ export class Client {
   #retry; // timer of the next connection
   #endReason; // why the session in the storage is over, as the tab that ended it says
   #newest; // when the newest token came, and how long it lives: { since, life }
+  #presented; // the token presented last, on whichever connection
+  #logouts; // those that the server does not know of yet
   #notBefore = 0; // when the server lets it come back, by performance.now()
   #failures = 0; // in a row
   #leaving; // resolves the log-out that is going on
@@ -99,14 +102,26 @@ export class Client {
       return mutex ? mutex.acquire(signal) : acquire(locks, key, signal);
     };
     bindMembers(this);
+    this.#logouts = new PendingLogouts(this.#vault, (token) => this.#revoke(token), (n) => this.#backoff(n));
     this.#takeCode();
-    this.#state = this.#vault.get() ? "connecting" : "signed-out";
+    this.#state = this.#vault.get() || this.#vault.pending ? "connecting" : "signed-out";
     this.#listen();
     queueMicrotask(() => { // so that a page that listens from the start hears the first state too
       if (this.#closed) return;
       this.#call("state", this.#state, this.#reason);
-      if (this.#state === "connecting" && !this.#link) this.#open();
+      if (this.#state === "connecting" && !this.#link) this.#start();
     });
+  }
+
+  /** Connects, if there is a session: the durable copy may have what the browser lost, or know that it was logged out. */
+  async #start() {
+    if (!this.#vault.pending) return this.#open();
+    const { lost, untold } = await this.#vault.load();
+    if (this.#closed) return;
+    if (untold) this.#logouts.send();
+    if (this.#leaving || this.#link || this.#state !== "connecting") return;
+    if (lost || this.#vault.get()) this.#open();
+    else this.#signOut();
   }
 
   /** "signed-out", "connecting", "online", "offline" or "expired". */
@@ -128,9 +143,12 @@ export class Client {
     return !this.#vault.alone;
   }
 
-  /** The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each request: it changes. */
+  /**
+   * The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each request: it changes. It is
+   * null until it is known that the session was not logged out, some milliseconds after the page was opened.
+   */
   get token() {
-    const token = this.#vault.get();
+    const token = this.#vault.known ? this.#vault.get() : null;
     return isToken(token) ? token : null;
   }
 
@@ -147,13 +165,19 @@ export class Client {
     return this.#submit(this.#options.registerPath, credentials);
   }
 
-  /** Ends the session, for all its tabs. Resolves to whether the server could be told; here it is over in any case. */
+  /**
+   * Ends the session, for all its tabs. Resolves to whether the server has said that it is over; here it is in any
+   * case, also for a browser that is killed once this has resolved. Where the server could not be told, it is told
+   * later, by this page or by the next that is opened.
+   */
   async logout() {
     if (this.#closed) throw new SocketAuthError("closed");
-    const token = this.#vault.replaced || this.#vault.get(); // a code ends no session, and dies by itself
+    const { lost } = this.#vault.pending ? await this.#vault.load() : {};
+    if (this.#closed) throw new SocketAuthError("closed");
+    const token = this.#vault.replaced || this.#vault.get() || lost; // a code ends no session, and dies by itself
     const { socket, presented } = this.#state === "online" && this.#link || {};
     if (this.#leaving || !token && !socket) return false;
-    this.#vault.clear("logged_out"); // first: whoever opens the page next finds nothing, whatever becomes of the rest
+    const remembered = this.#vault.clear("logged_out"); // first: whoever opens the page next finds nothing
     let patience;
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
@@ -162,13 +186,16 @@ export class Client {
         socket.emit("logout");
       } else {
         this.#stop();
-        this.#revoke(token).then(resolve);
+        this.#revoke(token).then(({ told }) => resolve(told));
       }
     });
     clearTimeout(patience);
+    await remembered;
     this.#leaving = undefined;
     if (this.#vault.get()) this.#connect(); // somebody has logged in meanwhile
     else this.#signOut(told ? "logged_out" : "logged_out_here");
+    if (told) this.#vault.settle(token || presented);
+    else this.#logouts.send();
     return told;
   }
 
@@ -230,6 +257,7 @@ export class Client {
     if (this.#isIn) this.#become("offline", "closed");
     this.#leaving?.(false);
     this.#admission?.fail("closed");
+    this.#logouts.stop();
     this.#listening.abort();
     this.#stop();
     this.#vault.leave();
@@ -299,30 +327,42 @@ export class Client {
     });
   }
 
-  /** Ends a session from outside, on a connection that does nothing else. Resolves to whether the server could be told. */
+  /**
+   * Ends a session on a connection that does nothing else. Resolves to whether the server has said that it is over,
+   * and whether there is nothing left to tell: it refuses the token for good.
+   */
   #revoke(token) {
     return new Promise((resolve) => {
-      if (this.#unable) return resolve(false);
+      if (this.#unable) return resolve({ told: false, settled: false });
       const socket = this.#socket(() => ({}));
-      const done = (told) => {
+      const done = (told, settled = told) => {
         clearTimeout(patience);
-        resolve(told); // before the socket tells its end
+        resolve({ told, settled }); // before the socket tells its end
         socket.disconnect();
       };
       const patience = setTimeout(done, LOGOUT_PATIENCE, false);
       this.#listening.signal.addEventListener("abort", () => done(false), { once: true });
       socket.on("connect", () => socket.emit("logout", token));
       socket.on("logged_out", () => done(true));
-      // It was over already, unless it was a code: that ends no session, and dies by itself.
-      socket.on("unauthorized", (refusal) => done(Boolean(refusal?.terminal) && isToken(token)));
+      socket.on("unauthorized", (refusal) => done(false, Boolean(refusal?.terminal)));
       for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
       socket.connect();
     });
   }
 
+  /** Ends the session that a log-in has replaced. */
+  async #endReplaced(token) {
+    const remembered = this.#vault.remember(token);
+    const { settled } = await this.#revoke(token);
+    await remembered;
+    if (settled) this.#vault.settle(token);
+    else this.#logouts.send();
+  }
+
   #signOut(reason) {
     this.#stop();
     this.#admission?.fail(reason);
+    this.#vault.forget(this.#presented);
     this.#become(reason === "token_expired" ? "expired" : "signed-out", reason);
   }
 
@@ -360,8 +400,6 @@ export class Client {
     };
     this.#link = link;
     if (!await this.#begins(link)) return;
-    await this.#vault.restore();
-    if (link !== this.#link) return;
     const socket = this.#socket(() => this.#present(link));
     link.socket = socket;
     const on = (event, f) => socket.on(event, (...args) => {
@@ -428,7 +466,8 @@ export class Client {
     }
     link.turn = turn;
     link.patience = setTimeout(() => this.#lost(link, "timeout"), PATIENCE);
-    return true;
+    await this.#vault.restore();
+    return link === this.#link;
   }
 
   #endTurn(link, delay = 0) {
@@ -449,7 +488,7 @@ export class Client {
     } else if (link.presented && !sameSession(link.presented, token)) { // someone else has logged in
       this.#connect();
     } else {
-      link.presented = token;
+      link.presented = this.#presented = token;
       link.refusal = undefined;
       return { token, confirm: true };
     }
@@ -469,18 +508,19 @@ export class Client {
     this.#vault.set(token);
     const saved = this.#vault.save(token);
     if (!saved) return this.#stored(link, token, replaced, acknowledge);
-    saved.then(() => {
+    saved.then((durable) => {
       if (link.turn !== turn || this.#leaving) return;
-      if (turn.held() && this.#vault.get() === token) this.#stored(link, token, replaced, acknowledge);
+      if (turn.held() && this.#vault.get() === token) this.#stored(link, token, replaced, acknowledge, durable);
       else this.#lost(link, "overtaken"); // while the disk was at it
     });
   }
 
-  #stored(link, token, replaced, acknowledge) {
+  #stored(link, token, replaced, acknowledge, durable = false) {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
-    if (replaced && !sameSession(replaced, token)) this.#revoke(replaced); // of who was signed in here before
+    if (replaced && !sameSession(replaced, token)) this.#endReplaced(replaced); // of who was signed in here before
     this.#endReason = undefined;
-    this.#endTurn(link, SEEN);
+    // Whoever is next reads the durable copy. Timers are for where there is none: a hidden tab's take a second.
+    this.#endTurn(link, durable ? 0 : SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
     const due = dur * (0.7 + 0.1 * Math.random()) - age; // not all tabs, and not all clients, at one time
@@ -503,7 +543,7 @@ export class Client {
       if (stored && dead) this.#vault.discard(stored, refusal.code); // but not what another tab has put in its place
     }
     this.#endTurn(link);
-    if (this.#leaving) return this.#leaving(refusal.terminal);
+    if (this.#leaving) return this.#leaving(false);
     if (this.#admission?.isOf(link.presented)) this.#admission.refused(refusal);
     this.#call("notice", "refused", refusal);
     if (link !== this.#link) return;
@@ -545,11 +585,18 @@ export class Client {
   #lost(link, reason) {
     if (link !== this.#link) return;
     if (this.#leaving) return this.#leaving(false);
-    const { refusal, online } = link;
     this.#stop();
-    if (!this.#vault.get()) {
-      return this.#signOut(refusal?.code ?? this.#whyGone());
-    }
+    const why = link.refusal?.code ?? this.#whyGone();
+    if (this.#vault.get()) return this.#comeBack(link, reason);
+    if (!this.#vault.pending) return this.#signOut(why);
+    this.#vault.load().then(({ lost }) => { // what was refused may be the token of a session before
+      if (this.#closed || this.#leaving || this.#link || !this.#isIn) return;
+      if (lost || this.#vault.get()) this.#comeBack(link, reason);
+      else this.#signOut(why);
+    });
+  }
+
+  #comeBack({ refusal, online }, reason) {
     if (online && elapsed(online) > STEADY) this.#failures = 0;
     const delay = this.#delay(refusal);
     this.#failures++;
@@ -562,7 +609,12 @@ export class Client {
   #delay(refusal) {
     const { minDelay, maxDelay } = this.#options;
     const delay = Math.min(maxDelay, minDelay * 2 ** this.#failures);
-    return Math.max(retryAfter(refusal) + delay / 2 * Math.random(), delay * (1 + Math.random()) / 2);
+    return Math.max(retryAfter(refusal) + delay / 2 * Math.random(), this.#backoff(this.#failures));
+  }
+
+  #backoff(failures) {
+    const { minDelay, maxDelay } = this.#options;
+    return Math.min(maxDelay, minDelay * 2 ** failures) * (1 + Math.random()) / 2;
   }
 
   /** Ends the connection, and all that waits for anything. */
@@ -622,7 +674,7 @@ export class Client {
     on(window, "pageshow", ({ persisted }) => {
       if (!persisted) return;
       this.#vault.unpark();
-      if (this.#vault.get()) this.#connect();
+      if (this.#vault.get() || this.#vault.pending) this.#connect();
       else if (this.#isIn) this.#signOut(this.#whyGone());
     });
   }
@@ -632,7 +684,7 @@ export class Client {
     if (this.#leaving || this.#vault.alone || this.#vault.moved) return;
     const stored = this.#vault.get();
     if (!stored) {
-      if (this.#isIn) this.#signOut(this.#whyGone());
+      if (this.#isIn && !this.#vault.pending) this.#signOut(this.#whyGone());
     } else if (!this.#isIn || this.#link?.presented && !sameSession(stored, this.#link.presented)) {
       this.#connect();
     }
@@ -642,6 +694,7 @@ export class Client {
     this.#storageChanged(); // a tab that was frozen may have missed it
     this.#look();
     if (this.#retry !== undefined && performance.now() >= this.#notBefore) this.#open();
+    this.#logouts.wake();
   }
 
   #become(state, reason) {
@@ -683,8 +736,10 @@ class Vault {
   #codeKey;
   #parking; // sessionStorage, or none
   #heirs; // where a client that is closed leaves what is in memory to the next one
-  #disk; // beside localStorage, where there is one
-  #restored = false;
+  #copy; // the durable one, beside localStorage, where there is one
+  #known = false; // whether the copy was read
+  #compared = false; // whether the storage has what the copy has
+  #cleared = 0; // how often
   #memory = new Map(); // by key
   #notice;
 
@@ -702,8 +757,8 @@ class Vault {
     this.#heirs = this.#parking ?? pageMemory();
     this.shared = works && !isMeant ? local : null;
     this.alone = !this.shared;
-    const hasDisk = this.shared && this.shared === pageStorage() && attempt(() => globalThis.indexedDB);
-    if (hasDisk) this.#disk = new Disk(key);
+    const hasCopy = this.shared && this.shared === pageStorage() && attempt(() => globalThis.indexedDB);
+    if (hasCopy) this.#copy = new DurableCopy(key);
     if (this.alone && !isMeant) notice("storage_refused");
     this.unpark(); // where this tab was alone before a reload, it still is
   }
@@ -715,6 +770,20 @@ class Vault {
   /** Whether the session of this storage has gone on in the memory of one tab. */
   get moved() {
     return !this.alone && this.#stored() === "";
+  }
+
+  /** Whether the durable copy may have a session that is not in the storage, or know of a log-out that is not. */
+  get pending() {
+    return Boolean(this.#durable) && !this.#compared;
+  }
+
+  /** Whether it is known that what is stored was not logged out. */
+  get known() {
+    return !this.#durable || this.#known;
+  }
+
+  get #durable() {
+    return this.alone ? undefined : this.#copy;
   }
 
   #stored() {
@@ -739,6 +808,7 @@ class Vault {
       // What is left in there must not be presented: its successor is about to live here.
       attempt(() => this.shared.setItem(this.#key, "")); // always fits, and unlike a removal it is no log-out
       this.#remove(this.#codeKey);
+      this.forget(token);
       this.#memory.clear();
       this.alone = true;
       this.#notice("storage_full");
@@ -747,36 +817,97 @@ class Vault {
     this.#remove(this.#codeKey);
   }
 
-  /** Resolves once the token would survive the browser's sudden end. undefined: as far as the storage does. */
+  /**
+   * Resolves when the token is where the browser's sudden end does not reach it and all tabs see it at once, to whether
+   * it is. undefined: there is no such place.
+   */
   save(token) {
-    return this.alone ? undefined : this.#disk?.put(token);
+    return this.#durable?.put(token);
   }
 
-  /** Brings back, in a turn, what the storage has lost with the browser that wrote it. */
+  /**
+   * Reads the durable copy. What was logged out is removed. Resolves to the token that the storage has lost, which is
+   * to be brought back in a turn, and to whether there are log-outs that the server does not know of.
+   */
+  async load() {
+    if (!this.#durable) return {};
+    const { lost, ended } = await this.#compare();
+    if (!lost) this.#compared = true;
+    return { lost, untold: ended.some(({ token }) => token) };
+  }
+
+  /**
+   * Brings the storage up to date, in a turn: with what another tab has stored and this one cannot see yet, or what the
+   * storage has lost with the browser that wrote it.
+   */
   async restore() {
-    if (this.#restored || this.alone || !this.#disk) return;
-    this.#restored = true;
-    const saved = await this.#disk.get();
-    const isOlder = (stored) => sameSession(saved, stored) && claims(stored).gen < claims(saved).gen;
-    if (isOlder(this.get())) this.set(saved);
-    else if (isOlder(this.#read(this.#key))) this.#write(this.#key, saved); // behind a code, which may be refused
+    if (!this.#durable) return;
+    const before = this.#cleared;
+    const { lost } = await this.#compare();
+    if (this.alone || this.#cleared !== before) return; // logged out meanwhile
+    this.#compared = true;
+    if (!lost) return;
+    const code = this.#read(this.#codeKey);
+    if (!code || sameSession(code, lost)) this.set(lost);
+    else this.#write(this.#key, lost); // behind a code, which may be refused
   }
 
-  /** Throws away what was presented. */
+  async #compare() {
+    const { token: saved, ended } = await this.#copy.read();
+    const hasEnded = (token) => ended.some(({ sid }) => sid === claims(token).sid);
+    this.#known = true;
+    if (this.alone) return { ended };
+    for (const key of [this.#codeKey, this.#key]) {
+      if (hasEnded(this.#read(key))) this.#announcing("logged_out", () => this.#remove(key));
+    }
+    const code = this.#read(this.#codeKey);
+    const token = this.#read(this.#key);
+    const isBehind = sameSession(saved, code) || !token || isLater(saved, token);
+    return { ended, lost: isToken(saved) && !hasEnded(saved) && !this.moved && isBehind ? saved : undefined };
+  }
+
+  /** Throws away what was presented. The durable copy may have another session's. */
   discard(presented, reason) {
+    if (isToken(presented)) this.forget(presented);
     const isCode = this.#read(this.#codeKey) === presented;
     if (isCode && this.#read(this.#key)) this.#remove(this.#codeKey); // the session that was there goes on
     else this.#announcing(reason, () => this.#remove(isCode ? this.#codeKey : this.#key));
     if (!this.#stored()) this.alone = !this.shared;
+    this.#compared = false;
   }
 
+  /** Removes a token's session from the durable copy. */
+  forget(token) {
+    if (token) this.#durable?.forget(token);
+  }
+
+  /** Removes all there is. Resolves when that has been remembered: then a killed browser brings nothing back. */
   clear(reason) {
-    if (!this.alone) this.#disk?.remove();
+    const remembered = this.#durable?.clear([this.#read(this.#key), this.#read(this.#codeKey)]);
+    this.#cleared++;
+    this.#known = this.#compared = true;
     this.#announcing(reason, () => {
       this.#remove(this.#key);
       this.#remove(this.#codeKey);
     });
     this.alone = !this.shared;
+    return remembered;
+  }
+
+  /** Remembers that a token's session was ended. */
+  remember(token) {
+    return this.#durable?.end([token]);
+  }
+
+  /** Remembers that the server knows of a session's end. */
+  settle(token) {
+    return this.#durable?.settle(token);
+  }
+
+  /** The tokens of sessions that were ended here, of which the server does not know. */
+  async untold() {
+    const { ended = [] } = await this.#durable?.read() ?? {};
+    return ended.flatMap(({ token }) => token ?? []);
   }
 
   /** Removes something, of which other tabs hear the reason first: events of a storage come in the order of its changes. */
@@ -829,29 +960,94 @@ class Vault {
 }
 
 /**
- * Keeps a token in IndexedDB, where it is on disk when that says so. What is in localStorage the browser writes when it
- * likes: in Chromium, killed seconds after a token was replaced, the replaced one is there again.
+ * Keeps the newest token in IndexedDB, and which sessions were ended. It is on disk when that says so, and what one tab
+ * has put there the others see. What is in localStorage the browser writes when it likes: a Chromium or Firefox that is
+ * killed some seconds after a log-in, a log-out or a token's replacement has what was there before.
+ *
+ * Every method resolves when it is done, cannot be done, or takes too long: this is no more than the second place.
  */
-class Disk {
+class DurableCopy {
   #key;
+  #endedKey;
 
   constructor(key) {
     this.#key = key;
+    this.#endedKey = key + ".ended";
   }
 
-  get() {
-    return this.#do("readonly", (store) => store.get(this.#key));
+  /**
+   * The token, and the sessions that were ended: their sid, and the token to tell the server of it where that does not
+   * know yet.
+   */
+  async read() {
+    const { token, ended } = await this.#do("readonly", (store) => {
+      const token = store.get(this.#key);
+      const ended = store.get(this.#endedKey);
+      return () => ({ token: token.result, ended: ended.result });
+    }) ?? {};
+    return { token, ended: Array.isArray(ended) ? ended : [] };
   }
 
-  put(token) {
-    return this.#do("readwrite", (store) => store.put(token, this.#key));
+  /** Resolves to whether it is there. */
+  async put(token) {
+    const done = await this.#do("readwrite", (store) => {
+      store.put(token, this.#key);
+      return () => true;
+    });
+    return done ?? false;
   }
 
-  remove() {
-    return this.#do("readwrite", (store) => store.delete(this.#key));
+  /** Removes the token, if it is of the session of the one given. */
+  forget(token) {
+    return this.#change((saved, ended, store) => {
+      if (sameSession(saved, token)) store.delete(this.#key);
+    });
   }
 
-  /** Resolves when it is done, cannot be done, or takes too long: this is no more than the second place. */
+  /** Removes the token, and remembers that its session and those of the tokens given were ended. */
+  clear(tokens) {
+    return this.#change((saved, ended, store) => {
+      store.delete(this.#key);
+      this.#remember(store, ended, [saved, ...tokens]);
+    });
+  }
+
+  /** Remembers that the sessions of tokens were ended. */
+  end(tokens) {
+    return this.#change((saved, ended, store) => this.#remember(store, ended, tokens));
+  }
+
+  #remember(store, ended, tokens) {
+    const all = [...ended];
+    for (const token of tokens) {
+      const { sid, gen } = claims(token);
+      if (sid === undefined) continue;
+      const end = all.find((end) => end.sid === sid);
+      if (!end) all.push({ sid, token: isToken(token) ? token : undefined }); // a code ends no session
+      else if (isToken(token) && end.token && claims(end.token).gen < gen) end.token = token;
+    }
+    store.put(all.slice(-REMEMBERED), this.#endedKey);
+  }
+
+  /** Remembers that the server knows of a session's end. */
+  settle(token) {
+    return this.#change((saved, ended, store) => {
+      const { sid } = claims(token);
+      if (sid === undefined) return;
+      store.put([...ended.filter((end) => end.sid !== sid), { sid }].slice(-REMEMBERED), this.#endedKey);
+    });
+  }
+
+  /** Changes what is there, by what is there. */
+  #change(f) {
+    return this.#do("readwrite", (store, guarded) => {
+      const saved = store.get(this.#key);
+      const ended = store.get(this.#endedKey);
+      ended.onsuccess = guarded(() => f(saved.result, Array.isArray(ended.result) ? ended.result : [], store));
+      return () => undefined;
+    });
+  }
+
   #do(mode, what) {
     return new Promise((resolve) => {
       const end = (result) => {
@@ -873,8 +1069,8 @@ class Disk {
         open.onsuccess = guarded(() => {
           try {
             const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
-            const request = what(transaction.objectStore("tokens"));
-            transaction.oncomplete = () => end(request.result);
+            const result = what(transaction.objectStore("tokens"), guarded);
+            transaction.oncomplete = () => end(result());
             transaction.onabort = () => end();
           } finally {
             open.result.close(); // when that is done
@@ -882,6 +1078,55 @@ class Disk {
         });
       })();
     });
+  }
+}
+
+/** Tells the server of sessions that were ended here while it could not be told. Tries until it has been. */
+class PendingLogouts {
+  #store; // has untold() and settle(token)
+  #revoke; // (token) => Promise<{ settled }>
+  #delay; // (failures) => ms until the next try
+  #settled = new Set(); // in case the store fails
+  #failures = 0;
+  #timer;
+  #isSending = false;
+  #isStopped = false;
+
+  constructor(store, revoke, delay) {
+    this.#store = store;
+    this.#revoke = revoke;
+    this.#delay = delay;
+  }
+
+  async send() {
+    if (this.#isSending || this.#isStopped) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#isSending = true;
+    for (;;) {
+      const token = (await this.#store.untold()).find((token) => !this.#settled.has(token));
+      if (!token || this.#isStopped) break;
+      const { settled } = await this.#revoke(token);
+      if (this.#isStopped) break;
+      if (!settled) {
+        this.#timer = setTimeout(() => this.send(), this.#delay(this.#failures++));
+        break;
+      }
+      this.#failures = 0;
+      this.#settled.add(token);
+      await this.#store.settle(token);
+    }
+    this.#isSending = false;
+  }
+
+  /** Tries at once what waits for its time. */
+  wake() {
+    if (this.#timer !== undefined) this.send();
+  }
+
+  stop() {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
   }
 }
 
@@ -1292,6 +1537,12 @@ function retryAfter(refusal) {
 function sameSession(a, b) {
   const { sid } = claims(a);
   return sid !== undefined && sid === claims(b).sid;
+}
+
+/** Whether a is the newer of one session, or of the session that began later: both are by the server's clock. */
+function isLater(a, b) {
+  const [x, y] = [claims(a), claims(b)];
+  return sameSession(a, b) ? x.gen > y.gen : x.auth_time >= y.auth_time;
 }
 
 /** The wall clock goes on while a machine sleeps, and the other one cannot be set: of the two, the larger is believed. */

@@ -148,7 +148,8 @@ const scenarios = {
   async tabs({ count, locks }) {
     const together = await context(locks ? undefined : () => { delete Navigator.prototype.locks })
     const tabs = await Promise.all(Array.from({ length: count }, (_, n) => Tab.open('tab ' + n, together)))
-    await tabs[0].tell(() => [navigator.locks !== undefined, client.state])
+    await tabs[0].is('signed-out')
+    await tabs[0].tell(() => navigator.locks !== undefined)
     const all = (state) => Promise.all(tabs.map((tab) => tab.is(state)))
     await tabs.at(-1).login()
     await all('online') // without a reload

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 				case "/page":
 					w.Header().Set("Content-Type", "text/html; charset=utf-8")
 					_, _ = fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
-						`<script type="module">import { connect } from "/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });</script>`)
+						`<script type="module">import { connect } from "/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });`+
+						`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`)
 				default:
 					library.ServeHTTP(w, r)
 				}
@@ -75,7 +77,8 @@ func TestHelperBrowserTabs(t *testing.T) {
 					d.hears(fmt.Sprintf("tab %d", n), event, args...)
 				}
 			}
-			d.hears("tab 0", "tells", []any{c.locks, "signed-out"})
+			d.hears("tab 0", "is", "signed-out")
+			d.hears("tab 0", "tells", c.locks)
 			all("is", "online")
 			all("is", "online")
 
@@ -227,6 +230,46 @@ func TestHelperKilled(t *testing.T) {
 	d.done()
 	noAlarm(t, a)
 	sessions(t, a, "alice", 0)
+}
+
+// TestHelperKilledEarly has a browser killed while what it wrote to localStorage last is not on disk: right after the
+// first login, right after another one, and after a log-out of which the server could not be told.
+func TestHelperKilledEarly(t *testing.T) {
+	// Guards: the user was signed out after the first two, and was signed in again after the log-out.
+	for _, browser := range []string{"Chromium", "Firefox"} {
+		t.Run(browser, func(t *testing.T) {
+			a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+			program := map[string]string{"Chromium": "/usr/bin/chromium", "Firefox": "/usr/bin/firefox-esr"}[browser]
+			if _, err := os.Stat(program); err != nil {
+				t.Fatalf("%s is missing: run `apt-get install %s`", browser, filepath.Base(program))
+			}
+			d := node(t, "socket.io-client-4.8.4", "helper_killed.mjs", browser, a.url)
+			d.hears("page", "comes", []any{"connecting", "signed-out"})
+			d.hears("page", "is", "online")
+			d.hears("page", "comes", []any{"connecting", "online"})
+			d.hears("page", "user", "alice")
+
+			d.hears("page", "is", "online")
+			d.hears("page", "told", true)
+			d.hears("page", "is", "online")
+			d.hears("page", "comes", []any{"connecting", "online"})
+			d.hears("page", "user", "bob")
+
+			d.hears("page", "is", "online")
+			d.hears("client", "ready")
+			a.listener.cut()
+			d.hears("page", "is", "offline")
+			d.hears("page", "told", false)
+			d.hears("client", "ready")
+			sessions(t, a, "bob", 1)
+			a.listener.mend()
+			d.hears("page", "comes", []any{"connecting", "signed-out"})
+			d.done()
+			noAlarm(t, a)
+			sessions(t, a, "bob", 0)
+			sessions(t, a, "alice", 0)
+		})
+	}
 }
 
 // TestHelperDevices: a log-out of one device by another signs all tabs of that device out, and nobody else.

@@ -38,20 +38,34 @@ const storage = (value) => {
 // An IndexedDB that answers when the test says, with what it has of the key.
 class Database {
   items = new Map()
+  opened = 0
   closed = 0
   waiting = []
   stores = ['tokens']
+  #line = [] // one transaction comes after the other
 
   open() {
+    this.opened++
+    const next = () => {
+      this.#line.shift()
+      this.#line[0]?.()
+    }
     const transaction = {}
-    const after = (result) => {
-      this.waiting.push(() => transaction.oncomplete())
-      return { result }
+    let left = 0
+    const ask = (f) => {
+      const request = {}
+      left++
+      this.waiting.push(() => {
+        request.result = f()
+        request.onsuccess?.()
+        if (--left === 0) this.waiting.push(() => { transaction.oncomplete(); next() })
+      })
+      return request
     }
     const store = {
-      get: (key) => after(this.items.get(key)),
-      put: (value, key) => after(void this.items.set(key, value)),
-      delete: (key) => after(void this.items.delete(key)),
+      get: (key) => ask(() => this.items.get(key)),
+      put: (value, key) => ask(() => void this.items.set(key, value)),
+      delete: (key) => ask(() => void this.items.delete(key)),
     }
     const request = {
       result: {
@@ -62,12 +76,17 @@ class Database {
         close: () => { this.closed++ },
       },
     }
-    this.waiting.push(() => request.onsuccess())
+    const begin = () => this.waiting.push(() => {
+      request.onsuccess()
+      if (left === 0) next() // it has failed
+    })
+    if (this.#line.push(begin) === 1) begin()
     return request
   }
 
   // answers all that waits, and what follows from that
   async answer() {
+    await settle()
     while (this.waiting.length > 0) {
       this.waiting.shift()()
       await settle()
@@ -833,7 +852,8 @@ const tests = {
     let disk = globalThis.indexedDB = new Database()
     disk.stores = []
     await online()
-    assert.equal(disk.closed, 2)
+    assert.ok(disk.opened > 0)
+    assert.equal(disk.closed, disk.opened)
     disk = new Database()
     Object.defineProperty(globalThis, 'indexedDB', { configurable: true, get() { throw new Error('SecurityError') } })
     await online()
@@ -856,6 +876,7 @@ const tests = {
         assert.equal(server.presented.at(-1), link)
         server.socket.tell('unauthorized', { code: 'token_expired', terminal: true })
         await pass(1_100)
+        await disk.answer()
         server.hear()
       }
       assert.equal(server.presented.at(-1), saved)
@@ -908,6 +929,190 @@ const tests = {
     assert.equal(await client.logout(), false)
     assert.equal(kept.token, undefined)
     assert.equal(client.state, 'signed-out')
+  },
+
+  async 'asks the durable copy before it says signed-out'() {
+    // Guards: a browser that was killed seconds after the first login had an empty localStorage, and was signed out.
+    for (const saved of [token(3), undefined]) {
+      const disk = globalThis.indexedDB = new Database()
+      if (saved) disk.items.set(KEY, saved)
+      const kept = globalThis.localStorage = storage()
+      const { server, client, states } = await start(undefined, { storage: kept })
+      assert.deepEqual(states, ['connecting'])
+      document.dispatchEvent(new Event('visibilitychange')) // an empty storage is no log-out yet
+      assert.equal(client.state, 'connecting')
+      await disk.answer()
+      assert.equal(server.sockets.length, saved ? 1 : 0)
+      if (saved) server.hear()
+      assert.deepEqual(server.presented, saved ? [saved] : [])
+      assert.deepEqual(states, saved ? ['connecting'] : ['connecting', 'signed-out'])
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'of two sessions the later is presented, and the other where that is dead'() {
+    // Guards: after a login over another and a kill, the session before was presented, and its end signed the user out.
+    const session = (sid, auth_time) => token(3, { sid, auth_time })
+    for (const [stored, saved, presented] of [
+      [session('one', 1.25), session('two', 1.5), ['two']],
+      [session('one', 1.5), session('two', 1.25), ['one', 'two']],
+      ['garbage', session('two', 1.25), ['garbage', 'two']],
+    ]) {
+      const disk = globalThis.indexedDB = new Database()
+      disk.items.set(KEY, saved)
+      const kept = globalThis.localStorage = storage(stored)
+      const { server, client, states } = await start(undefined, { storage: kept })
+      await disk.answer()
+      server.hear()
+      if (presented.length > 1) {
+        server.socket.tell('unauthorized', { code: 'no_longer_valid', terminal: true })
+        await disk.answer()
+        await pass(1_100)
+        await disk.answer()
+        server.hear()
+        assert.equal(kept.token, saved)
+      }
+      const sids = server.presented.map((text) => text === 'garbage' ? text : JSON.parse(atob(text.split('.')[1])).sid)
+      assert.deepEqual(sids, presented)
+      server.socket.tell('unauthorized', { code: 'token_expired', terminal: true })
+      await disk.answer()
+      assert.equal(states.at(-1), 'expired: token_expired')
+      assert.equal(disk.items.has(KEY), false)
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'a log-out is remembered before it is said to be done, and told when the server is there'() {
+    // Guards: a browser that was killed after a log-out without a network was signed in again.
+    const disk = globalThis.indexedDB = new Database()
+    globalThis.localStorage = storage(token(1))
+    const page = async (kept) => {
+      const page = await start(undefined, { storage: globalThis.localStorage = kept })
+      assert.equal(page.client.token, null) // until it is known that it was not logged out
+      await disk.answer()
+      return page
+    }
+    const first = await page(storage(token(1)))
+    first.server.hear()
+    first.server.socket.tell('authenticated', token(2), () => {})
+    await disk.answer()
+    assert.equal(first.client.token, token(2))
+    first.server.socket.tell('disconnect', 'transport close')
+    let told
+    first.client.logout().then((result) => { told = result })
+    assert.equal(first.kept.token, undefined)
+    first.server.socket.tell('connect_error', new Error('no network'))
+    await settle()
+    assert.equal(told, undefined)
+    await disk.answer()
+    assert.equal(told, false)
+    assert.equal(disk.items.has(KEY), false)
+    first.server.socket.tell('connect_error', new Error('no network'))
+    first.client.close() // killed
+
+    const { server, client, states } = await page(storage(token(1)))
+    await disk.answer()
+    assert.deepEqual(states, ['connecting', 'signed-out'])
+    assert.equal(server.sockets.length, 1)
+    server.socket.tell('connect_error', new Error('no network'))
+    await settle()
+    await pass(1_050)
+    await disk.answer()
+    assert.equal(server.sockets.length, 2)
+    server.socket.tell('connect')
+    server.socket.tell('unauthorized', { code: 'unavailable', terminal: false })
+    await settle()
+    window.dispatchEvent(new Event('online'))
+    await disk.answer()
+    assert.equal(server.sockets.length, 3)
+    server.socket.tell('connect')
+    assert.deepEqual(server.socket.sent, [['logout', token(2)]])
+    server.socket.tell('logged_out')
+    await disk.answer()
+    assert.deepEqual(disk.items.get(KEY + '.ended'), [{ sid: 'one' }])
+    await pass(60_000)
+    await disk.answer()
+    assert.equal(server.sockets.length, 3)
+    assert.deepEqual(server.presented, [])
+    client.close()
+
+    disk.items.set(KEY, token(3)) // a tab was about to have its token replaced
+    const again = await page(storage(token(1))) // the server knows, and the browser has lost its removal
+    await disk.answer()
+    assert.deepEqual([again.client.state, again.server.sockets.length], ['signed-out', 0])
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'a log-out while the durable copy is read ends what is in there'() {
+    // Guards: the session that was just being brought back was there again after the log-out.
+    for (const answers of [0, 1, 2, 3, 4]) {
+      const disk = globalThis.indexedDB = new Database()
+      disk.items.set(KEY, token(3))
+      const kept = globalThis.localStorage = storage()
+      const { server, client } = await start(undefined, { storage: kept })
+      for (let n = 0; n < answers; n++) {
+        disk.waiting.shift()?.()
+        await settle()
+      }
+      const told = client.logout()
+      await disk.answer()
+      await pass(3_050)
+      await disk.answer()
+      assert.equal(await told, false)
+      assert.deepEqual([client.state, kept.token, disk.items.has(KEY)], ['signed-out', undefined, false])
+      assert.equal(disk.items.get(KEY + '.ended')[0].token, token(3))
+      assert.deepEqual(server.presented, [])
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'a log-out was told only if the server says logged_out'() {
+    // Guards: a refused log-out, as one with a token that a thief has replaced, was said to have ended the session.
+    for (const [code, terminal] of [['no_longer_valid', true], ['token_reused', true], ['unavailable', false]]) {
+      const live = await online()
+      const told = live.client.logout()
+      live.server.socket.tell('unauthorized', { code, terminal })
+      assert.equal(await told, false)
+      assert.equal(live.client.reason, 'logged_out_here')
+      const away = await online()
+      away.server.socket.tell('disconnect', 'transport close')
+      const late = away.client.logout()
+      away.server.socket.tell('connect')
+      away.server.socket.tell('unauthorized', { code, terminal })
+      assert.equal(await late, false)
+      assert.equal(away.kept.token, undefined)
+    }
+  },
+
+  async 'a turn that left its token in the durable copy ends without a timer'() {
+    // Guards: timers of hidden tabs take a second, and each of them had the turn for as long.
+    const disk = globalThis.indexedDB = new Database()
+    const kept = globalThis.localStorage = storage(token(1))
+    let ended = 0
+    const locks = { request: async (_, __, hold) => { await hold(); ended++ } }
+    const { server, client } = await start(undefined, { storage: kept, locks })
+    await disk.answer()
+    server.hear()
+    server.socket.tell('authenticated', token(2), () => {})
+    await disk.answer()
+    assert.equal(client.state, 'online')
+    await settle()
+    assert.equal(ended, 1)
+    disk.items.set(KEY, token(5)) // another tab's, which is not to be seen in the storage yet
+    server.socket.tell('disconnect', 'transport close')
+    window.dispatchEvent(new Event('online'))
+    await disk.answer()
+    server.hear()
+    assert.equal(server.presented.at(-1), token(5))
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
   },
 }
 
