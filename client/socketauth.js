@@ -99,7 +99,7 @@ export class Client {
     this.#vault.reserve = () => !mutex || mutex.reserve();
     this.#takeTurn = (signal) => {
       if (this.#vault.alone) return { held: () => true, end: () => {} };
-      return mutex ? mutex.acquire(signal) : acquire(locks, key, signal);
+      return mutex ? mutex.acquire(signal) : acquireInOrder(locks, key, signal);
     };
     bindMembers(this);
     this.#logouts = new PendingLogouts(this.#vault, (token) => this.#revoke(token), (n) => this.#backoff(n));
@@ -1127,6 +1127,48 @@ class PendingLogouts {
   stop() {
     this.#isStopped = true;
     clearTimeout(this.#timer);
+  }
+}
+
+/**
+ * Takes a turn by a Web Lock. Hidden tabs stand in a line of their own, of which only the first stands in the line for
+ * the turn: a visible tab waits for one of them at most, however many there are.
+ */
+async function acquireInOrder(locks, key, signal) {
+  const place = await acquirePlace(locks, key + ".hidden", signal);
+  try {
+    const turn = await acquire(locks, key, signal);
+    return {
+      held: turn.held,
+      end: () => {
+        turn.end();
+        place?.end();
+      },
+    };
+  } catch (error) {
+    place?.end();
+    throw error;
+  }
+}
+
+/** Waits in the line of hidden tabs. undefined: the tab is visible, or has become so. */
+async function acquirePlace(locks, key, signal) {
+  const { document } = globalThis;
+  if (document?.visibilityState !== "hidden") return undefined;
+  const waiting = new AbortController();
+  const leave = () => waiting.abort(signal.reason);
+  const look = () => { if (document.visibilityState !== "hidden") leave(); };
+  signal.addEventListener("abort", leave);
+  document.addEventListener("visibilitychange", look);
+  try {
+    signal.throwIfAborted();
+    return await acquire(locks, key, waiting.signal);
+  } catch (error) {
+    if (signal.aborted || !waiting.signal.aborted) throw error;
+    return undefined;
+  } finally {
+    signal.removeEventListener("abort", leave);
+    document.removeEventListener("visibilitychange", look);
   }
 }
 

@@ -1114,6 +1114,52 @@ const tests = {
     delete globalThis.indexedDB
     delete globalThis.localStorage
   },
+
+  async 'hidden tabs let a visible one go first'() {
+    // Guards: the visible tab waited for the turns of all tabs that had asked before it.
+    const waiting = new Map() // name to those in line
+    const locks = {
+      request: (name, { signal }, hold) => new Promise((resolve, reject) => {
+        const line = waiting.get(name) ?? waiting.set(name, []).get(name)
+        const entry = async () => {
+          await hold()
+          line.shift()
+          line[0]?.()
+          resolve()
+        }
+        signal?.addEventListener('abort', () => {
+          const n = line.indexOf(entry)
+          if (n > 0) line.splice(n, 1)
+          reject(signal.reason)
+        })
+        if (line.push(entry) === 1) entry()
+      }),
+    }
+    let release
+    locks.request('socketauth:' + KEY, {}, () => new Promise((resolve) => { release = resolve }))
+    const order = []
+    const tab = async (name) => {
+      const { server, client } = await start(token(1), { locks })
+      const { io } = server
+      return { name, server, client, io }
+    }
+    document.visibilityState = 'hidden'
+    const hidden = [await tab('a'), await tab('b'), await tab('c')]
+    document.visibilityState = 'visible'
+    const visible = await tab('visible')
+    release()
+    for (let n = 0; n < 4; n++) {
+      await settle()
+      const next = [...hidden, visible].find(({ name, server }) => server.socket && !order.includes(name))
+      order.push(next.name)
+      next.server.hear()
+      next.server.socket.tell('authenticated', token(2), () => {})
+      await pass(50)
+    }
+    assert.equal(order[0], 'a')
+    assert.equal(order[1], 'visible')
+    assert.deepEqual(order.slice(2).sort(), ['b', 'c'])
+  },
 }
 
 for (const [name, test] of Object.entries(tests)) {
