@@ -300,7 +300,9 @@ func (s *Socket) enter(t, next *token, tenant string) {
 		s.visit.stranger.Store(false)
 		s.server.census.befriend(s.visit)
 		for _, m := range held {
-			_ = s.conn.Emit(m)
+			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
+				s.server.auth.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
+			}
 		}
 		s.server.hub.Join(s, everyone)
 		if behind {

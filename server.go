@@ -323,8 +323,8 @@ func (s *Server) ToUser(id string) Target { return Target{s, user(id)} }
 // ToSession is the sockets of a session, by the claim "sid".
 func (s *Server) ToSession(sid string) Target { return Target{s, session(sid)} }
 
-// Emit sends an event to every authenticated socket, on the terms of Socket.Emit. Its error is one of encoding; a
-// socket that has gone is no error.
+// Emit sends an event to every authenticated socket, on the terms of Socket.Emit. Its error is one of encoding, or that
+// the event is too large; a socket that has gone is no error.
 func (s *Server) Emit(event string, args ...any) error {
 	return Target{s, everyone}.Emit(event, args...)
 }
@@ -337,7 +337,9 @@ func (t Target) Emit(event string, args ...any) error {
 	}
 	for _, socket := range t.server.hub.Members(t.group) {
 		if socket.live() {
-			_ = socket.conn.Emit(m)
+			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for all of them
+				return err
+			}
 		}
 	}
 	return nil

@@ -166,10 +166,12 @@ func (s *Socket) Value(key string) any {
 	return s.values[key]
 }
 
-// Emit sends an event to this client. A []byte among args goes as a binary attachment; the others must be what JSON can
-// hold. There are at most 10 attachments, and beside them no object with the key "_placeholder", at whatever depth: clients
-// would take it for an attachment and disconnect. It never waits for the client: a client that does not read is disconnected once too much waits for it. Errors:
-// ErrClosed, and those of encoding.
+// Emit sends an event to this client. A []byte among args goes as a binary attachment; the others must
+// be what JSON can hold. There are at most 10 attachments, and beside them no object with the key
+// "_placeholder", at whatever depth: clients would take it for an attachment and disconnect.
+//
+// Emit never waits for the client: one that does not read is disconnected once too much waits for it.
+// Errors: ErrClosed, those of encoding, and that of a single event of more than 4 MiB.
 func (s *Socket) Emit(event string, args ...any) error {
 	m, err := message(event, args)
 	if err != nil {

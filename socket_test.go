@@ -567,3 +567,26 @@ func TestUseOfASocketFromManyGoroutines(t *testing.T) {
 		}
 	})
 }
+
+// TestEventThatIsTooLarge guards against one large event that disconnects all it is for.
+func TestEventThatIsTooLarge(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		large := strings.Repeat("x", 4<<20)
+		w.On("ask", func(context.Context, *Socket, Args) (any, error) { return large, nil })
+		sockets := make(chan *Socket, 1)
+		w.OnAuthenticated(func(_ context.Context, s *Socket) error { sockets <- s; return s.Emit("early", large) })
+		c, _ := w.in()
+		w.logged("emit of OnAuthenticated failed")
+		for name, emit := range map[string]func(string, ...any) error{
+			"all": w.Emit, "user": w.ToUser("anna").Emit, "socket": (<-sockets).Emit,
+		} {
+			if err := emit("news", large); !errors.Is(err, engine.ErrTooLarge) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if got := c.ask("ask"); got != `[{"error":{"code":"server_error"}}]` {
+			t.Errorf("the reply is %.100q", got)
+		}
+		c.alive()
+	})
+}

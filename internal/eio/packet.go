@@ -44,6 +44,13 @@ const packetOverhead = 128
 
 func (p Packet) cost() int { return len(p.Head) + len(p.Data) + packetOverhead }
 
+func cost(packets []Packet) (n int) {
+	for _, p := range packets {
+		n += p.cost()
+	}
+	return n
+}
+
 // NewMessage is a MESSAGE of bare Engine.IO.
 func NewMessage(data []byte, binary bool) Packet {
 	if binary {

@@ -139,10 +139,13 @@ func (s *Session) flushTimeout() time.Duration {
 }
 
 // Send queues packets that belong together, and must not be changed afterwards. Errors: engine.ErrClosed,
-// engine.ErrSlow.
+// engine.ErrSlow, engine.ErrTooLarge.
 func (s *Session) Send(packets ...Packet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state == open && cost(packets) > s.maxQueue() {
+		return engine.ErrTooLarge
+	}
 	if err := s.queueLocked(packets); err != nil {
 		return err
 	}
@@ -163,9 +166,7 @@ func (s *Session) queueLocked(packets []Packet) error {
 	if s.state != open {
 		return engine.ErrClosed
 	}
-	for _, p := range packets {
-		s.waiting += p.cost()
-	}
+	s.waiting += cost(packets)
 	s.queue = append(s.queue, packets...)
 	if s.waiting > s.maxQueue() {
 		s.closeLocked(engine.SlowPeer, 0)

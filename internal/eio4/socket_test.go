@@ -95,7 +95,11 @@ func TestAttachmentsTooLargeTogether(t *testing.T) {
 func TestEmitAckThatFails(t *testing.T) {
 	join(t, engine.Options{MaxQueue: 1000}, func(t *testing.T, j *joined) {
 		done := func(engine.Args, error) { t.Error("done is called though EmitAck failed") }
-		if _, err := j.conn.EmitAck(message(t, "x", strings.Repeat("x", 1000)), done); !errors.Is(err, engine.ErrSlow) {
+		half := message(t, "x", strings.Repeat("x", 600))
+		if err := j.conn.Emit(half); err != nil {
+			t.Error(err)
+		}
+		if _, err := j.conn.EmitAck(half, done); !errors.Is(err, engine.ErrSlow) {
 			t.Errorf("too much: %v", err)
 		}
 		if _, err := j.conn.EmitAck(message(t, "x"), done); !errors.Is(err, engine.ErrClosed) {

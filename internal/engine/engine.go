@@ -15,6 +15,10 @@ var ErrClosed = errors.New("engine: connection closed")
 // ErrSlow is the error of an emit that found the peer's queue full. The peer is dropped.
 var ErrSlow = errors.New("engine: peer too slow, connection dropped")
 
+// ErrTooLarge is the error of an emit or reply of one message that is larger than what may wait for a peer at all. The
+// peer is told nothing, and stays.
+var ErrTooLarge = errors.New("engine: message too large to be sent")
+
 // Reason says why a connection ended.
 type Reason string
 
@@ -61,8 +65,8 @@ type Receiver interface {
 	Disconnected(reason Reason)
 }
 
-// Ack answers the client that asked for an acknowledgement. Only its first call sends; it may be called from any
-// goroutine, and never blocks.
+// Ack answers the client that asked for an acknowledgement. Only the first call that succeeds sends; it may be called from
+// any goroutine, and never blocks.
 type Ack func(reply ...any) error
 
 // Conn is one client in one namespace. Its methods may be called at any time, from any goroutine, and never block on
@@ -71,7 +75,7 @@ type Conn interface {
 	// ID is 128 random bits, known to this client alone.
 	ID() string
 
-	// Emit sends an event. Errors: ErrClosed, ErrSlow.
+	// Emit sends an event. Errors: ErrClosed, ErrSlow, ErrTooLarge.
 	Emit(m *Message) error
 
 	// EmitAck sends an event that asks for an acknowledgement. done is called at most once, in a call of its own, with

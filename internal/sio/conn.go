@@ -139,7 +139,11 @@ func (k *conn) answer(p *Packet) engine.Ack {
 		if used.Swap(true) {
 			return errAnswered
 		}
-		return k.send(encodeMessage(Ack, k.namespace, true, id, m))
+		err = k.send(encodeMessage(Ack, k.namespace, true, id, m))
+		if errors.Is(err, engine.ErrTooLarge) {
+			used.Store(false) // so that the client can still be told that there is no reply
+		}
+		return err
 	}
 }
 

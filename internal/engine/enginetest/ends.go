@@ -140,6 +140,42 @@ func (s *suite) protocolError(t *testing.T, transport string) {
 }
 
 // An emit never waits for a client that does not read. It is dropped once too much waits for it.
+func (s *suite) tooLarge(t *testing.T, transport string) {
+	// Guards: one message that was larger than what may wait for a peer disconnected all it was for, though they read.
+	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
+		large := strings.Repeat("x", 1<<20)
+		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
+			if err := ack(large); !errors.Is(err, engine.ErrTooLarge) {
+				t.Errorf("a reply: %v", err)
+			}
+			if err := ack("none"); err != nil {
+				t.Error(err)
+			}
+		}
+		c, conn := w.Member(transport)
+		if err := conn.Emit(event(t, "large", large)); !errors.Is(err, engine.ErrTooLarge) {
+			t.Errorf("Emit: %v", err)
+		}
+		if err := conn.Emit(event(t, "large", []byte(large))); !errors.Is(err, engine.ErrTooLarge) {
+			t.Errorf("Emit of an attachment: %v", err)
+		}
+		if _, err := conn.EmitAck(event(t, "large", large), nil); !errors.Is(err, engine.ErrTooLarge) {
+			t.Errorf("EmitAck: %v", err)
+		}
+		c.Send(`27["ask"]`)
+		w.Hears("event ask []")
+		c.Want(`37["none"]`)
+		conn.Close(nil)
+		if err := conn.Emit(event(t, "large", large)); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("Emit after the end: %v", err)
+		}
+		c.Want("1")
+		c.WantEnd()
+		w.Hears("gone: server disconnect")
+		w.HearsNoMore()
+	})
+}
+
 func (s *suite) slowPeer(t *testing.T, transport string) {
 	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
