@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -270,6 +271,29 @@ func TestHelperKilledEarly(t *testing.T) {
 			sessions(t, a, "alice", 0)
 		})
 	}
+}
+
+// TestHelperHidden has a visible tab ask for its turn after many hidden ones, whose timers Chromium throttles as it does
+// a user's: drivers of browsers switch that off.
+func TestHelperHidden(t *testing.T) {
+	// Guards: each hidden tab had the turn for a second, and the visible one waited for all of them.
+	if _, err := exec.LookPath("Xvfb"); err != nil {
+		t.Fatal("Xvfb is missing: run `apt-get install xvfb`")
+	}
+	l := newLedger(socketauth.NewMemoryBlacklist())
+	a := servePages(t, l, nil, nil)
+	d := chromium(t, "helper_hidden.mjs", a.url, "7")
+	d.hears("client", "throttled", true, "visible")
+	d.hears("client", "ready")
+	a.listener.cut()
+	a.listener.mend()
+	var before int
+	if err := json.Unmarshal(d.hears("client", "before the visible tab").Args[0], &before); err != nil || before > 1 {
+		t.Errorf("%d hidden tabs had their turns before the visible one, %v", before, err)
+	}
+	d.done()
+	t.Log(d.stderr.String())
+	noAlarm(t, a)
 }
 
 // TestHelperDevices: a log-out of one device by another signs all tabs of that device out, and nobody else.

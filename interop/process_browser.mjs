@@ -45,6 +45,16 @@ class Connection {
 // supervised is a shell that becomes the browser. When Node ends, however that is, the browser does: a pipe ends with it.
 const supervised = '{ cat; kill -KILL 0; } <&3 >/dev/null & exec "$@" 3<&-'
 
+// display starts an X server without a screen. It ends with Node.
+export async function display() {
+  const server = spawn('sh', ['-c', supervised, 'sh', 'Xvfb', '-displayfd', '1', '-nolisten', 'tcp', '-screen', '0', '1280x800x24'], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
+  })
+  const [number] = await once(server.stdout, 'data')
+  return ':' + String(number).trim()
+}
+
 class ProcessBrowser {
   // start resolves when the browser can be told what to do.
   static async start(folder, options = {}) {
@@ -115,7 +125,8 @@ export class Chromium extends ProcessBrowser {
       if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
       return result.value
     }
-    return new Page(evaluate)
+    const front = () => this.connection.send('Target.activateTarget', { targetId })
+    return Object.assign(new Page(evaluate), { front })
   }
 
   // close ends it as a user does, with all written.
