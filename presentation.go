@@ -43,7 +43,11 @@ func (s *Socket) present(in presented) *refusal {
 	defer cancel()
 
 	t, refused := a.verify(ctx, in.token)
-	if refused != nil {
+	switch {
+	case refused == nil:
+	case refused.token != nil: // it was good once
+		return s.expired(refused, in.at)
+	default:
 		return a.guessed(s.visit, refused)
 	}
 	if in.unclear != "" {
@@ -86,16 +90,8 @@ func (s *Socket) present(in presented) *refusal {
 	if !s.decide(EndedByReuse) {
 		return &refusal{code: codeTimeout, token: t}
 	}
-	p := Presentation{
-		Token:          t.ref(),
-		Confirming:     confirming,
-		SocketOpenedAt: s.visit.opened,
-		PresentedAt:    in.at,
-		Overtake:       a.timeout,
-		EndOnReuse:     a.reusePolicy == EndSession,
-		Address:        s.visit.request.ClientIP,
-		UserAgent:      s.visit.request.UserAgent,
-	}
+	p := s.presentation(t, in.at)
+	p.Confirming = confirming
 	if !kept {
 		p.SuccessorID, p.SuccessorExpiresAt = next.id, next.expiresAt
 	}
@@ -117,6 +113,64 @@ func (s *Socket) present(in presented) *refusal {
 		a.trimSessions(context.WithoutCancel(s.ctx), t)
 	}
 	return nil
+}
+
+// presentation returns what the store has to know of a token that came at that time, without a successor.
+func (s *Socket) presentation(t *token, at time.Time) Presentation {
+	return Presentation{
+		Token:          t.ref(),
+		SocketOpenedAt: s.visit.opened,
+		PresentedAt:    at,
+		Overtake:       s.server.auth.timeout,
+		EndOnReuse:     s.server.auth.reusePolicy == EndSession,
+		Address:        s.visit.request.ClientIP,
+		UserAgent:      s.visit.request.UserAgent,
+	}
+}
+
+// expired returns what a client is told that came with an expired token, to authenticate or to log out: that
+// it has expired, unless it had been replaced and so is reuse. Its owner may well have slept while a thief
+// went on. A code counts within its own life alone: URLs that carried one stay in a browser's history.
+func (s *Socket) expired(refused *refusal, at time.Time) *refusal {
+	t, own := refused.token, s.own()
+	switch {
+	case t.use != useSession, s.server.auth.reusePolicy != EndSession:
+		return refused // nothing could follow
+	case own != nil && (own.sessionID != t.sessionID || own.subject != t.subject):
+		return refused
+	}
+	verdict, err := s.judge(t, at)
+	switch {
+	case err != nil:
+		return &refusal{code: codeUnavailable, cause: err, token: t}
+	case verdict == Reused:
+		return s.lost(t, verdict)
+	}
+	return refused
+}
+
+// judge has the store decide on a session token that came without being presented for a successor. Nothing is
+// recorded of a token that is alive. One that was replaced is judged as in a presentation, which is a second
+// call to the store: what Check calls Replaced is dead for good, so that nothing can come between the two.
+func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
+	a := s.server.auth
+	s.decide(EndedByReuse)
+	presented := false // and the reply to that was lost
+	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
+		if verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0); err != nil {
+			return err
+		}
+		p := s.presentation(t, at)
+		switch {
+		case verdict == Replaced:
+			verdict, err = a.blacklist.Present(ctx, p)
+			presented = true
+		case presented && verdict == EndedByReuse && p.EndOnReuse:
+			verdict = Reused
+		}
+		return err
+	})
+	return verdict, err
 }
 
 // successor is the token that is to replace t: t itself, where it is young, and the one that t was answered with
@@ -321,9 +375,9 @@ func (s *Socket) enter(t, next *token, tenant string) {
 
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
 // it asked is served all the same.
-func (s *Socket) logout(args engine.Args, ack engine.Ack) {
+func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	defer s.decided()
-	ending, refused := s.endOf(args)
+	ending, refused := s.endOf(args, at)
 	if refused != nil {
 		s.acknowledgeError(ack, refused.code)
 		s.refuse(refused)
@@ -336,8 +390,10 @@ func (s *Socket) logout(args engine.Args, ack engine.Ack) {
 	s.end("logged out", m)
 }
 
-// endOf finds the session that a logout is for, and has the store end it.
-func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
+// endOf finds the session that a logout is for, and has the store end it. A socket that has none of its own
+// ends that of the token it brings, if that is alive. If it was replaced, this is reuse: a theft must not go
+// unnoticed because its victim has logged out.
+func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 	a := s.server.auth
 	life := context.WithoutCancel(s.ctx)
 	ctx, cancel := context.WithTimeout(life, a.timeout)
@@ -353,13 +409,19 @@ func (s *Socket) endOf(args engine.Args) (*token, *refusal) {
 	case ending != nil && given != nil && given.sessionID != ending.sessionID:
 		return nil, &refusal{code: codeWrongSession}
 	case ending != nil:
+	case refused != nil && refused.token != nil:
+		return nil, s.expired(refused, at)
 	case refused != nil:
 		return nil, a.guessed(s.visit, refused)
 	case given.use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:
-		if refused := a.standing(ctx, given, 0, 0); refused != nil {
-			return nil, refused
+		verdict, err := s.judge(given, at)
+		switch {
+		case err != nil:
+			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
+		case verdict != Accepted:
+			return nil, s.lost(given, verdict)
 		}
 		ending = given
 	}

@@ -278,12 +278,12 @@ type receiver struct{ *Socket }
 func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	s := r.Socket
 	var f func()
+	now := time.Now()
 	switch name {
 	case eventAuthenticate:
-		now := time.Now()
 		f = func() { s.authenticate(presentedIn(args, now), ack) }
 	case eventLogout:
-		f = func() { s.logout(args, ack) }
+		f = func() { s.logout(args, now, ack) }
 	default:
 		if !s.control.Busy() {
 			s.dispatch(name, args, ack)

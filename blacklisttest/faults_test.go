@@ -67,6 +67,19 @@ func faults() map[string]fault {
 		"a late frame is reuse":                {"A late frame of up to ten generations ago is no reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 0 })},
 		"a new socket may be late":             {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *socketauth.Presentation) { p.SocketOpenedAt = time.Time{} })},
 		"a frame may be late for ever":         {"A token replaced longer ago than Overtake is reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 24 * time.Hour })},
+		"an expired token's session is unknown": {"A token that was replaced and has expired is judged as any other", tokens(func(t *socketauth.TokenRef) {
+			if t.ExpiresAt.Before(time.Now()) {
+				t.SessionID = otherID
+			}
+		})},
+		"an expired token counts as replaced": {"A predecessor that has expired is alive while nobody holds the next", func(b *broken) {
+			b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+				if t.ExpiresAt.Before(time.Now()) {
+					return socketauth.Replaced, nil
+				}
+				return b.Blacklist.Check(ctx, t, grace, branch)
+			}
+		}},
 		"a stranger is let in": {"Strangers are unknown and leave nothing behind", presents(func(p *socketauth.Presentation) {
 			if p.Token.Generation == 1 {
 				p.Token.Generation = 0

@@ -86,6 +86,28 @@ func reuse() []clause {
 			s.presents(reused, code, late, short)
 			s.presents(endedByReuse, first)
 		}},
+		{"A token that was replaced and has expired is judged as any other", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			code := s.code()
+			first := s.presents(accepted, code)
+			second := s.presents(accepted, first)
+			first.ExpiresAt = time.Now().Add(-time.Minute)
+			s.checks(replaced, first)
+			s.presents(overtaken, first, keep, late)
+			s.presents(replaced, first, keep, rejectOnly)
+			s.checks(accepted, second)
+			s.presents(reused, first, keep)
+			s.ended(endedByReuse, code, first, second)
+		}},
+		{"A predecessor that has expired is alive while nobody holds the next", func(t *testing.T, store socketauth.Blacklist) {
+			s := login(t, store)
+			first := s.presents(accepted, s.code())
+			next := s.presents(accepted, first, confirming)
+			first.ExpiresAt = time.Now().Add(-time.Minute)
+			s.checks(accepted, first)
+			s.confirms(accepted, next)
+			s.checks(replaced, first)
+		}},
 		{"Strangers are unknown and leave nothing behind", func(t *testing.T, store socketauth.Blacklist) {
 			s := login(t, store)
 			code := s.code()

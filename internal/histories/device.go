@@ -31,7 +31,8 @@ type tab struct {
 	in       bool    // authenticated on this socket
 	patience *event
 	next     *event
-	left     int // actions
+	left     int  // actions
+	leaving  bool // what it says first on its next connection is that it logs out
 }
 
 // maxPace is how many presentations an honest client makes while one it gave up on may be under way.
@@ -83,7 +84,8 @@ func (t *tab) connect() {
 		t.soon(t.connect)
 		return
 	}
-	if t.storage.text == "" || !t.w.now.Before(t.storage.ref.ExpiresAt) {
+	expired := !t.w.now.Before(t.storage.ref.ExpiresAt)
+	if t.storage.text == "" || expired && t.w.chance(0.5) { // not every client looks at what it has
 		t.peer.login(t.userID, func(code token) {
 			t.w.note("%s logs in: %s", t.name, code)
 			t.ledger.begun(code.ref, t.confirming)
@@ -149,8 +151,17 @@ func (t *tab) hear(s *socket, f frame) {
 	switch f.kind {
 	case opened:
 		if t.storage.text == "" { // another tab has lost it meanwhile
+			t.leaving = false
 			t.leave(true)
 			return
+		}
+		if t.leaving {
+			t.leaving = false
+			if t.storage.ref.Generation > 0 { // another tab may have logged in, and a code ends nothing
+				t.sent = t.storage
+				t.socket.send(frame{kind: logout, token: t.sent})
+				return
+			}
 		}
 		t.present()
 	case authenticated:
@@ -231,6 +242,12 @@ func (t *tab) act() {
 	case n < 19 && t.takeTurn():
 		t.w.note("%s logs out", t.socket.name)
 		t.w.counts.Logouts++
+		if t.storage.text != "" && t.w.chance(0.3) { // on a connection of its own
+			t.socket.giveUp(t.w.chance(0.7))
+			t.leaving = true
+			t.dial()
+			return
+		}
 		t.socket.send(frame{kind: logout})
 		t.beginPatience()
 	default:
@@ -257,7 +274,7 @@ func (t *tab) refresh() {
 
 // settle is the last act: the tab's socket is given up, or not, and it has to get in.
 func (t *tab) settle() {
-	t.left = 0
+	t.left, t.leaving = 0, false
 	if t.socket != nil && t.in && t.w.chance(0.3) {
 		return
 	}

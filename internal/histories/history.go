@@ -99,8 +99,13 @@ func (w *world) play(peer server, s *store, l *ledger) {
 	w.pass(2 * w.timeout)
 	for _, t := range thieves {
 		for range min(3, len(t.tokens)) {
-			t.dial(&t.tokens[len(t.tokens)-1-w.IntN(len(t.tokens))])
+			old := &t.tokens[len(t.tokens)-1-w.IntN(len(t.tokens))]
+			replaced := l.replaced(old.ref)
+			t.dial(old, []kind{authenticate, logout}[w.IntN(2)])
 			w.pass(w.timeout)
+			if replaced && w.endOnReuse && w.violation() == "" && l.lives(old.ref.SessionID) {
+				w.violate("%s was replaced and came again, and nobody has noticed", *old)
+			}
 		}
 	}
 	w.pass(w.timeout)

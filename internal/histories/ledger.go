@@ -192,7 +192,7 @@ func isOver(v socketauth.Verdict) bool {
 func (l *ledger) afterTheEnd(s *session, t socketauth.TokenRef, c call, v socketauth.Verdict) (settled bool) {
 	switch {
 	case s.over != 0 && s.overAt < int(c):
-		if l.w.counts.Over++; !isOver(v) {
+		if l.w.counts.Over++; !isOver(v) && !(v == socketauth.Unknown && s.forgotten()) {
 			l.w.violate("%s: verdict %d after the session was over", name(t), v)
 		}
 		return true
@@ -256,7 +256,7 @@ func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentatio
 
 func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation, thief bool, v socketauth.Verdict) {
 	killer, dead := s.killer(e, c)
-	contested := s.contested(c)
+	contested := s.contested(c) || v == socketauth.Unknown && s.forgotten()
 	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.Overtake && e.ref.Generation+10 >= s.latest
 	reuse := socketauth.Replaced
 	if p.EndOnReuse {
@@ -372,7 +372,7 @@ func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Durat
 	inGrace := dead && killer.parent == e && time.Since(killer.at) < grace && t.Generation+1 == s.latest
 	alive := !dead && (held || young || t.Generation < s.latest)
 	switch {
-	case s.contested(c):
+	case s.contested(c), v == socketauth.Unknown && s.forgotten():
 	case v == socketauth.Accepted && !alive && !inGrace:
 		l.w.violate("%s passes a check, and is dead", name(t))
 	case v != socketauth.Accepted && alive:
@@ -439,6 +439,39 @@ func (l *ledger) heard(s *socket) {
 	}
 	l.w.violate("%s hears a broadcast, and no token of it was ever confirmed", s.name)
 }
+
+// replaced reports whether a session token was replaced more than a moment ago, in a session that lives on.
+func (l *ledger) replaced(t socketauth.TokenRef) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, e := l.find(t)
+	if e == nil || s.over != 0 || t.Generation == 0 {
+		return false
+	}
+	killer, dead := s.killer(e, call(l.time+1))
+	return dead && time.Since(killer.at) > time.Second
+}
+
+// lives reports whether a session is not over, and has a token that has not expired.
+func (l *ledger) lives(sid string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sessions[sid]
+	return s.over == 0 && time.Now().Before(s.until())
+}
+
+// until is when the last of its tokens expires. A store may forget the session a minute later.
+func (s *session) until() (until time.Time) {
+	for _, e := range s.tokens {
+		if e.ref.ExpiresAt.After(until) {
+			until = e.ref.ExpiresAt
+		}
+	}
+	return until
+}
+
+// forgotten reports whether a store may have forgotten the session.
+func (s *session) forgotten() bool { return time.Since(s.until()) >= time.Minute }
 
 // allClosed checks, when all has been calm for long, that no socket lives whose session is over or whose token has
 // expired.

@@ -52,7 +52,7 @@ type frame struct {
 
 func (f frame) String() string {
 	switch f.kind {
-	case authenticate, authenticated:
+	case authenticate, authenticated, logout:
 		return fmt.Sprintf("%s %s", f.kind, f.token)
 	case acknowledge:
 		return fmt.Sprintf("%s %.4s", f.kind, f.ack)

@@ -92,7 +92,8 @@ func (p *playedServer) receive(s *socket, f frame) {
 	case authenticate:
 		c.queue = append(c.queue, func(done func()) { p.present(c, f, done) })
 	case logout:
-		c.queue = append(c.queue, func(done func()) { p.logout(c, f, done) })
+		arrived := p.w.now
+		c.queue = append(c.queue, func(done func()) { p.logout(c, f, arrived, done) })
 	}
 	p.next(c)
 }
@@ -137,7 +138,7 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 		refuse("invalid_token", true)
 		return
 	case !p.w.now.Before(t.ExpiresAt):
-		refuse("token_expired", true)
+		p.expired(c, t, arrived, done)
 		return
 	case c.own != nil && c.own.SessionID != t.SessionID:
 		refuse("wrong_session", false)
@@ -183,6 +184,51 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 			done()
 		})
 	})
+}
+
+// expired refuses a token that has expired. If it had been replaced before, it is reuse.
+func (p *playedServer) expired(c *conn, t socketauth.TokenRef, arrived time.Time, done func()) {
+	if t.Generation == 0 || !p.w.endOnReuse || c.own != nil && c.own.SessionID != t.SessionID {
+		p.refuse(c, "token_expired", true)
+		done()
+		return
+	}
+	p.judge(c, t, arrived, func(v socketauth.Verdict, err error) {
+		switch {
+		case err != nil:
+			p.refuse(c, "unavailable", false)
+		case v == socketauth.Reused:
+			p.refuseVerdict(c, t.SessionID, v)
+		default:
+			p.refuse(c, "token_expired", true)
+		}
+		done()
+	})
+}
+
+// judge has the store decide on a token that is not to get a successor.
+func (p *playedServer) judge(c *conn, t socketauth.TokenRef, arrived time.Time, then func(socketauth.Verdict, error)) {
+	var verdict socketauth.Verdict
+	presented := false
+	p.insist(func(_ bool, reply func(error)) {
+		v, err := p.store.Check(context.Background(), t, 0, 0)
+		switch {
+		case err == nil && v == socketauth.Replaced:
+			presented = true
+			p.store.present(socketauth.Presentation{
+				Token: t, SocketOpenedAt: c.openedAt, PresentedAt: arrived, Overtake: p.w.timeout,
+				EndOnReuse: p.w.endOnReuse, Address: c.name,
+			}, func(v socketauth.Verdict, err error) {
+				verdict = v
+				reply(err)
+			})
+			return
+		case presented && v == socketauth.EndedByReuse && p.w.endOnReuse:
+			v = socketauth.Reused // by the call whose reply was lost
+		}
+		verdict = v
+		reply(err)
+	}, func(err error) { then(verdict, err) })
 }
 
 // step takes the store's step, again where it fails; once the client has left it only looks its outcome up.
@@ -372,16 +418,44 @@ func (p *playedServer) endSession(sid string, but *conn, last frame) {
 	}
 }
 
-// logout ends the session that the socket has.
-func (p *playedServer) logout(c *conn, _ frame, done func()) {
-	if c.own == nil {
+// logout ends the session that the socket has, or that of the token it brings.
+func (p *playedServer) logout(c *conn, f frame, arrived time.Time, done func()) {
+	if c.own != nil {
+		p.logOut(c, c.own.SessionID, done)
+		return
+	}
+	t, known := p.texts[f.token.text]
+	switch {
+	case !known || t.Generation == 0 && p.w.now.Before(t.ExpiresAt):
 		p.refuse(c, "invalid_token", true)
 		done()
 		return
+	case !p.w.now.Before(t.ExpiresAt):
+		p.expired(c, t, arrived, done)
+		return
 	}
-	p.endSessions(socketauth.Revocation{SessionID: c.own.SessionID, Why: socketauth.LoggedOut}, frame{kind: loggedOut}, func(err error) {
-		if err != nil {
+	p.judge(c, t, arrived, func(v socketauth.Verdict, err error) {
+		switch {
+		case err != nil:
 			p.refuse(c, "unavailable", false)
+		case v == socketauth.Accepted:
+			p.logOut(c, t.SessionID, done)
+			return
+		default:
+			p.refuseVerdict(c, t.SessionID, v)
+		}
+		done()
+	})
+}
+
+func (p *playedServer) logOut(c *conn, sid string, done func()) {
+	p.endSessions(socketauth.Revocation{SessionID: sid, Why: socketauth.LoggedOut}, frame{kind: loggedOut}, func(err error) {
+		switch {
+		case err != nil:
+			p.refuse(c, "unavailable", false)
+		case !c.over: // it was not of the session
+			c.answer(frame{kind: loggedOut})
+			p.close(c)
 		}
 		done()
 	})

@@ -152,6 +152,12 @@ func (t *twin) differ(call string, about any, real, model any) {
 	}
 }
 
+// forgotten reports whether the store may not know a session any more, since its tokens have all expired. The reference
+// machine never forgets. Neither accepts any of them.
+func (t *twin) forgotten(token socketauth.TokenRef, verdict socketauth.Verdict) bool {
+	return verdict != socketauth.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
+}
+
 // Present implements socketauth.Blacklist. A Check before it must have said the same.
 func (t *twin) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
 	before, err := t.Blacklist.Check(ctx, p.Token, 0, 0)
@@ -160,7 +166,7 @@ func (t *twin) Present(ctx context.Context, p socketauth.Presentation) (socketau
 	}
 	verdict, err := t.Blacklist.Present(ctx, p)
 	model, _ := t.model.Present(ctx, p)
-	if err == nil {
+	if err == nil && !t.forgotten(p.Token, verdict) {
 		t.differ("presenting", name(p.Token), verdict, model)
 		repeated := verdict == socketauth.Accepted && before == socketauth.Replaced
 		if (before == socketauth.Accepted) != (verdict == socketauth.Accepted) && !repeated {
@@ -184,7 +190,7 @@ func (t *twin) Confirm(ctx context.Context, token socketauth.TokenRef) (socketau
 func (t *twin) Check(ctx context.Context, token socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
 	verdict, err := t.Blacklist.Check(ctx, token, grace, branch)
 	model, _ := t.model.Check(ctx, token, grace, branch)
-	if err == nil {
+	if err == nil && !t.forgotten(token, verdict) {
 		t.differ("checking", name(token), verdict, model)
 	}
 	return verdict, err

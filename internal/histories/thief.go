@@ -59,15 +59,18 @@ func (t *thief) act() {
 		return
 	}
 	defer t.again()
-	switch n := t.w.IntN(10); {
+	switch n := t.w.IntN(11); {
 	case len(t.tokens) == 0 && t.inAdvance && len(t.sockets) == 0:
-		t.dial(nil)
+		t.dial(nil, authenticate)
 	case len(t.tokens) == 0, n < 2:
 		t.steal()
 	case n < 8:
 		t.present()
 	case n < 9:
 		t.peer.check(t.pick())
+	case n < 10:
+		picked := t.pick()
+		t.dial(&picked, logout)
 	default:
 		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // what it withheld
 	}
@@ -97,16 +100,22 @@ func (t *thief) present() {
 		t.send(t.sockets[t.w.IntN(len(t.sockets))], picked)
 		return
 	}
-	t.dial(&picked)
+	t.dial(&picked, authenticate)
 }
 
-func (t *thief) dial(first *token) {
+// dial opens a socket, and presents a token on it or logs out with it, if there is one.
+func (t *thief) dial(first *token, to kind) {
 	t.dialed++
 	var s *socket
 	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.dialed), true, func(f frame) {
 		switch f.kind {
 		case opened:
-			if first != nil {
+			switch {
+			case first == nil:
+			case to == logout:
+				t.w.note("%s logs out with %s", s.name, *first)
+				s.send(frame{kind: logout, token: *first})
+			default:
 				t.send(s, *first)
 			}
 		case authenticated:

@@ -138,7 +138,14 @@ func (c *wire) frames(f frame) []string {
 	case f.kind == acknowledge:
 		return []string{"43" + f.ack + "[]"}
 	}
-	return []string{`42["logout"]`}
+	text := `42["logout"]`
+	if f.token.text != "" {
+		text = fmt.Sprintf(`42["logout",%q]`, f.token.text)
+	}
+	if !c.joined {
+		return []string{"40", text}
+	}
+	return []string{text}
 }
 
 func (r *realServer) receive(s *socket, f frame) {

@@ -1,0 +1,321 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// The ways in which a token comes on a new connection that is not, or not only, a presentation.
+var ways = map[string]func(w *world, token string) *client{
+	"logout": func(w *world, token string) *client {
+		c := w.dial("")
+		c.emit("logout", token)
+		return c
+	},
+	"authenticate": func(w *world, token string) *client {
+		c := w.dial("")
+		c.authenticate(token)
+		return c
+	},
+	"confirming": func(w *world, token string) *client {
+		c := w.dial("")
+		c.emit("authenticate", map[string]any{"token": token, "confirm": true})
+		return c
+	},
+	"handshake": func(w *world, token string) *client { return w.dial(fmt.Sprintf(`{"token":%q}`, token)) },
+}
+
+// audits notes the kinds of what is audited.
+type audits struct {
+	mu    sync.Mutex
+	kinds []string
+}
+
+func (a *audits) hook(_ context.Context, e AuditEvent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.kinds = append(a.kinds, string(e.Kind)+" "+e.Code)
+}
+
+// count returns how often that was audited since it was asked last.
+func (a *audits) count(what string) (n int) {
+	synctest.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, kind := range a.kinds {
+		if kind == what {
+			n++
+		}
+	}
+	a.kinds = nil
+	return n
+}
+
+// inWorldOfMinutes is inWorld with session tokens that live for ten minutes.
+func inWorldOfMinutes(t *testing.T, policy ReusePolicy, store *faultyStore, test func(w *world, seen *audits)) {
+	t.Helper()
+	seen := new(audits)
+	inWorld(t, func(o *Options[string]) {
+		o.TokenLifetime, o.ReusePolicy, o.Audit = 10*time.Minute, policy, seen.hook
+		if store != nil {
+			store.Blacklist = newMemory()
+			o.Blacklist = store
+		}
+	}, func(w *world) { test(w, seen) })
+}
+
+// stolen is a session whose token a thief has replaced, with a token of it that its owner still has.
+func stolen(w *world) (thief *client, owners string) {
+	w.Helper()
+	c, owners := w.in()
+	c.close()
+	thief = w.dial("")
+	thief.authenticate(owners)
+	next := thief.token()
+	time.Sleep(6 * time.Minute)
+	thief.authenticate(next)
+	thief.token()
+	return thief, owners
+}
+
+func TestReplacedTokenIsReuseWhereverItComes(t *testing.T) {
+	// Guards: logging out is no way in which a theft goes unnoticed, and neither is the expiry of the copied token.
+	for _, expired := range []bool{false, true} {
+		for name, way := range ways {
+			t.Run(fmt.Sprintf("%s, expired %v", name, expired), func(t *testing.T) {
+				inWorldOfMinutes(t, EndSession, nil, func(w *world, seen *audits) {
+					thief, owners := stolen(w)
+					bystander, _ := w.in()
+					if expired {
+						time.Sleep(5 * time.Minute)
+						if _, refused := w.Auth().verify(context.Background(), owners); refused == nil || refused.code != codeTokenExpired {
+							t.Fatalf("%+v", refused)
+						}
+					}
+					seen.count("")
+					c := way(w, owners)
+					if u := c.refusedAndGone("token_reused"); !u.Terminal {
+						t.Error("not terminal")
+					}
+					if u := thief.refusedAndGone("token_reused"); !u.Terminal {
+						t.Error("the thief's is not terminal")
+					}
+					if n := seen.count("reuse token_reused"); n != 1 {
+						t.Errorf("audited %d times", n)
+					}
+					w.logged("a token was presented that had been replaced")
+					if n := w.Stats().Reuses; n != 1 {
+						t.Errorf("counted %d times", n)
+					}
+					if s, err := w.Sessions(context.Background(), "anna"); err != nil || len(s) != 1 {
+						t.Errorf("%v, %v, want the bystander's session alone", s, err)
+					}
+					bystander.alive()
+				})
+			})
+		}
+	}
+}
+
+func TestReplacedTokenEndsNothingUnderRejectOnly(t *testing.T) {
+	for name, way := range ways {
+		inWorldOfMinutes(t, RejectOnly, nil, func(w *world, seen *audits) {
+			thief, owners := stolen(w)
+			if u := way(w, owners).refusedAndGone("no_longer_valid"); !u.Terminal {
+				t.Errorf("%s: not terminal", name)
+			}
+			time.Sleep(5 * time.Minute)
+			way(w, owners).refusedAndGone("token_expired")
+			if n := seen.count("reuse token_reused"); n != 0 {
+				t.Errorf("%s: audited %d times", name, n)
+			}
+			thief.alive()
+		})
+	}
+}
+
+func TestLogoutWithATokenReplacedAMomentAgoIsNoReuse(t *testing.T) {
+	// Guards: a tab that opens a connection to log out while another tab has the token replaced.
+	inWorldOfMinutes(t, EndSession, nil, func(w *world, _ *audits) {
+		c, token := w.in()
+		d := w.dial("")
+		c.authenticate(token)
+		next := c.token()
+		time.Sleep(4 * time.Second)
+		d.emit("logout", token)
+		if u := d.refusedAndGone("no_longer_valid"); u.Terminal {
+			t.Error("terminal")
+		}
+		c.alive()
+		d = w.dial("")
+		d.emit("logout", next)
+		for _, c := range []*client{d, c} {
+			c.next(`42["logged_out"]`)
+			c.gone()
+		}
+	})
+}
+
+func TestExpiredTokenOfAnHonestClientIsNoReuse(t *testing.T) {
+	// Guards: whoever slept past the expiry is told so, and ends nothing that lives on.
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			inWorldOfMinutes(t, EndSession, nil, func(w *world, seen *audits) {
+				expire := func() { time.Sleep(10*time.Minute + time.Second) }
+				is := func(what, token string) {
+					t.Helper()
+					if u := way(w, token).refusedAndGone("token_expired"); !u.Terminal {
+						t.Errorf("%s: not terminal", what)
+					}
+				}
+
+				c, current := w.in()
+				c.close()
+				expire()
+				is("the current one", current)
+
+				// Its client has stored the successor, and the acknowledgement was lost.
+				c, old := w.in()
+				c.close()
+				time.Sleep(9 * time.Minute)
+				c = w.dial("")
+				o := c.confirms(old)
+				c.close()
+				time.Sleep(2 * time.Minute)
+				is("the predecessor of what nobody holds", old)
+				c = w.dial("")
+				c.authenticate(o.token)
+				newest := c.token()
+
+				// It is late, on a connection that was open when the token was replaced.
+				time.Sleep(10*time.Minute - time.Second)
+				late := map[string]*client{"authenticate": w.dial(""), "logout": w.dial("")}
+				c.authenticate(newest)
+				next := c.token()
+				time.Sleep(2 * time.Second)
+				late["authenticate"].authenticate(newest)
+				late["logout"].emit("logout", newest)
+				for _, l := range late {
+					l.refusedAndGone("token_expired")
+				}
+				c.alive()
+
+				// It is another session's, on a socket that is authenticated.
+				d, _ := w.inAs(jwt.MapClaims{"sub": "otto"})
+				d.authenticate(newest)
+				d.refusedAndGone("token_expired")
+				d, _ = w.inAs(jwt.MapClaims{"sub": "otto"})
+				d.emit("logout", newest) // which ends the socket's own session
+				d.next(`42["logged_out"]`)
+				d.gone()
+				c.alive()
+
+				// Its session is over already, or forgotten.
+				c.authenticate(next)
+				c.token()
+				if _, err := w.RevokeUser(context.Background(), "anna"); err != nil {
+					t.Fatal(err)
+				}
+				c.refusedAndGone("session_revoked")
+				time.Sleep(9 * time.Minute)
+				is("of a revoked session", newest)
+				time.Sleep(time.Hour)
+				is("of a session that is forgotten", newest)
+
+				if n := seen.count("reuse token_reused"); n != 0 {
+					t.Errorf("audited %d times", n)
+				}
+				if log := w.logs.String(); strings.Contains(log, "has lost state") {
+					t.Errorf("a loss of state is logged:\n%s", log)
+				}
+			})
+		})
+	}
+}
+
+func TestExpiredCodeIsNoReuse(t *testing.T) {
+	// Guards: a page that is opened again from the browser's history, with the code of then in its URL.
+	for name, way := range ways {
+		inWorldOfMinutes(t, EndSession, nil, func(w *world, _ *audits) {
+			code := w.code()
+			c := w.dial("")
+			c.authenticate(code)
+			c.token()
+			time.Sleep(time.Minute)
+			way(w, code).refusedAndGone("token_expired")
+			if c.alive(); t.Failed() {
+				t.Fatal(name)
+			}
+		})
+	}
+}
+
+func TestReuseIsFoundWhereTheStoreFails(t *testing.T) {
+	// Guards: a store that is down, or whose reply is lost, neither hides a reuse nor finds it twice.
+	store := new(faultyStore)
+	inWorldOfMinutes(t, EndSession, store, func(w *world, seen *audits) {
+		for name, way := range ways {
+			for _, expired := range []bool{false, true} {
+				thief, owners := stolen(w)
+				if expired {
+					time.Sleep(5 * time.Minute)
+				}
+				store.fail(down, nil)
+				if u := way(w, owners).refusedAndGone("unavailable"); u.Terminal {
+					t.Errorf("%s: terminal", name)
+				}
+				thief.alive()
+				seen.count("")
+				lost := false
+				store.fail(nil, func(call string) error {
+					if call == "Present" && !lost {
+						lost = true
+						return errStoreDown
+					}
+					return nil
+				})
+				way(w, owners).refusedAndGone("token_reused")
+				thief.refusedAndGone("token_reused")
+				store.fail(nil, nil)
+				if n := seen.count("reuse token_reused"); n != 1 || !lost {
+					t.Errorf("%s, expired %v: audited %d times, a reply was lost: %v", name, expired, n, lost)
+				}
+			}
+		}
+	})
+}
+
+func TestLogoutWithAPredecessorEndsTheSession(t *testing.T) {
+	// Guards: a confirming client whose next token never came logs out with the one it has.
+	inWorldOfMinutes(t, EndSession, nil, func(w *world, seen *audits) {
+		c, token := w.in()
+		c.close()
+		c = w.dial("")
+		c.confirms(token)
+		c.close()
+		time.Sleep(time.Minute)
+		c = w.dial("")
+		if got := c.ask("logout", token); got != "[]" {
+			t.Errorf("got %s", got)
+		}
+		c.next(`42["logged_out"]`)
+		c.gone()
+		if n := seen.count("logout "); n != 1 {
+			t.Errorf("audited %d times", n)
+		}
+		c = w.dial("")
+		ack := c.ask("logout", token)
+		var said []struct{ Error struct{ Code string } }
+		if err := json.Unmarshal([]byte(ack), &said); err != nil || said[0].Error.Code != "no_longer_valid" {
+			t.Errorf("once more: %s, %v", ack, err)
+		}
+	})
+}
