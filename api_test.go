@@ -221,7 +221,7 @@ func TestAuthorizationHookMintsTheCode(t *testing.T) {
 	}
 	a, h := serveAPI(t, o)
 	_, body, _ := post(h, "/login", jsonType, credentialsJSON("anna", "secret"))
-	if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.claims["minted"] != "by the app" {
+	if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.claims()["minted"] != "by the app" {
 		t.Errorf("answer %v", body)
 	}
 }

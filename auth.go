@@ -272,7 +272,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		}
 		t, refused := a.check(r.Context(), text)
 		if refused == nil {
-			next.ServeHTTP(w, r.WithContext(ContextWithClaims(r.Context(), t.claims)))
+			next.ServeHTTP(w, r.WithContext(contextWithToken(r.Context(), t)))
 			return
 		}
 		deadline.Body(w, r)
@@ -393,7 +393,7 @@ func (a *Auth) tenant(ctx context.Context, t *token) (tenant string, refused *re
 		return "", nil
 	}
 	err := a.contain("TenantID", func() (err error) {
-		tenant, err = a.tenantID(ctx, copyClaims(t.claims))
+		tenant, err = a.tenantID(ctx, t.claims())
 		return err
 	})
 	switch {
@@ -478,9 +478,22 @@ func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Contex
 	return context.WithValue(ctx, claimsKey{}, claims)
 }
 
-// ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's handler is called
-// for: a copy, the caller's to keep. false: the context comes from neither.
+// ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's
+// handler is called for: a copy, the caller's to keep. A number in them is a float64 where that
+// holds it, so that it is written again as the same, and a json.Number where it does not. false:
+// the context comes from neither.
 func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
-	claims, ok := ctx.Value(claimsKey{}).(jwt.MapClaims)
-	return copyClaims(claims), ok
+	switch claims := ctx.Value(claimsKey{}).(type) {
+	case *token:
+		return claims.claims(), true
+	case jwt.MapClaims:
+		return copyClaims(claims), true
+	}
+	return nil, false
+}
+
+// contextWithToken is ContextWithClaims for the claims of a token, which are read where they are
+// asked for.
+func contextWithToken(ctx context.Context, t *token) context.Context {
+	return context.WithValue(ctx, claimsKey{}, t)
 }

@@ -29,13 +29,14 @@ type Blacklist interface {
 	// Replaced: a later generation has begun. Only the first of these can change anything.
 	Confirm(ctx context.Context, t TokenRef) (Verdict, error)
 
-	// Check says, without recording anything, how a token stands: Accepted where it holds its generation or is the
-	// predecessor of one that nobody holds yet. grace is added for a token that was replaced that short a time ago, and
-	// branch is how long, from its issue, a successor is accepted that is not confirmed yet; with both at 0, Check says
-	// whether Present would accept the token. Where a clock was set back, a token that was replaced, or a successor that
-	// was issued, in what is the future now, gets neither. A token that is called Replaced with both at 0 stays so for
-	// good. No method looks at whether the token itself has expired: that one has, and was replaced before, is reuse all
-	// the same.
+	// Check says, without recording anything, how a token stands: Accepted where it holds its
+	// generation or is the predecessor of one that nobody holds yet. grace is added for a token
+	// that was replaced that short a time ago, and branch is how long, from its issue, a successor
+	// is accepted that is not confirmed yet; with both at 0, Check says whether Present would
+	// accept the token. Where a clock was set back, a token that was replaced, or a successor that
+	// was issued, in what is the future now, gets neither. A token that is called Replaced with
+	// both at 0 stays so for good. No method looks at whether the token itself has expired: that
+	// one has, and was replaced before, is reuse all the same.
 	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error)
 
 	// Revoke ends sessions for good, and says what it did. The reason that a session ended for first stays its reason.
@@ -68,9 +69,9 @@ type TokenRef struct {
 type Presentation struct {
 	Token TokenRef
 
-	// SuccessorID is the next generation's TokenID. Empty: a session token that is not to be replaced, for it is young
-	// enough to be kept as it is, and only confirmed; or Check has called it Replaced, and it came to log out or after
-	// it had expired, so that reuse is all it can be.
+	// SuccessorID is the next generation's TokenID. Empty: a session token that is not to be
+	// replaced, for it is young enough to be kept as it is, and only confirmed; or Check has called
+	// it Replaced, and it came to log out or after it had expired, so that reuse is all it can be.
 	SuccessorID        string
 	SuccessorExpiresAt time.Time
 

@@ -40,12 +40,15 @@ type Options[U any] struct {
 	// none of the library's own claims (see the package documentation). Required by APIServe.
 	Claim func(u U) (jwt.MapClaims, error)
 
-	// Authorization mints the code in the library's place. It receives all claims of the code, and must sign them
-	// unchanged, but for "exp", which may be earlier, and for claims of the app's own. nil: the library signs.
+	// Authorization mints the code in the library's place. It receives all claims of the code, and
+	// must sign them unchanged, but for "exp", which may be earlier, and for claims of the app's
+	// own, which it gets as Claim gave them. nil: the library signs.
 	Authorization func(ctx context.Context, c jwt.MapClaims) (string, error)
 
-	// Refresh mints each session token in the library's place, on the terms of Authorization. It is the place to bring
-	// the app's own claims up to date. nil: the library signs.
+	// Refresh mints each session token in the library's place, on the terms of Authorization. It is
+	// the place to bring the app's own claims up to date, which it gets as ClaimsFromContext gives
+	// them. nil: the library signs, and the app's claims go from token to token as the JSON that
+	// was signed first.
 	Refresh func(ctx context.Context, c jwt.MapClaims) (string, error)
 
 	// AppURL makes the URL that login and registration answer instead of the bare code. Put the code in the fragment,
@@ -60,9 +63,10 @@ type Options[U any] struct {
 	// one of Secret, Keys and KeyFunc is set.
 	Secret []byte
 
-	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is its ID. A token without
-	// "kid", as Secret makes them, is tried with every key of its algorithm: so an app goes from Secret to Keys, with the
-	// secret as one of them, and nobody is signed out. Where the first has no Sign, the core serves Middleware alone.
+	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is
+	// its ID. A token without "kid", as Secret makes them, is tried with every key of its
+	// algorithm: so an app goes from Secret to Keys, with the secret as one of them, and nobody is
+	// signed out. Where the first has no Sign, the core serves Middleware alone.
 	Keys []Key
 
 	// KeyFunc finds the key of one token, by its header or its claims: to verify a token that came in, whose claims are

@@ -115,7 +115,8 @@ func (s *Socket) present(in presented) *refusal {
 	return nil
 }
 
-// presentation returns what the store has to know of a token that came at that time, without a successor.
+// presentation returns what the store has to know of a token that came at that time, without a
+// successor.
 func (s *Socket) presentation(t *token, at time.Time) Presentation {
 	return Presentation{
 		Token:          t.ref(),
@@ -128,9 +129,10 @@ func (s *Socket) presentation(t *token, at time.Time) Presentation {
 	}
 }
 
-// expired returns what a client is told that came with an expired token, to authenticate or to log out: that
-// it has expired, unless it had been replaced and so is reuse. Its owner may well have slept while a thief
-// went on. A code counts within its own life alone: URLs that carried one stay in a browser's history.
+// expired returns what a client is told that came with an expired token, to authenticate or to log
+// out: that it has expired, unless it had been replaced and so is reuse. Its owner may well have
+// slept while a thief went on. A code counts within its own life alone: URLs that carried one stay
+// in a browser's history.
 func (s *Socket) expired(refused *refusal, at time.Time) *refusal {
 	t, own := refused.token, s.own()
 	switch {
@@ -149,9 +151,10 @@ func (s *Socket) expired(refused *refusal, at time.Time) *refusal {
 	return refused
 }
 
-// judge has the store decide on a session token that came without being presented for a successor. Nothing is
-// recorded of a token that is alive. One that was replaced is judged as in a presentation, which is a second
-// call to the store: what Check calls Replaced is dead for good, so that nothing can come between the two.
+// judge has the store decide on a session token that came without being presented for a successor.
+// Nothing is recorded of a token that is alive. One that was replaced is judged as in a
+// presentation, which is a second call to the store: what Check calls Replaced is dead for good, so
+// that nothing can come between the two.
 func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
 	a := s.server.auth
 	s.decide(EndedByReuse)
@@ -213,7 +216,7 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 // welcome calls OnAuthenticated.
 func (s *Socket) welcome(ctx context.Context, next *token, tenant string) *refusal {
 	s.name(next, tenant, false)
-	if err := s.server.authenticated(ContextWithClaims(ctx, next.claims), s); err != nil {
+	if err := s.server.authenticated(contextWithToken(ctx, next), s); err != nil {
 		return refuseError("OnAuthenticated", err)
 	}
 	s.name(next, tenant, true)
@@ -390,9 +393,9 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	s.end("logged out", m)
 }
 
-// endOf finds the session that a logout is for, and has the store end it. A socket that has none of its own
-// ends that of the token it brings, if that is alive. If it was replaced, this is reuse: a theft must not go
-// unnoticed because its victim has logged out.
+// endOf finds the session that a logout is for, and has the store end it. A socket that has none of
+// its own ends that of the token it brings, if that is alive. If it was replaced, this is reuse: a
+// theft must not go unnoticed because its victim has logged out.
 func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 	a := s.server.auth
 	life := context.WithoutCancel(s.ctx)

@@ -87,7 +87,8 @@ func stolen(w *world) (thief *client, owners string) {
 }
 
 func TestReplacedTokenIsReuseWhereverItComes(t *testing.T) {
-	// Guards: logging out is no way in which a theft goes unnoticed, and neither is the expiry of the copied token.
+	// Guards: logging out is no way in which a theft goes unnoticed, and neither is the expiry of
+	// the copied token.
 	for _, expired := range []bool{false, true} {
 		for name, way := range ways {
 			t.Run(fmt.Sprintf("%s, expired %v", name, expired), func(t *testing.T) {

@@ -295,7 +295,7 @@ func (s *Server) disconnected(socket *Socket, reason string) {
 	s.mu.RLock()
 	hooks := slices.Clone(s.onDisconnect)
 	s.mu.RUnlock()
-	ctx := ContextWithClaims(socket.ctx, socket.newest().claims)
+	ctx := contextWithToken(socket.ctx, socket.newest())
 	for _, f := range hooks {
 		_ = s.auth.contain("OnDisconnect", func() error { f(ctx, socket, reason); return nil })
 	}

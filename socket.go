@@ -112,10 +112,11 @@ func (s *Socket) Request() Request {
 	return r
 }
 
-// Claims are those of the socket's newest token, as a copy.
+// Claims are those of the socket's newest token, as a copy, with numbers as ClaimsFromContext gives
+// them.
 func (s *Socket) Claims() jwt.MapClaims {
 	if t := s.newest(); t != nil {
-		return copyClaims(t.claims)
+		return t.claims()
 	}
 	return nil
 }
@@ -360,7 +361,7 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
-	ctx := ContextWithClaims(s.ctx, s.newest().claims)
+	ctx := contextWithToken(s.ctx, s.newest())
 	err := s.server.auth.contain("handler of "+name, func() error {
 		reply, err := h(ctx, s, Args{args})
 		if err == nil {

@@ -32,9 +32,6 @@ const (
 // maxTokenLength bounds what is decoded at all, and what is minted.
 const maxTokenLength = 16 << 10
 
-// ownClaims are the claims that the library alone sets. "sub" is the app's to choose, once.
-var ownClaims = [...]string{"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use"}
-
 // errExpired tells a token that was good once from one that never was.
 var (
 	errExpired  = errors.New("token expired")
@@ -46,8 +43,11 @@ var (
 
 // token is one token of ours: what its claims say, once they were checked. It is not changed after it was made.
 type token struct {
-	text   string
-	claims jwt.MapClaims
+	text string
+
+	// The app's own claims and "sub" are members of a JSON object, as they were signed first.
+	app                         []byte
+	issuer, audience, notBefore json.RawMessage // nil where there is none
 
 	subject    string
 	sessionID  string
@@ -68,60 +68,36 @@ func (t *token) ref() TokenRef {
 	}
 }
 
-// UnmarshalJSON reads the claims strictly: one that is missing, of another type or of another form is a fault.
-func (t *token) UnmarshalJSON(data []byte) error {
-	if err := json.Unmarshal(data, &t.claims); err != nil {
-		return err
-	}
-	return t.read()
-}
-
-func (t *token) read() error {
-	var err error
-	text := func(name string) string {
-		s, ok := t.claims[name].(string)
-		if !ok || s == "" {
-			err = errors.Join(err, fmt.Errorf("claim %s is not a string with something in it", name))
-		}
-		return s
-	}
-	number := func(name string) float64 {
-		f, ok := t.claims[name].(float64)
-		if !ok || f < 0 || f > 1e12 {
-			err = errors.Join(err, fmt.Errorf("claim %s is not a number that makes sense", name))
-		}
-		return f
-	}
-	t.subject, t.sessionID, t.id, t.use = text("sub"), text("sid"), text("jti"), text("token_use")
-	t.issuedAt, t.expiresAt, t.authTime = fromSeconds(number("iat")), fromSeconds(number("exp")), fromSeconds(number("auth_time"))
-	t.duration = number("dur")
-	generation := number("gen")
-	t.generation = uint64(generation)
-	switch {
-	case err != nil:
-	case !isID(t.sessionID) || !isID(t.id):
-		err = errors.New("claim sid or jti is not 128 bits")
-	case generation != math.Trunc(generation) || generation > math.MaxUint32:
-		err = errors.New("claim gen is not a whole number that makes sense")
-	case t.use == useCode && t.generation == 0, t.use == useSession && t.generation > 0:
-	default:
-		err = errors.New("claims token_use and gen do not go together")
-	}
-	return err
-}
-
 // The getters of jwt.Claims. Times are given with their fraction, which golang-jwt's own types cut off.
 
 func (t *token) GetExpirationTime() (*jwt.NumericDate, error) {
 	return &jwt.NumericDate{Time: t.expiresAt}, nil
 }
-func (t *token) GetNotBefore() (*jwt.NumericDate, error) { return t.claims.GetNotBefore() }
+func (t *token) GetNotBefore() (*jwt.NumericDate, error) {
+	c, err := claim("nbf", t.notBefore)
+	if err != nil {
+		return nil, err
+	}
+	return c.GetNotBefore()
+}
 func (t *token) GetIssuedAt() (*jwt.NumericDate, error) {
 	return &jwt.NumericDate{Time: t.issuedAt}, nil
 }
-func (t *token) GetIssuer() (string, error)             { return t.claims.GetIssuer() }
-func (t *token) GetSubject() (string, error)            { return t.subject, nil }
-func (t *token) GetAudience() (jwt.ClaimStrings, error) { return t.claims.GetAudience() }
+func (t *token) GetIssuer() (string, error) {
+	c, err := claim("iss", t.issuer)
+	if err != nil {
+		return "", err
+	}
+	return c.GetIssuer()
+}
+func (t *token) GetSubject() (string, error) { return t.subject, nil }
+func (t *token) GetAudience() (jwt.ClaimStrings, error) {
+	c, err := claim("aud", t.audience)
+	if err != nil {
+		return nil, err
+	}
+	return c.GetAudience()
+}
 
 // issuer mints tokens and verifies them.
 type issuer struct {
@@ -162,7 +138,7 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 		if _, ok := parsed.Header["crit"]; ok {
 			return nil, errors.New("critical headers are not understood (RFC 7515 section 4.1.11)")
 		}
-		keys, err := i.keys.verifying(ctx, parsed, t.claims)
+		keys, err := i.keys.verifying(ctx, parsed, t)
 		if err != nil && !errors.Is(err, ErrUnknownKey) {
 			failed = err
 		}
@@ -173,7 +149,7 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 		return nil, failed
 	case err == nil:
 		return t, nil
-	case errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
+	case errors.Is(err, jwt.ErrTokenExpired) && t.use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
 		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet):
 		return t, errExpired
 	default:
@@ -191,11 +167,16 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 			return nil, fmt.Errorf("socketauth: claim %q: %w", name, errReserved)
 		}
 	}
-	claims := maps.Clone(app)
-	claims["sid"], claims["gen"], claims["token_use"] = newID(), 0.0, useCode
-	claims["auth_time"] = seconds(authTime)
+	claims, err := json.Marshal(app)
+	if err != nil {
+		return nil, fmt.Errorf("socketauth: claims: %w", err)
+	}
+	first := &token{sessionID: newID(), use: useCode, authTime: fromSeconds(seconds(authTime))}
+	if err := first.take(claims); err != nil {
+		return nil, fmt.Errorf("socketauth: %w", err)
+	}
 	now := time.Now()
-	t, err := i.mint(ctx, claims, now, now.Add(i.codeLifetime), "Authorization", i.authorization)
+	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
 	if err == nil && i.authorization == nil {
 		t, err = i.verify(ctx, t.text) // the app's claims may make a token that nobody accepts
 	}
@@ -204,8 +185,6 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 
 // successor mints the session token that replaces t.
 func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
-	claims := maps.Clone(t.claims)
-	claims["gen"], claims["token_use"] = float64(t.generation+1), useSession
 	now := time.Now()
 	expires := now.Add(i.tokenLifetime)
 	if last := t.authTime.Add(i.sessionLifetime); expires.After(last) {
@@ -214,7 +193,9 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 	if !expires.After(now) {
 		return nil, errExpired
 	}
-	return i.mint(ctx, claims, now, expires, "Refresh", i.refresh)
+	next := *t
+	next.text, next.use, next.generation = "", useSession, t.generation+1
+	return i.mint(ctx, &next, now, expires, "Refresh", i.refresh, nil)
 }
 
 // keeps reports whether a token is too young to be replaced. One whose iat is ahead of the clock is
@@ -227,37 +208,36 @@ func (i *issuer) keeps(t *token) bool {
 // codeWithin is how long a code can still come, and then live, from a login that has begun.
 func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetime + time.Minute }
 
-// mint completes the claims and signs them, by the app's hook if there is one.
-func (i *issuer) mint(ctx context.Context, claims jwt.MapClaims, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
+// mint completes a token and signs it, by the app's hook if there is one. The hook gets given as it
+// is, where that is its claims before they became JSON.
+func (i *issuer) mint(ctx context.Context, t *token, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error), given jwt.MapClaims) (*token, error) {
 	now, expires = now.Truncate(time.Microsecond), expires.Truncate(time.Microsecond)
-	claims["jti"], claims["iat"], claims["exp"], claims["dur"] = newID(), seconds(now), seconds(expires), expires.Sub(now).Seconds()
+	t.id, t.duration = newID(), expires.Sub(now).Seconds()
+	t.issuedAt, t.expiresAt = fromSeconds(seconds(now)), fromSeconds(seconds(expires))
+	var err error
 	if i.issuer != "" {
-		claims["iss"] = i.issuer
+		t.issuer, err = json.Marshal(i.issuer)
 	}
-	if i.audience != "" {
-		claims["aud"] = i.audience
+	if i.audience != "" && err == nil {
+		t.audience, err = json.Marshal(i.audience)
 	}
-	if sign != nil {
-		return i.mintByHook(ctx, claims, hook, sign)
-	}
-	t := &token{claims: claims}
-	if err := t.read(); err != nil {
+	if err = errors.Join(err, t.check()); err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
 	}
-	var err error
-	if t.text, err = i.keys.sign(ctx, claims); err == nil && len(t.text) > maxTokenLength {
+	if sign != nil {
+		claims := t.claims()
+		maps.Copy(claims, copyClaims(given))
+		return i.mintByHook(ctx, t, claims, hook, sign)
+	}
+	if t.text, err = i.keys.sign(ctx, t); err == nil && len(t.text) > maxTokenLength {
 		err = fmt.Errorf("socketauth: token of %d bytes, more than %d", len(t.text), maxTokenLength)
 	}
 	return t, err
 }
 
 // mintByHook lets the app sign, and takes nothing it has signed on trust.
-func (i *issuer) mintByHook(ctx context.Context, claims jwt.MapClaims, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
-	want := &token{claims: claims}
-	if err := want.read(); err != nil {
-		return nil, fmt.Errorf("socketauth: %w", err)
-	}
-	text, err := sign(ctx, copyClaims(claims))
+func (i *issuer) mintByHook(ctx context.Context, want *token, claims jwt.MapClaims, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
+	text, err := sign(ctx, claims)
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: %s: %w", hook, err)
 	}
@@ -388,9 +368,9 @@ func checkRSA(key any) error {
 // verifying returns the keys that a token which came in may be signed with. Nothing of the token is
 // proven yet. One without "kid" is tried with every key, since it may date from when there was one
 // key alone, without a name.
-func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, claims jwt.MapClaims) ([]Key, error) {
+func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, t *token) ([]Key, error) {
 	if k.find != nil {
-		key, err := k.ask(ctx, &jwt.Token{Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: copyClaims(claims)})
+		key, err := k.ask(ctx, &jwt.Token{Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: t.claims()})
 		return []Key{key}, err
 	}
 	kid, given := parsed.Header["kid"]
@@ -430,23 +410,29 @@ func (k *keyring) ask(ctx context.Context, t *jwt.Token) (Key, error) {
 	return key, key.checkStrength()
 }
 
-func (k *keyring) sign(ctx context.Context, claims jwt.MapClaims) (string, error) {
+// sign signs the claims as they are: golang-jwt would write them anew.
+func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
 	key := k.signing
 	if k.find != nil {
 		var err error
-		if key, err = k.ask(ctx, &jwt.Token{Header: map[string]any{"typ": "JWT"}, Claims: copyClaims(claims)}); err != nil {
+		if key, err = k.ask(ctx, &jwt.Token{Header: map[string]any{"typ": "JWT"}, Claims: t.claims()}); err != nil {
 			return "", fmt.Errorf("socketauth: KeyFunc: %w", err)
 		}
 	}
-	t := jwt.NewWithClaims(key.Method, claims)
+	header := map[string]any{"typ": "JWT", "alg": key.Method.Alg()}
 	if key.ID != "" {
-		t.Header["kid"] = key.ID
+		header["kid"] = key.ID
 	}
-	text, err := t.SignedString(key.Sign)
+	head, err := json.Marshal(header)
 	if err != nil {
 		return "", fmt.Errorf("socketauth: signing: %w", err)
 	}
-	return text, nil
+	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(t.payload())
+	signature, err := key.Method.Sign(text, key.Sign)
+	if err != nil {
+		return "", fmt.Errorf("socketauth: signing: %w", err)
+	}
+	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 // newID makes 128 random bits. crypto/rand does not fail; it ends the process where the system has no randomness.
@@ -465,29 +451,3 @@ func isID(s string) bool {
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f * 1e6))) }
-
-// copyClaims copies claims all the way down, so that nobody changes those of others.
-func copyClaims(c jwt.MapClaims) jwt.MapClaims {
-	if c == nil {
-		return nil
-	}
-	return copyJSON(map[string]any(c)).(map[string]any)
-}
-
-func copyJSON(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		c := make(map[string]any, len(v))
-		for name, item := range v {
-			c[name] = copyJSON(item)
-		}
-		return c
-	case []any:
-		c := make([]any, len(v))
-		for n, item := range v {
-			c[n] = copyJSON(item)
-		}
-		return c
-	}
-	return v
-}

@@ -97,8 +97,8 @@ func TestTokensCarryTheClaimsOfTheContract(t *testing.T) {
 			!s.authTime.Equal(login) || !s.expiresAt.Equal(start.Add(24*time.Hour+1500*time.Millisecond)) || s.duration != 86400 {
 			t.Errorf("session token is %+v", s)
 		}
-		if s.claims["iss"] != "me" || !reflect.DeepEqual(s.claims["roles"], []any{"admin"}) {
-			t.Errorf("claims are %v", s.claims)
+		if s.claims()["iss"] != "me" || !reflect.DeepEqual(s.claims()["roles"], []any{"admin"}) {
+			t.Errorf("claims are %v", s.claims())
 		}
 	})
 }
@@ -143,7 +143,7 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 	i := newIssuer(t, Options[any]{Issuer: "me", Audience: "you"})
 	good := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
 	with := func(name string, value any) jwt.MapClaims {
-		c := copyClaims(good.claims)
+		c := good.claims()
 		if c[name] = value; value == nil {
 			delete(c, name)
 		}
@@ -165,13 +165,13 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 		"a space":                " " + good.text,
 		"no signature":           parts[0] + "." + parts[1] + ".",
 		"another payload":        parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"root"}`)) + "." + parts[2],
-		"alg none":               signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good.claims),
-		"HS512 for HS256":        signed(t, jwt.SigningMethodHS512, testSecret, good.claims),
-		"another key":            signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims),
-		"a key of its own": signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims, map[string]any{
+		"alg none":               signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good.claims()),
+		"HS512 for HS256":        signed(t, jwt.SigningMethodHS512, testSecret, good.claims()),
+		"another key":            signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims()),
+		"a key of its own": signed(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good.claims(), map[string]any{
 			"jwk": map[string]any{"kty": "oct", "k": base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("x", 32)))}, "jku": "https://evil.example", "x5u": "https://evil.example",
 		}),
-		"critical header":      sign(good.claims, map[string]any{"crit": []string{"exp"}}),
+		"critical header":      sign(good.claims(), map[string]any{"crit": []string{"exp"}}),
 		"megabytes":            strings.Repeat("a", 2<<20),
 		"too long":             good.text + strings.Repeat("A", maxTokenLength),
 		"no exp":               sign(with("exp", nil)),
@@ -211,7 +211,7 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 	if _, err := i.verify(t.Context(), sign(with("exp", 1.0))); !errors.Is(err, errExpired) {
 		t.Errorf("expired: %v", err)
 	}
-	if _, err := i.verify(t.Context(), sign(good.claims)); err != nil {
+	if _, err := i.verify(t.Context(), sign(good.claims())); err != nil {
 		t.Errorf("the good claims, signed by the test: %v", err) // or the table above would prove nothing
 	}
 }
@@ -295,7 +295,7 @@ func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
 		}
 	}
 	two := newIssuer(t, Options[any]{Keys: []Key{named, {ID: "hs", Method: jwt.SigningMethodHS256, Verify: testSecret}}})
-	claims := mustCode(t, two, jwt.MapClaims{"sub": "anna"}).claims
+	claims := mustCode(t, two, jwt.MapClaims{"sub": "anna"}).claims()
 	for _, kid := range []any{"gone", "new", 5, nil, true} { // a kid that is given is believed
 		if _, err := two.verify(t.Context(), signed(t, jwt.SigningMethodHS256, testSecret, claims, map[string]any{"kid": kid})); !errors.Is(err, errInvalid) {
 			t.Errorf("kid %v: %v", kid, err)
@@ -372,7 +372,7 @@ func TestPublicKeyIsNoHMACSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := mustCode(t, newIssuer(t, Options[any]{Keys: keys[1:2]}), jwt.MapClaims{"sub": "anna"})
-	forged := signed(t, jwt.SigningMethodHS256, der, good.claims, map[string]any{"kid": "rs"})
+	forged := signed(t, jwt.SigningMethodHS256, der, good.claims(), map[string]any{"kid": "rs"})
 	byFunc := func(context.Context, *jwt.Token) (Key, error) { return keys[1], nil }
 	for name, i := range map[string]*issuer{
 		"Keys":    newIssuer(t, Options[any]{Keys: keys[1:2]}),
@@ -409,7 +409,7 @@ func TestKeyFuncFindsKeysByHeaderAndByClaims(t *testing.T) {
 		t.Error(err)
 	}
 	sign := func(tenant, key string) string {
-		c := copyClaims(a.claims)
+		c := a.claims()
 		c["tenant"] = tenant
 		return signed(t, jwt.SigningMethodHS256, byTenant[key].Sign, c, map[string]any{"kid": byTenant[key].ID})
 	}

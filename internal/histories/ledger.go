@@ -440,7 +440,8 @@ func (l *ledger) heard(s *socket) {
 	l.w.violate("%s hears a broadcast, and no token of it was ever confirmed", s.name)
 }
 
-// replaced reports whether a session token was replaced more than a moment ago, in a session that lives on.
+// replaced reports whether a session token was replaced more than a moment ago, in a session that
+// lives on.
 func (l *ledger) replaced(t socketauth.TokenRef) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -152,8 +152,8 @@ func (t *twin) differ(call string, about any, real, model any) {
 	}
 }
 
-// forgotten reports whether the store may not know a session any more, since its tokens have all expired. The reference
-// machine never forgets. Neither accepts any of them.
+// forgotten reports whether the store may not know a session any more, since its tokens have all
+// expired. The reference machine never forgets. Neither accepts any of them.
 func (t *twin) forgotten(token socketauth.TokenRef, verdict socketauth.Verdict) bool {
 	return verdict != socketauth.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
 }

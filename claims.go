@@ -1,0 +1,313 @@
+package socketauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// This file is what tokens say: the library's own claims, which it reads and writes, and the app's,
+// which go from token to token as the JSON that was signed first.
+
+// ownClaims are the claims that the library alone sets. "sub" is the app's to choose, once.
+var ownClaims = [...]string{"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use"}
+
+// UnmarshalJSON reads the claims strictly: one of the library's own that is missing, there twice,
+// of another type or of another form is a fault.
+func (t *token) UnmarshalJSON(data []byte) error {
+	var own ownValues
+	if err := t.split(data, &own); err != nil {
+		return err
+	}
+	return t.read(&own)
+}
+
+// take takes the app's claims from JSON in which there are none of the library's own.
+func (t *token) take(claims []byte) (err error) {
+	var own ownValues
+	if err = t.split(claims, &own); err == nil {
+		t.subject, _ = unquote(own.get("sub"))
+	}
+	return err
+}
+
+// ownValues are the JSON values of "sub" and of the library's own claims, nil for those that are not there.
+type ownValues [1 + len(ownClaims)][]byte
+
+// at returns the index of a claim, -1 for one that is the app's own.
+func (ownValues) at(name string) int {
+	if name == "sub" {
+		return len(ownClaims)
+	}
+	return slices.Index(ownClaims[:], name)
+}
+
+func (v *ownValues) get(name string) []byte { return v[v.at(name)] }
+
+// split keeps the app's claims of a JSON object, and returns the others in own, which is of data.
+func (t *token) split(data []byte, own *ownValues) error {
+	if data[0] != '{' {
+		return errors.New("claims are not an object")
+	}
+	t.app = make([]byte, 0, len(data))
+	err := members(data, func(name string, quoted, value []byte) error {
+		if n := own.at(name); n >= 0 {
+			if own[n] != nil {
+				return fmt.Errorf("claim %s is there twice", name)
+			}
+			if own[n] = value; name != "sub" {
+				return nil
+			}
+		}
+		if name == "nbf" {
+			t.notBefore = bytes.Clone(value)
+		}
+		if len(t.app) > 0 {
+			t.app = append(t.app, ',')
+		}
+		t.app = append(append(append(t.app, quoted...), ':'), value...)
+		return nil
+	})
+	t.issuer, t.audience = bytes.Clone(own.get("iss")), bytes.Clone(own.get("aud"))
+	return err
+}
+
+// read reads the library's own claims from their JSON.
+func (t *token) read(claims *ownValues) error {
+	var err error
+	text := func(name string) string {
+		s, ok := unquote(claims.get(name))
+		if !ok || s == "" {
+			err = errors.Join(err, fmt.Errorf("claim %s is not a string with something in it", name))
+		}
+		return s
+	}
+	number := func(name string) float64 {
+		f, parsing := strconv.ParseFloat(string(claims.get(name)), 64) // of JSON only numbers are such
+		if parsing != nil || f < 0 || f > 1e12 {
+			err = errors.Join(err, fmt.Errorf("claim %s is not a number that makes sense", name))
+		}
+		return f
+	}
+	t.subject, t.sessionID, t.id, t.use = text("sub"), text("sid"), text("jti"), text("token_use")
+	t.issuedAt, t.expiresAt, t.authTime = fromSeconds(number("iat")), fromSeconds(number("exp")), fromSeconds(number("auth_time"))
+	t.duration = number("dur")
+	generation := number("gen")
+	t.generation = uint64(generation)
+	switch {
+	case err != nil:
+	case generation != math.Trunc(generation):
+		err = errors.New("claim gen is not a whole number")
+	default:
+		err = t.check()
+	}
+	return err
+}
+
+// check reports what is wrong with the library's own claims.
+func (t *token) check() error {
+	switch {
+	case !isID(t.sessionID) || !isID(t.id):
+		return errors.New("claim sid or jti is not 128 bits")
+	case t.generation > math.MaxUint32:
+		return errors.New("claim gen is not a number that makes sense")
+	case t.use == useCode && t.generation == 0, t.use == useSession && t.generation > 0:
+		return nil
+	}
+	return errors.New("claims token_use and gen do not go together")
+}
+
+// payload returns the claims as JSON, the app's as they came.
+func (t *token) payload() []byte {
+	b := make([]byte, 0, len(t.app)+len(t.issuer)+len(t.audience)+320)
+	b = append(append(b, '{'), t.app...)
+	member := func(name string) []byte {
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		return append(append(append(b, '"'), name...), '"', ':')
+	}
+	raw := func(name string, value []byte) {
+		if value != nil {
+			b = append(member(name), value...)
+		}
+	}
+	text := func(name, value string) { b = append(append(append(member(name), '"'), value...), '"') } // nothing to escape
+	number := func(name string, value float64) { b = strconv.AppendFloat(member(name), value, 'f', -1, 64) }
+
+	raw("iss", t.issuer)
+	raw("aud", t.audience)
+	text("sid", t.sessionID)
+	text("jti", t.id)
+	number("iat", seconds(t.issuedAt))
+	number("exp", seconds(t.expiresAt))
+	number("auth_time", seconds(t.authTime))
+	number("gen", float64(t.generation))
+	number("dur", t.duration)
+	text("token_use", t.use)
+	return append(b, '}')
+}
+
+// claims returns all claims, as a copy: for hooks, handlers and Middleware.
+func (t *token) claims() jwt.MapClaims {
+	var c jwt.MapClaims
+	d := json.NewDecoder(bytes.NewReader(t.payload()))
+	d.UseNumber()
+	_ = d.Decode(&c) // which was decoded before, or made here
+	for name, value := range c {
+		c[name] = exactNumbers(value)
+	}
+	return c
+}
+
+// claim returns one claim as golang-jwt reads it.
+func claim(name string, value json.RawMessage) (jwt.MapClaims, error) {
+	if value == nil {
+		return nil, nil
+	}
+	var v any
+	err := json.Unmarshal(value, &v)
+	return jwt.MapClaims{name: v}, err
+}
+
+// members calls f for each member of a JSON object that is known to be valid: with its name, with
+// that as it is quoted there, and with its value. A name that is there twice is given twice.
+func members(object []byte, f func(name string, quoted, value []byte) error) error {
+	const space = " \t\r\n"
+	rest := bytes.TrimLeft(object, space)[1:]
+	for {
+		rest = bytes.TrimLeft(rest, space+",")
+		if rest[0] == '}' {
+			return nil
+		}
+		end := engine.StringEnd(rest, 0)
+		quoted := rest[:end]
+		rest = bytes.TrimLeft(bytes.TrimLeft(rest[end:], space)[1:], space) // past the colon
+		end = valueEnd(rest)
+		name, _ := unquote(quoted)
+		if err := f(name, quoted, bytes.TrimRight(rest[:end], space)); err != nil {
+			return err
+		}
+		rest = rest[end:]
+	}
+}
+
+// valueEnd returns the index of what ends the value of a member: a comma, or the object's end.
+func valueEnd(data []byte) int {
+	for i, depth := 0, 0; ; i++ {
+		switch data[i] {
+		case '"':
+			i = engine.StringEnd(data, i) - 1
+		case '[', '{':
+			depth++
+		case ']', '}':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+}
+
+// unquote reads a JSON string that is known to be valid. ok is false for anything else.
+func unquote(value []byte) (s string, ok bool) {
+	if len(value) == 0 || value[0] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
+		return string(value[1 : len(value)-1]), true
+	}
+	err := json.Unmarshal(value, &s)
+	return s, err == nil
+}
+
+// exactNumbers makes a float64 of each json.Number for which nothing is lost by that: it is written
+// again as the same number. One that is not stays as it is. It changes what it is given.
+func exactNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if f, err := v.Float64(); err == nil && sameNumber(string(v), strconv.FormatFloat(f, 'e', -1, 64)) {
+			return f
+		}
+	case map[string]any:
+		for name, item := range v {
+			v[name] = exactNumbers(item)
+		}
+	case []any:
+		for n, item := range v {
+			v[n] = exactNumbers(item)
+		}
+	}
+	return v
+}
+
+// sameNumber reports whether two numbers in JSON are the same, digit for digit.
+func sameNumber(a, b string) bool {
+	digitsA, exponentA, ok := decimal(a)
+	digitsB, exponentB, ok2 := decimal(b)
+	return ok && ok2 && digitsA == digitsB && exponentA == exponentB
+}
+
+// decimal splits a JSON number into its significant digits, with their sign, and the power of ten
+// that they are to be multiplied by. ok is false where that is out of all bounds.
+func decimal(number string) (digits string, exponent int, ok bool) {
+	mantissa, power, scientific := strings.Cut(strings.ToLower(number), "e")
+	if scientific {
+		var err error
+		if exponent, err = strconv.Atoi(power); err != nil || exponent > 1e6 || exponent < -1e6 {
+			return "", 0, false
+		}
+	}
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits = strings.TrimLeft(whole+fraction, "0")
+	trimmed := strings.TrimRight(digits, "0")
+	exponent += len(digits) - len(trimmed) - len(fraction)
+	switch {
+	case trimmed == "":
+		return "0", 0, true // minus zero is the same
+	case negative:
+		trimmed = "-" + trimmed
+	}
+	return trimmed, exponent, true
+}
+
+// copyClaims copies claims all the way down, so that nobody changes those of others.
+func copyClaims(c jwt.MapClaims) jwt.MapClaims {
+	if c == nil {
+		return nil
+	}
+	return copyJSON(map[string]any(c)).(map[string]any)
+}
+
+func copyJSON(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		c := make(map[string]any, len(v))
+		for name, item := range v {
+			c[name] = copyJSON(item)
+		}
+		return c
+	case []any:
+		c := make([]any, len(v))
+		for n, item := range v {
+			c[n] = copyJSON(item)
+		}
+		return c
+	}
+	return v
+}
