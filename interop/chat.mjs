@@ -67,7 +67,7 @@ class Person {
 
   // meets waits until so many are online, and tells who.
   async meets(count) {
-    await this.page.locator('#users li').nth(count - 1).waitFor()
+    if (count > 0) await this.page.locator('#users li').nth(count - 1).waitFor()
     await this.page.locator('#users li').nth(count).waitFor({ state: 'detached' })
     this.say('meets', ...await this.page.locator('#users li').allTextContents())
   }
@@ -89,6 +89,43 @@ class Person {
   // focuses tells which element has the focus.
   async focuses() {
     this.say('focuses', await this.page.evaluate(() => document.activeElement.id))
+  }
+
+  // complains sends a form as a script does, and tells the field that has the focus, and those that are marked.
+  async complains(form, username, password) {
+    this.say('complains', ...await this.page.evaluate(async ([name, username, password]) => {
+      const form = document.getElementById(name + '-form')
+      form.noValidate = true // so that the server has to say it
+      form.elements.username.value = username
+      form.elements.password.value = password
+      document.activeElement.blur()
+      form.requestSubmit()
+      while (document.getElementById('sign-in-error').textContent === '') await new Promise((resolve) => setTimeout(resolve, 20))
+      return [document.activeElement.id, ...Array.from(form.querySelectorAll('[aria-invalid="true"]'), (field) => field.id)]
+    }, [form, username, password]))
+  }
+
+  // sees tells whether there is enough of the messages to read where one writes the next, and nothing is out of reach.
+  async sees(width, height) {
+    await this.page.setViewportSize({ width, height })
+    this.say('sees', ...await this.page.evaluate(() => {
+      const input = document.getElementById('message-input')
+      input.blur()
+      input.focus()
+      const [field, log] = [input, document.getElementById('log')].map((element) => element.getBoundingClientRect())
+      const seen = Math.min(log.bottom, innerHeight) - Math.max(log.top, 0)
+      const wide = document.documentElement.scrollWidth
+      return [seen >= 100, field.top >= 0 && field.bottom <= innerHeight, wide <= innerWidth]
+    }))
+  }
+
+  // reaches tells whether the last line of the session's half can be scrolled to.
+  async reaches() {
+    await this.page.locator('#show-session').click()
+    const last = this.page.locator('#journal li').last()
+    await last.scrollIntoViewIfNeeded()
+    this.say('reaches', await last.evaluate((line) => line.getBoundingClientRect().bottom <= innerHeight))
+    await this.page.locator('#show-room').click()
   }
 
   // arrivals tells how many messages come in anew when the narrow view changes to the session and back.
@@ -176,6 +213,35 @@ const scenarios = {
     await bob.meets(2)
   },
 
+  // access is what forms and the page are like for who zooms in, hears the page, or writes from right to left.
+  async access() {
+    const alice = await person('alice')
+    await alice.open()
+    await alice.is('signed-out')
+    await alice.page.locator('#show-register').click()
+    await alice.complains('register', 'a'.repeat(25), 'correct horse')
+    await alice.page.locator('#register-username').press('Backspace')
+    await alice.page.locator('#register-username:not([aria-invalid])').waitFor()
+    await alice.complains('register', 'alice', 'short')
+    await alice.page.locator('#show-login').click()
+    await alice.complains('login', 'alice', 'wrong horse')
+    await alice.page.evaluate(() => { globalThis.fetch = () => Promise.reject(new Error('no network')) })
+    await alice.complains('login', 'alice', 'wrong horse')
+    await alice.register()
+    await alice.focuses()
+
+    const hebrew = '\u05e9\u05dc\u05d5\u05dd, alice!'
+    for (const text of [hebrew, 'hello', 'one more', 'and another']) await alice.send(text)
+    await alice.reads('and another')
+    alice.say('directions', ...await alice.page.locator('#messages .text').evaluateAll((all) => all.map((text) => getComputedStyle(text).direction)))
+    await alice.page.locator('#message-input').fill(hebrew)
+    alice.say('writes', await alice.page.locator('#message-input').evaluate((input) => getComputedStyle(input).direction))
+
+    for (const [width, height] of [[1280, 800], [390, 844], [320, 640], [640, 400], [320, 200], [844, 390]]) await alice.sees(width, height)
+    await alice.page.setViewportSize({ width: 320, height: 200 })
+    await alice.reaches()
+  },
+
   // devices are ended by their user, and by nobody else.
   async devices() {
     const [alice, bob] = [await person('alice'), await person('bob')]
@@ -245,6 +311,7 @@ const scenarios = {
     ready() // for the server to go
     await alice.is('offline')
     await tab.is('offline')
+    await alice.meets(0)
     await alice.send('into the void')
     await alice.told('#message-error')
     ready() // for it to come back

@@ -14,6 +14,7 @@ import (
 func TestChat(t *testing.T) {
 	program := buildExample(t, "chat")
 	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
+	t.Run("access", func(t *testing.T) { testChatAccess(t, &chat{program: program}) })
 	t.Run("devices", func(t *testing.T) { testChatDevices(t, &chat{program: program}) })
 	t.Run("connection", func(t *testing.T) { testChatConnection(t, &chat{program: program}) })
 }
@@ -50,6 +51,32 @@ func testChatTalk(t *testing.T, c *chat) {
 	d.hears("alice", "is", "signed-out")
 	d.hears("alice", "is", "online")
 	d.hears("bob", "meets", "alice", "bob")
+	d.done()
+}
+
+// testChatAccess: who zooms in, listens to the page or writes from right to left can use it as well.
+func testChatAccess(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "access", c.start(t))
+	d.ignore("console") // where the browser complains of what the server refuses
+	d.hears("alice", "is", "signed-out")
+	// Guards: a form that a script submits did nothing; the password had the focus, whatever was wrong, and no field was
+	// marked.
+	d.hears("alice", "complains", "register-username", "register-username")
+	d.hears("alice", "complains", "register-password", "register-password")
+	d.hears("alice", "complains", "login-password", "login-username", "login-password")
+	d.hears("alice", "complains", "login-submit") // no field is wrong
+	d.hears("alice", "is", "signed-out")
+	d.hears("alice", "is", "online")
+	d.hears("alice", "focuses", "message-input")
+	d.hears("alice", "reads")
+	// Guards: what begins in Hebrew was set from left to right.
+	d.hears("alice", "directions", "rtl", "ltr", "ltr", "ltr")
+	d.hears("alice", "writes", "rtl")
+	// Guards: at 400 %, which is 320 by 200, 32 pixels were left for the messages.
+	for range 6 {
+		d.hears("alice", "sees", true, true, true)
+	}
+	d.hears("alice", "reaches", true)
 	d.done()
 }
 
@@ -113,6 +140,8 @@ func testChatConnection(t *testing.T, c *chat) {
 	for _, tab := range []string{"alice", "second tab"} {
 		d.hears(tab, "is", "offline")
 	}
+	// Guards: who was there before the connection was lost stayed as "Here now".
+	d.hears("alice", "meets")
 	d.hears("alice", "told", "Not sent: you are offline. Try again when you are back.")
 	d.hears("client", "ready")
 	c.start(t)

@@ -4,7 +4,7 @@ import { connect } from "/socketauth.js";
 import { Devices } from "./devices.js";
 import { Journal, generation } from "./journal.js";
 import { Room } from "./room.js";
-import { states, text } from "./texts.js";
+import { about, states, text } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -33,6 +33,7 @@ client.on("state", (state, reason) => {
   if ($("happened").parentElement !== place) place.append($("happened")); // to be read in both views
 
   if (state === "online") enter();
+  else room.lose();
   if (signedOut) leave(reason);
 });
 
@@ -69,7 +70,22 @@ function show(which) {
     forms[name].hidden = name !== which;
     $("show-" + name).setAttribute("aria-pressed", String(name === which));
   }
-  $("sign-in-error").textContent = "";
+  complain();
+}
+
+/** Says what is wrong with the form that is shown, and leads to the field which that is about. Without a code: nothing. */
+function complain(code) {
+  $("sign-in-error").textContent = code ? text(code) : "";
+  for (const name in forms) {
+    const { username, password } = forms[name].elements;
+    for (const field of [username, password]) mark(field, about(code).includes(field.name));
+  }
+}
+
+/** Tells whether what is in a field is wrong. */
+function mark(field, isWrong) {
+  if (isWrong) field.setAttribute("aria-invalid", "true");
+  else field.removeAttribute("aria-invalid");
 }
 
 for (const name in forms) {
@@ -78,19 +94,22 @@ for (const name in forms) {
     show(name);
     username.focus();
   });
+  for (const field of [username, password]) field.addEventListener("input", () => mark(field, false));
+  const button = forms[name].querySelector("[type=submit]"); // a script or a password manager may submit without it
   forms[name].addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { submitter } = event;
-    $("sign-in-error").textContent = $("notice").textContent = "";
-    submitter.disabled = arriving = true;
+    if (button.disabled) return;
+    $("notice").textContent = "";
+    complain();
+    button.disabled = arriving = true;
     try {
       await client[name]({ username: username.value, password: password.value });
     } catch (refusal) {
-      arriving = false;
-      $("sign-in-error").textContent = text(refusal.code);
-      password.focus();
+      arriving = button.disabled = false; // a button that is disabled takes no focus
+      complain(refusal.code);
+      ([password, username].find((field) => field.hasAttribute("aria-invalid")) ?? button).focus();
     } finally {
-      submitter.disabled = false;
+      button.disabled = false;
     }
   });
 }
@@ -110,13 +129,17 @@ $("message-form").addEventListener("submit", async (event) => {
   const said = input.value.trim();
   if (said === "") return;
   $("message-error").textContent = "";
+  mark(input, false);
   try {
     await client.emitWithAck("say", said);
     if (input.value.trim() === said) input.value = "";
   } catch (refusal) {
     $("message-error").textContent = text(refusal.code);
+    mark(input, about(refusal.code).includes(input.name));
   }
+  if ($("message-form").contains(document.activeElement)) input.focus(); // else they are elsewhere by now
 });
+$("message-input").addEventListener("input", () => mark($("message-input"), false));
 
 $("end-others").addEventListener("click", () => note(async () => {
   const count = await client.emitWithAck("end others");

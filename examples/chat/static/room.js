@@ -34,14 +34,20 @@ export class Room {
 
   clear() {
     this.#messages.replaceChildren();
+    this.lose();
+  }
+
+  /** Forgets who is online, which nobody tells while the connection is lost. */
+  lose() {
     this.#users.replaceChildren();
     this.#version = 0;
   }
 
-  /** Has an element show a person. */
-  show(element, name) {
-    element.textContent = element.title = name;
-    paint(element, name);
+  /** Shows a person in a place, whichever way their name is written. */
+  show(place, name) {
+    place.replaceChildren(element("bdi", { textContent: name }));
+    place.title = name;
+    paint(place, name);
   }
 
   /** Puts a message in its place, once: it may come both by itself and with what was said before one joined. */
@@ -55,9 +61,9 @@ export class Room {
     Object.assign(item.dataset, { id, author, time });
     paint(item, author);
     item.append(
-      element("span", { className: "author", textContent: author }),
+      element("bdi", { className: "author", textContent: author }),
       element("time", { dateTime: time, textContent: moment(time) }),
-      element("p", { className: "text", title: new Date(time).toLocaleString(), textContent: text }),
+      element("p", { className: "text", dir: "auto", title: new Date(time).toLocaleString(), textContent: text }),
     );
     if (before) before.after(item);
     else this.#messages.prepend(item);

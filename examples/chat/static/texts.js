@@ -19,6 +19,7 @@ const texts = {
   TOO_MANY_ATTEMPTS: "Too many attempts. Wait a while, then try again.",
   UNAVAILABLE: "The server is busy. Try again in a moment.",
   network: "The server cannot be reached. Is it running?",
+  bad_answer: "What answers here is no server of this page.",
 
   // of messages and devices
   MESSAGE_EMPTY: "There is nothing to send.",
@@ -39,6 +40,20 @@ const texts = {
   token_reused: "Your session is over: one of its tokens was used twice, so someone may have copied it. Please log in again.",
   storage_full: "This browser could not store the session, which goes on in another tab.",
 };
+
+// Which fields a refusal is about, by their names.
+const fields = {
+  USER_INVALID: ["username", "password"],
+  USER_EXISTS: ["username"],
+  NAME_INVALID: ["username"],
+  NAME_TOO_LONG: ["username"],
+  PASSWORD_TOO_SHORT: ["password"],
+  PASSWORD_TOO_LONG: ["password"],
+  MESSAGE_EMPTY: ["message"],
+  MESSAGE_TOO_LONG: ["message"],
+};
+
+export const about = (code) => fields[code] ?? [];
 
 export const text = (code) => texts[code] ?? `Something went wrong (${code}). Please try again.`;
 
