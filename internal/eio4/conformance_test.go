@@ -23,5 +23,7 @@ func TestHandshakes(t *testing.T) { enginetest.Handshakes(t, enginetest.V4, star
 
 func TestHalfEvents(t *testing.T) { enginetest.HalfEvents(t, enginetest.V4, start) }
 
+func TestUpgradesAtOnce(t *testing.T) { enginetest.UpgradesAtOnce(t, enginetest.V4, start) }
+
 // What a client may send.
 func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V4, start) }

@@ -3,9 +3,17 @@ package enginetest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -45,6 +53,59 @@ func Handshakes(t *testing.T, version Version, start func(engine.Options) engine
 					t.Errorf("%q: answered with %v", c.headers, h)
 				}
 			}
+		}
+	})
+}
+
+// UpgradesAtOnce tests many upgrades of one session, none of which was probed.
+func UpgradesAtOnce(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
+	// Guards: without a probe nothing slows down who upgrades again and again, in the middle of polls and POSTs. One
+	// websocket becomes the transport, or none does, and only what that one says is heard.
+	const sessions, websockets = 20, 8
+	In(t, version, start, engine.Options{}, func(t *testing.T, w *World) {
+		for n := range sessions {
+			c := w.Dial("polling").JoinRoot()
+			w.Hears("connect")
+			var trying sync.WaitGroup
+			alive := make(chan string, websockets)
+			for i := range websockets {
+				ws, err := w.Websocket(c.SID())
+				if err != nil {
+					t.Fatal(err)
+				}
+				said := fmt.Sprintf("event from %d []", i)
+				trying.Go(func() {
+					read := make(chan error)
+					go func() {
+						_ = ws.SetReadDeadline(time.Now().Add(5 * time.Second))
+						_, _, err := ws.ReadMessage()
+						read <- err
+					}()
+					_ = ws.WriteMessage(websocket.TextMessage, []byte("5"))
+					_ = ws.WriteMessage(websocket.TextMessage, []byte(fmt.Sprintf(`42["from %d"]`, i)))
+					var network net.Error
+					if err := <-read; errors.As(err, &network) && network.Timeout() {
+						alive <- said
+					}
+				})
+			}
+			posted := c.Post(`42["posted"]`) // may come too late
+			trying.Wait()
+			synctest.Wait()
+			close(alive)
+			if len(alive) > 1 {
+				t.Fatalf("session %d: %d websockets are alive", n, len(alive))
+			}
+			want := map[string]bool{"event posted []": posted == nil}
+			for said := range alive {
+				want[said] = true
+			}
+			for len(w.lines) > 0 {
+				if line := <-w.lines; !want[line] && !strings.HasPrefix(line, "gone: ") {
+					t.Errorf("session %d: the app heard %q, not only %v", n, line, want)
+				}
+			}
+			c.leave()
 		}
 	})
 }
