@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
@@ -160,14 +161,14 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	address, accounts := a.address(r), a.accountsOf(credentials)
 	network := a.network(r, address)
 	failed := AuditEvent{Kind: AuditLoginFailed, Account: cut(accounts[0]), Address: address, UserAgent: cut(r.UserAgent())}
-	attempt, wait := a.attempts.Begin(network, accounts...)
+	attempt, wait, turn := a.begin(r, network, accounts)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
 		return
 	}
 	defer attempt.Void() // what has no other end says nothing about who tries
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), networkKey{}, network), hookTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), turnKey{}, turn), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
 	var code *token
@@ -193,6 +194,9 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		return
 	}
 	attempt.Succeeded()
+	if network == "" {
+		a.devices.remember(w, r, accounts)
+	}
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
 		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: address, UserAgent: cut(r.UserAgent()),
 	})
@@ -202,6 +206,22 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	default:
 		answer(w, http.StatusOK, map[string]string{"token": code.text})
 	}
+}
+
+// begin asks for an attempt at the accounts that a login or registration may be for. turn is how it waits for what all
+// share. Who has no network is told from others by less than an address: by a proof that it was let in before, or by what
+// a proxy may have told of it.
+func (a *Auth) begin(r *http.Request, network string, accounts []string) (attempt *throttle.Attempt, wait time.Duration, t turn) {
+	if network != "" {
+		attempt, wait = a.attempts.Begin(network, accounts...)
+		return attempt, wait, turn{crowd: throttle.Wide(network)}
+	}
+	device, told := a.devices.find(r, accounts), toldOf(r)
+	attempt, wait = a.attempts.BeginUnlocated(told, device, accounts...)
+	if device != "" {
+		return attempt, wait, turn{crowd: "known " + strings.Join(accounts, "\n")}
+	}
+	return attempt, wait, turn{name: told}
 }
 
 // answerRefused tells the client as little, and the log as much, as each may know.

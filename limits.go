@@ -200,7 +200,7 @@ func (c *config) network(r *http.Request, address string) string {
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {
 		c.forwarded.Do(func() {
-			c.log.Warn("socketauth: clients come by a proxy, so limits for each address are off",
+			c.log.Warn("socketauth: clients come by a proxy, so limits for each address are off, and strangers can hold up logins to an account from browsers that it was not logged in from before",
 				slog.String("fix", "set Options.ClientIP to a function that reads the header which your proxy sets, and clients cannot"), slog.String("proxy", cut(remoteIP(r))))
 		})
 	}

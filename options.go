@@ -135,7 +135,9 @@ type Options[U any] struct {
 	// clients cannot. It returns one IP address; a port, brackets and quotes are dropped, of a list the last one counts,
 	// and "" or anything else is the peer's; a list and what is no address are logged once a minute. nil: the host of
 	// Request.RemoteAddr, and no limits for each address of peers that may be a proxy: on loopback, private, link-local
-	// and shared (100.64.0.0/10) addresses, and on unix sockets.
+	// and shared (100.64.0.0/10) addresses, and on unix sockets. Behind those a login sets the cookie "socketauth_device",
+	// by which the account's owner is let in from the same browser for 14 days whatever others do to the account; who has
+	// none may be held up for as long as strangers guess.
 	ClientIP func(r *http.Request) string
 
 	// LoginPath, RegisterPath and SocketPath are where the library serves. Empty: "/login", "/register", "/socket.io/".
@@ -213,6 +215,7 @@ type config struct {
 
 	account  func(c Credentials) string
 	attempts *throttle.Guard
+	devices  devices
 
 	auditHook func(ctx context.Context, e AuditEvent) // nil: none
 
@@ -244,6 +247,7 @@ func (o Options[U]) check() (*config, []error) {
 		auditHook:    o.Audit,
 		account:      o.Account,
 		attempts:     o.Limits.throttle(),
+		devices:      newDevices(o.Secret),
 		limits:       o.Limits.withDefaults(),
 		proxied:      o.ClientIP == nil,
 		blacklist:    o.Blacklist,

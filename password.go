@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/z-open/socketauth/internal/throttle"
 	"github.com/z-open/socketauth/internal/turns"
 )
 
@@ -108,16 +107,20 @@ func (p *Passwords) check(hash string, password []byte) error {
 	return err
 }
 
-// networkKey finds in the context of a login's hooks where it comes from.
-type networkKey struct{}
+// turn is whom a login takes its turns with: the crowd of an address, of a known device's account, or, where that is
+// empty, of all others, among whom the name is one that may be made up.
+type turn struct{ crowd, name string }
+
+// turnKey finds in the context of a login's hooks its turn.
+type turnKey struct{}
 
 // work runs f when it is its turn.
 func (p *Passwords) work(ctx context.Context, f func() error) error {
 	if err := p.start(); err != nil {
 		return err
 	}
-	network, _ := ctx.Value(networkKey{}).(string)
-	if err := p.turns.Begin(ctx, throttle.Wide(network)); errors.Is(err, turns.ErrFull) {
+	turn, _ := ctx.Value(turnKey{}).(turn)
+	if err := p.turns.Begin(ctx, turn.crowd, turn.name); errors.Is(err, turns.ErrFull) {
 		return fmt.Errorf("%w: too many passwords wait to be hashed", ErrUnavailable)
 	} else if err != nil {
 		return err

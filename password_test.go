@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -207,16 +209,22 @@ func TestPasswordLogin(t *testing.T) {
 func TestOneIPv6NetworkHasOneLine(t *testing.T) {
 	// Guards: whoever has a /48 has 65,536 networks of /64, one waiting of each of which filled the queue for good.
 	synctest.Test(t, func(t *testing.T) {
+		a, err := New(apiOptions(io.Discard))
+		if err != nil {
+			t.Fatal(err)
+		}
 		p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 3}
 		if err := p.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.turns.Begin(t.Context(), ""); err != nil { // one is at work
+		if err := p.turns.Begin(t.Context(), "", ""); err != nil { // one is at work
 			t.Fatal(err)
 		}
 		answered := make(chan string, 4)
 		compare := func(address string) {
-			ctx := context.WithValue(t.Context(), networkKey{}, throttle.Network(address))
+			attempt, _, turn := a.begin(httptest.NewRequest("POST", "/login", nil), throttle.Network(address), []string{address})
+			defer attempt.Void()
+			ctx := context.WithValue(t.Context(), turnKey{}, turn)
 			go func() { answered <- fmt.Sprint(address, " ", errors.Is(p.Compare(ctx, "", "x"), ErrUnavailable)) }()
 			synctest.Wait()
 		}
@@ -241,7 +249,7 @@ func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.turns.Begin(t.Context(), ""); err != nil { // one is at work
+	if err := p.turns.Begin(t.Context(), "", ""); err != nil { // one is at work
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -338,7 +338,7 @@ func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
 		if err := passwords.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := passwords.turns.Begin(t.Context(), "x"); err != nil { // it is at work on something that takes its time
+		if err := passwords.turns.Begin(t.Context(), "x", ""); err != nil { // it is at work on something that takes its time
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup

@@ -248,6 +248,72 @@ func TestAttemptThatNamesTwoAccounts(t *testing.T) {
 	}
 }
 
+// Guards: where no address is known, one client that guesses must not hold the account's owner up; and what is told of
+// clients, which they may make up, must not buy guesses.
+func TestGuessesOfUnlocatedClients(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		told          func(n int) string
+		first, hourly int
+		ownerMayWait  bool // at a device that was not let in before
+	}{
+		{"one client, as the proxy tells", func(int) string { return "attacker" }, 10 + 30, 360, false},
+		{"made up", func(n int) string { return fmt.Sprint(n) }, 20 + 60, 720, true},
+		{"nothing is told", func(int) string { return "" }, 20 + 60, 720, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+				n := 0
+				guess := func(told, device string) bool {
+					a, wait := g.BeginUnlocated(told, device, "victim")
+					a.Failed()
+					return wait == 0
+				}
+				attack := func(d time.Duration) (guesses int) {
+					for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second / 2) {
+						if n++; guess(c.told(n), "") {
+							guesses++
+						}
+					}
+					return guesses
+				}
+				first, hourly := attack(5*time.Minute), attack(time.Hour)
+				t.Logf("2 tries a second: %d guesses in the first 5 minutes, then %d an hour", first, hourly)
+				if first > c.first || hourly > c.hourly {
+					t.Errorf("%d guesses at first and %d an hour, want at most %d and %d", first, hourly, c.first, c.hourly)
+				}
+				for range 14 {
+					attack(time.Second)
+					a, wait := g.BeginUnlocated("owner", "", "victim")
+					a.Void()
+					if wait > 0 && !c.ownerMayWait {
+						t.Errorf("the owner waits %v", wait)
+					}
+					a, wait = g.BeginUnlocated("owner", "known", "victim")
+					a.Void()
+					if wait > 0 {
+						t.Errorf("the owner, at a device known, waits %v", wait)
+					}
+				}
+				for n := range 100 {
+					if guess("owner", "known") != (n < 10) {
+						t.Fatalf("guess %d at a device known", n)
+					}
+				}
+				devices := 0
+				for n := range 100 { // whoever was let in once has as many as they like
+					if guess("", fmt.Sprint("known", n)) {
+						devices++
+					}
+				}
+				if devices != 10 {
+					t.Errorf("%d more guesses at other devices known", devices)
+				}
+			})
+		})
+	}
+}
+
 // An address where one fails as fast as it can must stay open to others.
 func TestNeighbour(t *testing.T) {
 	for _, c := range []struct {

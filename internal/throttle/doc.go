@@ -32,6 +32,11 @@
 // An attempt that names two accounts, since it is not known which field the app reads, takes its part of both, and is
 // known good where the two together succeeded before.
 //
+// Where no address is known, since all come by a proxy that nobody told of, the account alone is counted for most. What the
+// proxy may have told of a client is counted as a pair with the account, so that one client cannot hold the account, and
+// buys nothing, for it may be made up. A device that proves that it was let in to the account before has a pair's budget
+// instead, and shares with all other such devices of the account another account's budget.
+//
 // Besides, an address has 50 attempts under way at most, whether they are going to fail or not: a crowd that logs in at
 // once is fewer, and one that keeps more coming takes the work itself (a queue of passwords to hash) from all others.
 //
@@ -46,7 +51,9 @@
 //	1 address                       endless accounts     68         3,600
 //	1 IPv6 /48                      endless accounts     1,088      57,600
 //	1 address, no account named     (tokens)             60         1,800
-//	any, address exempt             one account          20         720
+//	anywhere, no address known      one account          20         720
+//	the same, as the proxy tells    one account          10         360
+//	the same, devices let in before one account          20 more    720 more
 //
 // # What others suffer
 //
@@ -58,6 +65,9 @@
 //	neighbour, fresh                                bad tokens, or one account     0
 //	neighbour, fresh                                up to 100 accounts             4 s
 //	neighbour, fresh                                endless names, 1,000 a second  4 s
+//	owner, no address known, at a device known      any botnet                     0
+//	the same, another device, as the proxy tells    guesses of one other client    0
+//	the same, another device                        a botnet, or what is made up   until the attack ends
 //
 // Four things cannot be had. Who guesses at one's account from one's own address or its /64 (or its
 // /48, where one is not known good) cannot be told from one: the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
@@ -72,8 +82,9 @@
 // ones of 24: 4.7 MB at most, touched as it fills. Names are kept as 64 bits of a keyed hash. A refused attempt takes a
 // place among the waiting alone, and what counts attempts under way has at most two entries for each. In a full set of
 // eight the entry goes that is free again first, so who has spent most stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
-// for each guess made, but not who is held. Known pairs go the longest unseen first: who can make 65,536 accounts and
-// log in to each takes their privilege from the rest, who are then as owners at a fresh address. All is forgotten with
+// for each guess made, but not who is held. Known pairs go the longest unseen first: who logs in
+// to 65,536 of them (accounts of their own, or the /64 of a /48) takes their privilege from the rest, who are then as owners
+// at a fresh address. All is forgotten with
 // the process, and each process counts for itself.
 //
 // Begin and its end take about 1 µs together, a third of it for the hashes, a refusal 0.5 µs; one lock for all is not

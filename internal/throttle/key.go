@@ -34,6 +34,14 @@ func (s *secret) wide(address string) uint64 {
 	return sum(network.AppendTo(b))
 }
 
+// name is the key of a name of that kind, 0 where there is none.
+func (s *secret) name(kind byte, name string) uint64 {
+	if name == "" {
+		return 0
+	}
+	return sum(append(append(append(make([]byte, 0, hashed), s[:]...), kind), name...))
+}
+
 // account is the key of an account, 0 where there is none.
 func (s *secret) account(account string) uint64 {
 	b := append(append(make([]byte, 0, hashed), s[:]...), 'u')
@@ -127,6 +135,9 @@ func within(text, first, last string) string {
 	}
 	return text
 }
+
+// Account is what an account is counted as: without space around, all cases alike.
+func Account(account string) string { return string(appendAccount(nil, account)) }
 
 // appendAccount appends what an account is counted as: without space around, all cases alike.
 func appendAccount(b []byte, account string) []byte {

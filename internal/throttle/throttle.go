@@ -3,6 +3,7 @@ package throttle
 import (
 	"cmp"
 	"crypto/rand"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -50,10 +51,11 @@ const (
 
 // Guard holds the budgets. It is made by New and safe for concurrent use.
 type Guard struct {
-	limits Limits
-	fresh  Rate // one in Fresh
-	secret secret
-	start  time.Time
+	limits  Limits
+	fresh   Rate // one in Fresh
+	secret  secret
+	devices uint64 // of an account, as a place
+	start   time.Time
 
 	refusedAddress, refusedAccount atomic.Uint64
 
@@ -89,6 +91,7 @@ func New(limits Limits) *Guard {
 	}
 	g.fresh = Rate{Burst: 1, Every: g.limits.Fresh}
 	_, _ = rand.Read(g.secret[:])
+	g.devices = g.secret.name('k', "devices")
 	return g
 }
 
@@ -141,7 +144,8 @@ type Attempt struct {
 	guard         *Guard
 	at            time.Duration
 	address, wide network
-	all           uint64 // the address with all accounts named, for what is known good; 0: none
+	told, device  uint64 // of who has no address; 0: none
+	accounts      uint64 // all that are named, together; 0: none
 	targets       [maxAccounts]target
 	ended         bool // under guard.mu
 }
@@ -152,6 +156,19 @@ type Attempt struct {
 // those that the attempt may be for, two at most; none, or "" (or nothing but space): none is named.
 func (g *Guard) Begin(address string, accounts ...string) (attempt *Attempt, retryAfter time.Duration) {
 	a := Attempt{guard: g, address: network{key: g.secret.address(address)}, wide: network{key: g.secret.wide(address)}}
+	return g.begin(&a, accounts)
+}
+
+// BeginUnlocated is Begin for a client whose address is not known. told is what a proxy may have said of it, "" for
+// nothing: anybody may have made it up, so it is counted as a pair with an account, and buys nothing. device is the name of
+// a device that has proven that it was let in to these accounts before, "" for none: it is held up by its own failures, and
+// those of other such devices, alone.
+func (g *Guard) BeginUnlocated(told, device string, accounts ...string) (attempt *Attempt, retryAfter time.Duration) {
+	a := Attempt{guard: g, told: g.secret.name('t', told), device: g.secret.name('d', device)}
+	return g.begin(&a, accounts)
+}
+
+func (g *Guard) begin(a *Attempt, accounts []string) (attempt *Attempt, retryAfter time.Duration) {
 	named := 0
 	for _, account := range accounts[:min(len(accounts), maxAccounts)] {
 		key := g.secret.account(account)
@@ -160,19 +177,14 @@ func (g *Guard) Begin(address string, accounts ...string) (attempt *Attempt, ret
 		}
 		a.targets[named].account = key
 		named++
-		a.all = bits.RotateLeft64(a.all, 1) ^ key
+		a.accounts = bits.RotateLeft64(a.accounts, 1) ^ key
 	}
-	switch {
-	case a.address.key == 0 && named == 0:
+	if a.address.key == 0 && named == 0 {
 		return nil, 0
-	case a.address.key == 0 || named == 0:
-		a.all = 0
-	default:
-		a.all = max(1, a.address.key^a.all) // both are random to whoever has not the key, and so is this
 	}
 
 	g.mu.Lock()
-	byAddress, byAccount := g.reserve(&a)
+	byAddress, byAccount := g.reserve(a)
 	g.mu.Unlock()
 	switch {
 	case byAddress > 0:
@@ -180,10 +192,19 @@ func (g *Guard) Begin(address string, accounts ...string) (attempt *Attempt, ret
 	case byAccount > 0:
 		g.refusedAccount.Add(1)
 	default:
-		admitted := a // a itself stays off the heap: floods are refused cheaply
+		admitted := *a // a itself stays off the heap: floods are refused cheaply
 		return &admitted, 0
 	}
 	return nil, max(byAddress, byAccount)
+}
+
+// pair is the key of an account, or of several together, with a place. Both are random to whoever has not the secret, and
+// so is this. 0: one of them is missing.
+func pair(place, account uint64) uint64 {
+	if place == 0 || account == 0 {
+		return 0
+	}
+	return max(1, place^account)
 }
 
 // reserve takes a's part of each budget, or says how long each makes it wait. A refused attempt takes nothing, and
@@ -194,15 +215,17 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 		return comeBack, 0 // also where each of them succeeds: they keep others from the work itself
 	}
 	a.at = g.now()
-	known := a.all != 0 && g.known.peek(a.all).free > a.at
-	place := a.address.key
-	if !known {
-		place = cmp.Or(a.wide.key, place) // else each /64 of a /48 would be fresh, and have its own guesses
+	here := pair(a.address.key, a.accounts)
+	known := a.device != 0 || g.known.peek(here).free > a.at
+	// Who is not known counts by the /48: else each /64 of it would be fresh, and have its own guesses.
+	place := cmp.Or(a.wide.key, a.address.key, a.told)
+	if known {
+		place = cmp.Or(a.address.key, a.device)
 	}
-	fresh := a.all != 0
+	fresh := here != 0
 	for i := range a.targets {
 		if t := &a.targets[i]; t.account != 0 {
-			byAccount = max(byAccount, g.ofAccount(a.at, t, place, known))
+			byAccount = max(byAccount, g.ofAccount(a.at, t, place, known, a.address.key != 0))
 			fresh = fresh && t.held&heldFresh != 0
 		}
 	}
@@ -210,7 +233,7 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	if !known {
 		turn := uint64(0)
 		if fresh {
-			turn = a.all
+			turn = here
 		}
 		byAddress = max(g.ofNetwork(a.at, &a.address, 1, turn), g.ofNetwork(a.at, &a.wide, wideAddresses, turn))
 	}
@@ -220,30 +243,33 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	return byAddress, byAccount
 }
 
-// ofAccount says how long t waits for its account and for its pair with the place it comes from, 0 where that is exempt.
-func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known bool) (wait time.Duration) {
+// ofAccount says how long t waits for its account and for its pair with the place it comes from, 0 where that is not
+// known. located: the place is an address, so to be fresh there counts.
+func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, located bool) (wait time.Duration) {
 	l := &g.limits
-	freshIn := time.Duration(0)
-	if place != 0 {
-		t.pair = max(1, place^t.account)
-		pair := g.pairs.peek(t.pair)
-		wait = pair.wait(at, l.Pair)
+	freshIn := time.Duration(math.MaxInt64)
+	if t.pair = pair(place, t.account); t.pair != 0 {
+		entry := g.pairs.peek(t.pair)
+		wait = entry.wait(at, l.Pair)
 		t.held |= heldPair
-		if freshIn = pair.extra.wait(at, g.fresh); freshIn == 0 {
-			t.held |= heldFresh
+		if located {
+			if freshIn = entry.extra.wait(at, g.fresh); freshIn == 0 {
+				t.held |= heldFresh
+			}
 		}
 	}
-	if known {
+	switch {
+	case known && located:
 		return wait
+	case known: // devices of one account have a budget of their own together, for whoever was let in once has any number
+		t.account = pair(g.devices, t.account)
 	}
 	account := g.accounts.peek(t.account)
 	spent := account.wait(at, l.Account)
 	if spent == 0 {
 		t.held |= heldAccount
-	} else if place != 0 { // has one try when it is fresh, whatever others did to the account
-		spent = min(spent, freshIn)
 	}
-	return max(wait, spent)
+	return max(wait, min(spent, freshIn)) // a fresh pair has one try, whatever others did to the account
 }
 
 // ofNetwork says how long an attempt waits for the budget of a network that has those of so many addresses. turn is the
@@ -313,8 +339,8 @@ func (g *Guard) takeNetwork(at time.Duration, n network, addresses int) {
 func (a *Attempt) Succeeded() {
 	a.end(func(g *Guard) {
 		g.giveBack(a)
-		if a.all != 0 {
-			g.known.get(a.all).free = g.now() + g.limits.KnownFor
+		if here := pair(a.address.key, a.accounts); here != 0 {
+			g.known.get(here).free = g.now() + g.limits.KnownFor
 		}
 	})
 }

@@ -1,5 +1,6 @@
 // Package turns shares a few workers among many who wait: those of one name take turns with those of the others, so that
-// whoever brings many delays mostly their own.
+// whoever brings many delays mostly their own. Where names are easily made up, they are of one crowd, which takes turns
+// with the other crowds, and they take the crowd's turns among themselves.
 package turns
 
 import (
@@ -14,22 +15,30 @@ var ErrFull = errors.New("turns: too many wait")
 
 // Turns is made by New and safe for concurrent use.
 type Turns struct {
-	mu    sync.Mutex
-	free  int                     // workers; where there are any, nobody waits
-	room  int                     // for more who wait
-	lines map[string][]chan error // who waits, by name; each is told once
-	next  []string                // the names, in the order of their turns
+	mu     sync.Mutex
+	free   int               // workers; where there are any, nobody waits
+	room   int               // for more who wait
+	crowds map[string]*crowd // who waits
+	next   []string          // the crowds, in the order of their turns
+}
+
+// crowd is those of one crowd who wait.
+type crowd struct {
+	waiting int
+	lines   map[string][]chan error // by name; each is told once
+	next    []string                // the names, in the order of their turns
 }
 
 // New shares so many workers among those at work and so many more that wait.
 func New(workers, waiting int) *Turns {
-	return &Turns{free: workers, room: waiting, lines: make(map[string][]chan error)}
+	return &Turns{free: workers, room: waiting, crowds: make(map[string]*crowd)}
 }
 
-// Begin waits for a worker, whom End gives back. Errors: the context's, ErrFull. Where there is no room to wait, the name
-// that has most waiting loses its last one to a name that has fewer.
-func (t *Turns) Begin(ctx context.Context, name string) error {
-	told, err := t.wait(name)
+// Begin waits for a worker, whom End gives back; the name may be empty, and is one of its crowd. Errors: the context's,
+// ErrFull. Where there is no room to wait, the crowd that has most waiting loses one to a crowd that has fewer: the last of
+// its name that has most. Within a crowd it is the same with names.
+func (t *Turns) Begin(ctx context.Context, crowd, name string) error {
+	told, err := t.wait(crowd, name)
 	if told == nil {
 		return err
 	}
@@ -38,62 +47,91 @@ func (t *Turns) Begin(ctx context.Context, name string) error {
 		return err
 	case <-ctx.Done():
 	}
-	if !t.leave(name, told) && <-told == nil { // it was its turn just now
+	if !t.leave(crowd, name, told) && <-told == nil { // it was its turn just now
 		t.End()
 	}
 	return ctx.Err()
 }
 
 // wait gets in line, unless there is a worker or no room.
-func (t *Turns) wait(name string) (told chan error, err error) {
+func (t *Turns) wait(of, name string) (told chan error, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.free > 0 {
 		t.free--
 		return nil, nil
 	}
-	if t.room == 0 && !t.makeRoomLocked(name) {
+	if t.room == 0 && !t.makeRoomLocked(of, name) {
 		return nil, ErrFull
 	}
-	if len(t.lines[name]) == 0 {
-		t.next = append(t.next, name)
+	c := t.crowds[of]
+	if c == nil {
+		c = &crowd{lines: make(map[string][]chan error)}
+		t.crowds[of] = c
+		t.next = append(t.next, of)
+	}
+	if len(c.lines[name]) == 0 {
+		c.next = append(c.next, name)
 	}
 	told = make(chan error, 1)
-	t.lines[name] = append(t.lines[name], told)
+	c.lines[name] = append(c.lines[name], told)
+	c.waiting++
 	t.room--
 	return told, nil
 }
 
-// makeRoomLocked sends the last of the longest line away, if that is longer than the newcomer's will be.
-func (t *Turns) makeRoomLocked(newcomer string) bool {
-	longest, most := "", len(t.lines[newcomer])+1
-	for name, line := range t.lines {
-		if len(line) > most {
-			longest, most = name, len(line)
+// makeRoomLocked sends one of the largest crowd away, if that is larger than the newcomer's will be, or of the newcomer's
+// own one of the longest line, if that is longer than the newcomer's will be.
+func (t *Turns) makeRoomLocked(of, name string) bool {
+	own := t.crowds[of]
+	most, loses := 1, of
+	if own != nil {
+		most += own.waiting
+	}
+	for name, c := range t.crowds {
+		if c.waiting > most {
+			most, loses = c.waiting, name
 		}
 	}
-	line := t.lines[longest]
-	if len(line) < most {
+	from, least := t.crowds[loses], 1
+	if loses == of {
+		if own == nil {
+			return false
+		}
+		least += len(own.lines[name]) + 1
+	}
+	longest := ""
+	for name, line := range from.lines {
+		if len(line) >= least {
+			longest, least = name, len(line)+1
+		}
+	}
+	line := from.lines[longest]
+	if len(line)+1 != least {
 		return false
 	}
 	last := line[len(line)-1]
-	t.removeLocked(longest, len(line)-1)
+	t.removeLocked(loses, longest, len(line)-1)
 	last <- ErrFull // has room: each is told once
 	return true
 }
 
 // leave takes one who waits out of line. False: it was told already.
-func (t *Turns) leave(name string, told chan error) bool {
+func (t *Turns) leave(of, name string, told chan error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at := slices.Index(t.lines[name], told)
+	c := t.crowds[of]
+	if c == nil {
+		return false
+	}
+	at := slices.Index(c.lines[name], told)
 	if at >= 0 {
-		t.removeLocked(name, at)
+		t.removeLocked(of, name, at)
 	}
 	return at >= 0
 }
 
-// End gives a worker back, or on to the first in line of the name whose turn it is.
+// End gives a worker back, or on to the first in line of the name whose turn it is, of the crowd whose turn it is.
 func (t *Turns) End() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -101,30 +139,45 @@ func (t *Turns) End() {
 		t.free++
 		return
 	}
-	name := t.next[0]
-	first := t.lines[name][0]
-	t.removeLocked(name, 0)
-	if len(t.lines[name]) > 0 {
-		t.next = append(t.next[1:], name)
+	of := t.next[0]
+	c := t.crowds[of]
+	name := c.next[0]
+	first := c.lines[name][0]
+	t.removeLocked(of, name, 0)
+	if len(c.lines[name]) > 0 {
+		c.next = append(c.next[1:], name)
+	}
+	if c.waiting > 0 {
+		t.next = append(t.next[1:], of)
 	}
 	first <- nil
 }
 
-func (t *Turns) removeLocked(name string, at int) {
+func (t *Turns) removeLocked(of, name string, at int) {
 	t.room++
-	t.lines[name] = slices.Delete(t.lines[name], at, at+1)
-	if len(t.lines[name]) == 0 {
-		delete(t.lines, name)
-		t.next = slices.DeleteFunc(t.next, func(other string) bool { return other == name })
+	c := t.crowds[of]
+	c.waiting--
+	c.lines[name] = slices.Delete(c.lines[name], at, at+1)
+	if len(c.lines[name]) == 0 {
+		delete(c.lines, name)
+		c.next = without(c.next, name)
 	}
+	if c.waiting == 0 {
+		delete(t.crowds, of)
+		t.next = without(t.next, of)
+	}
+}
+
+func without(names []string, name string) []string {
+	return slices.DeleteFunc(names, func(other string) bool { return other == name })
 }
 
 // Waiting is how many wait.
 func (t *Turns) Waiting() (n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, line := range t.lines {
-		n += len(line)
+	for _, c := range t.crowds {
+		n += c.waiting
 	}
 	return n
 }

@@ -1,0 +1,318 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// browser is one that keeps cookies, behind a proxy that the library was not told of.
+type browser struct {
+	w    *world
+	jar  http.CookieJar
+	told string // X-Forwarded-For
+	made bool   // another one each time
+	n    int
+}
+
+func (w *world) browser(told string) *browser {
+	w.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return &browser{w: w, jar: jar, told: told}
+}
+
+func (b *browser) login(username, password string) int {
+	r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(fmt.Sprintf(`{"username":%q,"password":%q}`, username, password)))
+	r.Header.Set("Content-Type", "application/json")
+	switch b.n++; {
+	case b.made:
+		r.Header.Set("X-Forwarded-For", fmt.Sprint("10.0.", b.n>>8, ".", b.n&255))
+	case b.told != "":
+		r.Header.Set("X-Forwarded-For", "198.51.100.7, "+b.told)
+	}
+	client := http.Client{Jar: b.jar, Transport: &http.Transport{DialContext: b.w.lis.dial, DisableKeepAlives: true}}
+	res, err := client.Do(r)
+	if err != nil {
+		b.w.Error(err)
+		return 0
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// proof is the value of the cookie that a browser has.
+func (b *browser) proof() string {
+	for _, c := range b.jar.Cookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}) {
+		if c.Name == deviceCookie {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+func (b *browser) setProof(value string) {
+	b.jar.SetCookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}, []*http.Cookie{{Name: deviceCookie, Value: value}})
+}
+
+// attack has someone guess at anna's password twice a second.
+func (w *world) attack(by *browser, d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second / 2) {
+		by.login("anna", "wrong")
+	}
+}
+
+func TestOwnerBehindAnUnknownProxyIsNotLockedOut(t *testing.T) {
+	// Guards: behind a proxy that nobody told the library of, two guesses a second kept an account's owner out.
+	for _, tt := range []struct {
+		name           string
+		told, attacker string
+		made           bool // by the attacker, at each guess
+		fresh          bool // whether a browser gets in that was not there before
+	}{
+		{"the proxy tells nothing", "", "", false, false},
+		{"the proxy tells addresses", "203.0.113.1", "203.0.113.2", false, true},
+		{"the attacker makes addresses up", "203.0.113.1", "", true, false},
+		{"the attacker has the owner's address", "203.0.113.1", "203.0.113.1", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := ""
+			inWorld(t, nil, func(w *world) {
+				owner := w.browser(tt.told)
+				if status := owner.login("anna", "secret"); status != http.StatusOK {
+					t.Fatal(status)
+				}
+				before = owner.proof()
+			})
+			inWorld(t, nil, func(w *world) { // after a restart
+				owner, fresh, attacker := w.browser(tt.told), w.browser(tt.told), w.browser(tt.attacker)
+				owner.setProof(before)
+				attacker.made = tt.made
+				w.attack(attacker, time.Minute)
+				in, freshIn := 0, 0
+				for range 14 {
+					w.attack(attacker, 5*time.Second)
+					for attacker.login("anna", "wrong") == http.StatusUnauthorized { // it comes just before each of the owner's
+					}
+					if owner.login("anna", "secret") == http.StatusOK {
+						in++
+					}
+					fresh.setProof("")
+					if fresh.login("anna", "secret") == http.StatusOK {
+						freshIn++
+					}
+				}
+				if in != 14 {
+					t.Errorf("the owner got in %d of 14 times", in)
+				}
+				if tt.fresh && freshIn != 14 {
+					t.Errorf("the owner, at another browser, got in %d of 14 times", freshIn)
+				}
+				if owner.login("anna", "wrong") != http.StatusUnauthorized {
+					t.Error("the owner may not slip")
+				}
+				in = 0
+				for range 100 {
+					if owner.login("anna", "wrong") == http.StatusUnauthorized {
+						in++
+					}
+				}
+				if in != 9 {
+					t.Errorf("%d more guesses at the owner's browser", in)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatProvesADevice(t *testing.T) {
+	// Guards: a proof is good for the accounts it was made for, for 14 days, and cannot be made or changed by others.
+	inWorld(t, func(o *Options[string]) {
+		o.FindUserByCredentials = func(_ context.Context, c Credentials) (string, error) {
+			if c.Get("password") != "secret" {
+				return "", ErrInvalidCredentials
+			}
+			return c.Get("username"), nil
+		}
+	}, func(w *world) {
+		attacker := w.browser("")
+		proofFor := func(username string) string {
+			b := w.browser("")
+			if status := b.login(username, "secret"); status != http.StatusOK {
+				t.Fatal(status)
+			}
+			return b.proof()
+		}
+		mine, other := proofFor("anna"), proofFor("bert")
+		raw, err := base64.RawURLEncoding.DecodeString(mine)
+		if err != nil || len(raw) != deviceProof {
+			t.Fatalf("%q: %v", mine, err)
+		}
+		changed := func(at int) string {
+			c := append([]byte(nil), raw...)
+			c[at] ^= 1
+			return base64.RawURLEncoding.EncodeToString(c)
+		}
+		several := w.browser("")
+		for _, name := range []string{"anna", "bert", "anna", "carl", "dora"} {
+			several.login(name, "secret")
+		}
+		if n := strings.Count(several.proof(), ".") + 1; n != maxDevices {
+			t.Errorf("%d proofs of four accounts", n)
+		}
+		w.attack(attacker, time.Minute)
+		passes := func(proof string) bool {
+			b := w.browser("")
+			b.setProof(proof)
+			w.attack(attacker, 2*time.Second)
+			for attacker.login("anna", "wrong") == http.StatusUnauthorized {
+			}
+			return b.login(" ANNA", "secret") == http.StatusOK
+		}
+		for name, tt := range map[string]struct {
+			proof string
+			want  bool
+		}{
+			"own":             {mine, true},
+			"of several":      {several.proof(), true},
+			"beside nonsense": {"x." + other + ".." + mine, true},
+			"after too many":  {strings.Repeat("x.", 1000) + mine, false},
+			"another's":       {other, false},
+			"none":            {"", false},
+			"nonsense":        {"x", false},
+			"short":           {mine[:20], false},
+			"another device":  {changed(0), false},
+			"another end":     {changed(deviceSigned - 1), false},
+			"another HMAC":    {changed(deviceProof - 1), false},
+		} {
+			if got := passes(tt.proof); got != tt.want {
+				t.Errorf("%s: %v", name, got)
+			}
+		}
+		time.Sleep(deviceLifetime - 10*time.Minute)
+		w.attack(attacker, time.Minute)
+		if !passes(mine) {
+			t.Error("it is forgotten too early")
+		}
+		time.Sleep(10 * time.Minute)
+		w.attack(attacker, time.Minute)
+		if passes(mine) {
+			t.Error("it has no end")
+		}
+	})
+}
+
+func TestDeviceCookie(t *testing.T) {
+	// Guards: the cookie is set only where it is needed, and only for who was let in.
+	ask := func(w *world, password, origin string) []*http.Cookie {
+		r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(`{"username":"anna","password":"`+password+`"}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Origin", origin)
+		client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res.Cookies()
+	}
+	inWorld(t, nil, func(w *world) {
+		if c := ask(w, "wrong", "http://server"); len(c) != 0 {
+			t.Errorf("a wrong password: %v", c)
+		}
+		for _, secure := range []bool{false, true} {
+			c := ask(w, "secret", map[bool]string{false: "http://server", true: "https://server"}[secure])
+			if len(c) != 1 || c[0].Name != deviceCookie || !c[0].HttpOnly || c[0].Secure != secure || c[0].SameSite != http.SameSiteStrictMode || c[0].Path != "" || c[0].MaxAge != 14*24*3600 {
+				t.Errorf("secure %v: %v", secure, c)
+			}
+			if strings.Contains(w.logs.String(), c[0].Value) {
+				t.Error("it is logged")
+			}
+		}
+	})
+	inWorld(t, func(o *Options[string]) { o.ClientIP = func(*http.Request) string { return "203.0.113.1" } }, func(w *world) {
+		if c := ask(w, "secret", "http://server"); len(c) != 0 {
+			t.Errorf("with ClientIP: %v", c)
+		}
+	})
+}
+
+func TestNamesInFlightKeepNobodyOut(t *testing.T) {
+	// Guards: behind a proxy that nobody told the library of, 200 made-up names in flight filled the queue of passwords, and
+	// others got 503.
+	for _, tt := range []struct {
+		name           string
+		told, attacker string
+		made           bool
+		proof          bool // anna has logged in there before
+	}{
+		{"known, nothing is told", "", "", false, true},
+		{"known, addresses made up", "203.0.113.1", "", true, true},
+		{"new, addresses told", "203.0.113.1", "203.0.113.2", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			passwords := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
+			var hashed, turn atomic.Int32 // how many passwords were looked at, and which of them was anna's
+			inWorld(t, func(o *Options[string]) {
+				o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+					err := passwords.Compare(ctx, "", c.Get("password"))
+					if errors.Is(err, ErrInvalidCredentials) {
+						n := hashed.Add(1)
+						if c.Get("username") == "anna" {
+							turn.Store(n)
+							return "anna", nil
+						}
+					}
+					return "", err
+				}
+			}, func(w *world) {
+				anna := w.browser(tt.told)
+				if tt.proof {
+					if status := anna.login("anna", "secret"); status != http.StatusOK {
+						t.Fatal(status)
+					}
+				}
+				if err := passwords.start(); err != nil {
+					t.Fatal(err)
+				}
+				if err := passwords.turns.Begin(t.Context(), "", ""); err != nil { // it is at work on something
+					t.Fatal(err)
+				}
+				hashed.Store(0)
+				var wg sync.WaitGroup
+				attacker := w.browser(tt.attacker)
+				for n := range 200 {
+					b := *attacker
+					b.made, b.n = tt.made, n
+					wg.Go(func() { b.login(fmt.Sprint("random", n), "x") })
+				}
+				synctest.Wait()
+				status := make(chan int, 1)
+				wg.Go(func() { status <- anna.login("anna", "secret") })
+				synctest.Wait()
+				passwords.turns.End()
+				wg.Wait()
+				if got := <-status; got != http.StatusOK {
+					t.Errorf("anna: %d", got)
+				}
+				if n := turn.Load(); n > 2 {
+					t.Errorf("anna's turn was number %d", n)
+				}
+			})
+		})
+	}
+}
