@@ -27,7 +27,7 @@ func TestTheWholeFlow(t *testing.T) {
 		if status, body, _ := w.get(token); status != 200 || body != "anna" {
 			t.Errorf("middleware: %d %s", status, body)
 		}
-		_ = c.ws.NetConn().Close() // the connection is lost
+		c.close() // the connection is lost
 
 		c = w.dial(fmt.Sprintf(`{"token":%q}`, token))
 		next := c.token()

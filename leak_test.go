@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // leakOptions tell clients apart by address, so that what is counted of each has to go too.
@@ -143,7 +144,7 @@ func (y *cycler) cycle(n int) error {
 	if err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
-	defer c.cut()
+	defer c.Close()
 	if cuts && at == 3 {
 		return y.breakOff(c, n)
 	}
@@ -153,15 +154,15 @@ func (y *cycler) cycle(n int) error {
 	if early {
 		auth = string(in)
 	}
-	if err := c.enter(auth); err != nil {
+	if _, err := c.Join(auth); err != nil {
 		return fmt.Errorf("namespace: %w", err)
 	}
 	upgrade := func() error {
-		ws, err := c.probe()
+		ws, err := c.Probe(y.Context())
 		if err != nil {
 			return err
 		}
-		return c.moveTo(ws)
+		return c.MoveTo(ws)
 	}
 	late := y.transport == "upgrade" && n%3 == 0 // the upgrade, that is
 	if y.transport == "upgrade" && !late {
@@ -170,7 +171,7 @@ func (y *cycler) cycle(n int) error {
 		}
 	}
 	if !early {
-		if err := c.write(`42["authenticate",` + string(in) + `]`); err != nil {
+		if err := c.Write(`42["authenticate",` + string(in) + `]`); err != nil {
 			return fmt.Errorf("authenticate: %w", err)
 		}
 	}
@@ -191,31 +192,31 @@ func (y *cycler) cycle(n int) error {
 			return fmt.Errorf("upgrade, late: %w", err)
 		}
 	}
-	if err := c.write(`427["nobody handles this"]`); err != nil {
+	if err := c.Write(`427["nobody handles this"]`); err != nil {
 		return err
 	}
-	if _, err := c.expect(`437[{"error":{"code":"unknown_event"}}]`); err != nil {
+	if _, err := c.Expect(`437[{"error":{"code":"unknown_event"}}]`); err != nil {
 		return fmt.Errorf("not in: %w", err)
 	}
 	switch end {
 	case 0:
 		y.token = ""
-		if err := c.write(`42["logout"]`); err != nil {
+		if err := c.Write(`42["logout"]`); err != nil {
 			return err
 		}
-		if _, err := c.expect(`42["logged_out"]`); err != nil {
+		if _, err := c.Expect(`42["logged_out"]`); err != nil {
 			return err
 		}
-		return c.untilEnd()
+		return c.UntilEnd()
 	case 1:
-		return c.write("41", "1")
+		return c.Write("41", "1")
 	}
 	return y.cutInTheMiddle(c, n)
 }
 
 // receive is the new token, acknowledged where that is due.
-func (y *cycler) receive(c *wire, confirming, cut bool) (token string, err error) {
-	p, err := c.expect("42")
+func (y *cycler) receive(c *siotest.Conn, confirming, cut bool) (token string, err error) {
+	p, err := c.Expect("42")
 	if err != nil {
 		return "", err
 	}
@@ -225,15 +226,15 @@ func (y *cycler) receive(c *wire, confirming, cut bool) (token string, err error
 		return "", fmt.Errorf("%.200q instead of authenticated", p)
 	}
 	if confirming && !cut {
-		err = c.write("43" + id + "[]")
+		err = c.Write("43" + id + "[]")
 	}
 	return args[1], err
 }
 
 // breakOff cuts a connection that has said nothing, or not all that it began to say.
-func (y *cycler) breakOff(c *wire, n int) error {
+func (y *cycler) breakOff(c *siotest.Conn, n int) error {
 	if y.transport == "upgrade" {
-		if ws, err := c.probe(); err == nil {
+		if ws, err := c.Probe(y.Context()); err == nil {
 			_ = ws.Close()
 		}
 		return nil
@@ -242,16 +243,16 @@ func (y *cycler) breakOff(c *wire, n int) error {
 }
 
 // cutInTheMiddle cuts a connection in a frame, in the body of a POST, or in a poll.
-func (y *cycler) cutInTheMiddle(c *wire, n int) error {
+func (y *cycler) cutInTheMiddle(c *siotest.Conn, n int) error {
 	var err error
 	switch half := n >> 5 & 1; {
-	case c.ws != nil && half == 0:
-		_, err = c.conn.Write([]byte{0x81, 0x80 | 50, 1, 2, 3, 4, '4'})
-	case c.ws != nil:
+	case !c.Polling() && half == 0:
+		_, err = c.NetConn().Write([]byte{0x81, 0x80 | 50, 1, 2, 3, 4, '4'})
+	case !c.Polling():
 	case half == 0:
-		_, err = io.WriteString(c.conn, c.head(http.MethodPost, 100)+"4")
+		_, err = io.WriteString(c.NetConn(), c.Head(http.MethodPost, 100)+"4")
 	default:
-		_, err = io.WriteString(c.conn, c.head(http.MethodGet, 0))
+		_, err = io.WriteString(c.NetConn(), c.Head(http.MethodGet, 0))
 	}
 	return err
 }
@@ -265,7 +266,7 @@ func TestNothingIsLeftOfConnections(t *testing.T) {
 	}
 	const workers, batch = 8, min(leakRounds, 500)
 	for _, version := range []string{"3", "4"} {
-		for _, transport := range wireTransports {
+		for _, transport := range siotest.Transports {
 			t.Run(version+" "+transport, func(t *testing.T) {
 				inWorld(t, leakOptions, func(w *world) {
 					var cyclers [workers]cycler
@@ -325,7 +326,7 @@ func TestNothingIsLeftOfHalfOpenHandshakes(t *testing.T) {
 						if err != nil {
 							t.Fatal(errors.Join(fmt.Errorf("handshake %d", n), err))
 						}
-						c.cut()
+						_ = c.Close()
 					}
 				}
 				half(halfOpenSessions) // what maps and the runtime keep of as many at a time is there from now on

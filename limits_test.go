@@ -13,23 +13,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // full makes sure that no further connection is let in.
 func (w *world) full() {
 	w.Helper()
-	d := websocket.Dialer{NetDialContext: w.lis.dial}
-	ws, res, err := d.Dial("ws://server/socket.io/?EIO=4&transport=websocket", nil)
+	c, err := w.begin("4", "websocket", "")
 	if err == nil {
-		_ = ws.Close()
+		_ = c.Close()
 		w.Error("a connection past the limit was let in")
 		return
 	}
-	if res.StatusCode != http.StatusServiceUnavailable {
-		w.Errorf("status %d", res.StatusCode)
+	if !strings.Contains(err.Error(), "503") {
+		w.Error(err)
 	}
 }
 
@@ -417,15 +414,15 @@ func TestStrangersMaySayLess(t *testing.T) {
 		})
 		long := func(n int) string { return `42["long","` + strings.Repeat("x", n) + `"]` }
 		c := w.dial("")
-		_ = c.write(long(64 << 10))
+		_ = c.Write(long(64 << 10))
 		c.lost()
 		c, _ = w.in()
 		c.send(long(1<<20 - 100))
 		if n := <-heard; n != 1<<20-100 {
 			t.Errorf("heard %d bytes", n)
 		}
-		_ = c.write(long(1 << 20))
-		for range c.frames {
+		_ = c.Write(long(1 << 20))
+		for range c.Packets() {
 		}
 	})
 }
@@ -604,7 +601,7 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 		for _, frame := range []string{"40", "41", "40"} {
 			time.Sleep(4700 * time.Millisecond)
 			polling(frame)
-			_ = websocket.write(frame)
+			_ = websocket.Write(frame)
 			synctest.Wait()
 		}
 		if got := w.Stats().Sockets["4"].Connecting; got != 0 {

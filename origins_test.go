@@ -68,15 +68,16 @@ func (w *world) errands() []errand {
 		if err != nil {
 			w.Fatal(err)
 		}
-		if err := c.enter(""); err != nil {
+		if _, err := c.Join(""); err != nil {
 			w.Fatal(err)
 		}
+		sid := "&sid=" + c.Opened().SID
 		all = append(all,
 			errand{"polling handshake, version " + version, "GET", path + "&transport=polling", "", "", 200},
 			errand{"websocket, version " + version, "GET", path + "&transport=websocket", upgrade, "", 101},
-			errand{"POST, version " + version, "POST", path + "&transport=polling" + c.sid, form, c.body(`420["x"]`), 200},
-			errand{"poll, version " + version, "GET", path + "&transport=polling" + c.sid, "", "", 200}, // of the answer to the POST
-			errand{"upgrade, version " + version, "GET", path + "&transport=websocket" + c.sid, upgrade, "", 101},
+			errand{"POST, version " + version, "POST", path + "&transport=polling" + sid, form, c.Body(`420["x"]`), 200},
+			errand{"poll, version " + version, "GET", path + "&transport=polling" + sid, "", "", 200}, // of the answer to the POST
+			errand{"upgrade, version " + version, "GET", path + "&transport=websocket" + sid, upgrade, "", 101},
 			errand{"preflight, version " + version, "OPTIONS", path + "&transport=polling", "Access-Control-Request-Method: POST\r\n", "", 204},
 		)
 	}

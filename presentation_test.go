@@ -57,7 +57,7 @@ func TestTwentySocketsWithOneCode(t *testing.T) {
 		synctest.Wait()
 		var in []*client
 		for _, c := range clients {
-			if frame := <-c.frames; strings.HasPrefix(frame, `42["authenticated",`) {
+			if frame := <-c.Packets(); strings.HasPrefix(frame, `42["authenticated",`) {
 				in = append(in, c)
 			} else if !strings.Contains(frame, `"code":"no_longer_valid"`) || !strings.Contains(frame, `"terminal":false`) {
 				t.Errorf("got %q", frame)
@@ -138,7 +138,7 @@ func TestRefusedSocketCannotLingerOrTryAgain(t *testing.T) {
 		c := w.dial("")
 		c.send(`42["authenticate",{"token":"guess 1"}]`)
 		c.refusedWith("invalid_token")
-		_ = c.write(`42["authenticate",{"token":"guess 2"}]`) // nobody reads it
+		_ = c.Write(`42["authenticate",{"token":"guess 2"}]`) // nobody reads it
 		c.gone()
 	})
 }

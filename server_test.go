@@ -84,7 +84,7 @@ func TestShutdownOfTheHTTPServerStartsTheEnd(t *testing.T) {
 		if err := w.http.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
-		for range c.frames { // until the connection has ended
+		for range c.Packets() { // until the connection has ended
 		}
 	})
 }

@@ -296,7 +296,7 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 							t.Errorf("%d sockets survive", n)
 						}
 						var last string
-						for frame := range c.frames {
+						for frame := range c.Packets() {
 							if strings.HasPrefix(frame, `42["unauthorized"`) {
 								last = frame
 							}
@@ -410,7 +410,7 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 		store.heard(Change{SessionID: w.hub.Groups(w.hub.All()[0], 's')[0], Verdict: Accepted, TokenID: newID(), Generation: 1})
 		store.heard(Change{UserID: "anna", Verdict: Revoked, At: time.Now()})
 		for _, c := range []*client{c, d} {
-			for frame := range c.frames {
+			for frame := range c.Packets() {
 				if strings.Contains(frame, "unauthorized") && !strings.Contains(frame, "session_revoked") && !strings.Contains(frame, "no_longer_valid") {
 					t.Error(frame)
 				}

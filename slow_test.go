@@ -15,13 +15,15 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // overAll runs a test on each engine and transport.
 func overAll(t *testing.T, test func(w *world, version, transport string)) {
 	t.Helper()
 	for _, version := range []string{"3", "4"} {
-		for _, transport := range wireTransports {
+		for _, transport := range siotest.Transports {
 			t.Run(version+" "+transport, func(t *testing.T) {
 				inWorld(t, nil, func(w *world) { test(w, version, transport) })
 			})
@@ -30,16 +32,16 @@ func overAll(t *testing.T, test func(w *world, version, transport string)) {
 }
 
 // stranger is a client in the root namespace that has not authenticated.
-func (w *world) stranger(version, transport string) *wire {
+func (w *world) stranger(version, transport string) *siotest.Conn {
 	w.Helper()
 	c, err := w.begin(version, transport, "")
 	if err == nil {
-		err = c.enter("")
+		_, err = c.Join("")
 	}
 	if err == nil && transport == "upgrade" {
-		ws, probe := c.probe()
+		ws, probe := c.Probe(w.Context())
 		if err = probe; err == nil {
-			err = c.moveTo(ws)
+			err = c.MoveTo(ws)
 		}
 	}
 	if err != nil {
@@ -49,13 +51,13 @@ func (w *world) stranger(version, transport string) *wire {
 }
 
 // friend is one that has.
-func (w *world) friend(version, transport, userID string) *wire {
+func (w *world) friend(version, transport, userID string) *siotest.Conn {
 	w.Helper()
 	c := w.stranger(version, transport)
 	in, _ := json.Marshal(map[string]string{"token": w.codeFor(jwt.MapClaims{"sub": userID})})
-	err := c.write(`42["authenticate",` + string(in) + `]`)
+	err := c.Write(`42["authenticate",` + string(in) + `]`)
 	if err == nil {
-		_, err = c.expect(`42["authenticated",`)
+		_, err = c.Expect(`42["authenticated",`)
 	}
 	if err != nil {
 		w.Fatal(err)
@@ -66,7 +68,7 @@ func (w *world) friend(version, transport, userID string) *wire {
 
 // dripUntilCut sends text a byte a second, again and again, until the connection has ended, while it reads all that
 // comes. Others are told something each time, and must hear it at once.
-func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*wire) {
+func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
 	w.Helper()
 	read := make(chan struct{})
 	go func() {
@@ -91,17 +93,17 @@ func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, o
 }
 
 // tells makes sure that others hear of something without delay.
-func (w *world) tells(news string, others ...*wire) {
+func (w *world) tells(news string, others ...*siotest.Conn) {
 	w.Helper()
 	for _, other := range others {
-		other.beat()
+		w.beat(other)
 	}
 	began := time.Now()
 	if err := w.Emit("news", news); err != nil {
 		w.Error(err)
 	}
 	for _, other := range others {
-		if _, err := other.expect(`42["news","` + news + `"]`); err != nil {
+		if _, err := other.Expect(`42["news","` + news + `"]`); err != nil {
 			w.Fatal(err)
 		}
 	}
@@ -111,26 +113,26 @@ func (w *world) tells(news string, others ...*wire) {
 }
 
 // beat is the heartbeat of version 3, where the client begins.
-func (c *wire) beat() {
-	if c.version != "3" {
+func (w *world) beat(c *siotest.Conn) {
+	if c.Version() != "3" {
 		return
 	}
-	err := c.write("2")
+	err := c.Write("2")
 	if err == nil {
-		_, err = c.expect("3")
+		_, err = c.Expect("3")
 	}
 	if err != nil {
-		c.w.Fatal(err)
+		w.Fatal(err)
 	}
 }
 
 // half is the beginning of something that a connected client sends: a frame, or a POST.
-func (c *wire) half() string {
-	if c.ws != nil {
+func (w *world) half(c *siotest.Conn) string {
+	if !c.Polling() {
 		return "\x81\xfe\x10\x00\x01\x02\x03\x04" + strings.Repeat("x", 4096) // text, masked, 4096 bytes
 	}
-	if _, err := io.WriteString(c.conn, c.head(http.MethodPost, 4096)); err != nil {
-		c.w.Fatal(err)
+	if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodPost, 4096)); err != nil {
+		w.Fatal(err)
 	}
 	return "x"
 }
@@ -141,9 +143,9 @@ func TestClientsThatDripAreCut(t *testing.T) {
 	overAll(t, func(w *world, version, transport string) {
 		other := w.friend(version, transport, "bert")
 		stranger := w.stranger(version, transport)
-		w.dripUntilCut(stranger.conn, stranger.half(), 20*time.Second, other)
+		w.dripUntilCut(stranger.NetConn(), w.half(stranger), 20*time.Second, other)
 		friend := w.friend(version, transport, "anna")
-		w.dripUntilCut(friend.conn, friend.half(), time.Minute, other)
+		w.dripUntilCut(friend.NetConn(), w.half(friend), time.Minute, other)
 		synctest.Wait()
 		if got, want := w.Stats().Sockets[version], (SocketStats{Authenticated: 1}); got != want {
 			w.Errorf("%+v are left", got)
@@ -186,7 +188,7 @@ func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
 				c := w.friend(version, "polling", "anna")
 				for _, first := range []string{"", "2probe"} {
-					ws, err := c.websocket()
+					ws, err := c.Websocket(w.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -214,7 +216,7 @@ func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 		if transport == "polling" {
 			sleepers++
 			c := w.friend(version, transport, "anna") // who polls, and does not read what comes
-			if _, err := io.WriteString(c.conn, c.head(http.MethodGet, 0)); err != nil {
+			if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodGet, 0)); err != nil {
 				w.Fatal(err)
 			}
 		}

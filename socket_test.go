@@ -231,9 +231,7 @@ func TestArgsDecode(t *testing.T) {
 			t.Errorf("%v, %d, %+v", err, n, o)
 		}
 		c.send(`451-["args","file",{"_placeholder":true,"num":0}]`)
-		if err := c.ws.WriteMessage(2, []byte{0, 1, 255}); err != nil {
-			t.Fatal(err)
-		}
+		c.send("bAAH/")
 		if err := <-results; err != nil || s != "file" || !bytes.Equal(b, []byte{0, 1, 255}) {
 			t.Errorf("%v, %q, %x", err, s, b)
 		}
@@ -253,7 +251,7 @@ func TestEmitToOneClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.next("451-[\"hello\",\"wörld \\u2028 <&>\",5,null,{\"_placeholder\":true,\"num\":0}]")
-		c.next("b\x01\x02")
+		c.next("bAQI=")
 		for _, event := range reserved {
 			if s.Emit(event) == nil || w.Emit(event) == nil {
 				t.Errorf("%q was sent", event)
@@ -428,7 +426,7 @@ func TestOnAuthenticatedMayJoinAndEmit(t *testing.T) {
 func TestOnDisconnectIsCalledOnceAfterTheLastHandler(t *testing.T) {
 	for want, end := range map[string]func(c *client, s *Socket){
 		"client disconnect": func(c *client, _ *Socket) { c.send("41") },
-		"transport close":   func(c *client, _ *Socket) { _ = c.ws.NetConn().Close() },
+		"transport close":   func(c *client, _ *Socket) { c.close() },
 		"server disconnect": func(_ *client, s *Socket) { s.Disconnect() },
 		"logged out":        func(c *client, _ *Socket) { c.emit("logout") },
 		"token_expired":     func(_ *client, s *Socket) { time.Sleep(time.Until(s.newest().expiresAt) + time.Second) },
@@ -476,7 +474,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 		bystander, _ := w.in()
 		c, _ := w.in()
 		for range friendLimits.Items + 10 {
-			if c.write(`42["slow"]`) != nil {
+			if c.Write(`42["slow"]`) != nil {
 				break
 			}
 		}
@@ -486,7 +484,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 		big := `42["slow","` + strings.Repeat("x", 900_000) + `"]`
 		c, _ = w.in()
 		for range friendLimits.Cost/900_000 + 3 {
-			if c.write(big) != nil {
+			if c.Write(big) != nil {
 				break
 			}
 		}
@@ -496,7 +494,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 		padded := `42["slow",` + strings.Repeat(" ", 900_000) + `1]` // what is waiting holds on to all of it
 		c, _ = w.in()
 		for range friendLimits.Cost/900_000 + 3 {
-			if c.write(padded) != nil {
+			if c.Write(padded) != nil {
 				break
 			}
 		}
@@ -560,7 +558,7 @@ func TestUseOfASocketFromManyGoroutines(t *testing.T) {
 		for range 8 {
 			<-done
 		}
-		for frame := range c.frames {
+		for frame := range c.Packets() {
 			if !strings.HasPrefix(frame, `42["x",`) && frame != `42["y"]` && frame != "41" {
 				t.Errorf("got %q", frame)
 			}

@@ -310,7 +310,7 @@ func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
 		go func() { ended <- w.Shutdown(ctx) }()
 		synctest.Wait()
 		w.full()
-		for range other.frames { // until it ends
+		for range other.Packets() { // until it ends
 		}
 		close(goOn)
 		if err := <-ended; err != nil {

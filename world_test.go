@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // world is a server of the library behind net/http, on connections in memory, in a bubble of its own time. When its
@@ -154,20 +155,18 @@ func (w *world) login() string {
 	return answer.Token
 }
 
-// client is a Socket.IO client on a websocket, by the bytes of the protocol.
-type client struct {
-	w      *world
-	ws     *websocket.Conn
-	frames chan string
-	sid    string // the socket's
-	acks   int
-	mu     sync.Mutex // for writes
+// begin makes the handshake of Engine.IO as a client at that address, which for "upgrade" is left polling.
+func (w *world) begin(version, transport, address string) (*siotest.Conn, error) {
+	d := siotest.Dialer{Version: version, Header: http.Header{"X-Address": {address}}, Net: w.lis.dial}
+	return d.Dial(w.Context(), transport)
 }
 
-func (c *client) write(frame string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ws.WriteMessage(websocket.TextMessage, []byte(frame))
+// client is a client for version 4 on a websocket.
+type client struct {
+	*siotest.Client
+	w    *world
+	sid  string // the socket's
+	acks int
 }
 
 // dial connects. auth is the handshake's, "" for none.
@@ -182,34 +181,15 @@ func (w *world) dial(auth string) *client {
 // open connects, and leaves the handshake to the caller.
 func (w *world) open() *client {
 	w.Helper()
-	d := websocket.Dialer{NetDialContext: w.lis.dial}
-	ws, res, err := d.Dial("ws://server/socket.io/?EIO=4&transport=websocket", nil)
+	conn, err := w.begin("4", "websocket", "")
 	if err != nil {
 		w.Fatal(err)
 	}
-	_ = res.Body.Close()
-	c := &client{w: w, ws: ws, frames: make(chan string, 1000)}
-	go c.read()
-	c.next("0{")
-	return c
-}
-
-// read passes on what the server sends, and answers its pings. A binary frame is passed on with a b before it.
-func (c *client) read() {
-	defer close(c.frames)
-	for {
-		kind, data, err := c.ws.ReadMessage()
-		switch {
-		case err != nil:
-			return
-		case kind == websocket.BinaryMessage:
-			c.frames <- "b" + string(data)
-		case string(data) == "2":
-			_ = c.write("3")
-		default:
-			c.frames <- string(data)
-		}
+	c := &client{w: w}
+	if c.Client, err = conn.Start(w.Context()); err != nil {
+		w.Fatal(err)
 	}
+	return c
 }
 
 // next is the rest of the next frame, which begins as it says.
@@ -225,7 +205,7 @@ func (c *client) next(prefix string) string {
 
 func (c *client) frameWithin(d time.Duration) (string, bool) {
 	select {
-	case frame, ok := <-c.frames:
+	case frame, ok := <-c.Packets():
 		return frame, ok
 	case <-time.After(d):
 		return "nothing came", false
@@ -234,7 +214,7 @@ func (c *client) frameWithin(d time.Duration) (string, bool) {
 
 func (c *client) send(frame string) {
 	c.w.Helper()
-	if err := c.write(frame); err != nil {
+	if err := c.Write(frame); err != nil {
 		c.w.Fatalf("sending %.100q: %v", frame, err)
 	}
 }
@@ -329,7 +309,7 @@ func (c *client) silence() {
 	c.w.Helper()
 	synctest.Wait()
 	select {
-	case frame, ok := <-c.frames:
+	case frame, ok := <-c.Packets():
 		c.w.Fatalf("got %.200q, %v, want nothing", frame, ok)
 	default:
 	}
@@ -343,11 +323,7 @@ func (c *client) alive() {
 	}
 }
 
-func (c *client) close() {
-	_ = c.ws.Close()
-	for range c.frames {
-	}
-}
+func (c *client) close() { c.Close() }
 
 // faultyStore forces faults on a real store.
 type faultyStore struct {
