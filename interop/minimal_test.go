@@ -55,3 +55,14 @@ func startMinimal(t *testing.T) string {
 		}
 	}
 }
+
+// TestOwnersBrowserIsLetInWhileStrangersGuess guards that Chromium keeps the cookie of a login on loopback, where nobody
+// told the library of a proxy, and that it lets the account's owner in where others have to wait.
+func TestOwnersBrowserIsLetInWhileStrangersGuess(t *testing.T) {
+	d := chromium(t, "device.mjs", startMinimal(t))
+	d.hears("ada", "sees", "the greeting")
+	d.hears("ada", "cookie", "socketauth_device", true, "Strict", "")
+	d.hears("ada", "another client", 429)
+	d.hears("ada", "sees", "the greeting")
+	d.done()
+}
