@@ -140,7 +140,8 @@ type Options[U any] struct {
 	// none may be held up for as long as strangers guess.
 	ClientIP func(r *http.Request) string
 
-	// LoginPath, RegisterPath and SocketPath are where the library serves. Empty: "/login", "/register", "/socket.io/".
+	// LoginPath, RegisterPath and SocketPath are where the library serves. SocketPath is served with and
+	// without its last slash. Empty: "/login", "/register", "/socket.io/".
 	LoginPath    string
 	RegisterPath string
 	SocketPath   string
@@ -315,9 +316,6 @@ func (o Options[U]) check() (*config, []error) {
 	}
 	if c.loginPath == c.registerPath {
 		fault("LoginPath and RegisterPath are both %q", c.loginPath)
-	}
-	if !strings.HasSuffix(c.socketPath, "/") {
-		fault("SocketPath %q does not end with a slash", c.socketPath)
 	}
 
 	c.login = hooks(o.FindUserByCredentials, o.Claim)

@@ -19,7 +19,7 @@ import (
 func TestAllFaultsAreReportedTogether(t *testing.T) {
 	_, err := Infrastructure(nil, nil, Options[any]{
 		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7,
-		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io",
+		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io?",
 	})
 	if err == nil {
 		t.Fatal("accepted")

@@ -117,8 +117,9 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 // strangerQueue is what may wait for a client that has not authenticated: the answers to what it should not send.
 const strangerQueue = 128 << 10
 
-// SocketServe puts GET, POST and OPTIONS of SocketPath on mux. server may be nil; if it is not, its Shutdown starts the
-// end of all sockets, and nothing else of it is touched.
+// SocketServe puts GET, POST and OPTIONS of SocketPath on mux, with and without its last slash. server
+// may be nil; if it is not, its Shutdown starts the end of all sockets, and nothing else of it is
+// touched.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if !a.tokens.signs(a.tokens.refresh) {
 		return nil, optionsError([]error{errNoSigning})
@@ -144,8 +145,15 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
 	})
-	if err := register(mux, a.socketPath, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
-		return nil, err
+	// Routers' middleware takes the last slash away or adds it, and clients may be told to leave it out.
+	paths := []string{a.socketPath}
+	if bare := strings.TrimSuffix(a.socketPath, "/"); bare != "" {
+		paths = []string{bare, bare + "/"}
+	}
+	for _, path := range paths {
+		if err := register(mux, path, guarded, http.MethodGet, http.MethodPost, http.MethodOptions); err != nil {
+			return nil, err
+		}
 	}
 	if a.clientPath != "" {
 		if err := register(mux, a.clientPath, newClientFile(), http.MethodGet); err != nil {

@@ -118,6 +118,39 @@ func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
 	})
 }
 
+func TestSocketPathWithAndWithoutItsSlash(t *testing.T) {
+	// Guards: middleware that takes the last slash away or adds it, and io({addTrailingSlash: false}): a redirect there ends a
+	// POST or a websocket. However the option is written, both are served, each by every method.
+	for option, paths := range map[string][]string{
+		"":             {"/socket.io", "/socket.io/"},
+		"/a/socket.io": {"/a/socket.io", "/a/socket.io/"},
+		"/sockets/":    {"/sockets", "/sockets/"},
+		"/":            {"/"},
+	} {
+		inWorld(t, func(o *Options[string]) { o.SocketPath = option }, func(w *world) {
+			for _, path := range paths {
+				open := errand{method: "GET", path: path + "?EIO=4&transport=polling"}
+				res := w.asks(open, "server", nil)
+				text, _ := io.ReadAll(res.Body)
+				_, sid, _ := strings.Cut(string(text), `"sid":"`)
+				sid, _, _ = strings.Cut(sid, `"`)
+				if res.StatusCode != http.StatusOK || sid == "" {
+					t.Errorf("%q: GET %s: %s %s", option, path, res.Status, text)
+					continue
+				}
+				for _, e := range []errand{
+					{method: "POST", path: path + "?EIO=4&transport=polling&sid=" + sid, body: "40", done: 200},
+					{method: "OPTIONS", path: path, header: "Access-Control-Request-Method: POST\r\n", done: 204},
+				} {
+					if res := w.asks(e, "server", []string{"http://server"}); res.StatusCode != e.done {
+						t.Errorf("%q: %s %s: %s", option, e.method, path, res.Status)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestProxyWithoutUpgradeIsLogged(t *testing.T) {
 	// Guards: whoever runs the server learns, once a minute, that a proxy makes websockets impossible. No other request says so.
 	inWorld(t, nil, func(w *world) {

@@ -29,7 +29,13 @@ type Client struct {
 // WebSocket connects by websocket alone. auth is the handshake's, or nil.
 func WebSocket(tb testing.TB, server string, auth any) *Client {
 	tb.Helper()
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(server, "http")+"/socket.io/?EIO=4&transport=websocket", nil)
+	return WebSocketAt(tb, server+"/socket.io/", auth)
+}
+
+// WebSocketAt is WebSocket at a URL that ends with the path of the sockets.
+func WebSocketAt(tb testing.TB, url string, auth any) *Client {
+	tb.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"?EIO=4&transport=websocket", nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -71,8 +77,14 @@ func WebSocket(tb testing.TB, server string, auth any) *Client {
 // Polling connects by HTTP long-polling alone.
 func Polling(tb testing.TB, server string, auth any) *Client {
 	tb.Helper()
+	return PollingAt(tb, server+"/socket.io/", auth)
+}
+
+// PollingAt is Polling at a URL that ends with the path of the sockets.
+func PollingAt(tb testing.TB, url string, auth any) *Client {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	url := server + "/socket.io/?EIO=4&transport=polling"
+	url += "?EIO=4&transport=polling"
 	c := newClient(tb, func(packet string) error { return exchange(ctx, http.MethodPost, url, packet, nil) })
 	var opening string
 	if err := exchange(ctx, http.MethodGet, url, "", &opening); err != nil {
