@@ -1383,7 +1383,9 @@ class Socket {
     this.#partial = message.attachments.length < message.due ? message : undefined;
     if (this.#partial) return;
     const { type, id, json, due, attachments } = message;
-    const data = json && JSON.parse(json, (_, value) => due && value?._placeholder ? attachments[value.num] : value);
+    // Only where it is needed, since the function recurses: 3,000 levels of JSON overflow the stack.
+    const replace = due ? (_, value) => value?._placeholder ? attachments[value.num] : value : undefined;
+    const data = json && JSON.parse(json, replace);
     switch (type) {
       case "0":
         this.connected = true;

@@ -931,6 +931,32 @@ const tests = {
     assert.equal(client.state, 'signed-out')
   },
 
+  async 'JSON that is nested deeply ends no connection'() {
+    // Guards: what one user has stored disconnected all who were sent it, again and again.
+    let ws
+    class WebSocket {
+      readyState = 1
+      constructor() { ws = this }
+      send() {}
+      close() {}
+    }
+    const { client } = await start(token(1), { io: undefined, WebSocket })
+    const tell = (data) => ws.onmessage({ data })
+    tell('0{"pingInterval":25000,"pingTimeout":20000}')
+    tell('40{"sid":"x"}')
+    tell(`420["authenticated","${token(2)}"]`)
+    assert.equal(client.state, 'online')
+    const heard = []
+    client.on('news', (value, picture) => heard.push([value, picture]))
+    const nested = (depth) => '['.repeat(depth) + ']'.repeat(depth)
+    tell(`42["news",${nested(9000)}]`)
+    tell(`451-["news",${nested(1000)},{"_placeholder":true,"num":0}]`)
+    tell(new ArrayBuffer(3))
+    assert.equal(client.state, 'online')
+    assert.equal(heard.length, 2)
+    assert.equal(heard[1][1].byteLength, 3)
+  },
+
   async 'asks the durable copy before it says signed-out'() {
     // Guards: a browser that was killed seconds after the first login had an empty localStorage, and was signed out.
     for (const saved of [token(3), undefined]) {
