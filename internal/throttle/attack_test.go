@@ -444,6 +444,34 @@ func TestFloodsWashOutLittle(t *testing.T) {
 	})
 }
 
+// Guards: one account, logged in to from each /64 of one /48, took the place of everybody who was known good.
+func TestOneAccountWashesOutNobodyKnown(t *testing.T) {
+	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+		home := func(n int) string { return fmt.Sprintf("2001:db8:%x::1", 1000+n) }
+		const owners = 200
+		for n := range owners {
+			succeed(g, home(n), fmt.Sprint("owner", n))
+			time.Sleep(time.Second)
+		}
+		for n := range subnets {
+			succeed(g, subnet(n), "attacker")
+		}
+		if n := used(&g.known); n > owners+ways {
+			t.Errorf("%d entries", n)
+		}
+		known := 0
+		for n := range owners {
+			drain(g, home(n))
+			if succeed(g, home(n), fmt.Sprint("owner", n)) == 0 {
+				known++
+			}
+		}
+		if known < owners-ways {
+			t.Errorf("%d of %d are still known", known, owners)
+		}
+	})
+}
+
 // Successes in any number must not wash out failures.
 func TestSuccessesWashOutNothing(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {

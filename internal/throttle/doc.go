@@ -83,8 +83,8 @@
 // place among the waiting alone, and what counts attempts under way has at most two entries for each. In a full set of
 // eight the entry goes that is free again first, so who has spent most stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
 // for each guess made, but not who is held. Known pairs go the longest unseen first: who logs in
-// to 65,536 of them (accounts of their own, or the /64 of a /48) takes their privilege from the rest, who are then as owners
-// at a fresh address. All is forgotten with
+// to 65,536 of them takes their privilege from the rest, who are then as owners at a fresh address; of one account and one
+// /48 eight are known at most. All is forgotten with
 // the process, and each process counts for itself.
 //
 // Begin and its end take about 1 µs together, a third of it for the hashes, a refusal 0.5 µs; one lock for all is not

@@ -207,6 +207,17 @@ func pair(place, account uint64) uint64 {
 	return max(1, place^account)
 }
 
+// here is the key of a's accounts together at its address, 0 where either is missing. All /64 of one /48 share a set of
+// the table: else one account, logged in to from each of them, would wash out what is known of everybody.
+func (a *Attempt) here() uint64 {
+	here := pair(a.address.key, a.accounts)
+	if here == 0 || a.wide.key == 0 {
+		return here
+	}
+	const set = (knownEntries/ways - 1) << 1 // the bits by which table.set chooses
+	return max(1, here&^set|pair(a.wide.key, a.accounts)&set)
+}
+
 // reserve takes a's part of each budget, or says how long each makes it wait. A refused attempt takes nothing, and
 // leaves no entry behind but one that it waits.
 func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
@@ -215,7 +226,7 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 		return comeBack, 0 // also where each of them succeeds: they keep others from the work itself
 	}
 	a.at = g.now()
-	here := pair(a.address.key, a.accounts)
+	here := a.here()
 	known := a.device != 0 || g.known.peek(here).free > a.at
 	// Who is not known counts by the /48: else each /64 of it would be fresh, and have its own guesses.
 	place := cmp.Or(a.wide.key, a.address.key, a.told)
@@ -339,7 +350,7 @@ func (g *Guard) takeNetwork(at time.Duration, n network, addresses int) {
 func (a *Attempt) Succeeded() {
 	a.end(func(g *Guard) {
 		g.giveBack(a)
-		if here := pair(a.address.key, a.accounts); here != 0 {
+		if here := a.here(); here != 0 {
 			g.known.get(here).free = g.now() + g.limits.KnownFor
 		}
 	})
