@@ -46,7 +46,7 @@ func (s *Socket) present(in presented) *refusal {
 	switch {
 	case refused == nil:
 	case refused.token != nil: // it was good once
-		return s.expired(refused, in.at)
+		return s.unlessReuse(refused, in.at)
 	default:
 		return a.guessed(s.visit, refused)
 	}
@@ -59,11 +59,11 @@ func (s *Socket) present(in presented) *refusal {
 	}
 	tenant, refused := a.tenant(ctx, t)
 	if refused != nil {
-		return refused.of(t)
+		return s.unlessReuse(refused.of(t), in.at)
 	}
 	next, refused := s.successor(ctx, t)
 	if refused != nil {
-		return refused.of(t)
+		return s.unlessReuse(refused.of(t), in.at)
 	}
 	kept := next == t // and so it needs no confirmation
 	confirming := in.confirm && !kept
@@ -129,15 +129,16 @@ func (s *Socket) presentation(t *token, at time.Time) Presentation {
 	}
 }
 
-// expired returns what a client is told that came with an expired token, to authenticate or to log
-// out: that it has expired, unless it had been replaced and so is reuse. Its owner may well have
-// slept while a thief went on. A code counts within its own life alone: URLs that carried one stay
-// in a browser's history.
-func (s *Socket) expired(refused *refusal, at time.Time) *refusal {
+// unlessReuse returns what a client is told that came with a token to authenticate or to log out, and
+// was refused before the store was asked: that refusal, unless the token had been replaced and so is
+// reuse. A client that is refused for good does not come again, so a theft would never be noticed: the
+// owner of an expired token may well have slept while a thief went on. A code counts within its own
+// life alone: URLs that carried one stay in a browser's history.
+func (s *Socket) unlessReuse(refused *refusal, at time.Time) *refusal {
 	t, own := refused.token, s.own()
 	switch {
-	case t.use != useSession, s.server.auth.reusePolicy != EndSession:
-		return refused // nothing could follow
+	case !refused.terminal(), t.use != useSession, s.server.auth.reusePolicy != EndSession:
+		return refused // it will come again, or nothing could follow
 	case own != nil && (own.sessionID != t.sessionID || own.subject != t.subject):
 		return refused
 	}
@@ -413,7 +414,7 @@ func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 		return nil, &refusal{code: codeWrongSession}
 	case ending != nil:
 	case refused != nil && refused.token != nil:
-		return nil, s.expired(refused, at)
+		return nil, s.unlessReuse(refused, at)
 	case refused != nil:
 		return nil, a.guessed(s.visit, refused)
 	case given.use != useSession:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +125,39 @@ func TestReplacedTokenIsReuseWhereverItComes(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestReplacedTokenIsReuseWhereItsTenantIsRefused(t *testing.T) {
+	// Guards: a client that is refused for good throws its token away, and with it the proof of a theft.
+	var suspended atomic.Bool
+	seen := new(audits)
+	inWorld(t, func(o *Options[string]) {
+		o.Audit = seen.hook
+		o.TenantID = func(context.Context, jwt.MapClaims) (string, error) {
+			if suspended.Load() {
+				return "", nil
+			}
+			return "a tenant", nil
+		}
+	}, func(w *world) {
+		for name, way := range ways {
+			suspended.Store(false)
+			thief, owners := stolen(w)
+			c, current := w.in()
+			suspended.Store(true)
+			if way(w, owners).refusedAndGone("token_reused"); t.Failed() {
+				t.Fatal(name)
+			}
+			thief.refusedAndGone("token_reused")
+			if n := seen.count("reuse token_reused"); n != 1 {
+				t.Errorf("%s: audited %d times", name, n)
+			}
+			if name != "logout" { // which asks for no tenant
+				way(w, current).refusedAndGone("invalid_tenant")
+			}
+			c.alive()
+		}
+	})
 }
 
 func TestReplacedTokenEndsNothingUnderRejectOnly(t *testing.T) {
