@@ -22,6 +22,16 @@ export interface Refusal {
 /** What is needed of a Storage. It is shared by all clients that are given it. */
 export type TokenStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
+/**
+ * The same of a storage that answers with promises, such as React Native's AsyncStorage. Tabs share one only where
+ * there are Web Locks. One that fails, or takes 5 seconds, is given up for memory.
+ */
+export interface AsyncTokenStorage {
+  getItem(key: string): Promise<string | null | undefined>;
+  setItem(key: string, value: string): Promise<unknown>;
+  removeItem(key: string): Promise<unknown>;
+}
+
 export interface Options {
   /** Where the server is; the page's own origin. Its path does not count. Where there is neither, the client does nothing. */
   url?: string | URL;
@@ -30,7 +40,7 @@ export interface Options {
   /** More options for io, such as `{ transports: ["websocket"] }`. */
   transport?: Record<string, unknown>;
   /** Where the token is kept: localStorage. sessionStorage: a session for each tab. null: in memory, until a reload. In Node there is none but yours. */
-  storage?: TokenStorage | null;
+  storage?: TokenStorage | AsyncTokenStorage | null;
   /** The key in the storage; "socketauth.token". Those beside it begin with it. Give each server of an origin its own. */
   key?: string;
   /** What tabs take turns by: navigator.locks. null, or where there are none: the storage. */

@@ -21,6 +21,7 @@ const LOGIN_PATIENCE = 60_000; // ms for the answer to credentials: the server m
 const LOGOUT_PATIENCE = 3_000; // ms that a log-out waits for the server
 const REPLY_PATIENCE = 10_000; // ms for an acknowledgement
 const DISK_PATIENCE = 1_000; // ms that the disk has to take a token, or to give it
+const STORAGE_TIMEOUT = 5_000; // ms that an asynchronous storage has to read or to write
 const LOOK = 30_000; // ms between looks at the clocks: no timer counts while a machine sleeps
 const LONGEST = 86_400; // s to wait at most, whatever is said: no timer holds more than some weeks
 const STEADY = 10_000; // ms online after which a connection counts as one that works
@@ -95,6 +96,7 @@ export class Client {
     const notice = (code) => queueMicrotask(() => this.#call("notice", code));
     this.#vault = new Vault(storage, key, notice);
     const { shared } = this.#vault;
+    locks ??= this.#vault.locks;
     const mutex = shared && !locks ? new Mutex(shared, key + ".turn") : undefined;
     this.#vault.reserve = () => !mutex || mutex.reserve();
     this.#takeTurn = (signal) => {
@@ -113,7 +115,10 @@ export class Client {
     });
   }
 
-  /** Connects, if there is a session: the durable copy may have what the browser lost, or know that it was logged out. */
+  /**
+   * Connects, if there is a session: the durable copy may have what the browser lost, or know that it was logged out, and
+   * an asynchronous storage has yet to say what it has.
+   */
   async #start() {
     if (!this.#vault.pending) return this.#open();
     const { lost, untold } = await this.#vault.load();
@@ -361,7 +366,7 @@ export class Client {
 
   #signOut(reason) {
     this.#stop();
-    this.#admission?.fail(reason);
+    this.#admission?.fail(reason ?? "elsewhere");
     this.#vault.forget(this.#presented);
     this.#become(reason === "token_expired" ? "expired" : "signed-out", reason);
   }
@@ -737,6 +742,7 @@ class Vault {
   #parking; // sessionStorage, or none
   #heirs; // where a client that is closed leaves what is in memory to the next one
   #copy; // the durable one, beside localStorage, where there is one
+  #cache; // of an asynchronous storage, or none
   #known = false; // whether the copy was read
   #compared = false; // whether the storage has what the copy has
   #cleared = 0; // how often
@@ -744,7 +750,8 @@ class Vault {
   #notice;
 
   constructor(storage, key, notice) {
-    const local = storage === undefined ? pageStorage() : storage;
+    let local = storage === undefined ? pageStorage() : storage;
+    if (isAsync(local, key)) local = this.#cache = StorageCache.of(local);
     const session = attempt(() => globalThis.sessionStorage);
     const isMeant = storage === null || session && local === session;
     const works = attempt(() => local.getItem(key) !== undefined);
@@ -772,9 +779,18 @@ class Vault {
     return !this.alone && this.#stored() === "";
   }
 
-  /** Whether the durable copy may have a session that is not in the storage, or know of a log-out that is not. */
+  /**
+   * Whether the durable copy may have a session that is not in the storage, or know of a log-out that is not; or an
+   * asynchronous storage was not read yet.
+   */
   get pending() {
+    if (this.#cache) return !this.alone && !this.#cache.has(this.#key);
     return Boolean(this.#durable) && !this.#compared;
+  }
+
+  /** What clients of one page take turns by where there are no Web Locks, and the storage will not do for it. */
+  get locks() {
+    return this.#cache?.locks;
   }
 
   /** Whether it is known that what is stored was not logged out. */
@@ -822,7 +838,26 @@ class Vault {
    * it is. undefined: there is no such place.
    */
   save(token) {
-    return this.#durable?.put(token);
+    return this.#cache && !this.alone ? this.#flush() : this.#durable?.put(token);
+  }
+
+  async #flush() {
+    const isWritten = await this.#cache.flush();
+    if (!isWritten && !this.alone) this.#goAlone("storage_full");
+    return isWritten;
+  }
+
+  /** Goes on in memory with what an asynchronous storage does not take, or does not give. */
+  #goAlone(why) {
+    for (const key of [this.#key, this.#codeKey]) {
+      const value = this.#read(key);
+      if (value) this.#memory.set(key, value);
+    }
+    // What is left in there must not be presented: its successor is about to live here.
+    if (this.#memory.size > 0) this.shared.setItem(this.#key, "");
+    this.shared.removeItem(this.#codeKey);
+    this.alone = true;
+    this.#notice(why);
   }
 
   /**
@@ -830,6 +865,13 @@ class Vault {
    * to be brought back in a turn, and to whether there are log-outs that the server does not know of.
    */
   async load() {
+    if (this.#cache && !this.alone) {
+      const isRead = await this.#cache.read(this.keys);
+      if (!isRead && !this.alone) {
+        this.#goAlone("storage_refused");
+        this.shared = null; // for good
+      }
+    }
     if (!this.#durable) return {};
     const { lost, ended } = await this.#compare();
     if (!lost) this.#compared = true;
@@ -841,6 +883,7 @@ class Vault {
    * storage has lost with the browser that wrote it.
    */
   async restore() {
+    if (this.#cache && !this.alone) await this.#cache.read(this.keys); // or else with what is known
     if (!this.#durable) return;
     const before = this.#cleared;
     const { lost } = await this.#compare();
@@ -890,8 +933,9 @@ class Vault {
       this.#remove(this.#key);
       this.#remove(this.#codeKey);
     });
+    const isWritten = this.alone ? undefined : this.#cache?.flush();
     this.alone = !this.shared;
-    return remembered;
+    return remembered ?? isWritten;
   }
 
   /** Remembers that a token's session was ended. */
@@ -912,9 +956,10 @@ class Vault {
 
   /** Removes something, of which other tabs hear the reason first: events of a storage come in the order of its changes. */
   #announcing(reason, remove) {
-    if (!this.alone) attempt(() => this.shared.setItem(this.endKey, reason));
+    const hears = !this.alone && !this.#cache; // there are no events of that
+    if (hears) attempt(() => this.shared.setItem(this.endKey, reason));
     remove();
-    if (!this.alone) attempt(() => this.shared.removeItem(this.endKey));
+    if (hears) attempt(() => this.shared.removeItem(this.endKey));
   }
 
   #read(key) {
@@ -1169,6 +1214,90 @@ async function acquirePlace(locks, key, signal) {
   } finally {
     signal.removeEventListener("abort", leave);
     document.removeEventListener("visibilitychange", look);
+  }
+}
+
+/**
+ * Makes of an asynchronous storage, such as React Native's AsyncStorage, one that can be used like localStorage: it holds
+ * in memory what was read, and writes in the order of the changes. All clients of a page that are given one storage share
+ * its cache.
+ */
+class StorageCache {
+  static #all = new WeakMap();
+
+  locks = new PageLocks();
+
+  #storage;
+  #items = new Map();
+  #changes = new Map(); // by key, how often it was changed
+  #writing = Promise.resolve();
+  #hasFailed = false; // since the last flush
+
+  static of(storage) {
+    if (!this.#all.has(storage)) this.#all.set(storage, new StorageCache(storage));
+    return this.#all.get(storage);
+  }
+
+  constructor(storage) {
+    this.#storage = storage;
+  }
+
+  /** Reads keys anew, but for what is changed meanwhile. Resolves to whether that worked, in time. */
+  async read(keys) {
+    const all = keys.filter((key) => key !== null);
+    const before = new Map(this.#changes);
+    const reading = this.#writing.then(() => Promise.all(all.map((key) => this.#storage.getItem(key))));
+    const values = await within(STORAGE_TIMEOUT, reading).catch(() => undefined);
+    if (!values) return false;
+    all.forEach((key, n) => {
+      if (this.#changes.get(key) === before.get(key)) this.#items.set(key, values[n] ?? null);
+    });
+    return true;
+  }
+
+  /** Whether it is known what a key has. */
+  has(key) {
+    return this.#items.has(key);
+  }
+
+  /** Resolves to whether all that was changed since the last time is written. */
+  async flush() {
+    await within(STORAGE_TIMEOUT, this.#writing).catch(() => { this.#hasFailed = true; });
+    const isWritten = !this.#hasFailed;
+    this.#hasFailed = false;
+    return isWritten;
+  }
+
+  getItem(key) {
+    return this.#items.get(key) ?? null;
+  }
+
+  setItem(key, value) {
+    this.#change(key, value, () => this.#storage.setItem(key, value));
+  }
+
+  removeItem(key) {
+    this.#change(key, null, () => this.#storage.removeItem(key));
+  }
+
+  #change(key, value, write) {
+    this.#items.set(key, value);
+    this.#changes.set(key, (this.#changes.get(key) ?? 0) + 1);
+    this.#writing = this.#writing.then(write).catch(() => { this.#hasFailed = true; });
+  }
+}
+
+/** Locks for the clients of one page, to be used like navigator.locks: there is nobody who could hold one while frozen. */
+class PageLocks {
+  #last = new Map(); // by name, when whoever asked last is done
+
+  request(name, { signal }, hold) {
+    const turn = Promise.resolve(this.#last.get(name)).then(() => {
+      signal?.throwIfAborted();
+      return hold();
+    });
+    this.#last.set(name, turn.catch(() => {}));
+    return turn;
   }
 }
 
@@ -1522,6 +1651,14 @@ function pageStorage() {
   return globalThis.document && attempt(() => globalThis.localStorage);
 }
 
+/** Reports whether a storage answers with promises. */
+function isAsync(storage, key) {
+  const answer = attempt(() => storage.getItem(key));
+  if (typeof answer?.then !== "function") return false;
+  answer.then(undefined, () => {}); // it is read again, by whom that concerns
+  return true;
+}
+
 const leftBehind = new Map();
 
 /**
@@ -1604,6 +1741,13 @@ function attempt(f) {
   } catch {
     return undefined;
   }
+}
+
+/** Rejects where a promise takes longer. */
+function within(ms, promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("timeout")), ms); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /** Rejects, after having tidied up, when it is aborted. */

@@ -5,6 +5,14 @@ const options: Options = { url: new URL('https://app.example'), storage: session
 const client: Client = connect(options)
 connect()
 connect({ storage: null, WebSocket })
+const items = new Map<string, string>()
+connect({
+  storage: {
+    getItem: async (key) => items.get(key),
+    setItem: async (key, value) => { items.set(key, value) },
+    removeItem: async (key) => items.delete(key),
+  },
+})
 
 const off: () => void = client.on('state', (state: State, reason?: string) => state === 'online' && reason)
 client.on('notice', (notice: Notice, about?: Refusal) => notice === 'refused' && about?.retryAfter)

@@ -3,7 +3,11 @@
 //   node helper.mjs <scenario> <version of socket.io-client, or "own"> <url> [options as JSON]
 //
 // Each state that a page gets is printed as a line, and what it does as others; the Go test of the scenario's name judges.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { connect } from '../client/socketauth.js'
 import { print } from './peer.mjs'
 
@@ -52,6 +56,15 @@ class Distant {
       }
     }, this.latency)
   }
+}
+
+// Files are a storage that answers with promises, as React Native's does.
+class Files {
+  constructor(folder) { this.folder = folder }
+  #at(key) { return join(this.folder, key) }
+  getItem(key) { return readFile(this.#at(key), 'utf8').catch(() => null) }
+  setItem(key, value) { return writeFile(this.#at(key), value) }
+  removeItem(key) { return rm(this.#at(key), { force: true }) }
 }
 
 // Locks are a LockManager: one lock for each name, in the order of the requests.
@@ -185,6 +198,37 @@ const scenarios = {
     for (const each of [page, tab]) {
       await each.ask('who am I')
       each.client.close()
+    }
+  },
+
+  // files is an app that keeps its token in files, is made twice, restarted, cut off, and logs out.
+  async files() {
+    const folder = mkdtempSync(join(tmpdir(), 'storage-'))
+    try {
+      let storage = new Files(folder)
+      const page = new Page('page', { storage, locks: undefined })
+      await page.is('signed-out')
+      await page.login()
+      page.reload() // as a component that is made twice
+      await page.is('online')
+      await page.ask('who am I')
+      const other = new Page('other', { storage, locks: undefined })
+      await other.is('online')
+      other.client.close()
+      page.client.close()
+      page.storage = storage = new Files(folder) // by a process that was started anew
+      page.open()
+      await page.is('online')
+      ready() // to be cut off
+      await page.is('offline')
+      await page.is('online')
+      page.say('told', await page.client.logout())
+      page.say('left', readdirSync(folder))
+      page.reload()
+      await page.is('signed-out')
+      page.client.close()
+    } finally {
+      rmSync(folder, { recursive: true })
     }
   },
 

@@ -156,6 +156,34 @@ func TestHelperAgain(t *testing.T) {
 	})
 }
 
+// TestHelperFiles: a storage that answers with promises keeps a session as well as one that answers at once.
+func TestHelperFiles(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		l := newLedger(socketauth.NewMemoryBlacklist())
+		a := serve(t, setup{options: keepIn(l)})
+		d := help(t, "files", version, a.url, "{}")
+		d.hears("page", "signed-out")
+		d.hears("page", "online")
+		d.hears("page", "online")
+		d.hears("page", "reply to who am I")
+		d.hears("other", "online")
+		d.hears("page", "online")
+		d.hears("client", "ready")
+		l.clean(t, 1)
+		a.listener.cut()
+		d.hears("page", "offline")
+		a.listener.mend()
+		d.ignore("offline")
+		d.hears("page", "online")
+		d.hears("page", "signed-out", "logged_out")
+		d.hears("page", "told", true)
+		d.hears("page", "left", []string{})
+		d.hears("page", "signed-out")
+		d.done()
+		sessions(t, a, "alice", 0)
+	})
+}
+
 // TestHelperRenewal: a page that stays has its token replaced in time, whatever its wall clock says.
 func TestHelperRenewal(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {

@@ -145,9 +145,11 @@ async function start(stored, { handshake, ...options } = {}) {
   const locks = { request: async (_, __, hold) => hold() }
   const client = connect({ url: 'http://app.example/some/where', io: server.io, storage: kept, locks, ...options })
   clients.push(client)
+  const notices = []
   client.on('state', (state, reason) => states.push(reason ? `${state}: ${reason}` : state))
+  client.on('notice', (notice) => notices.push(notice))
   await settle()
-  return { server, kept, states, client }
+  return { server, kept, states, notices, client }
 }
 
 async function online(stored = token(1), options) {
@@ -774,6 +776,101 @@ const tests = {
     another.kept.removeItem(KEY)
     hear(another.kept, KEY, null)
     assert.equal(another.states.at(-1), 'signed-out: elsewhere')
+  },
+
+  async 'a storage that answers later is read before it connects, and written before it acknowledges'() {
+    // Guards: a promise was taken for a token, and nothing was kept.
+    const later = (items) => {
+      const waiting = []
+      const when = (f) => new Promise((resolve, reject) => { waiting.push(() => { try { resolve(f()) } catch (error) { reject(error) } }) })
+      return {
+        items,
+        waiting,
+        getItem: (key) => when(() => items.get(key) ?? null),
+        setItem: (key, value) => when(() => void items.set(key, value)),
+        removeItem: (key) => when(() => void items.delete(key)),
+        async answer() {
+          await settle()
+          while (waiting.length > 0) {
+            waiting.shift()()
+            await settle()
+          }
+        },
+      }
+    }
+    const storage = later(new Map([[KEY, token(1)]]))
+    const { server, client, states } = await start(undefined, { storage, locks: null })
+    assert.deepEqual([states, client.token, server.sockets.length], [['connecting'], null, 0])
+    await storage.answer()
+    assert.equal(client.token, token(1))
+    server.hear()
+    assert.deepEqual(server.presented, [token(1)])
+    let acknowledged = false
+    server.socket.tell('authenticated', token(2), () => { acknowledged = true })
+    await settle()
+    assert.equal(acknowledged, false)
+    const second = await start(undefined, { storage, locks: null }) // of the same page
+    assert.equal(second.server.sockets.length, 0) // the first one has its turn
+    await storage.answer()
+    assert.deepEqual([acknowledged, storage.items.get(KEY).trim(), client.state], [true, token(2), 'online'])
+
+    second.server.hear()
+    assert.deepEqual(second.server.presented, [token(2)])
+    second.client.close()
+    let told = false
+    client.logout().then(() => { told = true })
+    server.socket.tell('logged_out')
+    await settle()
+    assert.equal(told, false)
+    await storage.answer()
+    assert.deepEqual([told, [...storage.items], client.state], [true, [], 'signed-out'])
+
+    const another = later(new Map([[KEY, token(1)]]))
+    const early = await start(undefined, { storage: another, locks: null })
+    const leaving = early.client.logout() // before it is known what there is
+    await another.answer()
+    early.server.socket.tell('connect')
+    assert.deepEqual(early.server.socket.sent, [['logout', token(1)]])
+    early.server.socket.tell('logged_out')
+    assert.equal(await leaving, true)
+    assert.deepEqual([...another.items], [])
+  },
+
+  async 'a storage that answers later and fails is given up for memory'() {
+    // Guards: what it could not store was acknowledged, and after a restart the token before it was taken for stolen.
+    const fail = async () => { throw new Error('no') }
+    const hang = () => new Promise(() => {})
+    for (const getItem of [fail, hang]) {
+      const { client, states, notices, server } = await start(undefined, {
+        storage: { getItem, setItem: fail, removeItem: fail }, key: getItem.name, locks: null, // the next client is no heir
+      })
+      await pass(5_050)
+      assert.deepEqual([states, client.shared, notices], [['connecting', 'signed-out'], false, ['storage_refused']])
+      globalThis.fetch = async () => Response.json({ token: code('two') })
+      begin(client)
+      await settle()
+      admit(server, 'two')
+      assert.equal(client.state, 'online')
+      client.close()
+    }
+    for (const setItem of [fail, hang]) {
+      const key = 'write ' + setItem.name
+      const items = new Map([[key, token(1)]])
+      const storage = {
+        getItem: async (key) => items.get(key) ?? null,
+        setItem: (key, value) => value ? setItem() : items.set(key, value),
+        removeItem: async (key) => { items.delete(key) },
+      }
+      const { client, notices, server } = await start(undefined, { storage, key, locks: null })
+      await settle()
+      server.hear()
+      server.socket.tell('authenticated', token(2), () => {})
+      await settle()
+      await pass(5_050)
+      assert.deepEqual([client.state, client.shared, client.token, notices], ['online', false, token(2), ['storage_full']])
+      if (setItem === fail) assert.equal(items.get(key), '')
+      client.close()
+    }
   },
 
   async 'what is not given has its default'() {
