@@ -184,7 +184,7 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	})
 	var url string
 	if err == nil && a.appURL != nil {
-		err = a.contain("AppURL", func() error { url = a.appURL(code.text); return nil })
+		err = a.contain("AppURL", func() error { url = a.appURL(code.Text); return nil })
 	}
 	if err != nil {
 		if publicCode(err) != "" || errors.Is(err, ErrInvalidCredentials) || errors.Is(err, ErrPasswordTooLong) {
@@ -198,13 +198,13 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		a.devices.remember(w, r, accounts)
 	}
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
-		Kind: e.accepted, UserID: code.subject, SessionID: code.sessionID, Address: address, UserAgent: cut(r.UserAgent()),
+		Kind: e.accepted, UserID: code.UserID, SessionID: code.SessionID, Address: address, UserAgent: cut(r.UserAgent()),
 	})
 	switch {
 	case a.appURL != nil:
 		answer(w, http.StatusOK, map[string]string{"url": url})
 	default:
-		answer(w, http.StatusOK, map[string]string{"token": code.text})
+		answer(w, http.StatusOK, map[string]string{"token": code.Text})
 	}
 }
 

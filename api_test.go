@@ -149,7 +149,7 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 			t.Errorf("%s: %d %v", name, status, body)
 		}
 		if c.code == "" {
-			if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.use != useCode || code.subject != "anna" {
+			if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.Use != useCode || code.UserID != "anna" {
 				t.Errorf("%s: no code of anna's: %v", name, body)
 			}
 		}
@@ -237,7 +237,7 @@ func TestAuthTimeIsTakenBeforeTheHookIsCalled(t *testing.T) {
 	}
 	a, h := serveAPI(t, o)
 	_, body, _ := post(h, "/login", jsonType, credentialsJSON("anna", "secret"))
-	if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.authTime.After(inHook) {
+	if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.AuthTime.After(inHook) {
 		t.Errorf("auth_time %v, hook called %v", code, inHook)
 	}
 }

@@ -94,7 +94,7 @@ func (a *Auth) floods(session, network string) bool {
 func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
 	e := AuditEvent{Kind: kind, SocketID: s.ID(), Address: s.visit.request.ClientIP, UserAgent: s.visit.request.UserAgent, Code: code}
 	if t != nil {
-		e.UserID, e.SessionID = t.subject, t.sessionID
+		e.UserID, e.SessionID = t.UserID, t.SessionID
 	}
 	return e
 }

@@ -245,7 +245,7 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	if err != nil {
 		return "", err
 	}
-	return t.text, nil
+	return t.Text, nil
 }
 
 // forget takes a server from those whose sockets are looked for.
@@ -278,7 +278,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		deadline.Body(w, r)
 		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: cut(r.UserAgent())}
 		if refused.token != nil {
-			e.UserID, e.SessionID = refused.token.subject, refused.token.sessionID
+			e.UserID, e.SessionID = refused.token.UserID, refused.token.SessionID
 		}
 		a.recordRefusal(r.Context(), "socketauth: request refused", refused, a.network(r, e.Address), e)
 		switch refused.code {
@@ -310,7 +310,7 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 	if _, refused := a.tenant(ctx, t); refused != nil {
 		return nil, refused.of(t)
 	}
-	if t.use != useSession {
+	if t.Use != useSession {
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due"), token: t}
 	}
 	if refused := a.standing(ctx, t, middlewareGrace, a.timeout); refused != nil {
@@ -331,7 +331,7 @@ func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Durati
 		return &refusal{code: codeUnavailable, cause: err}
 	case verdict != Accepted:
 		if verdict == Unknown {
-			a.logLoss(slog.String("user", t.subject), slog.String("session", t.sessionID))
+			a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID))
 		}
 		return refuseVerdict(verdict)
 	}

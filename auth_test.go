@@ -101,7 +101,7 @@ func TestMiddlewareSaysThatItsBlacklistKnowsNothing(t *testing.T) {
 	}
 	token := mustSuccessor(t, a.tokens, mustCode(t, a.tokens, jwt.MapClaims{"sub": "anna"}))
 	for range 3 {
-		if _, refused := a.check(t.Context(), token.text); refused == nil || refused.code != "no_longer_valid" {
+		if _, refused := a.check(t.Context(), token.Text); refused == nil || refused.code != "no_longer_valid" {
 			t.Errorf("refused %v", refused)
 		}
 	}
@@ -117,7 +117,7 @@ func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
 	}
 	code := mustCode(t, a.tokens, jwt.MapClaims{"sub": "anna"})
 	token := mustSuccessor(t, a.tokens, code)
-	if v, err := a.blacklist.Present(t.Context(), Presentation{Token: code.ref(), SuccessorID: token.id, SuccessorExpiresAt: token.expiresAt}); v != Accepted {
+	if v, err := a.blacklist.Present(t.Context(), Presentation{Token: code.ref(), SuccessorID: token.ID, SuccessorExpiresAt: token.ExpiresAt}); v != Accepted {
 		t.Fatal(v, err)
 	}
 	h := a.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,19 +133,19 @@ func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
 		headers []string
 		status  int
 	}{
-		"bearer":        {[]string{"Bearer " + token.text}, 200},
-		"lower case":    {[]string{"bearer " + token.text}, 200},
-		"two spaces":    {[]string{"Bearer  " + token.text}, 200},
+		"bearer":        {[]string{"Bearer " + token.Text}, 200},
+		"lower case":    {[]string{"bearer " + token.Text}, 200},
+		"two spaces":    {[]string{"Bearer  " + token.Text}, 200},
 		"none":          {nil, 401},
-		"no scheme":     {[]string{token.text}, 401},
-		"basic":         {[]string{"Basic " + token.text}, 401},
+		"no scheme":     {[]string{token.Text}, 401},
+		"basic":         {[]string{"Basic " + token.Text}, 401},
 		"empty":         {[]string{"Bearer "}, 401},
-		"two headers":   {[]string{"Bearer " + token.text, "Bearer " + token.text}, 401},
-		"trailing junk": {[]string{"Bearer " + token.text + " x"}, 401},
+		"two headers":   {[]string{"Bearer " + token.Text, "Bearer " + token.Text}, 401},
+		"trailing junk": {[]string{"Bearer " + token.Text + " x"}, 401},
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/?token="+token.text, nil)
+		r := httptest.NewRequest(http.MethodGet, "/?token="+token.Text, nil)
 		r.Header["Authorization"] = c.headers
-		r.AddCookie(&http.Cookie{Name: "token", Value: token.text})
+		r.AddCookie(&http.Cookie{Name: "token", Value: token.Text})
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if w.Code != c.status {
@@ -224,7 +224,7 @@ func BenchmarkPresentation(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		t, err = a.tokens.verify(b.Context(), t.text)
+		t, err = a.tokens.verify(b.Context(), t.Text)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func BenchmarkPresentation(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if v, err := a.blacklist.Present(b.Context(), Presentation{Token: t.ref(), SuccessorID: next.id, SuccessorExpiresAt: next.expiresAt}); v != Accepted {
+		if v, err := a.blacklist.Present(b.Context(), Presentation{Token: t.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt}); v != Accepted {
 			b.Fatal(v, err)
 		}
 		t = next
@@ -249,7 +249,7 @@ func BenchmarkParseAndSign(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		parsed, err := jwt.Parse(t.text, func(*jwt.Token) (any, error) { return testSecret, nil })
+		parsed, err := jwt.Parse(t.Text, func(*jwt.Token) (any, error) { return testSecret, nil })
 		if err != nil {
 			b.Fatal(err)
 		}

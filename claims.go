@@ -36,7 +36,7 @@ func (t *token) UnmarshalJSON(data []byte) error {
 func (t *token) take(claims []byte) (err error) {
 	var own ownValues
 	if err = t.split(claims, &own); err == nil {
-		t.subject, _ = unquote(own.get("sub"))
+		t.UserID, _ = unquote(own.get("sub"))
 	}
 	return err
 }
@@ -59,7 +59,7 @@ func (t *token) split(data []byte, own *ownValues) error {
 	if data[0] != '{' {
 		return errors.New("claims are not an object")
 	}
-	t.app = make([]byte, 0, len(data))
+	t.App = make([]byte, 0, len(data))
 	err := members(data, func(name string, quoted, value []byte) error {
 		if n := own.at(name); n >= 0 {
 			if own[n] != nil {
@@ -70,15 +70,15 @@ func (t *token) split(data []byte, own *ownValues) error {
 			}
 		}
 		if name == "nbf" {
-			t.notBefore = bytes.Clone(value)
+			t.NotBefore = bytes.Clone(value)
 		}
-		if len(t.app) > 0 {
-			t.app = append(t.app, ',')
+		if len(t.App) > 0 {
+			t.App = append(t.App, ',')
 		}
-		t.app = append(append(append(t.app, quoted...), ':'), value...)
+		t.App = append(append(append(t.App, quoted...), ':'), value...)
 		return nil
 	})
-	t.issuer, t.audience = bytes.Clone(own.get("iss")), bytes.Clone(own.get("aud"))
+	t.Issuer, t.Audience = bytes.Clone(own.get("iss")), bytes.Clone(own.get("aud"))
 	return err
 }
 
@@ -99,11 +99,11 @@ func (t *token) read(claims *ownValues) error {
 		}
 		return f
 	}
-	t.subject, t.sessionID, t.id, t.use = text("sub"), text("sid"), text("jti"), text("token_use")
-	t.issuedAt, t.expiresAt, t.authTime = fromSeconds(number("iat")), fromSeconds(number("exp")), fromSeconds(number("auth_time"))
-	t.duration = number("dur")
+	t.UserID, t.SessionID, t.ID, t.Use = text("sub"), text("sid"), text("jti"), text("token_use")
+	t.IssuedAt, t.ExpiresAt, t.AuthTime = fromSeconds(number("iat")), fromSeconds(number("exp")), fromSeconds(number("auth_time"))
+	t.Duration = number("dur")
 	generation := number("gen")
-	t.generation = uint64(generation)
+	t.Generation = uint64(generation)
 	switch {
 	case err != nil:
 	case generation != math.Trunc(generation):
@@ -117,11 +117,11 @@ func (t *token) read(claims *ownValues) error {
 // check reports what is wrong with the library's own claims.
 func (t *token) check() error {
 	switch {
-	case !isID(t.sessionID) || !isID(t.id):
+	case !isID(t.SessionID) || !isID(t.ID):
 		return errors.New("claim sid or jti is not 128 bits")
-	case t.generation > math.MaxUint32:
+	case t.Generation > math.MaxUint32:
 		return errors.New("claim gen is not a number that makes sense")
-	case t.use == useCode && t.generation == 0, t.use == useSession && t.generation > 0:
+	case t.Use == useCode && t.Generation == 0, t.Use == useSession && t.Generation > 0:
 		return nil
 	}
 	return errors.New("claims token_use and gen do not go together")
@@ -129,8 +129,8 @@ func (t *token) check() error {
 
 // payload returns the claims as JSON, the app's as they came.
 func (t *token) payload() []byte {
-	b := make([]byte, 0, len(t.app)+len(t.issuer)+len(t.audience)+320)
-	b = append(append(b, '{'), t.app...)
+	b := make([]byte, 0, len(t.App)+len(t.Issuer)+len(t.Audience)+320)
+	b = append(append(b, '{'), t.App...)
 	member := func(name string) []byte {
 		if len(b) > 1 {
 			b = append(b, ',')
@@ -145,16 +145,16 @@ func (t *token) payload() []byte {
 	text := func(name, value string) { b = append(append(append(member(name), '"'), value...), '"') } // nothing to escape
 	number := func(name string, value float64) { b = strconv.AppendFloat(member(name), value, 'f', -1, 64) }
 
-	raw("iss", t.issuer)
-	raw("aud", t.audience)
-	text("sid", t.sessionID)
-	text("jti", t.id)
-	number("iat", seconds(t.issuedAt))
-	number("exp", seconds(t.expiresAt))
-	number("auth_time", seconds(t.authTime))
-	number("gen", float64(t.generation))
-	number("dur", t.duration)
-	text("token_use", t.use)
+	raw("iss", t.Issuer)
+	raw("aud", t.Audience)
+	text("sid", t.SessionID)
+	text("jti", t.ID)
+	number("iat", seconds(t.IssuedAt))
+	number("exp", seconds(t.ExpiresAt))
+	number("auth_time", seconds(t.AuthTime))
+	number("gen", float64(t.Generation))
+	number("dur", t.Duration)
+	text("token_use", t.Use)
 	return append(b, '}')
 }
 

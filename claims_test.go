@@ -142,7 +142,7 @@ func TestAuthorizationGetsTheClaimsThatClaimGave(t *testing.T) {
 		}
 		return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 	}})
-	if got := string(payloadOf(t, mustCode(t, i, given).text)["account"]); got != account {
+	if got := string(payloadOf(t, mustCode(t, i, given).Text)["account"]); got != account {
 		t.Errorf("signed %s", got)
 	}
 }
@@ -192,8 +192,8 @@ func TestClaimThatIsThereTwiceIsRefused(t *testing.T) {
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, errInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err == nil && (got.subject != "anna" || got.claims()["sub"] != "anna") {
-			t.Errorf("%s: of %s", name, got.subject)
+		if err == nil && (got.UserID != "anna" || got.claims()["sub"] != "anna") {
+			t.Errorf("%s: of %s", name, got.UserID)
 		}
 	}
 }
@@ -328,7 +328,7 @@ func FuzzAppClaims(f *testing.F) {
 				}
 				t.Fatalf("%s: %v", name, err)
 			}
-			got := payloadOf(t, next.text)
+			got := payloadOf(t, next.Text)
 			if len(got) != len(payloadOf(t, signedText(t, text))) {
 				t.Fatalf("%s: of %s came %s", name, text, next.payload())
 			}

@@ -17,13 +17,13 @@ func (s *Socket) await(t, next *token, tenant string) {
 		s.mu.Unlock()
 		return
 	}
-	if s.pending == nil || s.pending.id == t.id { // else its time is running already
+	if s.pending == nil || s.pending.ID == t.ID { // else its time is running already
 		s.confirmBy = time.Now().Add(s.server.auth.timeout)
 	}
 	if s.entered {
 		s.token = t
 	}
-	s.pending, s.pendingFor = next, t.id
+	s.pending, s.pendingFor = next, t.ID
 	s.mu.Unlock()
 
 	s.schedule()
@@ -62,7 +62,7 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 		refused = refuseVerdict(verdict)
 	case s.at() == ended:
 		return
-	case !s.hasEntered() && !s.server.takePlace(s, next.subject, true):
+	case !s.hasEntered() && !s.server.takePlace(s, next.UserID, true):
 		refused = s.crowded(next)
 	case s.mustBeIntroduced():
 		ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
@@ -96,11 +96,11 @@ func (s *Socket) another(c Change) {
 	s.latest = max(s.latest, c.Generation)
 	switch {
 	case s.phase == ended:
-	case s.candidate != nil && (s.candidate.id == c.TokenID || s.candidate.generation > c.Generation): // by itself
+	case s.candidate != nil && (s.candidate.ID == c.TokenID || s.candidate.Generation > c.Generation): // by itself
 	case s.phase == connecting: // it waits for its client to confirm another branch
-		lost = s.pending != nil && s.pending.id != c.TokenID && s.pending.generation <= c.Generation
+		lost = s.pending != nil && s.pending.ID != c.TokenID && s.pending.Generation <= c.Generation
 	default:
-		behind = s.token.generation < c.Generation && (s.pending == nil || s.pending.id != c.TokenID)
+		behind = s.token.Generation < c.Generation && (s.pending == nil || s.pending.ID != c.TokenID)
 	}
 	s.mu.Unlock()
 	switch {

@@ -360,7 +360,7 @@ func TestStoreThatHasLostStateIsLoggedAndNoAlarm(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := w.dial("")
-		c.authenticate(token.text)
+		c.authenticate(token.Text)
 		if u := c.refusedAndGone("no_longer_valid"); !u.Terminal {
 			t.Error("not terminal")
 		}

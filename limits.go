@@ -144,7 +144,7 @@ func (s *Socket) keepPlace() {
 
 // crowded refuses a socket for which its user has no place.
 func (s *Socket) crowded(t *token) *refusal {
-	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.subject))
+	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.UserID))
 	return &refusal{code: codeTooManyConnections, token: t}
 }
 

@@ -149,7 +149,7 @@ func TestMiddlewareAfterTheClockWasSetBack(t *testing.T) {
 	var replaced, latest *token
 	status := func(bearer *token) int {
 		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Authorization", "Bearer "+bearer.text)
+		r.Header.Set("Authorization", "Bearer "+bearer.Text)
 		w := httptest.NewRecorder()
 		a.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
 		return w.Code
@@ -160,7 +160,7 @@ func TestMiddlewareAfterTheClockWasSetBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := a.blacklist.Present(t.Context(), Presentation{Token: now.ref(), SuccessorID: next.id, SuccessorExpiresAt: next.expiresAt})
+		v, err := a.blacklist.Present(t.Context(), Presentation{Token: now.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt})
 		if err != nil || v != Accepted {
 			t.Fatalf("verdict %d, %v", v, err)
 		}

@@ -51,10 +51,10 @@ func (s *Socket) present(in presented) *refusal {
 		return a.guessed(s.visit, refused)
 	}
 	if in.unclear != "" {
-		a.logUnclear(in.unclear, slog.String("user", t.subject), slog.String("address", s.visit.request.ClientIP), slog.String("user_agent", cut(s.visit.request.UserAgent)))
+		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.visit.request.ClientIP), slog.String("user_agent", cut(s.visit.request.UserAgent)))
 	}
 	own := s.own()
-	if own != nil && (own.sessionID != t.sessionID || own.subject != t.subject) {
+	if own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID) {
 		return &refusal{code: codeWrongSession, token: t}
 	}
 	tenant, refused := a.tenant(ctx, t)
@@ -70,9 +70,9 @@ func (s *Socket) present(in presented) *refusal {
 
 	// So that a revocation from here on finds it. Where it has ended already, its refusal takes it out again.
 	s.propose(next)
-	s.server.hub.Join(s, session(t.sessionID))
-	s.server.hub.Join(s, user(t.subject))
-	if !s.hasEntered() && !s.server.takePlace(s, t.subject, !confirming) {
+	s.server.hub.Join(s, session(t.SessionID))
+	s.server.hub.Join(s, user(t.UserID))
+	if !s.hasEntered() && !s.server.takePlace(s, t.UserID, !confirming) {
 		// A token that is dead goes on to the store, or who holds the living ones could keep a reuse from being noticed.
 		if refused := a.standing(ctx, t, 0, 0); refused == nil {
 			return s.crowded(t)
@@ -93,7 +93,7 @@ func (s *Socket) present(in presented) *refusal {
 	p := s.presentation(t, in.at)
 	p.Confirming = confirming
 	if !kept {
-		p.SuccessorID, p.SuccessorExpiresAt = next.id, next.expiresAt
+		p.SuccessorID, p.SuccessorExpiresAt = next.ID, next.ExpiresAt
 	}
 	verdict, err := s.step(p)
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Socket) present(in presented) *refusal {
 			return refused.of(t)
 		}
 	}
-	if t.use == useCode {
+	if t.Use == useCode {
 		a.trimSessions(context.WithoutCancel(s.ctx), t)
 	}
 	return nil
@@ -137,9 +137,9 @@ func (s *Socket) presentation(t *token, at time.Time) Presentation {
 func (s *Socket) unlessReuse(refused *refusal, at time.Time) *refusal {
 	t, own := refused.token, s.own()
 	switch {
-	case !refused.terminal(), t.use != useSession, s.server.auth.reusePolicy != EndSession:
+	case !refused.terminal(), t.Use != useSession, s.server.auth.reusePolicy != EndSession:
 		return refused // it will come again, or nothing could follow
-	case own != nil && (own.sessionID != t.sessionID || own.subject != t.subject):
+	case own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID):
 		return refused
 	}
 	verdict, err := s.judge(t, at)
@@ -181,7 +181,7 @@ func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
 // before, where its client has not confirmed that yet.
 func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
 	s.mu.Lock()
-	pending, again := s.pending, s.pendingFor == t.id
+	pending, again := s.pending, s.pendingFor == t.ID
 	s.mu.Unlock()
 	switch {
 	case s.server.auth.tokens.keeps(t):
@@ -285,12 +285,12 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 	a, refused := s.server.auth, refuseVerdict(v).of(t)
 	switch v {
 	case Unknown:
-		a.logLoss(slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Uint64("generation", t.generation), slog.String("address", s.visit.request.ClientIP))
+		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Uint64("generation", t.Generation), slog.String("address", s.visit.request.ClientIP))
 	case Reused:
 		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token",
-			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.generation),
+			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
 			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and only then confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
-		a.endSession(t.sessionID, s, func(other *Socket) { other.dismiss(refused) })
+		a.endSession(t.SessionID, s, func(other *Socket) { other.dismiss(refused) })
 	}
 	return refused
 }
@@ -319,7 +319,7 @@ func (s *Socket) mustBeIntroduced() bool {
 func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
 	s.conn.Trust() // before it can answer by what a stranger may not say
 	s.trusted.Store(true)
-	m, _ := engine.NewMessage(eventAuthenticated, next.text)
+	m, _ := engine.NewMessage(eventAuthenticated, next.Text)
 	if !acknowledged {
 		_ = s.conn.Emit(m)
 		return
@@ -350,7 +350,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	s.pending, s.pendingFor = nil, ""
 	rooms, held := s.rooms, s.held
 	s.rooms, s.held = nil, nil
-	behind := s.latest > next.generation // before it was one to be told
+	behind := s.latest > next.Generation // before it was one to be told
 	s.mu.Unlock()
 
 	s.schedule()
@@ -372,7 +372,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	if first {
 		a.record(s.ctx, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
 	}
-	if t != next && t.use == useSession {
+	if t != next && t.Use == useSession {
 		a.record(s.ctx, slog.LevelDebug, "socketauth: token rotated", s.event(AuditRotated, next, ""))
 	}
 }
@@ -390,7 +390,7 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	s.server.auth.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ending, ""))
 	_ = s.acknowledge(ack, nil)
 	m, _ := engine.NewMessage(eventLoggedOut)
-	s.server.auth.endSession(ending.sessionID, s, func(other *Socket) { other.end("logged out", m) })
+	s.server.auth.endSession(ending.SessionID, s, func(other *Socket) { other.end("logged out", m) })
 	s.end("logged out", m)
 }
 
@@ -410,14 +410,14 @@ func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 
 	ending := s.own()
 	switch {
-	case ending != nil && given != nil && given.sessionID != ending.sessionID:
+	case ending != nil && given != nil && given.SessionID != ending.SessionID:
 		return nil, &refusal{code: codeWrongSession}
 	case ending != nil:
 	case refused != nil && refused.token != nil:
 		return nil, s.unlessReuse(refused, at)
 	case refused != nil:
 		return nil, a.guessed(s.visit, refused)
-	case given.use != useSession:
+	case given.Use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:
 		verdict, err := s.judge(given, at)
@@ -431,7 +431,7 @@ func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 	}
 	s.decide(LoggedOut)
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
-		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.sessionID, Why: LoggedOut, Keep: a.tokens.codeWithin()})
+		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.SessionID, Why: LoggedOut, Keep: a.tokens.codeWithin()})
 		return err
 	})
 	if err != nil {
@@ -477,10 +477,10 @@ func (s *Socket) dueLocked() (at time.Time, code string) {
 		return time.Time{}, ""
 	case s.phase == connecting && s.pending == nil:
 		return s.since.Add(s.server.auth.timeout), codeTimeout
-	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.expiresAt)):
+	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.ExpiresAt)):
 		return s.confirmBy, codeTimeout
 	}
-	return s.token.expiresAt, codeTokenExpired
+	return s.token.ExpiresAt, codeTokenExpired
 }
 
 // schedule sets the deadline of what the client must do next.

@@ -114,16 +114,16 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 	if a.limits.SessionsPerUser == NoLimit {
 		return
 	}
-	sessions, err := a.Sessions(ctx, begun.subject)
+	sessions, err := a.Sessions(ctx, begun.UserID)
 	if err != nil {
-		a.log.Error("socketauth: cannot look whether a user has too many sessions", slog.String("user", begun.subject), slog.Any("cause", err))
+		a.log.Error("socketauth: cannot look whether a user has too many sessions", slog.String("user", begun.UserID), slog.Any("cause", err))
 		return
 	}
-	sessions = slices.DeleteFunc(sessions, func(s Session) bool { return s.ID == begun.sessionID })
+	sessions = slices.DeleteFunc(sessions, func(s Session) bool { return s.ID == begun.SessionID })
 	for n := a.limits.SessionsPerUser - 1; n < len(sessions); n++ {
-		a.limited(limitSessionsPerUser, slog.String("user", begun.subject))
+		a.limited(limitSessionsPerUser, slog.String("user", begun.UserID))
 		if _, err := a.RevokeSession(ctx, sessions[n].ID); err != nil {
-			a.log.Error("socketauth: cannot end a session past the limit", slog.String("user", begun.subject), slog.Any("cause", err))
+			a.log.Error("socketauth: cannot end a session past the limit", slog.String("user", begun.UserID), slog.Any("cause", err))
 		}
 	}
 }
@@ -311,7 +311,7 @@ func (s *Socket) lookUp() bool {
 	case err != nil && s.at() != ended:
 		if unsaid, now := a.losses.Say(); now {
 			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket lives; the socket stays meanwhile",
-				slog.String("user", t.subject), slog.String("session", t.sessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
+				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
 		}
 		return false
 	case verdict == EndedByReuse, verdict == LoggedOut, verdict == Revoked:
@@ -357,12 +357,12 @@ func (s *Socket) decided() {
 // left to the store.
 func (s *Socket) provedAfter(at time.Time) bool {
 	t := s.known()
-	return t != nil && t.authTime.After(at)
+	return t != nil && t.AuthTime.After(at)
 }
 
 func (s *Socket) isOf(sessionID string) bool {
 	t := s.known()
-	return t != nil && t.sessionID == sessionID
+	return t != nil && t.SessionID == sessionID
 }
 
 // known is any token of the socket's session, as soon as there is one.

@@ -81,7 +81,7 @@ func (w *world) socket(c *client) *Socket {
 }
 
 func (w *world) sessionOf(c *client) string { w.Helper(); return w.socket(c).SessionID() }
-func (w *world) tokenOf(c *client) string   { w.Helper(); return w.socket(c).newest().text }
+func (w *world) tokenOf(c *client) string   { w.Helper(); return w.socket(c).newest().Text }
 
 func TestRevokeSessionEndsItEverywhere(t *testing.T) {
 	inWorld(t, nil, func(w *world) {

@@ -124,7 +124,7 @@ func (s *Socket) Claims() jwt.MapClaims {
 // UserID is the claim "sub".
 func (s *Socket) UserID() string {
 	if t := s.newest(); t != nil {
-		return t.subject
+		return t.UserID
 	}
 	return ""
 }
@@ -132,7 +132,7 @@ func (s *Socket) UserID() string {
 // SessionID is the claim "sid": the same on all connections that live on one login.
 func (s *Socket) SessionID() string {
 	if t := s.newest(); t != nil {
-		return t.sessionID
+		return t.SessionID
 	}
 	return ""
 }
@@ -263,7 +263,7 @@ func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
 func (s *Socket) live() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase == authenticated && time.Now().Before(s.token.expiresAt)
+	return s.phase == authenticated && time.Now().Before(s.token.ExpiresAt)
 }
 
 func (s *Socket) at() phase {
@@ -330,7 +330,7 @@ func (s *Socket) mourn() {
 func (s *Socket) overrun() {
 	userID := ""
 	if t := s.known(); t != nil {
-		userID = t.subject
+		userID = t.UserID
 	}
 	s.server.auth.limited(limitEvents, slog.String("user", userID), slog.String("address", s.visit.request.ClientIP))
 	s.end("too many events", nil)

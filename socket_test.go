@@ -332,7 +332,7 @@ func (f *forgetful) EmitAck(*engine.Message, func(engine.Args, error)) (func(), 
 func TestEmitWithAckGivesUpWithItsContext(t *testing.T) {
 	// Guards: a wait that is over must not leave its acknowledgement behind in the engine.
 	conn := new(forgetful)
-	s := &Socket{conn: conn, phase: authenticated, token: &token{expiresAt: time.Now().Add(time.Hour)}}
+	s := &Socket{conn: conn, phase: authenticated, token: &token{ExpiresAt: time.Now().Add(time.Hour)}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.EmitWithAck(ctx, "question"); !errors.Is(err, context.Canceled) || conn.forgotten != 1 {
@@ -429,7 +429,7 @@ func TestOnDisconnectIsCalledOnceAfterTheLastHandler(t *testing.T) {
 		"transport close":   func(c *client, _ *Socket) { c.close() },
 		"server disconnect": func(_ *client, s *Socket) { s.Disconnect() },
 		"logged out":        func(c *client, _ *Socket) { c.emit("logout") },
-		"token_expired":     func(_ *client, s *Socket) { time.Sleep(time.Until(s.newest().expiresAt) + time.Second) },
+		"token_expired":     func(_ *client, s *Socket) { time.Sleep(time.Until(s.newest().ExpiresAt) + time.Second) },
 		"protocol error":    func(c *client, _ *Socket) { c.send("4x") },
 		"shutdown":          func(_ *client, s *Socket) { _ = s.server.Shutdown(context.Background()) },
 	} {

@@ -18,6 +18,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/authn"
 )
 
 // ErrUnknownKey is what a KeyFunc says, bare or wrapped, of a token it knows no key for.
@@ -41,58 +43,42 @@ var (
 	errNoSigning = errors.New("no key that signs: the first of Keys has no Sign")
 )
 
-// token is one token of ours: what its claims say, once they were checked. It is not changed after it was made.
-type token struct {
-	text string
-
-	// The app's own claims and "sub" are members of a JSON object, as they were signed first.
-	app                         []byte
-	issuer, audience, notBefore json.RawMessage // nil where there is none
-
-	subject    string
-	sessionID  string
-	id         string
-	use        string
-	generation uint64
-	duration   float64
-	issuedAt   time.Time
-	expiresAt  time.Time
-	authTime   time.Time
-}
+// token is a token that was verified or minted. It is not changed after it was made.
+type token authn.Token
 
 // ref is what the blacklist knows a token by.
 func (t *token) ref() TokenRef {
 	return TokenRef{
-		SessionID: t.sessionID, UserID: t.subject, TokenID: t.id, Generation: t.generation,
-		IssuedAt: t.issuedAt, AuthTime: t.authTime, ExpiresAt: t.expiresAt,
+		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
+		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
 	}
 }
 
 // The getters of jwt.Claims. Times are given with their fraction, which golang-jwt's own types cut off.
 
 func (t *token) GetExpirationTime() (*jwt.NumericDate, error) {
-	return &jwt.NumericDate{Time: t.expiresAt}, nil
+	return &jwt.NumericDate{Time: t.ExpiresAt}, nil
 }
 func (t *token) GetNotBefore() (*jwt.NumericDate, error) {
-	c, err := claim("nbf", t.notBefore)
+	c, err := claim("nbf", t.NotBefore)
 	if err != nil {
 		return nil, err
 	}
 	return c.GetNotBefore()
 }
 func (t *token) GetIssuedAt() (*jwt.NumericDate, error) {
-	return &jwt.NumericDate{Time: t.issuedAt}, nil
+	return &jwt.NumericDate{Time: t.IssuedAt}, nil
 }
 func (t *token) GetIssuer() (string, error) {
-	c, err := claim("iss", t.issuer)
+	c, err := claim("iss", t.Issuer)
 	if err != nil {
 		return "", err
 	}
 	return c.GetIssuer()
 }
-func (t *token) GetSubject() (string, error) { return t.subject, nil }
+func (t *token) GetSubject() (string, error) { return t.UserID, nil }
 func (t *token) GetAudience() (jwt.ClaimStrings, error) {
-	c, err := claim("aud", t.audience)
+	c, err := claim("aud", t.Audience)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +118,7 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 	if len(text) > maxTokenLength || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks, even strict ones
 		return nil, errInvalid
 	}
-	t := &token{text: text}
+	t := &token{Text: text}
 	var failed error // of the app's KeyFunc, which says nothing about the token
 	_, err := i.parser.ParseWithClaims(text, t, func(parsed *jwt.Token) (any, error) {
 		if _, ok := parsed.Header["crit"]; ok {
@@ -149,7 +135,7 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 		return nil, failed
 	case err == nil:
 		return t, nil
-	case errors.Is(err, jwt.ErrTokenExpired) && t.use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
+	case errors.Is(err, jwt.ErrTokenExpired) && t.Use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
 		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet):
 		return t, errExpired
 	default:
@@ -171,14 +157,14 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: claims: %w", err)
 	}
-	first := &token{sessionID: newID(), use: useCode, authTime: fromSeconds(seconds(authTime))}
+	first := &token{SessionID: newID(), Use: useCode, AuthTime: fromSeconds(seconds(authTime))}
 	if err := first.take(claims); err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
 	}
 	now := time.Now()
 	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
 	if err == nil && i.authorization == nil {
-		t, err = i.verify(ctx, t.text) // the app's claims may make a token that nobody accepts
+		t, err = i.verify(ctx, t.Text) // the app's claims may make a token that nobody accepts
 	}
 	return t, err
 }
@@ -187,22 +173,22 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 	now := time.Now()
 	expires := now.Add(i.tokenLifetime)
-	if last := t.authTime.Add(i.sessionLifetime); expires.After(last) {
+	if last := t.AuthTime.Add(i.sessionLifetime); expires.After(last) {
 		expires = last
 	}
 	if !expires.After(now) {
 		return nil, errExpired
 	}
 	next := *t
-	next.text, next.use, next.generation = "", useSession, t.generation+1
+	next.Text, next.Use, next.Generation = "", useSession, t.Generation+1
 	return i.mint(ctx, &next, now, expires, "Refresh", i.refresh, nil)
 }
 
 // keeps reports whether a token is too young to be replaced. One whose iat is ahead of the clock is
 // not: how old it is nobody knows.
 func (i *issuer) keeps(t *token) bool {
-	age, left := time.Since(t.issuedAt), time.Until(t.expiresAt)
-	return t.use == useSession && 0 <= age && age < i.refreshInterval && age < left
+	age, left := time.Since(t.IssuedAt), time.Until(t.ExpiresAt)
+	return t.Use == useSession && 0 <= age && age < i.refreshInterval && age < left
 }
 
 // codeWithin is how long a code can still come, and then live, from a login that has begun.
@@ -212,14 +198,14 @@ func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetim
 // is, where that is its claims before they became JSON.
 func (i *issuer) mint(ctx context.Context, t *token, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error), given jwt.MapClaims) (*token, error) {
 	now, expires = now.Truncate(time.Microsecond), expires.Truncate(time.Microsecond)
-	t.id, t.duration = newID(), expires.Sub(now).Seconds()
-	t.issuedAt, t.expiresAt = fromSeconds(seconds(now)), fromSeconds(seconds(expires))
+	t.ID, t.Duration = newID(), expires.Sub(now).Seconds()
+	t.IssuedAt, t.ExpiresAt = fromSeconds(seconds(now)), fromSeconds(seconds(expires))
 	var err error
 	if i.issuer != "" {
-		t.issuer, err = json.Marshal(i.issuer)
+		t.Issuer, err = json.Marshal(i.issuer)
 	}
 	if i.audience != "" && err == nil {
-		t.audience, err = json.Marshal(i.audience)
+		t.Audience, err = json.Marshal(i.audience)
 	}
 	if err = errors.Join(err, t.check()); err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
@@ -229,8 +215,8 @@ func (i *issuer) mint(ctx context.Context, t *token, now, expires time.Time, hoo
 		maps.Copy(claims, copyClaims(given))
 		return i.mintByHook(ctx, t, claims, hook, sign)
 	}
-	if t.text, err = i.keys.sign(ctx, t); err == nil && len(t.text) > maxTokenLength {
-		err = fmt.Errorf("socketauth: token of %d bytes, more than %d", len(t.text), maxTokenLength)
+	if t.Text, err = i.keys.sign(ctx, t); err == nil && len(t.Text) > maxTokenLength {
+		err = fmt.Errorf("socketauth: token of %d bytes, more than %d", len(t.Text), maxTokenLength)
 	}
 	return t, err
 }
@@ -245,9 +231,9 @@ func (i *issuer) mintByHook(ctx context.Context, want *token, claims jwt.MapClai
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: the token that %s made is not accepted: %w", hook, err)
 	}
-	same := got.subject == want.subject && got.sessionID == want.sessionID && got.id == want.id && got.use == want.use &&
-		got.generation == want.generation && got.duration == want.duration && got.issuedAt.Equal(want.issuedAt) &&
-		got.authTime.Equal(want.authTime) && !got.expiresAt.After(want.expiresAt)
+	same := got.UserID == want.UserID && got.SessionID == want.SessionID && got.ID == want.ID && got.Use == want.Use &&
+		got.Generation == want.Generation && got.Duration == want.Duration && got.IssuedAt.Equal(want.IssuedAt) &&
+		got.AuthTime.Equal(want.AuthTime) && !got.ExpiresAt.After(want.ExpiresAt)
 	if !same {
 		return nil, fmt.Errorf("socketauth: %s changed a claim that is the library's own", hook)
 	}

@@ -80,21 +80,21 @@ func TestTokensCarryTheClaimsOfTheContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := i.verify(t.Context(), code.text)
+		c, err := i.verify(t.Context(), code.Text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.use != useCode || c.generation != 0 || c.subject != "anna" || !c.authTime.Equal(login) ||
-			!c.expiresAt.Equal(start.Add(30*time.Second)) || c.duration != 30 || !c.issuedAt.Equal(start) {
+		if c.Use != useCode || c.Generation != 0 || c.UserID != "anna" || !c.AuthTime.Equal(login) ||
+			!c.ExpiresAt.Equal(start.Add(30*time.Second)) || c.Duration != 30 || !c.IssuedAt.Equal(start) {
 			t.Errorf("code is %+v", c)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		s, err := i.verify(t.Context(), mustSuccessor(t, i, c).text)
+		s, err := i.verify(t.Context(), mustSuccessor(t, i, c).Text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.use != useSession || s.generation != 1 || s.subject != "anna" || s.sessionID != c.sessionID || s.id == c.id ||
-			!s.authTime.Equal(login) || !s.expiresAt.Equal(start.Add(24*time.Hour+1500*time.Millisecond)) || s.duration != 86400 {
+		if s.Use != useSession || s.Generation != 1 || s.UserID != "anna" || s.SessionID != c.SessionID || s.ID == c.ID ||
+			!s.AuthTime.Equal(login) || !s.ExpiresAt.Equal(start.Add(24*time.Hour+1500*time.Millisecond)) || s.Duration != 86400 {
 			t.Errorf("session token is %+v", s)
 		}
 		if s.claims()["iss"] != "me" || !reflect.DeepEqual(s.claims()["roles"], []any{"admin"}) {
@@ -107,7 +107,7 @@ func TestTwoCodesOfOneMomentDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time stands still in here
 		i := newIssuer(t, Options[any]{})
 		a, b := mustCode(t, i, jwt.MapClaims{"sub": "anna"}), mustCode(t, i, jwt.MapClaims{"sub": "anna"})
-		if a.text == b.text || a.id == b.id || a.sessionID == b.sessionID {
+		if a.Text == b.Text || a.ID == b.ID || a.SessionID == b.SessionID {
 			t.Error("two logins share a code or a session")
 		}
 	})
@@ -120,17 +120,17 @@ func TestTokenLifetimesAndTheirEnd(t *testing.T) {
 		first := mustSuccessor(t, i, code)
 
 		time.Sleep(999 * time.Millisecond)
-		if _, err := i.verify(t.Context(), code.text); err != nil {
+		if _, err := i.verify(t.Context(), code.Text); err != nil {
 			t.Errorf("code refused within its life: %v", err)
 		}
 		time.Sleep(2 * time.Millisecond)
-		if _, err := i.verify(t.Context(), code.text); !errors.Is(err, errExpired) {
+		if _, err := i.verify(t.Context(), code.Text); !errors.Is(err, errExpired) {
 			t.Errorf("code after its life: %v", err)
 		}
 		time.Sleep(8 * time.Second)
 		last := mustSuccessor(t, i, first)
-		if want := code.authTime.Add(15 * time.Second); !last.expiresAt.Equal(want) {
-			t.Errorf("token lives until %v, past the session's end %v", last.expiresAt, want)
+		if want := code.AuthTime.Add(15 * time.Second); !last.ExpiresAt.Equal(want) {
+			t.Errorf("token lives until %v, past the session's end %v", last.ExpiresAt, want)
 		}
 		time.Sleep(7 * time.Second)
 		if _, err := i.successor(t.Context(), last); !errors.Is(err, errExpired) {
@@ -152,17 +152,17 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 	sign := func(c jwt.MapClaims, h ...map[string]any) string {
 		return signed(t, jwt.SigningMethodHS256, testSecret, c, h...)
 	}
-	parts := strings.Split(good.text, ".")
+	parts := strings.Split(good.Text, ".")
 	for name, text := range map[string]string{
 		"nothing":                "",
 		"no dots":                "abc",
-		"truncated":              good.text[:len(good.text)-1],
-		"longer":                 good.text + "A",
-		"another last character": respell(good.text),
-		"a line break":           good.text[:40] + "\n" + good.text[40:],
-		"a carriage return":      good.text + "\r",
-		"padding":                good.text + "=",
-		"a space":                " " + good.text,
+		"truncated":              good.Text[:len(good.Text)-1],
+		"longer":                 good.Text + "A",
+		"another last character": respell(good.Text),
+		"a line break":           good.Text[:40] + "\n" + good.Text[40:],
+		"a carriage return":      good.Text + "\r",
+		"padding":                good.Text + "=",
+		"a space":                " " + good.Text,
 		"no signature":           parts[0] + "." + parts[1] + ".",
 		"another payload":        parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"root"}`)) + "." + parts[2],
 		"alg none":               signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good.claims()),
@@ -173,7 +173,7 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 		}),
 		"critical header":      sign(good.claims(), map[string]any{"crit": []string{"exp"}}),
 		"megabytes":            strings.Repeat("a", 2<<20),
-		"too long":             good.text + strings.Repeat("A", maxTokenLength),
+		"too long":             good.Text + strings.Repeat("A", maxTokenLength),
 		"no exp":               sign(with("exp", nil)),
 		"exp as text":          sign(with("exp", "2999-01-01")),
 		"exp beyond sense":     sign(with("exp", 1e300)),
@@ -182,7 +182,7 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 		"sub a number":         sign(with("sub", 5)),
 		"no sid":               sign(with("sid", nil)),
 		"short sid":            sign(with("sid", "abc")),
-		"sid respelt":          sign(with("sid", good.sessionID[:21]+string(good.sessionID[21]+1))),
+		"sid respelt":          sign(with("sid", good.SessionID[:21]+string(good.SessionID[21]+1))),
 		"no jti":               sign(with("jti", nil)),
 		"no gen":               sign(with("gen", nil)),
 		"negative gen":         sign(with("gen", -1)),
@@ -237,16 +237,16 @@ func TestEveryAlgorithmSignsAndVerifiesAndOldKeysStillDo(t *testing.T) {
 			}
 			i := newIssuer(t, Options[any]{Keys: rotated})
 			next := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
-			if got, err := i.verify(t.Context(), next.text); err != nil || got.id != next.id {
+			if got, err := i.verify(t.Context(), next.Text); err != nil || got.ID != next.ID {
 				t.Errorf("own token: %v", err)
 			}
-			if head := header(t, next.text); head["kid"] != key.ID || head["alg"] != key.Method.Alg() {
+			if head := header(t, next.Text); head["kid"] != key.ID || head["alg"] != key.Method.Alg() {
 				t.Errorf("header %v", head)
 			}
-			if _, err := i.verify(t.Context(), oldToken.text); err != nil {
+			if _, err := i.verify(t.Context(), oldToken.Text); err != nil {
 				t.Errorf("token of a key that only verifies now: %v", err)
 			}
-			if _, err := newIssuer(t, Options[any]{Secret: []byte(strings.Repeat("x", 32))}).verify(t.Context(), next.text); !errors.Is(err, errInvalid) {
+			if _, err := newIssuer(t, Options[any]{Secret: []byte(strings.Repeat("x", 32))}).verify(t.Context(), next.Text); !errors.Is(err, errInvalid) {
 				t.Errorf("token of a key that is not there: %v", err)
 			}
 		})
@@ -263,7 +263,7 @@ func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
 			before = newIssuer(t, Options[any]{Secret: testSecret})
 		}
 		token := mustSuccessor(t, before, mustCode(t, before, jwt.MapClaims{"sub": "anna"}))
-		if _, has := header(t, token.text)["kid"]; has {
+		if _, has := header(t, token.Text)["kid"]; has {
 			t.Fatal("the token has a kid, and so proves nothing")
 		}
 		old.ID = "old"
@@ -275,12 +275,12 @@ func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
 			"behind its algorithm": {named, {ID: "other", Method: jwt.SigningMethodHS256, Verify: []byte(strings.Repeat("o", 32))}, old},
 		} {
 			after := newIssuer(t, Options[any]{Keys: keys})
-			got, err := after.verify(t.Context(), token.text)
+			got, err := after.verify(t.Context(), token.Text)
 			if err != nil {
 				t.Errorf("%s, %s: %v", key.ID, name, err)
 				continue
 			}
-			if head := header(t, mustSuccessor(t, after, got).text); head["kid"] != keys[0].ID {
+			if head := header(t, mustSuccessor(t, after, got).Text); head["kid"] != keys[0].ID {
 				t.Errorf("%s, %s: its successor has the header %v", key.ID, name, head)
 			}
 		}
@@ -289,7 +289,7 @@ func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
 			"with its name alone":    {named, {ID: "old", Method: jwt.SigningMethodHS256, Verify: []byte(strings.Repeat("o", 32))}},
 			"by another algorithm's": slices.Delete(append([]Key{named}, testKeys(t)...), n+1, n+2),
 		} {
-			if _, err := newIssuer(t, Options[any]{Keys: keys}).verify(t.Context(), token.text); !errors.Is(err, errInvalid) {
+			if _, err := newIssuer(t, Options[any]{Keys: keys}).verify(t.Context(), token.Text); !errors.Is(err, errInvalid) {
 				t.Errorf("%s, %s: %v", key.ID, name, err)
 			}
 		}
@@ -317,7 +317,7 @@ func TestTokenOfTheFutureIsYoungForNothing(t *testing.T) {
 			}
 			for _, ahead := range []time.Duration{time.Microsecond, time.Second, 30 * 24 * time.Hour} {
 				future := *token
-				future.issuedAt = token.issuedAt.Add(ahead)
+				future.IssuedAt = token.IssuedAt.Add(ahead)
 				if i.keeps(&future) {
 					t.Errorf("interval %v: a token of %v ahead is kept as it is", interval, ahead)
 				}
@@ -381,7 +381,7 @@ func TestPublicKeyIsNoHMACSecret(t *testing.T) {
 		if _, err := i.verify(t.Context(), forged); !errors.Is(err, errInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := i.verify(t.Context(), good.text); err != nil {
+		if _, err := i.verify(t.Context(), good.Text); err != nil {
 			t.Errorf("%s, the good one: %v", name, err)
 		}
 	}
@@ -405,7 +405,7 @@ func TestKeyFuncFindsKeysByHeaderAndByClaims(t *testing.T) {
 		return key, nil
 	}})
 	a := mustCode(t, i, jwt.MapClaims{"sub": "anna", "tenant": "a"})
-	if _, err := i.verify(t.Context(), a.text); err != nil {
+	if _, err := i.verify(t.Context(), a.Text); err != nil {
 		t.Error(err)
 	}
 	sign := func(tenant, key string) string {
@@ -576,11 +576,11 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good.text)
+	f.Add(good.Text)
 	f.Add("a.b.c")
-	f.Add(respell(good.text))
+	f.Add(respell(good.Text))
 	f.Fuzz(func(t *testing.T, text string) {
-		if text == good.text {
+		if text == good.Text {
 			return
 		}
 		if _, err := c.tokens.verify(context.Background(), text); err == nil {
@@ -615,15 +615,15 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if token.subject == "" || !isID(token.sessionID) || !isID(token.id) || (token.generation == 0) != (token.use == useCode) || !token.expiresAt.After(time.Now()) {
+		if token.UserID == "" || !isID(token.SessionID) || !isID(token.ID) || (token.Generation == 0) != (token.Use == useCode) || !token.ExpiresAt.After(time.Now()) {
 			t.Errorf("%s is taken for %+v", claims, token)
 		}
 		next, err := c.tokens.successor(ctx, token)
 		if err != nil {
 			return
 		}
-		again, err := c.tokens.verify(ctx, next.text)
-		if err != nil || again.subject != token.subject || again.sessionID != token.sessionID || again.generation != token.generation+1 || again.use != useSession {
+		again, err := c.tokens.verify(ctx, next.Text)
+		if err != nil || again.UserID != token.UserID || again.SessionID != token.SessionID || again.Generation != token.Generation+1 || again.Use != useSession {
 			t.Errorf("of %s came %+v, %v", claims, again, err)
 		}
 	})

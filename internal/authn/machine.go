@@ -40,6 +40,8 @@ const (
 
 // Token is a token that was verified or minted. It must not be changed after it was made.
 type Token struct {
+	Text string // the token as it is sent
+
 	ID         string // claim "jti"
 	SessionID  string // claim "sid"
 	UserID     string // claim "sub"
@@ -49,8 +51,12 @@ type Token struct {
 	IssuedAt  time.Time // claim "iat"
 	AuthTime  time.Time // claim "auth_time"
 	ExpiresAt time.Time // claim "exp"
+	Duration  float64   // claim "dur"
 
-	Text string // the token as it is sent
+	// The remaining claims, as JSON: the app's own and "sub" are the members of one object. The
+	// others are nil if there are none.
+	App                         []byte
+	Issuer, Audience, NotBefore []byte
 }
 
 // Cause says why a session has ended. The empty Cause is none. Its values are the caller's, and
