@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -12,21 +13,14 @@ import (
 
 // await sends a confirming client its next token. Until it confirms, the socket is what it was before.
 func (s *Socket) await(t, next *token, tenant string) {
-	s.mu.Lock()
-	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
-		s.mu.Unlock()
+	offered := false
+	s.step(func(m *authn.Machine) authn.Effects {
+		offered = m.Offer(time.Now(), (*authn.Token)(t), (*authn.Token)(next))
+		return authn.Effects{}
+	})
+	if !offered { // it was closed while the store decided
 		return
 	}
-	if s.pending == nil || s.pending.ID == t.ID { // else its time is running already
-		s.confirmBy = time.Now().Add(s.server.auth.timeout)
-	}
-	if s.entered {
-		s.token = t
-	}
-	s.pending, s.pendingFor = next, t.ID
-	s.mu.Unlock()
-
-	s.schedule()
 	s.tell(next, true, func() {
 		s.control.Must(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
 	})
@@ -37,17 +31,16 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	if !s.awaits(next) { // it was presented already, which confirmed it
 		return
 	}
-	s.decide(0)
-	defer s.decided()
+	s.beginCall("")
+	defer s.endCall()
 	s.propose(next)
-	defer s.propose(nil)
 	a := s.server.auth
 	var verdict Verdict
 	err := a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
 		verdict, err = a.blacklist.Confirm(ctx, next.ref())
 		return err
 	})
-	s.settle()
+	s.step(func(m *authn.Machine) authn.Effects { m.Settle(); return authn.Effects{} })
 	var refused *refusal
 	switch {
 	case err != nil:
@@ -60,7 +53,7 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 		refused = &refusal{code: codeNoLongerValid, notForever: true}
 	case verdict != Accepted:
 		refused = refuseVerdict(verdict)
-	case s.at() == ended:
+	case s.phase() == authn.Closed:
 		return
 	case !s.hasEntered() && !s.server.takePlace(s, next.UserID, true):
 		refused = s.crowded(next)
@@ -79,41 +72,18 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 func (s *Socket) awaits(next *token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pending == next
-}
-
-// settle ends the wait for a confirmation.
-func (s *Socket) settle() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pending, s.pendingFor = nil, ""
+	return s.auth.Awaits((*authn.Token)(next))
 }
 
 // another is what the socket does when a token of its session was confirmed.
 func (s *Socket) another(c Change) {
-	s.mu.Lock()
-	var lost, behind bool
-	s.latest = max(s.latest, c.Generation)
-	switch {
-	case s.phase == ended:
-	case s.candidate != nil && (s.candidate.ID == c.TokenID || s.candidate.Generation > c.Generation): // by itself
-	case s.phase == connecting: // it waits for its client to confirm another branch
-		lost = s.pending != nil && s.pending.ID != c.TokenID && s.pending.Generation <= c.Generation
-	default:
-		behind = s.token.Generation < c.Generation && (s.pending == nil || s.pending.ID != c.TokenID)
-	}
-	s.mu.Unlock()
-	switch {
-	case lost: // in its own time, which is not that of whoever confirmed
-		s.control.Must(&s.server.work, s.guarded(func() {
-			s.refuse(&refusal{code: codeNoLongerValid, notForever: true, closes: true})
-		}))
-	case behind && s.live():
-		s.tellRotated()
-	}
+	s.step(func(m *authn.Machine) authn.Effects { return m.Confirmed(c.TokenID, c.Generation) })
 }
 
 func (s *Socket) tellRotated() {
+	if !s.live() {
+		return
+	}
 	m, _ := engine.NewMessage(eventRotated)
 	_ = s.conn.Emit(m)
 }

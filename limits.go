@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -133,13 +134,13 @@ func (s *Server) takePlace(socket *Socket, userID string, keep bool) bool {
 func (s *Socket) hasPlace() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.placed && s.phase != ended
+	return s.hasSlot && s.auth.Phase() != authn.Closed
 }
 
 func (s *Socket) keepPlace() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.placed = true
+	s.hasSlot = true
 }
 
 // crowded refuses a socket for which its user has no place.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -22,12 +23,11 @@ type presented struct {
 
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
 func (s *Socket) authenticate(in presented, ack engine.Ack) {
-	if s.at() == ended {
+	if s.phase() == authn.Closed {
 		return
 	}
-	defer s.decided()
+	defer s.endCall()
 	refused := s.present(in)
-	s.propose(nil)
 	if refused == nil {
 		_ = s.acknowledge(ack, nil)
 		return
@@ -70,8 +70,7 @@ func (s *Socket) present(in presented) *refusal {
 
 	// So that a revocation from here on finds it. Where it has ended already, its refusal takes it out again.
 	s.propose(next)
-	s.server.hub.Join(s, session(t.SessionID))
-	s.server.hub.Join(s, user(t.UserID))
+	s.join(session(t.SessionID), user(t.UserID))
 	if !s.hasEntered() && !s.server.takePlace(s, t.UserID, !confirming) {
 		// A token that is dead goes on to the store, or who holds the living ones could keep a reuse from being noticed.
 		if refused := a.standing(ctx, t, 0, 0); refused == nil {
@@ -87,7 +86,7 @@ func (s *Socket) present(in presented) *refusal {
 		return &refusal{code: codeUnavailable, cause: errors.New("shutting down"), token: t}
 	}
 	defer s.server.steps.Done()
-	if !s.decide(EndedByReuse) {
+	if !s.beginCall(causeOf(EndedByReuse)) {
 		return &refusal{code: codeTimeout, token: t}
 	}
 	p := s.presentation(t, in.at)
@@ -95,7 +94,7 @@ func (s *Socket) present(in presented) *refusal {
 	if !kept {
 		p.SuccessorID, p.SuccessorExpiresAt = next.ID, next.ExpiresAt
 	}
-	verdict, err := s.step(p)
+	verdict, err := s.presentToStore(p)
 	if err != nil {
 		return &refusal{code: codeUnavailable, cause: err, token: t}
 	}
@@ -158,7 +157,7 @@ func (s *Socket) unlessReuse(refused *refusal, at time.Time) *refusal {
 // that nothing can come between the two.
 func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
 	a := s.server.auth
-	s.decide(EndedByReuse)
+	s.beginCall(causeOf(EndedByReuse))
 	presented := false // and the reply to that was lost
 	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
 		if verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0); err != nil {
@@ -181,13 +180,13 @@ func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
 // before, where its client has not confirmed that yet.
 func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
 	s.mu.Lock()
-	pending, again := s.pending, s.pendingFor == t.ID
+	offered := s.auth.OfferedFor(t.ID)
 	s.mu.Unlock()
 	switch {
 	case s.server.auth.tokens.keeps(t):
 		return t, nil
-	case pending != nil && again:
-		return pending, nil
+	case offered != nil:
+		return (*token)(offered), nil
 	}
 	return s.server.auth.successor(ctx, t)
 }
@@ -196,13 +195,13 @@ func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
 func (s *Socket) propose(next *token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.candidate = next
+	s.auth.Propose((*authn.Token)(next))
 }
 
 // introduce calls OnAuthenticated, once, for a token that the store would accept: refused, it has consumed nothing.
 func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *refusal {
 	if !s.server.introduces() {
-		s.name(next, tenant, false)
+		s.name(next, tenant)
 		return nil
 	}
 	if refused := s.server.auth.standing(ctx, t, 0, 0); refused != nil {
@@ -216,12 +215,11 @@ func (s *Socket) introduce(ctx context.Context, t, next *token, tenant string) *
 
 // welcome calls OnAuthenticated.
 func (s *Socket) welcome(ctx context.Context, next *token, tenant string) *refusal {
-	s.name(next, tenant, false)
+	s.name(next, tenant)
 	if err := s.server.authenticated(contextWithToken(ctx, next), s); err != nil {
 		return refuseError("OnAuthenticated", err)
 	}
-	s.name(next, tenant, true)
-	s.mourn() // where it went while it was introduced
+	s.step((*authn.Machine).Admit)
 	return nil
 }
 
@@ -229,43 +227,41 @@ func (s *Socket) welcome(ctx context.Context, next *token, tenant string) *refus
 func (s *Socket) own() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.entered {
-		return s.token
-	}
-	return s.pending
+	return (*token)(s.auth.Own())
 }
 
 func (s *Socket) hasEntered() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entered
+	return s.auth.Entered()
 }
 
 // name gives the socket the identity it is about to have.
-func (s *Socket) name(t *token, tenant string, introduced bool) {
+func (s *Socket) name(t *token, tenant string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.token, s.tenant, s.introduced = t, tenant, introduced
+	s.tenant = tenant
+	s.auth.Identify((*authn.Token)(t))
 }
 
-// decide marks the point from which deadlines wait for the store's answer, and so does the end of the session if it is
-// what that answer may be about. decided ends it.
-func (s *Socket) decide(about Verdict) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deciding, s.asks = s.phase != ended && !s.expelled, about
-	s.answerBy = time.Now().Add(2 * s.server.auth.timeout) // no call takes half of that, unless it ignores its context
-	return s.deciding
+// beginCall marks a store call as in flight. Until endCall, deadlines do not close the socket, and the end of the session
+// that this call may cause is deferred. It returns false if the socket is closed.
+func (s *Socket) beginCall(about authn.Cause) (ok bool) {
+	s.step(func(m *authn.Machine) authn.Effects {
+		ok = m.Begin(time.Now(), about)
+		return authn.Effects{}
+	})
+	return ok
 }
 
-// step asks the store, again and again for up to Timeout: the step is the same however often it is taken. It is not
+// presentToStore asks the store, again and again for up to Timeout: the step is the same however often it is taken. It is not
 // broken off when the client leaves, for others may have to hear of its outcome; but then it is not taken again, only
 // its outcome looked up, so that the client finds its token as good as it was where nothing has been decided. Reuse is
 // made known all the same.
-func (s *Socket) step(p Presentation) (verdict Verdict, err error) {
+func (s *Socket) presentToStore(p Presentation) (verdict Verdict, err error) {
 	a := s.server.auth
 	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, again bool) (err error) {
-		left := again && s.at() == ended
+		left := again && s.phase() == authn.Closed
 		if left {
 			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
 		}
@@ -310,7 +306,7 @@ func (s *Socket) accept(ctx context.Context, t, next *token, tenant string, ackn
 // mustBeIntroduced says whether OnAuthenticated is still to be asked.
 func (s *Socket) mustBeIntroduced() bool {
 	s.mu.Lock()
-	introduced := s.entered || s.introduced
+	introduced := s.auth.Admitted()
 	s.mu.Unlock()
 	return !introduced && s.server.introduces()
 }
@@ -318,7 +314,9 @@ func (s *Socket) mustBeIntroduced() bool {
 // tell sends the client a token. stored is called when it acknowledges that, if it is to.
 func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
 	s.conn.Trust() // before it can answer by what a stranger may not say
-	s.trusted.Store(true)
+	s.mu.Lock()
+	s.auth.Sent()
+	s.mu.Unlock()
 	m, _ := engine.NewMessage(eventAuthenticated, next.Text)
 	if !acknowledged {
 		_ = s.conn.Emit(m)
@@ -340,20 +338,21 @@ func (s *Socket) tell(next *token, acknowledged bool, stored func()) {
 
 // enter makes the socket authenticated by a token that holds its generation.
 func (s *Socket) enter(t, next *token, tenant string) {
-	s.mu.Lock()
-	first := s.phase == connecting
-	if s.phase == ended || s.overBy != 0 || s.expelled { // while the store was at it
-		s.mu.Unlock()
+	var first, ok, behind bool
+	var rooms []string
+	var held []*engine.Message
+	s.step(func(m *authn.Machine) authn.Effects {
+		if first, ok = m.Enter((*authn.Token)(next)); ok {
+			s.hasSlot, s.tenant = true, tenant
+			rooms, held = s.rooms, s.held
+			s.rooms, s.held = nil, nil
+			behind = m.Behind()
+		}
+		return authn.Effects{}
+	})
+	if !ok { // it was closed while the store decided
 		return
 	}
-	s.phase, s.entered, s.placed, s.token, s.tenant = authenticated, true, true, next, tenant
-	s.pending, s.pendingFor = nil, ""
-	rooms, held := s.rooms, s.held
-	s.rooms, s.held = nil, nil
-	behind := s.latest > next.Generation // before it was one to be told
-	s.mu.Unlock()
-
-	s.schedule()
 	if first {
 		s.visit.stranger.Store(false)
 		s.server.census.befriend(s.visit)
@@ -362,12 +361,12 @@ func (s *Socket) enter(t, next *token, tenant string) {
 				s.server.auth.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
 			}
 		}
-		s.server.hub.Join(s, everyone)
+		s.join(everyone)
 		if behind {
 			s.tellRotated()
 		}
 	}
-	s.join(rooms)
+	s.joinRooms(rooms)
 	a := s.server.auth
 	if first {
 		a.record(s.ctx, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
@@ -380,7 +379,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 // logout ends the session: the socket's own, or that of the living token it was given. A client that left right after
 // it asked is served all the same.
 func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
-	defer s.decided()
+	defer s.endCall()
 	ending, refused := s.endOf(args, at)
 	if refused != nil {
 		s.acknowledgeError(ack, refused.code)
@@ -429,7 +428,7 @@ func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 		}
 		ending = given
 	}
-	s.decide(LoggedOut)
+	s.beginCall(causeLoggedOut)
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
 		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.SessionID, Why: LoggedOut, Keep: a.tokens.codeWithin()})
 		return err
@@ -457,59 +456,34 @@ func (s *Socket) dismiss(r *refusal) {
 	if err != nil {
 		s.server.auth.log.Error("socketauth: " + err.Error())
 	}
-	s.mu.Lock()
-	stays := s.phase == authenticated && !r.terminal() && !r.closes
-	s.mu.Unlock()
-	if stays {
+	stays := false
+	e := s.step(func(state *authn.Machine) (e authn.Effects) {
+		e, stays = state.Refuse(r.code, r.terminal() || r.closes)
+		return e
+	})
+	switch {
+	case stays:
 		_ = s.conn.Emit(m)
-		return
-	}
-	s.end(r.code, m)
-}
-
-// dueLocked is when the client must have done something, and what it is told if it has not; no code where nothing is
-// due.
-func (s *Socket) dueLocked() (at time.Time, code string) {
-	switch {
-	case s.phase == connecting && s.deciding: // it is waited for, since the client was in time, but not for ever
-		return s.answerBy, codeUnavailable
-	case s.phase == ended || s.deciding:
-		return time.Time{}, ""
-	case s.phase == connecting && s.pending == nil:
-		return s.since.Add(s.server.auth.timeout), codeTimeout
-	case s.pending != nil && (s.phase == connecting || s.confirmBy.Before(s.token.ExpiresAt)):
-		return s.confirmBy, codeTimeout
-	}
-	return s.token.ExpiresAt, codeTokenExpired
-}
-
-// schedule sets the deadline of what the client must do next.
-func (s *Socket) schedule() {
-	s.mu.Lock()
-	at, code := s.dueLocked()
-	s.mu.Unlock()
-	if code == "" {
-		return
-	}
-	s.deadline.Set(&s.server.work, time.Until(at), s.guarded(s.late))
-	if s.at() == ended { // meanwhile
-		s.deadline.Stop(&s.server.work)
+	case e.Closed:
+		s.conn.Close(m)
 	}
 }
 
-// late is the deadline.
-func (s *Socket) late() {
-	s.mu.Lock()
-	at, code := s.dueLocked()
-	expelled := code != "" && !time.Now().Before(at)
-	s.expelled = s.expelled || expelled
-	s.mu.Unlock()
-	switch {
-	case expelled:
-		s.refuse(&refusal{code: code, closes: true})
-	case code != "": // it was put off just now, or the wall clock set back
-		s.schedule()
+// refuseClosed tells the client why its socket's state has closed it. It ends what the caller has added to the server's
+// work.
+func (s *Socket) refuseClosed(code string) {
+	r := &refusal{code: code, closes: true, notForever: code == authn.BranchLost}
+	m, _ := engine.NewMessage(eventUnauthorized, r.payload())
+	s.conn.Close(m)
+	kind := AuditRefused
+	if code == codeTokenExpired {
+		kind = AuditExpired
 	}
+	e := s.event(kind, s.own(), code)
+	go func() { // Audit may take its time, which is not that of whoever caused this
+		defer s.server.work.Done()
+		s.guarded(func() { s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.visit.network, e) })()
+	}()
 }
 
 // presentedIn is what an authenticate event says; its token is empty where there is none.

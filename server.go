@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/eio3"
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
@@ -216,17 +217,19 @@ func versionOf(r *http.Request) string {
 // accept takes a client that has joined, and that has Timeout to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
-	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit), since: now}
+	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit)}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
+	since := now
+	if !s.census.isProven(socket.visit) {
+		since = socket.visit.opened // a stranger's time is that of its connection
+	}
+	socket.auth = authn.New(since, s.auth.timeout)
 	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
-	if !s.census.isProven(socket.visit) {
-		socket.since = socket.visit.opened // a stranger's time is that of its connection
-	}
 	socket.visit.socket.Store(socket)
-	socket.schedule()
+	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // its time begins
 	if p, given := presentedAs(h.Auth, now); given {
 		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}

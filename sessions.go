@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -133,7 +134,7 @@ func (a *Auth) concerned(r Revocation) map[*Socket]struct{} {
 	found := make(map[*Socket]struct{})
 	for _, server := range a.all() {
 		for _, socket := range server.of(r.SessionID, r.UserID, r.All) {
-			if socket.at() != ended {
+			if socket.phase() != authn.Closed {
 				found[socket] = struct{}{}
 			}
 		}
@@ -296,7 +297,7 @@ func (s *Server) lookUpAll() {
 // lookUp asks the store whether the socket's session is over, and says whether it has answered.
 func (s *Socket) lookUp() bool {
 	t := s.known()
-	if t == nil || s.at() == ended {
+	if t == nil || s.phase() == authn.Closed {
 		return true
 	}
 	a := s.server.auth
@@ -308,7 +309,7 @@ func (s *Socket) lookUp() bool {
 		return err
 	})
 	switch {
-	case err != nil && s.at() != ended:
+	case err != nil && s.phase() != authn.Closed:
 		if unsaid, now := a.losses.Say(); now {
 			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket lives; the socket stays meanwhile",
 				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
@@ -323,35 +324,31 @@ func (s *Socket) lookUp() bool {
 // over closes the socket since its session is over. What its own call to the store may have brought about it hears from
 // that first.
 func (s *Socket) over(why Verdict) {
-	s.mu.Lock()
-	waits := s.deciding && s.asks == why
-	if waits {
-		s.overBy = why
-	}
-	s.mu.Unlock()
-	switch {
-	case waits:
-	case why == LoggedOut:
-		m, _ := engine.NewMessage(eventLoggedOut)
-		s.end("logged out", m)
-	default:
-		s.dismiss(refuseVerdict(why))
-	}
+	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(causeOf(why)) })
 }
 
-// decided ends what decide began, once what followed from it is done. The session may have ended meanwhile.
-func (s *Socket) decided() {
-	s.mu.Lock()
-	s.deciding = false
-	why := s.overBy
-	s.overBy = 0
-	s.mu.Unlock()
-	if why != 0 {
-		s.over(why)
-	} else if s.at() != ended {
-		s.schedule() // what came due meanwhile
+// causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
+const causeLoggedOut authn.Cause = "logged out"
+
+func causeOf(why Verdict) authn.Cause {
+	if why == LoggedOut {
+		return causeLoggedOut
 	}
+	return authn.Cause(refuseVerdict(why).code)
 }
+
+// endMessage is what a socket is told of the end of its session.
+func endMessage(why authn.Cause) *engine.Message {
+	if why == causeLoggedOut {
+		m, _ := engine.NewMessage(eventLoggedOut)
+		return m
+	}
+	m, _ := engine.NewMessage(eventUnauthorized, (&refusal{code: string(why)}).payload())
+	return m
+}
+
+// endCall ends what beginCall began, once what followed from it is done. The session may have ended meanwhile.
+func (s *Socket) endCall() { s.step((*authn.Machine).Done) }
 
 // provedAfter says whether the socket's user proved who they are after that time. One that is about to authenticate is
 // left to the store.
@@ -369,11 +366,11 @@ func (s *Socket) isOf(sessionID string) bool {
 func (s *Socket) known() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return or(or(s.token, s.pending), s.candidate)
+	return (*token)(s.auth.Known())
 }
 
 func (s *Socket) endedFor(reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase == ended && s.reason == reason
+	return s.auth.Phase() == authn.Closed && s.auth.Reason() == reason
 }

@@ -12,8 +12,10 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/serial"
 )
 
@@ -42,21 +44,11 @@ var (
 	friendLimits   = serial.Limits{Items: 1024, Cost: 4 << 20}
 )
 
-// phase is how far a socket has come. It only ever moves on.
-type phase uint8
-
-const (
-	connecting phase = iota
-	authenticated
-	ended
-)
-
 // Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
 type Socket struct {
 	server *Server
 	conn   engine.Conn
 	visit  *visit
-	since  time.Time       // from when on it has time to authenticate
 	ctx    context.Context // ends with the socket
 	cancel context.CancelCauseFunc
 
@@ -65,31 +57,16 @@ type Socket struct {
 	deadline deadline.Deadline // to authenticate, to confirm, then of the token
 	forget   func()            // gives up the acknowledgement that is waited for; of whoever runs on control
 
-	mu         sync.Mutex
-	phase      phase
-	deciding   bool        // the store is at it: its decision counts, even past the deadline
-	answerBy   time.Time   // when that has taken too long, whatever it is about
-	expelled   bool        // its deadline has passed, and it is about to be told
-	trusted    atomic.Bool // it was sent a token of its session, which it may be about to acknowledge
-	counted    atomic.Bool // in what a revocation has ended
-	asks       Verdict     // the end of its session that its own call may bring about
-	overBy     Verdict     // the session did end so, meanwhile
-	placed     bool        // it has one of its user's places, until it ends
-	introduced bool        // OnAuthenticated has let it in, so OnDisconnect will be called
-	entered    bool        // it was authenticated, and may have ended since
-	gone       bool        // the engine has reported its end
-	mourned    bool        // OnDisconnect was called, or is about to be
-	token      *token      // the newest
-	tenant     string
-	candidate  *token    // what the presentation that is going on would give it
-	pending    *token    // what was sent to a confirming client, which has not confirmed it yet
-	pendingFor string    // the id of the token that was presented for it
-	confirmBy  time.Time // when that has to be confirmed
-	latest     uint64    // the generation of its session that was confirmed last, as far as it has heard
-	values     map[string]any
-	rooms      []string          // joined in OnAuthenticated
-	held       []*engine.Message // emitted in OnAuthenticated
-	reason     string            // why it ended
+	counted atomic.Bool // in the receipt of a revocation
+
+	mu      sync.Mutex
+	auth    authn.Machine
+	armed   time.Time // when the deadline's timer fires; zero if it is not set
+	hasSlot bool      // it has one of its user's, until it ends
+	tenant  string
+	values  map[string]any
+	rooms   []string          // joined in OnAuthenticated
+	held    []*engine.Message // emitted in OnAuthenticated
 }
 
 // Request is what a socket's first HTTP request said.
@@ -147,7 +124,7 @@ func (s *Socket) TenantID() string {
 func (s *Socket) newest() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.token
+	return (*token)(s.auth.Token())
 }
 
 // Set keeps a value with the socket until it ends; Value finds it.
@@ -183,7 +160,7 @@ func (s *Socket) Emit(event string, args ...any) error {
 
 func (s *Socket) send(m *engine.Message) error {
 	s.mu.Lock()
-	if s.phase == connecting {
+	if s.auth.Phase() < authn.Authenticated {
 		s.held = append(s.held, m)
 		s.mu.Unlock()
 		return nil
@@ -203,7 +180,7 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 		return Args{}, err
 	}
 	switch {
-	case s.at() == connecting:
+	case s.phase() < authn.Authenticated:
 		return Args{}, ErrNotAuthenticated
 	case !s.live():
 		return Args{}, ErrClosed
@@ -230,21 +207,28 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 // authenticated.
 func (s *Socket) Join(rooms ...string) {
 	s.mu.Lock()
-	if s.phase == connecting {
+	phase := s.auth.Phase()
+	if phase < authn.Authenticated {
 		s.rooms = append(s.rooms, rooms...)
 	}
-	at := s.phase
 	s.mu.Unlock()
-	if at == authenticated {
-		s.join(rooms)
+	if phase == authn.Authenticated {
+		s.joinRooms(rooms)
 	}
 }
 
-func (s *Socket) join(rooms []string) {
+func (s *Socket) joinRooms(rooms []string) {
 	for _, name := range rooms {
-		s.server.hub.Join(s, room(name))
+		s.join(room(name))
 	}
-	if s.at() == ended { // it went while it joined
+}
+
+// join puts the socket into groups, which it leaves when it is closed.
+func (s *Socket) join(groups ...hub.Group) {
+	for _, g := range groups {
+		s.server.hub.Join(s, g)
+	}
+	if s.phase() == authn.Closed { // it went while it joined
 		s.server.hub.Drop(s)
 	}
 }
@@ -263,13 +247,13 @@ func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
 func (s *Socket) live() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase == authenticated && time.Now().Before(s.token.ExpiresAt)
+	return s.auth.Live(time.Now())
 }
 
-func (s *Socket) at() phase {
+func (s *Socket) phase() authn.Phase {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase
+	return s.auth.Phase()
 }
 
 // receiver is the side of a socket that the engine sees.
@@ -293,7 +277,7 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 		f = func() { s.dispatch(name, args, ack) } // behind the authenticate that came first
 	}
 	limits := strangerLimits
-	if s.trusted.Load() {
+	if s.phase() > authn.Anonymous { // it may acknowledge its token, and say more right after
 		limits = friendLimits
 	}
 	if err := s.control.Push(&s.server.work, limits, cost(name, args), s.guarded(f)); err != nil {
@@ -310,21 +294,7 @@ func (r receiver) Disconnected(reason engine.Reason) {
 			s.control.Must(&s.server.work, s.guarded(func() { s.server.makeRoom(s.visit, limit, oldest) }))
 		}
 	}
-	s.mu.Lock()
-	s.gone = true
-	s.mu.Unlock()
-	s.mourn()
-}
-
-// mourn has OnDisconnect called, once, for a socket that is gone and that the app has let in.
-func (s *Socket) mourn() {
-	s.mu.Lock()
-	due, why := s.gone && (s.introduced || s.entered) && !s.mourned, s.reason
-	s.mourned = s.mourned || due
-	s.mu.Unlock()
-	if due {
-		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.disconnected(s, why) }))
-	}
+	s.step((*authn.Machine).Gone)
 }
 
 func (s *Socket) overrun() {
@@ -339,7 +309,7 @@ func (s *Socket) overrun() {
 // dispatch hands an event of the app's to its handler.
 func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 	switch {
-	case s.at() == ended:
+	case s.phase() == authn.Closed:
 		return
 	case !s.live(): // not yet, or it has expired and is about to be told
 		s.acknowledgeError(ack, codeUnauthorized)
@@ -401,6 +371,60 @@ func (s *Socket) acknowledgeError(ack engine.Ack, code string) {
 	}
 }
 
+// step tells the socket's state of one event and does what follows from it.
+func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects {
+	s.mu.Lock()
+	e := event(&s.auth)
+	if e.Refuse != "" {
+		s.server.work.Add(1) // before the deadline, which is counted, is stopped
+	}
+	s.setDeadlineLocked()
+	reason := s.auth.Reason()
+	if e.Closed {
+		s.rooms, s.held = nil, nil
+	}
+	s.mu.Unlock()
+
+	if e.Closed {
+		s.server.hub.Drop(s)
+		s.cancel(ErrClosed)
+	}
+	switch {
+	case e.Refuse != "":
+		s.refuseClosed(e.Refuse)
+	case e.Ended != "":
+		s.conn.Close(endMessage(e.Ended))
+	}
+	if e.Rotated {
+		s.tellRotated()
+	}
+	if e.Depart {
+		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.disconnected(s, reason) }))
+	}
+	return e
+}
+
+// setDeadlineLocked sets the timer to the deadline of the state. A timer that is set to an earlier time is left alone:
+// when it fires, it is set again.
+func (s *Socket) setDeadlineLocked() {
+	at := s.auth.Deadline()
+	switch {
+	case s.auth.Phase() == authn.Closed:
+		s.deadline.Stop(&s.server.work)
+	case !at.IsZero() && (s.armed.IsZero() || at.Before(s.armed)):
+		s.armed = at
+		s.deadline.Set(&s.server.work, time.Until(at), s.guarded(s.onDeadline))
+	}
+}
+
+// onDeadline is the timer's.
+func (s *Socket) onDeadline() {
+	s.step(func(m *authn.Machine) authn.Effects {
+		s.armed = time.Time{}
+		return m.Tick(time.Now())
+	})
+}
+
 // end says a last word and closes the connection.
 func (s *Socket) end(reason string, last *engine.Message) {
 	if s.finish(reason) {
@@ -410,29 +434,16 @@ func (s *Socket) end(reason string, last *engine.Message) {
 
 // finish lets nothing in or out any more. It says whether it was the first to.
 func (s *Socket) finish(reason string) bool {
-	s.mu.Lock()
-	first := s.phase != ended
-	if first {
-		s.phase, s.reason = ended, reason
-	}
-	s.rooms, s.held = nil, nil
-	s.mu.Unlock()
-	s.deadline.Stop(&s.server.work)
-	s.server.hub.Drop(s)
-	s.cancel(ErrClosed)
-	return first
+	return s.step(func(m *authn.Machine) authn.Effects { return m.Close(reason) }).Closed
 }
 
 // expel lets nothing in or out of a stranger any more. False: the store is deciding, or has let it in.
-func (s *Socket) expel() bool {
-	s.mu.Lock()
-	s.expelled = s.expelled || s.phase == connecting && !s.deciding
-	expelled := s.expelled || s.phase == ended
-	s.mu.Unlock()
-	if expelled {
-		s.finish(string(engine.Evicted))
-	}
-	return expelled
+func (s *Socket) expel() (ok bool) {
+	s.step(func(m *authn.Machine) (e authn.Effects) {
+		e, ok = m.Evict(string(engine.Evicted))
+		return e
+	})
+	return ok
 }
 
 // guarded makes sure that no fault of the library's own, or of a hook that was not foreseen, ends more than one socket.

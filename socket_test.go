@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -332,7 +333,8 @@ func (f *forgetful) EmitAck(*engine.Message, func(engine.Args, error)) (func(), 
 func TestEmitWithAckGivesUpWithItsContext(t *testing.T) {
 	// Guards: a wait that is over must not leave its acknowledgement behind in the engine.
 	conn := new(forgetful)
-	s := &Socket{conn: conn, phase: authenticated, token: &token{ExpiresAt: time.Now().Add(time.Hour)}}
+	s := &Socket{conn: conn, auth: authn.New(time.Now(), time.Second)}
+	s.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.EmitWithAck(ctx, "question"); !errors.Is(err, context.Canceled) || conn.forgotten != 1 {

@@ -182,9 +182,10 @@ func (m *Machine) Admit() Effects {
 
 // Begin records that a call to the store is in flight, which may cause the session to end with the
 // given cause. It reports whether the call may be made: a connection that was closed makes none
-// that could let its client in.
+// that could let its client in. A second call before Done takes the place of the first, and what was
+// deferred stays so.
 func (m *Machine) Begin(now time.Time, about Cause) bool {
-	m.call = call{inFlight: true, about: about, answerBy: now.Add(2 * m.timeout)}
+	m.call.inFlight, m.call.about, m.call.answerBy = true, about, now.Add(2*m.timeout)
 	return m.phase != Closed
 }
 

@@ -70,6 +70,7 @@ func TestEffects(t *testing.T) {
 		"no call of the store's delays what is in": {append(slices.Clip(in), begins(byReuse)), ticks(60), Effects{}, Authenticated, 0},
 
 		"ended by its own call":           {steps(begins(byReuse)), ends(byReuse), Effects{}, Anonymous, 10},
+		"also by the first of two":        {steps(begins(byReuse), ends(byReuse), begins("")), done, Effects{Closed: true, Ended: byReuse}, Closed, 0},
 		"and told once that is done":      {steps(begins(byReuse), ends(byReuse)), done, Effects{Closed: true, Ended: byReuse}, Closed, 0},
 		"unless it was refused meanwhile": {steps(begins(byReuse), ends(byReuse), refuses(true)), done, Effects{}, Closed, 0},
 		"not let in by what has ended":    {steps(begins(byReuse), ends(byReuse)), enters(first), Effects{}, Anonymous, 10},
