@@ -7,37 +7,70 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/internal/authn"
 )
 
-// playedServer does what the library's server does with a presentation, each wait of it an event of its own.
+// playedServer does what the library's server does with a presentation, each wait of it an event of its own. The state of
+// its connections is the library's own machine.
 type playedServer struct {
-	w     *world
-	store *store
-	texts map[string]socketauth.TokenRef // what it has minted
-	conns map[string][]*conn             // by session
-	sids  []string                       // of those, in the order in which they came
+	w      *world
+	store  *store
+	minted map[string]*authn.Token // by their texts
+	conns  map[string][]*conn      // by session
+	sids   []string                // of those, in the order in which they came
 }
 
 // conn is a socket on the server.
 type conn struct {
 	*socket
-	openedAt  time.Time
-	in, over  bool
-	own       *socketauth.TokenRef // the newest it was told, once it is in
-	presented socketauth.TokenRef  // the last
-	queue     []func(done func())  // what the client asked for, one after the other
-	busy      bool
-	pending   *pending
-	deadline  *event // of the acknowledgement
-	expiry    *event // of its token
+	state    authn.Machine
+	openedAt time.Time
+	timer    *event              // of the state's deadline
+	queue    []func(done func()) // what the client asked for, one after the other
+	busy     bool
 }
 
-// pending is a successor that waits for its acknowledgement.
-type pending struct{ presented, next socketauth.TokenRef }
+// The causes of a session's end.
+const (
+	byUser  authn.Cause = "logged out"
+	byApp   authn.Cause = "session_revoked"
+	byReuse authn.Cause = "token_reused"
+)
 
 func newPlayedServer(w *world, s *store) *playedServer {
-	return &playedServer{w: w, store: s, texts: make(map[string]socketauth.TokenRef), conns: make(map[string][]*conn)}
+	return &playedServer{w: w, store: s, minted: make(map[string]*authn.Token), conns: make(map[string][]*conn)}
 }
+
+// step tells a connection's state of one event, and does what follows from it.
+func (p *playedServer) step(c *conn, event func(m *authn.Machine) authn.Effects) authn.Effects {
+	e := event(&c.state)
+	c.timer.stop()
+	if at := c.state.Deadline(); !at.IsZero() {
+		c.timer = p.w.after(at.Sub(p.w.now)+p.w.grain, func() {
+			p.step(c, func(m *authn.Machine) authn.Effects { return m.Tick(p.w.now) })
+		})
+	}
+	switch {
+	case e.Refuse != "":
+		p.farewell(c, frame{kind: unauthorized, code: e.Refuse, terminal: e.Refuse == authn.TokenExpired})
+	case e.Ended == byUser:
+		p.farewell(c, frame{kind: loggedOut})
+	case e.Ended != "":
+		p.farewell(c, frame{kind: unauthorized, code: string(e.Ended), terminal: true})
+	}
+	if e.Rotated {
+		c.answer(frame{kind: rotated})
+	}
+	return e
+}
+
+// farewell is the last that a client hears of its connection.
+func (p *playedServer) farewell(c *conn, last frame) {
+	c.answer(last)
+	c.answer(frame{kind: closed})
+}
+
+func (c *conn) closed() bool { return c.state.Phase() == authn.Closed }
 
 func (w *world) newID() string {
 	var b [16]byte
@@ -50,20 +83,31 @@ func (w *world) newID() string {
 func (p *playedServer) login(userID string, got func(token)) {
 	authTime := p.w.now
 	p.w.after(p.w.between(time.Millisecond, 500*time.Millisecond), func() {
-		got(p.mint(socketauth.TokenRef{
+		got(asToken(p.mint(authn.Token{
 			SessionID: p.w.newID(), UserID: userID, AuthTime: authTime, ExpiresAt: p.w.now.Add(p.w.codeLifetime),
-		}))
+		})))
 	})
 }
 
-func (p *playedServer) mint(t socketauth.TokenRef) token {
-	t.TokenID, t.IssuedAt = p.w.newID(), p.w.now
-	p.texts[t.TokenID] = t
-	return token{text: t.TokenID, ref: t}
+func (p *playedServer) mint(t authn.Token) *authn.Token {
+	t.ID, t.IssuedAt = p.w.newID(), p.w.now
+	t.Text = t.ID
+	p.minted[t.Text] = &t
+	return &t
+}
+
+func asToken(t *authn.Token) token { return token{text: t.Text, ref: refOf(t)} }
+
+// refOf is what a store knows a token by.
+func refOf(t *authn.Token) socketauth.TokenRef {
+	return socketauth.TokenRef{
+		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
+		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
+	}
 }
 
 func (p *playedServer) open(s *socket) {
-	s.state = &conn{socket: s, openedAt: p.w.now}
+	s.state = &conn{socket: s, openedAt: p.w.now, state: authn.New(p.w.now, p.w.timeout)}
 	s.answer(frame{kind: opened})
 }
 
@@ -71,35 +115,30 @@ func (p *playedServer) tear(s *socket, _ frame) { p.hangUp(s) }
 
 func (p *playedServer) hangUp(s *socket) {
 	if c, ok := s.state.(*conn); ok {
-		p.drop(c)
+		p.step(c, func(m *authn.Machine) authn.Effects { return m.Close("transport close") })
+		p.step(c, (*authn.Machine).Gone)
 	}
-}
-
-func (p *playedServer) drop(c *conn) {
-	c.over = true
-	c.deadline.stop()
-	c.expiry.stop()
 }
 
 func (p *playedServer) receive(s *socket, f frame) {
 	c := s.state.(*conn)
-	if c.over {
+	if c.closed() {
 		return
 	}
+	arrived := p.w.now
 	switch f.kind {
 	case acknowledge:
 		c.queue = append(c.queue, func(done func()) { p.acknowledged(c, f.ack, done) }) // a logout may come behind it
 	case authenticate:
-		c.queue = append(c.queue, func(done func()) { p.present(c, f, done) })
+		c.queue = append(c.queue, func(done func()) { p.present(c, f, arrived, done) })
 	case logout:
-		arrived := p.w.now
 		c.queue = append(c.queue, func(done func()) { p.logout(c, f, arrived, done) })
 	}
 	p.next(c)
 }
 
 func (p *playedServer) next(c *conn) {
-	if c.busy || len(c.queue) == 0 || c.over {
+	if c.busy || len(c.queue) == 0 || c.closed() {
 		return
 	}
 	c.busy = true
@@ -129,10 +168,11 @@ func (p *playedServer) hook(then func(ok bool)) {
 }
 
 // present is one presentation: first what needs no store, then its step.
-func (p *playedServer) present(c *conn, f frame, done func()) {
-	arrived := p.w.now
-	t, known := p.texts[f.token.text]
-	refuse := func(code string, terminal bool) { p.refuse(c, code, terminal); done() }
+func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func()) {
+	t, known := p.minted[f.token.text]
+	done := func() { p.step(c, (*authn.Machine).Done); then() }
+	refuse := func(code string, terminal bool) { p.refuse(c, code, terminal, false); done() }
+	own := c.state.Own()
 	switch {
 	case !known:
 		refuse("invalid_token", true)
@@ -140,42 +180,46 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 	case !p.w.now.Before(t.ExpiresAt):
 		p.expired(c, t, arrived, done)
 		return
-	case c.own != nil && c.own.SessionID != t.SessionID:
+	case own != nil && own.SessionID != t.SessionID:
 		refuse("wrong_session", false)
 		return
 	}
 	keeps := t.Generation > 0 && p.w.now.Sub(t.IssuedAt) < p.w.refreshInterval
-	next := token{text: f.token.text, ref: t}
-	switch {
-	case keeps:
-	case c.pending != nil && c.pending.presented.TokenID == t.TokenID: // the same branch again
-		next.ref, next.text = c.pending.next, c.pending.next.TokenID
-	default:
-		successor := t
+	next := t
+	if offered := c.state.OfferedFor(t.ID); !keeps && offered != nil {
+		next = offered
+	} else if !keeps {
+		successor := *t
 		successor.Generation, successor.ExpiresAt = t.Generation+1, p.w.now.Add(p.w.tokenLifetime)
 		next = p.mint(successor)
 	}
 	p.hook(func(ok bool) {
+		c.state.Propose(next)
 		p.join(c, t)
-		switch {
-		case c.over:
-			done()
-			return
-		case !ok:
+		if !ok {
 			refuse("server_error", false)
 			return
 		}
+		begun := false
+		p.step(c, func(m *authn.Machine) authn.Effects {
+			begun = m.Begin(p.w.now, byReuse)
+			return authn.Effects{}
+		})
+		if !begun {
+			done()
+			return
+		}
 		presentation := socketauth.Presentation{
-			Token: t, Confirming: f.confirm, SocketOpenedAt: c.openedAt,
+			Token: refOf(t), Confirming: f.confirm && !keeps, SocketOpenedAt: c.openedAt,
 			EndOnReuse: p.w.endOnReuse, Address: c.name,
 		}
 		if !keeps {
-			presentation.SuccessorID, presentation.SuccessorExpiresAt = next.ref.TokenID, next.ref.ExpiresAt
+			presentation.SuccessorID, presentation.SuccessorExpiresAt = next.ID, next.ExpiresAt
 		}
-		p.step(c, presentation, arrived, func(v socketauth.Verdict, err error) {
+		p.presentToStore(c, presentation, arrived, func(v socketauth.Verdict, err error) {
 			switch {
 			case err != nil:
-				p.refuse(c, "unavailable", false)
+				p.refuse(c, "unavailable", false, false)
 			case v == socketauth.Accepted:
 				p.accept(c, t, next, f.confirm && !keeps)
 			default:
@@ -186,37 +230,39 @@ func (p *playedServer) present(c *conn, f frame, done func()) {
 	})
 }
 
-// expired refuses a token that has expired. If it had been replaced before, it is reuse.
-func (p *playedServer) expired(c *conn, t socketauth.TokenRef, arrived time.Time, done func()) {
-	if t.Generation == 0 || !p.w.endOnReuse || c.own != nil && c.own.SessionID != t.SessionID {
-		p.refuse(c, "token_expired", true)
+// expired refuses a token that has expired. If it had been replaced before, it is reuse. It calls done once.
+func (p *playedServer) expired(c *conn, t *authn.Token, arrived time.Time, done func()) {
+	own := c.state.Own()
+	if t.Generation == 0 || !p.w.endOnReuse || own != nil && own.SessionID != t.SessionID {
+		p.refuse(c, "token_expired", true, false)
 		done()
 		return
 	}
 	p.judge(c, t, arrived, func(v socketauth.Verdict, err error) {
 		switch {
 		case err != nil:
-			p.refuse(c, "unavailable", false)
+			p.refuse(c, "unavailable", false, false)
 		case v == socketauth.Reused:
 			p.refuseVerdict(c, t.SessionID, v)
 		default:
-			p.refuse(c, "token_expired", true)
+			p.refuse(c, "token_expired", true, false)
 		}
 		done()
 	})
 }
 
 // judge has the store decide on a token that is not to get a successor.
-func (p *playedServer) judge(c *conn, t socketauth.TokenRef, arrived time.Time, then func(socketauth.Verdict, error)) {
+func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then func(socketauth.Verdict, error)) {
+	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byReuse); return authn.Effects{} })
 	var verdict socketauth.Verdict
 	presented := false
 	p.insist(func(_ bool, reply func(error)) {
-		v, err := p.store.Check(context.Background(), t, 0, 0)
+		v, err := p.store.Check(context.Background(), refOf(t), 0, 0)
 		switch {
 		case err == nil && v == socketauth.Replaced:
 			presented = true
 			p.store.present(socketauth.Presentation{
-				Token: t, SocketOpenedAt: c.openedAt, PresentedAt: arrived, Overtake: p.w.timeout,
+				Token: refOf(t), SocketOpenedAt: c.openedAt, PresentedAt: arrived, Overtake: p.w.timeout,
 				EndOnReuse: p.w.endOnReuse, Address: c.name,
 			}, func(v socketauth.Verdict, err error) {
 				verdict = v
@@ -231,8 +277,8 @@ func (p *playedServer) judge(c *conn, t socketauth.TokenRef, arrived time.Time, 
 	}, func(err error) { then(verdict, err) })
 }
 
-// step takes the store's step, again where it fails; once the client has left it only looks its outcome up.
-func (p *playedServer) step(c *conn, presentation socketauth.Presentation, arrived time.Time, then func(socketauth.Verdict, error)) {
+// presentToStore takes the store's step, again where it fails; once the client has left it only looks its outcome up.
+func (p *playedServer) presentToStore(c *conn, presentation socketauth.Presentation, arrived time.Time, then func(socketauth.Verdict, error)) {
 	var verdict socketauth.Verdict
 	p.insist(func(again bool, reply func(error)) {
 		got := func(v socketauth.Verdict, err error) {
@@ -241,7 +287,7 @@ func (p *playedServer) step(c *conn, presentation socketauth.Presentation, arriv
 			}
 			reply(err)
 		}
-		if again && c.over {
+		if again && c.closed() {
 			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
 			return
 		}
@@ -272,97 +318,70 @@ func (p *playedServer) insist(step func(again bool, reply func(error)), then fun
 }
 
 // accept tells the client its next token. A confirming one has Timeout, from the first it was told, to acknowledge.
-func (p *playedServer) accept(c *conn, t socketauth.TokenRef, next token, acknowledges bool) {
-	if c.over {
-		return
-	}
+func (p *playedServer) accept(c *conn, t, next *authn.Token, acknowledges bool) {
 	if !acknowledges {
-		c.answer(frame{kind: authenticated, token: next})
-		p.enter(c, next.ref)
+		p.confirmed(next)
+		c.state.Sent()
+		c.answer(frame{kind: authenticated, token: asToken(next)})
+		p.step(c, func(m *authn.Machine) authn.Effects { m.Enter(next); return authn.Effects{} })
 		return
 	}
-	if c.in { // by a token that holds its generation now
-		p.live(c, t)
-	}
-	c.pending = &pending{presented: t, next: next.ref}
-	if c.deadline == nil || c.deadline.run == nil {
-		c.deadline = p.w.after(p.w.timeout, func() { p.refuse(c, "timeout", false); p.close(c) })
-	}
-	c.answer(frame{kind: authenticated, token: next, ack: next.ref.TokenID})
-}
-
-func (p *playedServer) enter(c *conn, t socketauth.TokenRef) {
-	c.in, c.pending = true, nil
-	c.deadline.stop()
-	p.live(c, t)
-}
-
-// live has the socket live on a token, until that expires.
-func (p *playedServer) live(c *conn, t socketauth.TokenRef) {
-	c.own = &t
-	c.expiry.stop()
-	p.expire(c, t.ExpiresAt.Sub(p.w.now))
-}
-
-// expire ends the socket with its token. A decision that has begun is waited for.
-func (p *playedServer) expire(c *conn, in time.Duration) {
-	c.expiry = p.w.after(in+p.w.grain, func() {
-		switch {
-		case c.busy:
-			p.expire(c, 10*time.Millisecond)
-		case !c.over:
-			p.refuse(c, "token_expired", true)
-		}
+	p.confirmed(t)
+	offered := false
+	p.step(c, func(m *authn.Machine) authn.Effects {
+		offered = m.Offer(p.w.now, t, next)
+		return authn.Effects{}
 	})
+	if offered {
+		c.state.Sent()
+		c.answer(frame{kind: authenticated, token: asToken(next), ack: next.ID})
+	}
 }
 
 // acknowledged confirms the client's branch, if it is the one it was told last.
-func (p *playedServer) acknowledged(c *conn, id string, done func()) {
-	if c.pending == nil || c.pending.next.TokenID != id {
-		done()
+func (p *playedServer) acknowledged(c *conn, id string, then func()) {
+	t := p.minted[id]
+	if t == nil || !c.state.Awaits(t) {
+		then()
 		return
 	}
-	t := c.pending.next
+	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, ""); return authn.Effects{} })
+	c.state.Propose(t)
 	var verdict socketauth.Verdict
 	p.insist(func(_ bool, reply func(error)) {
 		var err error
-		verdict, err = p.store.Confirm(context.Background(), t)
+		verdict, err = p.store.Confirm(context.Background(), refOf(t))
 		reply(err)
 	}, func(err error) {
-		defer done()
+		p.step(c, func(m *authn.Machine) authn.Effects { m.Settle(); return authn.Effects{} })
 		switch {
-		case c.over || err != nil: // it will try again, or time out
+		case err != nil:
+			p.refuse(c, "unavailable", false, false)
 		case verdict == socketauth.Accepted:
-			if c.pending != nil && c.pending.next.TokenID == t.TokenID {
-				p.enter(c, t)
-			}
-			p.tellOthers(c, t)
-		case verdict == socketauth.Overtaken, verdict == socketauth.Replaced && !c.in:
-			p.refuse(c, "no_longer_valid", false)
-			p.close(c)
-		case verdict != socketauth.Replaced:
+			p.confirmed(t)
+			p.step(c, func(m *authn.Machine) authn.Effects { m.Enter(t); return authn.Effects{} })
+		case verdict == socketauth.Overtaken:
+			p.refuse(c, "no_longer_valid", false, true)
+		case verdict == socketauth.Replaced && c.state.Entered(): // of an older generation
+		case verdict == socketauth.Replaced:
+			p.refuse(c, "no_longer_valid", false, false)
+		default:
 			p.refuseVerdict(c, t.SessionID, verdict)
 		}
+		p.step(c, (*authn.Machine).Done)
+		then()
 	})
 }
 
-// tellOthers has the session's other sockets read their storage again, and closes those on branches that lost.
-func (p *playedServer) tellOthers(c *conn, t socketauth.TokenRef) {
-	for _, other := range p.conns[t.SessionID] {
-		switch {
-		case other == c || other.over || !other.in:
-		case other.own.Generation == t.Generation && other.own.TokenID != t.TokenID:
-			p.refuse(other, "no_longer_valid", false)
-			p.close(other)
-		default:
-			other.answer(frame{kind: rotated})
-		}
+// confirmed lets the sockets of a session hear that a token holds its generation.
+func (p *playedServer) confirmed(t *authn.Token) {
+	for _, c := range p.conns[t.SessionID] {
+		p.step(c, func(m *authn.Machine) authn.Effects { return m.Confirmed(t.ID, t.Generation) })
 	}
 }
 
 // join has the session's end find the socket from now on.
-func (p *playedServer) join(c *conn, t socketauth.TokenRef) {
-	c.presented = t
+func (p *playedServer) join(c *conn, t *authn.Token) {
 	for _, other := range p.conns[t.SessionID] {
 		if other == c {
 			return
@@ -377,57 +396,49 @@ func (p *playedServer) join(c *conn, t socketauth.TokenRef) {
 func (p *playedServer) refuseVerdict(c *conn, sid string, v socketauth.Verdict) {
 	switch v {
 	case socketauth.Reused:
-		p.endSession(sid, c, frame{kind: unauthorized, code: "token_reused", terminal: true})
+		for _, other := range p.conns[sid] {
+			if other != c {
+				p.refuse(other, "token_reused", true, false)
+			}
+		}
 		fallthrough
 	case socketauth.EndedByReuse:
-		p.refuse(c, "token_reused", true)
+		p.refuse(c, "token_reused", true, false)
 	case socketauth.Revoked:
-		p.refuse(c, "session_revoked", true)
+		p.refuse(c, "session_revoked", true, false)
 	case socketauth.Overtaken:
-		p.refuse(c, "no_longer_valid", false)
+		p.refuse(c, "no_longer_valid", false, false)
 	default:
-		p.refuse(c, "no_longer_valid", true)
+		p.refuse(c, "no_longer_valid", true, false)
 	}
 }
 
 // refuse tells the client, and closes its socket unless it is authenticated and stays so.
-func (p *playedServer) refuse(c *conn, code string, terminal bool) {
-	if c.over {
-		return
-	}
-	c.answer(frame{kind: unauthorized, code: code, terminal: terminal})
-	if terminal || !c.in {
-		p.close(c)
-	}
-}
-
-func (p *playedServer) close(c *conn) {
-	if !c.over {
-		c.answer(frame{kind: closed})
-		p.drop(c)
-	}
-}
-
-// endSession closes the session's sockets, but for one that is told by other means.
-func (p *playedServer) endSession(sid string, but *conn, last frame) {
-	for _, c := range p.conns[sid] {
-		if c != but && !c.over {
-			c.answer(last)
-			p.close(c)
-		}
+func (p *playedServer) refuse(c *conn, code string, terminal, closes bool) {
+	last, stays := frame{kind: unauthorized, code: code, terminal: terminal}, false
+	e := p.step(c, func(m *authn.Machine) (e authn.Effects) {
+		e, stays = m.Refuse(code, terminal || closes)
+		return e
+	})
+	switch {
+	case stays:
+		c.answer(last)
+	case e.Closed:
+		p.farewell(c, last)
 	}
 }
 
 // logout ends the session that the socket has, or that of the token it brings.
-func (p *playedServer) logout(c *conn, f frame, arrived time.Time, done func()) {
-	if c.own != nil {
-		p.logOut(c, c.own.SessionID, done)
+func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) {
+	done := func() { p.step(c, (*authn.Machine).Done); then() }
+	if own := c.state.Own(); own != nil {
+		p.logOut(c, own.SessionID, done)
 		return
 	}
-	t, known := p.texts[f.token.text]
+	t, known := p.minted[f.token.text]
 	switch {
 	case !known || t.Generation == 0 && p.w.now.Before(t.ExpiresAt):
-		p.refuse(c, "invalid_token", true)
+		p.refuse(c, "invalid_token", true, false)
 		done()
 		return
 	case !p.w.now.Before(t.ExpiresAt):
@@ -437,7 +448,7 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, done func()) 
 	p.judge(c, t, arrived, func(v socketauth.Verdict, err error) {
 		switch {
 		case err != nil:
-			p.refuse(c, "unavailable", false)
+			p.refuse(c, "unavailable", false, false)
 		case v == socketauth.Accepted:
 			p.logOut(c, t.SessionID, done)
 			return
@@ -449,13 +460,12 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, done func()) 
 }
 
 func (p *playedServer) logOut(c *conn, sid string, done func()) {
-	p.endSessions(socketauth.Revocation{SessionID: sid, Why: socketauth.LoggedOut}, frame{kind: loggedOut}, func(err error) {
-		switch {
-		case err != nil:
-			p.refuse(c, "unavailable", false)
-		case !c.over: // it was not of the session
-			c.answer(frame{kind: loggedOut})
-			p.close(c)
+	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byUser); return authn.Effects{} })
+	p.endSessions(socketauth.Revocation{SessionID: sid, Why: socketauth.LoggedOut}, byUser, func(err error) {
+		if err != nil {
+			p.refuse(c, "unavailable", false, false)
+		} else if p.step(c, func(m *authn.Machine) authn.Effects { return m.Close(string(byUser)) }).Closed {
+			p.farewell(c, frame{kind: loggedOut})
 		}
 		done()
 	})
@@ -468,11 +478,11 @@ func (p *playedServer) check(t token) {
 }
 
 func (p *playedServer) revoke(r socketauth.Revocation) {
-	p.endSessions(r, frame{kind: unauthorized, code: "session_revoked", terminal: true}, func(error) {})
+	p.endSessions(r, byApp, func(error) {})
 }
 
 // endSessions has the store end sessions, and then closes their sockets: not those of a login that came later.
-func (p *playedServer) endSessions(r socketauth.Revocation, last frame, then func(error)) {
+func (p *playedServer) endSessions(r socketauth.Revocation, why authn.Cause, then func(error)) {
 	r.Keep = 31 * 24 * time.Hour
 	var change socketauth.Change
 	p.insist(func(_ bool, reply func(error)) {
@@ -485,10 +495,9 @@ func (p *playedServer) endSessions(r socketauth.Revocation, last frame, then fun
 				continue
 			}
 			for _, c := range p.conns[sid] {
-				t := c.presented
-				if err == nil && (r.All || sid == r.SessionID || t.UserID == r.UserID) && !t.AuthTime.After(change.At) && !c.over {
-					c.answer(last)
-					p.close(c)
+				t := c.state.Known()
+				if err == nil && t != nil && (r.All || sid == r.SessionID || t.UserID == r.UserID) && !t.AuthTime.After(change.At) {
+					p.step(c, func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
 				}
 			}
 		}
