@@ -232,6 +232,37 @@ const scenarios = {
     }
   },
 
+  // shelves are tabs that share a storage of files, of which each has what it read, and take turns by locks.
+  async shelves() {
+    const folder = mkdtempSync(join(tmpdir(), 'storage-'))
+    try {
+      const locks = new Locks()
+      const open = async (name) => new Page(name, { storage: new Files(folder), locks })
+      const tabs = [await open('tab 0')]
+      await tabs[0].is('signed-out')
+      await tabs[0].login()
+      tabs.push(await open('tab 1'), await open('tab 2'))
+      for (const tab of tabs) await tab.is('online')
+      for (let n = 0; n < 3; n++) {
+        await Promise.all(tabs.map(async (tab) => {
+          await random(50)
+          tab.reload()
+          await tab.is('online')
+        }))
+      }
+      for (const tab of tabs) await tab.ask('who am I')
+      await tabs[1].client.logout()
+      for (const tab of tabs) {
+        await tab.is('signed-out')
+        tab.say('reason', tab.client.reason)
+        tab.client.close()
+      }
+      report(readdirSync(folder))
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  },
+
   // renewal is a page that stays for three lives of a token, and one that does so while its wall clock is set back.
   async renewal({ stay }) {
     const page = new Page('page')

@@ -184,6 +184,29 @@ func TestHelperFiles(t *testing.T) {
 	})
 }
 
+// TestHelperShelves: tabs that share a storage which answers with promises read it anew in their turns.
+func TestHelperShelves(t *testing.T) {
+	t.Parallel()
+	l := newLedger(socketauth.NewMemoryBlacklist())
+	a := serve(t, setup{options: keepIn(l)})
+	d := help(t, "shelves", "own", a.url, "{}")
+	for _, state := range []string{"online", "offline", "signed-out"} {
+		d.ignore(state)
+	}
+	tabs := []string{"tab 0", "tab 1", "tab 2"}
+	for _, tab := range tabs {
+		d.hears(tab, "reply to who am I")
+	}
+	for _, tab := range tabs {
+		d.hears(tab, "reason", "logged_out")
+	}
+	d.hears("client", "report", []string{})
+	d.done()
+	noAlarm(t, a)
+	l.clean(t, 1)
+	sessions(t, a, "alice", 0)
+}
+
 // TestHelperRenewal: a page that stays has its token replaced in time, whatever its wall clock says.
 func TestHelperRenewal(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
