@@ -38,7 +38,10 @@ const own = ["state", "notice"];
 /** Refusals that a login waits out, where the server does not say to come back too late for it. */
 const passing = ["unavailable", "too_many_attempts", "too_many_connections", "timeout", "no_longer_valid"];
 
-/** An event that no server handles. Its acknowledgement comes after the server has decided on what was sent before. */
+/**
+ * An event that no server handles. The server answers it after deciding about what was sent before
+ * it.
+ */
 const PROBE = "socketauth:probe";
 
 /** Makes a client. It begins at once: with a code in the URL's fragment, or else with the token in the storage. */
@@ -46,7 +49,7 @@ export function connect(options) {
   return new Client(options);
 }
 
-/** What a code of this file says to whoever writes the page. The message of any other is the code. */
+/** The messages of codes that are for the page's author. Other errors have the code as message. */
 const explanations = {
   no_url: "socketauth: there is no page here whose server could be meant: call connect with a url",
   no_websocket: "socketauth: there is no WebSocket here: call connect with one, as the package ws has, or with io",
@@ -116,8 +119,8 @@ export class Client {
   }
 
   /**
-   * Connects, if there is a session: the durable copy may have what the browser lost, or know that it was logged out, and
-   * an asynchronous storage has yet to say what it has.
+   * Connects, if there is a session: the durable copy may have what the browser lost, or know that
+   * it was logged out, and an asynchronous storage has yet to say what it has.
    */
   async #start() {
     if (!this.#vault.pending) return this.#open();
@@ -158,8 +161,8 @@ export class Client {
   }
 
   /**
-   * Logs in. Resolves when the server has let the new session in: the state is "online". Rejects with a SocketAuthError
-   * when it is refused, or is not in after 20 seconds.
+   * Logs in. Resolves when the server has let the new session in: the state is "online". Rejects
+   * with a SocketAuthError when it is refused, or is not in after 20 seconds.
    */
   login(credentials) {
     return this.#submit(this.#options.loginPath, credentials);
@@ -285,7 +288,7 @@ export class Client {
     if (code && (!here || page(target) === page(here))) return this.#begin(code);
     if (!here || !/^https?:$/.test(target?.protocol)) throw new SocketAuthError("bad_answer"); // a script is a URL, too
     here.assign(target);
-    return this.#awaitAdmission(); // it ends with this page, or fails where the browser stays here all the same
+    return this.#awaitAdmission(); // fails if the browser stays on this page
   }
 
   /** Takes a code from the URL's fragment. It is removed first: no history, bookmark or reload shall have it. */
@@ -321,7 +324,10 @@ export class Client {
     return this.#admission.promise;
   }
 
-  /** Has a login wait for the server's decision on the token that was just acknowledged: OnAuthenticated may refuse it. */
+  /**
+   * Has a login wait for what the server decides after the token was acknowledged: OnAuthenticated
+   * may refuse it.
+   */
   #probe(link, token) {
     const admission = this.#admission;
     if (link !== this.#link || !admission?.pending) return;
@@ -578,7 +584,7 @@ export class Client {
     }
   }
 
-  /** Returns why there is nothing to present any more, where the server has not said it to this tab. */
+  /** Returns why there is nothing to present any more, where the server has not told this tab. */
   #whyGone() {
     if (this.#vault.moved) return "storage_full";
     if (this.#endReason) return this.#endReason;
@@ -780,15 +786,18 @@ class Vault {
   }
 
   /**
-   * Whether the durable copy may have a session that is not in the storage, or know of a log-out that is not; or an
-   * asynchronous storage was not read yet.
+   * Whether the durable copy may have a session that is not in the storage, or know of a log-out
+   * that is not; or an asynchronous storage has not been read yet.
    */
   get pending() {
     if (this.#cache) return !this.alone && !this.#cache.has(this.#key);
     return Boolean(this.#durable) && !this.#compared;
   }
 
-  /** What clients of one page take turns by where there are no Web Locks, and the storage will not do for it. */
+  /**
+   * Returns what clients of one page take turns by, where there are no Web Locks and the storage
+   * cannot serve for that.
+   */
   get locks() {
     return this.#cache?.locks;
   }
@@ -913,7 +922,7 @@ class Vault {
   discard(presented, reason) {
     if (isToken(presented)) this.forget(presented);
     const isCode = this.#read(this.#codeKey) === presented;
-    if (isCode && this.#read(this.#key)) this.#remove(this.#codeKey); // the session that was there goes on
+    if (isCode && this.#read(this.#key)) this.#remove(this.#codeKey); // the earlier session goes on
     else this.#announcing(reason, () => this.#remove(isCode ? this.#codeKey : this.#key));
     if (!this.#stored()) this.alone = !this.shared;
     this.#compared = false;
@@ -954,7 +963,10 @@ class Vault {
     return ended.flatMap(({ token }) => token ?? []);
   }
 
-  /** Removes something, of which other tabs hear the reason first: events of a storage come in the order of its changes. */
+  /**
+   * Removes something, after telling the other tabs why: a storage's events come in the order of
+   * its changes.
+   */
   #announcing(reason, remove) {
     const hears = !this.alone && !this.#cache; // there are no events of that
     if (hears) attempt(() => this.shared.setItem(this.endKey, reason));
@@ -1218,9 +1230,9 @@ async function acquirePlace(locks, key, signal) {
 }
 
 /**
- * Makes of an asynchronous storage, such as React Native's AsyncStorage, one that can be used like localStorage: it holds
- * in memory what was read, and writes in the order of the changes. All clients of a page that are given one storage share
- * its cache.
+ * Makes an asynchronous storage, such as React Native's AsyncStorage, usable like localStorage: it
+ * keeps in memory what was read, and writes changes in their order. All clients of a page that are
+ * given the same storage share its cache.
  */
 class StorageCache {
   static #all = new WeakMap();
@@ -1242,7 +1254,7 @@ class StorageCache {
     this.#storage = storage;
   }
 
-  /** Reads keys anew, but for what is changed meanwhile. Resolves to whether that worked, in time. */
+  /** Reads keys anew, except those changed meanwhile. Resolves to whether it succeeded in time. */
   async read(keys) {
     const all = keys.filter((key) => key !== null);
     const before = new Map(this.#changes);
@@ -1287,7 +1299,10 @@ class StorageCache {
   }
 }
 
-/** Locks for the clients of one page, to be used like navigator.locks: there is nobody who could hold one while frozen. */
+/**
+ * Locks for the clients of one page, used like navigator.locks. It cannot steal a lock: no client
+ * of a page can be frozen while another one runs.
+ */
 class PageLocks {
   #last = new Map(); // by name, when whoever asked last is done
 
@@ -1559,8 +1574,8 @@ class Socket {
 }
 
 /**
- * A login on its way in. It settles once: it succeeds when the server has let its session in, and fails with the code of
- * why it has not.
+ * A login that has not been let in yet. It settles once: it succeeds when the server has let its
+ * session in, and fails with a code that says why not.
  */
 class Admission {
   promise;
@@ -1630,7 +1645,7 @@ async function post(url, credentials) {
   }
   const answer = attempt(() => JSON.parse(text));
   if (response.ok) {
-    if (answer === undefined) throw new SocketAuthError("bad_answer"); // a page for a route that is not the server's
+    if (answer === undefined) throw new SocketAuthError("bad_answer"); // a page, say
     return answer;
   }
   const wait = Number(response.headers.get("Retry-After")) || undefined;
@@ -1638,15 +1653,18 @@ async function post(url, credentials) {
 }
 
 /**
- * Returns the URL of the server; undefined where there is neither a URL nor a page that has one, as on a server that
- * renders pages: a client that is made there must do no harm.
+ * Returns the URL of the server, or undefined where there is neither a URL nor a page that has one,
+ * as on a server that renders pages: a client that is made there must do no harm.
  */
 function serverURL(url) {
   const page = globalThis.location?.href;
   return url || page ? new URL(url, page) : undefined;
 }
 
-/** Returns the page's localStorage. One that there is without a page would be shared by all whom the process serves. */
+/**
+ * Returns the page's localStorage. Without a page it is not used: it would be shared by all users
+ * whom the process serves.
+ */
 function pageStorage() {
   return globalThis.document && attempt(() => globalThis.localStorage);
 }
@@ -1662,9 +1680,9 @@ function isAsync(storage, key) {
 const leftBehind = new Map();
 
 /**
- * Returns the memory of the page, in which a client that is closed leaves its session to the next: components are made
- * twice, and a page's code is in its URL only once. undefined where there is no page: a process that serves many users
- * has none that all of them may share.
+ * Returns the memory of the page, where a client that is closed leaves its session to the next one:
+ * components may be made twice, and the code in the URL can be taken once. It returns undefined
+ * where there is no page: a process that serves many users must not share one between them.
  */
 function pageMemory() {
   return globalThis.document && {
@@ -1675,8 +1693,8 @@ function pageMemory() {
 }
 
 /**
- * Gives an object its own copies of its class's members, which work on that object whatever they are called on: reactive
- * frameworks wrap objects in proxies, and those have no private members.
+ * Gives an object bound copies of its class's members: reactive frameworks wrap objects in proxies,
+ * which have no private members.
  */
 function bindMembers(object) {
   const members = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(object));
