@@ -312,6 +312,7 @@ const scenarios = {
     await alice.is('offline')
     await tab.is('offline')
     await alice.meets(0)
+    alice.say('devices', ...await alice.page.locator('#devices .seen').allTextContents())
     await alice.send('into the void')
     await alice.told('#message-error')
     ready() // for it to come back

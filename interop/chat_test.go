@@ -142,6 +142,7 @@ func testChatConnection(t *testing.T, c *chat) {
 	}
 	// Guards: who was there before the connection was lost stayed as "Here now".
 	d.hears("alice", "meets")
+	d.hears("alice", "devices", "Seen just now · 127.0.0.1")
 	d.hears("alice", "told", "Not sent: you are offline. Try again when you are back.")
 	d.hears("client", "ready")
 	c.start(t)

@@ -33,9 +33,14 @@ client.on("state", (state, reason) => {
   if ($("happened").parentElement !== place) place.append($("happened")); // to be read in both views
 
   if (state === "online") enter();
-  else room.lose();
+  else lose();
   if (signedOut) leave(reason);
 });
+
+function lose() {
+  room.lose();
+  devices.lose();
+}
 
 async function enter() {
   try {

@@ -24,6 +24,15 @@ export class Devices {
     this.#list.replaceChildren();
   }
 
+  /** Shows what was online as seen just now: nobody tells while the connection is lost. */
+  lose() {
+    for (const row of this.#list.children) {
+      if (row.dataset.tabs === "0") continue;
+      Object.assign(row.dataset, { tabs: 0, seen: new Date().toISOString() });
+      tellTime(row);
+    }
+  }
+
   async #refresh() {
     try {
       this.#render(await this.#client.emitWithAck("devices"));
