@@ -33,7 +33,8 @@ export async function cut(client) {
   const first = client.enter('first', storage, { confirm: true, take: leave })
   const [lost] = await first.next('authenticated')
   first.socket.disconnect()
-  const rival = client.enter('rival', storage, { confirm: true, take: leave })
+  // As clients for Java and Kotlin say it, which only send strings.
+  const rival = client.enter('rival', storage, { confirm: 'true', take: leave })
   await rival.next('authenticated')
   const witness = client.open('witness')
   await witness.next('connect')
