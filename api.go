@@ -64,40 +64,6 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	return nil
 }
 
-// Credentials are the fields of a login or registration. They print and log as a placeholder; the app reads them by
-// Get or as the map they are.
-type Credentials map[string]any
-
-const redacted = "[redacted]"
-
-// Get is a field as a string: empty where there is none, or where it is not a string.
-func (c Credentials) Get(name string) string {
-	s, _ := c[name].(string)
-	return s
-}
-
-// LogValue keeps passwords out of logs.
-func (c Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// Format keeps passwords out of whatever fmt prints.
-func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
-
-// MarshalJSON keeps passwords out of logs that marshal. To pass the fields on, convert: map[string]any(c).
-func (c Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// Codes that login and registration answer.
-const (
-	httpUserInvalid      = "USER_INVALID"
-	httpServerError      = "SERVER_ERROR"
-	httpTooManyAttempts  = "TOO_MANY_ATTEMPTS"
-	httpUnavailable      = "UNAVAILABLE"
-	httpOriginNotAllowed = "ORIGIN_NOT_ALLOWED"
-	httpPasswordTooLong  = "PASSWORD_TOO_LONG"
-	httpBodyMalformed    = "BODY_MALFORMED"
-	httpBodyTooLarge     = "BODY_TOO_LARGE"
-	httpMediaType        = "MEDIA_TYPE_NOT_SUPPORTED"
-)
-
 const (
 	maxBody     = 64 << 10
 	bodyTimeout = 10 * time.Second
@@ -275,9 +241,6 @@ func (c *config) accountsOf(credentials Credentials) []string {
 	}
 	return []string{or(username, email)}
 }
-
-// wholeSeconds is a duration as Retry-After has it, rounded up.
-func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // httpFault is what is wrong with a request.
 type httpFault struct {

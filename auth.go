@@ -2,185 +2,18 @@ package socketauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime/debug"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/seldom"
 )
-
-// What hooks say, bare or wrapped, and what the library makes of it.
-var (
-	// ErrInvalidCredentials: no such user, or not with this password. The two must not be told apart.
-	ErrInvalidCredentials = errors.New("socketauth: invalid credentials")
-
-	// ErrUnavailable: something needed is out of reach or too busy for now; the client is told to come back.
-	ErrUnavailable = errors.New("socketauth: unavailable")
-
-	// ErrTooManyAttempts: the app's own limit of attempts is reached; the client is told to come back later.
-	ErrTooManyAttempts = errors.New("socketauth: too many attempts")
-)
-
-// PublicError is a refusal whose reason the client may know: Code goes to it, Err to the log alone.
-type PublicError struct {
-	Code string
-	Err  error
-}
-
-// Error is for the log: the code and the cause.
-func (e *PublicError) Error() string {
-	switch {
-	case e == nil:
-		return "socketauth: nil *PublicError"
-	case e.Err == nil:
-		return e.Code
-	}
-	return e.Code + ": " + e.Err.Error()
-}
-
-// Unwrap is the cause.
-func (e *PublicError) Unwrap() error {
-	if e == nil {
-		return nil
-	}
-	return e.Err
-}
-
-// publicCode is the code of a PublicError in err's chain, "" where there is none.
-func publicCode(err error) string {
-	var public *PublicError
-	if !errors.As(err, &public) || public == nil { // a typed nil is a slip of the app's, and no refusal
-		return ""
-	}
-	return public.Code
-}
-
-// Codes that sockets and Middleware tell a client.
-const (
-	codeInvalidToken       = "invalid_token"
-	codeTokenExpired       = "token_expired"
-	codeInvalidTenant      = "invalid_tenant"
-	codeNoLongerValid      = "no_longer_valid"
-	codeTokenReused        = "token_reused"
-	codeSessionRevoked     = "session_revoked"
-	codeWrongSession       = "wrong_session"
-	codeTimeout            = "timeout"
-	codeTooManyAttempts    = "too_many_attempts"
-	codeTooManyConnections = "too_many_connections"
-	codeUnavailable        = "unavailable"
-	codeServerError        = "server_error"
-
-	codeUnauthorized = "unauthorized"  // in an acknowledgement alone
-	codeUnknownEvent = "unknown_event" // likewise
-	codeBadArguments = "bad_arguments" // likewise
-)
-
-// How many seconds a client waits that is told to come back.
-const (
-	retrySoon  = 1
-	retryLater = 30
-)
-
-// codes is the one table of what a client is told with a code: a message, whether the token it presented is dead, and
-// when to come back.
-var codes = map[string]struct {
-	message    string
-	terminal   bool
-	retryAfter int
-}{
-	codeInvalidToken:   {message: "Invalid token", terminal: true},
-	codeTokenExpired:   {message: "Token has expired", terminal: true},
-	codeInvalidTenant:  {message: "Invalid tenant", terminal: true},
-	codeNoLongerValid:  {message: "Token is no longer valid", terminal: true},
-	codeTokenReused:    {message: "Token was used twice, the session is over", terminal: true},
-	codeSessionRevoked: {message: "Session was revoked", terminal: true},
-	codeWrongSession:   {message: "Token is of another session"},
-	codeTimeout:        {message: "Not authenticated, or the token not acknowledged, in time"},
-
-	codeTooManyAttempts:    {message: "Too many attempts", retryAfter: retryLater},
-	codeTooManyConnections: {message: "Too many connections", retryAfter: retryLater},
-	codeUnavailable:        {message: "Temporarily unavailable", retryAfter: retrySoon},
-	codeServerError:        {message: "Server error", retryAfter: retrySoon},
-}
-
-// refusal is one presentation refused: a code for the client, a cause for the log.
-type refusal struct {
-	code       string
-	notForever bool // the code is terminal in the table, but not this time
-	closes     bool // also a socket that is authenticated
-	retryAfter int  // in seconds, if not as the table says
-	cause      error
-	token      *token // that was refused, if it was verified
-}
-
-// of says which token was refused.
-func (r *refusal) of(t *token) *refusal {
-	r.token = t
-	return r
-}
-
-func (r *refusal) Error() string { return r.code }
-func (r *refusal) Unwrap() error { return r.cause }
-
-// terminal says whether the token presented last is dead.
-func (r *refusal) terminal() bool { return codes[r.code].terminal && !r.notForever }
-
-// payload is what goes with the event "unauthorized".
-func (r *refusal) payload() any {
-	type data struct {
-		Message string `json:"message"`
-		Code    string `json:"code"`
-		Type    string `json:"type"`
-	}
-	d := data{or(codes[r.code].message, r.code), r.code, "UnauthorizedError"}
-	p := struct {
-		data
-		Terminal   bool `json:"terminal"`
-		RetryAfter int  `json:"retryAfter,omitempty"`
-		Data       data `json:"data"`
-	}{data: d, Terminal: r.terminal(), RetryAfter: or(r.retryAfter, codes[r.code].retryAfter), Data: d}
-	return p
-}
-
-// refuseError is the refusal that a hook's error stands for.
-func refuseError(hook string, err error) *refusal {
-	r := &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: %s: %w", hook, err)}
-	switch public := publicCode(err); {
-	case public != "":
-		r.code = public
-	case errors.Is(err, ErrTooManyAttempts):
-		r.code = codeTooManyAttempts
-	case errors.Is(err, ErrUnavailable):
-		r.code = codeUnavailable
-	}
-	return r
-}
-
-// refuseVerdict is the refusal that a verdict other than Accepted stands for.
-func refuseVerdict(v Verdict) *refusal {
-	switch v {
-	case Reused, EndedByReuse:
-		return &refusal{code: codeTokenReused}
-	case Revoked:
-		return &refusal{code: codeSessionRevoked}
-	case Overtaken:
-		return &refusal{code: codeNoLongerValid, notForever: true}
-	case Unknown, Replaced, LoggedOut:
-		return &refusal{code: codeNoLongerValid}
-	}
-	return &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: blacklist gave verdict %d", v)}
-}
 
 // Auth is the core that HTTP and sockets share: keys, blacklist, policy. It is made by New and safe for concurrent use.
 type Auth struct {
@@ -207,19 +40,6 @@ func newAuth(c *config) *Auth {
 	a := &Auth{config: c, counts: new(counts)}
 	c.blacklist = measured{c.blacklist, &a.counts.store}
 	return a
-}
-
-// Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
-// *http.Server (or nil) and a mux. After an error some of the routes may be on the mux already.
-func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
-	a, err := newWithAPI(opts)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.APIServe(mux); err != nil {
-		return nil, err
-	}
-	return a.SocketServe(server, mux)
 }
 
 // newWithAPI is New for a core that will serve HTTP, so that all faults are reported together.
@@ -253,70 +73,6 @@ func (a *Auth) forget(s *Server) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.servers = slices.DeleteFunc(a.servers, func(other *Server) bool { return other == s })
-}
-
-// middlewareGrace is how long the middleware goes on accepting a token that was replaced: requests that were on their
-// way, with the token that the client had when it sent them.
-const middlewareGrace = 10 * time.Second
-
-// Middleware lets through requests that carry a living session token as "Authorization: Bearer" (RFC 6750 section
-// 2.1), with its claims in the context. It only reads: a token is not replaced by it. Others are answered 401, or 503
-// where the blacklist is out of reach.
-func (a *Auth) Middleware(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, ok := bearer(r)
-		if !ok {
-			deadline.Body(w, r)
-			a.challenge(w, codeInvalidToken, "Bearer")
-			return
-		}
-		t, refused := a.check(r.Context(), text)
-		if refused == nil {
-			next.ServeHTTP(w, r.WithContext(contextWithToken(r.Context(), t)))
-			return
-		}
-		deadline.Body(w, r)
-		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: cut(r.UserAgent())}
-		if refused.token != nil {
-			e.UserID, e.SessionID = refused.token.UserID, refused.token.SessionID
-		}
-		a.recordRefusal(r.Context(), "socketauth: request refused", refused, a.network(r, e.Address), e)
-		switch refused.code {
-		case codeUnavailable:
-			answerRetry(w, http.StatusServiceUnavailable, refused.code, retrySoon)
-		case codeTooManyAttempts:
-			answerRetry(w, http.StatusTooManyRequests, refused.code, retryLater)
-		case codeServerError:
-			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
-		default:
-			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+or(codes[refused.code].message, "Token refused")+`"`)
-		}
-	})
-}
-
-func (a *Auth) challenge(w http.ResponseWriter, code, challenge string) {
-	w.Header().Set("WWW-Authenticate", challenge)
-	answer(w, http.StatusUnauthorized, map[string]string{"code": code})
-}
-
-// check is what Middleware asks of a session token.
-func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	t, refused := a.verify(ctx, text)
-	if refused != nil {
-		return nil, refused
-	}
-	if _, refused := a.tenant(ctx, t); refused != nil {
-		return nil, refused.of(t)
-	}
-	if t.Use != useSession {
-		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due"), token: t}
-	}
-	if refused := a.standing(ctx, t, middlewareGrace, a.timeout); refused != nil {
-		return nil, refused.of(t)
-	}
-	return t, nil
 }
 
 // standing asks the blacklist whether a token is alive, and records nothing.
@@ -445,55 +201,4 @@ func (c *config) contain(hook string, call func() error) (err error) {
 		}
 	}()
 	return call()
-}
-
-func bearer(r *http.Request) (string, bool) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, text, _ := strings.Cut(values[0], " ")
-	text = strings.TrimLeft(text, " ")
-	return text, strings.EqualFold(scheme, "Bearer") && text != ""
-}
-
-// answer writes a JSON body that nobody may store.
-func answer(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	deadline.Answer(w)
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that went away is told nothing
-}
-
-func answerRetry(w http.ResponseWriter, status int, code string, seconds int) {
-	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	answer(w, status, map[string]string{"code": code})
-}
-
-type claimsKey struct{}
-
-// ContextWithClaims is a context in which ClaimsFromContext finds claims: for tests of code behind Middleware.
-func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Context {
-	return context.WithValue(ctx, claimsKey{}, claims)
-}
-
-// ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's
-// handler is called for: a copy, the caller's to keep. A number in them is a float64 where that
-// holds it, so that it is written again as the same, and a json.Number where it does not. false:
-// the context comes from neither.
-func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
-	switch claims := ctx.Value(claimsKey{}).(type) {
-	case *token:
-		return claims.claims(), true
-	case jwt.MapClaims:
-		return copyClaims(claims), true
-	}
-	return nil, false
-}
-
-// contextWithToken is ContextWithClaims for the claims of a token, which are read where they are
-// asked for.
-func contextWithToken(ctx context.Context, t *token) context.Context {
-	return context.WithValue(ctx, claimsKey{}, t)
 }

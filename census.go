@@ -3,8 +3,6 @@ package socketauth
 import (
 	"container/list"
 	"log/slog"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,32 +26,6 @@ type visit struct {
 	left   bool    // it has ended
 	places []place // where it stands among the strangers
 }
-
-// What is kept of one request header: strangers send them.
-const (
-	maxHeaderValues = 4
-	maxHeaderLength = 1 << 10
-)
-
-// describe takes from a request what outlives it.
-func (c *config) describe(r *http.Request) any {
-	d := Request{RemoteAddr: r.RemoteAddr, ClientIP: c.address(r), Host: cut(r.Host), Origin: cut(r.Header.Get("Origin")), UserAgent: cut(r.UserAgent())}
-	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
-		for n, value := range r.Header.Values(name) {
-			if n == maxHeaderValues {
-				break
-			}
-			if d.Header == nil {
-				d.Header = make(http.Header)
-			}
-			d.Header[name] = append(d.Header[name], cut(value))
-		}
-	}
-	return &visit{request: d, opened: time.Now(), engine: versionOf(r), network: c.network(r, d.ClientIP)}
-}
-
-// cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
-func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
 
 // census counts the connections of one server, and knows which of the strangers is the oldest.
 type census struct {

@@ -2,9 +2,7 @@ package socketauth
 
 import (
 	"log/slog"
-	"net/http"
 	"net/netip"
-	"strings"
 
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/throttle"
@@ -156,56 +154,6 @@ func (a *Auth) limited(limit string, attrs ...any) (said bool) {
 		a.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
 	}
 	return now
-}
-
-// address is the client's, or the peer's where the app's ClientIP fails, knows none, or gives what is no address.
-func (c *config) address(r *http.Request) string {
-	peer := remoteIP(r)
-	if c.proxied {
-		return peer
-	}
-	given := ""
-	_ = c.contain("ClientIP", func() error { given = c.clientIP(r); return nil })
-	if given == "" {
-		return peer
-	}
-	last := given[strings.LastIndexByte(given, ',')+1:] // of a list: the part that the nearest proxy has added
-	ip, err := throttle.Parse(cut(last))
-	if err != nil || last != given {
-		c.warnClientIP(given, err)
-	}
-	if err != nil {
-		return peer
-	}
-	return ip.Unmap().String()
-}
-
-// warnClientIP says once a minute that ClientIP gave something else than one address.
-func (c *config) warnClientIP(given string, err error) {
-	unsaid, now := c.badClientIP.Say()
-	if !now {
-		return
-	}
-	msg, fix := "socketauth: Options.ClientIP gave a list, of which the last address is counted", "return one address: the one that your own proxy has added to the list"
-	if err != nil {
-		msg, fix = "socketauth: Options.ClientIP gave no IP address, so that of the peer is counted, which may be the proxy of all", "return one IP address, such as 192.0.2.1, from a header that your proxy sets"
-	}
-	c.log.Warn(msg, slog.String("fix", fix), slog.String("got", cut(given)), slog.Int("more_since_last", unsaid))
-}
-
-// network is where a client comes from as far as limits for one address go: "" where they do not apply, since without
-// ClientIP all who come by a proxy on the same machine or network would share one.
-func (c *config) network(r *http.Request, address string) string {
-	if !c.proxied || !mayBeProxy(remoteIP(r)) {
-		return throttle.Network(address)
-	}
-	if r.Header.Get("X-Forwarded-For") != "" {
-		c.forwarded.Do(func() {
-			c.log.Warn("socketauth: clients come by a proxy, so limits for each address are off, and strangers can hold up logins to an account from browsers that it was not logged in from before",
-				slog.String("fix", "set Options.ClientIP to a function that reads the header which your proxy sets, and clients cannot"), slog.String("proxy", cut(remoteIP(r))))
-		})
-	}
-	return ""
 }
 
 // sharedAddresses is the space between a provider and its customers, or within a cloud or an overlay network (RFC 6598).

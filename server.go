@@ -205,15 +205,6 @@ func (s *Server) warnOfProxy(r *http.Request) {
 			`in nginx, proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`))
 }
 
-// versionOf is the version of Engine.IO that a request names.
-func versionOf(r *http.Request) string {
-	query := r.URL.Query()
-	if query.Has("EIO") {
-		return query.Get("EIO")
-	}
-	return "3"
-}
-
 // accept takes a client that has joined, and that has Timeout to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
@@ -408,4 +399,17 @@ func wait(ctx context.Context, wg *sync.WaitGroup) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
+// *http.Server (or nil) and a mux. After an error some of the routes may be on the mux already.
+func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
+	a, err := newWithAPI(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.APIServe(mux); err != nil {
+		return nil, err
+	}
+	return a.SocketServe(server, mux)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,15 +17,6 @@ import (
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/serial"
 )
-
-// ErrClosed is the error of every use of a socket that has ended.
-var ErrClosed = errors.New("socketauth: socket closed")
-
-// ErrNotAuthenticated is the error of waiting for a client's reply before it is told that it is authenticated.
-var ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
-
-// ErrBadArguments is the error of Args.Decode: the client sent something else.
-var ErrBadArguments = errors.New("socketauth: bad arguments")
 
 // What the library says and hears on a socket.
 const (
@@ -69,25 +59,8 @@ type Socket struct {
 	held    []*engine.Message // emitted in OnAuthenticated
 }
 
-// Request is what a socket's first HTTP request said.
-type Request struct {
-	RemoteAddr string // host and port of the peer, which may be a proxy
-	ClientIP   string // by Options.ClientIP
-	Host       string
-	Origin     string
-	UserAgent  string
-	Header     http.Header // those of Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id that were sent; at most 4 values of 1 KiB each
-}
-
 // ID names the connection: 128 random bits, new at each.
 func (s *Socket) ID() string { return s.conn.ID() }
-
-// Request is what the socket's first HTTP request said.
-func (s *Socket) Request() Request {
-	r := s.visit.request
-	r.Header = r.Header.Clone()
-	return r
-}
 
 // Claims are those of the socket's newest token, as a copy, with numbers as ClaimsFromContext gives
 // them.
@@ -466,4 +439,11 @@ func closed(err error) error {
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return err
+}
+
+// Request is what the socket's first HTTP request said.
+func (s *Socket) Request() Request {
+	r := s.visit.request
+	r.Header = r.Header.Clone()
+	return r
 }

@@ -22,9 +22,6 @@ import (
 	"github.com/z-open/socketauth/internal/authn"
 )
 
-// ErrUnknownKey is what a KeyFunc says, bare or wrapped, of a token it knows no key for.
-var ErrUnknownKey = errors.New("socketauth: unknown key")
-
 // What a token is for (claim "token_use").
 const (
 	useCode    = "code"    // what a login gives, to be traded for a session token once

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,9 +16,6 @@ import (
 
 	"github.com/z-open/socketauth/internal/turns"
 )
-
-// ErrPasswordTooLong is the error of hashing a password of more than 72 bytes, past which bcrypt looks at nothing.
-var ErrPasswordTooLong = errors.New("socketauth: password is longer than 72 bytes")
 
 const maxPassword = 72
 
@@ -184,3 +183,24 @@ func PasswordLogin[U any](p *Passwords, lookup func(ctx context.Context, name st
 		return user, nil
 	}
 }
+
+// Credentials are the fields of a login or registration. They print and log as a placeholder; the app reads them by
+// Get or as the map they are.
+type Credentials map[string]any
+
+const redacted = "[redacted]"
+
+// Get is a field as a string: empty where there is none, or where it is not a string.
+func (c Credentials) Get(name string) string {
+	s, _ := c[name].(string)
+	return s
+}
+
+// LogValue keeps passwords out of logs.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Format keeps passwords out of whatever fmt prints.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalJSON keeps passwords out of logs that marshal. To pass the fields on, convert: map[string]any(c).
+func (c Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
