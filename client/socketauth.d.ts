@@ -1,6 +1,7 @@
 /**
- * connecting: for the first time, or as somebody else, and for the moment in which a page that was just opened finds
- * out whether somebody is signed in; offline: the connection is lost, and it goes on trying.
+ * connecting: for the first time, or as somebody else, and for the moment in which a page that was
+ * just opened finds out whether somebody is signed in; offline: the connection is lost, and it goes
+ * on trying.
  */
 export type State = "signed-out" | "connecting" | "online" | "offline" | "expired";
 
@@ -86,8 +87,9 @@ export declare class Client {
   readonly shared: boolean;
 
   /**
-   * The newest session token, for `Authorization: Bearer`. Read it for each request. It is null until a page that was
-   * just opened has found out that its session was not logged out, which takes some milliseconds.
+   * The newest session token, for `Authorization: Bearer`. Read it for each request. It is null
+   * until a page that was just opened has found out that its session was not logged out, which
+   * takes some milliseconds.
    */
   readonly token: string | null;
 
@@ -100,9 +102,9 @@ export declare class Client {
   register(credentials: object): Promise<void>;
 
   /**
-   * Ends the session, for all its tabs. Resolves to whether the server has said that it is over. Here it is over in any
-   * case, and stays so for a browser that is killed once this has resolved; a server that could not be told is told
-   * later, by this page or the next that is opened.
+   * Ends the session, for all its tabs. Resolves to whether the server has said that it is over.
+   * Here it is over in any case, and stays so for a browser that is killed once this has resolved;
+   * a server that could not be told is told later, by this page or the next that is opened.
    */
   logout(): Promise<boolean>;
 

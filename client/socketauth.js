@@ -107,7 +107,12 @@ export class Client {
       return mutex ? mutex.acquire(signal) : acquireInOrder(locks, key, signal);
     };
     bindMembers(this);
-    this.#logouts = new PendingLogouts(this.#vault, (token) => this.#revoke(token), (n) => this.#backoff(n));
+    this.#logouts = new PendingLogouts({
+      store: this.#vault,
+      revoke: (token) => this.#revoke(token),
+      delay: (failures) => this.#backoff(failures),
+      oneTab: (send) => locks ? locks.request(`socketauth:${key}.ended`, { ifAvailable: true }, send) : send(),
+    });
     this.#takeCode();
     this.#state = this.#vault.get() || this.#vault.pending ? "connecting" : "signed-out";
     this.#listen();
@@ -152,8 +157,9 @@ export class Client {
   }
 
   /**
-   * The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each request: it changes. It is
-   * null until it is known that the session was not logged out, some milliseconds after the page was opened.
+   * The newest session token, for HTTP requests: "Authorization: Bearer ". Read it for each
+   * request: it changes. It is null until it is known that the session was not logged out, some
+   * milliseconds after the page was opened.
    */
   get token() {
     const token = this.#vault.known ? this.#vault.get() : null;
@@ -174,19 +180,21 @@ export class Client {
   }
 
   /**
-   * Ends the session, for all its tabs. Resolves to whether the server has said that it is over; here it is in any
-   * case, also for a browser that is killed once this has resolved. Where the server could not be told, it is told
-   * later, by this page or by the next that is opened.
+   * Ends the session, for all its tabs. Resolves to whether the server has said that it is over;
+   * here it is in any case, also for a browser that is killed once this has resolved. Where the
+   * server could not be told, it is told later, by this page or by the next that is opened.
    */
   async logout() {
     if (this.#closed) throw new SocketAuthError("closed");
     const { lost } = this.#vault.pending ? await this.#vault.load() : {};
     if (this.#closed) throw new SocketAuthError("closed");
-    const token = this.#vault.replaced || this.#vault.get() || lost; // a code ends no session, and dies by itself
+    // A code ends no session, and dies by itself.
+    const token = this.#vault.replaced || this.#vault.get() || lost;
     const { socket, presented } = this.#state === "online" && this.#link || {};
     if (this.#leaving || !token && !socket) return false;
-    const remembered = this.#vault.clear("logged_out"); // first: whoever opens the page next finds nothing
-    let patience;
+    // First: whoever opens the page next finds nothing, whatever becomes of the rest.
+    const remembered = this.#vault.clear("logged_out");
+    let patience, outcome;
     const told = await new Promise((resolve) => {
       this.#leaving = resolve;
       patience = setTimeout(resolve, LOGOUT_PATIENCE, false);
@@ -194,7 +202,10 @@ export class Client {
         socket.emit("logout");
       } else {
         this.#stop();
-        this.#revoke(token).then(({ told }) => resolve(told));
+        this.#revoke(token).then((result) => {
+          outcome = result;
+          resolve(result.told);
+        });
       }
     });
     clearTimeout(patience);
@@ -202,8 +213,7 @@ export class Client {
     this.#leaving = undefined;
     if (this.#vault.get()) this.#connect(); // somebody has logged in meanwhile
     else this.#signOut(told ? "logged_out" : "logged_out_here");
-    if (told) this.#vault.settle(token || presented);
-    else this.#logouts.send();
+    this.#noteEnd(token || presented, outcome ?? { settled: told });
     return told;
   }
 
@@ -339,23 +349,25 @@ export class Client {
   }
 
   /**
-   * Ends a session on a connection that does nothing else. Resolves to whether the server has said that it is over,
-   * and whether there is nothing left to tell: it refuses the token for good.
+   * Ends a session on a connection that does nothing else. Resolves to whether the server has said
+   * that it is over, whether there is nothing left to tell, since it refuses the token for good, and
+   * how long it says to wait, in ms.
    */
   #revoke(token) {
     return new Promise((resolve) => {
-      if (this.#unable) return resolve({ told: false, settled: false });
+      if (this.#unable) return resolve({ told: false, settled: false, wait: 0 });
       const socket = this.#socket(() => ({}));
-      const done = (told, settled = told) => {
+      const done = (told, refusal) => {
         clearTimeout(patience);
-        resolve({ told, settled }); // before the socket tells its end
+        const settled = told || Boolean(refusal?.terminal);
+        resolve({ told, settled, wait: retryAfter(refusal) }); // before the socket tells its end
         socket.disconnect();
       };
       const patience = setTimeout(done, LOGOUT_PATIENCE, false);
       this.#listening.signal.addEventListener("abort", () => done(false), { once: true });
       socket.on("connect", () => socket.emit("logout", token));
       socket.on("logged_out", () => done(true));
-      socket.on("unauthorized", (refusal) => done(false, Boolean(refusal?.terminal)));
+      socket.on("unauthorized", (refusal) => done(false, refusal));
       for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
       socket.connect();
     });
@@ -364,10 +376,15 @@ export class Client {
   /** Ends the session that a log-in has replaced. */
   async #endReplaced(token) {
     const remembered = this.#vault.remember(token);
-    const { settled } = await this.#revoke(token);
+    const outcome = await this.#revoke(token);
     await remembered;
+    this.#noteEnd(token, outcome);
+  }
+
+  /** Notes what came of telling the server that a session is over. */
+  #noteEnd(token, { settled, wait }) {
     if (settled) this.#vault.settle(token);
-    else this.#logouts.send();
+    else if (this.#vault.remembers) this.#logouts.retry(wait);
   }
 
   #signOut(reason) {
@@ -528,9 +545,10 @@ export class Client {
 
   #stored(link, token, replaced, acknowledge, durable = false) {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
-    if (replaced && !sameSession(replaced, token)) this.#endReplaced(replaced); // of who was signed in here before
+    if (replaced && !sameSession(replaced, token)) this.#endReplaced(replaced);
     this.#endReason = undefined;
-    // Whoever is next reads the durable copy. Timers are for where there is none: a hidden tab's take a second.
+    // Whoever is next reads the durable copy. Timers are for where there is none: a hidden tab's
+    // take a second.
     this.#endTurn(link, durable ? 0 : SEEN);
     const { dur } = claims(token); // seconds of life: unlike "exp" it needs no clock that agrees with the server's
     const age = token === link.presented ? dur / 2 : 0; // one that came back as it was is at most half through
@@ -802,6 +820,11 @@ class Vault {
     return this.#cache?.locks;
   }
 
+  /** Whether it remembers log-outs. */
+  get remembers() {
+    return Boolean(this.#durable);
+  }
+
   /** Whether it is known that what is stored was not logged out. */
   get known() {
     return !this.#durable || this.#known;
@@ -843,8 +866,8 @@ class Vault {
   }
 
   /**
-   * Resolves when the token is where the browser's sudden end does not reach it and all tabs see it at once, to whether
-   * it is. undefined: there is no such place.
+   * Resolves when the token is where the browser's sudden end does not reach it and all tabs see it
+   * at once, to whether it is. undefined: there is no such place.
    */
   save(token) {
     return this.#cache && !this.alone ? this.#flush() : this.#durable?.put(token);
@@ -870,8 +893,9 @@ class Vault {
   }
 
   /**
-   * Reads the durable copy. What was logged out is removed. Resolves to the token that the storage has lost, which is
-   * to be brought back in a turn, and to whether there are log-outs that the server does not know of.
+   * Reads the durable copy. What was logged out is removed. Resolves to the token that the storage
+   * has lost, which is to be brought back in a turn, and to whether there are log-outs that the
+   * server does not know of.
    */
   async load() {
     if (this.#cache && !this.alone) {
@@ -888,8 +912,8 @@ class Vault {
   }
 
   /**
-   * Brings the storage up to date, in a turn: with what another tab has stored and this one cannot see yet, or what the
-   * storage has lost with the browser that wrote it.
+   * Brings the storage up to date, in a turn: with what another tab has stored and this one cannot
+   * see yet, or what the storage has lost with the browser that wrote it.
    */
   async restore() {
     if (this.#cache && !this.alone) await this.#cache.read(this.keys); // or else with what is known
@@ -933,7 +957,10 @@ class Vault {
     if (token) this.#durable?.forget(token);
   }
 
-  /** Removes all there is. Resolves when that has been remembered: then a killed browser brings nothing back. */
+  /**
+   * Removes all there is. Resolves when that has been remembered: then a killed browser brings
+   * nothing back.
+   */
   clear(reason) {
     const remembered = this.#durable?.clear([this.#read(this.#key), this.#read(this.#codeKey)]);
     this.#cleared++;
@@ -1017,11 +1044,13 @@ class Vault {
 }
 
 /**
- * Keeps the newest token in IndexedDB, and which sessions were ended. It is on disk when that says so, and what one tab
- * has put there the others see. What is in localStorage the browser writes when it likes: a Chromium or Firefox that is
- * killed some seconds after a log-in, a log-out or a token's replacement has what was there before.
+ * Keeps the newest token in IndexedDB, and which sessions were ended. It is on disk when that says
+ * so, and what one tab has put there the others see. What is in localStorage the browser writes
+ * when it likes: a Chromium or Firefox that is killed some seconds after a log-in, a log-out or a
+ * token's replacement has what was there before.
  *
- * Every method resolves when it is done, cannot be done, or takes too long: this is no more than the second place.
+ * Every method resolves when it is done, cannot be done, or takes too long: this is no more than
+ * the second place.
  */
 class DurableCopy {
   #key;
@@ -1033,8 +1062,8 @@ class DurableCopy {
   }
 
   /**
-   * The token, and the sessions that were ended: their sid, and the token to tell the server of it where that does not
-   * know yet.
+   * The token, and the sessions that were ended: their sid, and the token to tell the server of it
+   * where that does not know yet.
    */
   async read() {
     const { token, ended } = await this.#do("readonly", (store) => {
@@ -1080,7 +1109,7 @@ class DurableCopy {
       const { sid, gen } = claims(token);
       if (sid === undefined) continue;
       const end = all.find((end) => end.sid === sid);
-      if (!end) all.push({ sid, token: isToken(token) ? token : undefined }); // a code ends no session
+      if (!end) all.push({ sid, token: isToken(token) ? token : undefined });
       else if (isToken(token) && end.token && claims(end.token).gen < gen) end.token = token;
     }
     store.put(all.slice(-REMEMBERED), this.#endedKey);
@@ -1138,21 +1167,27 @@ class DurableCopy {
   }
 }
 
-/** Tells the server of sessions that were ended here while it could not be told. Tries until it has been. */
+/**
+ * Tells the server of sessions that were ended here while it could not be told. Tries until it has
+ * been.
+ */
 class PendingLogouts {
   #store; // has untold() and settle(token)
-  #revoke; // (token) => Promise<{ settled }>
+  #revoke; // (token) => Promise<{ settled, wait }>
   #delay; // (failures) => ms until the next try
+  #oneTab; // (f) => what f gives, which is called with null where another tab is at it
   #settled = new Set(); // in case the store fails
   #failures = 0;
+  #notBefore = 0; // by performance.now()
   #timer;
   #isSending = false;
   #isStopped = false;
 
-  constructor(store, revoke, delay) {
+  constructor({ store, revoke, delay, oneTab }) {
     this.#store = store;
     this.#revoke = revoke;
     this.#delay = delay;
+    this.#oneTab = oneTab;
   }
 
   async send() {
@@ -1160,25 +1195,38 @@ class PendingLogouts {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#isSending = true;
+    let wait = 0;
+    try {
+      wait = await this.#oneTab((lock) => lock === null ? 0 : this.#sendAll());
+    } catch {} // no lock can be had just now
+    this.#isSending = false;
+    if (wait !== undefined) this.retry(wait);
+  }
+
+  /** Resolves to how long the server says to wait with the rest, in ms. undefined: it knows all. */
+  async #sendAll() {
     for (;;) {
       const token = (await this.#store.untold()).find((token) => !this.#settled.has(token));
-      if (!token || this.#isStopped) break;
-      const { settled } = await this.#revoke(token);
-      if (this.#isStopped) break;
-      if (!settled) {
-        this.#timer = setTimeout(() => this.send(), this.#delay(this.#failures++));
-        break;
-      }
+      if (!token || this.#isStopped) return undefined;
+      const { settled, wait } = await this.#revoke(token);
+      if (!settled) return wait;
       this.#failures = 0;
       this.#settled.add(token);
       await this.#store.settle(token);
     }
-    this.#isSending = false;
+  }
+
+  /** Tries again, not before the server wants it. */
+  retry(wait = 0) {
+    clearTimeout(this.#timer);
+    if (this.#isStopped) return;
+    this.#notBefore = performance.now() + wait;
+    this.#timer = setTimeout(() => this.send(), wait + this.#delay(this.#failures++));
   }
 
   /** Tries at once what waits for its time. */
   wake() {
-    if (this.#timer !== undefined) this.send();
+    if (this.#timer !== undefined && performance.now() >= this.#notBefore) this.send();
   }
 
   stop() {
@@ -1188,8 +1236,9 @@ class PendingLogouts {
 }
 
 /**
- * Takes a turn by a Web Lock. Hidden tabs stand in a line of their own, of which only the first stands in the line for
- * the turn: a visible tab waits for one of them at most, however many there are.
+ * Takes a turn by a Web Lock. Hidden tabs stand in a line of their own, of which only the first
+ * stands in the line for the turn: a visible tab waits for one of them at most, however many there
+ * are.
  */
 async function acquireInOrder(locks, key, signal) {
   const place = await acquirePlace(locks, key + ".hidden", signal);
@@ -1738,7 +1787,10 @@ function sameSession(a, b) {
   return sid !== undefined && sid === claims(b).sid;
 }
 
-/** Whether a is the newer of one session, or of the session that began later: both are by the server's clock. */
+/**
+ * Whether a is the newer of one session, or of the session that began later: both are by the
+ * server's clock.
+ */
 function isLater(a, b) {
   const [x, y] = [claims(a), claims(b)];
   return sameSession(a, b) ? x.gen > y.gen : x.auth_time >= y.auth_time;

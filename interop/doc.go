@@ -3,5 +3,6 @@
 //
 //	npm ci && go test ./...
 //
-// It needs Node 20 or newer, Xvfb, /usr/bin/chromium and /usr/bin/firefox-esr. SOAK=1 runs the bulk tests longer.
+// It needs Node 20 or newer, Xvfb, /usr/bin/chromium and /usr/bin/firefox-esr. SOAK=1 runs the bulk
+// tests longer.
 package interop

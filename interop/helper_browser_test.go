@@ -233,10 +233,12 @@ func TestHelperKilled(t *testing.T) {
 	sessions(t, a, "alice", 0)
 }
 
-// TestHelperKilledEarly has a browser killed while what it wrote to localStorage last is not on disk: right after the
-// first login, right after another one, and after a log-out of which the server could not be told.
+// TestHelperKilledEarly has a browser killed while what it wrote to localStorage last is not on
+// disk: right after the first login, right after another one, and after a log-out of which the
+// server could not be told.
 func TestHelperKilledEarly(t *testing.T) {
-	// Guards: the user was signed out after the first two, and was signed in again after the log-out.
+	// Guards: the user was signed out after the first two, and was signed in again after the
+	// log-out.
 	for _, browser := range []string{"Chromium", "Firefox"} {
 		t.Run(browser, func(t *testing.T) {
 			a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
@@ -273,10 +275,11 @@ func TestHelperKilledEarly(t *testing.T) {
 	}
 }
 
-// TestHelperHidden has a visible tab ask for its turn after many hidden ones, whose timers Chromium throttles as it does
-// a user's: drivers of browsers switch that off.
+// TestHelperHidden has a visible tab ask for its turn after many hidden ones, whose timers Chromium
+// throttles as it does a user's: drivers of browsers switch that off.
 func TestHelperHidden(t *testing.T) {
-	// Guards: each hidden tab had the turn for a second, and the visible one waited for all of them.
+	// Guards: each hidden tab had the turn for a second, and the visible one waited for all of
+	// them.
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		t.Fatal("Xvfb is missing: run `apt-get install xvfb`")
 	}

@@ -1,5 +1,5 @@
-// Many tabs that use client/socketauth.js, of which one is visible, in a Chromium with a screen that throttles the timers
-// of the others:
+// Many tabs that use client/socketauth.js, of which one is visible, in a Chromium with a screen
+// that throttles the timers of the others:
 //
 //   node helper_hidden.mjs <url> <number of hidden tabs>
 import { mkdtempSync, rmSync } from 'node:fs'

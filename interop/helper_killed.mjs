@@ -1,4 +1,5 @@
-// A page that uses client/socketauth.js, in a browser that is killed and started again with its profile:
+// A page that uses client/socketauth.js, in a browser that is killed and started again with its
+// profile:
 //
 //   node helper_killed.mjs <Chromium or Firefox> <url>
 import { mkdtempSync, rmSync } from 'node:fs'

@@ -526,7 +526,7 @@ func TestHelperUnit(t *testing.T) {
 	for d.hearsAny("unit") != "end" {
 		n++
 	}
-	if n < 40 {
+	if n < 46 {
 		t.Errorf("%d tests passed, there are more", n)
 	}
 	d.done()

@@ -986,6 +986,7 @@ const tests = {
   async 'a tab that is alone leaves the disk to the others'() {
     // Guards: its log-out removed the token of the session that they share.
     const disk = globalThis.indexedDB = new Database()
+    disk.items.set(KEY, token(1))
     const kept = globalThis.localStorage = storage(token(1))
     const { setItem } = kept
     const { server, client } = await start(undefined, { storage: kept })
@@ -994,6 +995,8 @@ const tests = {
     kept.setItem = () => { throw new Error('QuotaExceededError') }
     server.socket.tell('authenticated', token(2), () => {})
     assert.deepEqual([client.state, client.shared], ['online', false])
+    await disk.answer()
+    assert.equal(disk.items.has(KEY), false) // it has been replaced by what is in memory
     kept.setItem = setItem
     disk.items.set(KEY, token(1, { sid: 'two' })) // another tab has logged in since
     client.logout()
@@ -1055,7 +1058,8 @@ const tests = {
   },
 
   async 'asks the durable copy before it says signed-out'() {
-    // Guards: a browser that was killed seconds after the first login had an empty localStorage, and was signed out.
+    // Guards: a browser that was killed seconds after the first login had an empty localStorage,
+    // and was signed out.
     for (const saved of [token(3), undefined]) {
       const disk = globalThis.indexedDB = new Database()
       if (saved) disk.items.set(KEY, saved)
@@ -1076,7 +1080,8 @@ const tests = {
   },
 
   async 'of two sessions the later is presented, and the other where that is dead'() {
-    // Guards: after a login over another and a kill, the session before was presented, and its end signed the user out.
+    // Guards: after a login over another and a kill, the session before was presented, and its end
+    // signed the user out.
     const session = (sid, auth_time) => token(3, { sid, auth_time })
     for (const [stored, saved, presented] of [
       [session('one', 1.25), session('two', 1.5), ['two']],
@@ -1147,11 +1152,22 @@ const tests = {
     await disk.answer()
     assert.equal(server.sockets.length, 2)
     server.socket.tell('connect')
-    server.socket.tell('unauthorized', { code: 'unavailable', terminal: false })
+    server.socket.tell('unauthorized', { code: 'unavailable', terminal: false, retryAfter: 7 })
+    await settle()
+    window.dispatchEvent(new Event('online'))
+    await pass(6_900)
+    await disk.answer()
+    assert.equal(server.sockets.length, 2, 'too early')
+    for (let n = 0; n < 43; n++) { // the disk answers in time
+      await pass(50)
+      await disk.answer()
+    }
+    assert.equal(server.sockets.length, 3)
+    server.socket.tell('disconnect', 'transport close')
     await settle()
     window.dispatchEvent(new Event('online'))
     await disk.answer()
-    assert.equal(server.sockets.length, 3)
+    assert.equal(server.sockets.length, 4)
     server.socket.tell('connect')
     assert.deepEqual(server.socket.sent, [['logout', token(2)]])
     server.socket.tell('logged_out')
@@ -1159,14 +1175,106 @@ const tests = {
     assert.deepEqual(disk.items.get(KEY + '.ended'), [{ sid: 'one' }])
     await pass(60_000)
     await disk.answer()
-    assert.equal(server.sockets.length, 3)
+    assert.equal(server.sockets.length, 4)
     assert.deepEqual(server.presented, [])
     client.close()
 
     disk.items.set(KEY, token(3)) // a tab was about to have its token replaced
-    const again = await page(storage(token(1))) // the server knows, and the browser has lost its removal
+    // The server knows, and the browser has lost its removal.
+    const again = await page(storage(token(1)))
     await disk.answer()
     assert.deepEqual([again.client.state, again.server.sockets.length], ['signed-out', 0])
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'a session that was ended here while the server could not be told is ended by the same page'() {
+    // Guards: after a log-out, or a login over a session, it lived on for as long as its last token.
+    for (const end of ['logout', 'login']) {
+      const disk = globalThis.indexedDB = new Database()
+      const kept = globalThis.localStorage = storage(token(1))
+      const { server, client } = await start(undefined, { storage: kept })
+      await disk.answer()
+      server.hear()
+      server.socket.tell('authenticated', token(2), () => {})
+      await disk.answer()
+      if (end === 'logout') {
+        const told = client.logout()
+        server.socket.tell('disconnect', 'transport close')
+        await disk.answer()
+        assert.equal(await told, false)
+      } else {
+        globalThis.fetch = async () => Response.json({ token: code('two') })
+        client.login({}).catch(() => {})
+        await disk.answer()
+        server.hear()
+        server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
+        await disk.answer()
+        assert.deepEqual(disk.items.get(KEY + '.ended'), [{ sid: 'one', token: token(2) }])
+        server.socket.tell('connect_error', new Error('no network'))
+        await disk.answer()
+      }
+      await pass(1_050)
+      await disk.answer()
+      server.socket.tell('connect')
+      assert.deepEqual(server.socket.sent, [['logout', token(2)]])
+      server.socket.tell('logged_out')
+      await disk.answer()
+      assert.deepEqual(disk.items.get(KEY + '.ended'), [{ sid: 'one' }])
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'a page that is left and come back to at once is in'() {
+    // Guards: a storage that was still to be restored looked like one that was cleared.
+    const disk = globalThis.indexedDB = new Database()
+    disk.items.set(KEY, token(3))
+    const { server, client } = await start(undefined, { storage: globalThis.localStorage = storage() })
+    window.dispatchEvent(new Event('pagehide'))
+    window.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true }))
+    assert.equal(client.state, 'connecting')
+    await disk.answer()
+    server.hear()
+    assert.deepEqual(server.presented, [token(3)])
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'a session whose storage was emptied does not come back'() {
+    // Guards: the durable copy was kept, and signed the user in again when the page was opened next.
+    const disk = globalThis.indexedDB = new Database()
+    const kept = globalThis.localStorage = storage(token(1))
+    const { server, client } = await start(undefined, { storage: kept })
+    await disk.answer()
+    server.hear()
+    server.socket.tell('authenticated', token(2), () => {})
+    await disk.answer()
+    assert.equal(disk.items.get(KEY), token(2))
+    kept.removeItem(KEY)
+    document.dispatchEvent(new Event('visibilitychange'))
+    await disk.answer()
+    assert.deepEqual([client.state, disk.items.has(KEY)], ['signed-out', false])
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
+  async 'one tab of all tells the server of a log-out'() {
+    // Guards: after a browser's end each tab that was opened again told it.
+    const disk = globalThis.indexedDB = new Database()
+    disk.items.set(KEY + '.ended', [{ sid: 'one', token: token(2) }])
+    const kept = globalThis.localStorage = storage()
+    let busy = true
+    const locks = { request: async (name, { ifAvailable }, hold) => hold(ifAvailable && busy ? null : {}) }
+    const { server } = await start(undefined, { storage: kept, locks })
+    await disk.answer()
+    assert.equal(server.sockets.length, 0)
+    busy = false // that tab could not tell it
+    await pass(1_050)
+    await disk.answer()
+    server.socket.tell('connect')
+    assert.deepEqual(server.socket.sent, [['logout', token(2)]])
     delete globalThis.indexedDB
     delete globalThis.localStorage
   },
@@ -1197,7 +1305,8 @@ const tests = {
   },
 
   async 'a log-out was told only if the server says logged_out'() {
-    // Guards: a refused log-out, as one with a token that a thief has replaced, was said to have ended the session.
+    // Guards: a refused log-out, as one with a token that a thief has replaced, was said to have
+    // ended the session.
     for (const [code, terminal] of [['no_longer_valid', true], ['token_reused', true], ['unavailable', false]]) {
       const live = await online()
       const told = live.client.logout()
@@ -1268,6 +1377,10 @@ const tests = {
     }
     document.visibilityState = 'hidden'
     const hidden = [await tab('a'), await tab('b'), await tab('c')]
+    const closed = await tab('closed')
+    closed.client.close()
+    await settle()
+    assert.deepEqual([...waiting.values()].map((line) => line.length), [2, 3])
     document.visibilityState = 'visible'
     const visible = await tab('visible')
     release()
@@ -1282,6 +1395,17 @@ const tests = {
     assert.equal(order[0], 'a')
     assert.equal(order[1], 'visible')
     assert.deepEqual(order.slice(2).sort(), ['b', 'c'])
+
+    locks.request('socketauth:' + KEY, {}, () => new Promise((resolve) => { release = resolve }))
+    document.visibilityState = 'hidden'
+    await tab('d')
+    const shown = await tab('e')
+    document.visibilityState = 'visible'
+    document.dispatchEvent(new Event('visibilitychange'))
+    await settle()
+    assert.deepEqual([...waiting.values()].map((line) => line.length), [3, 1])
+    shown.client.close()
+    release()
   },
 }
 

@@ -1,5 +1,6 @@
-// Browsers that are processes of their own, driven over their debugging protocols without a driver's flags: they can be
-// killed as a whole, and their timers are throttled as those of a user's browser are.
+// Browsers that are processes of their own, driven over their debugging protocols without a
+// driver's flags: they can be killed as a whole, and their timers are throttled as those of a
+// user's browser are.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync, writeFileSync } from 'node:fs'
@@ -8,7 +9,8 @@ import { join } from 'node:path'
 
 const { WebSocket } = createRequire(import.meta.resolve('socket.io-client-4.8.4'))('ws')
 
-// Connection sends commands and waits for their results: CDP and WebDriver BiDi have the same form of message.
+// Connection sends commands and waits for their results: CDP and WebDriver BiDi have the same form
+// of message.
 class Connection {
   #last = 0
   #waiting = new Map() // id to the functions of a promise
@@ -42,7 +44,8 @@ class Connection {
   }
 }
 
-// supervised is a shell that becomes the browser. When Node ends, however that is, the browser does: a pipe ends with it.
+// supervised is a shell that becomes the browser. When Node ends, however that is, the browser
+// does: a pipe ends with it.
 const supervised = '{ cat; kill -KILL 0; } <&3 >/dev/null & exec "$@" 3<&-'
 
 // display starts an X server without a screen. It ends with Node.
