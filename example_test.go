@@ -2,7 +2,6 @@ package socketauth_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth"
 )
@@ -90,50 +88,6 @@ func ExamplePasswords_Outdated() {
 	// Output:
 	// socketauth: invalid credentials true
 	// <nil> false
-}
-
-// An app's own test: a server in the test, a code by IssueCode, and a websocket that speaks as a client does.
-func ExampleServer_httptest() {
-	mux := http.NewServeMux()
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	srv, err := socketauth.Infrastructure(server.Config, mux, options())
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer srv.Shutdown(context.Background())
-	srv.On("greet", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		return "hello " + s.Claims()["name"].(string), nil
-	})
-
-	code, err := srv.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": "1", "name": "anna"})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	ws, _, err := websocket.DefaultDialer.Dial(strings.Replace(server.URL, "http", "ws", 1)+"/socket.io/?EIO=4&transport=websocket", nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer ws.Close()
-	ask := func(send, wantPrefix string) string {
-		if send != "" {
-			_ = ws.WriteMessage(websocket.TextMessage, []byte(send))
-		}
-		for {
-			_, frame, err := ws.ReadMessage()
-			if err != nil || strings.HasPrefix(string(frame), wantPrefix) {
-				return strings.TrimPrefix(string(frame), wantPrefix)
-			}
-		}
-	}
-	ask("", "0") // the transport is open
-	auth, _ := json.Marshal(map[string]string{"token": code})
-	ask("40"+string(auth), `42["authenticated",`) // connect with the code, wait for the token
-	fmt.Println(ask(`421["greet"]`, "431"))       // an event with acknowledgement 1
-	// Output: ["hello anna"]
 }
 
 // Requests without a living session token do not reach the handler. A process that serves no sockets needs the keys, and

@@ -1,9 +1,9 @@
-package socketauth
+package socketauth_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -14,62 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
+	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// overAll runs a test on each engine and transport.
-func overAll(t *testing.T, test func(w *world, version, transport string)) {
-	t.Helper()
-	for _, version := range []string{"3", "4"} {
-		for _, transport := range siotest.Transports {
-			t.Run(version+" "+transport, func(t *testing.T) {
-				inWorld(t, nil, func(w *world) { test(w, version, transport) })
-			})
-		}
-	}
-}
-
-// stranger is a client in the root namespace that has not authenticated.
-func (w *world) stranger(version, transport string) *siotest.Conn {
-	w.Helper()
-	c, err := w.begin(version, transport, "")
-	if err == nil {
-		_, err = c.Join("")
-	}
-	if err == nil && transport == "upgrade" {
-		ws, probe := c.Probe(w.Context())
-		if err = probe; err == nil {
-			err = c.MoveTo(ws)
-		}
-	}
-	if err != nil {
-		w.Fatal(err)
-	}
-	return c
-}
-
-// friend is one that has.
-func (w *world) friend(version, transport, userID string) *siotest.Conn {
-	w.Helper()
-	c := w.stranger(version, transport)
-	in, _ := json.Marshal(map[string]string{"token": w.codeFor(jwt.MapClaims{"sub": userID})})
-	err := c.Write(`42["authenticate",` + string(in) + `]`)
-	if err == nil {
-		_, err = c.Expect(`42["authenticated",`)
-	}
-	if err != nil {
-		w.Fatal(err)
-	}
-	synctest.Wait() // it is in a moment after it was told so
-	return c
-}
-
 // dripUntilCut sends text a byte a second, again and again, until the connection has ended, while it reads all that
 // comes. Others are told something each time, and must hear it at once.
-func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
-	w.Helper()
+func (w *kit) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
+	w.t.Helper()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -82,7 +34,7 @@ func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, o
 			break
 		}
 		if time.Since(began) > within {
-			w.Errorf("it drips still after %v", within)
+			w.t.Errorf("it drips still after %v", within)
 			_ = conn.Close()
 			break
 		}
@@ -93,27 +45,27 @@ func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, o
 }
 
 // tells makes sure that others hear of something without delay.
-func (w *world) tells(news string, others ...*siotest.Conn) {
-	w.Helper()
+func (w *kit) tells(news string, others ...*siotest.Conn) {
+	w.t.Helper()
 	for _, other := range others {
 		w.beat(other)
 	}
 	began := time.Now()
 	if err := w.Emit("news", news); err != nil {
-		w.Error(err)
+		w.t.Error(err)
 	}
 	for _, other := range others {
 		if _, err := other.Expect(`42["news","` + news + `"]`); err != nil {
-			w.Fatal(err)
+			w.t.Fatal(err)
 		}
 	}
 	if took := time.Since(began); took > 0 {
-		w.Errorf("others heard of %.20q after %v", news, took)
+		w.t.Errorf("others heard of %.20q after %v", news, took)
 	}
 }
 
 // beat is the heartbeat of version 3, where the client begins.
-func (w *world) beat(c *siotest.Conn) {
+func (w *kit) beat(c *siotest.Conn) {
 	if c.Version() != "3" {
 		return
 	}
@@ -122,17 +74,17 @@ func (w *world) beat(c *siotest.Conn) {
 		_, err = c.Expect("3")
 	}
 	if err != nil {
-		w.Fatal(err)
+		w.t.Fatal(err)
 	}
 }
 
 // half is the beginning of something that a connected client sends: a frame, or a POST.
-func (w *world) half(c *siotest.Conn) string {
+func (w *kit) half(c *siotest.Conn) string {
 	if !c.Polling() {
 		return "\x81\xfe\x10\x00\x01\x02\x03\x04" + strings.Repeat("x", 4096) // text, masked, 4096 bytes
 	}
 	if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodPost, 4096)); err != nil {
-		w.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return "x"
 }
@@ -140,36 +92,36 @@ func (w *world) half(c *siotest.Conn) string {
 func TestClientsThatDripAreCut(t *testing.T) {
 	// Guards: a frame or body that comes byte by byte must not keep a connection: a stranger's no longer than any
 	// stranger may stay, nor anybody's longer than a heartbeat may fail. Nobody else waits for it.
-	overAll(t, func(w *world, version, transport string) {
-		other := w.friend(version, transport, "bert")
-		stranger := w.stranger(version, transport)
+	overAll(t, func(w *kit, version, transport string) {
+		other := w.authenticated(version, transport, "bert")
+		stranger := w.unauthenticated(version, transport)
 		w.dripUntilCut(stranger.NetConn(), w.half(stranger), 20*time.Second, other)
-		friend := w.friend(version, transport, "anna")
+		friend := w.authenticated(version, transport, "anna")
 		w.dripUntilCut(friend.NetConn(), w.half(friend), time.Minute, other)
 		synctest.Wait()
-		if got, want := w.Stats().Sockets[version], (SocketStats{Authenticated: 1}); got != want {
-			w.Errorf("%+v are left", got)
+		if got, want := w.Auth().Stats().Sockets[version], (socketauth.SocketStats{Authenticated: 1}); got != want {
+			w.t.Errorf("%+v are left", got)
 		}
 	})
 }
 
 func TestHandshakesThatDripAreCut(t *testing.T) {
-	overAll(t, func(w *world, version, transport string) {
-		other := w.friend(version, transport, "bert")
-		conn, err := w.lis.dial(w.Context(), "", "")
+	overAll(t, func(w *kit, version, transport string) {
+		other := w.authenticated(version, transport, "bert")
+		conn, err := w.DialContext(w.t.Context(), "", "")
 		if err != nil {
-			w.Fatal(err)
+			w.t.Fatal(err)
 		}
 		kind := map[string]string{"websocket": "websocket"}[transport]
-		w.dripUntilCut(conn, "GET /socket.io/?EIO="+version+"&transport="+or(kind, "polling")+" HTTP/1.1\r\nHost: server\r\nX: "+strings.Repeat("x", 1000), 20*time.Second, other)
+		w.dripUntilCut(conn, "GET /socket.io/?EIO="+version+"&transport="+cmp.Or(kind, "polling")+" HTTP/1.1\r\nHost: server\r\nX: "+strings.Repeat("x", 1000), 20*time.Second, other)
 	})
 }
 
 func TestLoginBodyThatDripsIsCut(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		other := w.friend("4", "websocket", "bert")
+	inKit(t, nil, func(w *kit) {
+		other := w.authenticated("4", "websocket", "bert")
 		for _, path := range []string{"/login", "/register"} {
-			conn, err := w.lis.dial(w.Context(), "", "")
+			conn, err := w.DialContext(w.t.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,10 +137,10 @@ func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
 	// Guards: a websocket that is tried has no heartbeat yet, and needs a deadline of its own.
 	for _, version := range []string{"3", "4"} {
 		t.Run(version, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				c := w.friend(version, "polling", "anna")
+			inKit(t, nil, func(w *kit) {
+				c := w.authenticated(version, "polling", "anna")
 				for _, first := range []string{"", "2probe"} {
-					ws, err := c.Websocket(w.Context())
+					ws, err := c.Websocket(w.t.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -207,17 +159,17 @@ func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
 
 func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 	// Guards: one client that read nothing froze all broadcasts. Now each has a queue, and who fills it is dropped.
-	overAll(t, func(w *world, version, transport string) {
+	overAll(t, func(w *kit, version, transport string) {
 		reasons := make(chan string, 10)
-		w.OnDisconnect(func(_ context.Context, s *Socket, reason string) { reasons <- s.UserID() + ": " + reason })
-		reader := w.friend(version, transport, "bert")
+		w.OnDisconnect(func(_ context.Context, s *socketauth.Socket, reason string) { reasons <- s.UserID() + ": " + reason })
+		reader := w.authenticated(version, transport, "bert")
 		sleepers := 1
-		w.friend(version, transport, "anna") // who reads nothing from now on, nor polls
+		w.authenticated(version, transport, "anna") // who reads nothing from now on, nor polls
 		if transport == "polling" {
 			sleepers++
-			c := w.friend(version, transport, "anna") // who polls, and does not read what comes
+			c := w.authenticated(version, transport, "anna") // who polls, and does not read what comes
 			if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodGet, 0)); err != nil {
-				w.Fatal(err)
+				w.t.Fatal(err)
 			}
 		}
 		news := strings.Repeat("x", 8000)
@@ -226,15 +178,15 @@ func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(reasons); n != sleepers {
-			w.Fatalf("%d have been dropped, of %d", n, sleepers)
+			w.t.Fatalf("%d have been dropped, of %d", n, sleepers)
 		}
 		for range sleepers {
 			if got := <-reasons; got != "anna: slow peer" {
-				w.Error(got)
+				w.t.Error(got)
 			}
 		}
-		if got, want := w.Stats().Sockets[version], (SocketStats{Authenticated: 1}); got != want {
-			w.Errorf("%+v are left", got)
+		if got, want := w.Auth().Stats().Sockets[version], (socketauth.SocketStats{Authenticated: 1}); got != want {
+			w.t.Errorf("%+v are left", got)
 		}
 	})
 }
@@ -266,9 +218,9 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 	for name, request := range requests {
 		for _, wrap := range []func(http.Handler) http.Handler{func(h http.Handler) http.Handler { return h }, withOnlyUnwrap} {
 			t.Run(name, func(t *testing.T) {
-				inWorld(t, func(o *Options[string]) { o.ClientPath = "/client.js" }, func(w *world) {
-					w.http.Handler = wrap(w.http.Handler)
-					conn, err := w.lis.dial(w.Context(), "", "")
+				inKit(t, func(o *socketauth.Options[string]) { o.ClientPath = "/client.js" }, func(w *kit) {
+					w.Config.Handler = wrap(w.Config.Handler)
+					conn, err := w.DialContext(w.t.Context(), "", "")
 					if err == nil {
 						_, err = io.WriteString(conn, request)
 					}
@@ -288,9 +240,9 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 
 // TestDeadlineOfAnAnswerIsForThatAlone guards the app's own routes on a connection that was answered by the library.
 func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		own := w.http.Handler
-		w.http.Handler = withOnlyUnwrap(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	inKit(t, nil, func(w *kit) {
+		own := w.Config.Handler
+		w.Config.Handler = withOnlyUnwrap(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/slow" {
 				own.ServeHTTP(rw, r)
 				return
@@ -298,7 +250,7 @@ func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			_, _ = io.WriteString(rw, strings.Repeat("x", 100_000))
 		}))
-		conn, err := w.lis.dial(w.Context(), "", "")
+		conn, err := w.DialContext(w.t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -196,7 +196,7 @@ func TestHandlerThatDoesNotReturnFailsTheTest(t *testing.T) {
 				if len(fake.late) > 0 {
 					t.Errorf("logged after the test's end: %s", fake.late)
 				}
-				if len(failures) != 1 || !strings.Contains(failures[0], "did not end within 10s") {
+				if len(failures) != 1 || !strings.Contains(failures[0], "did not end within 30s") {
 					t.Fatalf("got %q", failures)
 				}
 				if name == "Server" && !strings.Contains(failures[0], "neverReturns") {

@@ -77,10 +77,10 @@ func NewSocket(t testing.TB, claims jwt.MapClaims) *Recorder {
 	r := &Recorder{Server: server, id: rand.Text(), replies: make(map[string][]any), waiting: make(map[int]func(engine.Args, error))}
 	t.Cleanup(func() {
 		r.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), endPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			t.Errorf("socketauthtest: the server of the socket did not end within %v, since a handler or a hook did not return: %v", endPatience, err)
+			t.Errorf("socketauthtest: the server of the socket did not end within %v; does a handler or a hook not return? %v", patience, err)
 		}
 		output.close()
 	})

@@ -26,10 +26,7 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-const (
-	patience    = 30 * time.Second // for what has to happen
-	endPatience = 10 * time.Second // for the end of the server
-)
+const patience = 30 * time.Second // for what has to happen, and for the end of the server
 
 // Server is a server of the library that runs for one test. Its methods that take no context are for
 // the goroutine of the test, as those of testing.TB that end it.
@@ -42,6 +39,10 @@ type Server struct {
 
 	// Mux serves what the app adds to it.
 	Mux *http.ServeMux
+
+	// Config is the http.Server, whose Handler is Mux. Before the first request the test may put the
+	// app's middleware around it.
+	Config *http.Server
 
 	t          testing.TB
 	host       string
@@ -68,7 +69,7 @@ func NewServer[U any](t testing.TB, opts socketauth.Options[U]) *Server {
 		opts.Secret = newSecret()
 	}
 	s := &Server{Mux: http.NewServeMux(), t: t, socketPath: opts.SocketPath}
-	server := &http.Server{
+	s.Config = &http.Server{
 		Handler:           s.Mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelError),
@@ -82,14 +83,14 @@ func NewServer[U any](t testing.TB, opts socketauth.Options[U]) *Server {
 	var listener net.Listener
 	var err error
 	pprof.Do(context.Background(), pprof.Labels("socketauthtest", label), func(context.Context) {
-		if s.Server, err = serve(server, s.Mux, opts); err != nil {
+		if s.Server, err = serve(s.Config, s.Mux, opts); err != nil {
 			return
 		}
 		if listener, err = s.listen(); err != nil {
 			err = errors.Join(err, s.Server.Shutdown(context.Background()))
 			return
 		}
-		go func() { _ = server.Serve(listener) }()
+		go func() { _ = s.Config.Serve(listener) }()
 	})
 	if err != nil {
 		t.Fatalf("socketauthtest: NewServer: %v", err)
@@ -98,7 +99,7 @@ func NewServer[U any](t testing.TB, opts socketauth.Options[U]) *Server {
 	s.httpClient = &http.Client{Transport: &http.Transport{DialContext: s.dial}}
 	t.Cleanup(func() {
 		s.httpClient.CloseIdleConnections()
-		s.end(server, label)
+		s.end(label)
 		output.close()
 	})
 	return s
@@ -126,16 +127,16 @@ func (s *Server) listen() (net.Listener, error) {
 }
 
 // end shuts the server down and makes sure that nothing of the library is left.
-func (s *Server) end(server *http.Server, label string) {
+func (s *Server) end(label string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), endPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
-		s.t.Errorf("socketauthtest: the server did not end within %v, since a handler or a hook did not return: %v\n%s", endPatience, err, leftOf(label))
-		_ = server.Close()
+		s.t.Errorf("socketauthtest: the server did not end within %v; does a handler or a hook not return? %v\n%s", patience, err, leftOf(label))
+		_ = s.Config.Close()
 		return
 	}
-	if err := server.Close(); err != nil {
+	if err := s.Config.Close(); err != nil {
 		s.t.Errorf("socketauthtest: closing the http.Server: %v", err)
 	}
 	retry := time.NewTicker(10 * time.Millisecond)
