@@ -12,15 +12,15 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/z-open/socketauth/internal/seldom"
+	"github.com/z-open/socketauth/internal/logonce"
 )
 
 // Auth is the core that HTTP and sockets share: keys, blacklist, policy. It is made by New and safe for concurrent use.
 type Auth struct {
 	*config
 
-	losses  seldom.Minute // of the blacklist's state, to be logged
-	unclear seldom.Minute // clients whose "confirm" says neither yes nor no, likewise
+	losses  logonce.Minute // of the blacklist's state, to be logged
+	unclear logonce.Minute // clients whose "confirm" says neither yes nor no, likewise
 	counts  *counts
 
 	mu      sync.Mutex

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/z-open/socketauth/internal/turns"
+	"github.com/z-open/socketauth/internal/fairqueue"
 )
 
 const maxPassword = 72
@@ -37,7 +37,7 @@ type Passwords struct {
 	Queue int
 
 	once    sync.Once
-	turns   *turns.Turns
+	turns   *fairqueue.Queue
 	dummy   []byte       // a hash that no password has, to be compared with where there is no user
 	highest atomic.Int32 // cost of Cost and of all hashes seen: what every comparison that fails takes
 	compare func(hash, password []byte) error
@@ -51,7 +51,7 @@ func (p *Passwords) start() error {
 		}
 		cost := or(p.Cost, bcrypt.DefaultCost)
 		concurrent := or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
-		p.turns = turns.New(concurrent, or(max(p.Queue, 0), 128*concurrent))
+		p.turns = fairqueue.New(concurrent, or(max(p.Queue, 0), 128*concurrent))
 		nobody := make([]byte, 32)
 		_, _ = rand.Read(nobody)
 		if cost < bcrypt.MinCost { // bcrypt would quietly take another
@@ -119,7 +119,7 @@ func (p *Passwords) work(ctx context.Context, f func() error) error {
 		return err
 	}
 	turn, _ := ctx.Value(turnKey{}).(turn)
-	if err := p.turns.Begin(ctx, turn.crowd, turn.name); errors.Is(err, turns.ErrFull) {
+	if err := p.turns.Begin(ctx, turn.crowd, turn.name); errors.Is(err, fairqueue.ErrFull) {
 		return fmt.Errorf("%w: too many passwords wait to be hashed", ErrUnavailable)
 	} else if err != nil {
 		return err

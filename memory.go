@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/z-open/socketauth/internal/watch"
+	"github.com/z-open/socketauth/internal/broadcast"
 )
 
 // NewMemoryBlacklist makes the Blacklist that Options.Blacklist is by default: in memory, for one process. To share it
@@ -27,7 +27,7 @@ type memory struct {
 	turn      atomic.Uint32
 	shards    [64]shard
 	users     [64]userShard
-	watchers  watch.List[Change]
+	watchers  broadcast.List[Change]
 }
 
 type shard struct {

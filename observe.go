@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/z-open/socketauth/internal/seldom"
+	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -173,7 +173,7 @@ type counts struct {
 	rotations, reuses, logouts, revocations, expiries atomic.Uint64
 
 	store storeCounts
-	said  sync.Map // limit to *seldom.Minute
+	said  sync.Map // limit to *logonce.Minute
 }
 
 // event counts what is recorded.
@@ -209,9 +209,9 @@ func (c *counts) limit(name string) (unsaid int, now bool) {
 	c.limited.add(name)
 	minute, ok := c.said.Load(name)
 	if !ok {
-		minute, _ = c.said.LoadOrStore(name, new(seldom.Minute))
+		minute, _ = c.said.LoadOrStore(name, new(logonce.Minute))
 	}
-	return minute.(*seldom.Minute).Say()
+	return minute.(*logonce.Minute).Say()
 }
 
 // tally counts by name. Names may come from the app, so their number is bounded.

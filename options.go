@@ -15,8 +15,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/origin"
-	"github.com/z-open/socketauth/internal/seldom"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -211,7 +211,7 @@ type config struct {
 	proxied   bool      // ClientIP is not set, so who comes by a proxy cannot be told apart
 	forwarded sync.Once // that was logged
 
-	badClientIP seldom.Minute // what ClientIP gave was logged
+	badClientIP logonce.Minute // what ClientIP gave was logged
 
 	account  func(c Credentials) string
 	attempts *throttle.Guard

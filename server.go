@@ -17,7 +17,7 @@ import (
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
-	"github.com/z-open/socketauth/internal/seldom"
+	"github.com/z-open/socketauth/internal/logonce"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -89,7 +89,7 @@ type Server struct {
 	census  census
 	places  sync.Mutex // held by who takes one of a user's places
 
-	noUpgrade seldom.Minute // websocket handshakes that a proxy made impossible, to be logged
+	noUpgrade logonce.Minute // websocket handshakes that a proxy made impossible, to be logged
 
 	watching context.Context // ends with Shutdown
 	unwatch  context.CancelFunc

@@ -15,7 +15,7 @@ import (
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
-	"github.com/z-open/socketauth/internal/serial"
+	"github.com/z-open/socketauth/internal/serialqueue"
 )
 
 // What the library says and hears on a socket.
@@ -30,8 +30,8 @@ const (
 
 // What one socket may have waiting, before and after it was sent a token of its session. Past it the socket is closed.
 var (
-	strangerLimits = serial.Limits{Items: 16, Cost: 256 << 10}
-	friendLimits   = serial.Limits{Items: 1024, Cost: 4 << 20}
+	strangerLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
+	friendLimits   = serialqueue.Limits{Items: 1024, Cost: 4 << 20}
 )
 
 // Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
@@ -42,8 +42,8 @@ type Socket struct {
 	ctx    context.Context // ends with the socket
 	cancel context.CancelCauseFunc
 
-	control  serial.Queue      // authenticate and logout, and what came behind them
-	handlers serial.Queue      // the app's handlers
+	control  serialqueue.Queue // authenticate and logout, and what came behind them
+	handlers serialqueue.Queue // the app's handlers
 	deadline deadline.Deadline // to authenticate, to confirm, then of the token
 	forget   func()            // gives up the acknowledgement that is waited for; of whoever runs on control
 

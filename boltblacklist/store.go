@@ -15,7 +15,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/internal/watch"
+	"github.com/z-open/socketauth/internal/broadcast"
 )
 
 var (
@@ -34,7 +34,7 @@ const lockPatience = time.Second
 type Store struct {
 	db       *bolt.DB
 	writer   *writer
-	watchers watch.List[socketauth.Change]
+	watchers broadcast.List[socketauth.Change]
 	closed   context.Context // ends at Close
 	close    context.CancelFunc
 }

@@ -19,7 +19,7 @@ import (
 
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
-	"github.com/z-open/socketauth/internal/seldom"
+	"github.com/z-open/socketauth/internal/logonce"
 )
 
 // Engine serves the requests of one version of the protocol. Make it with New.
@@ -31,7 +31,7 @@ type Engine struct {
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	started  time.Time // the zero of now
 
-	unsupported seldom.Minute // websocket handshakes that middleware made impossible, to be logged
+	unsupported logonce.Minute // websocket handshakes that middleware made impossible, to be logged
 
 	mu       sync.Mutex
 	sessions map[string]*Session // those that requests may still name

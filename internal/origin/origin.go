@@ -10,7 +10,7 @@ import (
 
 	"github.com/rs/cors"
 
-	"github.com/z-open/socketauth/internal/seldom"
+	"github.com/z-open/socketauth/internal/logonce"
 )
 
 // Policy lets through requests of the server's own origin, of the origins it was given, and of no
@@ -24,7 +24,7 @@ type Policy struct {
 	cors       *cors.Cors
 	opaqueCORS *cors.Cors
 
-	refusals [verdicts]seldom.Minute
+	refusals [verdicts]logonce.Minute
 }
 
 // hostPort is a name of the server's own; an empty port stands for any.

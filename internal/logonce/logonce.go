@@ -1,5 +1,5 @@
-// Package seldom keeps what happens often from being said each time.
-package seldom
+// Package logonce keeps what happens often from being said each time.
+package logonce
 
 import (
 	"sync"

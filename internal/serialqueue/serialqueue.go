@@ -1,5 +1,5 @@
-// Package serial runs functions one at a time and in order, without a goroutine that waits for them.
-package serial
+// Package serialqueue runs functions one at a time and in order, without a goroutine that waits for them.
+package serialqueue
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 )
 
 // ErrFull is the error of a Push past the queue's limits.
-var ErrFull = errors.New("serial: queue full")
+var ErrFull = errors.New("serialqueue: queue full")
 
 // Limits bound what waits in a queue. A function is always taken where none waits.
 type Limits struct {

@@ -1,5 +1,5 @@
-// Package watch tells whoever listens of what happens, in the caller's goroutine.
-package watch
+// Package broadcast tells whoever listens of what happens, in the caller's goroutine.
+package broadcast
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package turns
+package fairqueue
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 // line has those of the names wait for the one worker, in this order, and gives what becomes of them.
-func line(t *testing.T, turns *Turns, names string) <-chan string {
+func line(t *testing.T, turns *Queue, names string) <-chan string {
 	t.Helper()
 	where := func(name string) (string, string) {
 		if strings.ToUpper(name) == name {

@@ -1,7 +1,7 @@
-// Package turns shares a few workers among many who wait: those of one name take turns with those of the others, so that
+// Package fairqueue shares a few workers among many who wait: those of one name take turns with those of the others, so that
 // whoever brings many delays mostly their own. Where names are easily made up, they are of one crowd, which takes turns
 // with the other crowds, and they take the crowd's turns among themselves.
-package turns
+package fairqueue
 
 import (
 	"context"
@@ -11,10 +11,10 @@ import (
 )
 
 // ErrFull is the error of one too many.
-var ErrFull = errors.New("turns: too many wait")
+var ErrFull = errors.New("fairqueue: too many wait")
 
-// Turns is made by New and safe for concurrent use.
-type Turns struct {
+// Queue is made by New and safe for concurrent use.
+type Queue struct {
 	mu     sync.Mutex
 	free   int               // workers; where there are any, nobody waits
 	room   int               // for more who wait
@@ -30,15 +30,15 @@ type crowd struct {
 }
 
 // New shares so many workers among those at work and so many more that wait.
-func New(workers, waiting int) *Turns {
-	return &Turns{free: workers, room: waiting, crowds: make(map[string]*crowd)}
+func New(workers, waiting int) *Queue {
+	return &Queue{free: workers, room: waiting, crowds: make(map[string]*crowd)}
 }
 
 // Begin waits for a worker, whom End gives back; the name may be empty, and is one of its crowd. Errors: the context's,
 // ErrFull. Where there is no room to wait, the crowd that has most waiting loses one to a crowd that has fewer: the last of
 // its name that has most. Within a crowd it is the same with names.
-func (t *Turns) Begin(ctx context.Context, crowd, name string) error {
-	told, err := t.wait(crowd, name)
+func (q *Queue) Begin(ctx context.Context, crowd, name string) error {
+	told, err := q.wait(crowd, name)
 	if told == nil {
 		return err
 	}
@@ -47,28 +47,28 @@ func (t *Turns) Begin(ctx context.Context, crowd, name string) error {
 		return err
 	case <-ctx.Done():
 	}
-	if !t.leave(crowd, name, told) && <-told == nil { // it was its turn just now
-		t.End()
+	if !q.leave(crowd, name, told) && <-told == nil { // it was its turn just now
+		q.End()
 	}
 	return ctx.Err()
 }
 
 // wait gets in line, unless there is a worker or no room.
-func (t *Turns) wait(of, name string) (told chan error, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.free > 0 {
-		t.free--
+func (q *Queue) wait(of, name string) (told chan error, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.free > 0 {
+		q.free--
 		return nil, nil
 	}
-	if t.room == 0 && !t.makeRoomLocked(of, name) {
+	if q.room == 0 && !q.makeRoomLocked(of, name) {
 		return nil, ErrFull
 	}
-	c := t.crowds[of]
+	c := q.crowds[of]
 	if c == nil {
 		c = &crowd{lines: make(map[string][]chan error)}
-		t.crowds[of] = c
-		t.next = append(t.next, of)
+		q.crowds[of] = c
+		q.next = append(q.next, of)
 	}
 	if len(c.lines[name]) == 0 {
 		c.next = append(c.next, name)
@@ -76,24 +76,24 @@ func (t *Turns) wait(of, name string) (told chan error, err error) {
 	told = make(chan error, 1)
 	c.lines[name] = append(c.lines[name], told)
 	c.waiting++
-	t.room--
+	q.room--
 	return told, nil
 }
 
 // makeRoomLocked sends one of the largest crowd away, if that is larger than the newcomer's will be, or of the newcomer's
 // own one of the longest line, if that is longer than the newcomer's will be.
-func (t *Turns) makeRoomLocked(of, name string) bool {
-	own := t.crowds[of]
+func (q *Queue) makeRoomLocked(of, name string) bool {
+	own := q.crowds[of]
 	most, loses := 1, of
 	if own != nil {
 		most += own.waiting
 	}
-	for name, c := range t.crowds {
+	for name, c := range q.crowds {
 		if c.waiting > most {
 			most, loses = c.waiting, name
 		}
 	}
-	from, least := t.crowds[loses], 1
+	from, least := q.crowds[loses], 1
 	if loses == of {
 		if own == nil {
 			return false
@@ -111,51 +111,51 @@ func (t *Turns) makeRoomLocked(of, name string) bool {
 		return false
 	}
 	last := line[len(line)-1]
-	t.removeLocked(loses, longest, len(line)-1)
+	q.removeLocked(loses, longest, len(line)-1)
 	last <- ErrFull // has room: each is told once
 	return true
 }
 
 // leave takes one who waits out of line. False: it was told already.
-func (t *Turns) leave(of, name string, told chan error) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	c := t.crowds[of]
+func (q *Queue) leave(of, name string, told chan error) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := q.crowds[of]
 	if c == nil {
 		return false
 	}
 	at := slices.Index(c.lines[name], told)
 	if at >= 0 {
-		t.removeLocked(of, name, at)
+		q.removeLocked(of, name, at)
 	}
 	return at >= 0
 }
 
 // End gives a worker back, or on to the first in line of the name whose turn it is, of the crowd whose turn it is.
-func (t *Turns) End() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.next) == 0 {
-		t.free++
+func (q *Queue) End() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.next) == 0 {
+		q.free++
 		return
 	}
-	of := t.next[0]
-	c := t.crowds[of]
+	of := q.next[0]
+	c := q.crowds[of]
 	name := c.next[0]
 	first := c.lines[name][0]
-	t.removeLocked(of, name, 0)
+	q.removeLocked(of, name, 0)
 	if len(c.lines[name]) > 0 {
 		c.next = append(c.next[1:], name)
 	}
 	if c.waiting > 0 {
-		t.next = append(t.next[1:], of)
+		q.next = append(q.next[1:], of)
 	}
 	first <- nil
 }
 
-func (t *Turns) removeLocked(of, name string, at int) {
-	t.room++
-	c := t.crowds[of]
+func (q *Queue) removeLocked(of, name string, at int) {
+	q.room++
+	c := q.crowds[of]
 	c.waiting--
 	c.lines[name] = slices.Delete(c.lines[name], at, at+1)
 	if len(c.lines[name]) == 0 {
@@ -163,8 +163,8 @@ func (t *Turns) removeLocked(of, name string, at int) {
 		c.next = without(c.next, name)
 	}
 	if c.waiting == 0 {
-		delete(t.crowds, of)
-		t.next = without(t.next, of)
+		delete(q.crowds, of)
+		q.next = without(q.next, of)
 	}
 }
 
@@ -173,10 +173,10 @@ func without(names []string, name string) []string {
 }
 
 // Waiting is how many wait.
-func (t *Turns) Waiting() (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, c := range t.crowds {
+func (q *Queue) Waiting() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, c := range q.crowds {
 		n += c.waiting
 	}
 	return n
