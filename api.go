@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,7 +127,7 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 	_ = rc.SetReadDeadline(time.Time{})
 	address, accounts := a.address(r), a.accountsOf(credentials)
 	network := a.network(r, address)
-	failed := AuditEvent{Kind: AuditLoginFailed, Account: cut(accounts[0]), Address: address, UserAgent: cut(r.UserAgent())}
+	failed := AuditEvent{Kind: AuditLoginFailed, Account: truncate(accounts[0]), Address: address, UserAgent: truncate(r.UserAgent())}
 	attempt, wait, turn := a.begin(r, network, accounts)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
@@ -164,7 +165,7 @@ func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
 		a.devices.remember(w, r, accounts)
 	}
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
-		Kind: e.accepted, UserID: code.UserID, SessionID: code.SessionID, Address: address, UserAgent: cut(r.UserAgent()),
+		Kind: e.accepted, UserID: code.UserID, SessionID: code.SessionID, Address: address, UserAgent: truncate(r.UserAgent()),
 	})
 	switch {
 	case a.appURL != nil:
@@ -239,7 +240,7 @@ func (c *config) accountsOf(credentials Credentials) []string {
 	case username != "" && email != "" && username != email:
 		return []string{username, email}
 	}
-	return []string{or(username, email)}
+	return []string{cmp.Or(username, email)}
 }
 
 // httpFault is what is wrong with a request.

@@ -3,28 +3,88 @@ package socketauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/admission"
+	"github.com/z-open/socketauth/internal/authn"
 )
 
 // Auth is the core that HTTP and sockets share: keys, blacklist, policy. It is made by New and safe for concurrent use.
 type Auth struct {
 	*config
 
-	losses  logonce.Minute // of the blacklist's state, to be logged
-	unclear logonce.Minute // clients whose "confirm" says neither yes nor no, likewise
-	counts  *counts
-
 	mu      sync.Mutex
-	servers []*Server // whose sockets live on this core
+	servers []socketServer
+}
+
+// socketServer is a Server, as the core that its sockets live on knows it.
+type socketServer interface {
+	// connectionCounts returns how many connections there are, by version of Engine.IO.
+	connectionCounts() map[string]admission.Count
+	// liveSockets returns how many sockets of a session are authenticated.
+	liveSockets(sessionID string) int
+	// endSession closes the sockets of a session that has ended.
+	endSession(sessionID string, why authn.Cause)
+	// prepareRevocation is called before the store decides. The function that it returns is called with
+	// the decision; it closes sockets accordingly and returns how many were closed for the revocation.
+	prepareRevocation(r Revocation) func(Change) int
+}
+
+// allServers returns the servers whose sockets live on this core.
+func (a *Auth) allServers() []socketServer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.servers)
+}
+
+// addServer adds a server.
+func (a *Auth) addServer(s socketServer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.servers = append(a.servers, s)
+}
+
+// removeServer removes a server that was shut down.
+func (a *Auth) removeServer(s socketServer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.servers = slices.DeleteFunc(a.servers, func(other socketServer) bool { return other == s })
+}
+
+// endSession closes the sockets of a session that has ended, on all servers.
+func (a *Auth) endSession(sessionID string, why authn.Cause) {
+	for _, server := range a.allServers() {
+		server.endSession(sessionID, why)
+	}
+}
+
+// Stats returns what the core, and the servers on it, have done, and what is connected now. It is
+// cheap enough to be called every second.
+func (a *Auth) Stats() Stats {
+	s := Stats{
+		Sockets:         make(map[string]SocketStats),
+		Logins:          a.counts.logins.all(),
+		Authentications: a.counts.authentications.all(),
+		Requests:        a.counts.requests.all(),
+		Rotations:       a.counts.rotations.Load(),
+		Reuses:          a.counts.reuses.Load(),
+		Logouts:         a.counts.logouts.Load(),
+		Revocations:     a.counts.revocations.Load(),
+		Expiries:        a.counts.expiries.Load(),
+		Limited:         a.counts.limited.all(),
+		Store:           a.counts.store.stats(),
+	}
+	for _, server := range a.allServers() {
+		for version, n := range server.connectionCounts() {
+			sum := s.Sockets[version]
+			s.Sockets[version] = SocketStats{sum.Connecting + n.Unauthenticated, sum.Authenticated + n.Authenticated}
+		}
+	}
+	return s
 }
 
 // New builds the core. Its error names every fault of the options.
@@ -37,7 +97,7 @@ func New[U any](opts Options[U]) (*Auth, error) {
 }
 
 func newAuth(c *config) *Auth {
-	a := &Auth{config: c, counts: new(counts)}
+	a := &Auth{config: c}
 	c.blacklist = measured{c.blacklist, &a.counts.store}
 	return a
 }
@@ -68,13 +128,6 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.Text, nil
 }
 
-// forget takes a server from those whose sockets are looked for.
-func (a *Auth) forget(s *Server) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.servers = slices.DeleteFunc(a.servers, func(other *Server) bool { return other == s })
-}
-
 // standing asks the blacklist whether a token is alive, and records nothing.
 func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
 	var verdict Verdict
@@ -94,24 +147,6 @@ func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Durati
 	return nil
 }
 
-// logLoss says once a minute that the blacklist does not know what it should.
-func (a *Auth) logLoss(about ...any) {
-	if unsaid, now := a.losses.Say(); now {
-		a.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state (a restart, in memory), or is not shared with the process that made the token",
-			append(about, slog.Int("more_since_last", unsaid))...)
-	}
-}
-
-// logUnclear logs once a minute that a client's "confirm" is taken for none. The value itself is not
-// logged: a client that gets one field wrong may have put its token there.
-func (a *Auth) logUnclear(is string, about ...any) {
-	if unsaid, now := a.unclear.Say(); now {
-		a.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false, and counts as no confirmation: a reply that is lost then costs the client its session`,
-			append(about, slog.String("type", is), slog.Int("more_since_last", unsaid),
-				slog.String("fix", `the client sends confirm: true, or "true" where it can only send strings`))...)
-	}
-}
-
 // verify is what can be said of a token by itself: signature, claims, expiry.
 func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refusal) {
 	err := a.contain("KeyFunc", func() (err error) {
@@ -129,14 +164,15 @@ func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refu
 	return nil, refuseError("KeyFunc", err)
 }
 
-// guessed counts a token that nobody signed against the address it came from. One that is good is never held up.
-func (a *Auth) guessed(v *visit, refused *refusal) *refusal {
+// countInvalidToken counts a token that nobody signed against the network it came from, and returns the refusal that the
+// client is told. A good token is never held up.
+func (a *Auth) countInvalidToken(network, address string, refused *refusal) *refusal {
 	if refused.code != codeInvalidToken {
 		return refused
 	}
-	attempt, wait := a.attempts.Begin(v.network, "")
+	attempt, wait := a.attempts.Begin(network, "")
 	if wait > 0 {
-		a.limited(limitAttempts, slog.String("address", v.request.ClientIP))
+		a.limited(limitAttempts, slog.String("address", address))
 		return &refusal{code: codeTooManyAttempts, retryAfter: wholeSeconds(wait)}
 	}
 	attempt.Failed()
@@ -187,18 +223,4 @@ func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again 
 			return err
 		}
 	}
-}
-
-// errPanic is the error of a hook that panicked. The log has the stack.
-var errPanic = errors.New("socketauth: hook panicked")
-
-// contain calls a hook, and makes an error of its panic.
-func (c *config) contain(hook string, call func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			err = fmt.Errorf("%w: %s", errPanic, hook)
-		}
-	}()
-	return call()
 }

@@ -399,11 +399,11 @@ func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
 			o.confirm()
 			<-at
 			store.fail(nil, nil)
-			sessions, err := w.Sessions(w.Context(), "anna")
+			sessions, err := w.Auth().Sessions(w.Context(), "anna")
 			if err != nil || len(sessions) != 1 {
 				t.Fatalf("%v, %v", sessions, err)
 			}
-			if _, err := w.RevokeSession(w.Context(), sessions[0].ID); err != nil {
+			if _, err := w.Auth().RevokeSession(w.Context(), sessions[0].ID); err != nil {
 				t.Fatal(err)
 			}
 			c.refusedAndGone("session_revoked")

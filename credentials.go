@@ -2,6 +2,7 @@ package socketauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -49,9 +50,9 @@ func (p *Passwords) start() error {
 		if p.compare == nil { // a test counts
 			p.compare = bcrypt.CompareHashAndPassword
 		}
-		cost := or(p.Cost, bcrypt.DefaultCost)
-		concurrent := or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
-		p.turns = fairqueue.New(concurrent, or(max(p.Queue, 0), 128*concurrent))
+		cost := cmp.Or(p.Cost, bcrypt.DefaultCost)
+		concurrent := cmp.Or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
+		p.turns = fairqueue.New(concurrent, cmp.Or(max(p.Queue, 0), 128*concurrent))
 		nobody := make([]byte, 32)
 		_, _ = rand.Read(nobody)
 		if cost < bcrypt.MinCost { // bcrypt would quietly take another
@@ -135,7 +136,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err
 		return "", ErrPasswordTooLong
 	}
 	err = p.work(ctx, func() error {
-		h, err := bcrypt.GenerateFromPassword([]byte(password), or(p.Cost, bcrypt.DefaultCost))
+		h, err := bcrypt.GenerateFromPassword([]byte(password), cmp.Or(p.Cost, bcrypt.DefaultCost))
 		hash = string(h)
 		return err
 	})
@@ -159,7 +160,7 @@ func (p *Passwords) Compare(ctx context.Context, hash, password string) error {
 // store a new one, since the password is at hand. It is false for what is no bcrypt hash.
 func (p *Passwords) Outdated(hash string) bool {
 	cost, err := bcrypt.Cost([]byte(hash))
-	return err == nil && cost < or(p.Cost, bcrypt.DefaultCost)
+	return err == nil && cost < cmp.Or(p.Cost, bcrypt.DefaultCost)
 }
 
 // PasswordLogin makes a FindUserByCredentials from a look-up of a user and their stored hash by name. It reads the

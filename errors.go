@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -129,13 +130,13 @@ func (r *refusal) payload() any {
 		Code    string `json:"code"`
 		Type    string `json:"type"`
 	}
-	d := data{or(codes[r.code].message, r.code), r.code, "UnauthorizedError"}
+	d := data{cmp.Or(codes[r.code].message, r.code), r.code, "UnauthorizedError"}
 	p := struct {
 		data
 		Terminal   bool `json:"terminal"`
 		RetryAfter int  `json:"retryAfter,omitempty"`
 		Data       data `json:"data"`
-	}{data: d, Terminal: r.terminal(), RetryAfter: or(r.retryAfter, codes[r.code].retryAfter), Data: d}
+	}{data: d, Terminal: r.terminal(), RetryAfter: cmp.Or(r.retryAfter, codes[r.code].retryAfter), Data: d}
 	return p
 }
 

@@ -147,23 +147,23 @@ func ExampleServer_sessions() {
 		if err := args.Decode(&id); err != nil {
 			return nil, err
 		}
-		mine, err := srv.Sessions(ctx, s.UserID())
+		mine, err := srv.Auth().Sessions(ctx, s.UserID())
 		if err != nil {
 			return nil, err
 		}
 		if !slices.ContainsFunc(mine, func(session socketauth.Session) bool { return session.ID == id }) {
 			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
 		}
-		return srv.RevokeSession(ctx, id)
+		return srv.Auth().RevokeSession(ctx, id)
 	})
 
-	ended, err := srv.RevokeUser(context.Background(), "1") // they were banned, say
+	ended, err := srv.Auth().RevokeUser(context.Background(), "1") // they were banned, say
 	fmt.Println(ended.Sessions, ended.Sockets, err)
 	// Output: 0 0 <nil>
 }
 
 // Stats in the text format that Prometheus reads.
-func ExampleServer_Stats() {
+func ExampleAuth_Stats() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
 		fmt.Println(err)
@@ -171,7 +171,7 @@ func ExampleServer_Stats() {
 	}
 	defer srv.Shutdown(context.Background())
 	metrics := func(w http.ResponseWriter, _ *http.Request) {
-		s := srv.Stats()
+		s := srv.Auth().Stats()
 		for engine, n := range s.Sockets {
 			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"connecting\"} %d\n", engine, n.Connecting)
 			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"authenticated\"} %d\n", engine, n.Authenticated)

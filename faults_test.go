@@ -399,7 +399,7 @@ func TestStoreThatIgnoresItsContextKeepsNoSocketConnecting(t *testing.T) {
 				t.Errorf("%s: after %v", call, d)
 			}
 			synctest.Wait()
-			if n := w.Stats().Sockets["4"]; n != (SocketStats{Authenticated: 1}) {
+			if n := w.Auth().Stats().Sockets["4"]; n != (SocketStats{Authenticated: 1}) {
 				t.Errorf("%s: %+v", call, n)
 			}
 			friend.alive()

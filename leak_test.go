@@ -76,16 +76,14 @@ func (w *world) nothingLeft(before held, sessions int) held {
 			w.Errorf("engine %s: %d sessions, %d requests, goroutines and timers are left", version, n, tasks)
 		}
 	}
-	for version, n := range w.Stats().Sockets {
+	for version, n := range w.Auth().Stats().Sockets {
 		if n != (SocketStats{}) {
 			w.Errorf("Stats: engine %s: %+v are left", version, n)
 		}
 	}
-	w.census.mu.Lock()
-	if w.census.sockets+len(w.census.strangers) != 0 {
-		w.Errorf("the census counts %d sockets, and %d crowds of strangers", w.census.sockets, len(w.census.strangers))
+	if !w.pool.Empty() {
+		w.Errorf("the pool of connections is not empty: %+v", w.pool.Counts())
 	}
-	w.census.mu.Unlock()
 	if !w.hub.Empty() {
 		w.Error("the hub remembers sockets that are gone")
 	}
@@ -302,7 +300,7 @@ func TestNothingIsLeftOfConnections(t *testing.T) {
 					}
 					w.forgets()
 					after := w.nothingLeft(before, 0)
-					s := w.Stats()
+					s := w.Auth().Stats()
 					t.Logf("%d cycles: goroutines %d, then %d; heap %d KB, then %d KB; %d sessions, authentications %v, rotations %d, logouts %d, reuses %d",
 						2*rounds, before.goroutines, after.goroutines, before.heap>>10, after.heap>>10, sessions()-known, s.Authentications, s.Rotations, s.Logouts, s.Reuses)
 					if s.Reuses != 0 || len(s.Limited) != 0 {
@@ -334,7 +332,7 @@ func TestNothingIsLeftOfHalfOpenHandshakes(t *testing.T) {
 				before := holds()
 				half(halfOpenSessions)
 				synctest.Wait()
-				s := w.Stats().Sockets[version]
+				s := w.Auth().Stats().Sockets[version]
 				if s.Connecting != halfOpenSessions {
 					t.Errorf("%+v, so nothing was tested", s)
 				}

@@ -1,10 +1,9 @@
 package socketauth
 
 import (
-	"log/slog"
-	"net/netip"
+	"cmp"
 
-	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -50,16 +49,28 @@ const (
 	limitRefusals            = "refusals_recorded"
 )
 
+// admissionLimits are the names of the limits of connections.
+var admissionLimits = map[admission.Limit]string{
+	admission.Total:                     limitSockets,
+	admission.Unauthenticated:           limitStrangers,
+	admission.UnauthenticatedPerNetwork: limitStrangersPerAddress,
+}
+
+// admission returns the limits of connections.
+func (l Limits) admission() admission.Limits {
+	return admission.Limits{Total: l.Sockets, Unauthenticated: l.Strangers, UnauthenticatedPerNetwork: l.StrangersPerAddress}
+}
+
 func (l Limits) withDefaults() Limits {
-	l.Message = or(l.Message, 1<<20)
-	l.StrangerMessage = or(l.StrangerMessage, min(64<<10, l.Message))
-	l.Attachments = or(l.Attachments, 16)
-	l.Depth = or(l.Depth, 512)
-	l.Sockets = or(l.Sockets, 100_000)
-	l.Strangers = or(l.Strangers, 10_000)
-	l.StrangersPerAddress = or(l.StrangersPerAddress, 100)
-	l.SocketsPerUser = or(l.SocketsPerUser, 100)
-	l.SessionsPerUser = or(l.SessionsPerUser, 100)
+	l.Message = cmp.Or(l.Message, 1<<20)
+	l.StrangerMessage = cmp.Or(l.StrangerMessage, min(64<<10, l.Message))
+	l.Attachments = cmp.Or(l.Attachments, 16)
+	l.Depth = cmp.Or(l.Depth, 512)
+	l.Sockets = cmp.Or(l.Sockets, 100_000)
+	l.Strangers = cmp.Or(l.Strangers, 10_000)
+	l.StrangersPerAddress = cmp.Or(l.StrangersPerAddress, 100)
+	l.SocketsPerUser = cmp.Or(l.SocketsPerUser, 100)
+	l.SessionsPerUser = cmp.Or(l.SessionsPerUser, 100)
 	return l
 }
 
@@ -103,66 +114,5 @@ func burst(n, standard int) int {
 	if n == NoLimit {
 		return 1 << 20
 	}
-	return or(n, standard)
-}
-
-// past says whether there are more than a limit allows.
-func past(n, limit int) bool { return limit != NoLimit && n > limit }
-
-// takePlace gives a socket one of the places that its user has, which it has until it ends, or with keep false only says
-// whether there is one: those that wait for a confirmation are nobody's yet.
-func (s *Server) takePlace(socket *Socket, userID string, keep bool) bool {
-	s.places.Lock() // so that of many at once each sees the others
-	defer s.places.Unlock()
-	n := 1
-	for _, other := range s.hub.Members(user(userID)) {
-		if other != socket && other.hasPlace() {
-			n++
-		}
-	}
-	if past(n, s.auth.limits.SocketsPerUser) {
-		return false
-	}
-	if keep {
-		socket.keepPlace()
-	}
-	return true
-}
-
-func (s *Socket) hasPlace() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hasSlot && s.auth.Phase() != authn.Closed
-}
-
-func (s *Socket) keepPlace() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hasSlot = true
-}
-
-// crowded refuses a socket for which its user has no place.
-func (s *Socket) crowded(t *token) *refusal {
-	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.UserID))
-	return &refusal{code: codeTooManyConnections, token: t}
-}
-
-// limited counts what a limit has refused or ended, and logs that once a minute: said is whether it did so now.
-func (a *Auth) limited(limit string, attrs ...any) (said bool) {
-	unsaid, now := a.counts.limit(limit)
-	if now {
-		a.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
-	}
-	return now
-}
-
-// sharedAddresses is the space between a provider and its customers, or within a cloud or an overlay network (RFC 6598).
-var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
-
-// mayBeProxy reports whether a peer is where proxies stand: on this machine, or its own network. A peer without an IP
-// address (a unix socket, "@" or a path) is on this machine.
-func mayBeProxy(peer string) bool {
-	ip, err := netip.ParseAddr(peer)
-	ip = ip.Unmap()
-	return err != nil || ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || sharedAddresses.Contains(ip)
+	return cmp.Or(n, standard)
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -32,7 +33,7 @@ func (w *world) full() {
 
 func (w *world) limited(name string, want uint64) {
 	w.Helper()
-	if got := w.Stats().Limited[name]; got != want {
+	if got := w.Auth().Stats().Limited[name]; got != want {
 		w.Errorf("%s: %d were refused, want %d", name, got, want)
 	}
 }
@@ -98,7 +99,7 @@ func TestWhoLeavesIsAStrangerAgain(t *testing.T) {
 		left[0].lost()
 		left[1].lost()
 		w.limited("strangers", 2)
-		if n := w.Stats().Sockets["4"]; n != (SocketStats{Connecting: 2}) {
+		if n := w.Auth().Stats().Sockets["4"]; n != (SocketStats{Connecting: 2}) {
 			t.Errorf("%+v", n)
 		}
 		c := left[3]
@@ -107,7 +108,7 @@ func TestWhoLeavesIsAStrangerAgain(t *testing.T) {
 		c.authenticate(w.code())
 		c.token()
 		synctest.Wait()
-		if n := w.Stats().Sockets["4"]; n != (SocketStats{Connecting: 1, Authenticated: 1}) {
+		if n := w.Auth().Stats().Sockets["4"]; n != (SocketStats{Connecting: 1, Authenticated: 1}) {
 			t.Errorf("%+v", n)
 		}
 		w.open()
@@ -149,15 +150,16 @@ func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
 
 func TestLimitOfStrangersFromOneNetwork(t *testing.T) {
 	l := Limits{StrangersPerAddress: 2}.withDefaults()
-	var c census
-	visits := make(map[string][]*visit)
-	come := func(address string) (limit string, oldest *visit) {
-		v := &visit{engine: "4", network: throttle.Network(address)}
-		admitted, limit, oldest := c.admit(v, l)
+	var pool admission.Pool
+	here := make(map[string][]*admission.Member)
+	come := func(address string) (limit admission.Limit, oldest *admission.Member) {
+		network := throttle.Network(address)
+		m := &admission.Member{Engine: "4", Network: network, Wide: throttle.Wide(network)}
+		admitted, limit, oldest := pool.Admit(m, l.admission())
 		if !admitted {
 			t.Errorf("%s was refused", address)
 		}
-		visits[address] = append(visits[address], v)
+		here[address] = append(here[address], m)
 		return limit, oldest
 	}
 	for _, step := range []struct{ address, makesWay string }{
@@ -166,28 +168,28 @@ func TestLimitOfStrangersFromOneNetwork(t *testing.T) {
 	} {
 		limit, oldest := come(step.address)
 		if step.makesWay == "" {
-			if limit != "" || oldest != nil {
-				t.Errorf("%s: %q", step.address, limit)
+			if limit != admission.None || oldest != nil {
+				t.Errorf("%s: limit %d", step.address, limit)
 			}
 			continue
 		}
-		if limit != limitStrangersPerAddress || oldest != visits[step.makesWay][0] {
-			t.Errorf("%s: %q, %+v made way", step.address, limit, oldest)
+		if limit != admission.UnauthenticatedPerNetwork || oldest != here[step.makesWay][0] {
+			t.Errorf("%s: limit %d, %+v made way", step.address, limit, oldest)
 		}
-		c.leave(oldest)
-		visits[step.makesWay] = visits[step.makesWay][1:]
+		pool.Leave(oldest)
+		here[step.makesWay] = here[step.makesWay][1:]
 	}
 	ended := 0
 	for n := range 100 { // a /48 has as many places as 16 of its /64
 		if _, oldest := come(fmt.Sprintf("2001:db8:1:%x::1", n)); oldest != nil {
 			ended++
-			if want := fmt.Sprintf("2001:db8:1:%x::1", ended-1); oldest != visits[want][0] {
+			if want := fmt.Sprintf("2001:db8:1:%x::1", ended-1); oldest != here[want][0] {
 				t.Errorf("not the oldest of the /48 made way")
 			}
-			c.leave(oldest)
+			pool.Leave(oldest)
 		}
 	}
-	if ended != 100-2*wideNetworks {
+	if ended != 100-2*admission.Wide {
 		t.Errorf("%d of 100 made way", ended)
 	}
 }
@@ -237,15 +239,15 @@ func TestWhatClientIPGives(t *testing.T) {
 		{"[2001:db8::1]", "2001:db8::1", "2001:db8::/64", ""},
 		{`"[2001:DB8::1]:4711"`, "2001:db8::1", "2001:db8::/64", ""},
 		{"127.0.0.1", "127.0.0.1", "127.0.0.1", ""}, // which the app has said
-		{"198.51.100.7, 203.0.113.1", "203.0.113.1", "203.0.113.1", "gave a list"},
-		{`198.51.100.7,"[2001:db8::1]:4711"`, "2001:db8::1", "2001:db8::/64", "gave a list"},
-		{long + "203.0.113.1", "203.0.113.1", "203.0.113.1", "gave a list"},
-		{"203.0.113.1,", peer, peer, "gave no IP address"},
-		{"unknown", peer, peer, "gave no IP address"},
-		{"for=203.0.113.1;proto=https", peer, peer, "gave no IP address"},
-		{`"203.0.113.1`, peer, peer, "gave no IP address"},
-		{"203.0.113.1 198.51.100.7", peer, peer, "gave no IP address"},
-		{strings.Repeat("1", 5000), peer, peer, "gave no IP address"},
+		{"198.51.100.7, 203.0.113.1", "203.0.113.1", "203.0.113.1", "returned a list"},
+		{`198.51.100.7,"[2001:db8::1]:4711"`, "2001:db8::1", "2001:db8::/64", "returned a list"},
+		{long + "203.0.113.1", "203.0.113.1", "203.0.113.1", "returned a list"},
+		{"203.0.113.1,", peer, peer, "returned no IP address"},
+		{"unknown", peer, peer, "returned no IP address"},
+		{"for=203.0.113.1;proto=https", peer, peer, "returned no IP address"},
+		{`"203.0.113.1`, peer, peer, "returned no IP address"},
+		{"203.0.113.1 198.51.100.7", peer, peer, "returned no IP address"},
+		{strings.Repeat("1", 5000), peer, peer, "returned no IP address"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			logs := new(syncBuffer)
@@ -317,7 +319,7 @@ func TestSocketsOfAUserThatComeAtOnceAreAsFewAsInARow(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if n := w.Stats().Sockets["4"]; n != (SocketStats{Authenticated: 5}) {
+		if n := w.Auth().Stats().Sockets["4"]; n != (SocketStats{Authenticated: 5}) {
 			t.Errorf("%+v", n)
 		}
 		w.limited("sockets_per_user", 16)
@@ -379,7 +381,7 @@ func TestLimitOfSessionsOfAUser(t *testing.T) {
 		for _, c := range []*client{a, c, bert} {
 			c.alive()
 		}
-		if sessions, err := w.Sessions(w.Context(), "anna"); err != nil || len(sessions) != 2 {
+		if sessions, err := w.Auth().Sessions(w.Context(), "anna"); err != nil || len(sessions) != 2 {
 			t.Errorf("%d sessions, %v", len(sessions), err)
 		}
 		a.authenticate(token)
@@ -397,8 +399,8 @@ func TestNoLimitIsNone(t *testing.T) {
 		for range 120 {
 			w.dial("")
 		}
-		if n := len(w.Stats().Limited); n != 0 {
-			t.Errorf("%v", w.Stats().Limited)
+		if n := len(w.Auth().Stats().Limited); n != 0 {
+			t.Errorf("%v", w.Auth().Stats().Limited)
 		}
 	})
 }
@@ -522,7 +524,7 @@ func TestStats(t *testing.T) {
 		synctest.Wait()
 		stranger.refusedAndGone("timeout")
 
-		s := w.Stats()
+		s := w.Auth().Stats()
 		if got := s.Sockets["4"]; got != (SocketStats{Connecting: 0, Authenticated: 1}) {
 			t.Errorf("sockets %+v", s.Sockets)
 		}
@@ -549,10 +551,10 @@ func TestStats(t *testing.T) {
 		w.refuses(token, "token_reused")
 		c.refusedAndGone("token_reused")
 		synctest.Wait()
-		if _, err := w.RevokeAll(w.Context()); err != nil {
+		if _, err := w.Auth().RevokeAll(w.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if s = w.Stats(); s.Expiries != 1 || s.Reuses != 1 || s.Revocations != 1 || s.Sockets["4"] != (SocketStats{}) {
+		if s = w.Auth().Stats(); s.Expiries != 1 || s.Reuses != 1 || s.Revocations != 1 || s.Sockets["4"] != (SocketStats{}) {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -604,7 +606,7 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 			_ = websocket.Write(frame)
 			synctest.Wait()
 		}
-		if got := w.Stats().Sockets["4"].Connecting; got != 0 {
+		if got := w.Auth().Stats().Sockets["4"].Connecting; got != 0 {
 			t.Errorf("%d have kept their places", got)
 		}
 	})
@@ -623,7 +625,7 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 			}
 			time.Sleep(step.within - 4*time.Second)
 			synctest.Wait()
-			if got := w.Stats().Sockets["4"].Connecting; got != 0 {
+			if got := w.Auth().Stats().Sockets["4"].Connecting; got != 0 {
 				t.Errorf("%q: it has kept its place", step.frame)
 			}
 		})

@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -128,7 +129,7 @@ func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f fu
 		sh.due.add(sid, s.ForgetAt(), now)
 	}
 	if s.generation == 0 || s.ended != 0 {
-		m.disown(or(s.userID, t.UserID), sid)
+		m.disown(cmp.Or(s.userID, t.UserID), sid)
 	}
 	return verdict, change
 }

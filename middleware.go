@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 			return
 		}
 		deadline.Body(w, r)
-		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: cut(r.UserAgent())}
+		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: truncate(r.UserAgent())}
 		if refused.token != nil {
 			e.UserID, e.SessionID = refused.token.UserID, refused.token.SessionID
 		}
@@ -47,7 +48,7 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		case codeServerError:
 			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
 		default:
-			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+or(codes[refused.code].message, "Token refused")+`"`)
+			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+cmp.Or(codes[refused.code].message, "Token refused")+`"`)
 		}
 	})
 }

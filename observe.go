@@ -2,8 +2,11 @@ package socketauth
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,61 +50,63 @@ const (
 	AuditRefused       AuditKind = "refused"       // a token was refused, on a socket or of a request; debug, or error
 )
 
+// recorder logs, counts and audits what happens.
+type recorder struct {
+	log      *slog.Logger
+	audit    func(ctx context.Context, e AuditEvent) // may be nil
+	attempts *throttle.Guard                         // counts failures
+	counts   counts
+
+	losses  logonce.Minute // limits how often lost state of the store is logged
+	unclear logonce.Minute // limits how often an unclear "confirm" is logged
+}
+
 // record logs an event, and tells the app's Audit of it.
-func (a *Auth) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
+func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
-	a.counts.event(e)
+	r.counts.event(e)
 	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID), slog.String("address", e.Address), slog.String("code", e.Code), slog.String("except", e.Except)} {
 		if attr.Value.String() != "" {
 			attrs = append(attrs, attr)
 		}
 	}
 	ctx = context.WithoutCancel(ctx) // what happened is told also where the client has left
-	a.log.Log(ctx, level, msg, attrs...)
-	if a.auditHook != nil {
-		_ = a.contain("Audit", func() error { a.auditHook(ctx, e); return nil })
+	r.log.Log(ctx, level, msg, attrs...)
+	if r.audit != nil {
+		_ = r.contain("Audit", func() error { r.audit(ctx, e); return nil })
 	}
 }
 
 // recordRefusal records an event that is a refusal: an error where the fault is on this side. Those of one session, or
 // of one network where there is no session, are recorded as long as they are no flood, which anybody can send.
-func (a *Auth) recordRefusal(ctx context.Context, msg string, r *refusal, network string, e AuditEvent) {
-	e.Code = r.code
-	if e.Kind == AuditRefused && a.floods(e.SessionID, network) {
-		a.counts.event(e)
-		a.limited(limitRefusals, slog.String("address", e.Address), slog.String("code", e.Code))
+func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refusal, network string, e AuditEvent) {
+	e.Code = refused.code
+	if e.Kind == AuditRefused && r.floods(e.SessionID, network) {
+		r.counts.event(e)
+		r.limited(limitRefusals, slog.String("address", e.Address), slog.String("code", e.Code))
 		return
 	}
 	level := slog.LevelDebug
-	if r.code == codeUnavailable || r.code == codeServerError {
+	if refused.code == codeUnavailable || refused.code == codeServerError {
 		level = slog.LevelError
 	}
 	var attrs []any
-	if r.cause != nil {
-		attrs = append(attrs, slog.Any("cause", r.cause))
+	if refused.cause != nil {
+		attrs = append(attrs, slog.Any("cause", refused.cause))
 	}
-	a.record(ctx, level, msg, e, attrs...)
+	r.record(ctx, level, msg, e, attrs...)
 }
 
 // floods reports whether a session, or a network where that is empty, has been refused more often than is recorded: as
 // often as an address may fail, counted apart from that. Clients of no network share one budget.
-func (a *Auth) floods(session, network string) bool {
+func (r *recorder) floods(session, network string) bool {
 	of := "refusals of the network " + throttle.Wide(network)
 	if session != "" {
 		of = "refusals of the session " + session
 	}
-	attempt, wait := a.attempts.Begin(of, "")
+	attempt, wait := r.attempts.Begin(of, "")
 	attempt.Failed()
 	return wait > 0
-}
-
-// event is what happened on a socket, to the token's session.
-func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
-	e := AuditEvent{Kind: kind, SocketID: s.ID(), Address: s.visit.request.ClientIP, UserAgent: s.visit.request.UserAgent, Code: code}
-	if t != nil {
-		e.UserID, e.SessionID = t.UserID, t.SessionID
-	}
-	return e
 }
 
 // Stats are counts since the core was made, and gauges of now. Maps have no entry where there is nothing to count.
@@ -138,33 +143,6 @@ type StoreBucket struct {
 	UpTo  time.Duration `json:"upTo"` // in nanoseconds
 	Calls uint64        `json:"calls"`
 }
-
-// Stats is a snapshot of what the core, and the servers on it, have done. It may be asked for as often as one likes.
-func (a *Auth) Stats() Stats {
-	s := Stats{
-		Sockets:         make(map[string]SocketStats),
-		Logins:          a.counts.logins.all(),
-		Authentications: a.counts.authentications.all(),
-		Requests:        a.counts.requests.all(),
-		Rotations:       a.counts.rotations.Load(),
-		Reuses:          a.counts.reuses.Load(),
-		Logouts:         a.counts.logouts.Load(),
-		Revocations:     a.counts.revocations.Load(),
-		Expiries:        a.counts.expiries.Load(),
-		Limited:         a.counts.limited.all(),
-		Store:           a.counts.store.stats(),
-	}
-	for _, server := range a.all() {
-		for version, n := range server.census.count() {
-			sum := s.Sockets[version]
-			s.Sockets[version] = SocketStats{sum.Connecting + n.Connecting, sum.Authenticated + n.Authenticated}
-		}
-	}
-	return s
-}
-
-// Stats is Auth.Stats.
-func (s *Server) Stats() Stats { return s.auth.Stats() }
 
 // counts is what a core counts.
 type counts struct {
@@ -303,3 +281,44 @@ const maxNames = 200
 
 // storeTimes are the upper ends of the histogram's buckets; beyond the last is one more.
 var storeTimes = [...]time.Duration{10 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second}
+
+// limited counts what a limit has refused or ended, and logs that once a minute: said is whether it did so now.
+func (r *recorder) limited(limit string, attrs ...any) (said bool) {
+	unsaid, now := r.counts.limit(limit)
+	if now {
+		r.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
+	}
+	return now
+}
+
+// logLoss says once a minute that the blacklist does not know what it should.
+func (r *recorder) logLoss(about ...any) {
+	if unsaid, now := r.losses.Say(); now {
+		r.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state (a restart, in memory), or is not shared with the process that made the token",
+			append(about, slog.Int("more_since_last", unsaid))...)
+	}
+}
+
+// logUnclear logs once a minute that a client's "confirm" is taken for none. The value itself is not
+// logged: a client that gets one field wrong may have put its token there.
+func (r *recorder) logUnclear(is string, about ...any) {
+	if unsaid, now := r.unclear.Say(); now {
+		r.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false, and counts as no confirmation: a reply that is lost then costs the client its session`,
+			append(about, slog.String("type", is), slog.Int("more_since_last", unsaid),
+				slog.String("fix", `the client sends confirm: true, or "true" where it can only send strings`))...)
+	}
+}
+
+// errPanic is the error of a hook that panicked. The log has the stack.
+var errPanic = errors.New("socketauth: hook panicked")
+
+// contain calls a hook, and makes an error of its panic.
+func (r *recorder) contain(hook string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("%w: %s", errPanic, hook)
+		}
+	}()
+	return call()
+}

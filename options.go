@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -10,14 +11,11 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/origin"
-	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Options say who may come in and for how long. U is the app's own user type, which the library only carries from a
@@ -201,28 +199,21 @@ func DecodeSecret(s string) ([]byte, error) {
 
 // config is Options after they were checked, without the type parameter.
 type config struct {
+	*recorder
+	*locator
+
 	login    func(ctx context.Context, c Credentials) (jwt.MapClaims, error) // nil where a hook it needs is missing
 	register func(ctx context.Context, c Credentials) (jwt.MapClaims, error) // nil where there is no registration
 	appURL   func(code string) string
 	tenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
-	clientIP func(r *http.Request) string
 
-	limits    Limits
-	proxied   bool      // ClientIP is not set, so who comes by a proxy cannot be told apart
-	forwarded sync.Once // that was logged
-
-	badClientIP logonce.Minute // what ClientIP gave was logged
-
-	account  func(c Credentials) string
-	attempts *throttle.Guard
-	devices  devices
-
-	auditHook func(ctx context.Context, e AuditEvent) // nil: none
+	limits  Limits
+	account func(c Credentials) string
+	devices devices
 
 	tokens    *issuer
 	blacklist Blacklist
 	origins   *origin.Policy
-	log       *slog.Logger
 
 	timeout     time.Duration
 	reusePolicy ReusePolicy
@@ -240,29 +231,24 @@ func (o Options[U]) config() (*config, error) {
 
 // check gives the options their defaults, and says all that is wrong with them.
 func (o Options[U]) check() (*config, []error) {
+	r := &recorder{log: cmp.Or(o.Logger, slog.Default()), audit: o.Audit, attempts: o.Limits.throttle()}
 	c := &config{
+		recorder:     r,
+		locator:      &locator{recorder: r, clientIP: o.ClientIP},
 		appURL:       o.AppURL,
 		tenantID:     o.TenantID,
-		clientIP:     o.ClientIP,
-		auditHook:    o.Audit,
 		account:      o.Account,
-		attempts:     o.Limits.throttle(),
 		devices:      newDevices(o.Secret),
 		limits:       o.Limits.withDefaults(),
-		proxied:      o.ClientIP == nil,
 		blacklist:    o.Blacklist,
-		log:          o.Logger,
 		reusePolicy:  o.ReusePolicy,
-		loginPath:    or(o.LoginPath, "/login"),
-		registerPath: or(o.RegisterPath, "/register"),
-		socketPath:   or(o.SocketPath, "/socket.io/"),
+		loginPath:    cmp.Or(o.LoginPath, "/login"),
+		registerPath: cmp.Or(o.RegisterPath, "/register"),
+		socketPath:   cmp.Or(o.SocketPath, "/socket.io/"),
 		clientPath:   o.ClientPath,
 	}
 	if c.blacklist == nil {
 		c.blacklist = newMemory()
-	}
-	if c.log == nil {
-		c.log = slog.Default()
 	}
 
 	var faults []error
@@ -274,7 +260,7 @@ func (o Options[U]) check() (*config, []error) {
 		case 0 < d && d < time.Millisecond:
 			fault("%s is %v: was it meant in seconds? Write %d * time.Second", name, d, int64(d))
 		}
-		return or(d, standard)
+		return cmp.Or(d, standard)
 	}
 
 	keys, err := newKeyring(o.Secret, o.Keys, o.KeyFunc)
@@ -308,7 +294,7 @@ func (o Options[U]) check() (*config, []error) {
 	if c.origins, err = origin.New(o.AllowedOrigins, o.Hosts, c.log); err != nil {
 		faults = append(faults, err)
 	}
-	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", or(c.clientPath, "/")}} {
+	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", cmp.Or(c.clientPath, "/")}} {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
 			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}

@@ -120,7 +120,7 @@ func TestEmbeddedRequestsOpenNoSessions(t *testing.T) {
 	// Guards: another site's <img> or <script>, which sends no Origin, opens no session and reads no poll.
 	inWorld(t, nil, func(w *world) {
 		errands := w.errands()
-		before := w.Stats()
+		before := w.Auth().Stats()
 		for _, e := range errands {
 			if e.method != http.MethodGet {
 				continue
@@ -130,7 +130,7 @@ func TestEmbeddedRequestsOpenNoSessions(t *testing.T) {
 				t.Errorf("%s: %s", e.name, res.Status)
 			}
 		}
-		if after := w.Stats(); fmt.Sprint(after.Sockets) != fmt.Sprint(before.Sockets) {
+		if after := w.Auth().Stats(); fmt.Sprint(after.Sockets) != fmt.Sprint(before.Sockets) {
 			t.Errorf("sockets %v, before %v", after.Sockets, before.Sockets)
 		}
 	})
@@ -200,7 +200,7 @@ func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, o, func(w *world) {
 				errands := w.errands()
-				before := w.Stats()
+				before := w.Auth().Stats()
 				for _, e := range errands {
 					res := w.asks(e, tt.host, tt.origins)
 					cors := res.Header.Get("Access-Control-Allow-Origin")
@@ -220,7 +220,7 @@ func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 						t.Errorf("%s: %s %s %v", e.name, res.Status, text, res.Header)
 					}
 				}
-				if s := w.Stats(); !tt.allowed && (fmt.Sprint(s.Sockets) != fmt.Sprint(before.Sockets) || len(s.Logins) != 0) {
+				if s := w.Auth().Stats(); !tt.allowed && (fmt.Sprint(s.Sockets) != fmt.Sprint(before.Sockets) || len(s.Logins) != 0) {
 					t.Errorf("it had an effect: sockets %v, logins %v", s.Sockets, s.Logins)
 				}
 			})

@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,10 +49,10 @@ func (s *Socket) present(in presented) *refusal {
 	case refused.token != nil: // it was good once
 		return s.unlessReuse(refused, in.at)
 	default:
-		return a.guessed(s.visit, refused)
+		return a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)
 	}
 	if in.unclear != "" {
-		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.visit.request.ClientIP), slog.String("user_agent", cut(s.visit.request.UserAgent)))
+		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.connection.request.ClientIP), slog.String("user_agent", truncate(s.connection.request.UserAgent)))
 	}
 	own := s.own()
 	if own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID) {
@@ -119,12 +120,12 @@ func (s *Socket) present(in presented) *refusal {
 func (s *Socket) presentation(t *token, at time.Time) Presentation {
 	return Presentation{
 		Token:          t.ref(),
-		SocketOpenedAt: s.visit.opened,
+		SocketOpenedAt: s.connection.opened,
 		PresentedAt:    at,
 		Overtake:       s.server.auth.timeout,
 		EndOnReuse:     s.server.auth.reusePolicy == EndSession,
-		Address:        s.visit.request.ClientIP,
-		UserAgent:      s.visit.request.UserAgent,
+		Address:        s.connection.request.ClientIP,
+		UserAgent:      s.connection.request.UserAgent,
 	}
 }
 
@@ -281,12 +282,12 @@ func (s *Socket) lost(t *token, v Verdict) *refusal {
 	a, refused := s.server.auth, refuseVerdict(v).of(t)
 	switch v {
 	case Unknown:
-		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Uint64("generation", t.Generation), slog.String("address", s.visit.request.ClientIP))
+		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.ClientIP))
 	case Reused:
 		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token",
 			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
 			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and only then confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
-		a.endSession(t.SessionID, s, func(other *Socket) { other.dismiss(refused) })
+		a.endSession(t.SessionID, causeOf(EndedByReuse))
 	}
 	return refused
 }
@@ -354,8 +355,8 @@ func (s *Socket) enter(t, next *token, tenant string) {
 		return
 	}
 	if first {
-		s.visit.stranger.Store(false)
-		s.server.census.befriend(s.visit)
+		s.connection.joined.Store(false)
+		s.server.pool.Promote(&s.connection.Member)
 		for _, m := range held {
 			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
 				s.server.auth.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
@@ -389,8 +390,8 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	s.server.auth.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ending, ""))
 	_ = s.acknowledge(ack, nil)
 	m, _ := engine.NewMessage(eventLoggedOut)
-	s.server.auth.endSession(ending.SessionID, s, func(other *Socket) { other.end("logged out", m) })
-	s.end("logged out", m)
+	s.server.auth.endSession(ending.SessionID, causeLoggedOut)
+	s.end(string(causeLoggedOut), m)
 }
 
 // endOf finds the session that a logout is for, and has the store end it. A socket that has none of
@@ -415,7 +416,7 @@ func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 	case refused != nil && refused.token != nil:
 		return nil, s.unlessReuse(refused, at)
 	case refused != nil:
-		return nil, a.guessed(s.visit, refused)
+		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)
 	case given.Use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due")}
 	default:
@@ -445,9 +446,9 @@ func (s *Socket) refuse(r *refusal) {
 	if r.code == codeTokenExpired && r.token == nil {
 		kind = AuditExpired // on the socket, which a presentation that comes too late is not
 	}
-	e := s.event(kind, or(r.token, s.own()), r.code)
+	e := s.event(kind, cmp.Or(r.token, s.own()), r.code)
 	s.dismiss(r) // first, for Audit may take its time
-	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.visit.network, e)
+	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)
 }
 
 // dismiss is refuse for what was recorded already.
@@ -482,7 +483,7 @@ func (s *Socket) refuseClosed(code string) {
 	e := s.event(kind, s.own(), code)
 	go func() { // Audit may take its time, which is not that of whoever caused this
 		defer s.server.work.Done()
-		s.guarded(func() { s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.visit.network, e) })()
+		s.guarded(func() { s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e) })()
 	}()
 }
 
@@ -540,4 +541,13 @@ func confirms(field json.RawMessage) (yes bool, unclear string) {
 		return false, "array"
 	}
 	return false, "object"
+}
+
+// event is what happened on a socket, to the token's session.
+func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
+	e := AuditEvent{Kind: kind, SocketID: s.ID(), Address: s.connection.request.ClientIP, UserAgent: s.connection.request.UserAgent, Code: code}
+	if t != nil {
+		e.UserID, e.SessionID = t.UserID, t.SessionID
+	}
+	return e
 }

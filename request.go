@@ -4,23 +4,41 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
-	"time"
+	"sync"
 
+	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// Request is what a socket's first HTTP request said.
+// Request describes the first HTTP request of a socket. Each of its texts is cut to 1 KiB.
 type Request struct {
 	RemoteAddr string // host and port of the peer, which may be a proxy
 	ClientIP   string // by Options.ClientIP
 	Host       string
 	Origin     string
 	UserAgent  string
-	Header     http.Header // those of Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id that were sent; at most 4 values of 1 KiB each
+
+	// Header has Accept-Language, Forwarded, Traceparent, X-Forwarded-For, X-Forwarded-Proto and
+	// X-Request-Id, at most 4 values of each. It is nil if none of them was sent.
+	Header http.Header
 }
 
-// versionOf is the version of Engine.IO that a request names.
+// keptHeaders are the headers that a Request has.
+var keptHeaders = [...]string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"}
+
+// How much is kept of headers, which clients that have not authenticated send.
+const (
+	maxHeaderValues = 4
+	maxHeaderLength = 1 << 10
+)
+
+// truncate returns a copy of a header's value without what is too long. The value itself would keep
+// the whole request in memory.
+func truncate(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
+
+// versionOf returns the version of Engine.IO that a request names.
 func versionOf(r *http.Request) string {
 	query := r.URL.Query()
 	if query.Has("EIO") {
@@ -29,47 +47,49 @@ func versionOf(r *http.Request) string {
 	return "3"
 }
 
-// What is kept of one request header: strangers send them.
-const (
-	maxHeaderValues = 4
-	maxHeaderLength = 1 << 10
-)
+// locator finds out where clients are.
+type locator struct {
+	*recorder
+	clientIP func(r *http.Request) string // Options.ClientIP, or nil
 
-// describe takes from a request what outlives it.
-func (c *config) describe(r *http.Request) any {
-	d := Request{RemoteAddr: r.RemoteAddr, ClientIP: c.address(r), Host: cut(r.Host), Origin: cut(r.Header.Get("Origin")), UserAgent: cut(r.UserAgent())}
-	for _, name := range []string{"Accept-Language", "Forwarded", "Traceparent", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"} {
-		for n, value := range r.Header.Values(name) {
-			if n == maxHeaderValues {
-				break
-			}
+	proxied sync.Once      // logs that clients come by way of a proxy
+	invalid logonce.Minute // limits how often a bad result of clientIP is logged
+}
+
+// describe returns what is kept of a request.
+func (l *locator) describe(r *http.Request) Request {
+	d := Request{
+		RemoteAddr: r.RemoteAddr, ClientIP: l.address(r), Host: truncate(r.Host),
+		Origin: truncate(r.Header.Get("Origin")), UserAgent: truncate(r.UserAgent()),
+	}
+	for _, name := range keptHeaders {
+		values := r.Header.Values(name)
+		for _, value := range values[:min(len(values), maxHeaderValues)] {
 			if d.Header == nil {
 				d.Header = make(http.Header)
 			}
-			d.Header[name] = append(d.Header[name], cut(value))
+			d.Header[name] = append(d.Header[name], truncate(value))
 		}
 	}
-	return &visit{request: d, opened: time.Now(), engine: versionOf(r), network: c.network(r, d.ClientIP)}
+	return d
 }
 
-// cut is a copy of a header's value, without what is too long; the original would keep the whole request in memory.
-func cut(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLength)]) }
-
-// address is the client's, or the peer's where the app's ClientIP fails, knows none, or gives what is no address.
-func (c *config) address(r *http.Request) string {
+// address returns the client's address. It is the peer's if Options.ClientIP fails, knows none, or
+// returns what is not an address.
+func (l *locator) address(r *http.Request) string {
 	peer := remoteIP(r)
-	if c.proxied {
+	if l.clientIP == nil {
 		return peer
 	}
 	given := ""
-	_ = c.contain("ClientIP", func() error { given = c.clientIP(r); return nil })
+	_ = l.contain("ClientIP", func() error { given = l.clientIP(r); return nil })
 	if given == "" {
 		return peer
 	}
-	last := given[strings.LastIndexByte(given, ',')+1:] // of a list: the part that the nearest proxy has added
-	ip, err := throttle.Parse(cut(last))
+	last := given[strings.LastIndexByte(given, ',')+1:] // the nearest proxy has added the last address of a list
+	ip, err := throttle.Parse(truncate(last))
 	if err != nil || last != given {
-		c.warnClientIP(given, err)
+		l.logInvalid(given, err)
 	}
 	if err != nil {
 		return peer
@@ -77,6 +97,38 @@ func (c *config) address(r *http.Request) string {
 	return ip.Unmap().String()
 }
 
+// logInvalid logs once a minute that Options.ClientIP did not return one address.
+func (l *locator) logInvalid(given string, err error) {
+	unsaid, now := l.invalid.Say()
+	if !now {
+		return
+	}
+	msg := "socketauth: Options.ClientIP returned a list; its last address is used"
+	fix := "return one address: the one that your own proxy has added to the list"
+	if err != nil {
+		msg = "socketauth: Options.ClientIP returned no IP address; that of the peer is used, which may be a proxy that all clients share"
+		fix = "return one IP address, such as 192.0.2.1, from a header that your proxy sets"
+	}
+	l.log.Warn(msg, slog.String("fix", fix), slog.String("got", truncate(given)), slog.Int("more_since_last", unsaid))
+}
+
+// network returns the network whose limits apply to a client with the given address. It is "" if none
+// do: without Options.ClientIP, all clients behind a proxy would share one address.
+func (l *locator) network(r *http.Request, address string) string {
+	if l.clientIP != nil || !mayBeProxy(remoteIP(r)) {
+		return throttle.Network(address)
+	}
+	if r.Header.Get("X-Forwarded-For") != "" {
+		l.proxied.Do(func() {
+			l.log.Warn("socketauth: clients come by way of a proxy, so limits for one address do not apply, and anybody can hold up logins to an account from browsers that were not logged in to it before",
+				slog.String("fix", "set Options.ClientIP to a function that reads the header which your proxy sets and clients cannot set"),
+				slog.String("proxy", truncate(remoteIP(r))))
+		})
+	}
+	return ""
+}
+
+// remoteIP returns the address of the peer.
 func remoteIP(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -85,30 +137,13 @@ func remoteIP(r *http.Request) string {
 	return host
 }
 
-// network is where a client comes from as far as limits for one address go: "" where they do not apply, since without
-// ClientIP all who come by a proxy on the same machine or network would share one.
-func (c *config) network(r *http.Request, address string) string {
-	if !c.proxied || !mayBeProxy(remoteIP(r)) {
-		return throttle.Network(address)
-	}
-	if r.Header.Get("X-Forwarded-For") != "" {
-		c.forwarded.Do(func() {
-			c.log.Warn("socketauth: clients come by a proxy, so limits for each address are off, and strangers can hold up logins to an account from browsers that it was not logged in from before",
-				slog.String("fix", "set Options.ClientIP to a function that reads the header which your proxy sets, and clients cannot"), slog.String("proxy", cut(remoteIP(r))))
-		})
-	}
-	return ""
-}
+// sharedAddresses are used between a provider and its customers and within clouds (RFC 6598).
+var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
 
-// warnClientIP says once a minute that ClientIP gave something else than one address.
-func (c *config) warnClientIP(given string, err error) {
-	unsaid, now := c.badClientIP.Say()
-	if !now {
-		return
-	}
-	msg, fix := "socketauth: Options.ClientIP gave a list, of which the last address is counted", "return one address: the one that your own proxy has added to the list"
-	if err != nil {
-		msg, fix = "socketauth: Options.ClientIP gave no IP address, so that of the peer is counted, which may be the proxy of all", "return one IP address, such as 192.0.2.1, from a header that your proxy sets"
-	}
-	c.log.Warn(msg, slog.String("fix", fix), slog.String("got", cut(given)), slog.Int("more_since_last", unsaid))
+// mayBeProxy reports whether a proxy of the app's may have the address: one on this machine or in its
+// network. A peer without an IP address (a unix socket has "@" or a path) is on this machine.
+func mayBeProxy(peer string) bool {
+	ip, err := netip.ParseAddr(peer)
+	ip = ip.Unmap()
+	return err != nil || ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || sharedAddresses.Contains(ip)
 }

@@ -114,10 +114,10 @@ func TestReplacedTokenIsReuseWhereverItComes(t *testing.T) {
 						t.Errorf("audited %d times", n)
 					}
 					w.logged("a token was presented that had been replaced")
-					if n := w.Stats().Reuses; n != 1 {
+					if n := w.Auth().Stats().Reuses; n != 1 {
 						t.Errorf("counted %d times", n)
 					}
-					if s, err := w.Sessions(context.Background(), "anna"); err != nil || len(s) != 1 {
+					if s, err := w.Auth().Sessions(context.Background(), "anna"); err != nil || len(s) != 1 {
 						t.Errorf("%v, %v, want the bystander's session alone", s, err)
 					}
 					bystander.alive()
@@ -256,7 +256,7 @@ func TestExpiredTokenOfAnHonestClientIsNoReuse(t *testing.T) {
 				// Its session is over already, or forgotten.
 				c.authenticate(next)
 				c.token()
-				if _, err := w.RevokeUser(context.Background(), "anna"); err != nil {
+				if _, err := w.Auth().RevokeUser(context.Background(), "anna"); err != nil {
 					t.Fatal(err)
 				}
 				c.refusedAndGone("session_revoked")

@@ -10,14 +10,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/eio3"
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
@@ -86,7 +89,7 @@ type Server struct {
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
 	steps   sync.WaitGroup // presentations that the store decides
-	census  census
+	pool    admission.Pool
 	places  sync.Mutex // held by who takes one of a user's places
 
 	noUpgrade logonce.Minute // websocket handshakes that a proxy made impossible, to be logged
@@ -138,7 +141,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		ConnectTimeout: a.timeout,
 		FlushTimeout:   10 * time.Second,
 		FirstFlush:     2 * time.Second, // a refusal is worth waiting for, but not for long
-		Describe:       a.describe,
+		Describe:       s.describe,
 		Namespaces:     map[string]engine.Accept{"/": s.accept},
 		Logger:         a.log,
 	}
@@ -161,9 +164,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 			return nil, err
 		}
 	}
-	a.mu.Lock()
-	a.servers = append(a.servers, s)
-	a.mu.Unlock()
+	a.addServer(s)
 	s.work.Go(func() { s.watch(watching) })
 	if server != nil {
 		if server.ReadHeaderTimeout == 0 && server.ReadTimeout == 0 {
@@ -208,18 +209,18 @@ func (s *Server) warnOfProxy(r *http.Request) {
 // accept takes a client that has joined, and that has Timeout to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
-	socket := &Socket{server: s, conn: c, visit: h.Request.(*visit)}
+	socket := &Socket{server: s, conn: c, connection: h.Request.(*connection)}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	since := now
-	if !s.census.isProven(socket.visit) {
-		since = socket.visit.opened // a stranger's time is that of its connection
+	if !s.pool.Proven(&socket.connection.Member) {
+		since = socket.connection.opened // a stranger's time is that of its connection
 	}
 	socket.auth = authn.New(since, s.auth.timeout)
-	if socket.visit.stranger.Swap(true) { // or it would have its time to authenticate again and again
+	if socket.connection.joined.Swap(true) { // or it would have its time to authenticate again and again
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
-	socket.visit.socket.Store(socket)
+	socket.connection.socket.Store(socket)
 	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // its time begins
 	if p, given := presentedAs(h.Auth, now); given {
 		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
@@ -374,7 +375,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = wait(ctx, &s.work)
 	}
 	if err == nil {
-		s.auth.forget(s)
+		s.auth.removeServer(s)
 	}
 	return err
 }
@@ -413,3 +414,99 @@ func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Serv
 	}
 	return a.SocketServe(server, mux)
 }
+
+// past says whether there are more than a limit allows.
+func past(n, limit int) bool { return limit != NoLimit && n > limit }
+
+// takePlace gives a socket one of the places that its user has, which it has until it ends, or with keep false only says
+// whether there is one: those that wait for a confirmation are nobody's yet.
+func (s *Server) takePlace(socket *Socket, userID string, keep bool) bool {
+	s.places.Lock() // so that of many at once each sees the others
+	defer s.places.Unlock()
+	n := 1
+	for _, other := range s.hub.Members(user(userID)) {
+		if other != socket && other.hasPlace() {
+			n++
+		}
+	}
+	if past(n, s.auth.limits.SocketsPerUser) {
+		return false
+	}
+	if keep {
+		socket.keepPlace()
+	}
+	return true
+}
+
+func (s *Socket) hasPlace() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hasSlot && s.auth.Phase() != authn.Closed
+}
+
+func (s *Socket) keepPlace() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hasSlot = true
+}
+
+// crowded refuses a socket for which its user has no place.
+func (s *Socket) crowded(t *token) *refusal {
+	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.UserID))
+	return &refusal{code: codeTooManyConnections, token: t}
+}
+
+// connection is one connection of the transport, on which a client may join, leave and join again.
+type connection struct {
+	admission.Member
+	request Request
+	opened  time.Time              // when the first request came
+	joined  atomic.Bool            // a client has joined and has not authenticated since
+	socket  atomic.Pointer[Socket] // of the client that joined last
+}
+
+// describe is called by the engines for the first request of each connection.
+func (s *Server) describe(r *http.Request) any {
+	request := s.auth.describe(r)
+	network := s.auth.network(r, request.ClientIP)
+	return &connection{
+		Member:  admission.Member{Engine: versionOf(r), Network: network, Wide: throttle.Wide(network)},
+		request: request,
+		opened:  time.Now(),
+	}
+}
+
+// admit is asked by the engines about each new connection.
+func (s *Server) admit(described any, evict func()) bool {
+	c := described.(*connection)
+	s.mu.RLock()
+	closing := s.closing
+	s.mu.RUnlock()
+	if closing {
+		return false
+	}
+	c.Evict = func() {
+		// A socket on whose token the store is deciding stays: the loss of the answer could cost an
+		// honest client its session, and it will have authenticated, or gone, soon.
+		if socket := c.socket.Load(); socket == nil || socket.evict() {
+			evict()
+		}
+	}
+	admitted, reached, oldest := s.pool.Admit(&c.Member, s.auth.limits.admission())
+	s.evictOldest(c, reached, oldest)
+	return admitted
+}
+
+// evictOldest logs the limit that a connection has reached, if any, and evicts the one that has to go
+// for it, if any.
+func (s *Server) evictOldest(c *connection, reached admission.Limit, oldest *admission.Member) {
+	if reached != admission.None {
+		s.auth.limited(admissionLimits[reached], slog.String("address", c.request.ClientIP))
+	}
+	if oldest != nil {
+		oldest.Evict()
+	}
+}
+
+// left is called by the engines for each admitted connection that has ended.
+func (s *Server) left(described any) { s.pool.Leave(&described.(*connection).Member) }

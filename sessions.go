@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -33,12 +34,8 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 		return nil, fmt.Errorf("%w: sessions: %w", ErrUnavailable, err)
 	}
 	for n := range sessions {
-		for _, server := range a.all() {
-			for _, socket := range server.hub.Members(session(sessions[n].ID)) {
-				if socket.live() {
-					sessions[n].Sockets++
-				}
-			}
+		for _, server := range a.allServers() {
+			sessions[n].Sockets += server.liveSockets(sessions[n].ID)
 		}
 	}
 	slices.SortFunc(sessions, func(x, y Session) int {
@@ -83,7 +80,10 @@ func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 	if r.SessionID == "" && r.UserID == "" && !r.All {
 		return Ended{}, errEmpty
 	}
-	concerned := a.concerned(r) // before the store tells them, so that they can be counted
+	var decided []func(Change) int
+	for _, server := range a.allServers() {
+		decided = append(decided, server.prepareRevocation(r))
+	}
 	var change Change
 	err := a.insist(ctx, func(ctx context.Context, _ bool) (err error) {
 		change, err = a.blacklist.Revoke(ctx, r)
@@ -92,19 +92,11 @@ func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
 	if err != nil {
 		return Ended{}, fmt.Errorf("%w: revoking: %w", ErrUnavailable, err)
 	}
-	for socket := range a.concerned(r) {
-		concerned[socket] = struct{}{}
-	}
-	for _, server := range a.all() {
-		server.heard(change)
-	}
 	ended := Ended{Sessions: change.Sessions}
-	for socket := range concerned {
-		if socket.endedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
-			ended.Sockets++
-		}
+	for _, closeSockets := range decided {
+		ended.Sockets += closeSockets(change)
 	}
-	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: or(r.UserID, change.UserID), SessionID: r.SessionID, Except: r.Except},
+	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: cmp.Or(r.UserID, change.UserID), SessionID: r.SessionID, Except: r.Except},
 		slog.Int("sessions", ended.Sessions), slog.Int("sockets", ended.Sockets))
 	return ended, nil
 }
@@ -129,59 +121,49 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 	}
 }
 
-// concerned are the sockets that a revocation is about, and that have not ended.
-func (a *Auth) concerned(r Revocation) map[*Socket]struct{} {
-	found := make(map[*Socket]struct{})
-	for _, server := range a.all() {
-		for _, socket := range server.of(r.SessionID, r.UserID, r.All) {
+// prepareRevocation implements socketServer. The sockets are looked up before the store decides too, so that those that
+// hear of the decision from the store itself are counted.
+func (s *Server) prepareRevocation(r Revocation) func(Change) int {
+	affected := make(map[*Socket]struct{})
+	add := func() {
+		for _, socket := range s.of(r.SessionID, r.UserID, r.All) {
 			if socket.phase() != authn.Closed {
-				found[socket] = struct{}{}
+				affected[socket] = struct{}{}
 			}
 		}
 	}
-	return found
-}
-
-// all are the servers whose sockets live on this core.
-func (a *Auth) all() []*Server {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.servers)
-}
-
-// endSession calls f for each socket of a session, on whichever server, but for the one that is spoken for already.
-func (a *Auth) endSession(sid string, but *Socket, f func(*Socket)) {
-	for _, server := range a.all() {
-		for _, socket := range server.hub.Members(session(sid)) {
-			if socket != but {
-				f(socket)
+	add()
+	return func(c Change) (closed int) {
+		add()
+		s.heard(c)
+		for socket := range affected {
+			if socket.closedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
+				closed++
 			}
 		}
+		return closed
 	}
 }
 
-// Sessions is Auth.Sessions.
-func (s *Server) Sessions(ctx context.Context, userID string) ([]Session, error) {
-	return s.auth.Sessions(ctx, userID)
+// connectionCounts implements socketServer.
+func (s *Server) connectionCounts() map[string]admission.Count { return s.pool.Counts() }
+
+// liveSockets implements socketServer.
+func (s *Server) liveSockets(sessionID string) (n int) {
+	for _, socket := range s.hub.Members(session(sessionID)) {
+		if socket.live() {
+			n++
+		}
+	}
+	return n
 }
 
-// RevokeSession is Auth.RevokeSession.
-func (s *Server) RevokeSession(ctx context.Context, sessionID string) (Ended, error) {
-	return s.auth.RevokeSession(ctx, sessionID)
+// endSession implements socketServer.
+func (s *Server) endSession(sessionID string, why authn.Cause) {
+	for _, socket := range s.hub.Members(session(sessionID)) {
+		socket.sessionEnded(why)
+	}
 }
-
-// RevokeUser is Auth.RevokeUser.
-func (s *Server) RevokeUser(ctx context.Context, userID string) (Ended, error) {
-	return s.auth.RevokeUser(ctx, userID)
-}
-
-// RevokeOthers is Auth.RevokeOthers.
-func (s *Server) RevokeOthers(ctx context.Context, userID, sessionID string) (Ended, error) {
-	return s.auth.RevokeOthers(ctx, userID, sessionID)
-}
-
-// RevokeAll is Auth.RevokeAll.
-func (s *Server) RevokeAll(ctx context.Context) (Ended, error) { return s.auth.RevokeAll(ctx) }
 
 // of is the sockets of a session, of a user, or all that have presented anything.
 func (s *Server) of(sid, userID string, all bool) []*Socket {
@@ -202,7 +184,7 @@ func (s *Server) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.auth.log.Error("socketauth: the blacklist cannot be watched; sockets of sessions that another process ends stay until it can", slog.Any("cause", or(err, errWatch)))
+		s.auth.log.Error("socketauth: the blacklist cannot be watched; sockets of sessions that another process ends stay until it can", slog.Any("cause", cmp.Or(err, errWatch)))
 		if time.Since(began) > time.Minute {
 			pause = firstPause
 		}
@@ -248,7 +230,7 @@ func (s *Server) heard(c Change) {
 				later = append(later, socket)
 				continue
 			}
-			socket.over(c.Verdict)
+			socket.sessionEnded(causeOf(c.Verdict))
 		}
 		s.lookUp(later) // logins of after, or of before by a clock that is ahead, or the exception: the store knows
 	}
@@ -316,15 +298,15 @@ func (s *Socket) lookUp() bool {
 		}
 		return false
 	case verdict == EndedByReuse, verdict == LoggedOut, verdict == Revoked:
-		s.over(verdict)
+		s.sessionEnded(causeOf(verdict))
 	}
 	return true
 }
 
-// over closes the socket since its session is over. What its own call to the store may have brought about it hears from
-// that first.
-func (s *Socket) over(why Verdict) {
-	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(causeOf(why)) })
+// sessionEnded closes the socket because its session ended. If the socket's own store call may have ended it, the close
+// waits for that call's result.
+func (s *Socket) sessionEnded(why authn.Cause) {
+	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
 }
 
 // causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
@@ -369,7 +351,7 @@ func (s *Socket) known() *token {
 	return (*token)(s.auth.Known())
 }
 
-func (s *Socket) endedFor(reason string) bool {
+func (s *Socket) closedFor(reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.auth.Phase() == authn.Closed && s.auth.Reason() == reason

@@ -32,7 +32,7 @@ func TestSessionsOfAUser(t *testing.T) {
 		b.next(`42["rotated"]`)
 		bert, _ := w.inAs(claimsOf("bert"))
 
-		sessions, err := w.Sessions(w.Context(), "anna")
+		sessions, err := w.Auth().Sessions(w.Context(), "anna")
 		if err != nil || len(sessions) != 2 {
 			t.Fatalf("%+v, %v", sessions, err)
 		}
@@ -51,16 +51,16 @@ func TestSessionsOfAUser(t *testing.T) {
 		}
 		a.close()
 		synctest.Wait()
-		if sessions, _ = w.Sessions(w.Context(), "anna"); sessions[1].Sockets != 0 {
+		if sessions, _ = w.Auth().Sessions(w.Context(), "anna"); sessions[1].Sockets != 0 {
 			t.Errorf("%d sockets after it has gone", sessions[1].Sockets)
 		}
 		b.emit("logout")
 		b.next(`42["logged_out"]`)
-		if sessions, _ = w.Sessions(w.Context(), "anna"); len(sessions) != 1 || sessions[0].ID != first.ID {
+		if sessions, _ = w.Auth().Sessions(w.Context(), "anna"); len(sessions) != 1 || sessions[0].ID != first.ID {
 			t.Errorf("after the log-out: %+v", sessions)
 		}
 		time.Sleep(time.Hour)
-		if sessions, _ = w.Sessions(w.Context(), "anna"); len(sessions) != 0 {
+		if sessions, _ = w.Auth().Sessions(w.Context(), "anna"); len(sessions) != 0 {
 			t.Errorf("after the last expiry: %+v", sessions)
 		}
 		bert.refusedAndGone("token_expired")
@@ -92,7 +92,7 @@ func TestRevokeSessionEndsItEverywhere(t *testing.T) {
 		waiting := w.dial("")
 		branch := waiting.confirms(token).token
 		sid := w.sessionOf(b)
-		ended, err := w.RevokeSession(w.Context(), sid)
+		ended, err := w.Auth().RevokeSession(w.Context(), sid)
 		if err != nil || ended != (Ended{Sessions: 1, Sockets: 3}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
@@ -108,10 +108,10 @@ func TestRevokeSessionEndsItEverywhere(t *testing.T) {
 			}
 		}
 		other.alive()
-		if ended, err := w.RevokeSession(w.Context(), sid); err != nil || ended != (Ended{}) {
+		if ended, err := w.Auth().RevokeSession(w.Context(), sid); err != nil || ended != (Ended{}) {
 			t.Errorf("again: %+v, %v", ended, err)
 		}
-		if _, err := w.RevokeSession(w.Context(), ""); err == nil {
+		if _, err := w.Auth().RevokeSession(w.Context(), ""); err == nil {
 			t.Error("no session is no session")
 		}
 	})
@@ -124,7 +124,7 @@ func TestRevokeUserEndsTheirSessionsAndTheLoginsOfBefore(t *testing.T) {
 		unused := w.code()
 		bert, _ := w.inAs(claimsOf("bert"))
 		time.Sleep(time.Microsecond)
-		ended, err := w.RevokeUser(w.Context(), "anna")
+		ended, err := w.Auth().RevokeUser(w.Context(), "anna")
 		if err != nil || ended != (Ended{Sessions: 2, Sockets: 2}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
@@ -138,7 +138,7 @@ func TestRevokeUserEndsTheirSessionsAndTheLoginsOfBefore(t *testing.T) {
 		c.alive()
 		c.close()
 		w.stays(token)
-		if _, err := w.RevokeUser(w.Context(), ""); err == nil {
+		if _, err := w.Auth().RevokeUser(w.Context(), ""); err == nil {
 			t.Error("nobody is no user")
 		}
 	})
@@ -156,7 +156,7 @@ func TestRevokeOthersLeavesOneSessionAlone(t *testing.T) {
 		bert, _ := w.inAs(claimsOf("bert"))
 		untraded := w.code()
 		time.Sleep(time.Millisecond)
-		ended, err := w.RevokeOthers(w.Context(), "anna", w.sessionOf(mine))
+		ended, err := w.Auth().RevokeOthers(w.Context(), "anna", w.sessionOf(mine))
 		if err != nil || ended != (Ended{Sessions: 1, Sockets: 1}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
@@ -167,14 +167,14 @@ func TestRevokeOthersLeavesOneSessionAlone(t *testing.T) {
 			c.alive()
 		}
 		w.stays(w.tokenOf(second))
-		if ended, err := w.RevokeOthers(w.Context(), "anna", w.sessionOf(bert)); err != nil || ended.Sessions != 1 {
+		if ended, err := w.Auth().RevokeOthers(w.Context(), "anna", w.sessionOf(bert)); err != nil || ended.Sessions != 1 {
 			t.Errorf("an exception that is another user's: %+v, %v", ended, err)
 		}
 		mine.next(`42["rotated"]`)
 		mine.refusedAndGone("session_revoked")
 		bert.alive()
 		for _, ids := range [][2]string{{"anna", ""}, {"", "x"}} {
-			if _, err := w.RevokeOthers(w.Context(), ids[0], ids[1]); err == nil || errors.Is(err, ErrUnavailable) {
+			if _, err := w.Auth().RevokeOthers(w.Context(), ids[0], ids[1]); err == nil || errors.Is(err, ErrUnavailable) {
 				t.Errorf("%q: %v", ids, err)
 			}
 		}
@@ -188,7 +188,7 @@ func TestRevokeAllEndsAll(t *testing.T) {
 		unused := w.code()
 		stranger := w.dial("")
 		time.Sleep(time.Microsecond)
-		ended, err := w.RevokeAll(w.Context())
+		ended, err := w.Auth().RevokeAll(w.Context())
 		if err != nil || ended != (Ended{Sessions: 2, Sockets: 2}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
@@ -219,7 +219,7 @@ func TestLoginWhosePasswordWasCheckedBeforeTheRevocationIsDead(t *testing.T) {
 		go func() { codes <- w.login() }()
 		<-at
 		time.Sleep(time.Millisecond)
-		if _, err := w.RevokeUser(w.Context(), "anna"); err != nil {
+		if _, err := w.Auth().RevokeUser(w.Context(), "anna"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Millisecond)
@@ -256,9 +256,9 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 		},
 	}
 	revocations := map[string]func(w *world, sid string) error{
-		"session": func(w *world, sid string) error { _, err := w.RevokeSession(w.Context(), sid); return err },
-		"user":    func(w *world, _ string) error { _, err := w.RevokeUser(w.Context(), "anna"); return err },
-		"all":     func(w *world, _ string) error { _, err := w.RevokeAll(w.Context()); return err },
+		"session": func(w *world, sid string) error { _, err := w.Auth().RevokeSession(w.Context(), sid); return err },
+		"user":    func(w *world, _ string) error { _, err := w.Auth().RevokeUser(w.Context(), "anna"); return err },
+		"all":     func(w *world, _ string) error { _, err := w.Auth().RevokeAll(w.Context()); return err },
 	}
 	for name, present := range presentations {
 		for kind, revoke := range revocations {
@@ -304,7 +304,7 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 						if !strings.Contains(last, "session_revoked") {
 							t.Errorf("the last word was %q", last)
 						}
-						if sessions, err := w.Sessions(w.Context(), "anna"); err != nil || len(sessions) > 0 {
+						if sessions, err := w.Auth().Sessions(w.Context(), "anna"); err != nil || len(sessions) > 0 {
 							t.Errorf("%v, %v", sessions, err)
 						}
 					})
@@ -326,7 +326,7 @@ func TestRevocationDuringOnAuthenticatedEndsTheSocket(t *testing.T) {
 		c.authenticate(w.code())
 		<-entered
 		time.Sleep(time.Microsecond)
-		if ended, err := w.RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 {
+		if ended, err := w.Auth().RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 {
 			t.Errorf("%+v, %v", ended, err)
 		}
 		c.refusedAndGone("session_revoked")
@@ -338,15 +338,15 @@ func TestRevocationWhileTheStoreIsDown(t *testing.T) {
 	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
 		c, _ := w.in()
 		store.fail(down, nil)
-		if _, err := w.RevokeUser(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
+		if _, err := w.Auth().RevokeUser(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
 			t.Error(err)
 		}
-		if _, err := w.Sessions(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
+		if _, err := w.Auth().Sessions(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
 			t.Error(err)
 		}
 		c.alive()
 		go func() { time.Sleep(time.Second); store.fail(nil, nil) }()
-		if ended, err := w.RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 { // it is asked again
+		if ended, err := w.Auth().RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 { // it is asked again
 			t.Errorf("%+v, %v", ended, err)
 		}
 		c.refusedAndGone("session_revoked")
@@ -484,7 +484,7 @@ func TestRevocationsAtOnceCountEachSocketOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				ended, err := w.RevokeSession(w.Context(), sid)
+				ended, err := w.Auth().RevokeSession(w.Context(), sid)
 				if err != nil {
 					t.Error(err)
 				}
@@ -625,7 +625,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		c, token3 := w.in()
-		if _, err := w.RevokeSession(w.Context(), w.sessionOf(c)); err != nil {
+		if _, err := w.Auth().RevokeSession(w.Context(), w.sessionOf(c)); err != nil {
 			t.Fatal(err)
 		}
 		if e := expect("revoke", AuditAuthenticated, AuditRevoked); e[1].UserID != "anna" || e[1].SessionID == "" {

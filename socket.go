@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
@@ -36,11 +37,11 @@ var (
 
 // Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
 type Socket struct {
-	server *Server
-	conn   engine.Conn
-	visit  *visit
-	ctx    context.Context // ends with the socket
-	cancel context.CancelCauseFunc
+	server     *Server
+	conn       engine.Conn
+	connection *connection
+	ctx        context.Context // ends with the socket
+	cancel     context.CancelCauseFunc
 
 	control  serialqueue.Queue // authenticate and logout, and what came behind them
 	handlers serialqueue.Queue // the app's handlers
@@ -263,8 +264,8 @@ func (r receiver) Disconnected(reason engine.Reason) {
 	s := r.Socket
 	s.finish(string(reason))
 	if reason == engine.ClientDisconnect { // which leaves the connection as it is
-		if limit, oldest := s.server.census.estrange(s.visit, s.server.auth.limits); limit != "" {
-			s.control.Must(&s.server.work, s.guarded(func() { s.server.makeRoom(s.visit, limit, oldest) }))
+		if reached, oldest := s.server.pool.Demote(&s.connection.Member, s.server.auth.limits.admission()); reached != admission.None {
+			s.control.Must(&s.server.work, s.guarded(func() { s.server.evictOldest(s.connection, reached, oldest) }))
 		}
 	}
 	s.step((*authn.Machine).Gone)
@@ -275,7 +276,7 @@ func (s *Socket) overrun() {
 	if t := s.known(); t != nil {
 		userID = t.UserID
 	}
-	s.server.auth.limited(limitEvents, slog.String("user", userID), slog.String("address", s.visit.request.ClientIP))
+	s.server.auth.limited(limitEvents, slog.String("user", userID), slog.String("address", s.connection.request.ClientIP))
 	s.end("too many events", nil)
 }
 
@@ -410,8 +411,9 @@ func (s *Socket) finish(reason string) bool {
 	return s.step(func(m *authn.Machine) authn.Effects { return m.Close(reason) }).Closed
 }
 
-// expel lets nothing in or out of a stranger any more. False: the store is deciding, or has let it in.
-func (s *Socket) expel() (ok bool) {
+// evict closes the socket to make room, and reports whether it is closed: not if the store is deciding on it or it has
+// authenticated.
+func (s *Socket) evict() (ok bool) {
 	s.step(func(m *authn.Machine) (e authn.Effects) {
 		e, ok = m.Evict(string(engine.Evicted))
 		return e
@@ -443,7 +445,7 @@ func closed(err error) error {
 
 // Request is what the socket's first HTTP request said.
 func (s *Socket) Request() Request {
-	r := s.visit.request
+	r := s.connection.request
 	r.Header = r.Header.Clone()
 	return r
 }

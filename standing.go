@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -62,7 +63,7 @@ func (s *Standing) Present(p Presentation, now time.Time) (Verdict, Change) {
 		}
 		if !keeps {
 			s.advance(id)
-			change = or(s.succeed(&p, successor, now), change)
+			change = cmp.Or(s.succeed(&p, successor, now), change)
 		}
 	case gen+1 == n && s.previous == id && !s.held: // predecessor, whose holder never got n
 		if !keeps {

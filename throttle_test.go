@@ -67,7 +67,7 @@ func TestGuessingAtOneAccountIsHeldUp(t *testing.T) {
 			t.Errorf("the right password: %d; the answer would tell who guesses", status)
 		}
 		w.logged("limit=attempts")
-		if s := w.Stats(); s.Limited["attempts"] != 5 || s.Logins[httpTooManyAttempts] != 5 {
+		if s := w.Auth().Stats(); s.Limited["attempts"] != 5 || s.Logins[httpTooManyAttempts] != 5 {
 			t.Errorf("%+v", s)
 		}
 		if status, _ := w.try("203.0.113.2", "/login", "anna", "secret"); status != http.StatusOK {
@@ -366,7 +366,7 @@ func TestOneAddressCannotHaveAllTurnsOfTheHooks(t *testing.T) {
 				t.Errorf("%q is not %d: %v", name, want, count)
 			}
 		}
-		if s := w.Stats(); s.Limited["attempts"] != 50 || strings.Count(w.logs.String(), "limit=attempts") != 1 {
+		if s := w.Auth().Stats(); s.Limited["attempts"] != 50 || strings.Count(w.logs.String(), "limit=attempts") != 1 {
 			t.Errorf("counted %v", s.Limited)
 		}
 	})
@@ -475,7 +475,7 @@ func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
 			if n := recorded[session] - logins; n != 60 {
 				t.Errorf("%d events of a dead token", n)
 			}
-			if s := w.Stats(); s.Requests["invalid_token"] != 200 || s.Requests["session_revoked"]+s.Requests["no_longer_valid"] != 200 || s.Limited[limitRefusals] != 280 {
+			if s := w.Auth().Stats(); s.Requests["invalid_token"] != 200 || s.Requests["session_revoked"]+s.Requests["no_longer_valid"] != 200 || s.Limited[limitRefusals] != 280 {
 				t.Errorf("%+v", s)
 			}
 			if n := strings.Count(w.logs.String(), "limit="+limitRefusals); n != 1 {

@@ -48,7 +48,7 @@ func TestAServerOutlivesItsStore(t *testing.T) {
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := srv.RevokeAll(t.Context()); !errors.Is(err, boltblacklist.ErrClosed) {
+		if _, err := srv.Auth().RevokeAll(t.Context()); !errors.Is(err, boltblacklist.ErrClosed) {
 			t.Errorf("RevokeAll: %v", err)
 		}
 		time.Sleep(time.Hour)

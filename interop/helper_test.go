@@ -272,7 +272,7 @@ func TestHelperRevoked(t *testing.T) {
 		d.entersPage("carol")
 		d.hears("client", "ready")
 		for _, session := range []string{phone, bob} {
-			if _, err := a.RevokeSession(t.Context(), session); err != nil {
+			if _, err := a.Auth().RevokeSession(t.Context(), session); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -35,17 +35,17 @@ func TestRevocations(t *testing.T) {
 		d.enters("bob")
 		d.hears("bob", "reply to echo", "in")
 		d.hears("client", "ready")
-		ends(a.RevokeSession(t.Context(), phone))(1, 3)
+		ends(a.Auth().RevokeSession(t.Context(), phone))(1, 3)
 		for _, socket := range []string{"phone", "sibling", "waiting"} {
 			d.refused(socket, "session_revoked")
 		}
 		d.hears("phone", "connect")
 		d.refused("phone", "session_revoked")
-		ends(a.RevokeSession(t.Context(), phone))(0, 0)
+		ends(a.Auth().RevokeSession(t.Context(), phone))(0, 0)
 
 		d.hears("tablet", "reply to echo", "alive")
 		d.hears("client", "ready")
-		ends(a.RevokeUser(t.Context(), "alice"))(1, 1)
+		ends(a.Auth().RevokeUser(t.Context(), "alice"))(1, 1)
 		d.refused("tablet", "session_revoked")
 		for _, socket := range []string{"tablet", "early"} {
 			d.hears(socket, "connect")
@@ -56,7 +56,7 @@ func TestRevocations(t *testing.T) {
 		d.hears("again", "reply to echo", "in")
 		d.hears("bob", "reply to echo", "alive")
 		d.hears("client", "ready")
-		ends(a.RevokeAll(t.Context()))(2, 2)
+		ends(a.Auth().RevokeAll(t.Context()))(2, 2)
 		for _, socket := range []string{"again", "bob"} {
 			d.refused(socket, "session_revoked")
 			d.hears(socket, "connect")

@@ -72,7 +72,7 @@ func TestDurable(t *testing.T) {
 		d.hears("leaver", "logged_out")
 		d.ends("leaver")
 		d.enters("banned")
-		if ended, err := a.RevokeUser(t.Context(), "carol"); err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 1}) {
+		if ended, err := a.Auth().RevokeUser(t.Context(), "carol"); err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 1}) {
 			t.Errorf("RevokeUser: %+v, %v", ended, err)
 		}
 		d.refused("banned", "session_revoked")
@@ -118,7 +118,7 @@ func TestDurable(t *testing.T) {
 // sessions are those of a user, of which there must be so many.
 func sessions(t *testing.T, a *app, user string, n int) []socketauth.Session {
 	t.Helper()
-	found, err := a.Sessions(t.Context(), user)
+	found, err := a.Auth().Sessions(t.Context(), user)
 	if err != nil || len(found) != n {
 		t.Fatalf("Sessions of %s: %+v, %v, there should be %d", user, found, err, n)
 	}

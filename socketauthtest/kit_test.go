@@ -290,7 +290,7 @@ func TestRecorderIsClosed(t *testing.T) {
 func TestRecorderIsRevoked(t *testing.T) {
 	// Guards: its session is one that the library knows.
 	rec := socketauthtest.NewSocket(t, anna)
-	if _, err := rec.Server.RevokeUser(t.Context(), "anna"); err != nil {
+	if _, err := rec.Server.Auth().RevokeUser(t.Context(), "anna"); err != nil {
 		t.Fatal(err)
 	}
 	var told struct{ Code string }

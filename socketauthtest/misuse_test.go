@@ -120,7 +120,7 @@ func TestMisuseFailsTheTestWithAReason(t *testing.T) {
 		"an event after the end": {func(t testing.TB) {
 			srv := socketauthtest.NewServer(t, socketauth.Options[any]{})
 			c := srv.Dial(anna)
-			if _, err := srv.RevokeUser(t.Context(), "anna"); err != nil {
+			if _, err := srv.Auth().RevokeUser(t.Context(), "anna"); err != nil {
 				t.Fatalf("%v", err)
 			}
 			c.Wait("chat")

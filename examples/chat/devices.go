@@ -24,7 +24,7 @@ type device struct {
 // serveDevices lets users see their sessions and end them: theirs, and nobody else's.
 func serveDevices(srv *socketauth.Server) {
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		sessions, err := srv.Sessions(ctx, s.UserID())
+		sessions, err := srv.Auth().Sessions(ctx, s.UserID())
 		devices := make([]device, len(sessions))
 		for n, session := range sessions {
 			name, phone := describe(session.UserAgent)
@@ -40,20 +40,20 @@ func serveDevices(srv *socketauth.Server) {
 		if err := args.Decode(&id); err != nil {
 			return nil, err
 		}
-		mine, err := srv.Sessions(ctx, s.UserID())
+		mine, err := srv.Auth().Sessions(ctx, s.UserID())
 		if err != nil {
 			return nil, err
 		}
 		if !slices.ContainsFunc(mine, func(session socketauth.Session) bool { return session.ID == id }) {
 			return nil, &socketauth.PublicError{Code: "NOT_YOURS"} // RevokeSession does not ask whose it is
 		}
-		if _, err := srv.RevokeSession(ctx, id); err != nil {
+		if _, err := srv.Auth().RevokeSession(ctx, id); err != nil {
 			return nil, err
 		}
 		return nil, tellDevices(srv, s)
 	})
 	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		ended, err := srv.RevokeOthers(ctx, s.UserID(), s.SessionID()) // and logins that have not connected yet
+		ended, err := srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // and logins that have not connected yet
 		if err != nil {
 			return nil, err
 		}

@@ -144,7 +144,7 @@ func TestRevokedSessionIsOver(t *testing.T) {
 			if !online {
 				c.shutdown()
 			}
-			if _, err := a.RevokeSession(t.Context(), session); err != nil {
+			if _, err := a.Auth().RevokeSession(t.Context(), session); err != nil {
 				t.Fatal(err)
 			}
 			if !online {

@@ -171,13 +171,13 @@ func (r *realServer) revoke(of socketauth.Revocation) {
 	r.calls.Go(func() {
 		switch ctx := context.Background(); { // its error is a failing store's
 		case of.All:
-			_, _ = r.RevokeAll(ctx)
+			_, _ = r.Auth().RevokeAll(ctx)
 		case of.Except != "":
-			_, _ = r.RevokeOthers(ctx, of.UserID, of.Except)
+			_, _ = r.Auth().RevokeOthers(ctx, of.UserID, of.Except)
 		case of.UserID != "":
-			_, _ = r.RevokeUser(ctx, of.UserID)
+			_, _ = r.Auth().RevokeUser(ctx, of.UserID)
 		default:
-			_, _ = r.RevokeSession(ctx, of.SessionID)
+			_, _ = r.Auth().RevokeSession(ctx, of.SessionID)
 		}
 	})
 }

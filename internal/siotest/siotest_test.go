@@ -96,7 +96,7 @@ func TestConn(t *testing.T) {
 				t.Errorf("%q and %q, %v", want, rest, err)
 			}
 		}
-		if _, err := srv.RevokeUser(t.Context(), "anna"); err != nil {
+		if _, err := srv.Auth().RevokeUser(t.Context(), "anna"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Expect(`42["unauthorized",`); err != nil {
