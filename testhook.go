@@ -12,7 +12,7 @@ func init() {
 	testhook.Args = func(args engine.Args) any { return Args{args} }
 	testhook.Accept = func(server any, c engine.Conn, r *http.Request) (engine.Receiver, func()) {
 		s := server.(*Server)
-		described := s.auth.describe(r)
+		described := s.describe(r)
 		s.admit(described, func() { c.Close(nil) })
 		return s.accept(c, engine.Handshake{Request: described}), func() { s.left(described) }
 	}
