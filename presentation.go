@@ -115,13 +115,20 @@ func (s *Socket) present(in presented) *refusal {
 	return nil
 }
 
+// byWallClock returns a time that this process has read as the wall clock shows it now. The clock may
+// have been set since, and the store compares with its own.
+func byWallClock(t time.Time) time.Time {
+	now := time.Now()
+	return now.Add(-now.Sub(t))
+}
+
 // presentation returns what the store has to know of a token that came at that time, without a
 // successor.
 func (s *Socket) presentation(t *token, at time.Time) Presentation {
 	return Presentation{
 		Token:          t.ref(),
-		SocketOpenedAt: s.connection.opened,
-		PresentedAt:    at,
+		SocketOpenedAt: byWallClock(s.connection.opened),
+		PresentedAt:    byWallClock(at),
 		Overtake:       s.server.auth.timeout,
 		EndOnReuse:     s.server.auth.reusePolicy == EndSession,
 		Address:        s.connection.request.ClientIP,

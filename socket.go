@@ -378,24 +378,23 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	return e
 }
 
-// setDeadlineLocked sets the timer to the deadline of the state. A timer that is set to an earlier time is left alone:
-// when it fires, it is set again.
+// setDeadlineLocked sets the timer to the deadline of the state.
 func (s *Socket) setDeadlineLocked() {
 	at := s.auth.Deadline()
 	switch {
 	case s.auth.Phase() == authn.Closed:
 		s.deadline.Stop(&s.server.work)
-	case !at.IsZero() && (s.armed.IsZero() || at.Before(s.armed)):
+	case !at.IsZero() && !at.Equal(s.armed):
 		s.armed = at
-		s.deadline.Set(&s.server.work, time.Until(at), s.guarded(s.onDeadline))
+		s.deadline.Set(&s.server.work, at, func(now time.Time) { s.guarded(func() { s.onDeadline(now) })() })
 	}
 }
 
-// onDeadline is the timer's.
-func (s *Socket) onDeadline() {
+// onDeadline is called by the timer.
+func (s *Socket) onDeadline(now time.Time) {
 	s.step(func(m *authn.Machine) authn.Effects {
 		s.armed = time.Time{}
-		return m.Tick(time.Now())
+		return m.Tick(now)
 	})
 }
 

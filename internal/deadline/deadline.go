@@ -12,17 +12,26 @@ type Deadline struct {
 	timer *time.Timer
 }
 
-// Set calls f after d, in a goroutine of its own that wg counts from now on, and takes back the call that was ahead. A
-// call that has begun cannot be taken back: f looks whether it still has reason to act.
-func (d *Deadline) Set(wg *sync.WaitGroup, after time.Duration, f func()) {
+// Set calls f at the given time, in a goroutine of its own that wg counts from now on, and takes back
+// the call that was ahead. f gets the time that it is, and never one before at: the wall clock may
+// have been set back since, but that much time has passed. A call that has begun cannot be taken back,
+// so f must look whether it still has reason to act.
+func (d *Deadline) Set(wg *sync.WaitGroup, at time.Time, f func(now time.Time)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stop(wg)
 	wg.Add(1)
-	d.timer = time.AfterFunc(after, func() {
+	d.timer = time.AfterFunc(time.Until(at), func() {
 		defer wg.Done()
-		f()
+		f(later(time.Now(), at))
 	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // Stop takes back the call that is ahead, if any.

@@ -13,15 +13,15 @@ func TestDeadlineIsMovedAndTakenBack(t *testing.T) {
 		var wg sync.WaitGroup
 		start := time.Now()
 		var at []time.Duration
-		note := func() { at = append(at, time.Since(start)) }
+		note := func(now time.Time) { at = append(at, now.Sub(start)) }
 
-		d.Set(&wg, time.Second, note)
-		d.Set(&wg, 3*time.Second, note)
+		d.Set(&wg, start.Add(time.Second), note)
+		d.Set(&wg, start.Add(3*time.Second), note)
 		wg.Wait()
 		if len(at) != 1 || at[0] != 3*time.Second {
 			t.Errorf("called at %v", at)
 		}
-		d.Set(&wg, time.Second, note)
+		d.Set(&wg, time.Now().Add(time.Second), note)
 		d.Stop(&wg)
 		d.Stop(&wg)
 		wg.Wait() // would wait for ever, had Stop not counted it off
@@ -29,4 +29,15 @@ func TestDeadlineIsMovedAndTakenBack(t *testing.T) {
 			t.Errorf("called at %v, though taken back", at)
 		}
 	})
+}
+
+// TestSetBack guards that a call is never told a time before the one it was set for.
+func TestSetBack(t *testing.T) {
+	at := time.Now()
+	if got := later(at.Add(-time.Hour), at); !got.Equal(at) {
+		t.Errorf("an hour too early: %v", got)
+	}
+	if got := later(at.Add(time.Hour), at); !got.Equal(at.Add(time.Hour)) {
+		t.Errorf("an hour late: %v", got)
+	}
 }
