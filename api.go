@@ -68,7 +68,6 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 const (
 	maxBody     = 64 << 10
 	bodyTimeout = 10 * time.Second
-	hookTimeout = 30 * time.Second // how long the hooks of one login may take
 )
 
 // APIServe builds a core of its own and serves login and registration on mux. To share the core with sockets, call New

@@ -224,3 +224,15 @@ func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again 
 		}
 	}
 }
+
+// rest waits for a while, or for the end of ctx.
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // What hooks say, bare or wrapped, and what the library makes of it.
@@ -196,3 +197,6 @@ const (
 	httpBodyTooLarge     = "BODY_TOO_LARGE"
 	httpMediaType        = "MEDIA_TYPE_NOT_SUPPORTED"
 )
+
+// wholeSeconds is a duration as Retry-After has it, rounded up.
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -14,16 +14,16 @@ const NoLimit = -1
 // connections and sessions. Past a limit a client is told so, or disconnected; it is counted in Stats, and logged at
 // most once a minute.
 type Limits struct {
-	Message         int // bytes of one message, or one polling body; 1 MiB
-	StrangerMessage int // the same before the client has authenticated; 64 KiB
-	Attachments     int // of one message, together at most 4 times as long as a message; 16
-	Depth           int // levels of JSON in one message; 512
+	Message                int // bytes of one message, or one polling body; 1 MiB
+	UnauthenticatedMessage int // the same before the client has authenticated; 64 KiB
+	Attachments            int // of one message, together at most 4 times as long as a message; 16
+	Depth                  int // levels of JSON in one message; 512
 
-	Sockets             int // connections in all; 100,000
-	Strangers           int // connections that have not authenticated yet, or have left, of which the oldest makes way; 10,000
-	StrangersPerAddress int // the same from one address, or one IPv6 network of /64; 16 times as many from a /48; 100
-	SocketsPerUser      int // 100
-	SessionsPerUser     int // past it the one presented least recently is revoked; 100
+	Sockets                   int // connections in all; 100,000
+	Unauthenticated           int // connections that have not authenticated yet, or have left, of which the oldest makes way; 10,000
+	UnauthenticatedPerAddress int // the same from one address, or one IPv6 network of /64; 16 times as many from a /48; 100
+	SocketsPerUser            int // 100
+	SessionsPerUser           int // past it the one presented least recently is revoked; 100
 
 	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
 	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address half as
@@ -38,37 +38,37 @@ type Limits struct {
 
 // The names of limits, in logs and Stats.
 const (
-	limitSockets             = "sockets"
-	limitStrangers           = "strangers"
-	limitStrangersPerAddress = "strangers_per_address"
-	limitSocketsPerUser      = "sockets_per_user"
-	limitSessionsPerUser     = "sessions_per_user"
-	limitEvents              = "events"
-	limitAttempts            = "attempts"
-	limitLogins              = "logins_unavailable"
-	limitRefusals            = "refusals_recorded"
+	limitSockets                   = "sockets"
+	limitUnauthenticated           = "unauthenticated"
+	limitUnauthenticatedPerAddress = "unauthenticated_per_address"
+	limitSocketsPerUser            = "sockets_per_user"
+	limitSessionsPerUser           = "sessions_per_user"
+	limitEvents                    = "events"
+	limitAttempts                  = "attempts"
+	limitLogins                    = "logins_unavailable"
+	limitRefusals                  = "refusals_recorded"
 )
 
 // admissionLimits are the names of the limits of connections.
 var admissionLimits = map[admission.Limit]string{
 	admission.Total:                     limitSockets,
-	admission.Unauthenticated:           limitStrangers,
-	admission.UnauthenticatedPerNetwork: limitStrangersPerAddress,
+	admission.Unauthenticated:           limitUnauthenticated,
+	admission.UnauthenticatedPerNetwork: limitUnauthenticatedPerAddress,
 }
 
 // admission returns the limits of connections.
 func (l Limits) admission() admission.Limits {
-	return admission.Limits{Total: l.Sockets, Unauthenticated: l.Strangers, UnauthenticatedPerNetwork: l.StrangersPerAddress}
+	return admission.Limits{Total: l.Sockets, Unauthenticated: l.Unauthenticated, UnauthenticatedPerNetwork: l.UnauthenticatedPerAddress}
 }
 
 func (l Limits) withDefaults() Limits {
 	l.Message = cmp.Or(l.Message, 1<<20)
-	l.StrangerMessage = cmp.Or(l.StrangerMessage, min(64<<10, l.Message))
+	l.UnauthenticatedMessage = cmp.Or(l.UnauthenticatedMessage, min(64<<10, l.Message))
 	l.Attachments = cmp.Or(l.Attachments, 16)
 	l.Depth = cmp.Or(l.Depth, 512)
 	l.Sockets = cmp.Or(l.Sockets, 100_000)
-	l.Strangers = cmp.Or(l.Strangers, 10_000)
-	l.StrangersPerAddress = cmp.Or(l.StrangersPerAddress, 100)
+	l.Unauthenticated = cmp.Or(l.Unauthenticated, 10_000)
+	l.UnauthenticatedPerAddress = cmp.Or(l.UnauthenticatedPerAddress, 100)
 	l.SocketsPerUser = cmp.Or(l.SocketsPerUser, 100)
 	l.SessionsPerUser = cmp.Or(l.SessionsPerUser, 100)
 	return l
@@ -81,8 +81,8 @@ func (l Limits) check(fault func(format string, args ...any)) {
 		value int
 		least int
 	}{
-		{"Message", l.Message, 1024}, {"StrangerMessage", l.StrangerMessage, 1024}, {"Attachments", l.Attachments, 1}, {"Depth", l.Depth, 2},
-		{"Sockets", l.Sockets, NoLimit}, {"Strangers", l.Strangers, NoLimit}, {"StrangersPerAddress", l.StrangersPerAddress, NoLimit},
+		{"Message", l.Message, 1024}, {"UnauthenticatedMessage", l.UnauthenticatedMessage, 1024}, {"Attachments", l.Attachments, 1}, {"Depth", l.Depth, 2},
+		{"Sockets", l.Sockets, NoLimit}, {"Unauthenticated", l.Unauthenticated, NoLimit}, {"UnauthenticatedPerAddress", l.UnauthenticatedPerAddress, NoLimit},
 		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
 		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit}, {"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
 		{"LoginsPerAddress", l.LoginsPerAddress, NoLimit},
@@ -91,8 +91,8 @@ func (l Limits) check(fault func(format string, args ...any)) {
 			fault("Limits.%s is %d, less than %d", n.name, n.value, n.least)
 		}
 	}
-	if l.StrangerMessage > l.Message {
-		fault("Limits.StrangerMessage %d is more than Limits.Message %d", l.StrangerMessage, l.Message)
+	if l.UnauthenticatedMessage > l.Message {
+		fault("Limits.UnauthenticatedMessage %d is more than Limits.Message %d", l.UnauthenticatedMessage, l.Message)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestLimitOfSockets(t *testing.T) {
 
 func TestOldestStrangerMakesWay(t *testing.T) {
 	// Guards: who fills the places of strangers must not keep honest clients out, who need one for a round trip or two.
-	inWorld(t, func(o *Options[string]) { o.Limits.Strangers = 2 }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { o.Limits.Unauthenticated = 2 }, func(w *world) {
 		code := w.code()
 		friend, _ := w.in()
 		first := w.dial("") // of Socket.IO, and
@@ -69,7 +69,7 @@ func TestOldestStrangerMakesWay(t *testing.T) {
 		first.lost() // as by a network that fails, so that it comes back by itself
 		w.dial("")
 		second.lost()
-		w.limited("strangers", 2)
+		w.limited("unauthenticated", 2)
 		w.logged("limit=strangers")
 		if n := strings.Count(w.logs.String(), "limit=strangers"); n != 1 {
 			t.Errorf("logged %d times", n)
@@ -88,7 +88,7 @@ func TestOldestStrangerMakesWay(t *testing.T) {
 
 func TestWhoLeavesIsAStrangerAgain(t *testing.T) {
 	// Guards: who entered and left kept the connection past every limit but that of all, with one account from one address.
-	inWorld(t, func(o *Options[string]) { o.Limits.Strangers, o.Limits.SocketsPerUser = 2, 3 }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { o.Limits.Unauthenticated, o.Limits.SocketsPerUser = 2, 3 }, func(w *world) {
 		var left []*client
 		for range 4 {
 			c, _ := w.in()
@@ -98,7 +98,7 @@ func TestWhoLeavesIsAStrangerAgain(t *testing.T) {
 		}
 		left[0].lost()
 		left[1].lost()
-		w.limited("strangers", 2)
+		w.limited("unauthenticated", 2)
 		if n := w.Auth().Stats().Sockets["4"]; n != (SocketStats{Connecting: 2}) {
 			t.Errorf("%+v", n)
 		}
@@ -125,7 +125,7 @@ func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
 	inWorld(t, func(o *Options[string]) {
 		store.Blacklist = newMemory()
 		o.Blacklist = store
-		o.Limits.Strangers = 1
+		o.Limits.Unauthenticated = 1
 	}, func(w *world) {
 		c := w.dial("")
 		at, goOn := make(chan struct{}), make(chan struct{})
@@ -149,7 +149,7 @@ func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
 }
 
 func TestLimitOfStrangersFromOneNetwork(t *testing.T) {
-	l := Limits{StrangersPerAddress: 2}.withDefaults()
+	l := Limits{UnauthenticatedPerAddress: 2}.withDefaults()
 	var pool admission.Pool
 	here := make(map[string][]*admission.Member)
 	come := func(address string) (limit admission.Limit, oldest *admission.Member) {
@@ -391,7 +391,7 @@ func TestLimitOfSessionsOfAUser(t *testing.T) {
 
 func TestNoLimitIsNone(t *testing.T) {
 	inWorld(t, func(o *Options[string]) {
-		o.Limits = Limits{Sockets: NoLimit, Strangers: NoLimit, StrangersPerAddress: NoLimit, SocketsPerUser: NoLimit, SessionsPerUser: NoLimit}
+		o.Limits = Limits{Sockets: NoLimit, Unauthenticated: NoLimit, UnauthenticatedPerAddress: NoLimit, SocketsPerUser: NoLimit, SessionsPerUser: NoLimit}
 	}, func(w *world) {
 		for range 120 { // more than the defaults allow of one user
 			w.in()
@@ -430,11 +430,11 @@ func TestStrangersMaySayLess(t *testing.T) {
 }
 
 func TestLimitsThatMakeNoSense(t *testing.T) {
-	_, err := New(Options[any]{Secret: testSecret, Limits: Limits{Message: 10, StrangerMessage: NoLimit, Depth: 1, Sockets: -2}})
+	_, err := New(Options[any]{Secret: testSecret, Limits: Limits{Message: 10, UnauthenticatedMessage: NoLimit, Depth: 1, Sockets: -2}})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, name := range []string{"Limits.Message is 10", "Limits.StrangerMessage is -1", "Limits.Depth is 1", "Limits.Sockets is -2"} {
+	for _, name := range []string{"Limits.Message is 10", "Limits.UnauthenticatedMessage is -1", "Limits.Depth is 1", "Limits.Sockets is -2"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%q is not in %v", name, err)
 		}

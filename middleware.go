@@ -102,9 +102,6 @@ func answerRetry(w http.ResponseWriter, status int, code string, seconds int) {
 	answer(w, status, map[string]string{"code": code})
 }
 
-// wholeSeconds is a duration as Retry-After has it, rounded up.
-func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
-
 type claimsKey struct{}
 
 // ContextWithClaims is a context in which ClaimsFromContext finds claims: for tests of code behind Middleware.

@@ -3,8 +3,6 @@ package socketauth
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -158,24 +156,6 @@ func (o Options[U]) LogValue() slog.Value { return slog.StringValue("socketauth.
 // Format keeps keys out of whatever fmt prints.
 func (o Options[U]) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Options") }
 
-// Key is one key of several. For HMAC, Sign and Verify are the same []byte; for RSA, ECDSA and Ed25519 a private and a
-// public key of crypto/rsa, crypto/ecdsa, crypto/ed25519.
-type Key struct {
-	ID     string            // the "kid" of its tokens; may be empty where there is one key alone
-	Method jwt.SigningMethod // the only algorithm accepted with this key
-	Sign   any               // nil for a key that only verifies
-	Verify any
-}
-
-// LogValue keeps the key out of logs.
-func (k Key) LogValue() slog.Value { return slog.StringValue("socketauth.Key " + k.ID) }
-
-// Format keeps the key out of whatever fmt prints.
-func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Key "+k.ID) }
-
-// MarshalJSON keeps the key out of logs that marshal.
-func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth.Key " + k.ID) }
-
 // ReusePolicy says what a presentation of a used and replaced token does to its session.
 type ReusePolicy int
 
@@ -185,17 +165,6 @@ const (
 	// RejectOnly refuses that one presentation; the session lives on.
 	RejectOnly
 )
-
-// DecodeSecret reads a Secret from base64, standard or URL alphabet, padded or not: for keys kept in the environment.
-// Its error says that it is not base64, and never quotes it; how long a key has to be is New's to say.
-func DecodeSecret(s string) ([]byte, error) {
-	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
-	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)
-	if err != nil {
-		return nil, errors.New("socketauth: secret is not base64") // the cause would quote the secret
-	}
-	return secret, nil
-}
 
 // config is Options after they were checked, without the type parameter.
 type config struct {

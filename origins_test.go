@@ -141,7 +141,7 @@ func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 	// and what is refused has no effect.
 	o := func(o *Options[string]) {
 		o.AllowedOrigins = []string{"https://app.example", "https://[2001:db8::1]:8443", "capacitor://localhost"}
-		o.Limits.Strangers, o.Limits.StrangersPerAddress = NoLimit, NoLimit
+		o.Limits.Unauthenticated, o.Limits.UnauthenticatedPerAddress = NoLimit, NoLimit
 	}
 	for _, tt := range []struct {
 		name    string

@@ -14,14 +14,6 @@ import (
 
 // This file is what a socket's client can do about its identity: authenticate, stay, log out.
 
-// presented is what a client says to prove who it is.
-type presented struct {
-	token   string
-	at      time.Time // when it came
-	confirm bool      // it acknowledges "authenticated" once it has stored the token
-	unclear string    // what type "confirm" is of, where it says neither yes nor no
-}
-
 // authenticate answers one presentation: "authenticated" was sent if it was accepted.
 func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	if s.phase() == authn.Closed {
@@ -492,62 +484,6 @@ func (s *Socket) refuseClosed(code string) {
 		defer s.server.work.Done()
 		s.guarded(func() { s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e) })()
 	}()
-}
-
-// presentedIn is what an authenticate event says; its token is empty where there is none.
-func presentedIn(args engine.Args, at time.Time) presented {
-	if len(args.Values) == 0 {
-		return presented{}
-	}
-	p, _ := presentedAs(args.Values[0], at)
-	return p
-}
-
-// presentedAs reads {token, confirm?: true}. Clients that can only send strings, such as those for Java
-// and Kotlin in the handshake's auth, say "true". A client that has no token yet says nothing, null or "".
-func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
-	p.at = at
-	var in struct {
-		Token   json.RawMessage `json:"token"`
-		Confirm json.RawMessage `json:"confirm"`
-	}
-	if len(object) == 0 {
-		return p, false
-	}
-	if json.Unmarshal(object, &in) != nil {
-		return p, true
-	}
-	switch string(in.Token) {
-	case "", "null", `""`:
-		return p, false
-	}
-	_ = json.Unmarshal(in.Token, &p.token)
-	p.confirm, p.unclear = confirms(in.Confirm)
-	return p, true
-}
-
-// confirms reads the field "confirm". unclear is its type where it is neither a bool nor one in a string.
-func confirms(field json.RawMessage) (yes bool, unclear string) {
-	var value any
-	if len(field) > 0 {
-		_ = json.Unmarshal(field, &value) // it is part of what was valid
-	}
-	switch value := value.(type) {
-	case nil:
-		return false, ""
-	case bool:
-		return value, ""
-	case string:
-		if value == "true" || value == "false" {
-			return value == "true", ""
-		}
-		return false, "string"
-	case float64:
-		return false, "number"
-	case []any:
-		return false, "array"
-	}
-	return false, "object"
 }
 
 // event is what happened on a socket, to the token's session.

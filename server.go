@@ -61,27 +61,6 @@ func (a Args) Decode(dst ...any) error {
 	return nil
 }
 
-// reserved are event names that are the library's or the protocol's own, or that some version of
-// socket.io-client keeps to itself: it never sends them, and tells its page of its own connection by
-// them.
-var reserved = []string{
-	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
-	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
-	"connecting", "connect_timeout", "reconnect", "reconnecting", "reconnect_attempt", "reconnect_error", "reconnect_failed", "ping", "pong", // 1.x, 2.x
-}
-
-// message encodes an event of the app's.
-func message(event string, args []any) (*engine.Message, error) {
-	if slices.Contains(reserved, event) {
-		return nil, fmt.Errorf("socketauth: event name %q is reserved", event)
-	}
-	m, err := engine.NewMessage(event, args...)
-	if err != nil {
-		return nil, fmt.Errorf("socketauth: event %q: %w", event, err)
-	}
-	return m, nil
-}
-
 // Server is the sockets of one app. It is made by Infrastructure or SocketServe and safe for concurrent use.
 type Server struct {
 	auth    *Auth
@@ -118,8 +97,8 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 	return a.SocketServe(server, mux)
 }
 
-// strangerQueue is what may wait for a client that has not authenticated: the answers to what it should not send.
-const strangerQueue = 128 << 10
+// unauthenticatedQueue is what may wait for a client that has not authenticated: the answers to what it should not send.
+const unauthenticatedQueue = 128 << 10
 
 // SocketServe puts GET, POST and OPTIONS of SocketPath on mux, with and without its last slash. server
 // may be nil; if it is not, its Shutdown starts the end of all sockets, and nothing else of it is
@@ -132,8 +111,8 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	s := &Server{auth: a, handlers: make(map[string]Handler), watching: watching, unwatch: unwatch, toLookUp: make(map[*Socket]struct{})}
 	o := engine.Options{
 		MaxPayload:     a.limits.Message,
-		FirstPayload:   a.limits.StrangerMessage,
-		FirstQueue:     strangerQueue,
+		FirstPayload:   a.limits.UnauthenticatedMessage,
+		FirstQueue:     unauthenticatedQueue,
 		MaxAttachments: a.limits.Attachments,
 		MaxDepth:       a.limits.Depth,
 		Admit:          s.admit,

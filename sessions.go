@@ -11,7 +11,6 @@ import (
 
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
-	"github.com/z-open/socketauth/internal/engine"
 )
 
 // This file is what can be done to sessions from outside, and how their sockets hear of it.
@@ -200,18 +199,6 @@ func (s *Server) watch(ctx context.Context) {
 
 const firstPause = time.Second
 
-// rest waits for a while, or for the end of ctx.
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 var errWatch = errors.New("Watch has returned nil before its context ended")
 
 // heard does what follows from a change. It may hear of one more than once.
@@ -307,26 +294,6 @@ func (s *Socket) lookUp() bool {
 // waits for that call's result.
 func (s *Socket) sessionEnded(why authn.Cause) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
-}
-
-// causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
-const causeLoggedOut authn.Cause = "logged out"
-
-func causeOf(why Verdict) authn.Cause {
-	if why == LoggedOut {
-		return causeLoggedOut
-	}
-	return authn.Cause(refuseVerdict(why).code)
-}
-
-// endMessage is what a socket is told of the end of its session.
-func endMessage(why authn.Cause) *engine.Message {
-	if why == causeLoggedOut {
-		m, _ := engine.NewMessage(eventLoggedOut)
-		return m
-	}
-	m, _ := engine.NewMessage(eventUnauthorized, (&refusal{code: string(why)}).payload())
-	return m
 }
 
 // endCall ends what beginCall began, once what followed from it is done. The session may have ended meanwhile.

@@ -19,20 +19,10 @@ import (
 	"github.com/z-open/socketauth/internal/serialqueue"
 )
 
-// What the library says and hears on a socket.
-const (
-	eventAuthenticate  = "authenticate"
-	eventAuthenticated = "authenticated"
-	eventUnauthorized  = "unauthorized"
-	eventLogout        = "logout"
-	eventLoggedOut     = "logged_out"
-	eventRotated       = "rotated"
-)
-
 // What one socket may have waiting, before and after it was sent a token of its session. Past it the socket is closed.
 var (
-	strangerLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
-	friendLimits   = serialqueue.Limits{Items: 1024, Cost: 4 << 20}
+	unauthenticatedLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
+	authenticatedLimits   = serialqueue.Limits{Items: 1024, Cost: 4 << 20}
 )
 
 // Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
@@ -250,9 +240,9 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 		}
 		f = func() { s.dispatch(name, args, ack) } // behind the authenticate that came first
 	}
-	limits := strangerLimits
+	limits := unauthenticatedLimits
 	if s.phase() > authn.Anonymous { // it may acknowledge its token, and say more right after
-		limits = friendLimits
+		limits = authenticatedLimits
 	}
 	if err := s.control.Push(&s.server.work, limits, cost(name, args), s.guarded(f)); err != nil {
 		s.overrun()
@@ -294,7 +284,7 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 		s.acknowledgeError(ack, codeUnknownEvent)
 		return
 	}
-	if err := s.handlers.Push(&s.server.work, friendLimits, cost(name, args), s.guarded(func() { s.handle(h, name, args, ack) })); err != nil {
+	if err := s.handlers.Push(&s.server.work, authenticatedLimits, cost(name, args), s.guarded(func() { s.handle(h, name, args, ack) })); err != nil {
 		s.overrun()
 	}
 }

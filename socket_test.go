@@ -475,7 +475,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 		w.On("slow", func(ctx context.Context, _ *Socket, _ Args) (any, error) { <-ctx.Done(); return nil, nil })
 		bystander, _ := w.in()
 		c, _ := w.in()
-		for range friendLimits.Items + 10 {
+		for range authenticatedLimits.Items + 10 {
 			if c.Write(`42["slow"]`) != nil {
 				break
 			}
@@ -485,7 +485,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 
 		big := `42["slow","` + strings.Repeat("x", 900_000) + `"]`
 		c, _ = w.in()
-		for range friendLimits.Cost/900_000 + 3 {
+		for range authenticatedLimits.Cost/900_000 + 3 {
 			if c.Write(big) != nil {
 				break
 			}
@@ -495,7 +495,7 @@ func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
 
 		padded := `42["slow",` + strings.Repeat(" ", 900_000) + `1]` // what is waiting holds on to all of it
 		c, _ = w.in()
-		for range friendLimits.Cost/900_000 + 3 {
+		for range authenticatedLimits.Cost/900_000 + 3 {
 			if c.Write(padded) != nil {
 				break
 			}

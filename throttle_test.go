@@ -281,7 +281,7 @@ func TestFieldThatTheAppDoesNotReadHidesNoAccount(t *testing.T) {
 
 func TestClientIPThatKnowsNoneIsThePeer(t *testing.T) {
 	// Guards: who comes past the proxy, without its header, must not be exempt from limits.
-	inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits.StrangersPerAddress = 1 }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { byHeader(o); o.Limits.UnauthenticatedPerAddress = 1 }, func(w *world) {
 		first := w.open()
 		w.open()
 		first.lost()

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -187,6 +188,9 @@ func (i *issuer) keeps(t *token) bool {
 	age, left := time.Since(t.IssuedAt), time.Until(t.ExpiresAt)
 	return t.Use == useSession && 0 <= age && age < i.refreshInterval && age < left
 }
+
+// hookTimeout is how long the hooks of one login may take.
+const hookTimeout = 30 * time.Second
 
 // codeWithin is how long a code can still come, and then live, from a login that has begun.
 func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetime + time.Minute }
@@ -434,3 +438,32 @@ func isID(s string) bool {
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f * 1e6))) }
+
+// Key is one key of several. For HMAC, Sign and Verify are the same []byte; for RSA, ECDSA and Ed25519 a private and a
+// public key of crypto/rsa, crypto/ecdsa, crypto/ed25519.
+type Key struct {
+	ID     string            // the "kid" of its tokens; may be empty where there is one key alone
+	Method jwt.SigningMethod // the only algorithm accepted with this key
+	Sign   any               // nil for a key that only verifies
+	Verify any
+}
+
+// LogValue keeps the key out of logs.
+func (k Key) LogValue() slog.Value { return slog.StringValue("socketauth.Key " + k.ID) }
+
+// Format keeps the key out of whatever fmt prints.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Key "+k.ID) }
+
+// MarshalJSON keeps the key out of logs that marshal.
+func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth.Key " + k.ID) }
+
+// DecodeSecret reads a Secret from base64, standard or URL alphabet, padded or not: for keys kept in the environment.
+// Its error says that it is not base64, and never quotes it; how long a key has to be is New's to say.
+func DecodeSecret(s string) ([]byte, error) {
+	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
+	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)
+	if err != nil {
+		return nil, errors.New("socketauth: secret is not base64") // the cause would quote the secret
+	}
+	return secret, nil
+}

@@ -1,0 +1,126 @@
+package socketauth
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// What the library says and hears on a socket.
+const (
+	eventAuthenticate  = "authenticate"
+	eventAuthenticated = "authenticated"
+	eventUnauthorized  = "unauthorized"
+	eventLogout        = "logout"
+	eventLoggedOut     = "logged_out"
+	eventRotated       = "rotated"
+)
+
+// presented is what a client says to prove who it is.
+type presented struct {
+	token   string
+	at      time.Time // when it came
+	confirm bool      // it acknowledges "authenticated" once it has stored the token
+	unclear string    // what type "confirm" is of, where it says neither yes nor no
+}
+
+// presentedIn is what an authenticate event says; its token is empty where there is none.
+func presentedIn(args engine.Args, at time.Time) presented {
+	if len(args.Values) == 0 {
+		return presented{}
+	}
+	p, _ := presentedAs(args.Values[0], at)
+	return p
+}
+
+// presentedAs reads {token, confirm?: true}. Clients that can only send strings, such as those for Java
+// and Kotlin in the handshake's auth, say "true". A client that has no token yet says nothing, null or "".
+func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
+	p.at = at
+	var in struct {
+		Token   json.RawMessage `json:"token"`
+		Confirm json.RawMessage `json:"confirm"`
+	}
+	if len(object) == 0 {
+		return p, false
+	}
+	if json.Unmarshal(object, &in) != nil {
+		return p, true
+	}
+	switch string(in.Token) {
+	case "", "null", `""`:
+		return p, false
+	}
+	_ = json.Unmarshal(in.Token, &p.token)
+	p.confirm, p.unclear = confirms(in.Confirm)
+	return p, true
+}
+
+// confirms reads the field "confirm". unclear is its type where it is neither a bool nor one in a string.
+func confirms(field json.RawMessage) (yes bool, unclear string) {
+	var value any
+	if len(field) > 0 {
+		_ = json.Unmarshal(field, &value) // it is part of what was valid
+	}
+	switch value := value.(type) {
+	case nil:
+		return false, ""
+	case bool:
+		return value, ""
+	case string:
+		if value == "true" || value == "false" {
+			return value == "true", ""
+		}
+		return false, "string"
+	case float64:
+		return false, "number"
+	case []any:
+		return false, "array"
+	}
+	return false, "object"
+}
+
+// reserved are event names that are the library's or the protocol's own, or that some version of
+// socket.io-client keeps to itself: it never sends them, and tells its page of its own connection by
+// them.
+var reserved = []string{
+	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
+	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
+	"connecting", "connect_timeout", "reconnect", "reconnecting", "reconnect_attempt", "reconnect_error", "reconnect_failed", "ping", "pong", // 1.x, 2.x
+}
+
+// message encodes an event of the app's.
+func message(event string, args []any) (*engine.Message, error) {
+	if slices.Contains(reserved, event) {
+		return nil, fmt.Errorf("socketauth: event name %q is reserved", event)
+	}
+	m, err := engine.NewMessage(event, args...)
+	if err != nil {
+		return nil, fmt.Errorf("socketauth: event %q: %w", event, err)
+	}
+	return m, nil
+}
+
+// endMessage is what a socket is told of the end of its session.
+func endMessage(why authn.Cause) *engine.Message {
+	if why == causeLoggedOut {
+		m, _ := engine.NewMessage(eventLoggedOut)
+		return m
+	}
+	m, _ := engine.NewMessage(eventUnauthorized, (&refusal{code: string(why)}).payload())
+	return m
+}
+
+// causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
+const causeLoggedOut authn.Cause = "logged out"
+
+func causeOf(why Verdict) authn.Cause {
+	if why == LoggedOut {
+		return causeLoggedOut
+	}
+	return authn.Cause(refuseVerdict(why).code)
+}
