@@ -70,8 +70,8 @@ func TestOldestStrangerMakesWay(t *testing.T) {
 		w.dial("")
 		second.lost()
 		w.limited("unauthenticated", 2)
-		w.logged("limit=strangers")
-		if n := strings.Count(w.logs.String(), "limit=strangers"); n != 1 {
+		w.logged("limit=unauthenticated")
+		if n := strings.Count(w.logs.String(), "limit=unauthenticated"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}
 		c := w.dial("")
