@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 )
@@ -31,7 +33,7 @@ type socketServer interface {
 	endSession(sessionID string, why authn.Cause)
 	// prepareRevocation is called before the store decides. The function that it returns is called with
 	// the decision; it closes sockets accordingly and returns how many were closed for the revocation.
-	prepareRevocation(r Revocation) func(Change) int
+	prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int
 }
 
 // allServers returns the servers whose sockets live on this core.
@@ -128,25 +130,6 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.Text, nil
 }
 
-// standing asks the blacklist whether a token is alive, and records nothing.
-func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
-	var verdict Verdict
-	err := a.contain("Blacklist", func() (err error) {
-		verdict, err = a.blacklist.Check(ctx, t.ref(), grace, branch)
-		return err
-	})
-	switch {
-	case err != nil:
-		return &refusal{code: codeUnavailable, cause: err}
-	case verdict != Accepted:
-		if verdict == Unknown {
-			a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID))
-		}
-		return refuseVerdict(verdict)
-	}
-	return nil
-}
-
 // verify is what can be said of a token by itself: signature, claims, expiry.
 func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refusal) {
 	err := a.contain("KeyFunc", func() (err error) {
@@ -210,29 +193,4 @@ func (a *Auth) successor(ctx context.Context, t *token) (next *token, refused *r
 		return nil, &refusal{code: codeTokenExpired}
 	}
 	return nil, refuseError("minting", err)
-}
-
-// insist takes a step of the blacklist until it succeeds, for up to Timeout: where only the reply was lost, the step is
-// the same when it is taken again.
-func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again bool) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second/2) {
-		err := a.contain("Blacklist", func() error { return step(ctx, pause > 10*time.Millisecond) })
-		if err == nil || rest(ctx, pause) != nil {
-			return err
-		}
-	}
-}
-
-// rest waits for a while, or for the end of ctx.
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

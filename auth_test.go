@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func TestTheWholeFlow(t *testing.T) {
@@ -117,7 +119,7 @@ func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
 	}
 	code := mustCode(t, a.tokens, jwt.MapClaims{"sub": "anna"})
 	token := mustSuccessor(t, a.tokens, code)
-	if v, err := a.blacklist.Present(t.Context(), Presentation{Token: code.ref(), SuccessorID: token.ID, SuccessorExpiresAt: token.ExpiresAt}); v != Accepted {
+	if v, err := a.blacklist.Present(t.Context(), blacklist.Presentation{Token: code.ref(), SuccessorID: token.ID, SuccessorExpiresAt: token.ExpiresAt}); v != blacklist.Accepted {
 		t.Fatal(v, err)
 	}
 	h := a.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -205,7 +207,7 @@ func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
 	if codes["no_longer_valid"].message != "Token is no longer valid" {
 		t.Error("the message that the original's clients look for has changed")
 	}
-	for v := range Verdict(20) {
+	for v := range blacklist.Verdict(20) {
 		r := refuseVerdict(v)
 		if _, known := codes[r.code]; !known {
 			t.Errorf("verdict %d is refused with %q", v, r.code)
@@ -232,7 +234,7 @@ func BenchmarkPresentation(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if v, err := a.blacklist.Present(b.Context(), Presentation{Token: t.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt}); v != Accepted {
+		if v, err := a.blacklist.Present(b.Context(), blacklist.Presentation{Token: t.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt}); v != blacklist.Accepted {
 			b.Fatal(v, err)
 		}
 		t = next

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -35,7 +36,7 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	defer s.endCall()
 	s.propose(next)
 	a := s.server.auth
-	var verdict Verdict
+	var verdict blacklist.Verdict
 	err := a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
 		verdict, err = a.blacklist.Confirm(ctx, next.ref())
 		return err
@@ -45,13 +46,13 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	switch {
 	case err != nil:
 		refused = &refusal{code: codeUnavailable, cause: err}
-	case verdict == Overtaken:
+	case verdict == blacklist.Superseded:
 		refused = &refusal{code: codeNoLongerValid, notForever: true, closes: true}
-	case verdict == Replaced && s.hasEntered(): // of an older generation: it changes nothing
+	case verdict == blacklist.Replaced && s.hasEntered(): // of an older generation: it changes nothing
 		return
-	case verdict == Replaced:
+	case verdict == blacklist.Replaced:
 		refused = &refusal{code: codeNoLongerValid, notForever: true}
-	case verdict != Accepted:
+	case verdict != blacklist.Accepted:
 		refused = refuseVerdict(verdict)
 	case s.phase() == authn.Closed:
 		return
@@ -76,7 +77,7 @@ func (s *Socket) awaits(next *token) bool {
 }
 
 // another is what the socket does when a token of its session was confirmed.
-func (s *Socket) another(c Change) {
+func (s *Socket) another(c blacklist.Change) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.Confirmed(c.TokenID, c.Generation) })
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // offer is a token that the server wants to see confirmed.
@@ -341,7 +343,7 @@ func TestPlainPresentationOfWhatWasOfferedCounts(t *testing.T) {
 
 func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		broken := func(times int) func(string) error {
 			return func(call string) error {
 				if times--; call == "Confirm" && times >= 0 {
@@ -378,7 +380,7 @@ func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
 
 func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		// Both orders: the revocation comes while the store decides on the confirmation, before and after its decision.
 		for _, before := range []bool{true, false} {
 			at, goOn := make(chan struct{}), make(chan struct{})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // What hooks say, bare or wrapped, and what the library makes of it.
@@ -156,15 +158,15 @@ func refuseError(hook string, err error) *refusal {
 }
 
 // refuseVerdict is the refusal that a verdict other than Accepted stands for.
-func refuseVerdict(v Verdict) *refusal {
+func refuseVerdict(v blacklist.Verdict) *refusal {
 	switch v {
-	case Reused, EndedByReuse:
+	case blacklist.ReuseDetected, blacklist.SessionCompromised:
 		return &refusal{code: codeTokenReused}
-	case Revoked:
+	case blacklist.Revoked:
 		return &refusal{code: codeSessionRevoked}
-	case Overtaken:
+	case blacklist.Superseded:
 		return &refusal{code: codeNoLongerValid, notForever: true}
-	case Unknown, Replaced, LoggedOut:
+	case blacklist.Unknown, blacklist.Replaced, blacklist.LoggedOut:
 		return &refusal{code: codeNoLongerValid}
 	}
 	return &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: blacklist gave verdict %d", v)}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
@@ -23,7 +25,7 @@ func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
 	}
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
-		store.Blacklist = newMemory()
+		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.Secret = nil
 		key := Key{Method: jwt.SigningMethodHS256, Sign: testSecret, Verify: testSecret}
@@ -103,7 +105,7 @@ func TestClientThatLeavesDuringItsPresentationLeavesNothingBehind(t *testing.T) 
 func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
 	// Guards: where the store cannot say beforehand whether the token is good, the socket is not let in unseen.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		var called, left atomic.Int32
 		w.OnAuthenticated(func(context.Context, *Socket) error { called.Add(1); return nil })
 		w.OnDisconnect(func(context.Context, *Socket, string) { left.Add(1) })
@@ -136,7 +138,7 @@ func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
 
 func TestSocketHearsNothingWhileTheStoreDecides(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		deciding, goOn := make(chan struct{}), make(chan struct{})
 		store.fail(func(string) error { close(deciding); <-goOn; return nil }, nil)
 		c := w.dial("")
@@ -156,7 +158,7 @@ func TestSocketHearsNothingWhileTheStoreDecides(t *testing.T) {
 
 func TestStoreOutage(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		live, token := w.in()
 		code := w.code()
 
@@ -203,7 +205,7 @@ func TestStoreOutage(t *testing.T) {
 func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 	// Guards: a thief that presents and hangs up at once must not keep the alarm from the owner's sockets.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		owner, token := w.in()
 		owner.authenticate(token)
 		owner.token()
@@ -229,7 +231,7 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 func TestReuseIsNoticedThoughTheStoreFailedAndItsSocketHungUp(t *testing.T) {
 	// Guards: nothing was decided by the call that failed, and the thief has gone, but its token was dead already.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		owner, token := w.stays(w.code())
 		owner.confirms(token).confirm()
 		owner.alive()
@@ -256,7 +258,7 @@ func TestNothingIsConsumedForAClientThatGaveUpOnAnOutage(t *testing.T) {
 	// Guards: the step of a socket that has ended must not be taken once the store is back: its client comes back with
 	// the very token.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, token := w.in()
 		c.close()
 		store.fail(down, nil)
@@ -277,7 +279,7 @@ func TestReauthenticationThatBeganInTimeLivesOn(t *testing.T) {
 	// Guards: the token must not expire under a store that is about to replace it.
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
-		store.Blacklist = newMemory()
+		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.TokenLifetime = time.Minute
 	}, func(w *world) {
@@ -304,7 +306,7 @@ func TestReauthenticationThatBeganInTimeLivesOn(t *testing.T) {
 func TestRevocationDuringThePresentationIsFound(t *testing.T) {
 	// Guards: a session that ends while the store decides must not let the socket in, nor leave it behind.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		other, token := w.in()
 		time.Sleep(time.Second)
 		decided, goOn := make(chan struct{}), make(chan struct{})
@@ -335,7 +337,7 @@ func TestRevocationDuringThePresentationIsFound(t *testing.T) {
 func TestDecisionThatHasBegunIsWaitedForPastTheDeadline(t *testing.T) {
 	// Guards: once the store has the step, its outcome counts: a timeout would cost a plain client its session.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c := w.dial("")
 		store.fail(func(string) error { time.Sleep(2 * time.Second); return nil }, nil)
 		time.Sleep(4 * time.Second)
@@ -372,7 +374,7 @@ func TestStoreThatIgnoresItsContextKeepsNoSocketConnecting(t *testing.T) {
 	// Guards: a call that never comes back must not keep a stranger's place for ever, nor leave its client without a word.
 	for _, call := range []string{"Present", "Confirm", "Revoke"} {
 		store := new(faultyStore)
-		inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 			friend, token := w.in()
 			c := w.dial("")
 			goOn := make(chan struct{})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // What comes late, from a client that has given up the connection it came on, is no theft.
@@ -17,7 +19,7 @@ func TestLateFrameIsJudgedByWhenItCame(t *testing.T) {
 	// Guards: slow hooks and a store that has to be asked again must not make a theft of a frame that came in time.
 	t.Run("store", func(t *testing.T) {
 		store := new(faultyStore)
-		inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+		inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 			c, token := w.stays(w.code())
 			c.close()
 			time.Sleep(time.Minute)
@@ -128,11 +130,11 @@ func TestSocketThatIsEnteringIsLookedAtToo(t *testing.T) {
 	for _, how := range []string{"the reply is on its way", "OnAuthenticated runs after the confirmation"} {
 		t.Run(how, func(t *testing.T) {
 			faulty := new(faultyStore)
-			store := &otherProcess{Blacklist: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-			inWorld(t, func(o *Options[string]) { faulty.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+			store := &otherProcess{Store: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+			inWorld(t, func(o *Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 				at, goOn := make(chan struct{}), make(chan struct{})
 				var sid string
-				faulty.seen = func(t TokenRef) { sid = t.SessionID }
+				faulty.seen = func(t blacklist.TokenRef) { sid = t.SessionID }
 				c := w.dial("")
 				if how[0] == 't' {
 					faulty.fail(nil, func(call string) error {
@@ -149,10 +151,10 @@ func TestSocketThatIsEnteringIsLookedAtToo(t *testing.T) {
 				}
 				<-at
 				faulty.fail(nil, nil)
-				if _, err := faulty.Blacklist.Revoke(w.Context(), Revocation{SessionID: sid, Why: Revoked, Keep: time.Hour}); err != nil {
+				if _, err := faulty.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 					t.Fatal(err)
 				}
-				store.heard(Change{Missed: true})
+				store.heard(blacklist.Change{Gap: true})
 				synctest.Wait()
 				close(goOn)
 				c.refusedAndGone("session_revoked")
@@ -171,9 +173,9 @@ func TestWhatHappensBetweenTwoWatchesIsLookedUp(t *testing.T) {
 		<-ctx.Done()
 		return nil
 	}}
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, _ := w.in()
-		if _, err := store.Blacklist.Revoke(w.Context(), Revocation{SessionID: w.sessionOf(c), Why: Revoked, Keep: time.Hour}); err != nil {
+		if _, err := store.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: w.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		c.refusedAndGone("session_revoked")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/siotest"
 )
@@ -27,7 +28,7 @@ func leakOptions(o *Options[string]) {
 	o.Logger = slog.New(slog.DiscardHandler)
 	o.CodeLifetime = time.Hour // of those that a confirming client keeps over the pauses
 	o.TokenLifetime = time.Hour
-	o.Blacklist = newMemory()
+	o.Blacklist = blacklist.NewMemory()
 }
 
 func addressOf(n int) string { return fmt.Sprintf("203.0.113.%d", n%256) }
@@ -46,25 +47,22 @@ func holds() held {
 	return held{runtime.NumGoroutine(), m.HeapAlloc}
 }
 
-// memory is the store of a server with leakOptions.
-func (w *world) memory() *memory { return w.auth.blacklist.(measured).Blacklist.(*memory) }
+// left has the store of a server with leakOptions clear away what is over, and returns how many sessions remain, and
+// users who have one.
+func (w *world) left() (sessions, users int) {
+	return w.auth.blacklist.(measured).Store.(interface{ Left() (sessions, users int) }).Left()
+}
 
 // forgets waits until all sessions are over, and makes sure that the store has forgotten them, and whose they were.
 func (w *world) forgets() {
 	w.Helper()
 	time.Sleep(2 * time.Hour)
-	m := w.memory()
-	for range len(m.shards) * (m.size() + 200) { // the shards in turn, a few minutes and sessions each
-		m.sweepAnother(time.Now())
+	sessions, users := w.left()
+	if sessions != 0 {
+		w.Errorf("the store remembers %d sessions that are over", sessions)
 	}
-	if n := m.size(); n != 0 {
-		w.Errorf("the store remembers %d sessions that are over", n)
-	}
-	for n := range m.users {
-		if owned := m.users[n].owned; len(owned) != 0 {
-			w.Errorf("the store remembers whose sessions %d were", len(owned))
-			return
-		}
+	if users != 0 {
+		w.Errorf("the store remembers whose sessions %d were", users)
 	}
 }
 
@@ -296,7 +294,8 @@ func TestNothingIsLeftOfConnections(t *testing.T) {
 					before, known := holds(), sessions()
 					for n := 0; n < 2*rounds && !t.Failed(); n += batch {
 						run(n, n+batch)
-						w.nothingLeft(before, w.memory().size())
+						remembered, _ := w.left()
+						w.nothingLeft(before, remembered)
 					}
 					w.forgets()
 					after := w.nothingLeft(before, 0)

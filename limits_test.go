@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -123,7 +124,7 @@ func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
 	// session in it.
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
-		store.Blacklist = newMemory()
+		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.Limits.Unauthenticated = 1
 	}, func(w *world) {
@@ -501,7 +502,7 @@ func TestBodyThatDripsIsCut(t *testing.T) {
 func TestStats(t *testing.T) {
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
-		store.Blacklist = newMemory()
+		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.TokenLifetime = time.Hour
 	}, func(w *world) {
@@ -635,7 +636,7 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 func TestClientMaySayMoreAsSoonAsItHasItsToken(t *testing.T) {
 	// Guards: a long event right behind the confirmation, or the token, must not be taken for a stranger's.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		heard := make(chan int, 1)
 		w.On("long", func(_ context.Context, _ *Socket, args Args) (any, error) {
 			var s string

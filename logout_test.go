@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func TestLogoutEndsTheSessionEverywhere(t *testing.T) {
@@ -105,7 +107,7 @@ func TestLogoutBeforeAuthentication(t *testing.T) {
 func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
 	// Guards: a page that logs out and closes must not leave its session alive.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, token := w.in()
 		asked, gone := make(chan struct{}), make(chan struct{})
 		store.fail(func(string) error {

@@ -246,37 +246,6 @@ func (c *storeCounts) stats() StoreStats {
 	return s
 }
 
-// measured is a Blacklist whose calls are counted.
-type measured struct {
-	Blacklist
-	counts *storeCounts
-}
-
-func (m measured) Present(ctx context.Context, p Presentation) (v Verdict, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
-	return m.Blacklist.Present(ctx, p)
-}
-
-func (m measured) Confirm(ctx context.Context, t TokenRef) (v Verdict, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
-	return m.Blacklist.Confirm(ctx, t)
-}
-
-func (m measured) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (v Verdict, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
-	return m.Blacklist.Check(ctx, t, grace, branch)
-}
-
-func (m measured) Revoke(ctx context.Context, r Revocation) (c Change, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
-	return m.Blacklist.Revoke(ctx, r)
-}
-
-func (m measured) Sessions(ctx context.Context, userID string) (s []Session, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
-	return m.Blacklist.Sessions(ctx, userID)
-}
-
 const maxNames = 200
 
 // storeTimes are the upper ends of the histogram's buckets; beyond the last is one more.

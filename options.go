@@ -13,6 +13,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/origin"
 )
 
@@ -113,7 +114,7 @@ type Options[U any] struct {
 	// Blacklist remembers which tokens are dead. nil: in memory, for one process and one core; it forgets on a restart,
 	// and all have to log in again. A process that only has Middleware needs the one of the process that has the
 	// sockets: on its own it knows no session, and refuses every token.
-	Blacklist Blacklist
+	Blacklist blacklist.Store
 
 	// Audit is told what happens to identities: logins, rotations, reuse, revocations, refusals. It is called where that
 	// happens, so it returns soon, and by many goroutines at once. nil: only Logger is.
@@ -181,7 +182,7 @@ type config struct {
 	devices devices
 
 	tokens    *issuer
-	blacklist Blacklist
+	blacklist blacklist.Store
 	origins   *origin.Policy
 
 	timeout     time.Duration
@@ -217,7 +218,7 @@ func (o Options[U]) check() (*config, []error) {
 		clientPath:   o.ClientPath,
 	}
 	if c.blacklist == nil {
-		c.blacklist = newMemory()
+		c.blacklist = blacklist.NewMemory()
 	}
 
 	var faults []error

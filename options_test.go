@@ -37,7 +37,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 func TestSlipsOfTheAppAreFaults(t *testing.T) {
 	for part, o := range map[string]Options[any]{
 		"30 * time.Second": {Secret: testSecret, CodeLifetime: 30},
-		"is a nil *":       {Secret: testSecret, Blacklist: (*memory)(nil)},
+		"is a nil *":       {Secret: testSecret, Blacklist: (*measured)(nil)},
 		"are both":         {Secret: testSecret, LoginPath: "/in", RegisterPath: "/in"},
 	} {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), part) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -79,7 +80,7 @@ func (s *Socket) present(in presented) *refusal {
 		return &refusal{code: codeUnavailable, cause: errors.New("shutting down"), token: t}
 	}
 	defer s.server.steps.Done()
-	if !s.beginCall(causeOf(EndedByReuse)) {
+	if !s.beginCall(causeOf(blacklist.SessionCompromised)) {
 		return &refusal{code: codeTimeout, token: t}
 	}
 	p := s.presentation(t, in.at)
@@ -92,7 +93,7 @@ func (s *Socket) present(in presented) *refusal {
 		return &refusal{code: codeUnavailable, cause: err, token: t}
 	}
 	switch {
-	case verdict != Accepted:
+	case verdict != blacklist.Accepted:
 		return s.lost(t, verdict)
 	case confirming:
 		s.await(t, next, tenant)
@@ -116,15 +117,15 @@ func byWallClock(t time.Time) time.Time {
 
 // presentation returns what the store has to know of a token that came at that time, without a
 // successor.
-func (s *Socket) presentation(t *token, at time.Time) Presentation {
-	return Presentation{
-		Token:          t.ref(),
-		SocketOpenedAt: byWallClock(s.connection.opened),
-		PresentedAt:    byWallClock(at),
-		Overtake:       s.server.auth.timeout,
-		EndOnReuse:     s.server.auth.reusePolicy == EndSession,
-		Address:        s.connection.request.ClientIP,
-		UserAgent:      s.connection.request.UserAgent,
+func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
+	return blacklist.Presentation{
+		Token:            t.ref(),
+		SocketOpenedAt:   byWallClock(s.connection.opened),
+		PresentedAt:      byWallClock(at),
+		SupersededWithin: s.server.auth.timeout,
+		EndOnReuse:       s.server.auth.reusePolicy == EndSession,
+		Address:          s.connection.request.ClientIP,
+		UserAgent:        s.connection.request.UserAgent,
 	}
 }
 
@@ -145,7 +146,7 @@ func (s *Socket) unlessReuse(refused *refusal, at time.Time) *refusal {
 	switch {
 	case err != nil:
 		return &refusal{code: codeUnavailable, cause: err, token: t}
-	case verdict == Reused:
+	case verdict == blacklist.ReuseDetected:
 		return s.lost(t, verdict)
 	}
 	return refused
@@ -155,9 +156,9 @@ func (s *Socket) unlessReuse(refused *refusal, at time.Time) *refusal {
 // Nothing is recorded of a token that is alive. One that was replaced is judged as in a
 // presentation, which is a second call to the store: what Check calls Replaced is dead for good, so
 // that nothing can come between the two.
-func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
+func (s *Socket) judge(t *token, at time.Time) (verdict blacklist.Verdict, err error) {
 	a := s.server.auth
-	s.beginCall(causeOf(EndedByReuse))
+	s.beginCall(causeOf(blacklist.SessionCompromised))
 	presented := false // and the reply to that was lost
 	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, _ bool) (err error) {
 		if verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0); err != nil {
@@ -165,11 +166,11 @@ func (s *Socket) judge(t *token, at time.Time) (verdict Verdict, err error) {
 		}
 		p := s.presentation(t, at)
 		switch {
-		case verdict == Replaced:
+		case verdict == blacklist.Replaced:
 			verdict, err = a.blacklist.Present(ctx, p)
 			presented = true
-		case presented && verdict == EndedByReuse && p.EndOnReuse:
-			verdict = Reused
+		case presented && verdict == blacklist.SessionCompromised && p.EndOnReuse:
+			verdict = blacklist.ReuseDetected
 		}
 		return err
 	})
@@ -258,18 +259,18 @@ func (s *Socket) beginCall(about authn.Cause) (ok bool) {
 // broken off when the client leaves, for others may have to hear of its outcome; but then it is not taken again, only
 // its outcome looked up, so that the client finds its token as good as it was where nothing has been decided. Reuse is
 // made known all the same.
-func (s *Socket) presentToStore(p Presentation) (verdict Verdict, err error) {
+func (s *Socket) presentToStore(p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
 	a := s.server.auth
 	err = a.insist(context.WithoutCancel(s.ctx), func(ctx context.Context, again bool) (err error) {
 		left := again && s.phase() == authn.Closed
 		if left {
 			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
 		}
-		if !left || verdict == Replaced && p.EndOnReuse { // a dead token can lose nothing any more
+		if !left || verdict == blacklist.Replaced && p.EndOnReuse { // a dead token can lose nothing any more
 			verdict, err = a.blacklist.Present(ctx, p)
 		}
-		if again && verdict == EndedByReuse && p.EndOnReuse {
-			verdict = Reused // by the call whose reply was lost
+		if again && verdict == blacklist.SessionCompromised && p.EndOnReuse {
+			verdict = blacklist.ReuseDetected // by the call whose reply was lost
 		}
 		return err
 	})
@@ -277,16 +278,16 @@ func (s *Socket) presentToStore(p Presentation) (verdict Verdict, err error) {
 }
 
 // lost is what follows from a presentation that the store refused.
-func (s *Socket) lost(t *token, v Verdict) *refusal {
+func (s *Socket) lost(t *token, v blacklist.Verdict) *refusal {
 	a, refused := s.server.auth, refuseVerdict(v).of(t)
 	switch v {
-	case Unknown:
+	case blacklist.Unknown:
 		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.ClientIP))
-	case Reused:
+	case blacklist.ReuseDetected:
 		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, for one of the two has the other's token",
 			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
 			slog.String("fix", "where this is no theft: clients give the handshake's auth as a function that reads the storage, store each new token at once and only then confirm it, and let tabs take turns; a page reloaded while it presents without confirming does this too"))
-		a.endSession(t.SessionID, causeOf(EndedByReuse))
+		a.endSession(t.SessionID, causeOf(blacklist.SessionCompromised))
 	}
 	return refused
 }
@@ -423,14 +424,14 @@ func (s *Socket) endOf(args engine.Args, at time.Time) (*token, *refusal) {
 		switch {
 		case err != nil:
 			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
-		case verdict != Accepted:
+		case verdict != blacklist.Accepted:
 			return nil, s.lost(given, verdict)
 		}
 		ending = given
 	}
 	s.beginCall(causeLoggedOut)
 	err := a.insist(life, func(ctx context.Context, _ bool) error {
-		_, err := a.blacklist.Revoke(ctx, Revocation{SessionID: ending.SessionID, Why: LoggedOut, Keep: a.tokens.codeWithin()})
+		_, err := a.blacklist.Revoke(ctx, blacklist.Revocation{SessionID: ending.SessionID, Why: blacklist.LoggedOut, Keep: a.tokens.codeWithin()})
 		return err
 	})
 	if err != nil {

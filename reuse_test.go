@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // The ways in which a token comes on a new connection that is not, or not only, a presentation.
@@ -67,7 +69,7 @@ func inWorldOfMinutes(t *testing.T, policy ReusePolicy, store *faultyStore, test
 	inWorld(t, func(o *Options[string]) {
 		o.TokenLifetime, o.ReusePolicy, o.Audit = 10*time.Minute, policy, seen.hook
 		if store != nil {
-			store.Blacklist = newMemory()
+			store.Store = blacklist.NewMemory()
 			o.Blacklist = store
 		}
 	}, func(w *world) { test(w, seen) })

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func TestShutdownEndsAllSocketsSoThatTheyComeBack(t *testing.T) {
@@ -58,7 +60,7 @@ func TestShutdownWaitsForHandlersAndForItsContext(t *testing.T) {
 func TestShutdownWaitsForWhatTheStoreDecides(t *testing.T) {
 	// Guards: a token that is replaced while the server shuts down must not die before its client has the next.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, token := w.in()
 		store.fail(func(string) error { time.Sleep(time.Second); return nil }, nil)
 		c.authenticate(token)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 )
@@ -21,21 +22,30 @@ type Ended struct {
 	Sockets  int `json:"sockets"`
 }
 
+// A Session is one living session of a user: one login, on one device or several.
+type Session struct {
+	blacklist.Session
+	Sockets int `json:"sockets"` // live ones, in this process
+}
+
 // Sessions are the living sessions of a user, for a page of their devices; the one seen last comes first. A session
 // begins when the code of its login is traded for a token. Errors wrap ErrUnavailable.
 func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
-	var sessions []Session
+	var known []blacklist.Session
 	err := a.contain("Blacklist", func() (err error) {
-		sessions, err = a.blacklist.Sessions(ctx, userID)
+		known, err = a.blacklist.Sessions(ctx, userID)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: sessions: %w", ErrUnavailable, err)
 	}
-	for n := range sessions {
+	var sessions []Session
+	for _, one := range known {
+		session := Session{Session: one}
 		for _, server := range a.allServers() {
-			sessions[n].Sockets += server.liveSockets(sessions[n].ID)
+			session.Sockets += server.liveSockets(one.ID)
 		}
+		sessions = append(sessions, session)
 	}
 	slices.SortFunc(sessions, func(x, y Session) int {
 		return cmp.Or(y.LastSeen.Compare(x.LastSeen), cmp.Compare(x.ID, y.ID))
@@ -49,13 +59,13 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 // looks in Sessions first. A session that is unknown or over already is no error. Errors wrap ErrUnavailable; the session
 // may be over all the same.
 func (a *Auth) RevokeSession(ctx context.Context, sessionID string) (Ended, error) {
-	return a.revoke(ctx, Revocation{SessionID: sessionID})
+	return a.revoke(ctx, blacklist.Revocation{SessionID: sessionID})
 }
 
 // RevokeUser ends all sessions of a user, as RevokeSession does, and all logins whose credentials were given before. A
 // login after it works.
 func (a *Auth) RevokeUser(ctx context.Context, userID string) (Ended, error) {
-	return a.revoke(ctx, Revocation{UserID: userID})
+	return a.revoke(ctx, blacklist.Revocation{UserID: userID})
 }
 
 // RevokeOthers is RevokeUser but for one session, which goes on: what to call when a user has changed their password,
@@ -64,26 +74,26 @@ func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Ende
 	if sessionID == "" {
 		return Ended{}, errEmpty
 	}
-	return a.revoke(ctx, Revocation{UserID: userID, Except: sessionID})
+	return a.revoke(ctx, blacklist.Revocation{UserID: userID, Except: sessionID})
 }
 
 // RevokeAll ends all sessions of everyone, as RevokeUser does those of one.
 func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
-	return a.revoke(ctx, Revocation{All: true})
+	return a.revoke(ctx, blacklist.Revocation{All: true})
 }
 
 var errEmpty = errors.New("socketauth: revoking: the user's or the session's id is empty")
 
-func (a *Auth) revoke(ctx context.Context, r Revocation) (Ended, error) {
-	r.Why, r.Keep = Revoked, a.tokens.codeWithin()
+func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Ended, error) {
+	r.Why, r.Keep = blacklist.Revoked, a.tokens.codeWithin()
 	if r.SessionID == "" && r.UserID == "" && !r.All {
 		return Ended{}, errEmpty
 	}
-	var decided []func(Change) int
+	var decided []func(blacklist.Change) int
 	for _, server := range a.allServers() {
 		decided = append(decided, server.prepareRevocation(r))
 	}
-	var change Change
+	var change blacklist.Change
 	err := a.insist(ctx, func(ctx context.Context, _ bool) (err error) {
 		change, err = a.blacklist.Revoke(ctx, r)
 		return err
@@ -122,7 +132,7 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 
 // prepareRevocation implements socketServer. The sockets are looked up before the store decides too, so that those that
 // hear of the decision from the store itself are counted.
-func (s *Server) prepareRevocation(r Revocation) func(Change) int {
+func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int {
 	affected := make(map[*Socket]struct{})
 	add := func() {
 		for _, socket := range s.of(r.SessionID, r.UserID, r.All) {
@@ -132,7 +142,7 @@ func (s *Server) prepareRevocation(r Revocation) func(Change) int {
 		}
 	}
 	add()
-	return func(c Change) (closed int) {
+	return func(c blacklist.Change) (closed int) {
 		add()
 		s.heard(c)
 		for socket := range affected {
@@ -190,7 +200,7 @@ func (s *Server) watch(ctx context.Context) {
 		if rest(ctx, pause) == nil { // what changes until it watches again is looked up once it does
 			s.work.Go(func() {
 				if rest(ctx, firstPause) == nil {
-					s.heard(Change{Missed: true})
+					s.heard(blacklist.Change{Gap: true})
 				}
 			})
 		}
@@ -202,11 +212,11 @@ const firstPause = time.Second
 var errWatch = errors.New("Watch has returned nil before its context ended")
 
 // heard does what follows from a change. It may hear of one more than once.
-func (s *Server) heard(c Change) {
+func (s *Server) heard(c blacklist.Change) {
 	switch {
-	case c.Missed:
+	case c.Gap:
 		s.lookUp(s.hub.All())
-	case c.Verdict == Accepted:
+	case c.Verdict == blacklist.Accepted:
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
 			socket.another(c)
 		}
@@ -272,7 +282,7 @@ func (s *Socket) lookUp() bool {
 	a := s.server.auth
 	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
 	defer cancel()
-	var verdict Verdict
+	var verdict blacklist.Verdict
 	err := a.contain("Blacklist", func() (err error) {
 		verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
 		return err
@@ -284,7 +294,7 @@ func (s *Socket) lookUp() bool {
 				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
 		}
 		return false
-	case verdict == EndedByReuse, verdict == LoggedOut, verdict == Revoked:
+	case verdict == blacklist.SessionCompromised, verdict == blacklist.LoggedOut, verdict == blacklist.Revoked:
 		s.sessionEnded(causeOf(verdict))
 	}
 	return true

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func claimsOf(sub string) jwt.MapClaims { return jwt.MapClaims{"sub": sub} }
@@ -265,13 +267,13 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 			for _, before := range []bool{true, false} {
 				t.Run(fmt.Sprint(name, "/", kind, "/before=", before), func(t *testing.T) {
 					store := new(faultyStore)
-					inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+					inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 						start := present(w)
 						time.Sleep(time.Microsecond)
 						at, goOn := make(chan struct{}), make(chan struct{})
 						var sid string
 						store.fail(nil, nil)
-						store.seen = func(t TokenRef) { sid = t.SessionID }
+						store.seen = func(t blacklist.TokenRef) { sid = t.SessionID }
 						block := func(call string) error {
 							if call == "Present" {
 								close(at)
@@ -335,7 +337,7 @@ func TestRevocationDuringOnAuthenticatedEndsTheSocket(t *testing.T) {
 
 func TestRevocationWhileTheStoreIsDown(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, _ := w.in()
 		store.fail(down, nil)
 		if _, err := w.Auth().RevokeUser(w.Context(), "anna"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errStoreDown) {
@@ -374,13 +376,13 @@ func TestRotatedGoesToTheOthersOnce(t *testing.T) {
 
 // otherProcess is a store that hears of changes as one does that processes share.
 type otherProcess struct {
-	Blacklist
+	blacklist.Store
 	mu    sync.Mutex
-	heard func(Change)
+	heard func(blacklist.Change)
 	watch func(ctx context.Context) error
 }
 
-func (o *otherProcess) Watch(ctx context.Context, heard func(Change)) error {
+func (o *otherProcess) Watch(ctx context.Context, heard func(blacklist.Change)) error {
 	o.mu.Lock()
 	o.heard = heard
 	o.mu.Unlock()
@@ -389,26 +391,26 @@ func (o *otherProcess) Watch(ctx context.Context, heard func(Change)) error {
 
 func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		synctest.Wait()
 		in := func() (*client, string) { c, _ := w.in(); return c, w.sessionOf(c) }
-		for verdict, code := range map[Verdict]string{EndedByReuse: "token_reused", Revoked: "session_revoked"} {
+		for verdict, code := range map[blacklist.Verdict]string{blacklist.SessionCompromised: "token_reused", blacklist.Revoked: "session_revoked"} {
 			c, sid := in()
-			store.heard(Change{SessionID: sid, Verdict: verdict, At: time.Now()})
+			store.heard(blacklist.Change{SessionID: sid, Verdict: verdict, At: time.Now()})
 			c.refusedAndGone(code)
 		}
 		c, sid := in()
-		store.heard(Change{SessionID: sid, Verdict: LoggedOut, At: time.Now()})
+		store.heard(blacklist.Change{SessionID: sid, Verdict: blacklist.LoggedOut, At: time.Now()})
 		c.next(`42["logged_out"]`)
 		c.gone()
 
 		c, sid = in()
-		store.heard(Change{SessionID: sid, Verdict: Accepted, TokenID: newID(), Generation: 9})
+		store.heard(blacklist.Change{SessionID: sid, Verdict: blacklist.Accepted, TokenID: newID(), Generation: 9})
 		c.next(`42["rotated"]`)
 		d := w.dial("")
 		d.confirms(w.code())
-		store.heard(Change{SessionID: w.hub.Groups(w.hub.All()[0], 's')[0], Verdict: Accepted, TokenID: newID(), Generation: 1})
-		store.heard(Change{UserID: "anna", Verdict: Revoked, At: time.Now()})
+		store.heard(blacklist.Change{SessionID: w.hub.Groups(w.hub.All()[0], 's')[0], Verdict: blacklist.Accepted, TokenID: newID(), Generation: 1})
+		store.heard(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: time.Now()})
 		for _, c := range []*client{c, d} {
 			for frame := range c.Packets() {
 				if strings.Contains(frame, "unauthorized") && !strings.Contains(frame, "session_revoked") && !strings.Contains(frame, "no_longer_valid") {
@@ -419,15 +421,15 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 
 		// Logins of after it stay, if the store says so too; and what was missed is looked up.
 		c, sid = in()
-		store.heard(Change{UserID: "anna", Verdict: Revoked, At: time.Now().Add(-time.Second)})
-		store.heard(Change{All: true, Verdict: Revoked, At: time.Now().Add(-time.Second)})
-		store.heard(Change{Missed: true})
+		store.heard(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
+		store.heard(blacklist.Change{All: true, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
+		store.heard(blacklist.Change{Gap: true})
 		c.silence()
-		if _, err := store.Blacklist.Revoke(w.Context(), Revocation{SessionID: sid, Why: Revoked, Keep: time.Hour}); err != nil {
+		if _, err := store.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		c.alive()
-		store.heard(Change{Missed: true})
+		store.heard(blacklist.Change{Gap: true})
 		c.refusedAndGone("session_revoked")
 	})
 }
@@ -436,14 +438,14 @@ func TestRevocationByAnotherClockEndsALoginThatSeemsLater(t *testing.T) {
 	// Guards: the time of a revocation is by the clock of the store or of another process. Where that says that a login came
 	// later, the store knows better, and its answer ends the socket.
 	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		for name, all := range map[string]bool{"anna": false, "": true} {
 			c, _ := w.in()
-			if _, err := store.Blacklist.Revoke(w.Context(), Revocation{UserID: name, All: all, Why: Revoked, Keep: time.Hour}); err != nil {
+			if _, err := store.Store.Revoke(w.Context(), blacklist.Revocation{UserID: name, All: all, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			c.alive() // nobody has told the server
-			store.heard(Change{UserID: name, All: all, Verdict: Revoked, At: time.Now().Add(-time.Minute)})
+			store.heard(blacklist.Change{UserID: name, All: all, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Minute)})
 			c.refusedAndGone("session_revoked")
 			time.Sleep(time.Second)
 		}
@@ -453,17 +455,17 @@ func TestRevocationByAnotherClockEndsALoginThatSeemsLater(t *testing.T) {
 func TestWhatWasMissedIsAskedForUntilTheStoreAnswers(t *testing.T) {
 	// Guards: the store is likely to be out of reach just when changes were missed; and many such moments are one look.
 	faulty := new(faultyStore)
-	store := &otherProcess{Blacklist: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-	inWorld(t, func(o *Options[string]) { faulty.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	store := &otherProcess{Store: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	inWorld(t, func(o *Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, _ := w.in()
 		other, _ := w.inAs(claimsOf("bert"))
-		if _, err := faulty.Blacklist.Revoke(w.Context(), Revocation{SessionID: w.sessionOf(c), Why: Revoked, Keep: time.Hour}); err != nil {
+		if _, err := faulty.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: w.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		var checks atomic.Int32
 		faulty.fail(func(call string) error { checks.Add(1); return errStoreDown }, nil)
 		for range 1000 {
-			store.heard(Change{Missed: true})
+			store.heard(blacklist.Change{Gap: true})
 		}
 		time.Sleep(10 * time.Minute)
 		c.alive()
@@ -532,7 +534,7 @@ func TestWatchThatFailsIsBegunAnew(t *testing.T) {
 		<-ctx.Done()
 		return nil
 	}}
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		time.Sleep(time.Minute)
 		if n := calls.Load(); n != 2 {
 			t.Errorf("watched %d times", n)

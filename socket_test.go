@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -510,7 +511,7 @@ func TestPageThatSaysMuchAsSoonAsItIsOnlineGetsIn(t *testing.T) {
 	const many = 500
 	store := new(faultyStore)
 	inWorld(t, func(o *Options[string]) {
-		store.Blacklist = newMemory()
+		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 	}, func(w *world) {
 		store.fail(func(string) error { time.Sleep(20 * time.Millisecond); return nil }, nil)

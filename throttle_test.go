@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // byHeader has the address of each request named by a header, as behind a proxy.
@@ -291,7 +293,7 @@ func TestClientIPThatKnowsNoneIsThePeer(t *testing.T) {
 func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
 	// Guards: a store that does not come back must not keep Shutdown from ending the other sockets.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Blacklist = newMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		other, token := w.in()
 		at, goOn := make(chan struct{}), make(chan struct{})
 		store.fail(func(call string) error {

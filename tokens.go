@@ -20,6 +20,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 )
 
@@ -45,8 +46,8 @@ var (
 type token authn.Token
 
 // ref is what the blacklist knows a token by.
-func (t *token) ref() TokenRef {
-	return TokenRef{
+func (t *token) ref() blacklist.TokenRef {
+	return blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
 		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -118,8 +119,8 @@ func endMessage(why authn.Cause) *engine.Message {
 // causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
 const causeLoggedOut authn.Cause = "logged out"
 
-func causeOf(why Verdict) authn.Cause {
-	if why == LoggedOut {
+func causeOf(why blacklist.Verdict) authn.Cause {
+	if why == blacklist.LoggedOut {
 		return causeLoggedOut
 	}
 	return authn.Cause(refuseVerdict(why).code)

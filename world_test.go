@@ -19,6 +19,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
@@ -327,11 +328,11 @@ func (c *client) close() { c.Close() }
 
 // faultyStore forces faults on a real store.
 type faultyStore struct {
-	Blacklist
+	blacklist.Store
 	mu     sync.Mutex
-	before func(call string) error // fails a call before it has an effect
-	after  func(call string) error // fails a call after it had its effect
-	seen   func(t TokenRef)        // hears what is presented
+	before func(call string) error    // fails a call before it has an effect
+	after  func(call string) error    // fails a call after it had its effect
+	seen   func(t blacklist.TokenRef) // hears what is presented
 }
 
 func (f *faultyStore) call(name string, real func() error) error {
@@ -349,31 +350,31 @@ func (f *faultyStore) call(name string, real func() error) error {
 	return after(name)
 }
 
-func (f *faultyStore) Present(ctx context.Context, p Presentation) (v Verdict, err error) {
+func (f *faultyStore) Present(ctx context.Context, p blacklist.Presentation) (v blacklist.Verdict, err error) {
 	if f.seen != nil {
 		f.seen(p.Token)
 	}
-	err = f.call("Present", func() error { v, err = f.Blacklist.Present(ctx, p); return err })
+	err = f.call("Present", func() error { v, err = f.Store.Present(ctx, p); return err })
 	return v, err
 }
 
-func (f *faultyStore) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (v Verdict, err error) {
-	err = f.call("Check", func() error { v, err = f.Blacklist.Check(ctx, t, grace, branch); return err })
+func (f *faultyStore) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (v blacklist.Verdict, err error) {
+	err = f.call("Check", func() error { v, err = f.Store.Check(ctx, t, grace, branch); return err })
 	return v, err
 }
 
-func (f *faultyStore) Confirm(ctx context.Context, t TokenRef) (v Verdict, err error) {
-	err = f.call("Confirm", func() error { v, err = f.Blacklist.Confirm(ctx, t); return err })
+func (f *faultyStore) Confirm(ctx context.Context, t blacklist.TokenRef) (v blacklist.Verdict, err error) {
+	err = f.call("Confirm", func() error { v, err = f.Store.Confirm(ctx, t); return err })
 	return v, err
 }
 
-func (f *faultyStore) Revoke(ctx context.Context, r Revocation) (c Change, err error) {
-	err = f.call("Revoke", func() error { c, err = f.Blacklist.Revoke(ctx, r); return err })
+func (f *faultyStore) Revoke(ctx context.Context, r blacklist.Revocation) (c blacklist.Change, err error) {
+	err = f.call("Revoke", func() error { c, err = f.Store.Revoke(ctx, r); return err })
 	return c, err
 }
 
-func (f *faultyStore) Sessions(ctx context.Context, userID string) (s []Session, err error) {
-	err = f.call("Sessions", func() error { s, err = f.Blacklist.Sessions(ctx, userID); return err })
+func (f *faultyStore) Sessions(ctx context.Context, userID string) (s []blacklist.Session, err error) {
+	err = f.call("Sessions", func() error { s, err = f.Store.Sessions(ctx, userID); return err })
 	return s, err
 }
 

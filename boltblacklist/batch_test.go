@@ -10,7 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func TestWhatFailsDoesNotHaveTheOthersDoneOverAndOver(t *testing.T) {
@@ -41,10 +41,10 @@ func TestWhatFailsDoesNotHaveTheOthersDoneOverAndOver(t *testing.T) {
 					p := presentation(code, time.Now())
 					err := s.writer.do(t.Context(), func(tx *bolt.Tx, now time.Time) (bool, error) {
 						runs.Add(1)
-						v, _, changed, err := decide(tx, code, now, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+						v, _, changed, err := decide(tx, code, now, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
 							return st.Present(p, now)
 						})
-						if v != socketauth.Accepted {
+						if v != blacklist.Accepted {
 							t.Errorf("verdict %d", v)
 						}
 						return changed, err
@@ -91,7 +91,7 @@ func TestErrorsOfOthersCostNoTransaction(t *testing.T) {
 	for n := range 32 {
 		clients.Go(func() {
 			if n%2 == 0 {
-				if v, err := begins(s, newCode("anna")); v != socketauth.Accepted {
+				if v, err := begins(s, newCode("anna")); v != blacklist.Accepted {
 					t.Errorf("verdict %d, %v", v, err)
 				}
 				return

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/boltblacklist"
 )
 
@@ -52,7 +52,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if v, err := store.Check(context.Background(), token, 0, 0); v != socketauth.Accepted {
+			if v, err := store.Check(context.Background(), token, 0, 0); v != blacklist.Accepted {
 				b.Errorf("verdict %d, %v", v, err)
 				return
 			}
@@ -61,21 +61,21 @@ func BenchmarkCheck(b *testing.B) {
 }
 
 // code is a code that starts a session of the user.
-func code(user string) socketauth.TokenRef {
+func code(user string) blacklist.TokenRef {
 	now := time.Now()
-	return socketauth.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
+	return blacklist.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
 }
 
 // rotate presents a plain client's token and gives its successor, which lives a day.
-func rotate(store socketauth.Blacklist, t socketauth.TokenRef) (socketauth.TokenRef, error) {
+func rotate(store blacklist.Store, t blacklist.TokenRef) (blacklist.TokenRef, error) {
 	next := t
 	next.TokenID, next.Generation, next.IssuedAt = newID(), t.Generation+1, time.Now()
 	next.ExpiresAt = next.IssuedAt.Add(24 * time.Hour)
-	v, err := store.Present(context.Background(), socketauth.Presentation{
+	v, err := store.Present(context.Background(), blacklist.Presentation{
 		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt,
-		SocketOpenedAt: time.Now(), Overtake: 5 * time.Second, EndOnReuse: true, Address: "192.0.2.1", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+		SocketOpenedAt: time.Now(), SupersededWithin: 5 * time.Second, EndOnReuse: true, Address: "192.0.2.1", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 	})
-	if err == nil && v != socketauth.Accepted {
+	if err == nil && v != blacklist.Accepted {
 		err = fmt.Errorf("verdict %d", v)
 	}
 	return next, err

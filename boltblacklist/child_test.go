@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/boltblacklist"
 )
 
@@ -53,8 +53,8 @@ type tokenID struct {
 	Generation uint64
 }
 
-func (s *state) ref(t tokenID) socketauth.TokenRef {
-	return socketauth.TokenRef{
+func (s *state) ref(t tokenID) blacklist.TokenRef {
+	return blacklist.TokenRef{
 		SessionID: s.SessionID, TokenID: t.ID, UserID: s.User, Generation: t.Generation,
 		IssuedAt: s.Login, AuthTime: s.Login, ExpiresAt: s.Login.Add(time.Hour),
 	}
@@ -83,7 +83,7 @@ type account struct {
 }
 
 type historian struct {
-	store socketauth.Blacklist
+	store blacklist.Store
 	all   sync.RWMutex // held by who revokes all
 
 	mu    sync.Mutex
@@ -145,10 +145,10 @@ func (h *historian) say(do func() error, what saying) error {
 	return h.out.Encode(saying{N: what.N, Done: true})
 }
 
-func (h *historian) present(s state, token tokenID, successor string, confirming bool, want socketauth.Verdict) error {
-	v, err := h.store.Present(context.Background(), socketauth.Presentation{
+func (h *historian) present(s state, token tokenID, successor string, confirming bool, want blacklist.Verdict) error {
+	v, err := h.store.Present(context.Background(), blacklist.Presentation{
 		Token: s.ref(token), SuccessorID: successor, SuccessorExpiresAt: s.Login.Add(time.Hour), Confirming: confirming,
-		SocketOpenedAt: time.Now().Add(time.Hour), Overtake: time.Minute, EndOnReuse: true, UserAgent: "agent",
+		SocketOpenedAt: time.Now().Add(time.Hour), SupersededWithin: time.Minute, EndOnReuse: true, UserAgent: "agent",
 	})
 	if err == nil && v != want {
 		err = fmt.Errorf("present: verdict %d, want %d", v, want)
@@ -156,7 +156,7 @@ func (h *historian) present(s state, token tokenID, successor string, confirming
 	return err
 }
 
-func (h *historian) revoke(r socketauth.Revocation) error {
+func (h *historian) revoke(r blacklist.Revocation) error {
 	r.Keep = time.Hour
 	_, err := h.store.Revoke(context.Background(), r)
 	return err
@@ -181,26 +181,26 @@ func (h *historian) act(user *account) error {
 	case 1:
 		drop()
 		return h.step(func() error {
-			return h.revoke(socketauth.Revocation{SessionID: s.SessionID, Why: socketauth.LoggedOut})
+			return h.revoke(blacklist.Revocation{SessionID: s.SessionID, Why: blacklist.LoggedOut})
 		}, s.holds())
 	case 2:
 		drop()
-		return h.step(func() error { return h.present(s, s.Dead[len(s.Dead)-1], newID(), false, socketauth.Reused) }, s.holds())
+		return h.step(func() error { return h.present(s, s.Dead[len(s.Dead)-1], newID(), false, blacklist.ReuseDetected) }, s.holds())
 	case 3:
 		var then []state
 		for _, s := range slices.Concat(user.used, user.left) {
 			then = append(then, s.holds())
 		}
 		user.used, user.left = nil, nil
-		return h.step(func() error { return h.revoke(socketauth.Revocation{UserID: user.id, Why: socketauth.Revoked}) }, then...)
+		return h.step(func() error { return h.revoke(blacklist.Revocation{UserID: user.id, Why: blacklist.Revoked}) }, then...)
 	case 4: // before its code is used
 		never := state{SessionID: newID(), User: user.id, Login: time.Now(), Dead: []tokenID{{newID(), 0}}}
 		return h.step(func() error {
-			return h.revoke(socketauth.Revocation{SessionID: never.SessionID, Why: socketauth.Revoked})
+			return h.revoke(blacklist.Revocation{SessionID: never.SessionID, Why: blacklist.Revoked})
 		}, never)
 	case 5, 6, 7, 8:
 		user.used[n] = s.holds(next)
-		return h.step(func() error { return h.present(s, current, next.ID, false, socketauth.Accepted) }, user.used[n])
+		return h.step(func() error { return h.present(s, current, next.ID, false, blacklist.Accepted) }, user.used[n])
 	default:
 		return h.confirming(&user.used[n], current, next)
 	}
@@ -211,7 +211,7 @@ func (h *historian) begin(user *account) error {
 	code, first := tokenID{newID(), 0}, tokenID{newID(), 1}
 	s := state{SessionID: newID(), User: user.id, Login: time.Now(), Live: []tokenID{code}}
 	user.used = append(user.used, s.holds(first))
-	return h.step(func() error { return h.present(s, code, first.ID, false, socketauth.Accepted) }, s.holds(first))
+	return h.step(func() error { return h.present(s, code, first.ID, false, blacklist.Accepted) }, s.holds(first))
 }
 
 // confirming gets two branches, and confirms the second or presents it.
@@ -220,7 +220,7 @@ func (h *historian) confirming(s *state, current, one tokenID) error {
 	for _, branch := range []tokenID{one, two} {
 		before := *s
 		*s = before.also(branch)
-		if err := h.step(func() error { return h.present(before, current, branch.ID, true, socketauth.Accepted) }, *s); err != nil {
+		if err := h.step(func() error { return h.present(before, current, branch.ID, true, blacklist.Accepted) }, *s); err != nil {
 			return err
 		}
 	}
@@ -229,7 +229,7 @@ func (h *historian) confirming(s *state, current, one tokenID) error {
 		*s = before.holds(two)
 		return h.step(func() error {
 			v, err := h.store.Confirm(context.Background(), before.ref(two))
-			if err == nil && v != socketauth.Accepted {
+			if err == nil && v != blacklist.Accepted {
 				err = fmt.Errorf("confirm: verdict %d", v)
 			}
 			return err
@@ -237,7 +237,7 @@ func (h *historian) confirming(s *state, current, one tokenID) error {
 	}
 	next := tokenID{newID(), two.Generation + 1}
 	*s = before.holds(next, two).holds(next)
-	return h.step(func() error { return h.present(before, two, next.ID, false, socketauth.Accepted) }, *s)
+	return h.step(func() error { return h.present(before, two, next.ID, false, blacklist.Accepted) }, *s)
 }
 
 func (h *historian) revokeAll(users []account) error {
@@ -246,21 +246,21 @@ func (h *historian) revokeAll(users []account) error {
 	for n := range users {
 		users[n].used, users[n].left = nil, nil
 	}
-	return h.say(func() error { return h.revoke(socketauth.Revocation{All: true, Why: socketauth.Revoked}) }, saying{All: true})
+	return h.say(func() error { return h.revoke(blacklist.Revocation{All: true, Why: blacklist.Revoked}) }, saying{All: true})
 }
 
 // early is a store that answers too early.
-type early struct{ socketauth.Blacklist }
+type early struct{ blacklist.Store }
 
-func (e early) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+func (e early) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 	if r.SessionID == "" {
-		return e.Blacklist.Revoke(ctx, r)
+		return e.Store.Revoke(ctx, r)
 	}
 	go func() {
 		time.Sleep(50 * time.Millisecond)
-		_, _ = e.Blacklist.Revoke(context.Background(), r)
+		_, _ = e.Store.Revoke(context.Background(), r)
 	}()
-	return socketauth.Change{}, nil
+	return blacklist.Change{}, nil
 }
 
 func newID() string {

@@ -6,7 +6,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // at takes steps by a clock of the test's.
@@ -15,10 +15,10 @@ type at struct {
 	s *Store
 }
 
-func (a at) present(now time.Time, p socketauth.Presentation) (v socketauth.Verdict) {
+func (a at) present(now time.Time, p blacklist.Presentation) (v blacklist.Verdict) {
 	a.t.Helper()
 	err := a.s.db.Update(func(tx *bolt.Tx) (err error) {
-		v, _, _, err = decide(tx, p.Token, now, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+		v, _, _, err = decide(tx, p.Token, now, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
 			return st.Present(p, now)
 		})
 		return err
@@ -36,7 +36,7 @@ func (a at) sweep(now time.Time) {
 	}
 }
 
-func (a at) wants(want, got socketauth.Verdict) {
+func (a at) wants(want, got blacklist.Verdict) {
 	a.t.Helper()
 	if got != want {
 		a.t.Errorf("verdict %d, want %d", got, want)
@@ -47,30 +47,30 @@ func TestClockSetBackRevivesNoCode(t *testing.T) {
 	// Guards: a code that was used and whose session is forgotten would start a second one, were its time to come again.
 	a := at{t, fresh(t)}
 	start := time.Now().Add(time.Second)
-	codeAt := func(now time.Time) socketauth.TokenRef {
+	codeAt := func(now time.Time) blacklist.TokenRef {
 		code := newCode("anna")
 		code.IssuedAt, code.AuthTime, code.ExpiresAt = now, now, now.Add(30*time.Second)
 		return code
 	}
 	used, unused := codeAt(start), codeAt(start)
 	p := presentation(used, start)
-	a.wants(socketauth.Accepted, a.present(start, p))
+	a.wants(blacklist.Accepted, a.present(start, p))
 	a.sweep(start.Add(3 * time.Hour)) // the clock has run ahead
 	wantKept(t, a.s, 0, 0, 0)
 
-	a.wants(socketauth.Unknown, a.present(start.Add(time.Second), p))
-	a.wants(socketauth.Unknown, a.present(start.Add(time.Second), presentation(unused, start)))
+	a.wants(blacklist.Unknown, a.present(start.Add(time.Second), p))
+	a.wants(blacklist.Unknown, a.present(start.Add(time.Second), presentation(unused, start)))
 	later := codeAt(start.Add(2 * time.Second))
-	a.wants(socketauth.Accepted, a.present(start.Add(2*time.Second), presentation(later, start))) // log-ins work
-	a.wants(socketauth.Unknown, a.present(start.Add(2*time.Second), p))
+	a.wants(blacklist.Accepted, a.present(start.Add(2*time.Second), presentation(later, start))) // log-ins work
+	a.wants(blacklist.Unknown, a.present(start.Add(2*time.Second), p))
 	ahead := codeAt(start.Add(3 * time.Hour)) // issued by the clock that ran ahead
-	a.wants(socketauth.Unknown, a.present(start.Add(3*time.Second), presentation(ahead, start)))
+	a.wants(blacklist.Unknown, a.present(start.Add(3*time.Second), presentation(ahead, start)))
 }
 
 func TestCheckSeesAClockSetBackToo(t *testing.T) {
 	s := fresh(t)
 	code := newCode("anna")
-	if v, err := s.Check(t.Context(), code, 0, 0); v != socketauth.Accepted {
+	if v, err := s.Check(t.Context(), code, 0, 0); v != blacklist.Accepted {
 		t.Errorf("verdict %d, %v", v, err)
 	}
 	err := s.db.Update(func(tx *bolt.Tx) error {
@@ -84,7 +84,7 @@ func TestCheckSeesAClockSetBackToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.Check(t.Context(), code, 0, 0); v != socketauth.Unknown {
+	if v, err := s.Check(t.Context(), code, 0, 0); v != blacklist.Unknown {
 		t.Errorf("verdict %d, %v", v, err)
 	}
 }
@@ -92,7 +92,7 @@ func TestCheckSeesAClockSetBackToo(t *testing.T) {
 func TestClockSetBackShortensNoRevocation(t *testing.T) {
 	a := at{t, fresh(t)}
 	start := time.Now().Add(time.Hour)
-	revoke := func(now time.Time, r socketauth.Revocation) {
+	revoke := func(now time.Time, r blacklist.Revocation) {
 		t.Helper()
 		err := a.s.db.Update(func(tx *bolt.Tx) error {
 			m, err := loadMeta(tx)
@@ -100,7 +100,7 @@ func TestClockSetBackShortensNoRevocation(t *testing.T) {
 				return err
 			}
 			if r.All {
-				m.end(socketauth.Revoked, now)
+				m.end(blacklist.Revoked, now)
 				return m.save(tx)
 			}
 			_, err = m.endUser(tx, r, now)
@@ -110,11 +110,11 @@ func TestClockSetBackShortensNoRevocation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, r := range []socketauth.Revocation{{UserID: "anna", Keep: time.Hour, Why: socketauth.Revoked}, {All: true, Why: socketauth.Revoked}} {
+	for _, r := range []blacklist.Revocation{{UserID: "anna", Keep: time.Hour, Why: blacklist.Revoked}, {All: true, Why: blacklist.Revoked}} {
 		code := newCode("anna")
 		code.IssuedAt, code.AuthTime = start.Add(-time.Second), start.Add(-time.Second)
 		revoke(start, r)
 		revoke(start.Add(-time.Minute), r)
-		a.wants(socketauth.Revoked, a.present(start.Add(-time.Second), presentation(code, start)))
+		a.wants(blacklist.Revoked, a.present(start.Add(-time.Second), presentation(code, start)))
 	}
 }

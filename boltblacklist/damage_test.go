@@ -11,28 +11,28 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // sample is a file with sessions in it, and tokens of some that are revoked.
-func sample(t testing.TB) (data []byte, revoked []socketauth.TokenRef) {
+func sample(t testing.TB) (data []byte, revoked []blacklist.TokenRef) {
 	t.Helper()
 	path := filepath.Join(folder(t), "sessions.db")
 	s := reopen(t, path)
-	codes := make([]socketauth.TokenRef, 300)
+	codes := make([]blacklist.TokenRef, 300)
 	many(len(codes), func(n int) {
 		codes[n] = newCode(fmt.Sprint("user ", n%7))
-		if v, err := begins(s, codes[n]); v != socketauth.Accepted {
+		if v, err := begins(s, codes[n]); v != blacklist.Accepted {
 			t.Errorf("verdict %d, %v", v, err)
 		}
 	})
 	for _, code := range codes[:20] {
-		if _, err := s.Revoke(t.Context(), socketauth.Revocation{SessionID: code.SessionID, Why: socketauth.Revoked}); err != nil {
+		if _, err := s.Revoke(t.Context(), blacklist.Revocation{SessionID: code.SessionID, Why: blacklist.Revoked}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2 { // so that both of bolt's root pages know of it
-		if v, err := begins(s, newCode("anna")); v != socketauth.Accepted {
+		if v, err := begins(s, newCode("anna")); v != blacklist.Accepted {
 			t.Fatalf("verdict %d, %v", v, err)
 		}
 	}
@@ -47,7 +47,7 @@ func sample(t testing.TB) (data []byte, revoked []socketauth.TokenRef) {
 }
 
 // use opens the file and calls everything. Only errors may come of it.
-func use(t *testing.T, data []byte, revoked []socketauth.TokenRef) (opened bool) {
+func use(t *testing.T, data []byte, revoked []blacklist.TokenRef) (opened bool) {
 	t.Helper()
 	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -66,7 +66,7 @@ func use(t *testing.T, data []byte, revoked []socketauth.TokenRef) (opened bool)
 		check, _ := s.Check(ctx, token, time.Hour, time.Hour)
 		present, _ := begins(s, token)
 		confirm, _ := s.Confirm(ctx, token)
-		if check == socketauth.Accepted || present == socketauth.Accepted || confirm == socketauth.Accepted {
+		if check == blacklist.Accepted || present == blacklist.Accepted || confirm == blacklist.Accepted {
 			t.Errorf("a revoked token was accepted: %d, %d, %d", check, present, confirm)
 		}
 	}
@@ -74,8 +74,8 @@ func use(t *testing.T, data []byte, revoked []socketauth.TokenRef) (opened bool)
 		_, _ = s.Sessions(ctx, fmt.Sprint("user ", n))
 		_, _ = begins(s, newCode(fmt.Sprint("user ", n)))
 	}
-	_, _ = s.Revoke(ctx, socketauth.Revocation{UserID: "user 1", Why: socketauth.Revoked})
-	_, _ = s.Revoke(ctx, socketauth.Revocation{All: true, Why: socketauth.Revoked})
+	_, _ = s.Revoke(ctx, blacklist.Revocation{UserID: "user 1", Why: blacklist.Revoked})
+	_, _ = s.Revoke(ctx, blacklist.Revocation{All: true, Why: blacklist.Revoked})
 	_ = s.Close()
 	return true
 }
@@ -170,7 +170,7 @@ func TestCodeOfALostSessionStartsNoOther(t *testing.T) {
 	// Guards: a session that bad bytes hide must not make its code a new one.
 	s := fresh(t)
 	code := newCode("anna")
-	if v, err := begins(s, code); v != socketauth.Accepted {
+	if v, err := begins(s, code); v != blacklist.Accepted {
 		t.Fatalf("verdict %d, %v", v, err)
 	}
 	sid, _ := sessionKey(code.SessionID)
@@ -207,7 +207,7 @@ func TestFileCutShortUnderUsIsAnError(t *testing.T) {
 	if v, err := begins(s, revoked[0]); v != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Present: verdict %d, %v", v, err)
 	}
-	if _, err := s.Revoke(ctx, socketauth.Revocation{All: true, Why: socketauth.Revoked}); !errors.Is(err, ErrCorrupt) {
+	if _, err := s.Revoke(ctx, blacklist.Revocation{All: true, Why: blacklist.Revoked}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Revoke: %v", err)
 	}
 	_ = s.Close() // returns
@@ -219,7 +219,7 @@ func TestSecondStoreOfAFileIsRefused(t *testing.T) {
 	if _, err := Open(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("%v", err)
 	}
-	if v, err := begins(s, newCode("anna")); v != socketauth.Accepted {
+	if v, err := begins(s, newCode("anna")); v != blacklist.Accepted {
 		t.Errorf("the first: verdict %d, %v", v, err)
 	}
 	if err := s.Close(); err != nil {

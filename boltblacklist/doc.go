@@ -1,4 +1,4 @@
-// Package boltblacklist is a socketauth.Blacklist in a file: sessions survive a restart, and what was logged out,
+// Package boltblacklist is a blacklist.Store in a file: sessions survive a restart, and what was logged out,
 // replaced or revoked stays dead. It needs no server; the file is one of go.etcd.io/bbolt.
 //
 //	store, err := boltblacklist.Open("/var/lib/app/sessions.db")

@@ -14,7 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func newID() string {
@@ -23,18 +23,18 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-func newCode(user string) socketauth.TokenRef {
+func newCode(user string) blacklist.TokenRef {
 	now := time.Now()
-	return socketauth.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
+	return blacklist.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
 }
 
 // begins presents a code for a plain client's token of an hour.
-func begins(s *Store, code socketauth.TokenRef) (socketauth.Verdict, error) {
+func begins(s *Store, code blacklist.TokenRef) (blacklist.Verdict, error) {
 	return s.Present(context.Background(), presentation(code, time.Now()))
 }
 
-func presentation(t socketauth.TokenRef, now time.Time) socketauth.Presentation {
-	return socketauth.Presentation{Token: t, SuccessorID: newID(), SuccessorExpiresAt: now.Add(time.Hour), SocketOpenedAt: now}
+func presentation(t blacklist.TokenRef, now time.Time) blacklist.Presentation {
+	return blacklist.Presentation{Token: t, SuccessorID: newID(), SuccessorExpiresAt: now.Add(time.Hour), SocketOpenedAt: now}
 }
 
 // kept is how much is in each bucket.
@@ -67,11 +67,11 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 		path := filepath.Join(folder(t), "sessions.db")
 		s := reopen(t, path)
 		many(100, func(n int) {
-			if v, err := begins(s, newCode(fmt.Sprint("user ", n%10))); v != socketauth.Accepted {
+			if v, err := begins(s, newCode(fmt.Sprint("user ", n%10))); v != blacklist.Accepted {
 				t.Errorf("verdict %d, %v", v, err)
 			}
-			for _, r := range []socketauth.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint("another ", n)}} {
-				r.Why, r.Keep = socketauth.Revoked, 3*time.Hour
+			for _, r := range []blacklist.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint("another ", n)}} {
+				r.Why, r.Keep = blacklist.Revoked, 3*time.Hour
 				if _, err := s.Revoke(t.Context(), r); err != nil {
 					t.Error(err)
 				}
@@ -104,16 +104,16 @@ func TestWhatIsProlongedIsKeptAsLong(t *testing.T) {
 		code := newCode("anna")
 		p := presentation(code, time.Now())
 		p.SuccessorExpiresAt = time.Now().Add(time.Minute)
-		if v, err := s.Present(t.Context(), p); v != socketauth.Accepted {
+		if v, err := s.Present(t.Context(), p); v != blacklist.Accepted {
 			t.Fatalf("verdict %d, %v", v, err)
 		}
 		next := code
 		next.TokenID, next.Generation = p.SuccessorID, 1
-		if v, err := begins(s, next); v != socketauth.Accepted { // an hour
+		if v, err := begins(s, next); v != blacklist.Accepted { // an hour
 			t.Fatalf("verdict %d, %v", v, err)
 		}
 		for _, keep := range []time.Duration{time.Minute, time.Hour, time.Minute} {
-			if _, err := s.Revoke(t.Context(), socketauth.Revocation{UserID: "another", Why: socketauth.Revoked, Keep: keep}); err != nil {
+			if _, err := s.Revoke(t.Context(), blacklist.Revocation{UserID: "another", Why: blacklist.Revoked, Keep: keep}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -131,7 +131,7 @@ func TestWhatIsProlongedIsKeptAsLong(t *testing.T) {
 // stir makes calls that add nothing.
 func stir(s *Store, calls int) {
 	for range calls {
-		_, _ = s.Confirm(context.Background(), socketauth.TokenRef{SessionID: newID(), TokenID: newID(), Generation: 1, AuthTime: time.Now()})
+		_, _ = s.Confirm(context.Background(), blacklist.TokenRef{SessionID: newID(), TokenID: newID(), Generation: 1, AuthTime: time.Now()})
 	}
 }
 
@@ -160,11 +160,11 @@ func TestFileUsesItsRoomAgain(t *testing.T) {
 				many(250, func(int) {
 					code := newCode("anna")
 					p := presentation(code, time.Now())
-					if v, err := s.Present(t.Context(), p); v != socketauth.Accepted {
+					if v, err := s.Present(t.Context(), p); v != blacklist.Accepted {
 						t.Errorf("verdict %d, %v", v, err)
 					}
 					code.TokenID, code.Generation = p.SuccessorID, 1
-					if v, err := begins(s, code); v != socketauth.Accepted {
+					if v, err := begins(s, code); v != blacklist.Accepted {
 						t.Errorf("verdict %d, %v", v, err)
 					}
 				})

@@ -9,7 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // forgottenAfter is when what is kept for as long as a code lives can be forgotten: with the minute for clocks, and the
@@ -20,8 +20,8 @@ const forgottenAfter = aCode + leeway + time.Minute + time.Second
 func keepsRevoking(t *testing.T, s *Store, n int, keep time.Duration) {
 	t.Helper()
 	many(n, func(n int) {
-		for _, r := range []socketauth.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint("user ", n)}} {
-			r.Why, r.Keep = socketauth.Revoked, keep
+		for _, r := range []blacklist.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint("user ", n)}} {
+			r.Why, r.Keep = blacklist.Revoked, keep
 			if _, err := s.Revoke(t.Context(), r); err != nil {
 				t.Error(err)
 			}
@@ -58,8 +58,8 @@ func TestAnEntryKeptForLongBlocksNoOther(t *testing.T) {
 				keep = 30 * 24 * time.Hour
 			}
 			many(10, func(i int) {
-				for _, r := range []socketauth.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint(n, " ", i)}} {
-					r.Why, r.Keep = socketauth.Revoked, keep
+				for _, r := range []blacklist.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint(n, " ", i)}} {
+					r.Why, r.Keep = blacklist.Revoked, keep
 					if _, err := s.Revoke(t.Context(), r); err != nil {
 						t.Error(err)
 					}
@@ -85,8 +85,8 @@ func TestRevokingOneAgainAndAgainTakesNoMoreRoom(t *testing.T) {
 		s := fresh(t)
 		unknown := newID()
 		for n := range 300 {
-			revokes(t, s, socketauth.Revocation{UserID: "anna"})
-			revokes(t, s, socketauth.Revocation{SessionID: unknown})
+			revokes(t, s, blacklist.Revocation{UserID: "anna"})
+			revokes(t, s, blacklist.Revocation{SessionID: unknown})
 			if n%10 == 0 {
 				wantKept(t, s, 1, 0, 1)
 			}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/boltblacklist"
 )
 
@@ -137,14 +137,14 @@ func (k *killer) look(under map[int][]state) error {
 }
 
 // stands says how a session differs from what is known of it.
-func stands(store socketauth.Blacklist, s state) error {
+func stands(store blacklist.Store, s state) error {
 	check := func(tokens []tokenID, accepted bool) error {
 		for _, t := range tokens {
 			v, err := store.Check(context.Background(), s.ref(t), 0, 0)
 			if err != nil {
 				return err
 			}
-			if (v == socketauth.Accepted) != accepted {
+			if (v == blacklist.Accepted) != accepted {
 				return fmt.Errorf("generation %d of a session with %d live tokens: verdict %d", t.Generation, len(s.Live), v)
 			}
 		}

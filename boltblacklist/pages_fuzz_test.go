@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // FuzzPages damages a file and opens it. Open may refuse it, and neither panics nor lets in what was revoked.
@@ -31,7 +31,7 @@ func FuzzPages(f *testing.F) {
 		defer s.Close()
 		for _, token := range revoked {
 			token.Generation = 1
-			if v, _ := s.Check(t.Context(), token, 0, 0); v == socketauth.Accepted {
+			if v, _ := s.Check(t.Context(), token, 0, 0); v == blacklist.Accepted {
 				t.Errorf("a revoked token is accepted")
 			}
 		}

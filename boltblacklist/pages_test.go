@@ -14,7 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // layout is where in a file's bytes the pages are that a test damages.
@@ -165,7 +165,7 @@ func TestASoundFileIsNeverTakenForADamagedOne(t *testing.T) {
 		for range 60 {
 			s := reopen(t, path)
 			many(1+random.IntN(200), func(n int) {
-				if v, err := begins(s, newCode(fmt.Sprint("user ", n%7))); v != socketauth.Accepted {
+				if v, err := begins(s, newCode(fmt.Sprint("user ", n%7))); v != blacklist.Accepted {
 					t.Errorf("verdict %d, %v", v, err)
 				}
 			})

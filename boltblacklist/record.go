@@ -10,7 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // The buckets. Each value begins with a checksum of its key and of what follows.
@@ -36,19 +36,19 @@ type meta struct {
 
 type epochReason struct {
 	epoch uint32
-	why   socketauth.Verdict
+	why   blacklist.Verdict
 }
 
 // record is a session. Of an epoch gone by, it was ended when all were revoked: so nothing has to be written to end it.
 type record struct {
 	epoch    uint32
-	standing socketauth.Standing
+	standing blacklist.State
 }
 
 // cutoff is a revocation of a user: until when it has to be known. Unix microseconds.
 type cutoff struct{ at, until int64 }
 
-// leeway is what sessions are remembered for after they are over, as Standing.ForgetAt says, for clocks that differ.
+// leeway is what sessions are remembered for after they are over, as State.ForgetAt says, for clocks that differ.
 const leeway = time.Minute
 
 const (
@@ -81,8 +81,8 @@ func parseMeta(b []byte) (m meta, err error) {
 	}
 	m.epoch = binary.BigEndian.Uint32(b[1+3*8:])
 	for rest, last := b[metaFixed:], uint32(0); len(rest) > 0; rest = rest[reasonLen:] {
-		r := epochReason{binary.BigEndian.Uint32(rest), socketauth.Verdict(rest[4])}
-		if r.epoch <= last || r.epoch > m.epoch || r.why != socketauth.LoggedOut && r.why != socketauth.Revoked {
+		r := epochReason{binary.BigEndian.Uint32(rest), blacklist.Verdict(rest[4])}
+		if r.epoch <= last || r.epoch > m.epoch || r.why != blacklist.LoggedOut && r.why != blacklist.Revoked {
 			return meta{}, fmt.Errorf("%w: its state", ErrCorrupt)
 		}
 		m.why, last = append(m.why, r), r.epoch
@@ -104,7 +104,7 @@ func (m *meta) rewind(now time.Time) bool {
 }
 
 // end begins a new epoch: all that is of an earlier one is over.
-func (m *meta) end(why socketauth.Verdict, now time.Time) {
+func (m *meta) end(why blacklist.Verdict, now time.Time) {
 	m.epoch++
 	m.allAt = max(m.allAt, now.UnixMicro())
 	if n := len(m.why); n == 0 || m.why[n-1].why != why {
@@ -113,7 +113,7 @@ func (m *meta) end(why socketauth.Verdict, now time.Time) {
 }
 
 // reason is why a session of that epoch, which has gone by, is over: for what the next one began.
-func (m *meta) reason(epoch uint32) (why socketauth.Verdict) {
+func (m *meta) reason(epoch uint32) (why blacklist.Verdict) {
 	for _, r := range m.why {
 		if r.epoch <= epoch+1 {
 			why = r.why

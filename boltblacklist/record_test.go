@@ -7,12 +7,12 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func TestReasonIsThatOfTheNextEpoch(t *testing.T) {
 	var m meta
-	whys := []socketauth.Verdict{socketauth.Revoked, socketauth.Revoked, socketauth.LoggedOut, socketauth.LoggedOut, socketauth.Revoked, socketauth.LoggedOut}
+	whys := []blacklist.Verdict{blacklist.Revoked, blacklist.Revoked, blacklist.LoggedOut, blacklist.LoggedOut, blacklist.Revoked, blacklist.LoggedOut}
 	for n, why := range whys {
 		m.end(why, time.UnixMicro(int64(n)))
 	}
@@ -42,7 +42,7 @@ func TestRevokingAllCountsEachLivingSessionOnce(t *testing.T) {
 					p.SuccessorExpiresAt = now.Add(-time.Minute)
 					p.Token.ExpiresAt = p.SuccessorExpiresAt
 				}
-				if _, _, _, err := decide(tx, p.Token, now, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+				if _, _, _, err := decide(tx, p.Token, now, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
 					return st.Present(p, now)
 				}); err != nil {
 					return err
@@ -55,7 +55,7 @@ func TestRevokingAllCountsEachLivingSessionOnce(t *testing.T) {
 		}
 	}
 	for _, want := range []int{living, 0} {
-		c, err := s.Revoke(t.Context(), socketauth.Revocation{All: true, Why: socketauth.Revoked})
+		c, err := s.Revoke(t.Context(), blacklist.Revocation{All: true, Why: blacklist.Revoked})
 		if err != nil || c.Sessions != want {
 			t.Errorf("%d ended, want %d, %v", c.Sessions, want, err)
 		}
@@ -68,8 +68,8 @@ func TestRevokingAllCountsEachLivingSessionOnce(t *testing.T) {
 func FuzzRecords(f *testing.F) {
 	m := meta{birth: 1, forgotten: 2}
 	f.Add(m.append(nil))
-	m.end(socketauth.Revoked, time.Now())
-	m.end(socketauth.LoggedOut, time.Now())
+	m.end(blacklist.Revoked, time.Now())
+	m.end(blacklist.LoggedOut, time.Now())
 	f.Add(m.append(nil))
 	f.Add(cutoff{1, 2}.append(nil))
 	r := record{epoch: 7}
@@ -87,7 +87,7 @@ func FuzzRecords(f *testing.F) {
 		if m, err := parseMeta(data); err == nil {
 			same(m.append(nil))
 			for _, epoch := range []uint32{0, m.epoch / 2, m.epoch - min(1, m.epoch)} {
-				if why := m.reason(epoch); epoch < m.epoch && why != socketauth.Revoked && why != socketauth.LoggedOut {
+				if why := m.reason(epoch); epoch < m.epoch && why != blacklist.Revoked && why != blacklist.LoggedOut {
 					t.Errorf("epoch %d of %d ended for %d", epoch, m.epoch, why)
 				}
 			}

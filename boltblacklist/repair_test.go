@@ -8,7 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // damages flips a bit of a value.
@@ -26,11 +26,11 @@ func damages(t *testing.T, s *Store, bucket string, key []byte) {
 }
 
 // starts begins a session, and gives its code and its token.
-func starts(t *testing.T, s *Store, user string) (code, token socketauth.TokenRef) {
+func starts(t *testing.T, s *Store, user string) (code, token blacklist.TokenRef) {
 	t.Helper()
 	code = newCode(user)
 	p := presentation(code, time.Now())
-	if v, err := s.Present(t.Context(), p); v != socketauth.Accepted {
+	if v, err := s.Present(t.Context(), p); v != blacklist.Accepted {
 		t.Fatalf("verdict %d, %v", v, err)
 	}
 	token = code
@@ -38,9 +38,9 @@ func starts(t *testing.T, s *Store, user string) (code, token socketauth.TokenRe
 	return code, token
 }
 
-func revokes(t *testing.T, s *Store, r socketauth.Revocation) socketauth.Change {
+func revokes(t *testing.T, s *Store, r blacklist.Revocation) blacklist.Change {
 	t.Helper()
-	r.Why, r.Keep = socketauth.Revoked, aCode
+	r.Why, r.Keep = blacklist.Revoked, aCode
 	c, err := s.Revoke(t.Context(), r)
 	if err != nil {
 		t.Fatalf("Revoke: %v", err)
@@ -52,7 +52,7 @@ func revokes(t *testing.T, s *Store, r socketauth.Revocation) socketauth.Change 
 const aCode = 91 * time.Second
 
 // refused wants neither Check nor Present to accept a token, and no error where it says so.
-func refused(t *testing.T, s *Store, want socketauth.Verdict, tokens ...socketauth.TokenRef) {
+func refused(t *testing.T, s *Store, want blacklist.Verdict, tokens ...blacklist.TokenRef) {
 	t.Helper()
 	for _, token := range tokens {
 		check, err := s.Check(t.Context(), token, time.Hour, time.Hour)
@@ -80,16 +80,16 @@ func TestADamagedSessionKeepsNobodyFromRevokingItsUser(t *testing.T) {
 			t.Errorf("before: %v, %v", list, err)
 		}
 		time.Sleep(time.Second)
-		if c := revokes(t, s, socketauth.Revocation{UserID: "anna"}); c.Sessions != 1 {
+		if c := revokes(t, s, blacklist.Revocation{UserID: "anna"}); c.Sessions != 1 {
 			t.Errorf("%d that lived are said to be ended", c.Sessions)
 		}
-		refused(t, s, socketauth.Revoked, code, token, otherCode, other)
+		refused(t, s, blacklist.Revoked, code, token, otherCode, other)
 		time.Sleep(4 * time.Minute) // the other lives an hour
 		stir(s, 1)
 		if k := kept(t, s); k[sessionsBucket] != 1 || k[ownedBucket] != 0 || k[cutoffsBucket] != 0 {
 			t.Errorf("kept %v", k)
 		}
-		refused(t, s, socketauth.Unknown, token)
+		refused(t, s, blacklist.Unknown, token)
 		time.Sleep(time.Hour)
 		stir(s, 2)
 		wantKept(t, s, 0, 0, 0)
@@ -103,9 +103,9 @@ func TestADamagedSessionCanBeRevoked(t *testing.T) {
 		code, token := starts(t, s, "anna")
 		sid, _ := sessionKey(code.SessionID)
 		damages(t, s, sessionsBucket, sid)
-		revokes(t, s, socketauth.Revocation{SessionID: code.SessionID})
-		refused(t, s, socketauth.Revoked, code, token)
-		revokes(t, s, socketauth.Revocation{UserID: "anna"})
+		revokes(t, s, blacklist.Revocation{SessionID: code.SessionID})
+		refused(t, s, blacklist.Revoked, code, token)
+		revokes(t, s, blacklist.Revocation{UserID: "anna"})
 		time.Sleep(2 * time.Hour)
 		stir(s, 2)
 		wantKept(t, s, 0, 0, 0)
@@ -119,13 +119,13 @@ func TestADamagedRevocationOfAUserIsWrittenAnew(t *testing.T) {
 		_, token := starts(t, s, "anna")
 		early := newCode("anna")
 		time.Sleep(time.Second)
-		revokes(t, s, socketauth.Revocation{UserID: "anna"})
+		revokes(t, s, blacklist.Revocation{UserID: "anna"})
 		damages(t, s, cutoffsBucket, userKey("anna"))
 		if v, err := begins(s, early); v != 0 || !errors.Is(err, ErrCorrupt) {
 			t.Errorf("before: verdict %d, %v", v, err)
 		}
-		revokes(t, s, socketauth.Revocation{UserID: "anna"})
-		refused(t, s, socketauth.Revoked, early, token)
+		revokes(t, s, blacklist.Revocation{UserID: "anna"})
+		refused(t, s, blacklist.Revoked, early, token)
 		time.Sleep(time.Second)
 		starts(t, s, "anna")
 		time.Sleep(4 * time.Minute)
@@ -143,7 +143,7 @@ func TestWhatIsDamagedIsNotCounted(t *testing.T) {
 		damages(t, s, sessionsBucket, sid)
 		starts(t, s, "anna")
 	}
-	if c := revokes(t, s, socketauth.Revocation{All: true}); c.Sessions != 10 {
+	if c := revokes(t, s, blacklist.Revocation{All: true}); c.Sessions != 10 {
 		t.Errorf("%d sessions ended, want 10", c.Sessions)
 	}
 }
@@ -157,9 +157,9 @@ func TestSessionThatTheIndexHasLostEndsWithItsUser(t *testing.T) {
 	if err := s.db.Update(func(tx *bolt.Tx) error { return disown(tx, userKey("anna"), sid) }); err != nil {
 		t.Fatal(err)
 	}
-	revokes(t, s, socketauth.Revocation{UserID: "anna", Except: kept.SessionID})
-	refused(t, s, socketauth.Revoked, token)
-	if v, err := s.Check(t.Context(), kept, 0, 0); v != socketauth.Accepted || err != nil {
+	revokes(t, s, blacklist.Revocation{UserID: "anna", Except: kept.SessionID})
+	refused(t, s, blacklist.Revoked, token)
+	if v, err := s.Check(t.Context(), kept, 0, 0); v != blacklist.Accepted || err != nil {
 		t.Errorf("the exception: verdict %d, %v", v, err)
 	}
 }

@@ -10,29 +10,29 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // decision lets a session's standing decide on a token, and perhaps change.
-type decision func(*socketauth.Standing, time.Time) (socketauth.Verdict, socketauth.Change)
+type decision func(*blacklist.State, time.Time) (blacklist.Verdict, blacklist.Change)
 
-// Present implements socketauth.Blacklist.
-func (s *Store) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
-	return s.record(ctx, p.Token, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+// Present implements blacklist.Store.
+func (s *Store) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+	return s.record(ctx, p.Token, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
 		return st.Present(p, now)
 	})
 }
 
-// Confirm implements socketauth.Blacklist.
-func (s *Store) Confirm(ctx context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
-	return s.record(ctx, t, func(st *socketauth.Standing, now time.Time) (socketauth.Verdict, socketauth.Change) {
+// Confirm implements blacklist.Store.
+func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
+	return s.record(ctx, t, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
 		return st.Confirm(t, now)
 	})
 }
 
 // record has a decision made, and stored.
-func (s *Store) record(ctx context.Context, t socketauth.TokenRef, d decision) (verdict socketauth.Verdict, err error) {
-	var change socketauth.Change
+func (s *Store) record(ctx context.Context, t blacklist.TokenRef, d decision) (verdict blacklist.Verdict, err error) {
+	var change blacklist.Change
 	tell := func() {
 		if change.Verdict != 0 {
 			s.watchers.Tell(change)
@@ -49,8 +49,8 @@ func (s *Store) record(ctx context.Context, t socketauth.TokenRef, d decision) (
 	return verdict, nil
 }
 
-// Check implements socketauth.Blacklist.
-func (s *Store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (verdict socketauth.Verdict, err error) {
+// Check implements blacklist.Store.
+func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (verdict blacklist.Verdict, err error) {
 	err = s.view(ctx, func(tx *bolt.Tx) error {
 		now := time.Now() // once the file is looked at as it is: never before a step that is in it
 		m, err := loadMeta(tx)
@@ -71,7 +71,7 @@ func (s *Store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch 
 	return verdict, nil
 }
 
-func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verdict socketauth.Verdict, change socketauth.Change, changed bool, err error) {
+func decide(tx *bolt.Tx, t blacklist.TokenRef, now time.Time, d decision) (verdict blacklist.Verdict, change blacklist.Change, changed bool, err error) {
 	m, err := loadMeta(tx)
 	if err != nil {
 		return 0, change, false, err
@@ -108,10 +108,10 @@ func decide(tx *bolt.Tx, t socketauth.TokenRef, now time.Time, d decision) (verd
 }
 
 // look finds a token's session, with a verdict where that needs no look at the session's standing.
-func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record, known bool, verdict socketauth.Verdict, err error) {
+func (m *meta) look(tx *bolt.Tx, t blacklist.TokenRef, now time.Time) (r record, known bool, verdict blacklist.Verdict, err error) {
 	sid, ok := sessionKey(t.SessionID)
 	if !ok {
-		return r, false, socketauth.Unknown, nil
+		return r, false, blacklist.Unknown, nil
 	}
 	r, known, err = m.load(tx, sid)
 	switch {
@@ -120,11 +120,11 @@ func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record
 	case r.standing.Ended() != 0:
 		return r, known, r.standing.Ended(), nil
 	case t.AuthTime.UnixMicro() <= m.allAt:
-		return r, known, socketauth.Revoked, nil
+		return r, known, blacklist.Revoked, nil
 	}
 	// A code of the future was issued by a clock that was set back since: what became of it may be forgotten.
 	if !known && (t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth || t.IssuedAt.After(now.Add(leeway))) {
-		return r, known, socketauth.Unknown, nil
+		return r, known, blacklist.Unknown, nil
 	}
 	user := userKey(t.UserID)
 	if !known {
@@ -141,22 +141,22 @@ func (m *meta) look(tx *bolt.Tx, t socketauth.TokenRef, now time.Time) (r record
 	}
 	// What the index has was the exception then.
 	if indexed, err := owns(tx, user, sid); !indexed || err != nil {
-		return r, known, socketauth.Revoked, err
+		return r, known, blacklist.Revoked, err
 	}
 	return r, known, 0, nil
 }
 
-// Revoke implements socketauth.Blacklist. Where all are revoked, those who watch hear of it before the sessions are
+// Revoke implements blacklist.Store. Where all are revoked, those who watch hear of it before the sessions are
 // counted, so without their number; and where ctx ends meanwhile, it is the number of those counted by then.
-func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 	if err := r.Check(); err != nil {
-		return socketauth.Change{}, err
+		return blacklist.Change{}, err
 	}
-	var change socketauth.Change
+	var change blacklist.Change
 	var epoch uint32
 	tell := func() { s.watchers.Tell(change) }
 	err := s.writer.do(ctx, func(tx *bolt.Tx, now time.Time) (changed bool, err error) {
-		change = socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
+		change = blacklist.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 		m, err := loadMeta(tx)
 		if err != nil {
 			return false, err
@@ -182,7 +182,7 @@ func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth
 		}
 	}, tell)
 	if err != nil {
-		return socketauth.Change{}, err
+		return blacklist.Change{}, err
 	}
 	tell()
 	if r.All {
@@ -192,7 +192,7 @@ func (s *Store) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth
 }
 
 // endSession ends one session, whose user it tells, and says whether, as a number, that ended a living one.
-func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now time.Time) (userID string, ended int, changed bool, err error) {
+func (m *meta) endSession(tx *bolt.Tx, sid []byte, r blacklist.Revocation, now time.Time) (userID string, ended int, changed bool, err error) {
 	rec, known, err := m.load(tx, sid)
 	switch {
 	case errors.Is(err, ErrCorrupt): // accepts nothing, and must not keep anything from being ended: written anew
@@ -214,7 +214,7 @@ func (m *meta) endSession(tx *bolt.Tx, sid []byte, r socketauth.Revocation, now 
 }
 
 // endUser remembers that a user was revoked, and ends the sessions that are known, but for the exception.
-func (m *meta) endUser(tx *bolt.Tx, r socketauth.Revocation, now time.Time) (ended int, err error) {
+func (m *meta) endUser(tx *bolt.Tx, r blacklist.Revocation, now time.Time) (ended int, err error) {
 	user := userKey(r.UserID)
 	c, known, err := loadCutoff(tx, user)
 	if err != nil && !errors.Is(err, ErrCorrupt) { // which is written anew
@@ -331,8 +331,8 @@ func (s *Store) countEnded(ctx context.Context, epoch uint32, at time.Time) (end
 	return ended
 }
 
-// Sessions implements socketauth.Blacklist.
-func (s *Store) Sessions(ctx context.Context, userID string) (living []socketauth.Session, err error) {
+// Sessions implements blacklist.Store.
+func (s *Store) Sessions(ctx context.Context, userID string) (living []blacklist.Session, err error) {
 	err = s.view(ctx, func(tx *bolt.Tx) error {
 		now := time.Now()
 		m, err := loadMeta(tx)
@@ -363,8 +363,8 @@ func (s *Store) Sessions(ctx context.Context, userID string) (living []socketaut
 	return living, nil
 }
 
-// Watch implements socketauth.Blacklist.
-func (s *Store) Watch(ctx context.Context, heard func(socketauth.Change)) error {
+// Watch implements blacklist.Store.
+func (s *Store) Watch(ctx context.Context, heard func(blacklist.Change)) error {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.closed, func() { cancel(ErrClosed) })()

@@ -14,7 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/broadcast"
 )
 
@@ -30,16 +30,16 @@ var (
 // lockPatience is how long Open waits for a file that another process is just about to leave.
 const lockPatience = time.Second
 
-// Store is a socketauth.Blacklist in a file. It is safe for concurrent use.
+// Store is a blacklist.Store in a file. It is safe for concurrent use.
 type Store struct {
 	db       *bolt.DB
 	writer   *writer
-	watchers broadcast.List[socketauth.Change]
+	watchers broadcast.List[blacklist.Change]
 	closed   context.Context // ends at Close
 	close    context.CancelFunc
 }
 
-var _ socketauth.Blacklist = (*Store)(nil)
+var _ blacklist.Store = (*Store)(nil)
 
 // Open opens the store in the file at path, which it creates if there is none. The folder has to exist. It looks at all
 // of a file that is there, and writes nothing to one that is damaged.

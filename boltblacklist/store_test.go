@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/blacklisttest"
+	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/blacklist/blacklisttest"
 	"github.com/z-open/socketauth/boltblacklist"
 )
 
@@ -24,7 +24,7 @@ func open(t *testing.T, path string) *boltblacklist.Store {
 	return store
 }
 
-func fresh(t *testing.T) socketauth.Blacklist {
+func fresh(t *testing.T) blacklist.Store {
 	return open(t, filepath.Join(folder(t), "sessions.db"))
 }
 
@@ -32,10 +32,10 @@ func TestConformance(t *testing.T)         { blacklisttest.Run(t, fresh) }
 func TestConformanceInBubble(t *testing.T) { blacklisttest.RunInBubble(t, fresh) }
 
 func TestConformanceOverRestarts(t *testing.T) {
-	blacklisttest.RunRestarts(t, func(t *testing.T) (socketauth.Blacklist, func() socketauth.Blacklist) {
+	blacklisttest.RunRestarts(t, func(t *testing.T) (blacklist.Store, func() blacklist.Store) {
 		path := filepath.Join(folder(t), "sessions.db")
 		store := open(t, path)
-		return store, func() socketauth.Blacklist {
+		return store, func() blacklist.Store {
 			if err := store.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -45,9 +45,9 @@ func TestConformanceOverRestarts(t *testing.T) {
 }
 
 func TestConformanceOverClockSetBack(t *testing.T) {
-	blacklisttest.RunSetBack(t, func(t *testing.T) func(*testing.T) socketauth.Blacklist {
+	blacklisttest.RunSetBack(t, func(t *testing.T) func(*testing.T) blacklist.Store {
 		path := filepath.Join(folder(t), "sessions.db")
-		return func(t *testing.T) socketauth.Blacklist { return open(t, path) }
+		return func(t *testing.T) blacklist.Store { return open(t, path) }
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func fresh(t testing.TB) *Store {
@@ -73,7 +73,7 @@ func TestStepsThatWaitShareATransaction(t *testing.T) {
 	var clients sync.WaitGroup
 	for range 64 {
 		clients.Go(func() {
-			if v, err := begins(s, newCode("anna")); v != socketauth.Accepted {
+			if v, err := begins(s, newCode("anna")); v != blacklist.Accepted {
 				t.Errorf("verdict %d, %v", v, err)
 			}
 		})
@@ -92,7 +92,7 @@ func TestRefusalsWriteNothing(t *testing.T) {
 	stranger.Generation = 3
 	before := transaction(t, s)
 	for range 10 {
-		if v, err := begins(s, stranger); v != socketauth.Unknown {
+		if v, err := begins(s, stranger); v != blacklist.Unknown {
 			t.Errorf("verdict %d, %v", v, err)
 		}
 	}
@@ -108,7 +108,7 @@ func TestWhoGivesUpInTheQueueHasRecordedNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan error)
 	go func() {
-		_, err := s.Present(ctx, socketauth.Presentation{Token: code, SuccessorID: newID()})
+		_, err := s.Present(ctx, blacklist.Presentation{Token: code, SuccessorID: newID()})
 		result <- err
 	}()
 	awaitQueue(s, 1)
@@ -117,7 +117,7 @@ func TestWhoGivesUpInTheQueueHasRecordedNothing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	release()
-	if v, err := begins(s, code); v != socketauth.Accepted {
+	if v, err := begins(s, code); v != blacklist.Accepted {
 		t.Errorf("the code afterwards: verdict %d, %v", v, err)
 	}
 }
@@ -126,10 +126,10 @@ func TestWatchersHearOfAStepWhoseCallerHasGone(t *testing.T) {
 	// Guards: a caller that gave up while its step was written must not take the change with it.
 	s := fresh(t)
 	code := newCode("anna")
-	heard := make(chan socketauth.Change, 10)
-	go func() { _ = s.Watch(context.Background(), func(c socketauth.Change) { heard <- c }) }()
+	heard := make(chan blacklist.Change, 10)
+	go func() { _ = s.Watch(context.Background(), func(c blacklist.Change) { heard <- c }) }()
 	for deadline := time.After(20 * time.Second); len(heard) == 0; { // until it watches
-		if _, err := s.Revoke(t.Context(), socketauth.Revocation{SessionID: newID(), Why: socketauth.Revoked}); err != nil {
+		if _, err := s.Revoke(t.Context(), blacklist.Revocation{SessionID: newID(), Why: blacklist.Revoked}); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -142,7 +142,7 @@ func TestWatchersHearOfAStepWhoseCallerHasGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	result, held, end := make(chan error), make(chan struct{}), make(chan struct{})
 	go func() {
-		_, err := s.Present(ctx, socketauth.Presentation{Token: code, SuccessorID: newID()})
+		_, err := s.Present(ctx, blacklist.Presentation{Token: code, SuccessorID: newID()})
 		result <- err
 	}()
 	awaitQueue(s, 1)
@@ -164,7 +164,7 @@ func TestWatchersHearOfAStepWhoseCallerHasGone(t *testing.T) {
 	for {
 		select {
 		case c := <-heard:
-			if c.Verdict != socketauth.Accepted {
+			if c.Verdict != blacklist.Accepted {
 				continue
 			}
 			if c.SessionID != code.SessionID {
@@ -181,11 +181,11 @@ func TestAStepThatFailsFailsAlone(t *testing.T) {
 	s := fresh(t)
 	release := hold(t, s)
 	oops := errors.New("oops")
-	codes := []socketauth.TokenRef{newCode("anna"), newCode("anna")}
+	codes := []blacklist.TokenRef{newCode("anna"), newCode("anna")}
 	var clients sync.WaitGroup
 	for n, code := range codes {
 		clients.Go(func() {
-			if v, err := begins(s, code); v != socketauth.Accepted {
+			if v, err := begins(s, code); v != blacklist.Accepted {
 				t.Errorf("verdict %d, %v", v, err)
 			}
 		})
@@ -229,12 +229,12 @@ func TestAPanicOfTheDatabaseIsAnErrorFromThenOn(t *testing.T) {
 func TestClosedStoreRefuses(t *testing.T) {
 	s := fresh(t)
 	watched := make(chan error)
-	go func() { watched <- s.Watch(context.Background(), func(socketauth.Change) {}) }()
+	go func() { watched <- s.Watch(context.Background(), func(blacklist.Change) {}) }()
 	var calls sync.WaitGroup
 	for range 50 { // those that have begun are served, the others refused
 		calls.Go(func() {
 			v, err := begins(s, newCode("anna"))
-			if v != socketauth.Accepted && !errors.Is(err, ErrClosed) {
+			if v != blacklist.Accepted && !errors.Is(err, ErrClosed) {
 				t.Errorf("verdict %d, %v", v, err)
 			}
 		})
@@ -252,9 +252,9 @@ func TestClosedStoreRefuses(t *testing.T) {
 	_, present := begins(s, newCode("anna"))
 	_, confirm := s.Confirm(ctx, newCode("anna"))
 	_, check := s.Check(ctx, newCode("anna"), 0, 0)
-	_, revoke := s.Revoke(ctx, socketauth.Revocation{All: true, Why: socketauth.Revoked})
+	_, revoke := s.Revoke(ctx, blacklist.Revocation{All: true, Why: blacklist.Revoked})
 	_, sessions := s.Sessions(ctx, "anna")
-	watch := s.Watch(ctx, func(socketauth.Change) {})
+	watch := s.Watch(ctx, func(blacklist.Change) {})
 	for n, err := range []error{present, confirm, check, revoke, sessions, watch} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%d: %v", n, err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // servePages serves an app that has the helper at ClientPath, and a page that uses it.
@@ -118,7 +119,7 @@ func TestHelperBrowserTabs(t *testing.T) {
 // TestHelperBack: a code in a link is used once, and is not in the history, however often the page is reloaded, left,
 // come back to, or the link opened, within the code's life.
 func TestHelperBack(t *testing.T) {
-	l := newLedger(socketauth.NewMemoryBlacklist())
+	l := newLedger(blacklist.NewMemory())
 	on := listen(t)
 	a := servePages(t, l, on, func(o *socketauth.Options[string]) {
 		o.AppURL = func(code string) string { return "http://" + on.Addr().String() + "/page#code=" + code }
@@ -146,7 +147,7 @@ func TestHelperBack(t *testing.T) {
 // in time has the token replaced.
 func TestHelperBrowserAsleep(t *testing.T) {
 	t.Run("past", func(t *testing.T) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := servePages(t, l, nil, func(o *socketauth.Options[string]) { o.TokenLifetime = 3 * time.Second })
 		d := chromium(t, "helper_browser.mjs", "asleep", a.url, `{"ms": 3500}`)
 		for _, state := range []string{"online", "expired", "online"} {
@@ -158,7 +159,7 @@ func TestHelperBrowserAsleep(t *testing.T) {
 	})
 	t.Run("past, without a network", func(t *testing.T) {
 		// Guards: only the tab that came back first was told; the other one said that it was ended elsewhere.
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := servePages(t, l, nil, func(o *socketauth.Options[string]) { o.TokenLifetime = 3 * time.Second })
 		d := chromium(t, "helper_browser.mjs", "away", a.url, `{"ms": 3500}`)
 		for _, tab := range []string{"tab", "other"} {
@@ -178,7 +179,7 @@ func TestHelperBrowserAsleep(t *testing.T) {
 		noAlarm(t, a)
 	})
 	t.Run("in time", func(t *testing.T) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := servePages(t, l, nil, nil) // for 24 h
 		d := chromium(t, "helper_browser.mjs", "clock", a.url, fmt.Sprintf(`{"ms": %d}`, (20*time.Hour).Milliseconds()))
 		d.hears("tab", "is", "online")
@@ -193,7 +194,7 @@ func TestHelperBrowserAsleep(t *testing.T) {
 
 // TestHelperBrowserStorage: a storage that is refused or full keeps nobody out, and no session is shared by accident.
 func TestHelperBrowserStorage(t *testing.T) {
-	l := newLedger(socketauth.NewMemoryBlacklist())
+	l := newLedger(blacklist.NewMemory())
 	a := servePages(t, l, nil, nil)
 	d := chromium(t, "helper_browser.mjs", "storage", a.url)
 	for _, tab := range []string{"refused", "full", "full, no locks", "later", "later, no locks"} {
@@ -219,7 +220,7 @@ func TestHelperBrowserStorage(t *testing.T) {
 // TestHelperKilled has Chromium killed seconds after a token was replaced: the user comes back in, and is no thief.
 func TestHelperKilled(t *testing.T) {
 	// Guards: Chromium had the replaced token in localStorage again, so that its session was ended as stolen.
-	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
 	d := chromium(t, "helper_browser.mjs", "killed", a.url, "{}")
 	for range 5 {
 		d.hears("page", "is", "online")
@@ -241,7 +242,7 @@ func TestHelperKilledEarly(t *testing.T) {
 	// log-out.
 	for _, browser := range []string{"Chromium", "Firefox"} {
 		t.Run(browser, func(t *testing.T) {
-			a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+			a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
 			program := map[string]string{"Chromium": "/usr/bin/chromium", "Firefox": "/usr/bin/firefox-esr"}[browser]
 			if _, err := os.Stat(program); err != nil {
 				t.Fatalf("%s is missing: run `apt-get install %s`", browser, filepath.Base(program))
@@ -283,7 +284,7 @@ func TestHelperHidden(t *testing.T) {
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		t.Fatal("Xvfb is missing: run `apt-get install xvfb`")
 	}
-	l := newLedger(socketauth.NewMemoryBlacklist())
+	l := newLedger(blacklist.NewMemory())
 	a := servePages(t, l, nil, nil)
 	d := chromium(t, "helper_hidden.mjs", a.url, "7")
 	d.hears("client", "throttled", true, "visible")
@@ -301,7 +302,7 @@ func TestHelperHidden(t *testing.T) {
 
 // TestHelperDevices: a log-out of one device by another signs all tabs of that device out, and nobody else.
 func TestHelperDevices(t *testing.T) {
-	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
 	d := chromium(t, "helper_browser.mjs", "devices", a.url)
 	for _, tab := range []string{"tab 0", "tab 1", "other"} {
 		d.hears(tab, "is", "online")
@@ -324,7 +325,7 @@ func TestHelperDevices(t *testing.T) {
 
 // TestClientPath: the helper is served as a module, sent anew only where it has changed.
 func TestClientPath(t *testing.T) {
-	a := servePages(t, newLedger(socketauth.NewMemoryBlacklist()), nil, nil)
+	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
 	get := func(etag string) (*http.Response, string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/socketauth.js", nil)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // helpers runs f for client/socketauth.js on its own, and on each client that it can be given.
@@ -25,24 +26,24 @@ func helpers(t *testing.T, f func(t *testing.T, version string)) {
 
 // ledger is a Blacklist that counts what is presented, and can be out of reach.
 type ledger struct {
-	socketauth.Blacklist
+	blacklist.Store
 	mu        sync.Mutex
 	presented map[string]int // by the token's id
-	verdicts  map[socketauth.Verdict]int
+	verdicts  map[blacklist.Verdict]int
 	down      bool
 }
 
-func newLedger(b socketauth.Blacklist) *ledger {
-	return &ledger{Blacklist: b, presented: make(map[string]int), verdicts: make(map[socketauth.Verdict]int)}
+func newLedger(b blacklist.Store) *ledger {
+	return &ledger{Store: b, presented: make(map[string]int), verdicts: make(map[blacklist.Verdict]int)}
 }
 
-func (l *ledger) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+func (l *ledger) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
 		return 0, errors.New("out of reach")
 	}
-	v, err := l.Blacklist.Present(ctx, p)
+	v, err := l.Store.Present(ctx, p)
 	l.presented[p.Token.TokenID]++
 	l.verdicts[v]++
 	return v, err
@@ -68,7 +69,7 @@ func (l *ledger) clean(t *testing.T, most int) {
 		}
 	}
 	for v, n := range l.verdicts {
-		if v != socketauth.Accepted {
+		if v != blacklist.Accepted {
 			t.Errorf("%d presentations were judged %v", n, v)
 		}
 	}
@@ -159,7 +160,7 @@ func TestHelperAgain(t *testing.T) {
 // TestHelperFiles: a storage that answers with promises keeps a session as well as one that answers at once.
 func TestHelperFiles(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := serve(t, setup{options: keepIn(l)})
 		d := help(t, "files", version, a.url, "{}")
 		d.hears("page", "signed-out")
@@ -187,7 +188,7 @@ func TestHelperFiles(t *testing.T) {
 // TestHelperShelves: tabs that share a storage which answers with promises read it anew in their turns.
 func TestHelperShelves(t *testing.T) {
 	t.Parallel()
-	l := newLedger(socketauth.NewMemoryBlacklist())
+	l := newLedger(blacklist.NewMemory())
 	a := serve(t, setup{options: keepIn(l)})
 	d := help(t, "shelves", "own", a.url, "{}")
 	for _, state := range []string{"online", "offline", "signed-out"} {
@@ -216,7 +217,7 @@ func TestHelperRenewal(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				l := newLedger(socketauth.NewMemoryBlacklist())
+				l := newLedger(blacklist.NewMemory())
 				a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 					o.Blacklist, o.TokenLifetime, o.RefreshInterval = l, 3*time.Second, interval
 				}})
@@ -298,7 +299,7 @@ func TestHelperDead(t *testing.T) {
 // TestHelperUnavailable: where the store is out of reach nobody is signed out, at a connect as at a renewal.
 func TestHelperUnavailable(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		l.isDown(true)
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 			o.Blacklist, o.Timeout, o.TokenLifetime = l, 500*time.Millisecond, 40*time.Second
@@ -374,7 +375,7 @@ func TestHelperBanned(t *testing.T) {
 // TestHelperLost: connections that break as a token is offered, or before it is acknowledged, cost nothing.
 func TestHelperLost(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 			o.Blacklist, o.CodeLifetime = l, patience
 		}})
@@ -457,7 +458,7 @@ func TestHelperStolen(t *testing.T) {
 	for _, early := range []string{"false", "true"} {
 		t.Run("early "+early, func(t *testing.T) {
 			t.Parallel()
-			l := newLedger(socketauth.NewMemoryBlacklist())
+			l := newLedger(blacklist.NewMemory())
 			a := serve(t, setup{options: keepIn(l)})
 			d := help(t, "stolen", "own", a.url, `{"early": `+early+`}`)
 			d.hears("frozen", "signed-out")
@@ -476,7 +477,7 @@ func TestHelperStolen(t *testing.T) {
 // TestHelperFull: a storage that is refused or full keeps nobody out: the token is kept in memory, and the page is told.
 func TestHelperFull(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := serve(t, setup{options: keepIn(l)})
 		d := help(t, "full", version, a.url, "{}")
 		left := map[string]any{"refused": nil, "full": nil, "filling": ""}
@@ -503,7 +504,7 @@ func TestHelperFull(t *testing.T) {
 // TestHelperStrangers: who else has logged in to a storage is whom a live page becomes, on a connection of its own.
 func TestHelperStrangers(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
-		l := newLedger(socketauth.NewMemoryBlacklist())
+		l := newLedger(blacklist.NewMemory())
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 			o.Blacklist, o.TokenLifetime = l, 40*time.Second
 		}})

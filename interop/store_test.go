@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/boltblacklist"
 )
 
@@ -30,7 +31,7 @@ func stores(t *testing.T, cells func(*testing.T, func(*testing.T, run)), f func(
 	})
 }
 
-func keepIn(store socketauth.Blacklist) options {
+func keepIn(store blacklist.Store) options {
 	return func(o *socketauth.Options[string]) { o.Blacklist = store }
 }
 

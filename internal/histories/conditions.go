@@ -98,7 +98,7 @@ func (c conditions) calm() conditions {
 // Counts are what happened in however many histories.
 type Counts struct {
 	Histories, Devices, Thieves, Logins                                              int
-	Presentations, Accepted, Overtaken, Reuses, Over, Repeated, Confirmations        int
+	Presentations, Accepted, Superseded, Reuses, Over, Repeated, Confirmations       int
 	Checks, Revocations, Logouts, Expiries                                           int
 	Stalls, Hangs, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
 }
@@ -113,7 +113,7 @@ func (c *Counts) Add(o Counts) {
 func (c *Counts) all() []*int {
 	return []*int{
 		&c.Histories, &c.Devices, &c.Thieves, &c.Logins,
-		&c.Presentations, &c.Accepted, &c.Overtaken, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
+		&c.Presentations, &c.Accepted, &c.Superseded, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
 		&c.Checks, &c.Revocations, &c.Logouts, &c.Expiries,
 		&c.Stalls, &c.Hangs, &c.Cuts, &c.Crashes, &c.GivenUp, &c.Late, &c.StoreFaults, &c.HookFaults, &c.Violations,
 	}
@@ -126,7 +126,7 @@ func (c Counts) String() string {
 faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
 violations: %d`,
 		c.Histories, c.Devices, c.Thieves, c.Logins,
-		c.Presentations, c.Accepted, c.Overtaken, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
+		c.Presentations, c.Accepted, c.Superseded, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
 		c.Revocations, c.Logouts, c.Expiries,
 		c.Stalls, c.Hangs, c.Cuts, c.Crashes, c.GivenUp, c.Late, c.StoreFaults, c.HookFaults, c.Violations)
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/boltblacklist"
 	"github.com/z-open/socketauth/internal/histories"
 )
@@ -36,7 +36,7 @@ func TestHistoriesOnTheDurableStore(t *testing.T) {
 
 func TestHistoriesThroughTheRealServer(t *testing.T) {
 	play(t, inCI(realHistories), func(t *testing.T, seed uint64, _ bool) histories.Outcome {
-		return throughServer(t, seed, socketauth.NewMemoryBlacklist())
+		return throughServer(t, seed, blacklist.NewMemory())
 	})
 }
 
@@ -94,7 +94,7 @@ func TestEveryMutationIsFound(t *testing.T) {
 type run func(t *testing.T, seed uint64, tracing bool) histories.Outcome
 
 func onMemory(_ *testing.T, seed uint64, tracing bool) histories.Outcome {
-	return histories.Run(seed, socketauth.NewMemoryBlacklist(), tracing)
+	return histories.Run(seed, blacklist.NewMemory(), tracing)
 }
 
 func on(m histories.Mutation) run {
@@ -103,7 +103,7 @@ func on(m histories.Mutation) run {
 	}
 }
 
-func throughServer(t *testing.T, seed uint64, b socketauth.Blacklist) histories.Outcome {
+func throughServer(t *testing.T, seed uint64, b blacklist.Store) histories.Outcome {
 	o, err := histories.RunReal(seed, b)
 	if err != nil {
 		t.Errorf("seed %d: %v", seed, err)
@@ -173,7 +173,7 @@ func (d *durable) end() {
 // A prime, so that restarts come at all places of a history.
 const callsUntilRestart = 17
 
-func (d *durable) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+func (d *durable) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
 	if d.calls++; d.calls%callsUntilRestart == 0 {
 		d.end()
 		d.open()

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // Outcome is what became of one history.
@@ -21,23 +21,23 @@ func (o Outcome) Trace() string { return strings.Join(o.trace, "\n") }
 
 // Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Where that is no Machine, what
 // it says is compared with one.
-func Run(seed uint64, blacklist socketauth.Blacklist, tracing bool) Outcome {
+func Run(seed uint64, blacklist blacklist.Store, tracing bool) Outcome {
 	w, l, s := newWorld(seed, blacklist)
 	w.tracing = tracing
 	if _, ok := blacklist.(*Machine); !ok {
-		s.Blacklist = &twin{Blacklist: blacklist, model: NewMachine(None), w: w}
+		s.Store = &twin{Store: blacklist, model: NewMachine(None), w: w}
 	}
 	w.play(newPlayedServer(w, s), s, l)
 	return w.outcome()
 }
 
-func newWorld(seed uint64, blacklist socketauth.Blacklist) (*world, *ledger, *store) {
+func newWorld(seed uint64, blacklist blacklist.Store) (*world, *ledger, *store) {
 	now := time.Now().Truncate(time.Microsecond)
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now}
 	w.conditions = w.drawConditions()
 	l := newLedger(w)
 	w.ledger = l
-	return w, l, &store{Blacklist: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
+	return w, l, &store{Store: blacklist, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, 5))}
 }
 
 func (w *world) outcome() Outcome {
@@ -124,7 +124,7 @@ func (w *world) pass(d time.Duration) {
 
 // revoke is the operator's.
 func (w *world) revoke(peer server, l *ledger) {
-	r := socketauth.Revocation{Why: socketauth.Revoked}
+	r := blacklist.Revocation{Why: blacklist.Revoked}
 	switch w.IntN(3) {
 	case 0:
 		r.All = true

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // ledger is the truth about a history: whose each token is, what the owner has stored, and what the store has said. It
@@ -35,7 +35,7 @@ type session struct {
 	latest      uint64            // the last generation that has begun
 	changed     int               // when anything did last
 
-	over   socketauth.Verdict // why it is over, if it is
+	over   blacklist.Verdict // why it is over, if it is
 	overAt int
 	ending bool // a call that ends it has begun
 
@@ -48,7 +48,7 @@ type session struct {
 
 // entry is one token of a session.
 type entry struct {
-	ref    socketauth.TokenRef
+	ref    blacklist.TokenRef
 	parent *entry
 	thief  bool // minted for one
 	stored bool // the owner has it, or had
@@ -113,7 +113,7 @@ func (l *ledger) opened(s *socket) {
 }
 
 // begun notes a login. Where its user was revoked since the password was checked, it is over.
-func (l *ledger) begun(code socketauth.TokenRef, confirming bool) {
+func (l *ledger) begun(code blacklist.TokenRef, confirming bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.w.counts.Logins++
@@ -125,12 +125,12 @@ func (l *ledger) begun(code socketauth.TokenRef, confirming bool) {
 	l.sessions[s.sid] = s
 	l.order = append(l.order, s.sid)
 	if !s.authTime.After(l.revoked[s.userID]) || !s.authTime.After(l.allDead) {
-		s.end(socketauth.Revoked, l.time)
+		s.end(blacklist.Revoked, l.time)
 	}
 }
 
 // has notes that the owner has stored a token.
-func (l *ledger) has(t socketauth.TokenRef) {
+func (l *ledger) has(t blacklist.TokenRef) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, e := l.find(t); e != nil {
@@ -138,7 +138,7 @@ func (l *ledger) has(t socketauth.TokenRef) {
 	}
 }
 
-func (l *ledger) find(t socketauth.TokenRef) (*session, *entry) {
+func (l *ledger) find(t blacklist.TokenRef) (*session, *entry) {
 	s := l.sessions[t.SessionID]
 	if s == nil || s.tokens[t.TokenID] == nil {
 		l.w.violate("%s is used, which nobody was given", name(t))
@@ -147,7 +147,7 @@ func (l *ledger) find(t socketauth.TokenRef) (*session, *entry) {
 	return s, s.tokens[t.TokenID]
 }
 
-func (s *session) end(why socketauth.Verdict, at int) {
+func (s *session) end(why blacklist.Verdict, at int) {
 	if s.over == 0 {
 		s.over, s.overAt, s.changed = why, at, at
 	}
@@ -184,15 +184,15 @@ func (l *ledger) hold(s *session, e *entry) {
 func (s *session) contested(c call) bool { return s.changed > int(c) || s.calls > 1 }
 
 // isOver says whether a verdict is that the session is over.
-func isOver(v socketauth.Verdict) bool {
-	return v == socketauth.EndedByReuse || v == socketauth.LoggedOut || v == socketauth.Revoked
+func isOver(v blacklist.Verdict) bool {
+	return v == blacklist.SessionCompromised || v == blacklist.LoggedOut || v == blacklist.Revoked
 }
 
 // afterTheEnd checks a verdict where the session is over, or is said to be. settled: there is nothing else to check.
-func (l *ledger) afterTheEnd(s *session, t socketauth.TokenRef, c call, v socketauth.Verdict) (settled bool) {
+func (l *ledger) afterTheEnd(s *session, t blacklist.TokenRef, c call, v blacklist.Verdict) (settled bool) {
 	switch {
 	case s.over != 0 && s.overAt < int(c):
-		if l.w.counts.Over++; !isOver(v) && !(v == socketauth.Unknown && s.forgotten()) {
+		if l.w.counts.Over++; !isOver(v) && !(v == blacklist.Unknown && s.forgotten()) {
 			l.w.violate("%s: verdict %d after the session was over", name(t), v)
 		}
 		return true
@@ -206,7 +206,7 @@ func (l *ledger) afterTheEnd(s *session, t socketauth.TokenRef, c call, v socket
 }
 
 // presented checks what the store has said of a presentation.
-func (l *ledger) presented(c call, p socketauth.Presentation, v socketauth.Verdict) {
+func (l *ledger) presented(c call, p blacklist.Presentation, v blacklist.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.time++
@@ -218,7 +218,7 @@ func (l *ledger) presented(c call, p socketauth.Presentation, v socketauth.Verdi
 	}
 	by := l.sockets[p.Address]
 	thief := by != nil && by.thief
-	if v == socketauth.Accepted {
+	if v == blacklist.Accepted {
 		l.accepted(s, e, c, p, thief)
 		l.given[by] = append(l.given[by], e)
 		if next := s.tokens[p.SuccessorID]; next != nil {
@@ -229,7 +229,7 @@ func (l *ledger) presented(c call, p socketauth.Presentation, v socketauth.Verdi
 	}
 }
 
-func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentation, thief bool) {
+func (l *ledger) accepted(s *session, e *entry, c call, p blacklist.Presentation, thief bool) {
 	l.w.counts.Accepted++
 	next := s.tokens[p.SuccessorID]
 	if killer, dead := s.killer(e, c); dead && (next == nil || killer.entry != next) { // else the same step again
@@ -254,30 +254,30 @@ func (l *ledger) accepted(s *session, e *entry, c call, p socketauth.Presentatio
 	}
 }
 
-func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation, thief bool, v socketauth.Verdict) {
+func (l *ledger) refused(s *session, e *entry, c call, p blacklist.Presentation, thief bool, v blacklist.Verdict) {
 	killer, dead := s.killer(e, c)
-	contested := s.contested(c) || v == socketauth.Unknown && s.forgotten()
-	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.Overtake && e.ref.Generation+10 >= s.latest
-	reuse := socketauth.Replaced
+	contested := s.contested(c) || v == blacklist.Unknown && s.forgotten()
+	late := dead && !p.SocketOpenedAt.After(killer.at) && p.PresentedAt.Sub(killer.at) <= p.SupersededWithin && e.ref.Generation+10 >= s.latest
+	reuse := blacklist.Replaced
 	if p.EndOnReuse {
-		reuse = socketauth.Reused
+		reuse = blacklist.ReuseDetected
 	}
 	switch {
 	case contested:
 	case !dead:
 		l.w.violate("%s is alive, and refused: verdict %d", name(p.Token), v)
-	case late && v != socketauth.Overtaken:
+	case late && v != blacklist.Superseded:
 		l.w.violate("%s, late on a socket that was open when %s was confirmed: verdict %d", name(p.Token), name(killer.ref), v)
 	case !late && v != reuse:
 		l.w.violate("the reuse of %s is not found: verdict %d, where %s was confirmed %v before it came, and the socket opened %v before",
 			name(p.Token), v, name(killer.ref), p.PresentedAt.Sub(killer.at), p.PresentedAt.Sub(p.SocketOpenedAt))
 	}
 	switch v {
-	case socketauth.Overtaken:
-		l.w.counts.Overtaken++
+	case blacklist.Superseded:
+		l.w.counts.Superseded++
 		return
-	case socketauth.Reused:
-		s.end(socketauth.EndedByReuse, l.time)
+	case blacklist.ReuseDetected:
+		s.end(blacklist.SessionCompromised, l.time)
 	}
 	l.w.counts.Reuses++
 	if s.parted = s.parted || thief; !l.excused(s) {
@@ -288,7 +288,7 @@ func (l *ledger) refused(s *session, e *entry, c call, p socketauth.Presentation
 // excused says whether an honest client can be refused for good: a thief has parted from it, its session was ended, or
 // it is a plain one that lost a reply.
 func (l *ledger) excused(s *session) bool {
-	if s.parted || s.ending || s.over == socketauth.LoggedOut || s.over == socketauth.Revoked {
+	if s.parted || s.ending || s.over == blacklist.LoggedOut || s.over == blacklist.Revoked {
 		return true
 	}
 	for _, h := range s.holders {
@@ -300,7 +300,7 @@ func (l *ledger) excused(s *session) bool {
 }
 
 // lockedOut checks that an honest client that is refused for good has someone to thank for it.
-func (l *ledger) lockedOut(t socketauth.TokenRef, code string) {
+func (l *ledger) lockedOut(t blacklist.TokenRef, code string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, e := l.find(t)
@@ -317,7 +317,7 @@ func (l *ledger) lockedOut(t socketauth.TokenRef, code string) {
 }
 
 // confirmed checks what the store has said of a confirmation.
-func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) {
+func (l *ledger) confirmed(c call, t blacklist.TokenRef, v blacklist.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.time++
@@ -330,7 +330,7 @@ func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) 
 	h, held := s.holders[t.Generation]
 	lost := held && h.entry != e
 	switch v {
-	case socketauth.Accepted:
+	case blacklist.Accepted:
 		if lost && h.since < int(c) {
 			l.w.violate("%s is confirmed after %s was", name(t), name(h.ref))
 		}
@@ -339,11 +339,11 @@ func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) 
 		}
 		l.hold(s, e)
 		s.parted = s.parted || e.thief
-	case socketauth.Overtaken:
+	case blacklist.Superseded:
 		if !lost && !contested {
 			l.w.violate("%s is said to have lost to another branch, and there is none", name(t))
 		}
-	case socketauth.Replaced:
+	case blacklist.Replaced:
 		if t.Generation >= s.latest && !contested {
 			l.w.violate("%s is said to be replaced, and there is no later generation", name(t))
 		}
@@ -353,7 +353,7 @@ func (l *ledger) confirmed(c call, t socketauth.TokenRef, v socketauth.Verdict) 
 }
 
 // checked checks what the store has said of a token that was only looked up.
-func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Duration, v socketauth.Verdict) {
+func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Duration, v blacklist.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.time++
@@ -372,10 +372,10 @@ func (l *ledger) checked(c call, t socketauth.TokenRef, grace, branch time.Durat
 	inGrace := dead && killer.parent == e && time.Since(killer.at) < grace && t.Generation+1 == s.latest
 	alive := !dead && (held || young || t.Generation < s.latest)
 	switch {
-	case s.contested(c), v == socketauth.Unknown && s.forgotten():
-	case v == socketauth.Accepted && !alive && !inGrace:
+	case s.contested(c), v == blacklist.Unknown && s.forgotten():
+	case v == blacklist.Accepted && !alive && !inGrace:
 		l.w.violate("%s passes a check, and is dead", name(t))
-	case v != socketauth.Accepted && alive:
+	case v != blacklist.Accepted && alive:
 		l.w.violate("%s is alive, and does not pass a check: verdict %d", name(t), v)
 	}
 }
@@ -393,7 +393,7 @@ func (l *ledger) alive(generation uint64) (sids []string) {
 }
 
 // concerned are the sessions that a revocation ends: all that have logged in by now.
-func (l *ledger) concerned(r socketauth.Revocation) (concerned []*session) {
+func (l *ledger) concerned(r blacklist.Revocation) (concerned []*session) {
 	for _, sid := range l.order {
 		s := l.sessions[sid]
 		if r.All || s.sid == r.SessionID || r.UserID != "" && s.userID == r.UserID && s.sid != r.Except {
@@ -403,7 +403,7 @@ func (l *ledger) concerned(r socketauth.Revocation) (concerned []*session) {
 	return concerned
 }
 
-func (l *ledger) revokes(r socketauth.Revocation) {
+func (l *ledger) revokes(r blacklist.Revocation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.concerned(r) {
@@ -411,7 +411,7 @@ func (l *ledger) revokes(r socketauth.Revocation) {
 	}
 }
 
-func (l *ledger) hasRevoked(r socketauth.Revocation) {
+func (l *ledger) hasRevoked(r blacklist.Revocation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.time++
@@ -442,7 +442,7 @@ func (l *ledger) heard(s *socket) {
 
 // replaced reports whether a session token was replaced more than a moment ago, in a session that
 // lives on.
-func (l *ledger) replaced(t socketauth.TokenRef) bool {
+func (l *ledger) replaced(t blacklist.TokenRef) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, e := l.find(t)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // Mutation is a fault that a Machine can be given. The histories are worth something if they find each.
@@ -44,7 +44,7 @@ type life struct {
 	latest    uint64               // n
 	holders   map[uint64]string    // the jti that holds a generation
 	heldSince map[uint64]time.Time // and since when
-	why       socketauth.Verdict   // it is over
+	why       blacklist.Verdict    // it is over
 	lastExp   time.Time
 	since     time.Time
 }
@@ -62,26 +62,26 @@ func (m *Machine) life(sid string) *life {
 }
 
 // over is clause 1: session or user revoked.
-func (m *Machine) over(l *life, t socketauth.TokenRef) socketauth.Verdict {
+func (m *Machine) over(l *life, t blacklist.TokenRef) blacklist.Verdict {
 	switch {
 	case m.mutation == SkipRevoked:
 		return 0
 	case l.why != 0:
 		return l.why
 	case l.latest == 0 && !t.AuthTime.After(m.users[t.UserID]), !t.AuthTime.After(m.all):
-		return socketauth.Revoked
+		return blacklist.Revoked
 	}
 	return 0
 }
 
 // current is clause 2: its generation is the latest, and it holds it, or nobody does yet.
-func (m *Machine) current(l *life, t socketauth.TokenRef) bool {
+func (m *Machine) current(l *life, t blacklist.TokenRef) bool {
 	holder, held := l.holders[l.latest]
 	return t.Generation == l.latest && (!held || holder == t.TokenID || m.mutation == AcceptLostBranch)
 }
 
 // predecessor is clause 3: it holds the generation before the latest, which nobody holds.
-func (m *Machine) predecessor(l *life, t socketauth.TokenRef) bool {
+func (m *Machine) predecessor(l *life, t blacklist.TokenRef) bool {
 	_, held := l.holders[l.latest]
 	return t.Generation+1 == l.latest && !held &&
 		(l.holders[t.Generation] == t.TokenID || m.mutation == DropPredecessorID)
@@ -89,7 +89,7 @@ func (m *Machine) predecessor(l *life, t socketauth.TokenRef) bool {
 
 // replacedAt is since when a token that was used and replaced is: since the next generation is held, or, in the latest,
 // since another branch holds it.
-func (l *life) replacedAt(t socketauth.TokenRef) time.Time {
+func (l *life) replacedAt(t blacklist.TokenRef) time.Time {
 	if at, ok := l.heldSince[t.Generation+1]; ok {
 		return at
 	}
@@ -102,15 +102,15 @@ func (l *life) hold(generation uint64, id string, now time.Time) {
 	}
 }
 
-// Present implements socketauth.Blacklist.
-func (m *Machine) Present(_ context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
+// Present implements blacklist.Store.
+func (m *Machine) Present(_ context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
 	verdict, write := m.decide(p)
 	write()
 	return verdict, nil
 }
 
 // decide is what Present does, as its two halves.
-func (m *Machine) decide(p socketauth.Presentation) (verdict socketauth.Verdict, write func()) {
+func (m *Machine) decide(p blacklist.Presentation) (verdict blacklist.Verdict, write func()) {
 	l, t, now := m.life(p.Token.SessionID), p.Token, time.Now()
 	nothing := func() {}
 	succeed := func() { // the successor is a branch of the next generation, and holds it for a plain client
@@ -130,9 +130,9 @@ func (m *Machine) decide(p socketauth.Presentation) (verdict socketauth.Verdict,
 	case over != 0:
 		return over, nothing
 	case t.Generation > 0 && !begun, t.Generation > l.latest, t.Generation == 0 && p.SuccessorID == "":
-		return socketauth.Unknown, nothing
+		return blacklist.Unknown, nothing
 	case m.current(l, t):
-		return socketauth.Accepted, func() {
+		return blacklist.Accepted, func() {
 			if t.Generation == 0 && !begun {
 				l.userID, l.since = t.UserID, t.AuthTime
 				l.lastExp = t.ExpiresAt
@@ -141,45 +141,45 @@ func (m *Machine) decide(p socketauth.Presentation) (verdict socketauth.Verdict,
 			succeed()
 		}
 	case m.predecessor(l, t):
-		return socketauth.Accepted, succeed
+		return blacklist.Accepted, succeed
 	case p.SuccessorID != "" && t.Generation+1 == l.latest && l.holders[t.Generation] == t.TokenID && l.holders[l.latest] == p.SuccessorID:
-		return socketauth.Accepted, nothing // the same step again
+		return blacklist.Accepted, nothing // the same step again
 	}
 	at := l.replacedAt(t)
 	switch {
-	case !p.SocketOpenedAt.After(at) && p.PresentedAt.Sub(at) <= p.Overtake && t.Generation+10 >= l.latest:
-		return socketauth.Overtaken, nothing
+	case !p.SocketOpenedAt.After(at) && p.PresentedAt.Sub(at) <= p.SupersededWithin && t.Generation+10 >= l.latest:
+		return blacklist.Superseded, nothing
 	case p.EndOnReuse:
-		return socketauth.Reused, func() { l.why = socketauth.EndedByReuse }
+		return blacklist.ReuseDetected, func() { l.why = blacklist.SessionCompromised }
 	}
-	return socketauth.Replaced, nothing
+	return blacklist.Replaced, nothing
 }
 
-// Confirm implements socketauth.Blacklist.
-func (m *Machine) Confirm(_ context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
+// Confirm implements blacklist.Store.
+func (m *Machine) Confirm(_ context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
 	l := m.life(t.SessionID)
 	over := m.over(l, t)
 	holder, held := l.holders[t.Generation]
 	switch {
 	case t.Generation == 0:
-		return socketauth.Unknown, nil
+		return blacklist.Unknown, nil
 	case over != 0:
 		return over, nil
 	case t.Generation > l.latest:
-		return socketauth.Unknown, nil
+		return blacklist.Unknown, nil
 	case t.Generation == l.latest && !held:
 		l.hold(t.Generation, t.TokenID, time.Now())
-		return socketauth.Accepted, nil
+		return blacklist.Accepted, nil
 	case holder == t.TokenID && t.Generation+1 >= l.latest:
-		return socketauth.Accepted, nil
+		return blacklist.Accepted, nil
 	case t.Generation == l.latest:
-		return socketauth.Overtaken, nil
+		return blacklist.Superseded, nil
 	}
-	return socketauth.Replaced, nil
+	return blacklist.Replaced, nil
 }
 
-// Check implements socketauth.Blacklist.
-func (m *Machine) Check(_ context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+// Check implements blacklist.Store.
+func (m *Machine) Check(_ context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
 	l, now := m.life(t.SessionID), time.Now()
 	holder, held := l.holders[t.Generation]
 	next, nextHeld := l.heldSince[t.Generation+1]
@@ -187,21 +187,21 @@ func (m *Machine) Check(_ context.Context, t socketauth.TokenRef, grace, branch 
 	case over != 0:
 		return over, nil
 	case t.Generation > l.latest:
-		return socketauth.Unknown, nil
+		return blacklist.Unknown, nil
 	case t.Generation == l.latest && held && holder == t.TokenID,
 		t.Generation == l.latest && !held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
 		t.Generation == l.latest && m.mutation == AcceptLostBranch,
 		m.predecessor(l, t),
 		t.Generation+1 == l.latest && holder == t.TokenID && nextHeld && now.Sub(next) < grace:
-		return socketauth.Accepted, nil
+		return blacklist.Accepted, nil
 	}
-	return socketauth.Replaced, nil
+	return blacklist.Replaced, nil
 }
 
-// Revoke implements socketauth.Blacklist.
-func (m *Machine) Revoke(_ context.Context, r socketauth.Revocation) (socketauth.Change, error) {
+// Revoke implements blacklist.Store.
+func (m *Machine) Revoke(_ context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 	now := time.Now()
-	change := socketauth.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
+	change := blacklist.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 	switch {
 	case r.SessionID != "":
 		change.UserID = m.life(r.SessionID).userID
@@ -227,18 +227,18 @@ func (l *life) lives(now time.Time) bool {
 	return l.latest > 0 && l.why == 0 && now.Before(l.lastExp.Add(time.Second-1).Truncate(time.Second))
 }
 
-// Sessions implements socketauth.Blacklist.
-func (m *Machine) Sessions(_ context.Context, userID string) (living []socketauth.Session, _ error) {
+// Sessions implements blacklist.Store.
+func (m *Machine) Sessions(_ context.Context, userID string) (living []blacklist.Session, _ error) {
 	for sid, l := range m.sessions {
 		if l.userID == userID && l.lives(time.Now()) {
-			living = append(living, socketauth.Session{ID: sid, UserID: userID, Since: l.since})
+			living = append(living, blacklist.Session{ID: sid, UserID: userID, Since: l.since})
 		}
 	}
 	return living, nil
 }
 
-// Watch implements socketauth.Blacklist. The histories have one process, which needs no telling.
-func (m *Machine) Watch(ctx context.Context, _ func(socketauth.Change)) error {
+// Watch implements blacklist.Store. The histories have one process, which needs no telling.
+func (m *Machine) Watch(ctx context.Context, _ func(blacklist.Change)) error {
 	<-ctx.Done()
 	return nil
 }

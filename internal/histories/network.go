@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // token is what a client holds: a text to present, and what it says of itself.
 type token struct {
 	text string
-	ref  socketauth.TokenRef
+	ref  blacklist.TokenRef
 }
 
 func (t token) String() string {
@@ -21,7 +21,7 @@ func (t token) String() string {
 }
 
 // name is a token's in a trace: session, generation, and the first letters of its id.
-func name(t socketauth.TokenRef) string {
+func name(t blacklist.TokenRef) string {
 	return fmt.Sprintf("%.4s/%d.%.4s", t.SessionID, t.Generation, t.TokenID)
 }
 
@@ -71,7 +71,7 @@ type server interface {
 
 	login(userID string, got func(token))
 	check(t token) // through Middleware
-	revoke(r socketauth.Revocation)
+	revoke(r blacklist.Revocation)
 }
 
 // socket is one connection. Frames of one direction stay in order; a break loses all that follow.

@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // realServer is the library's own server, behind net/http, with clients on pipes. Only its hooks are played.
@@ -167,7 +168,7 @@ func (r *realServer) check(t token) {
 	})
 }
 
-func (r *realServer) revoke(of socketauth.Revocation) {
+func (r *realServer) revoke(of blacklist.Revocation) {
 	r.calls.Go(func() {
 		switch ctx := context.Background(); { // its error is a failing store's
 		case of.All:
@@ -200,7 +201,7 @@ func readToken(text string) token {
 	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
 	_ = json.Unmarshal(payload, &c) // what is no token fails where it is used
 	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)) }
-	return token{text: text, ref: socketauth.TokenRef{
+	return token{text: text, ref: blacklist.TokenRef{
 		SessionID: c.SessionID, TokenID: c.ID, UserID: c.Subject, Generation: c.Generation,
 		IssuedAt: at(c.IssuedAt), AuthTime: at(c.AuthTime), ExpiresAt: at(c.ExpiresAt),
 	}}
@@ -219,7 +220,7 @@ func (l *logs) Write(b []byte) (int, error) {
 
 // RunReal runs the history of a seed through the library's own server, in the caller's bubble. Goroutines are no part of
 // a seed, so that another run of it may go another way: the trace is kept.
-func RunReal(seed uint64, blacklist socketauth.Blacklist) (Outcome, error) {
+func RunReal(seed uint64, blacklist blacklist.Store) (Outcome, error) {
 	w, l, s := newWorld(seed, blacklist)
 	w.tracing, w.inbox = true, make(chan func())
 	peer, err := newRealServer(w, s, seed)

@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 )
 
@@ -99,8 +99,8 @@ func (p *playedServer) mint(t authn.Token) *authn.Token {
 func asToken(t *authn.Token) token { return token{text: t.Text, ref: refOf(t)} }
 
 // refOf is what a store knows a token by.
-func refOf(t *authn.Token) socketauth.TokenRef {
-	return socketauth.TokenRef{
+func refOf(t *authn.Token) blacklist.TokenRef {
+	return blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
 		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
 	}
@@ -209,18 +209,18 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 			done()
 			return
 		}
-		presentation := socketauth.Presentation{
+		presentation := blacklist.Presentation{
 			Token: refOf(t), Confirming: f.confirm && !keeps, SocketOpenedAt: c.openedAt,
 			EndOnReuse: p.w.endOnReuse, Address: c.name,
 		}
 		if !keeps {
 			presentation.SuccessorID, presentation.SuccessorExpiresAt = next.ID, next.ExpiresAt
 		}
-		p.presentToStore(c, presentation, arrived, func(v socketauth.Verdict, err error) {
+		p.presentToStore(c, presentation, arrived, func(v blacklist.Verdict, err error) {
 			switch {
 			case err != nil:
 				p.refuse(c, "unavailable", false, false)
-			case v == socketauth.Accepted:
+			case v == blacklist.Accepted:
 				p.accept(c, t, next, f.confirm && !keeps)
 			default:
 				p.refuseVerdict(c, t.SessionID, v)
@@ -238,11 +238,11 @@ func (p *playedServer) expired(c *conn, t *authn.Token, arrived time.Time, done 
 		done()
 		return
 	}
-	p.judge(c, t, arrived, func(v socketauth.Verdict, err error) {
+	p.judge(c, t, arrived, func(v blacklist.Verdict, err error) {
 		switch {
 		case err != nil:
 			p.refuse(c, "unavailable", false, false)
-		case v == socketauth.Reused:
+		case v == blacklist.ReuseDetected:
 			p.refuseVerdict(c, t.SessionID, v)
 		default:
 			p.refuse(c, "token_expired", true, false)
@@ -252,25 +252,25 @@ func (p *playedServer) expired(c *conn, t *authn.Token, arrived time.Time, done 
 }
 
 // judge has the store decide on a token that is not to get a successor.
-func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then func(socketauth.Verdict, error)) {
+func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then func(blacklist.Verdict, error)) {
 	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byReuse); return authn.Effects{} })
-	var verdict socketauth.Verdict
+	var verdict blacklist.Verdict
 	presented := false
 	p.insist(func(_ bool, reply func(error)) {
 		v, err := p.store.Check(context.Background(), refOf(t), 0, 0)
 		switch {
-		case err == nil && v == socketauth.Replaced:
+		case err == nil && v == blacklist.Replaced:
 			presented = true
-			p.store.present(socketauth.Presentation{
-				Token: refOf(t), SocketOpenedAt: c.openedAt, PresentedAt: arrived, Overtake: p.w.timeout,
+			p.store.present(blacklist.Presentation{
+				Token: refOf(t), SocketOpenedAt: c.openedAt, PresentedAt: arrived, SupersededWithin: p.w.timeout,
 				EndOnReuse: p.w.endOnReuse, Address: c.name,
-			}, func(v socketauth.Verdict, err error) {
+			}, func(v blacklist.Verdict, err error) {
 				verdict = v
 				reply(err)
 			})
 			return
-		case presented && v == socketauth.EndedByReuse && p.w.endOnReuse:
-			v = socketauth.Reused // by the call whose reply was lost
+		case presented && v == blacklist.SessionCompromised && p.w.endOnReuse:
+			v = blacklist.ReuseDetected // by the call whose reply was lost
 		}
 		verdict = v
 		reply(err)
@@ -278,12 +278,12 @@ func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then fu
 }
 
 // presentToStore takes the store's step, again where it fails; once the client has left it only looks its outcome up.
-func (p *playedServer) presentToStore(c *conn, presentation socketauth.Presentation, arrived time.Time, then func(socketauth.Verdict, error)) {
-	var verdict socketauth.Verdict
+func (p *playedServer) presentToStore(c *conn, presentation blacklist.Presentation, arrived time.Time, then func(blacklist.Verdict, error)) {
+	var verdict blacklist.Verdict
 	p.insist(func(again bool, reply func(error)) {
-		got := func(v socketauth.Verdict, err error) {
-			if verdict = v; again && v == socketauth.EndedByReuse && presentation.EndOnReuse {
-				verdict = socketauth.Reused // by the call whose reply was lost
+		got := func(v blacklist.Verdict, err error) {
+			if verdict = v; again && v == blacklist.SessionCompromised && presentation.EndOnReuse {
+				verdict = blacklist.ReuseDetected // by the call whose reply was lost
 			}
 			reply(err)
 		}
@@ -291,7 +291,7 @@ func (p *playedServer) presentToStore(c *conn, presentation socketauth.Presentat
 			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
 			return
 		}
-		presentation.Overtake, presentation.PresentedAt = p.w.timeout, arrived
+		presentation.SupersededWithin, presentation.PresentedAt = p.w.timeout, arrived
 		p.store.present(presentation, got)
 	}, func(err error) { then(verdict, err) })
 }
@@ -347,7 +347,7 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 	}
 	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, ""); return authn.Effects{} })
 	c.state.Propose(t)
-	var verdict socketauth.Verdict
+	var verdict blacklist.Verdict
 	p.insist(func(_ bool, reply func(error)) {
 		var err error
 		verdict, err = p.store.Confirm(context.Background(), refOf(t))
@@ -357,13 +357,13 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 		switch {
 		case err != nil:
 			p.refuse(c, "unavailable", false, false)
-		case verdict == socketauth.Accepted:
+		case verdict == blacklist.Accepted:
 			p.confirmed(t)
 			p.step(c, func(m *authn.Machine) authn.Effects { m.Enter(t); return authn.Effects{} })
-		case verdict == socketauth.Overtaken:
+		case verdict == blacklist.Superseded:
 			p.refuse(c, "no_longer_valid", false, true)
-		case verdict == socketauth.Replaced && c.state.Entered(): // of an older generation
-		case verdict == socketauth.Replaced:
+		case verdict == blacklist.Replaced && c.state.Entered(): // of an older generation
+		case verdict == blacklist.Replaced:
 			p.refuse(c, "no_longer_valid", false, false)
 		default:
 			p.refuseVerdict(c, t.SessionID, verdict)
@@ -393,20 +393,20 @@ func (p *playedServer) join(c *conn, t *authn.Token) {
 	p.conns[t.SessionID] = append(p.conns[t.SessionID], c)
 }
 
-func (p *playedServer) refuseVerdict(c *conn, sid string, v socketauth.Verdict) {
+func (p *playedServer) refuseVerdict(c *conn, sid string, v blacklist.Verdict) {
 	switch v {
-	case socketauth.Reused:
+	case blacklist.ReuseDetected:
 		for _, other := range p.conns[sid] {
 			if other != c {
 				p.refuse(other, "token_reused", true, false)
 			}
 		}
 		fallthrough
-	case socketauth.EndedByReuse:
+	case blacklist.SessionCompromised:
 		p.refuse(c, "token_reused", true, false)
-	case socketauth.Revoked:
+	case blacklist.Revoked:
 		p.refuse(c, "session_revoked", true, false)
-	case socketauth.Overtaken:
+	case blacklist.Superseded:
 		p.refuse(c, "no_longer_valid", false, false)
 	default:
 		p.refuse(c, "no_longer_valid", true, false)
@@ -445,11 +445,11 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) 
 		p.expired(c, t, arrived, done)
 		return
 	}
-	p.judge(c, t, arrived, func(v socketauth.Verdict, err error) {
+	p.judge(c, t, arrived, func(v blacklist.Verdict, err error) {
 		switch {
 		case err != nil:
 			p.refuse(c, "unavailable", false, false)
-		case v == socketauth.Accepted:
+		case v == blacklist.Accepted:
 			p.logOut(c, t.SessionID, done)
 			return
 		default:
@@ -461,7 +461,7 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) 
 
 func (p *playedServer) logOut(c *conn, sid string, done func()) {
 	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byUser); return authn.Effects{} })
-	p.endSessions(socketauth.Revocation{SessionID: sid, Why: socketauth.LoggedOut}, byUser, func(err error) {
+	p.endSessions(blacklist.Revocation{SessionID: sid, Why: blacklist.LoggedOut}, byUser, func(err error) {
 		if err != nil {
 			p.refuse(c, "unavailable", false, false)
 		} else if p.step(c, func(m *authn.Machine) authn.Effects { return m.Close(string(byUser)) }).Closed {
@@ -477,14 +477,14 @@ func (p *playedServer) check(t token) {
 	}
 }
 
-func (p *playedServer) revoke(r socketauth.Revocation) {
+func (p *playedServer) revoke(r blacklist.Revocation) {
 	p.endSessions(r, byApp, func(error) {})
 }
 
 // endSessions has the store end sessions, and then closes their sockets: not those of a login that came later.
-func (p *playedServer) endSessions(r socketauth.Revocation, why authn.Cause, then func(error)) {
+func (p *playedServer) endSessions(r blacklist.Revocation, why authn.Cause, then func(error)) {
 	r.Keep = 31 * 24 * time.Hour
-	var change socketauth.Change
+	var change blacklist.Change
 	p.insist(func(_ bool, reply func(error)) {
 		var err error
 		change, err = p.store.Revoke(context.Background(), r)

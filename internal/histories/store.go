@@ -7,14 +7,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 var errStore = errors.New("histories: the store has failed")
 
 // store is the Blacklist that a server is given: the one under test, which the ledger watches, and which fails at times.
 type store struct {
-	socketauth.Blacklist
+	blacklist.Store
 	w      *world
 	ledger *ledger
 
@@ -53,14 +53,14 @@ func (s *store) fails(p float64) bool {
 	return failed
 }
 
-// Present implements socketauth.Blacklist.
-func (s *store) Present(ctx context.Context, p socketauth.Presentation) (verdict socketauth.Verdict, err error) {
+// Present implements blacklist.Store.
+func (s *store) Present(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
 	s.ledger.asked(p.SuccessorID)
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
 	c := s.ledger.call(p.Token.SessionID)
-	if verdict, err = s.Blacklist.Present(ctx, p); err == nil {
+	if verdict, err = s.Store.Present(ctx, p); err == nil {
 		s.ledger.presented(c, p, verdict)
 	}
 	if s.ledger.done(p.Token.SessionID); err != nil {
@@ -74,8 +74,8 @@ func (s *store) Present(ctx context.Context, p socketauth.Presentation) (verdict
 
 // present is Present for the server that is played. A machine that decides and writes in two steps lets time pass in
 // between.
-func (s *store) present(p socketauth.Presentation, reply func(socketauth.Verdict, error)) {
-	m, ok := s.Blacklist.(*Machine)
+func (s *store) present(p blacklist.Presentation, reply func(blacklist.Verdict, error)) {
+	m, ok := s.Store.(*Machine)
 	if !ok || m.mutation != DecideThenWrite {
 		reply(s.Present(context.Background(), p))
 		return
@@ -90,13 +90,13 @@ func (s *store) present(p socketauth.Presentation, reply func(socketauth.Verdict
 	})
 }
 
-// Confirm implements socketauth.Blacklist.
-func (s *store) Confirm(ctx context.Context, t socketauth.TokenRef) (verdict socketauth.Verdict, err error) {
+// Confirm implements blacklist.Store.
+func (s *store) Confirm(ctx context.Context, t blacklist.TokenRef) (verdict blacklist.Verdict, err error) {
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
 	c := s.ledger.call(t.SessionID)
-	if verdict, err = s.Blacklist.Confirm(ctx, t); err == nil {
+	if verdict, err = s.Store.Confirm(ctx, t); err == nil {
 		s.ledger.confirmed(c, t, verdict)
 	}
 	if s.ledger.done(t.SessionID); err != nil {
@@ -108,13 +108,13 @@ func (s *store) Confirm(ctx context.Context, t socketauth.TokenRef) (verdict soc
 	return verdict, nil
 }
 
-// Check implements socketauth.Blacklist.
-func (s *store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (verdict socketauth.Verdict, err error) {
+// Check implements blacklist.Store.
+func (s *store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (verdict blacklist.Verdict, err error) {
 	if err := s.before(ctx); err != nil {
 		return 0, err
 	}
 	c := s.ledger.call(t.SessionID)
-	if verdict, err = s.Blacklist.Check(ctx, t, grace, branch); err == nil {
+	if verdict, err = s.Store.Check(ctx, t, grace, branch); err == nil {
 		s.ledger.checked(c, t, grace, branch, verdict)
 	}
 	if s.ledger.done(t.SessionID); err != nil {
@@ -123,25 +123,25 @@ func (s *store) Check(ctx context.Context, t socketauth.TokenRef, grace, branch 
 	return verdict, nil
 }
 
-// Revoke implements socketauth.Blacklist.
-func (s *store) Revoke(ctx context.Context, r socketauth.Revocation) (change socketauth.Change, err error) {
+// Revoke implements blacklist.Store.
+func (s *store) Revoke(ctx context.Context, r blacklist.Revocation) (change blacklist.Change, err error) {
 	if err := s.before(ctx); err != nil {
-		return socketauth.Change{}, err
+		return blacklist.Change{}, err
 	}
 	s.ledger.revokes(r)
-	if change, err = s.Blacklist.Revoke(ctx, r); err != nil {
-		return socketauth.Change{}, err
+	if change, err = s.Store.Revoke(ctx, r); err != nil {
+		return blacklist.Change{}, err
 	}
 	s.ledger.hasRevoked(r)
 	if err := s.after(ctx); err != nil {
-		return socketauth.Change{}, err
+		return blacklist.Change{}, err
 	}
 	return change, nil
 }
 
 // twin asks two stores, and tells where they differ. It is for one goroutine.
 type twin struct {
-	socketauth.Blacklist
+	blacklist.Store
 	model *Machine
 	w     *world
 }
@@ -154,31 +154,31 @@ func (t *twin) differ(call string, about any, real, model any) {
 
 // forgotten reports whether the store may not know a session any more, since its tokens have all
 // expired. The reference machine never forgets. Neither accepts any of them.
-func (t *twin) forgotten(token socketauth.TokenRef, verdict socketauth.Verdict) bool {
-	return verdict != socketauth.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
+func (t *twin) forgotten(token blacklist.TokenRef, verdict blacklist.Verdict) bool {
+	return verdict != blacklist.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
 }
 
-// Present implements socketauth.Blacklist. A Check before it must have said the same.
-func (t *twin) Present(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
-	before, err := t.Blacklist.Check(ctx, p.Token, 0, 0)
+// Present implements blacklist.Store. A Check before it must have said the same.
+func (t *twin) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+	before, err := t.Store.Check(ctx, p.Token, 0, 0)
 	if err != nil {
 		return 0, err
 	}
-	verdict, err := t.Blacklist.Present(ctx, p)
+	verdict, err := t.Store.Present(ctx, p)
 	model, _ := t.model.Present(ctx, p)
 	if err == nil && !t.forgotten(p.Token, verdict) {
 		t.differ("presenting", name(p.Token), verdict, model)
-		repeated := verdict == socketauth.Accepted && before == socketauth.Replaced
-		if (before == socketauth.Accepted) != (verdict == socketauth.Accepted) && !repeated {
+		repeated := verdict == blacklist.Accepted && before == blacklist.Replaced
+		if (before == blacklist.Accepted) != (verdict == blacklist.Accepted) && !repeated {
 			t.differ("checking, then presenting", name(p.Token), before, verdict)
 		}
 	}
 	return verdict, err
 }
 
-// Confirm implements socketauth.Blacklist.
-func (t *twin) Confirm(ctx context.Context, token socketauth.TokenRef) (socketauth.Verdict, error) {
-	verdict, err := t.Blacklist.Confirm(ctx, token)
+// Confirm implements blacklist.Store.
+func (t *twin) Confirm(ctx context.Context, token blacklist.TokenRef) (blacklist.Verdict, error) {
+	verdict, err := t.Store.Confirm(ctx, token)
 	model, _ := t.model.Confirm(ctx, token)
 	if err == nil {
 		t.differ("confirming", name(token), verdict, model)
@@ -186,9 +186,9 @@ func (t *twin) Confirm(ctx context.Context, token socketauth.TokenRef) (socketau
 	return verdict, err
 }
 
-// Check implements socketauth.Blacklist.
-func (t *twin) Check(ctx context.Context, token socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
-	verdict, err := t.Blacklist.Check(ctx, token, grace, branch)
+// Check implements blacklist.Store.
+func (t *twin) Check(ctx context.Context, token blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
+	verdict, err := t.Store.Check(ctx, token, grace, branch)
 	model, _ := t.model.Check(ctx, token, grace, branch)
 	if err == nil && !t.forgotten(token, verdict) {
 		t.differ("checking", name(token), verdict, model)
@@ -196,9 +196,9 @@ func (t *twin) Check(ctx context.Context, token socketauth.TokenRef, grace, bran
 	return verdict, err
 }
 
-// Revoke implements socketauth.Blacklist.
-func (t *twin) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.Change, error) {
-	change, err := t.Blacklist.Revoke(ctx, r)
+// Revoke implements blacklist.Store.
+func (t *twin) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+	change, err := t.Store.Revoke(ctx, r)
 	model, _ := t.model.Revoke(ctx, r)
 	if err == nil {
 		t.differ("revoking", r, change.Sessions, model.Sessions)
@@ -209,9 +209,9 @@ func (t *twin) Revoke(ctx context.Context, r socketauth.Revocation) (socketauth.
 	return change, err
 }
 
-// Sessions implements socketauth.Blacklist.
-func (t *twin) Sessions(ctx context.Context, userID string) ([]socketauth.Session, error) {
-	sessions, err := t.Blacklist.Sessions(ctx, userID)
+// Sessions implements blacklist.Store.
+func (t *twin) Sessions(ctx context.Context, userID string) ([]blacklist.Session, error) {
+	sessions, err := t.Store.Sessions(ctx, userID)
 	model, _ := t.model.Sessions(ctx, userID)
 	if err == nil {
 		t.differ("listing the sessions of", userID, len(sessions), len(model))

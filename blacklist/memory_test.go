@@ -1,15 +1,11 @@
-package socketauth
+package blacklist
 
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // passes lets time pass, and calls enough to have everything cleared away that is over.
@@ -139,69 +135,6 @@ func TestMemoryForgetsARevocationThoughOthersAreKeptForLong(t *testing.T) {
 			if want == 64 {
 				store.passes(24 * time.Hour)
 			}
-		}
-	})
-}
-
-func TestMiddlewareAfterTheClockWasSetBack(t *testing.T) {
-	// Guards: a token that was replaced passed Middleware for as long as the clock was set back by.
-	var a *Auth
-	var replaced, latest *token
-	status := func(bearer *token) int {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Authorization", "Bearer "+bearer.Text)
-		w := httptest.NewRecorder()
-		a.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
-		return w.Code
-	}
-	presents := func(t *testing.T, now *token) *token {
-		t.Helper()
-		next, err := a.tokens.successor(t.Context(), now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := a.blacklist.Present(t.Context(), Presentation{Token: now.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt})
-		if err != nil || v != Accepted {
-			t.Fatalf("verdict %d, %v", v, err)
-		}
-		return next
-	}
-	logsIn := func(t *testing.T) *token {
-		t.Helper()
-		text, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		code, refused := a.verify(t.Context(), text)
-		if refused != nil {
-			t.Fatal(refused)
-		}
-		return presents(t, code)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Hour)
-		var err error
-		if a, err = New(Options[any]{Secret: make([]byte, 32)}); err != nil {
-			t.Fatal(err)
-		}
-		replaced = logsIn(t)
-		latest = presents(t, replaced)
-		if got := status(replaced); got != 200 {
-			t.Errorf("just replaced: %d", got)
-		}
-	})
-	synctest.Test(t, func(t *testing.T) {
-		for range 3 {
-			if got := status(replaced); got != 401 {
-				t.Errorf("replaced: %d", got)
-			}
-			if got := status(latest); got != 200 {
-				t.Errorf("current: %d", got)
-			}
-			if got := status(logsIn(t)); got != 200 {
-				t.Errorf("a log-in of after: %d", got)
-			}
-			time.Sleep(20 * time.Minute)
 		}
 	})
 }

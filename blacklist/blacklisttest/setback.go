@@ -5,14 +5,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // RunSetBack runs what a store promises where the wall clock is set back. open returns what opens
 // one store again and again, by the clock of the testing/synctest bubble that it is called in: an
 // empty one at first, and from then on the one that it opened before, which was closed by t.Cleanup
 // if it needs that. A store in memory is simply returned again.
-func RunSetBack(t *testing.T, open func(t *testing.T) func(t *testing.T) socketauth.Blacklist) {
+func RunSetBack(t *testing.T, open func(t *testing.T) func(t *testing.T) blacklist.Store) {
 	for _, c := range setBack() {
 		t.Run(c.promise, func(t *testing.T) {
 			again := open(t)
@@ -35,29 +35,29 @@ func RunSetBack(t *testing.T, open func(t *testing.T) func(t *testing.T) socketa
 // what is to hold after.
 type setBackClause struct {
 	promise string
-	check   func() (before, after func(t *testing.T, store socketauth.Blacklist))
+	check   func() (before, after func(t *testing.T, store blacklist.Store))
 }
 
 // on continues a session in the bubble of another test.
-func (s *session) on(t *testing.T, store socketauth.Blacklist) { s.t, s.store = t, store }
+func (s *session) on(t *testing.T, store blacklist.Store) { s.t, s.store = t, store }
 
 func opened(at time.Time) with {
-	return func(p *socketauth.Presentation) {
-		p.SocketOpenedAt, p.PresentedAt, p.Overtake = at, time.Now(), 5*time.Second
+	return func(p *blacklist.Presentation) {
+		p.SocketOpenedAt, p.PresentedAt, p.SupersededWithin = at, time.Now(), 5*time.Second
 	}
 }
 
 func setBack() []setBackClause {
-	type step = func(t *testing.T, store socketauth.Blacklist)
+	type step = func(t *testing.T, store blacklist.Store)
 	return []setBackClause{
 		{"A clock set back keeps nobody from logging in or staying in", func() (before, after step) {
 			var s *session
-			var token socketauth.TokenRef
-			before = func(t *testing.T, store socketauth.Blacklist) {
+			var token blacklist.TokenRef
+			before = func(t *testing.T, store blacklist.Store) {
 				s = login(t, store)
 				token = s.presents(accepted, s.code())
 			}
-			after = func(t *testing.T, store socketauth.Blacklist) {
+			after = func(t *testing.T, store blacklist.Store) {
 				for range 3 {
 					other := loginOf(t, store, s.user)
 					code := other.code()
@@ -79,13 +79,13 @@ func setBack() []setBackClause {
 			return before, after
 		}},
 		{"A clock set back keeps nobody from logging in after others were forgotten", func() (before, after step) {
-			before = func(t *testing.T, store socketauth.Blacklist) {
+			before = func(t *testing.T, store blacklist.Store) {
 				s := login(t, store)
 				s.presents(accepted, s.code()) // an hour
 				time.Sleep(2 * time.Hour)
 				stir(t, store)
 			}
-			after = func(t *testing.T, store socketauth.Blacklist) {
+			after = func(t *testing.T, store blacklist.Store) {
 				for range 3 {
 					s := login(t, store)
 					s.presents(accepted, s.presents(accepted, s.code()))
@@ -96,9 +96,9 @@ func setBack() []setBackClause {
 		}},
 		{"A replaced token passes no check for longer since the clock was set back", func() (before, after step) {
 			var plain, confirmed, waiting *session
-			var old, latest [2]socketauth.TokenRef
-			var code, branch socketauth.TokenRef
-			before = func(t *testing.T, store socketauth.Blacklist) {
+			var old, latest [2]blacklist.TokenRef
+			var code, branch blacklist.TokenRef
+			before = func(t *testing.T, store blacklist.Store) {
 				plain, confirmed, waiting = login(t, store), login(t, store), login(t, store)
 				old[0] = plain.presents(accepted, plain.code())
 				latest[0] = plain.presents(accepted, old[0])
@@ -113,7 +113,7 @@ func setBack() []setBackClause {
 					waiting.checksWithin(accepted, branch, bound, bound)
 				}
 			}
-			after = func(t *testing.T, store socketauth.Blacklist) {
+			after = func(t *testing.T, store blacklist.Store) {
 				for range 2 {
 					for n, s := range []*session{plain, confirmed} {
 						s.on(t, store)
@@ -134,53 +134,53 @@ func setBack() []setBackClause {
 		}},
 		{"Reuse is noticed though the clock was set back", func() (before, after step) {
 			var rotated [4]*session
-			var code, first [4]socketauth.TokenRef
-			before = func(t *testing.T, store socketauth.Blacklist) {
+			var code, first [4]blacklist.TokenRef
+			before = func(t *testing.T, store blacklist.Store) {
 				for n := range rotated {
 					s := login(t, store)
 					rotated[n], code[n] = s, s.code()
 					first[n] = s.presents(accepted, code[n])
 				}
 			}
-			after = func(t *testing.T, store socketauth.Blacklist) {
+			after = func(t *testing.T, store blacklist.Store) {
 				for n, s := range rotated {
 					s.on(t, store)
 					switch n {
 					case 0: // on a socket that was opened after all that, and seems to be from before
-						s.presents(reused, code[n], opened(time.Now()))
+						s.presents(reuseDetected, code[n], opened(time.Now()))
 					case 1:
 						time.Sleep(30 * time.Minute)
-						s.presents(reused, code[n], opened(time.Now().Add(-time.Second)))
+						s.presents(reuseDetected, code[n], opened(time.Now().Add(-time.Second)))
 					case 2: // what its owner does meanwhile is no excuse
 						s.presents(accepted, first[n])
-						s.presents(reused, code[n], opened(time.Now()))
+						s.presents(reuseDetected, code[n], opened(time.Now()))
 					case 3:
 						second := s.presents(accepted, first[n])
 						s.presents(accepted, second)
-						s.presents(reused, code[n], opened(time.Now()))
+						s.presents(reuseDetected, code[n], opened(time.Now()))
 					}
-					s.ended(endedByReuse, code[n], first[n])
+					s.ended(sessionCompromised, code[n], first[n])
 				}
 				s := login(t, store) // nor is anything an alarm that was none before
 				code := s.code()
 				at := time.Now()
 				s.presents(accepted, code)
-				s.presents(overtaken, code, opened(at))
+				s.presents(superseded, code, opened(at))
 			}
 			return before, after
 		}},
 		{"A code issued before the clock was set back begins nothing once its session is forgotten", func() (before, after step) {
 			var used, unused *session
-			var code, other socketauth.TokenRef
-			before = func(t *testing.T, store socketauth.Blacklist) {
+			var code, other blacklist.TokenRef
+			before = func(t *testing.T, store blacklist.Store) {
 				used, unused = login(t, store), login(t, store)
 				code, other = used.code(), unused.code()
 				used.presents(accepted, code) // an hour
 				time.Sleep(2 * time.Hour)
 				stir(t, store)
 			}
-			after = func(t *testing.T, store socketauth.Blacklist) {
-				for n, code := range []socketauth.TokenRef{code, other} {
+			after = func(t *testing.T, store blacklist.Store) {
+				for n, code := range []blacklist.TokenRef{code, other} {
 					s := []*session{used, unused}[n]
 					s.on(t, store)
 					s.checks(unknown, code)
@@ -195,9 +195,9 @@ func setBack() []setBackClause {
 		}},
 		{"What is over stays so where the clock is set back", func() (before, after step) {
 			var out, byUser, unused, never, stolen *session
-			var token, second, early, late socketauth.TokenRef
-			var stolenCode, owned socketauth.TokenRef
-			before = func(t *testing.T, store socketauth.Blacklist) {
+			var token, second, early, late blacklist.TokenRef
+			var stolenCode, owned blacklist.TokenRef
+			before = func(t *testing.T, store blacklist.Store) {
 				out, byUser, never, stolen = login(t, store), login(t, store), login(t, store), login(t, store)
 				unused = loginOf(t, store, byUser.user)
 				early = unused.code()
@@ -205,13 +205,13 @@ func setBack() []setBackClause {
 				late = never.code()
 				stolenCode = stolen.code()
 				owned = stolen.presents(accepted, stolenCode)
-				stolen.presents(reused, stolenCode)
+				stolen.presents(reuseDetected, stolenCode)
 				time.Sleep(time.Second)
-				out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut})
-				never.revokes(socketauth.Revocation{SessionID: never.id, Why: loggedOut})
-				byUser.revokes(socketauth.Revocation{UserID: byUser.user, Why: revoked})
+				out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut})
+				never.revokes(blacklist.Revocation{SessionID: never.id, Why: loggedOut})
+				byUser.revokes(blacklist.Revocation{UserID: byUser.user, Why: revoked})
 			}
-			after = func(t *testing.T, store socketauth.Blacklist) {
+			after = func(t *testing.T, store blacklist.Store) {
 				for range 4 { // also when their time comes again
 					for _, s := range []*session{out, byUser, unused, never, stolen} {
 						s.on(t, store)
@@ -219,7 +219,7 @@ func setBack() []setBackClause {
 					out.ended(loggedOut, token)
 					byUser.ended(revoked, second)
 					never.ended(loggedOut, late)
-					stolen.ended(endedByReuse, stolenCode, owned)
+					stolen.ended(sessionCompromised, stolenCode, owned)
 					if v, err := store.Present(t.Context(), presentation(early, unused.next(early))); err != nil || v != revoked && v != unknown {
 						t.Errorf("a code of before: %s, %v", name(v), err)
 					}

@@ -4,48 +4,48 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // reuse is what becomes of tokens that were used and replaced, or never known.
 func reuse() []clause {
 	return []clause{
-		{"Reuse ends the session where it is to", func(t *testing.T, store socketauth.Blacklist) {
+		{"Reuse ends the session where it is to", func(t *testing.T, store blacklist.Store) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
 				code := s.code()
 				first := s.presents(accepted, code)
 				second := s.presents(accepted, first, ways...)
-				s.presents(reused, code)
-				s.ended(endedByReuse, code, first, second)
+				s.presents(reuseDetected, code)
+				s.ended(sessionCompromised, code, first, second)
 				if len(s.living()) != 0 {
 					t.Error("Sessions tells it still")
 				}
 			}
 		}},
-		{"A lost branch presented is reuse", func(t *testing.T, store socketauth.Blacklist) {
+		{"A lost branch presented is reuse", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			lost, got := s.presents(accepted, code, confirming), s.presents(accepted, code, confirming)
 			s.confirms(accepted, got)
-			s.presents(reused, lost)
-			s.ended(endedByReuse, code, lost, got)
+			s.presents(reuseDetected, lost)
+			s.ended(sessionCompromised, code, lost, got)
 		}},
-		{"Reuse that is not to end the session changes nothing", func(t *testing.T, store socketauth.Blacklist) {
+		{"Reuse that is not to end the session changes nothing", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
 			second := s.presents(accepted, first)
-			for _, token := range []socketauth.TokenRef{code, first} {
+			for _, token := range []blacklist.TokenRef{code, first} {
 				s.presents(replaced, token, rejectOnly)
 				s.presents(replaced, token, rejectOnly, confirming)
 			}
 			s.presents(accepted, second)
 		}},
-		{"A late frame of up to ten generations ago is no reuse", func(t *testing.T, store socketauth.Blacklist) {
+		{"A late frame of up to ten generations ago is no reuse", func(t *testing.T, store blacklist.Store) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
-				tokens := []socketauth.TokenRef{s.code()}
+				tokens := []blacklist.TokenRef{s.code()}
 				grow := func() {
 					next := s.presents(accepted, tokens[len(tokens)-1], ways...)
 					if len(ways) > 0 {
@@ -56,50 +56,50 @@ func reuse() []clause {
 				for range 10 {
 					grow()
 					for _, token := range tokens[:len(tokens)-1] {
-						s.presents(overtaken, token, late)
+						s.presents(superseded, token, late)
 					}
 				}
 				s.presents(accepted, tokens[10], late) // which ends nothing
 				s.presents(replaced, tokens[0], late, rejectOnly)
-				s.presents(overtaken, tokens[1], late)
-				s.presents(reused, tokens[0], late)
-				s.presents(endedByReuse, tokens[1], late)
+				s.presents(superseded, tokens[1], late)
+				s.presents(reuseDetected, tokens[0], late)
+				s.presents(sessionCompromised, tokens[1], late)
 			}
 		}},
-		{"A token presented on a socket opened after it was replaced is reuse", func(t *testing.T, store socketauth.Blacklist) {
+		{"A token presented on a socket opened after it was replaced is reuse", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
 			s.presents(accepted, first)
 			s.presents(replaced, first, rejectOnly)
 			s.presents(replaced, code, rejectOnly)
-			s.presents(reused, code)
+			s.presents(reuseDetected, code)
 		}},
-		{"A token replaced longer ago than Overtake is reuse", func(t *testing.T, store socketauth.Blacklist) {
+		{"A token replaced longer ago than SupersededWithin is reuse", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
 			pass()
-			short := func(p *socketauth.Presentation) { p.Overtake = time.Millisecond }
+			short := func(p *blacklist.Presentation) { p.SupersededWithin = time.Millisecond }
 			s.presents(replaced, code, late, short, rejectOnly)
-			s.presents(overtaken, code, late)
-			s.presents(reused, code, late, short)
-			s.presents(endedByReuse, first)
+			s.presents(superseded, code, late)
+			s.presents(reuseDetected, code, late, short)
+			s.presents(sessionCompromised, first)
 		}},
-		{"A token that was replaced and has expired is judged as any other", func(t *testing.T, store socketauth.Blacklist) {
+		{"A token that was replaced and has expired is judged as any other", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
 			second := s.presents(accepted, first)
 			first.ExpiresAt = time.Now().Add(-time.Minute)
 			s.checks(replaced, first)
-			s.presents(overtaken, first, keep, late)
+			s.presents(superseded, first, keep, late)
 			s.presents(replaced, first, keep, rejectOnly)
 			s.checks(accepted, second)
-			s.presents(reused, first, keep)
-			s.ended(endedByReuse, code, first, second)
+			s.presents(reuseDetected, first, keep)
+			s.ended(sessionCompromised, code, first, second)
 		}},
-		{"A predecessor that has expired is alive while nobody holds the next", func(t *testing.T, store socketauth.Blacklist) {
+		{"A predecessor that has expired is alive while nobody holds the next", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			first := s.presents(accepted, s.code())
 			next := s.presents(accepted, first, confirming)
@@ -108,7 +108,7 @@ func reuse() []clause {
 			s.confirms(accepted, next)
 			s.checks(replaced, first)
 		}},
-		{"Strangers are unknown and leave nothing behind", func(t *testing.T, store socketauth.Blacklist) {
+		{"Strangers are unknown and leave nothing behind", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			stranger := s.next(code)
@@ -121,7 +121,7 @@ func reuse() []clause {
 			}
 			s.presents(accepted, code)
 		}},
-		{"A generation ahead is unknown and burns nothing", func(t *testing.T, store socketauth.Blacklist) {
+		{"A generation ahead is unknown and burns nothing", func(t *testing.T, store blacklist.Store) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
 				code := s.code()
@@ -137,7 +137,7 @@ func reuse() []clause {
 				s.presents(accepted, first)
 			}
 		}},
-		{"A second code of a session is no way into it", func(t *testing.T, store socketauth.Blacklist) {
+		{"A second code of a session is no way into it", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code, other := s.code(), s.code()
 			first := s.presents(accepted, code, confirming)
@@ -147,9 +147,9 @@ func reuse() []clause {
 				s.presents(replaced, other, rejectOnly, confirming)
 				s.confirms(accepted, first)
 			}
-			s.presents(reused, other)
+			s.presents(reuseDetected, other)
 		}},
-		{"A code of before the store remembers is unknown", func(t *testing.T, store socketauth.Blacklist) {
+		{"A code of before the store remembers is unknown", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			code.IssuedAt = code.IssuedAt.Add(-time.Hour)
@@ -159,7 +159,7 @@ func reuse() []clause {
 				t.Error("it has begun a session")
 			}
 		}},
-		{"Sessions know nothing of each other", func(t *testing.T, store socketauth.Blacklist) {
+		{"Sessions know nothing of each other", func(t *testing.T, store blacklist.Store) {
 			one := login(t, store)
 			two := loginOf(t, store, one.user)
 			code, token := one.code(), two.presents(accepted, two.code())
@@ -167,7 +167,7 @@ func reuse() []clause {
 			foreign := token
 			foreign.SessionID = one.id
 			one.presents(replaced, foreign, rejectOnly)
-			one.presents(reused, code)
+			one.presents(reuseDetected, code)
 			two.presents(accepted, token)
 		}},
 	}

@@ -4,18 +4,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 type restartClause struct {
 	promise string
-	check   func(t *testing.T, store socketauth.Blacklist, restart func() socketauth.Blacklist)
+	check   func(t *testing.T, store blacklist.Store, restart func() blacklist.Store)
 }
 
 // restarts is what survives one.
 func restarts() []restartClause {
 	return []restartClause{
-		{"Living sessions survive a restart, and no token that was replaced", func(t *testing.T, store socketauth.Blacklist, restart func() socketauth.Blacklist) {
+		{"Living sessions survive a restart, and no token that was replaced", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			plain, pending, confirmed := login(t, store), login(t, store), login(t, store)
 			code := plain.code()
 			first := plain.presents(accepted, code)
@@ -33,24 +33,24 @@ func restarts() []restartClause {
 				!again.Since.Equal(told.Since) || !again.LastSeen.Equal(told.LastSeen) || !again.ExpiresAt.Equal(told.ExpiresAt) {
 				t.Errorf("Sessions tells %+v, and before %+v", again, told)
 			}
-			plain.presents(overtaken, first, late)
+			plain.presents(superseded, first, late)
 			plain.presents(replaced, first, rejectOnly)
 			third := plain.presents(accepted, second)
-			plain.presents(reused, code)
-			plain.ended(endedByReuse, second, third)
+			plain.presents(reuseDetected, code)
+			plain.ended(sessionCompromised, second, third)
 
 			pending.checks(accepted, pendingCode)
 			pending.checks(accepted, one)
 			pending.confirms(accepted, two)
-			pending.confirms(overtaken, one)
+			pending.confirms(superseded, one)
 			pending.presents(accepted, two)
 
 			confirmed.confirms(accepted, got)
-			confirmed.confirms(overtaken, lost)
+			confirmed.confirms(superseded, lost)
 			confirmed.checks(replaced, confirmedCode)
 			confirmed.presents(accepted, got)
 		}},
-		{"A step repeated after a restart gets the same verdict", func(t *testing.T, store socketauth.Blacklist, restart func() socketauth.Blacklist) {
+		{"A step repeated after a restart gets the same verdict", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
@@ -60,18 +60,18 @@ func restarts() []restartClause {
 			s.presentsFor(accepted, first, second)
 			s.presents(accepted, second)
 		}},
-		{"What was revoked stays so over a restart, for its first reason", func(t *testing.T, store socketauth.Blacklist, restart func() socketauth.Blacklist) {
+		{"What was revoked stays so over a restart, for its first reason", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			one, two, never, unused, stolen := login(t, store), login(t, store), login(t, store), login(t, store), login(t, store)
 			first, second := one.presents(accepted, one.code()), two.presents(accepted, two.code(), confirming)
 			unused.user = two.user
 			early := unused.code()
 			stolenCode := stolen.code()
 			owned := stolen.presents(accepted, stolenCode)
-			stolen.presents(reused, stolenCode)
+			stolen.presents(reuseDetected, stolenCode)
 			pass()
-			one.revokes(socketauth.Revocation{SessionID: one.id, Why: loggedOut})
-			never.revokes(socketauth.Revocation{SessionID: never.id, Why: loggedOut})
-			c := two.revokes(socketauth.Revocation{UserID: two.user, Why: revoked})
+			one.revokes(blacklist.Revocation{SessionID: one.id, Why: loggedOut})
+			never.revokes(blacklist.Revocation{SessionID: never.id, Why: loggedOut})
+			c := two.revokes(blacklist.Revocation{UserID: two.user, Why: revoked})
 
 			store = restart()
 			for _, s := range []*session{one, two, never, unused, stolen} {
@@ -81,7 +81,7 @@ func restarts() []restartClause {
 			two.ended(revoked, second)
 			never.ended(loggedOut, never.code())
 			unused.ended(revoked, early)
-			stolen.ended(endedByReuse, owned)
+			stolen.ended(sessionCompromised, owned)
 			if len(one.living())+len(two.living())+len(stolen.living()) != 0 {
 				t.Error("Sessions tells some of them")
 			}
@@ -89,13 +89,13 @@ func restarts() []restartClause {
 			after.login = c.At.Add(time.Millisecond)
 			after.presents(accepted, after.presents(accepted, after.code()))
 		}},
-		{"After a revocation of all and a restart nothing of before is accepted", func(t *testing.T, store socketauth.Blacklist, restart func() socketauth.Blacklist) {
+		{"After a revocation of all and a restart nothing of before is accepted", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			s, out, unused := login(t, store), login(t, store), login(t, store)
 			first, own := s.presents(accepted, s.code()), out.presents(accepted, out.code())
-			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut})
+			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut})
 			early := unused.code()
 			pass()
-			c := s.revokes(socketauth.Revocation{All: true, Why: revoked})
+			c := s.revokes(blacklist.Revocation{All: true, Why: revoked})
 			after := login(t, store)
 			after.login = c.At.Add(time.Millisecond)
 			token := after.presents(accepted, after.code())
@@ -109,7 +109,7 @@ func restarts() []restartClause {
 			unused.ended(revoked, early)
 			after.presents(accepted, token)
 		}},
-		{"A code issued before a restart is good once", func(t *testing.T, store socketauth.Blacklist, restart func() socketauth.Blacklist) {
+		{"A code issued before a restart is good once", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			used, unused := login(t, store), login(t, store)
 			code, other := used.code(), unused.code()
 			used.presents(accepted, code)

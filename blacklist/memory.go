@@ -1,4 +1,4 @@
-package socketauth
+package blacklist
 
 import (
 	"cmp"
@@ -10,15 +10,16 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/broadcast"
+	"github.com/z-open/socketauth/internal/id"
 )
 
-// NewMemoryBlacklist makes the Blacklist that Options.Blacklist is by default: in memory, for one process. To share it
+// NewMemory makes the Store that Options.Blacklist is by default: in memory, for one process. To share it
 // between cores, give both the same. It forgets all on a restart, and a session a minute after the last of its tokens
 // has expired; it has no goroutine and needs no closing.
 //
 // Where the wall clock is set back, sessions go on and logins work, but for codes issued before and for users who were
 // revoked: they wait until the clock has passed the revocation.
-func NewMemoryBlacklist() Blacklist { return newMemory() }
+func NewMemory() Store { return newMemory() }
 
 // memory clears away in each call a few of the sessions that are over, so that no call ever looks at all.
 type memory struct {
@@ -33,8 +34,8 @@ type memory struct {
 
 type shard struct {
 	mu       sync.Mutex
-	sessions map[[16]byte]Standing
-	due      agenda[[16]byte]
+	sessions map[id.ID]State
+	due      agenda[id.ID]
 }
 
 // userShard is taken after a shard, never before one.
@@ -42,7 +43,7 @@ type userShard struct {
 	mu      sync.Mutex
 	revoked map[string]cutoff
 	due     agenda[string]
-	owned   map[string]map[[16]byte]struct{} // the sessions of a user that have not ended
+	owned   map[string]map[id.ID]struct{} // the sessions of a user that have not ended
 }
 
 // cutoff is a revocation of a user.
@@ -59,38 +60,38 @@ func newMemory() *memory {
 	m.birth.Store(now.UnixMicro())
 	m.forgotten.Store(now.UnixMicro())
 	for n := range m.shards {
-		m.shards[n].sessions = make(map[[16]byte]Standing)
-		m.shards[n].due = newAgenda[[16]byte](now)
+		m.shards[n].sessions = make(map[id.ID]State)
+		m.shards[n].due = newAgenda[id.ID](now)
 		m.users[n].revoked = make(map[string]cutoff)
 		m.users[n].due = newAgenda[string](now)
-		m.users[n].owned = make(map[string]map[[16]byte]struct{})
+		m.users[n].owned = make(map[string]map[id.ID]struct{})
 	}
 	return m
 }
 
-// Present implements Blacklist.
+// Present implements Store.
 func (m *memory) Present(ctx context.Context, p Presentation) (Verdict, error) {
-	return m.step(ctx, p.Token, func(s *Standing, now time.Time) (Verdict, Change) { return s.Present(p, now) })
+	return m.step(ctx, p.Token, func(s *State, now time.Time) (Verdict, Change) { return s.Present(p, now) })
 }
 
-// Confirm implements Blacklist.
+// Confirm implements Store.
 func (m *memory) Confirm(ctx context.Context, t TokenRef) (Verdict, error) {
-	return m.step(ctx, t, func(s *Standing, now time.Time) (Verdict, Change) { return s.Confirm(t, now) })
+	return m.step(ctx, t, func(s *State, now time.Time) (Verdict, Change) { return s.Confirm(t, now) })
 }
 
-// Check implements Blacklist.
+// Check implements Store.
 func (m *memory) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error) {
-	return m.step(ctx, t, func(s *Standing, now time.Time) (Verdict, Change) {
+	return m.step(ctx, t, func(s *State, now time.Time) (Verdict, Change) {
 		return s.Check(t, grace, branch, now), Change{}
 	})
 }
 
 // step lets f decide on the token's session, under its lock.
-func (m *memory) step(ctx context.Context, t TokenRef, f func(*Standing, time.Time) (Verdict, Change)) (Verdict, error) {
+func (m *memory) step(ctx context.Context, t TokenRef, f func(*State, time.Time) (Verdict, Change)) (Verdict, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	sid, ok := rawID(t.SessionID)
+	sid, ok := id.Parse(t.SessionID)
 	if !ok {
 		return Unknown, nil
 	}
@@ -108,7 +109,7 @@ func (m *memory) step(ctx context.Context, t TokenRef, f func(*Standing, time.Ti
 	return verdict, nil
 }
 
-func (m *memory) decide(sh *shard, sid [16]byte, t TokenRef, now time.Time, f func(*Standing, time.Time) (Verdict, Change)) (Verdict, Change) {
+func (m *memory) decide(sh *shard, sid id.ID, t TokenRef, now time.Time, f func(*State, time.Time) (Verdict, Change)) (Verdict, Change) {
 	s, known := sh.sessions[sid]
 	switch {
 	case known && s.ended != 0:
@@ -153,9 +154,9 @@ func (m *memory) forgets(now time.Time) {
 }
 
 // shard is where a session is kept: ids are random, and none is taken that was not signed.
-func (m *memory) shard(sid [16]byte) *shard { return &m.shards[int(sid[0])%len(m.shards)] }
+func (m *memory) shard(sid id.ID) *shard { return &m.shards[int(sid[0])%len(m.shards)] }
 
-// Revoke implements Blacklist.
+// Revoke implements Store.
 func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 	if err := ctx.Err(); err != nil {
 		return Change{}, err
@@ -167,11 +168,11 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 	change := Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 	switch {
 	case r.SessionID != "":
-		if sid, ok := rawID(r.SessionID); ok { // no token has any other
+		if sid, ok := id.Parse(r.SessionID); ok { // no token has any other
 			change.UserID, change.Sessions = m.end(sid, r, now)
 		}
 	case r.UserID != "":
-		except, isOne := rawID(r.Except)
+		except, isOne := id.Parse(r.Except)
 		for _, sid := range m.cut(r.UserID, now, now.Add(r.Keep)) {
 			if isOne && sid == except {
 				continue
@@ -192,7 +193,7 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 }
 
 // end ends one session, whose user it tells, and says whether, as a number, that ended a living one.
-func (m *memory) end(sid [16]byte, r Revocation, now time.Time) (userID string, ended int) {
+func (m *memory) end(sid id.ID, r Revocation, now time.Time) (userID string, ended int) {
 	sh := m.shard(sid)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -214,7 +215,7 @@ func (m *memory) endAll(sh *shard, r Revocation, now time.Time) (ended int) {
 }
 
 // endOne ends a session, which is from then on none of its user's. The shard is locked.
-func (m *memory) endOne(sh *shard, sid [16]byte, s Standing, r Revocation, keepUntil, now time.Time) (ended int) {
+func (m *memory) endOne(sh *shard, sid id.ID, s State, r Revocation, keepUntil, now time.Time) (ended int) {
 	owned := s.generation > 0 && s.ended == 0
 	if s.End(r.Why, keepUntil, now) {
 		ended = 1
@@ -226,7 +227,7 @@ func (m *memory) endOne(sh *shard, sid [16]byte, s Standing, r Revocation, keepU
 	return ended
 }
 
-// Sessions implements Blacklist.
+// Sessions implements Store.
 func (m *memory) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -238,14 +239,14 @@ func (m *memory) Sessions(ctx context.Context, userID string) ([]Session, error)
 		sh.mu.Lock()
 		s := sh.sessions[sid]
 		sh.mu.Unlock()
-		if session, lives := s.Session(encodeID(sid), now); lives {
+		if session, lives := s.Session(sid.String(), now); lives {
 			living = append(living, session)
 		}
 	}
 	return living, nil
 }
 
-// Watch implements Blacklist.
+// Watch implements Store.
 func (m *memory) Watch(ctx context.Context, heard func(Change)) error {
 	m.watchers.Watch(ctx, heard)
 	return nil
@@ -260,7 +261,7 @@ func (m *memory) user(id string) *userShard {
 }
 
 // own notes whose session it is, unless the user was revoked since they proved who they are.
-func (m *memory) own(sid [16]byte, t TokenRef) bool {
+func (m *memory) own(sid id.ID, t TokenRef) bool {
 	u := m.user(t.UserID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -268,13 +269,13 @@ func (m *memory) own(sid [16]byte, t TokenRef) bool {
 		return false
 	}
 	if u.owned[t.UserID] == nil {
-		u.owned[t.UserID] = make(map[[16]byte]struct{}, 1)
+		u.owned[t.UserID] = make(map[id.ID]struct{}, 1)
 	}
 	u.owned[t.UserID][sid] = struct{}{}
 	return true
 }
 
-func (m *memory) disown(userID string, sid [16]byte) {
+func (m *memory) disown(userID string, sid id.ID) {
 	u := m.user(userID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -283,7 +284,7 @@ func (m *memory) disown(userID string, sid [16]byte) {
 	}
 }
 
-func (m *memory) owned(userID string) [][16]byte {
+func (m *memory) owned(userID string) []id.ID {
 	u := m.user(userID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -291,7 +292,7 @@ func (m *memory) owned(userID string) [][16]byte {
 }
 
 // cut remembers that a user was revoked, and gives the sessions that are known: one that begins later finds it.
-func (m *memory) cut(userID string, now, until time.Time) [][16]byte {
+func (m *memory) cut(userID string, now, until time.Time) []id.ID {
 	u := m.user(userID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -396,13 +397,24 @@ func (a *agenda[K]) next(now time.Time) (key K, ok bool) {
 	return key, false
 }
 
-// size is how many sessions are remembered.
-func (m *memory) size() int {
-	total := 0
+// Left clears away what is over, which other calls do little by little, and returns how many
+// sessions remain, and how many users who have one. It is for tests.
+func (m *memory) Left() (sessions, users int) {
+	now := time.Now()
 	for n := range m.shards {
-		m.shards[n].mu.Lock()
-		total += len(m.shards[n].sessions)
-		m.shards[n].mu.Unlock()
+		sh := &m.shards[n]
+		sh.mu.Lock()
+		for range len(sh.sessions)/sweepsPerCall + 1 { // each is due once
+			sh.sweep(m, now)
+		}
+		sessions += len(sh.sessions)
+		sh.mu.Unlock()
 	}
-	return total
+	for n := range m.users {
+		u := &m.users[n]
+		u.mu.Lock()
+		users += len(u.owned)
+		u.mu.Unlock()
+	}
+	return sessions, users
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 func newID() string {
@@ -19,55 +19,55 @@ func newID() string {
 // session plays the clients of one session.
 type session struct {
 	t     *testing.T
-	store socketauth.Blacklist
+	store blacklist.Store
 	id    string
 	user  string
 	login time.Time
 }
 
 // login is a new user's new session, of which the store knows nothing yet.
-func login(t *testing.T, store socketauth.Blacklist) *session {
+func login(t *testing.T, store blacklist.Store) *session {
 	return loginOf(t, store, "user "+newID())
 }
 
-func loginOf(t *testing.T, store socketauth.Blacklist, user string) *session {
+func loginOf(t *testing.T, store blacklist.Store, user string) *session {
 	return &session{t: t, store: store, id: newID(), user: user, login: time.Now()}
 }
 
 // code is a code that starts the session.
-func (s *session) code() socketauth.TokenRef {
-	return socketauth.TokenRef{
+func (s *session) code() blacklist.TokenRef {
+	return blacklist.TokenRef{
 		SessionID: s.id, TokenID: newID(), UserID: s.user,
 		IssuedAt: s.login, AuthTime: s.login, ExpiresAt: s.login.Add(30 * time.Second),
 	}
 }
 
 // next is a successor of t that nobody has yet.
-func (s *session) next(t socketauth.TokenRef) socketauth.TokenRef {
+func (s *session) next(t blacklist.TokenRef) blacklist.TokenRef {
 	now := time.Now()
-	return socketauth.TokenRef{
+	return blacklist.TokenRef{
 		SessionID: s.id, TokenID: newID(), UserID: s.user, Generation: t.Generation + 1,
 		IssuedAt: now, AuthTime: s.login, ExpiresAt: now.Add(time.Hour),
 	}
 }
 
-type with func(*socketauth.Presentation)
+type with func(*blacklist.Presentation)
 
 // The ways to present a token. Without them, it is a plain client's, on a socket opened after all that happened, and
 // reuse ends the session.
-func confirming(p *socketauth.Presentation) { p.Confirming = true }
-func rejectOnly(p *socketauth.Presentation) { p.EndOnReuse = false }
-func keep(p *socketauth.Presentation)       { p.SuccessorID, p.SuccessorExpiresAt = "", time.Time{} }
-func late(p *socketauth.Presentation)       { p.SocketOpenedAt = time.Now().Add(-time.Hour) }
+func confirming(p *blacklist.Presentation) { p.Confirming = true }
+func rejectOnly(p *blacklist.Presentation) { p.EndOnReuse = false }
+func keep(p *blacklist.Presentation)       { p.SuccessorID, p.SuccessorExpiresAt = "", time.Time{} }
+func late(p *blacklist.Presentation)       { p.SocketOpenedAt = time.Now().Add(-time.Hour) }
 
 func from(address, userAgent string) with {
-	return func(p *socketauth.Presentation) { p.Address, p.UserAgent = address, userAgent }
+	return func(p *blacklist.Presentation) { p.Address, p.UserAgent = address, userAgent }
 }
 
-func presentation(t, next socketauth.TokenRef, ways ...with) socketauth.Presentation {
-	p := socketauth.Presentation{
+func presentation(t, next blacklist.TokenRef, ways ...with) blacklist.Presentation {
+	p := blacklist.Presentation{
 		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt,
-		SocketOpenedAt: time.Now().Add(time.Hour), Overtake: 30 * time.Minute, EndOnReuse: true,
+		SocketOpenedAt: time.Now().Add(time.Hour), SupersededWithin: 30 * time.Minute, EndOnReuse: true,
 	}
 	for _, way := range ways {
 		way(&p)
@@ -76,37 +76,37 @@ func presentation(t, next socketauth.TokenRef, ways ...with) socketauth.Presenta
 }
 
 // presents presents t for a new successor, which it gives, and wants the verdict.
-func (s *session) presents(want socketauth.Verdict, t socketauth.TokenRef, ways ...with) socketauth.TokenRef {
+func (s *session) presents(want blacklist.Verdict, t blacklist.TokenRef, ways ...with) blacklist.TokenRef {
 	s.t.Helper()
 	next := s.next(t)
 	s.presentsFor(want, t, next, ways...)
 	return next
 }
 
-func (s *session) presentsFor(want socketauth.Verdict, t, next socketauth.TokenRef, ways ...with) {
+func (s *session) presentsFor(want blacklist.Verdict, t, next blacklist.TokenRef, ways ...with) {
 	s.t.Helper()
 	v, err := s.store.Present(s.t.Context(), presentation(t, next, ways...))
 	s.wants(want, v, err, "Present", t)
 }
 
-func (s *session) confirms(want socketauth.Verdict, t socketauth.TokenRef) {
+func (s *session) confirms(want blacklist.Verdict, t blacklist.TokenRef) {
 	s.t.Helper()
 	v, err := s.store.Confirm(s.t.Context(), t)
 	s.wants(want, v, err, "Confirm", t)
 }
 
-func (s *session) checks(want socketauth.Verdict, t socketauth.TokenRef) {
+func (s *session) checks(want blacklist.Verdict, t blacklist.TokenRef) {
 	s.t.Helper()
 	s.checksWithin(want, t, 0, 0)
 }
 
-func (s *session) checksWithin(want socketauth.Verdict, t socketauth.TokenRef, grace, branch time.Duration) {
+func (s *session) checksWithin(want blacklist.Verdict, t blacklist.TokenRef, grace, branch time.Duration) {
 	s.t.Helper()
 	v, err := s.store.Check(s.t.Context(), t, grace, branch)
 	s.wants(want, v, err, "Check", t)
 }
 
-func (s *session) wants(want, got socketauth.Verdict, err error, method string, t socketauth.TokenRef) {
+func (s *session) wants(want, got blacklist.Verdict, err error, method string, t blacklist.TokenRef) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatalf("%s of generation %d: %v", method, t.Generation, err)
@@ -117,7 +117,7 @@ func (s *session) wants(want, got socketauth.Verdict, err error, method string, 
 }
 
 // ended wants every method to say that a session of these tokens is over, for that reason.
-func (s *session) ended(why socketauth.Verdict, tokens ...socketauth.TokenRef) {
+func (s *session) ended(why blacklist.Verdict, tokens ...blacklist.TokenRef) {
 	s.t.Helper()
 	for _, t := range tokens {
 		s.checks(why, t)
@@ -131,7 +131,7 @@ func (s *session) ended(why socketauth.Verdict, tokens ...socketauth.TokenRef) {
 	}
 }
 
-func (s *session) revokes(r socketauth.Revocation) socketauth.Change {
+func (s *session) revokes(r blacklist.Revocation) blacklist.Change {
 	s.t.Helper()
 	if r.Keep == 0 {
 		r.Keep = time.Hour
@@ -144,13 +144,13 @@ func (s *session) revokes(r socketauth.Revocation) socketauth.Change {
 }
 
 // living is the ids of the user's sessions.
-func (s *session) living() map[string]socketauth.Session {
+func (s *session) living() map[string]blacklist.Session {
 	s.t.Helper()
 	list, err := s.store.Sessions(s.t.Context(), s.user)
 	if err != nil {
 		s.t.Fatalf("Sessions: %v", err)
 	}
-	all := make(map[string]socketauth.Session, len(list))
+	all := make(map[string]blacklist.Session, len(list))
 	for _, one := range list {
 		if _, twice := all[one.ID]; twice {
 			s.t.Errorf("Sessions tells one session twice")
@@ -163,8 +163,8 @@ func (s *session) living() map[string]socketauth.Session {
 // pass lets a time go by that a store has to see: a few ticks of any clock.
 func pass() { time.Sleep(5 * time.Millisecond) }
 
-func name(v socketauth.Verdict) string {
-	names := [...]string{"no verdict", "Accepted", "Unknown", "Overtaken", "Replaced", "Reused", "EndedByReuse", "LoggedOut", "Revoked"}
+func name(v blacklist.Verdict) string {
+	names := [...]string{"no verdict", "Accepted", "Unknown", "Superseded", "Replaced", "ReuseDetected", "SessionCompromised", "LoggedOut", "Revoked"}
 	if int(v) < len(names) {
 		return names[v]
 	}

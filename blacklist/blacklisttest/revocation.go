@@ -6,34 +6,34 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // revocation is how sessions end for other reasons than reuse.
 func revocation() []clause {
 	return []clause{
-		{"Revoking a session ends it and no other", func(t *testing.T, store socketauth.Blacklist) {
-			for _, why := range []socketauth.Verdict{loggedOut, revoked} {
+		{"Revoking a session ends it and no other", func(t *testing.T, store blacklist.Store) {
+			for _, why := range []blacklist.Verdict{loggedOut, revoked} {
 				s := login(t, store)
 				other := loginOf(t, store, s.user)
 				code := s.code()
 				first := s.presents(accepted, code)
 				second := s.presents(accepted, first, confirming)
 				alive := other.presents(accepted, other.code())
-				c := s.revokes(socketauth.Revocation{SessionID: s.id, Why: why})
+				c := s.revokes(blacklist.Revocation{SessionID: s.id, Why: why})
 				if c.SessionID != s.id || c.UserID != s.user || c.All || c.Verdict != why || c.Sessions != 1 || c.At.IsZero() {
 					t.Errorf("the change: %+v", c)
 				}
 				s.ended(why, code, first, second)
-				if c := s.revokes(socketauth.Revocation{SessionID: s.id, Why: why}); c.Sessions != 0 {
+				if c := s.revokes(blacklist.Revocation{SessionID: s.id, Why: why}); c.Sessions != 0 {
 					t.Errorf("again, it ended %d", c.Sessions)
 				}
 				other.presents(accepted, alive)
 			}
 		}},
-		{"A session revoked before its code was used stays dead", func(t *testing.T, store socketauth.Blacklist) {
+		{"A session revoked before its code was used stays dead", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
-			c := s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
+			c := s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
 			if c.Sessions != 0 || c.Verdict != loggedOut {
 				t.Errorf("the change: %+v", c)
 			}
@@ -43,14 +43,14 @@ func revocation() []clause {
 				t.Error("Sessions tells it")
 			}
 		}},
-		{"Revoking a user ends all their sessions and nobody else's", func(t *testing.T, store socketauth.Blacklist) {
+		{"Revoking a user ends all their sessions and nobody else's", func(t *testing.T, store blacklist.Store) {
 			one := login(t, store)
 			two, unused := loginOf(t, store, one.user), loginOf(t, store, one.user)
 			foreign := login(t, store)
 			first, second, alive := one.presents(accepted, one.code()), two.presents(accepted, two.code(), confirming), foreign.presents(accepted, foreign.code())
 			early := unused.code()
 			pass()
-			c := one.revokes(socketauth.Revocation{UserID: one.user, Why: revoked})
+			c := one.revokes(blacklist.Revocation{UserID: one.user, Why: revoked})
 			if c.SessionID != "" || c.UserID != one.user || c.All || c.Verdict != revoked || c.Sessions != 2 || c.At.IsZero() {
 				t.Errorf("the change: %+v", c)
 			}
@@ -62,14 +62,14 @@ func revocation() []clause {
 			}
 			foreign.presents(accepted, alive)
 		}},
-		{"Revoking a user but for one session leaves that alone alive", func(t *testing.T, store socketauth.Blacklist) {
+		{"Revoking a user but for one session leaves that alone alive", func(t *testing.T, store blacklist.Store) {
 			kept := login(t, store)
 			two, unused, foreign := loginOf(t, store, kept.user), loginOf(t, store, kept.user), login(t, store)
 			first, second := kept.presents(accepted, kept.code()), two.presents(accepted, two.code(), confirming)
 			alive := foreign.presents(accepted, foreign.code())
 			early := unused.code()
 			pass()
-			c := kept.revokes(socketauth.Revocation{UserID: kept.user, Except: kept.id, Why: revoked})
+			c := kept.revokes(blacklist.Revocation{UserID: kept.user, Except: kept.id, Why: revoked})
 			if c.SessionID != "" || c.UserID != kept.user || c.Except != kept.id || c.Verdict != revoked || c.Sessions != 1 {
 				t.Errorf("the change: %+v", c)
 			}
@@ -86,7 +86,7 @@ func revocation() []clause {
 				again := login(t, store)
 				code := again.code()
 				token := again.presents(accepted, code)
-				c := again.revokes(socketauth.Revocation{UserID: again.user, Except: except, Why: revoked})
+				c := again.revokes(blacklist.Revocation{UserID: again.user, Except: except, Why: revoked})
 				if c.Sessions != 1 {
 					t.Errorf("except %q: the change: %+v", except, c)
 				}
@@ -95,35 +95,35 @@ func revocation() []clause {
 			waits := login(t, store)
 			code := waits.code()
 			pass()
-			waits.revokes(socketauth.Revocation{UserID: waits.user, Except: waits.id, Why: revoked})
+			waits.revokes(blacklist.Revocation{UserID: waits.user, Except: waits.id, Why: revoked})
 			waits.ended(revoked, code)
 			foreign.presents(accepted, alive)
 			pass()
-			kept.revokes(socketauth.Revocation{UserID: kept.user, Why: revoked})
+			kept.revokes(blacklist.Revocation{UserID: kept.user, Why: revoked})
 			kept.ended(revoked, first)
 		}},
-		{"A log-in after the revocation of its user works", func(t *testing.T, store socketauth.Blacklist) {
-			worksAfter(t, store, func(user string) socketauth.Revocation {
-				return socketauth.Revocation{UserID: user, Why: loggedOut}
+		{"A log-in after the revocation of its user works", func(t *testing.T, store blacklist.Store) {
+			worksAfter(t, store, func(user string) blacklist.Revocation {
+				return blacklist.Revocation{UserID: user, Why: loggedOut}
 			})
 		}},
-		{"A log-in after the revocation of all works", func(t *testing.T, store socketauth.Blacklist) {
-			worksAfter(t, store, func(string) socketauth.Revocation { return socketauth.Revocation{All: true, Why: loggedOut} })
+		{"A log-in after the revocation of all works", func(t *testing.T, store blacklist.Store) {
+			worksAfter(t, store, func(string) blacklist.Revocation { return blacklist.Revocation{All: true, Why: loggedOut} })
 		}},
-		{"Revoking a user nobody knows kills the codes of before", func(t *testing.T, store socketauth.Blacklist) {
+		{"Revoking a user nobody knows kills the codes of before", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			pass()
-			if c := s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 0 {
+			if c := s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 0 {
 				t.Errorf("it ended %d", c.Sessions)
 			}
 			s.ended(revoked, code)
 			other := login(t, store)
 			other.presents(accepted, other.code())
 		}},
-		{"Revoking all ends every session", func(t *testing.T, store socketauth.Blacklist) {
+		{"Revoking all ends every session", func(t *testing.T, store blacklist.Store) {
 			var all []*session
-			var tokens []socketauth.TokenRef
+			var tokens []blacklist.TokenRef
 			for n := range 5 {
 				s := login(t, store)
 				token := s.presents(accepted, s.code())
@@ -132,11 +132,11 @@ func revocation() []clause {
 				}
 				all, tokens = append(all, s), append(tokens, token)
 			}
-			all[0].revokes(socketauth.Revocation{SessionID: all[0].id, Why: loggedOut})
+			all[0].revokes(blacklist.Revocation{SessionID: all[0].id, Why: loggedOut})
 			unused := login(t, store)
 			early := unused.code()
 			pass()
-			c := unused.revokes(socketauth.Revocation{All: true, Why: revoked})
+			c := unused.revokes(blacklist.Revocation{All: true, Why: revoked})
 			if c.SessionID != "" || c.UserID != "" || !c.All || c.Verdict != revoked || c.Sessions != 4 || c.At.IsZero() {
 				t.Errorf("the change: %+v", c)
 			}
@@ -148,27 +148,27 @@ func revocation() []clause {
 				}
 			}
 			unused.ended(revoked, early)
-			if c := unused.revokes(socketauth.Revocation{All: true, Why: loggedOut}); c.Sessions != 0 {
+			if c := unused.revokes(blacklist.Revocation{All: true, Why: loggedOut}); c.Sessions != 0 {
 				t.Errorf("again, it ended %d", c.Sessions)
 			}
 			all[1].ended(revoked, tokens[1])
 		}},
-		{"The reason that a session ended for first stays", func(t *testing.T, store socketauth.Blacklist) {
+		{"The reason that a session ended for first stays", func(t *testing.T, store blacklist.Store) {
 			afterwards := func(s *session) {
-				for _, r := range []socketauth.Revocation{
+				for _, r := range []blacklist.Revocation{
 					{SessionID: s.id, Why: loggedOut}, {UserID: s.user, Why: revoked}, {All: true, Why: loggedOut}, {SessionID: s.id, Why: revoked},
 				} {
 					s.revokes(r)
 				}
 			}
-			for why, end := range map[socketauth.Verdict]func(*session, socketauth.TokenRef){
-				loggedOut: func(s *session, _ socketauth.TokenRef) {
-					s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
+			for why, end := range map[blacklist.Verdict]func(*session, blacklist.TokenRef){
+				loggedOut: func(s *session, _ blacklist.TokenRef) {
+					s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
 				},
-				revoked: func(s *session, _ socketauth.TokenRef) {
-					s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
+				revoked: func(s *session, _ blacklist.TokenRef) {
+					s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 				},
-				endedByReuse: func(s *session, code socketauth.TokenRef) { s.presents(reused, code) },
+				sessionCompromised: func(s *session, code blacklist.TokenRef) { s.presents(reuseDetected, code) },
 			} {
 				s := login(t, store)
 				code := s.code()
@@ -180,33 +180,33 @@ func revocation() []clause {
 			}
 			s := login(t, store)
 			first := s.presents(accepted, s.code())
-			s.revokes(socketauth.Revocation{All: true, Why: revoked})
+			s.revokes(blacklist.Revocation{All: true, Why: revoked})
 			afterwards(s)
 			s.ended(revoked, first)
 			pass()
 			never := login(t, store)
-			never.revokes(socketauth.Revocation{SessionID: never.id, Why: revoked})
-			never.revokes(socketauth.Revocation{SessionID: never.id, Why: loggedOut})
+			never.revokes(blacklist.Revocation{SessionID: never.id, Why: revoked})
+			never.revokes(blacklist.Revocation{SessionID: never.id, Why: loggedOut})
 			never.ended(revoked, never.code())
 		}},
-		{"A later revocation of a user reaches what came after the earlier", func(t *testing.T, store socketauth.Blacklist) {
+		{"A later revocation of a user reaches what came after the earlier", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
-			first := s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
+			first := s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 			s.login = first.At.Add(time.Millisecond)
 			code := s.code()
 			s.checks(accepted, code)
 			pass()
-			s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
+			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 			s.ended(revoked, code)
 		}},
-		{"A revocation that says too little, too much or no reason is an error and ends nothing", func(t *testing.T, store socketauth.Blacklist) {
+		{"A revocation that says too little, too much or no reason is an error and ends nothing", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			token := s.presents(accepted, s.code())
-			for _, bad := range []socketauth.Revocation{
+			for _, bad := range []blacklist.Revocation{
 				{}, {Why: revoked}, {SessionID: s.id, UserID: s.user, Why: revoked}, {UserID: s.user, All: true, Why: revoked},
 				{SessionID: s.id, Except: s.id, Why: revoked}, {All: true, Except: s.id, Why: revoked},
 				{SessionID: s.id}, {UserID: s.user}, {All: true}, {SessionID: s.id, Why: accepted}, {UserID: s.user, Why: accepted},
-				{All: true, Why: accepted}, {SessionID: s.id, Why: unknown}, {UserID: s.user, Why: reused},
+				{All: true, Why: accepted}, {SessionID: s.id, Why: unknown}, {UserID: s.user, Why: reuseDetected},
 			} {
 				bad.Keep = time.Hour
 				if _, err := store.Revoke(t.Context(), bad); err == nil {
@@ -220,7 +220,7 @@ func revocation() []clause {
 
 // worksAfter wants a log-in right after a revocation, in the same second, to begin a session like any other, where the
 // session of before is dead.
-func worksAfter(t *testing.T, store socketauth.Blacklist, revocation func(user string) socketauth.Revocation) {
+func worksAfter(t *testing.T, store blacklist.Store, revocation func(user string) blacklist.Revocation) {
 	before := login(t, store)
 	dead := before.presents(accepted, before.code())
 	c := before.revokes(revocation(before.user))
@@ -247,7 +247,7 @@ func worksAfter(t *testing.T, store socketauth.Blacklist, revocation func(user s
 // sessions is what Sessions tells.
 func sessions() []clause {
 	return []clause{
-		{"Sessions tells the living sessions of the user", func(t *testing.T, store socketauth.Blacklist) {
+		{"Sessions tells the living sessions of the user", func(t *testing.T, store blacklist.Store) {
 			one := login(t, store)
 			two, reusedOne, out, unused := loginOf(t, store, one.user), loginOf(t, store, one.user), loginOf(t, store, one.user), loginOf(t, store, one.user)
 			foreign := login(t, store)
@@ -255,9 +255,9 @@ func sessions() []clause {
 			two.presents(accepted, two.code(), confirming)
 			code := reusedOne.code()
 			reusedOne.presents(accepted, code)
-			reusedOne.presents(reused, code)
+			reusedOne.presents(reuseDetected, code)
 			out.presents(accepted, out.code())
-			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut})
+			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut})
 			unused.checks(accepted, unused.code())
 			foreign.presents(accepted, foreign.code())
 			living := one.living()
@@ -273,7 +273,7 @@ func sessions() []clause {
 				t.Errorf("%d sessions of a stranger", len(living))
 			}
 		}},
-		{"Sessions tells who, since when, until when and from where", func(t *testing.T, store socketauth.Blacklist) {
+		{"Sessions tells who, since when, until when and from where", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			s.login = s.login.Add(-time.Minute)
 			code := s.code()
@@ -287,7 +287,7 @@ func sessions() []clause {
 			s.presents(accepted, longest, from("2001:db8::3", "newest "+strings.Repeat("x", 1000))) // lives shorter
 			s.presents(replaced, first, rejectOnly, from("203.0.113.9", "thief"))
 			got := s.living()[s.id]
-			if got.ID != s.id || got.UserID != s.user || got.Address != "2001:db8::3" || got.Sockets != 0 {
+			if got.ID != s.id || got.UserID != s.user || got.Address != "2001:db8::3" {
 				t.Errorf("%+v", got)
 			}
 			if want := "newest " + strings.Repeat("x", 249); got.UserAgent != want {
@@ -303,22 +303,22 @@ func sessions() []clause {
 				t.Errorf("last seen %v, and before %v", got.LastSeen, before.LastSeen)
 			}
 		}},
-		{"Sessions reads nothing of those that have ended", func(t *testing.T, store socketauth.Blacklist) {
+		{"Sessions reads nothing of those that have ended", func(t *testing.T, store blacklist.Store) {
 			// Each log-in reads this list: who logs in and out again and again must not make it ever slower.
 			few := login(t, store)
 			few.presents(accepted, few.code())
 			want := few.reads(1)
 			const many = 256
-			for how, ends := range map[string]func(s *session, code socketauth.TokenRef){
-				"log-out": func(s *session, _ socketauth.TokenRef) {
-					s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
+			for how, ends := range map[string]func(s *session, code blacklist.TokenRef){
+				"log-out": func(s *session, _ blacklist.TokenRef) {
+					s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
 				},
-				"reuse":                func(s *session, code socketauth.TokenRef) { s.presents(reused, code) },
+				"reuse":                func(s *session, code blacklist.TokenRef) { s.presents(reuseDetected, code) },
 				"revoking the user":    nil,
 				"revoking all of them": nil,
 			} {
 				user := "user " + newID()
-				all, codes := make([]*session, many), make([]socketauth.TokenRef, many)
+				all, codes := make([]*session, many), make([]blacklist.TokenRef, many)
 				together(many, func(n int) {
 					all[n] = loginOf(t, store, user)
 					codes[n] = all[n].code()
@@ -334,9 +334,9 @@ func sessions() []clause {
 				last := loginOf(t, store, user)
 				switch how {
 				case "revoking the user":
-					last.login = last.revokes(socketauth.Revocation{UserID: user, Why: revoked}).At.Add(time.Millisecond)
+					last.login = last.revokes(blacklist.Revocation{UserID: user, Why: revoked}).At.Add(time.Millisecond)
 				case "revoking all of them":
-					last.login = last.revokes(socketauth.Revocation{All: true, Why: revoked}).At.Add(time.Millisecond)
+					last.login = last.revokes(blacklist.Revocation{All: true, Why: revoked}).At.Add(time.Millisecond)
 				}
 				last.presents(accepted, last.code())
 				if got := last.reads(1); got > 4*want {
@@ -344,12 +344,12 @@ func sessions() []clause {
 				}
 			}
 		}},
-		{"Users are told apart whatever they are called", func(t *testing.T, store socketauth.Blacklist) {
+		{"Users are told apart whatever they are called", func(t *testing.T, store blacklist.Store) {
 			names := []string{
 				"ann", "anna", "Anna", "ann\x00a", "ann\x00", "ann a", "ann:a", "ann/a", "ann*", "änn", "\xff", "{ann}", "ann\n",
 				strings.Repeat("n", 5000), strings.Repeat("n", 5000) + "a",
 			}
-			all, tokens := make([]*session, len(names)), make([]socketauth.TokenRef, len(names))
+			all, tokens := make([]*session, len(names)), make([]blacklist.TokenRef, len(names))
 			for n, user := range names {
 				all[n] = loginOf(t, store, user)
 				tokens[n] = all[n].presents(accepted, all[n].code())
@@ -358,7 +358,7 @@ func sessions() []clause {
 				if living := s.living(); len(living) != 1 || living[s.id].UserID != s.user {
 					t.Errorf("%.20q has %d sessions", s.user, len(living))
 				}
-				if c := s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 1 {
+				if c := s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 1 {
 					t.Errorf("revoking %.20q ended %d", s.user, c.Sessions)
 				}
 				s.ended(revoked, tokens[n])

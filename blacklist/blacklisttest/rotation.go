@@ -4,24 +4,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 const (
-	accepted     = socketauth.Accepted
-	unknown      = socketauth.Unknown
-	overtaken    = socketauth.Overtaken
-	replaced     = socketauth.Replaced
-	reused       = socketauth.Reused
-	endedByReuse = socketauth.EndedByReuse
-	loggedOut    = socketauth.LoggedOut
-	revoked      = socketauth.Revoked
+	accepted           = blacklist.Accepted
+	unknown            = blacklist.Unknown
+	superseded         = blacklist.Superseded
+	replaced           = blacklist.Replaced
+	reuseDetected      = blacklist.ReuseDetected
+	sessionCompromised = blacklist.SessionCompromised
+	loggedOut          = blacklist.LoggedOut
+	revoked            = blacklist.Revoked
 )
 
 // rotation is how tokens follow each other.
 func rotation() []clause {
 	return []clause{
-		{"A plain client's successor is alive at once and its predecessor dead", func(t *testing.T, store socketauth.Blacklist) {
+		{"A plain client's successor is alive at once and its predecessor dead", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			token := s.code()
 			for range 5 {
@@ -33,7 +33,7 @@ func rotation() []clause {
 				token = next
 			}
 		}},
-		{"A confirming client's predecessor lives until its successor is confirmed", func(t *testing.T, store socketauth.Blacklist) {
+		{"A confirming client's predecessor lives until its successor is confirmed", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			token := s.code()
 			for range 5 {
@@ -47,7 +47,7 @@ func rotation() []clause {
 				token = next
 			}
 		}},
-		{"Presenting a successor confirms it", func(t *testing.T, store socketauth.Blacklist) {
+		{"Presenting a successor confirms it", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			token := s.code()
 			for range 5 {
@@ -59,10 +59,10 @@ func rotation() []clause {
 				token = next
 			}
 		}},
-		{"At most one branch survives a confirmation", func(t *testing.T, store socketauth.Blacklist) {
+		{"At most one branch survives a confirmation", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
-			var branches []socketauth.TokenRef
+			var branches []blacklist.TokenRef
 			for range 4 {
 				branches = append(branches, s.presents(accepted, code, confirming))
 			}
@@ -75,13 +75,13 @@ func rotation() []clause {
 					continue
 				}
 				s.checks(replaced, branch)
-				s.confirms(overtaken, branch)
+				s.confirms(superseded, branch)
 				s.presents(replaced, branch, rejectOnly)
-				s.presents(overtaken, branch, late)
+				s.presents(superseded, branch, late)
 			}
 			s.presents(accepted, branches[1])
 		}},
-		{"Presenting a branch kills the others", func(t *testing.T, store socketauth.Blacklist) {
+		{"Presenting a branch kills the others", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			one, two := s.presents(accepted, code, confirming), s.presents(accepted, code, confirming)
@@ -91,17 +91,17 @@ func rotation() []clause {
 			s.presents(replaced, one, rejectOnly)
 			s.confirms(accepted, next)
 		}},
-		{"A plain client takes the generation from unconfirmed branches", func(t *testing.T, store socketauth.Blacklist) {
+		{"A plain client takes the generation from unconfirmed branches", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			branch := s.presents(accepted, code, confirming)
 			holder := s.presents(accepted, code)
 			s.checks(replaced, code)
 			s.checks(replaced, branch)
-			s.confirms(overtaken, branch)
+			s.confirms(superseded, branch)
 			s.presents(accepted, holder)
 		}},
-		{"A token presented again for the same successor gets the same verdict", func(t *testing.T, store socketauth.Blacklist) {
+		{"A token presented again for the same successor gets the same verdict", func(t *testing.T, store blacklist.Store) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
 				token := s.code()
@@ -122,22 +122,22 @@ func rotation() []clause {
 				s.presents(replaced, s.code(), rejectOnly)
 			}
 		}},
-		{"Refusals are the same each time", func(t *testing.T, store socketauth.Blacklist) {
+		{"Refusals are the same each time", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
 			next, ahead := s.next(code), s.next(s.next(first))
 			for range 3 {
-				s.presentsFor(overtaken, code, next, late)
+				s.presentsFor(superseded, code, next, late)
 				s.presentsFor(replaced, code, next, rejectOnly)
 				s.presentsFor(unknown, ahead, s.next(ahead))
 			}
-			s.presentsFor(reused, code, next)
+			s.presentsFor(reuseDetected, code, next)
 			for range 3 {
-				s.presentsFor(endedByReuse, code, next) // the one verdict that a repeat cannot have
+				s.presentsFor(sessionCompromised, code, next) // the one verdict that a repeat cannot have
 			}
 		}},
-		{"A token kept as it is is confirmed and stays the latest", func(t *testing.T, store socketauth.Blacklist) {
+		{"A token kept as it is is confirmed and stays the latest", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			lost, first := s.presents(accepted, code, confirming), s.presents(accepted, code, confirming)
@@ -148,15 +148,15 @@ func rotation() []clause {
 				s.checks(replaced, code)
 				s.checks(replaced, lost)
 			}
-			s.confirms(overtaken, lost)
+			s.confirms(superseded, lost)
 			s.presents(replaced, lost, keep, rejectOnly)
 			next := s.presents(accepted, first, confirming)
 			s.presents(accepted, first, keep) // nobody holds the next one yet
 			s.confirms(accepted, next)
 			s.presents(replaced, first, keep, rejectOnly)
-			s.presents(reused, first, keep)
+			s.presents(reuseDetected, first, keep)
 		}},
-		{"A code is never kept", func(t *testing.T, store socketauth.Blacklist) {
+		{"A code is never kept", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			s.presents(unknown, code, keep)
@@ -165,7 +165,7 @@ func rotation() []clause {
 			}
 			s.presents(accepted, code)
 		}},
-		{"A confirmation says what became of its token", func(t *testing.T, store socketauth.Blacklist) {
+		{"A confirmation says what became of its token", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			s.confirms(unknown, s.next(code)) // no session yet
@@ -174,7 +174,7 @@ func rotation() []clause {
 			s.confirms(unknown, s.next(lost)) // a generation ahead
 			s.confirms(accepted, first)
 			s.confirms(accepted, first) // already
-			s.confirms(overtaken, lost)
+			s.confirms(superseded, lost)
 			second := s.presents(accepted, first, confirming)
 			s.confirms(accepted, first) // it did until the next one began
 			s.confirms(replaced, lost)
@@ -186,7 +186,7 @@ func rotation() []clause {
 			s.confirms(accepted, third)
 			s.presents(accepted, third)
 		}},
-		{"A check records nothing", func(t *testing.T, store socketauth.Blacklist) {
+		{"A check records nothing", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			s.checks(accepted, code)
@@ -203,7 +203,7 @@ func rotation() []clause {
 			s.checks(replaced, one) // and raises no alarm
 			s.checks(accepted, two)
 		}},
-		{"A check spares the predecessor for the grace it is given", func(t *testing.T, store socketauth.Blacklist) {
+		{"A check spares the predecessor for the grace it is given", func(t *testing.T, store blacklist.Store) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
 				code := s.code()
@@ -220,7 +220,7 @@ func rotation() []clause {
 				s.checksWithin(accepted, second, 0, 0)
 			}
 		}},
-		{"A check takes an unconfirmed successor for as long as it is told", func(t *testing.T, store socketauth.Blacklist) {
+		{"A check takes an unconfirmed successor for as long as it is told", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			young, old := s.next(code), s.next(code)

@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // edges is contexts that have ended and ids that are none.
 func edges() []clause {
 	return []clause{
-		{"A context that has ended is an error, and nothing is recorded", func(t *testing.T, store socketauth.Blacklist) {
+		{"A context that has ended is an error, and nothing is recorded", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			one := s.presents(accepted, code, confirming)
@@ -23,7 +23,7 @@ func edges() []clause {
 			expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 			defer cancel()
 			for want, ctx := range map[error]context.Context{context.Canceled: cancelled, context.DeadlineExceeded: expired} {
-				wants := func(method string, v socketauth.Verdict, err error) {
+				wants := func(method string, v blacklist.Verdict, err error) {
 					if !errors.Is(err, want) || v == accepted {
 						t.Errorf("%s: %s, %v", method, name(v), err)
 					}
@@ -36,7 +36,7 @@ func edges() []clause {
 				wants("Confirm", v, err)
 				v, err = store.Check(ctx, one, 0, 0)
 				wants("Check", v, err)
-				for _, r := range []socketauth.Revocation{
+				for _, r := range []blacklist.Revocation{
 					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 				} {
 					r.Keep = time.Hour
@@ -46,7 +46,7 @@ func edges() []clause {
 				_, err = store.Sessions(ctx, s.user)
 				wants("Sessions", 0, err)
 				ended := make(chan error, 1)
-				go func() { ended <- store.Watch(ctx, func(socketauth.Change) {}) }()
+				go func() { ended <- store.Watch(ctx, func(blacklist.Change) {}) }()
 				select {
 				case err := <-ended:
 					if err != nil {
@@ -63,7 +63,7 @@ func edges() []clause {
 			}
 			unused.presents(accepted, unused.code())
 		}},
-		{"Ids that are none are unknown, and burn nothing", func(t *testing.T, store socketauth.Blacklist) {
+		{"Ids that are none are unknown, and burn nothing", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
@@ -74,15 +74,15 @@ func edges() []clause {
 			} {
 				token, session, unused := first, first, s.code()
 				token.TokenID, session.SessionID, unused.SessionID = bad, bad, bad
-				for _, t := range []socketauth.TokenRef{token, session, unused} {
+				for _, t := range []blacklist.TokenRef{token, session, unused} {
 					s.presents(unknown, t)
 					s.checksWithin(unknown, t, time.Hour, time.Hour)
 					s.confirms(unknown, t)
 				}
 				if bad != "" {
-					s.presentsFor(unknown, first, socketauth.TokenRef{TokenID: bad})
-					s.presentsFor(unknown, first, socketauth.TokenRef{TokenID: bad}, confirming)
-					s.revokes(socketauth.Revocation{SessionID: bad, Why: revoked})
+					s.presentsFor(unknown, first, blacklist.TokenRef{TokenID: bad})
+					s.presentsFor(unknown, first, blacklist.TokenRef{TokenID: bad}, confirming)
+					s.revokes(blacklist.Revocation{SessionID: bad, Why: revoked})
 				}
 			}
 			if n := len(s.living()); n != 1 {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // fault is one promise broken, and the one of the suite that has to find it.
@@ -29,76 +29,76 @@ const otherID = "AAAAAAAAAAAAAAAAAAAAAA"
 func faults() map[string]fault {
 	return map[string]fault{
 		"a replaced token is accepted": {"A plain client's successor is alive at once and its predecessor dead", func(b *broken) {
-			b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
-				v, err := b.Blacklist.Present(ctx, p)
-				if v == socketauth.Replaced {
-					v = socketauth.Accepted
+			b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+				v, err := b.Store.Present(ctx, p)
+				if v == blacklist.Replaced {
+					v = blacklist.Accepted
 				}
 				return v, err
 			}
 		}},
-		"a successor is confirmed when it is minted": {"A confirming client's predecessor lives until its successor is confirmed", presents(func(p *socketauth.Presentation) { p.Confirming = false })},
+		"a successor is confirmed when it is minted": {"A confirming client's predecessor lives until its successor is confirmed", presents(func(p *blacklist.Presentation) { p.Confirming = false })},
 		"a replaced token passes a check": {"Presenting a successor confirms it", func(b *broken) {
-			b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
-				v, err := b.Blacklist.Check(ctx, t, grace, branch)
-				if v == socketauth.Replaced {
-					v = socketauth.Accepted
+			b.check = func(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
+				v, err := b.Store.Check(ctx, t, grace, branch)
+				if v == blacklist.Replaced {
+					v = blacklist.Accepted
 				}
 				return v, err
 			}
 		}},
-		"a lost branch is confirmed":           {"At most one branch survives a confirmation", confirms(socketauth.Overtaken, socketauth.Accepted)},
-		"lost branches are told wrong":         {"Presenting a branch kills the others", confirms(socketauth.Replaced, socketauth.Overtaken)},
-		"a plain client's successor waits":     {"A plain client takes the generation from unconfirmed branches", presents(func(p *socketauth.Presentation) { p.Confirming = true })},
-		"a repeated step is a second one":      {"A token presented again for the same successor gets the same verdict", presents(func(p *socketauth.Presentation) { p.SuccessorID = newID(p.SuccessorID) })},
-		"no reuse is told twice":               {"Refusals are the same each time", second(socketauth.Overtaken, socketauth.Replaced)},
-		"a token that is to be kept is not":    {"A token kept as it is is confirmed and stays the latest", presents(func(p *socketauth.Presentation) { p.SuccessorID = newID(p.SuccessorID) })},
-		"a code is kept":                       {"A code is never kept", presents(func(p *socketauth.Presentation) { p.SuccessorID = or(p.SuccessorID, otherID) })},
-		"an old token is confirmed":            {"A confirmation says what became of its token", confirms(socketauth.Replaced, socketauth.Accepted)},
-		"any token is confirmed":               {"A confirmation says what became of its token", confirms(socketauth.Unknown, socketauth.Accepted)},
+		"a lost branch is confirmed":           {"At most one branch survives a confirmation", confirms(blacklist.Superseded, blacklist.Accepted)},
+		"lost branches are told wrong":         {"Presenting a branch kills the others", confirms(blacklist.Replaced, blacklist.Superseded)},
+		"a plain client's successor waits":     {"A plain client takes the generation from unconfirmed branches", presents(func(p *blacklist.Presentation) { p.Confirming = true })},
+		"a repeated step is a second one":      {"A token presented again for the same successor gets the same verdict", presents(func(p *blacklist.Presentation) { p.SuccessorID = newID(p.SuccessorID) })},
+		"no reuse is told twice":               {"Refusals are the same each time", second(blacklist.Superseded, blacklist.Replaced)},
+		"a token that is to be kept is not":    {"A token kept as it is is confirmed and stays the latest", presents(func(p *blacklist.Presentation) { p.SuccessorID = newID(p.SuccessorID) })},
+		"a code is kept":                       {"A code is never kept", presents(func(p *blacklist.Presentation) { p.SuccessorID = or(p.SuccessorID, otherID) })},
+		"an old token is confirmed":            {"A confirmation says what became of its token", confirms(blacklist.Replaced, blacklist.Accepted)},
+		"any token is confirmed":               {"A confirmation says what became of its token", confirms(blacklist.Unknown, blacklist.Accepted)},
 		"a confirmation is not told again":     {"A confirmation says what became of its token", func(b *broken) { confirmedOnce(b) }},
 		"a check confirms":                     {"A check records nothing", func(b *broken) { checkConfirms(b) }},
 		"a check knows no grace":               {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace = 0 })},
 		"a check's grace has no end":           {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace *= 1e6 })},
 		"an unconfirmed token passes for ever": {"A check takes an unconfirmed successor for as long as it is told", checks(func(_, branch *time.Duration) { *branch = 0 })},
-		"reuse ends nothing":                   {"Reuse ends the session where it is to", presents(func(p *socketauth.Presentation) { p.EndOnReuse = false })},
-		"a lost branch is no reuse":            {"A lost branch presented is reuse", presents(func(p *socketauth.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
-		"reuse always ends the session":        {"Reuse that is not to end the session changes nothing", presents(func(p *socketauth.Presentation) { p.EndOnReuse = true })},
-		"a late frame is reuse":                {"A late frame of up to ten generations ago is no reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 0 })},
-		"a new socket may be late":             {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *socketauth.Presentation) { p.SocketOpenedAt = time.Time{} })},
-		"a frame may be late for ever":         {"A token replaced longer ago than Overtake is reuse", presents(func(p *socketauth.Presentation) { p.Overtake = 24 * time.Hour })},
-		"an expired token's session is unknown": {"A token that was replaced and has expired is judged as any other", tokens(func(t *socketauth.TokenRef) {
+		"reuse ends nothing":                   {"Reuse ends the session where it is to", presents(func(p *blacklist.Presentation) { p.EndOnReuse = false })},
+		"a lost branch is no reuse":            {"A lost branch presented is reuse", presents(func(p *blacklist.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
+		"reuse always ends the session":        {"Reuse that is not to end the session changes nothing", presents(func(p *blacklist.Presentation) { p.EndOnReuse = true })},
+		"a late frame is reuse":                {"A late frame of up to ten generations ago is no reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 0 })},
+		"a new socket may be late":             {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *blacklist.Presentation) { p.SocketOpenedAt = time.Time{} })},
+		"a frame may be late for ever":         {"A token replaced longer ago than SupersededWithin is reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 24 * time.Hour })},
+		"an expired token's session is unknown": {"A token that was replaced and has expired is judged as any other", tokens(func(t *blacklist.TokenRef) {
 			if t.ExpiresAt.Before(time.Now()) {
 				t.SessionID = otherID
 			}
 		})},
 		"an expired token counts as replaced": {"A predecessor that has expired is alive while nobody holds the next", func(b *broken) {
-			b.check = func(ctx context.Context, t socketauth.TokenRef, grace, branch time.Duration) (socketauth.Verdict, error) {
+			b.check = func(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
 				if t.ExpiresAt.Before(time.Now()) {
-					return socketauth.Replaced, nil
+					return blacklist.Replaced, nil
 				}
-				return b.Blacklist.Check(ctx, t, grace, branch)
+				return b.Store.Check(ctx, t, grace, branch)
 			}
 		}},
-		"a stranger is let in": {"Strangers are unknown and leave nothing behind", presents(func(p *socketauth.Presentation) {
+		"a stranger is let in": {"Strangers are unknown and leave nothing behind", presents(func(p *blacklist.Presentation) {
 			if p.Token.Generation == 1 {
 				p.Token.Generation = 0
 			}
 		})},
-		"generations have 32 bits":             {"A generation ahead is unknown and burns nothing", tokens(func(t *socketauth.TokenRef) { t.Generation = uint64(uint32(t.Generation)) })},
-		"codes are not told apart":             {"A second code of a session is no way into it", tokens(func(t *socketauth.TokenRef) { t.TokenID = oneCode(t) })},
-		"codes of before are accepted":         {"A code of before the store remembers is unknown", tokens(func(t *socketauth.TokenRef) { t.IssuedAt = time.Now() })},
-		"sessions are not told apart":          {"Sessions know nothing of each other", tokens(func(t *socketauth.TokenRef) { t.SessionID = otherID })},
-		"a session is not revoked":             {"Revoking a session ends it and no other", revokes(func(r *socketauth.Revocation) { r.SessionID = or2(r.SessionID, otherID) })},
+		"generations have 32 bits":             {"A generation ahead is unknown and burns nothing", tokens(func(t *blacklist.TokenRef) { t.Generation = uint64(uint32(t.Generation)) })},
+		"codes are not told apart":             {"A second code of a session is no way into it", tokens(func(t *blacklist.TokenRef) { t.TokenID = oneCode(t) })},
+		"codes of before are accepted":         {"A code of before the store remembers is unknown", tokens(func(t *blacklist.TokenRef) { t.IssuedAt = time.Now() })},
+		"sessions are not told apart":          {"Sessions know nothing of each other", tokens(func(t *blacklist.TokenRef) { t.SessionID = otherID })},
+		"a session is not revoked":             {"Revoking a session ends it and no other", revokes(func(r *blacklist.Revocation) { r.SessionID = or2(r.SessionID, otherID) })},
 		"a session's revocation says too much": {"Revoking a session ends it and no other", func(b *broken) { revokesMore(b) }},
 		"an unknown session is not revoked":    {"A session revoked before its code was used stays dead", func(b *broken) { revokesKnown(b) }},
-		"a user's codes live on":               {"Revoking a user ends all their sessions and nobody else's", tokens(func(t *socketauth.TokenRef) { t.AuthTime = time.Now() })},
-		"there is no exception":                {"Revoking a user but for one session leaves that alone alive", revokes(func(r *socketauth.Revocation) { r.Except = "" })},
+		"a user's codes live on":               {"Revoking a user ends all their sessions and nobody else's", tokens(func(t *blacklist.TokenRef) { t.AuthTime = time.Now() })},
+		"there is no exception":                {"Revoking a user but for one session leaves that alone alive", revokes(func(r *blacklist.Revocation) { r.Except = "" })},
 		"an exception that has not begun":      {"Revoking a user but for one session leaves that alone alive", func(b *broken) { exceptsAny(b) }},
-		"revocations last an hour":             {"A log-in after the revocation of its user works", tokens(func(t *socketauth.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
-		"revocations of all last an hour":      {"A log-in after the revocation of all works", tokens(func(t *socketauth.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
+		"revocations last an hour":             {"A log-in after the revocation of its user works", tokens(func(t *blacklist.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
+		"revocations of all last an hour":      {"A log-in after the revocation of all works", tokens(func(t *blacklist.TokenRef) { t.AuthTime = t.AuthTime.Truncate(time.Hour) })},
 		"a user's revocation is not kept":      {"Revoking a user nobody knows kills the codes of before", func(b *broken) { revokesSessions(b) }},
-		"not all are revoked": {"Revoking all ends every session", revokes(func(r *socketauth.Revocation) {
+		"not all are revoked": {"Revoking all ends every session", revokes(func(r *blacklist.Revocation) {
 			if r.All {
 				r.All, r.UserID = false, "nobody"
 			}
@@ -106,16 +106,16 @@ func faults() map[string]fault {
 		"the last reason counts": {"The reason that a session ended for first stays", func(b *broken) { lastReason(b) }},
 		"a user is revoked once": {"A later revocation of a user reaches what came after the earlier", func(b *broken) { revokesUserOnce(b) }},
 		"any revocation will do": {"A revocation that says too little, too much or no reason is an error and ends nothing", func(b *broken) { takesAll(b) }},
-		"a stranger's session is told": {"Sessions tells the living sessions of the user", sessions(func(list []socketauth.Session) []socketauth.Session {
-			return append(list, socketauth.Session{ID: otherID})
+		"a stranger's session is told": {"Sessions tells the living sessions of the user", sessions(func(list []blacklist.Session) []blacklist.Session {
+			return append(list, blacklist.Session{ID: otherID})
 		})},
-		"user agents are cut short": {"Sessions tells who, since when, until when and from where", sessions(func(list []socketauth.Session) []socketauth.Session {
+		"user agents are cut short": {"Sessions tells who, since when, until when and from where", sessions(func(list []blacklist.Session) []blacklist.Session {
 			for n := range list {
 				list[n].UserAgent = list[n].UserAgent[:min(10, len(list[n].UserAgent))]
 			}
 			return list
 		})},
-		"a session was seen when it began": {"Sessions tells who, since when, until when and from where", sessions(func(list []socketauth.Session) []socketauth.Session {
+		"a session was seen when it began": {"Sessions tells who, since when, until when and from where", sessions(func(list []blacklist.Session) []blacklist.Session {
 			for n := range list {
 				list[n].LastSeen = list[n].Since
 			}
@@ -123,12 +123,12 @@ func faults() map[string]fault {
 		})},
 		"ended sessions stay in their user's list": {"Sessions reads nothing of those that have ended", func(b *broken) { readsAll(b) }},
 		"users are told apart by their capitals":   {"Users are told apart whatever they are called", func(b *broken) { lowerUsers(b) }},
-		"confirmations are not heard of": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
-			if c.Verdict != socketauth.Accepted {
+		"confirmations are not heard of": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(blacklist.Change), c blacklist.Change) {
+			if c.Verdict != blacklist.Accepted {
 				heard(c)
 			}
 		})},
-		"changes are heard twice": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
+		"changes are heard twice": {"Every watcher hears each change once and nothing else", watches(func(_ *broken, heard func(blacklist.Change), c blacklist.Change) {
 			heard(c)
 			heard(c)
 		})},
@@ -137,37 +137,37 @@ func faults() map[string]fault {
 		"a step is two":            {"Of many presentations of a plain client's token one is accepted", func(b *broken) { presentsInTwo(b) }},
 		"a confirmation is two":    {"Of many confirmations of branches one is accepted", func(b *broken) { confirmsInTwo(b) }},
 		"a branch's step is two":   {"Of branches presented at once one survives", func(b *broken) { presentsInTwo(b) }},
-		"each reuse is the first":  {"Reuse at once is found and ends the session once", second(socketauth.EndedByReuse, socketauth.Reused, 0)},
+		"each reuse is the first":  {"Reuse at once is found and ends the session once", second(blacklist.SessionCompromised, blacklist.ReuseDetected, 0)},
 		"a rotation wins":          {"A revocation that races a rotation leaves no survivor", func(b *broken) { revokesLater(b) }},
 		"a log-in wins":            {"A revocation that races a log-in leaves no survivor", func(b *broken) { revokesLater(b) }},
 		"a session ends twice":     {"Revocations at once count each session once", func(b *broken) { countsOne(b) }},
 		"all share one generation": {"Sessions in parallel do not disturb each other", func(b *broken) { oneAtATime(b) }},
 		"contexts do not matter": {"A context that has ended is an error, and nothing is recorded", func(b *broken) {
-			b.present = func(ctx context.Context, p socketauth.Presentation) (socketauth.Verdict, error) {
-				return b.Blacklist.Present(context.WithoutCancel(ctx), p)
+			b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+				return b.Store.Present(context.WithoutCancel(ctx), p)
 			}
 		}},
 		"a context that has ended is an error afterwards": {"A context that has ended is an error, and nothing is recorded", func(b *broken) {
-			b.confirm = func(ctx context.Context, t socketauth.TokenRef) (socketauth.Verdict, error) {
-				v, err := b.Blacklist.Confirm(context.WithoutCancel(ctx), t)
+			b.confirm = func(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
+				v, err := b.Store.Confirm(context.WithoutCancel(ctx), t)
 				return v, errors.Join(err, ctx.Err())
 			}
 		}},
-		"ids may be longer": {"Ids that are none are unknown, and burn nothing", tokens(func(t *socketauth.TokenRef) { t.TokenID = t.TokenID[:min(22, len(t.TokenID))] })},
+		"ids may be longer": {"Ids that are none are unknown, and burn nothing", tokens(func(t *blacklist.TokenRef) { t.TokenID = t.TokenID[:min(22, len(t.TokenID))] })},
 
-		"Overtake is longer": {"Overtake is a bound", presents(func(p *socketauth.Presentation) { p.Overtake += time.Millisecond })},
-		"a socket was opened earlier than said": {"A socket opened before its token was replaced, not after, may be late", presents(func(p *socketauth.Presentation) {
+		"SupersededWithin is longer": {"SupersededWithin is a bound", presents(func(p *blacklist.Presentation) { p.SupersededWithin += time.Millisecond })},
+		"a socket was opened earlier than said": {"A socket opened before its token was replaced, not after, may be late", presents(func(p *blacklist.Presentation) {
 			p.SocketOpenedAt = p.SocketOpenedAt.Add(-time.Second)
 		})},
-		"revocations are kept a minute": {"Nothing is forgotten while a token lives", revokes(func(r *socketauth.Revocation) { r.Keep = time.Minute })},
-		"sessions are forgotten early": {"Nothing is forgotten while a token lives", presents(func(p *socketauth.Presentation) {
+		"revocations are kept a minute": {"Nothing is forgotten while a token lives", revokes(func(r *blacklist.Revocation) { r.Keep = time.Minute })},
+		"sessions are forgotten early": {"Nothing is forgotten while a token lives", presents(func(p *blacklist.Presentation) {
 			p.Token.ExpiresAt, p.SuccessorExpiresAt = p.Token.ExpiresAt.Add(-3*time.Minute), p.SuccessorExpiresAt.Add(-3*time.Minute)
 		})},
 		"revocations end with Keep": {"What is ended stays so while its tokens live, however short Keep is", func(b *broken) { revokesForKeep(b) }},
-		"sessions live longer": {"A session lives until the latest expiry of its tokens", presents(func(p *socketauth.Presentation) {
+		"sessions live longer": {"A session lives until the latest expiry of its tokens", presents(func(p *blacklist.Presentation) {
 			p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(time.Hour)
 		})},
-		"watchers hear later": {"Watchers hear of a change before its method returns", watches(func(_ *broken, heard func(socketauth.Change), c socketauth.Change) {
+		"watchers hear later": {"Watchers hear of a change before its method returns", watches(func(_ *broken, heard func(blacklist.Change), c blacklist.Change) {
 			time.AfterFunc(time.Millisecond, func() { heard(c) })
 		})},
 
@@ -175,7 +175,7 @@ func faults() map[string]fault {
 		"log-ins wait for the clock where it has forgotten": {"A clock set back keeps nobody from logging in after others were forgotten", func(b *broken) { loginsWait(b) }},
 		"an age below zero is young":                        {"A replaced token passes no check for longer since the clock was set back", func(b *broken) { negativeIsYoung(b) }},
 		"an age below zero is a moment ago":                 {"Reuse is noticed though the clock was set back", func(b *broken) { negativeIsLate(b) }},
-		"codes of the future are good": {"A code issued before the clock was set back begins nothing once its session is forgotten", tokens(func(t *socketauth.TokenRef) {
+		"codes of the future are good": {"A code issued before the clock was set back begins nothing once its session is forgotten", tokens(func(t *blacklist.TokenRef) {
 			if now := time.Now(); t.IssuedAt.After(now) {
 				t.IssuedAt = now
 			}

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 const (
@@ -30,17 +30,17 @@ func together(n int, do func(n int)) {
 // races is that each call is one step.
 func races() []clause {
 	return []clause{
-		{"Of many presentations of a plain client's token one is accepted", func(t *testing.T, store socketauth.Blacklist) {
+		{"Of many presentations of a plain client's token one is accepted", func(t *testing.T, store blacklist.Store) {
 			for range rounds {
 				s := login(t, store)
-				for _, token := range []socketauth.TokenRef{s.code(), {}} {
+				for _, token := range []blacklist.TokenRef{s.code(), {}} {
 					if token.SessionID == "" {
 						fresh := login(t, store)
 						s, token = fresh, fresh.presents(accepted, fresh.code())
 					}
 					next, verdicts := s.presentsTogether(token, late)
-					if got := count(verdicts); got[accepted] != 1 || got[overtaken] != parties-1 {
-						t.Fatalf("%d accepted, %d overtaken", got[accepted], got[overtaken])
+					if got := count(verdicts); got[accepted] != 1 || got[superseded] != parties-1 {
+						t.Fatalf("%d accepted, %d superseded", got[accepted], got[superseded])
 					}
 					for n, v := range verdicts {
 						if v == accepted {
@@ -52,7 +52,7 @@ func races() []clause {
 				}
 			}
 		}},
-		{"Of many confirmations of branches one is accepted", func(t *testing.T, store socketauth.Blacklist) {
+		{"Of many confirmations of branches one is accepted", func(t *testing.T, store blacklist.Store) {
 			for range rounds {
 				s := login(t, store)
 				branches, verdicts := s.presentsTogether(s.code(), confirming)
@@ -62,8 +62,8 @@ func races() []clause {
 				together(parties, func(n int) {
 					verdicts[n], _ = store.Confirm(t.Context(), branches[n])
 				})
-				if got := count(verdicts); got[accepted] != 1 || got[overtaken] != parties-1 {
-					t.Fatalf("%d accepted, %d overtaken", got[accepted], got[overtaken])
+				if got := count(verdicts); got[accepted] != 1 || got[superseded] != parties-1 {
+					t.Fatalf("%d accepted, %d superseded", got[accepted], got[superseded])
 				}
 				for n, v := range verdicts {
 					if v == accepted {
@@ -74,49 +74,49 @@ func races() []clause {
 				}
 			}
 		}},
-		{"Of branches presented at once one survives", func(t *testing.T, store socketauth.Blacklist) {
+		{"Of branches presented at once one survives", func(t *testing.T, store blacklist.Store) {
 			for range rounds {
 				s := login(t, store)
 				branches, _ := s.presentsTogether(s.code(), confirming)
-				verdicts := make([]socketauth.Verdict, parties)
+				verdicts := make([]blacklist.Verdict, parties)
 				together(parties, func(n int) {
 					verdicts[n], _ = store.Present(t.Context(), presentation(branches[n], s.next(branches[n]), late, confirming))
 				})
-				if got := count(verdicts); got[accepted] != 1 || got[overtaken] != parties-1 {
-					t.Fatalf("%d accepted, %d overtaken", got[accepted], got[overtaken])
+				if got := count(verdicts); got[accepted] != 1 || got[superseded] != parties-1 {
+					t.Fatalf("%d accepted, %d superseded", got[accepted], got[superseded])
 				}
 			}
 		}},
-		{"Reuse at once is found and ends the session once", func(t *testing.T, store socketauth.Blacklist) {
+		{"Reuse at once is found and ends the session once", func(t *testing.T, store blacklist.Store) {
 			for range rounds {
 				s := login(t, store)
 				code := s.code()
 				first := s.presents(accepted, code)
 				_, verdicts := s.presentsTogether(code)
-				if got := count(verdicts); got[reused] != 1 || got[endedByReuse] != parties-1 {
-					t.Fatalf("%d reused, %d ended by reuse", got[reused], got[endedByReuse])
+				if got := count(verdicts); got[reuseDetected] != 1 || got[sessionCompromised] != parties-1 {
+					t.Fatalf("%d reuseDetected, %d ended by reuse", got[reuseDetected], got[sessionCompromised])
 				}
-				s.checks(endedByReuse, first)
+				s.checks(sessionCompromised, first)
 			}
 		}},
-		{"A revocation that races a rotation leaves no survivor", func(t *testing.T, store socketauth.Blacklist) {
+		{"A revocation that races a rotation leaves no survivor", func(t *testing.T, store blacklist.Store) {
 			for n := range rounds {
 				s := login(t, store)
 				token := s.presents(accepted, s.code())
-				raceRevocation(t, store, s, token, []socketauth.Revocation{
+				raceRevocation(t, store, s, token, []blacklist.Revocation{
 					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 				}[n%3])
 			}
 		}},
-		{"A revocation that races a log-in leaves no survivor", func(t *testing.T, store socketauth.Blacklist) {
+		{"A revocation that races a log-in leaves no survivor", func(t *testing.T, store blacklist.Store) {
 			for n := range rounds {
 				s := login(t, store)
-				raceRevocation(t, store, s, s.code(), []socketauth.Revocation{
+				raceRevocation(t, store, s, s.code(), []blacklist.Revocation{
 					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 				}[n%3])
 			}
 		}},
-		{"Revocations at once count each session once", func(t *testing.T, store socketauth.Blacklist) {
+		{"Revocations at once count each session once", func(t *testing.T, store blacklist.Store) {
 			for range rounds {
 				pass() // since all were revoked
 				s := login(t, store)
@@ -124,7 +124,7 @@ func races() []clause {
 				var mu sync.Mutex
 				total := 0
 				together(6, func(n int) {
-					c, err := store.Revoke(t.Context(), []socketauth.Revocation{
+					c, err := store.Revoke(t.Context(), []blacklist.Revocation{
 						{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 					}[n%3])
 					if err != nil {
@@ -139,7 +139,7 @@ func races() []clause {
 				}
 			}
 		}},
-		{"Sessions in parallel do not disturb each other", func(t *testing.T, store socketauth.Blacklist) {
+		{"Sessions in parallel do not disturb each other", func(t *testing.T, store blacklist.Store) {
 			user := "user " + newID()
 			together(parties, func(n int) {
 				s := loginOf(t, store, user)
@@ -166,8 +166,8 @@ func races() []clause {
 }
 
 // presentsTogether presents a token many times at once, each time for another successor.
-func (s *session) presentsTogether(token socketauth.TokenRef, ways ...with) (next []socketauth.TokenRef, verdicts []socketauth.Verdict) {
-	next, verdicts = make([]socketauth.TokenRef, parties), make([]socketauth.Verdict, parties)
+func (s *session) presentsTogether(token blacklist.TokenRef, ways ...with) (next []blacklist.TokenRef, verdicts []blacklist.Verdict) {
+	next, verdicts = make([]blacklist.TokenRef, parties), make([]blacklist.Verdict, parties)
 	together(parties, func(n int) {
 		next[n] = s.next(token)
 		var err error
@@ -178,8 +178,8 @@ func (s *session) presentsTogether(token socketauth.TokenRef, ways ...with) (nex
 	return next, verdicts
 }
 
-func count(verdicts []socketauth.Verdict) map[socketauth.Verdict]int {
-	got := make(map[socketauth.Verdict]int)
+func count(verdicts []blacklist.Verdict) map[blacklist.Verdict]int {
+	got := make(map[blacklist.Verdict]int)
 	for _, v := range verdicts {
 		got[v]++
 	}
@@ -187,10 +187,10 @@ func count(verdicts []socketauth.Verdict) map[socketauth.Verdict]int {
 }
 
 // raceRevocation presents token and what follows it, again and again, while it is revoked.
-func raceRevocation(t *testing.T, store socketauth.Blacklist, s *session, token socketauth.TokenRef, r socketauth.Revocation) {
+func raceRevocation(t *testing.T, store blacklist.Store, s *session, token blacklist.TokenRef, r blacklist.Revocation) {
 	pass()                                   // the log-in is before the revocation
 	revokeAt := 2 * min(1, token.Generation) // during the first presentation of a code, or later
-	var presented []socketauth.TokenRef
+	var presented []blacklist.TokenRef
 	var over atomic.Bool // Revoke has returned
 	begun := make(chan struct{})
 	var rotating sync.WaitGroup

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // patience is how long something may take that has to happen.
@@ -18,21 +18,21 @@ const stragglers = 2 * time.Second
 // watcher is one that watches.
 type watcher struct {
 	t      *testing.T
-	store  socketauth.Blacklist
+	store  blacklist.Store
 	cancel context.CancelFunc
 	ended  chan error
 
 	mu    sync.Mutex
-	heard []socketauth.Change
+	heard []blacklist.Change
 	news  chan struct{} // after each change heard
 }
 
 // watch starts one, and returns when it hears: what happened since then it has to tell.
-func watch(t *testing.T, store socketauth.Blacklist, also func(socketauth.Change)) *watcher {
+func watch(t *testing.T, store blacklist.Store, also func(blacklist.Change)) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watcher{t: t, store: store, cancel: cancel, ended: make(chan error, 1), news: make(chan struct{}, 1)}
 	go func() {
-		w.ended <- store.Watch(ctx, func(c socketauth.Change) {
+		w.ended <- store.Watch(ctx, func(c blacklist.Change) {
 			w.mu.Lock()
 			w.heard = append(w.heard, c)
 			w.mu.Unlock()
@@ -49,7 +49,7 @@ func watch(t *testing.T, store socketauth.Blacklist, also func(socketauth.Change
 	// Nothing tells when it has begun but that it hears something.
 	deadline := time.After(patience)
 	for probe := login(t, store); ; {
-		probe.revokes(socketauth.Revocation{SessionID: probe.id, Why: revoked})
+		probe.revokes(blacklist.Revocation{SessionID: probe.id, Why: revoked})
 		select {
 		case <-w.news:
 			return w
@@ -79,10 +79,10 @@ func (w *watcher) stop() {
 
 // about is what was heard of the user or of all by the time that a change made now is heard, and for a while more where
 // that is less than n.
-func (w *watcher) about(user string, n int) (of []socketauth.Change) {
+func (w *watcher) about(user string, n int) (of []blacklist.Change) {
 	w.t.Helper()
 	marker := login(w.t, w.store)
-	marker.revokes(socketauth.Revocation{SessionID: marker.id, Why: revoked})
+	marker.revokes(blacklist.Revocation{SessionID: marker.id, Why: revoked})
 	deadline := time.After(patience)
 	for marked := false; ; {
 		of = of[:0]
@@ -111,24 +111,24 @@ func (w *watcher) about(user string, n int) (of []socketauth.Change) {
 // watching is what Watch tells.
 func watching() []clause {
 	return []clause{
-		{"Every watcher hears each change once and nothing else", func(t *testing.T, store socketauth.Blacklist) {
+		{"Every watcher hears each change once and nothing else", func(t *testing.T, store blacklist.Store) {
 			watchers := []*watcher{watch(t, store, nil), watch(t, store, nil)}
 			s := login(t, store)
-			var want []socketauth.Change
-			confirmed := func(token socketauth.TokenRef) {
-				want = append(want, socketauth.Change{SessionID: token.SessionID, UserID: s.user, Verdict: accepted, TokenID: token.TokenID, Generation: token.Generation})
+			var want []blacklist.Change
+			confirmed := func(token blacklist.TokenRef) {
+				want = append(want, blacklist.Change{SessionID: token.SessionID, UserID: s.user, Verdict: accepted, TokenID: token.TokenID, Generation: token.Generation})
 			}
 			code := s.code()
 			first := s.presents(accepted, code)
 			confirmed(first)
 			s.checks(accepted, first)
-			s.presents(overtaken, code, late)
+			s.presents(superseded, code, late)
 			s.presents(replaced, code, rejectOnly)
 			lost, second := s.presents(accepted, first, confirming), s.presents(accepted, first, confirming)
 			s.confirms(accepted, second)
 			confirmed(second)
 			s.confirms(accepted, second)
-			s.confirms(overtaken, lost)
+			s.confirms(superseded, lost)
 			third := s.presents(accepted, second, confirming)
 			s.presents(accepted, third, keep)
 			confirmed(third)
@@ -136,23 +136,23 @@ func watching() []clause {
 			s.presents(accepted, fourth, confirming)
 			confirmed(fourth)
 			s.presents(unknown, s.next(s.next(s.next(fourth))))
-			s.presents(reused, code)
-			want = append(want, socketauth.Change{SessionID: s.id, UserID: s.user, Verdict: endedByReuse})
-			s.presents(endedByReuse, code)
+			s.presents(reuseDetected, code)
+			want = append(want, blacklist.Change{SessionID: s.id, UserID: s.user, Verdict: sessionCompromised})
+			s.presents(sessionCompromised, code)
 
 			two := loginOf(t, store, s.user)
 			began := two.presents(accepted, two.code())
 			confirmed(began)
-			two.revokes(socketauth.Revocation{SessionID: two.id, Why: loggedOut})
-			want = append(want, socketauth.Change{SessionID: two.id, UserID: s.user, Verdict: loggedOut})
-			s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
-			want = append(want, socketauth.Change{UserID: s.user, Verdict: revoked})
-			s.revokes(socketauth.Revocation{All: true, Why: revoked})
-			want = append(want, socketauth.Change{All: true, Verdict: revoked})
+			two.revokes(blacklist.Revocation{SessionID: two.id, Why: loggedOut})
+			want = append(want, blacklist.Change{SessionID: two.id, UserID: s.user, Verdict: loggedOut})
+			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
+			want = append(want, blacklist.Change{UserID: s.user, Verdict: revoked})
+			s.revokes(blacklist.Revocation{All: true, Why: revoked})
+			want = append(want, blacklist.Change{All: true, Verdict: revoked})
 
 			for _, w := range watchers {
 				got := w.about(s.user, len(want))
-				counts := make(map[socketauth.Change]int)
+				counts := make(map[blacklist.Change]int)
 				for _, c := range got {
 					if c.At.IsZero() {
 						t.Errorf("%s heard of without a time", name(c.Verdict))
@@ -170,16 +170,16 @@ func watching() []clause {
 				}
 			}
 		}},
-		{"A watcher hears until its context ends", func(t *testing.T, store socketauth.Blacklist) {
+		{"A watcher hears until its context ends", func(t *testing.T, store blacklist.Store) {
 			gone, stays := watch(t, store, nil), watch(t, store, nil)
 			s := login(t, store)
-			s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
+			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 			if n := len(gone.about(s.user, 1)); n != 1 {
 				t.Errorf("%d changes heard", n)
 			}
 			gone.stop()
-			s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
-			s.revokes(socketauth.Revocation{All: true, Why: revoked})
+			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
+			s.revokes(blacklist.Revocation{All: true, Why: revoked})
 			if n := len(stays.about(s.user, 3)); n != 3 {
 				t.Errorf("%d changes heard by the one that stays", n)
 			}
@@ -195,12 +195,12 @@ func watching() []clause {
 				t.Errorf("%d changes heard by the one that has gone", n)
 			}
 		}},
-		{"A watcher may ask the store", func(t *testing.T, store socketauth.Blacklist) {
+		{"A watcher may ask the store", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			token := s.presents(accepted, s.code())
 			var w *watcher
-			verdicts := make(chan socketauth.Verdict, 100)
-			w = watch(t, store, func(c socketauth.Change) {
+			verdicts := make(chan blacklist.Verdict, 100)
+			w = watch(t, store, func(c blacklist.Change) {
 				if c.UserID != s.user && !c.All {
 					return
 				}
@@ -218,9 +218,9 @@ func watching() []clause {
 				}
 				verdicts <- v
 			})
-			s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
-			s.revokes(socketauth.Revocation{UserID: s.user, Why: loggedOut})
-			s.revokes(socketauth.Revocation{All: true, Why: loggedOut})
+			s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
+			s.revokes(blacklist.Revocation{UserID: s.user, Why: loggedOut})
+			s.revokes(blacklist.Revocation{All: true, Why: loggedOut})
 			for range 3 {
 				if v := <-verdicts; v != loggedOut {
 					t.Errorf("it saw %s", name(v))

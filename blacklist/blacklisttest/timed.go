@@ -6,41 +6,41 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // timed is what needs time to pass, or a single process.
 func timed() []clause {
 	return []clause{
-		{"Overtake is a bound", func(t *testing.T, store socketauth.Blacklist) {
-			within := func(p *socketauth.Presentation) { p.Overtake = 5 * time.Second }
+		{"SupersededWithin is a bound", func(t *testing.T, store blacklist.Store) {
+			within := func(p *blacklist.Presentation) { p.SupersededWithin = 5 * time.Second }
 			for n, over := range []time.Duration{0, time.Millisecond} {
 				s := login(t, store)
 				code := s.code()
 				first := s.presents(accepted, code)
 				time.Sleep(5*time.Second + over)
-				s.presents([]socketauth.Verdict{overtaken, reused}[n], code, late, within)
-				s.checks([]socketauth.Verdict{accepted, endedByReuse}[n], first)
+				s.presents([]blacklist.Verdict{superseded, reuseDetected}[n], code, late, within)
+				s.checks([]blacklist.Verdict{accepted, sessionCompromised}[n], first)
 			}
 		}},
-		{"A socket opened before its token was replaced, not after, may be late", func(t *testing.T, store socketauth.Blacklist) {
+		{"A socket opened before its token was replaced, not after, may be late", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
 			at := func(opened time.Time) with {
-				return func(p *socketauth.Presentation) { p.SocketOpenedAt = opened }
+				return func(p *blacklist.Presentation) { p.SocketOpenedAt = opened }
 			}
 			early := at(time.Now())
 			time.Sleep(time.Second)
 			first := s.presents(accepted, code)
 			time.Sleep(time.Second)
-			s.presents(overtaken, code, early)
+			s.presents(superseded, code, early)
 			second := s.presents(accepted, first)
 			between := at(time.Now().Add(-time.Second / 2))
-			s.presents(overtaken, first, between)
-			s.presents(reused, code, between) // another's rotation is no excuse
-			s.presents(endedByReuse, second)
+			s.presents(superseded, first, between)
+			s.presents(reuseDetected, code, between) // another's rotation is no excuse
+			s.presents(sessionCompromised, second)
 		}},
-		{"Nothing is forgotten while a token lives", func(t *testing.T, store socketauth.Blacklist) {
+		{"Nothing is forgotten while a token lives", func(t *testing.T, store blacklist.Store) {
 			s, out, early := login(t, store), login(t, store), login(t, store)
 			code := s.code()
 			first := s.presents(accepted, code)
@@ -49,12 +49,12 @@ func timed() []clause {
 			s.presentsFor(accepted, first, longest)
 			second := s.presents(accepted, longest, confirming) // lives an hour
 			branch := s.presents(accepted, longest, confirming)
-			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
-			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut, Keep: 3 * time.Hour})
-			out.revokes(socketauth.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
+			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
+			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut, Keep: 3 * time.Hour})
+			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
 			time.Sleep(time.Second)
-			early.revokes(socketauth.Revocation{UserID: early.user, Why: revoked, Keep: 3 * time.Hour})
-			early.revokes(socketauth.Revocation{UserID: early.user, Why: revoked, Keep: time.Minute})
+			early.revokes(blacklist.Revocation{UserID: early.user, Why: revoked, Keep: 3 * time.Hour})
+			early.revokes(blacklist.Revocation{UserID: early.user, Why: revoked, Keep: time.Minute})
 			for range 2 {
 				time.Sleep(time.Hour)
 				stir(t, store)
@@ -74,8 +74,8 @@ func timed() []clause {
 			s.confirms(accepted, branch)
 			s.checks(replaced, second)
 		}},
-		{"What is ended stays so while its tokens live, however short Keep is", func(t *testing.T, store socketauth.Blacklist) {
-			var first, second [3]socketauth.TokenRef
+		{"What is ended stays so while its tokens live, however short Keep is", func(t *testing.T, store blacklist.Store) {
+			var first, second [3]blacklist.TokenRef
 			var s [3]*session
 			for n := range s {
 				s[n] = login(t, store)
@@ -83,13 +83,13 @@ func timed() []clause {
 				second[n] = s[n].presents(accepted, first[n], confirming)
 			}
 			time.Sleep(time.Second)
-			s[0].revokes(socketauth.Revocation{SessionID: s[0].id, Why: loggedOut, Keep: time.Second})
-			s[1].revokes(socketauth.Revocation{UserID: s[1].user, Why: revoked, Keep: time.Second})
+			s[0].revokes(blacklist.Revocation{SessionID: s[0].id, Why: loggedOut, Keep: time.Second})
+			s[1].revokes(blacklist.Revocation{UserID: s[1].user, Why: revoked, Keep: time.Second})
 			again := loginOf(t, store, s[1].user)
 			time.Sleep(time.Second)
 			again.login = time.Now()
 			token := again.presents(accepted, again.code())
-			s[2].revokes(socketauth.Revocation{All: true, Why: revoked, Keep: time.Second})
+			s[2].revokes(blacklist.Revocation{All: true, Why: revoked, Keep: time.Second})
 			for range 3 {
 				time.Sleep(19 * time.Minute)
 				stir(t, store)
@@ -100,7 +100,7 @@ func timed() []clause {
 			}
 			again.ended(revoked, token)
 		}},
-		{"A session lives until the latest expiry of its tokens", func(t *testing.T, store socketauth.Blacklist) {
+		{"A session lives until the latest expiry of its tokens", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			first := s.presents(accepted, s.code()) // an hour
 			longest := s.next(first)
@@ -120,21 +120,21 @@ func timed() []clause {
 			if n := len(s.living()); n != 0 {
 				t.Errorf("%d sessions after the end", n)
 			}
-			if c := s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 0 {
+			if c := s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked}); c.Sessions != 0 {
 				t.Errorf("%d that were over are said to be ended", c.Sessions)
 			}
-			if c := s.revokes(socketauth.Revocation{All: true, Why: revoked}); c.Sessions != 0 {
+			if c := s.revokes(blacklist.Revocation{All: true, Why: revoked}); c.Sessions != 0 {
 				t.Errorf("%d that were over are said to be ended", c.Sessions)
 			}
 		}},
-		{"Watchers hear of a change before its method returns", func(t *testing.T, store socketauth.Blacklist) {
+		{"Watchers hear of a change before its method returns", func(t *testing.T, store blacklist.Store) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			heard := make(chan socketauth.Change, 10)
+			heard := make(chan blacklist.Change, 10)
 			ended := make(chan error)
-			go func() { ended <- store.Watch(ctx, func(c socketauth.Change) { heard <- c }) }()
+			go func() { ended <- store.Watch(ctx, func(c blacklist.Change) { heard <- c }) }()
 			synctest.Wait()
-			wants := func(want socketauth.Verdict) {
+			wants := func(want blacklist.Verdict) {
 				t.Helper()
 				select {
 				case c := <-heard:
@@ -152,13 +152,13 @@ func timed() []clause {
 			second := s.presents(accepted, first, confirming)
 			s.confirms(accepted, second)
 			wants(accepted)
-			s.presents(reused, code)
-			wants(endedByReuse)
-			s.revokes(socketauth.Revocation{SessionID: s.id, Why: loggedOut})
+			s.presents(reuseDetected, code)
+			wants(sessionCompromised)
+			s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
 			wants(loggedOut)
-			s.revokes(socketauth.Revocation{UserID: s.user, Why: revoked})
+			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 			wants(revoked)
-			s.revokes(socketauth.Revocation{All: true, Why: revoked})
+			s.revokes(blacklist.Revocation{All: true, Why: revoked})
 			wants(revoked)
 			cancel()
 			if err := <-ended; err != nil {
@@ -169,7 +169,7 @@ func timed() []clause {
 }
 
 // stir makes many calls, in which a store may clear away what is over.
-func stir(t *testing.T, store socketauth.Blacklist) {
+func stir(t *testing.T, store blacklist.Store) {
 	for range 300 {
 		s := login(t, store)
 		s.presents(accepted, s.code())

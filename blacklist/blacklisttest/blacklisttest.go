@@ -1,8 +1,8 @@
-// Package blacklisttest is what every socketauth.Blacklist has to pass. Its subtests are the promises of that interface,
+// Package blacklisttest is what every blacklist.Store has to pass. Its subtests are the promises of that interface,
 // a promise each:
 //
 //	func TestStore(t *testing.T) {
-//		blacklisttest.Run(t, func(t *testing.T) socketauth.Blacklist { return openEmptyStore(t) })
+//		blacklisttest.Run(t, func(t *testing.T) blacklist.Store { return openEmptyStore(t) })
 //	}
 //
 // Run is for every store. RunInBubble adds what takes minutes, and RunSetBack what is to hold where the wall clock is set
@@ -14,12 +14,12 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
-// Run runs the suite. open gives a new, empty store for each promise, and closes it by t.Cleanup. A Missed that a store
+// Run runs the suite. open gives a new, empty store for each promise, and closes it by t.Cleanup. A Gap that a store
 // tells its watchers is passed over.
-func Run(t *testing.T, open func(t *testing.T) socketauth.Blacklist) {
+func Run(t *testing.T, open func(t *testing.T) blacklist.Store) {
 	for _, c := range slices.Concat(rotation(), reuse(), revocation(), sessions(), watching(), races(), edges()) {
 		t.Run(c.promise, func(t *testing.T) { c.check(t, open(t)) })
 	}
@@ -27,7 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) socketauth.Blacklist) {
 
 // RunInBubble runs what needs time to pass, which goes by the clock of a testing/synctest bubble. Such a store is one of
 // a single process, so that its watchers have to hear of a change before the method that makes it returns.
-func RunInBubble(t *testing.T, open func(t *testing.T) socketauth.Blacklist) {
+func RunInBubble(t *testing.T, open func(t *testing.T) blacklist.Store) {
 	for _, c := range timed() {
 		t.Run(c.promise, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { c.check(t, open(t)) })
@@ -37,7 +37,7 @@ func RunInBubble(t *testing.T, open func(t *testing.T) socketauth.Blacklist) {
 
 // RunRestarts runs what a store has to know after a restart. open gives a new, empty store, and what stops it in the
 // rudest way the test can afford and opens again what it left.
-func RunRestarts(t *testing.T, open func(t *testing.T) (store socketauth.Blacklist, restart func() socketauth.Blacklist)) {
+func RunRestarts(t *testing.T, open func(t *testing.T) (store blacklist.Store, restart func() blacklist.Store)) {
 	for _, c := range restarts() {
 		t.Run(c.promise, func(t *testing.T) {
 			store, restart := open(t)
@@ -49,5 +49,5 @@ func RunRestarts(t *testing.T, open func(t *testing.T) (store socketauth.Blackli
 // clause is one promise.
 type clause struct {
 	promise string
-	check   func(t *testing.T, store socketauth.Blacklist)
+	check   func(t *testing.T, store blacklist.Store)
 }

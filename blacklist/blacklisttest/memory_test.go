@@ -4,15 +4,15 @@ import (
 	"os"
 	"testing"
 
-	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/blacklisttest"
+	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/blacklist/blacklisttest"
 )
 
 // faultEnv names the fault that the store is to have, in a process whose tests are expected to fail.
 const faultEnv = "BLACKLISTTEST_FAULT"
 
-func open(*testing.T) socketauth.Blacklist {
-	store := &broken{Blacklist: socketauth.NewMemoryBlacklist()}
+func open(*testing.T) blacklist.Store {
+	store := &broken{Store: blacklist.NewMemory()}
 	if f, ok := faults()[os.Getenv(faultEnv)]; ok {
 		f.breaks(store)
 	}
@@ -24,11 +24,11 @@ func TestMemoryInBubble(t *testing.T) { blacklisttest.RunInBubble(t, open) }
 
 // A store that was never stopped has forgotten nothing.
 func TestMemoryOverRestarts(t *testing.T) {
-	blacklisttest.RunRestarts(t, func(t *testing.T) (socketauth.Blacklist, func() socketauth.Blacklist) {
+	blacklisttest.RunRestarts(t, func(t *testing.T) (blacklist.Store, func() blacklist.Store) {
 		store := open(t)
-		return store, func() socketauth.Blacklist {
+		return store, func() blacklist.Store {
 			if b := store.(*broken); b.forgets {
-				return socketauth.NewMemoryBlacklist()
+				return blacklist.NewMemory()
 			}
 			return store
 		}
@@ -36,9 +36,9 @@ func TestMemoryOverRestarts(t *testing.T) {
 }
 
 func TestMemoryOverClockSetBack(t *testing.T) {
-	blacklisttest.RunSetBack(t, func(*testing.T) func(*testing.T) socketauth.Blacklist {
-		var store socketauth.Blacklist
-		return func(t *testing.T) socketauth.Blacklist {
+	blacklisttest.RunSetBack(t, func(*testing.T) func(*testing.T) blacklist.Store {
+		var store blacklist.Store
+		return func(t *testing.T) blacklist.Store {
 			if store == nil {
 				store = open(t)
 			}

@@ -1,4 +1,4 @@
-package socketauth
+package blacklist
 
 import (
 	"bytes"
@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// standings are some that differ in every field, with a token each that their decision turns on.
-func standings(t testing.TB) (all []Standing, tokens []TokenRef) {
+// states are some that differ in every field, with a token each that their decision turns on.
+func states(t testing.TB) (all []State, tokens []TokenRef) {
 	now := time.Now()
-	add := func(s Standing, token TokenRef) { all, tokens = append(all, s), append(tokens, token) }
+	add := func(s State, token TokenRef) { all, tokens = append(all, s), append(tokens, token) }
 	token := func(gen uint64) TokenRef {
 		return TokenRef{SessionID: newID(), TokenID: newID(), UserID: "anna", Generation: gen, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Minute)}
 	}
-	add(Standing{}, token(0))
-	var ended Standing
+	add(State{}, token(0))
+	var ended State
 	ended.End(Revoked, now.Add(time.Hour), now)
 	add(ended, token(0))
 	for _, confirming := range []bool{false, true} {
-		var s Standing
+		var s State
 		current := token(0)
 		for gen := range uint64(5) {
 			next := token(gen + 1)
@@ -33,7 +33,7 @@ func standings(t testing.TB) (all []Standing, tokens []TokenRef) {
 			add(s, current)
 			current, now = next, now.Add(time.Second)
 		}
-		for _, why := range []Verdict{LoggedOut, Revoked, EndedByReuse} {
+		for _, why := range []Verdict{LoggedOut, Revoked, SessionCompromised} {
 			over := s
 			over.End(why, now, now)
 			add(over, current)
@@ -42,15 +42,15 @@ func standings(t testing.TB) (all []Standing, tokens []TokenRef) {
 	return all, tokens
 }
 
-func TestStandingComesBackFromItsBinaryForm(t *testing.T) {
-	all, tokens := standings(t)
+func TestStateComesBackFromItsBinaryForm(t *testing.T) {
+	all, tokens := states(t)
 	for n := range all {
 		data, err := all[n].MarshalBinary()
 		if err != nil {
 			t.Fatal(err)
 		}
 		kept := bytes.Clone(data)
-		back := Standing{userID: "what was there before"}
+		back := State{userID: "what was there before"}
 		if err := back.UnmarshalBinary(data); err != nil {
 			t.Fatal(err)
 		}
@@ -74,15 +74,15 @@ func TestStandingComesBackFromItsBinaryForm(t *testing.T) {
 	}
 }
 
-func TestStandingInBinaryNeverAcceptsByItsEnd(t *testing.T) {
+func TestStateInBinaryNeverAcceptsByItsEnd(t *testing.T) {
 	// Guards: a byte that went bad must not make a session one whose every token is accepted.
-	var s Standing
+	var s State
 	s.End(Revoked, time.Now(), time.Now())
 	data, _ := s.MarshalBinary()
 	for b := range 256 {
 		data[6] = byte(b)
-		over := Verdict(b) == EndedByReuse || Verdict(b) == LoggedOut || Verdict(b) == Revoked
-		if err := new(Standing).UnmarshalBinary(data); (err == nil) != (b == 0 || over) {
+		over := Verdict(b) == SessionCompromised || Verdict(b) == LoggedOut || Verdict(b) == Revoked
+		if err := new(State).UnmarshalBinary(data); (err == nil) != (b == 0 || over) {
 			t.Errorf("ended by %d: %v", b, err)
 		}
 	}
@@ -91,7 +91,7 @@ func TestStandingInBinaryNeverAcceptsByItsEnd(t *testing.T) {
 func TestEndOfAnUnknownSessionIsKeptForTheLongestAsked(t *testing.T) {
 	// Guards: a second revocation of a session that nobody has begun asks to be remembered too.
 	now := time.Now().Truncate(time.Second)
-	var s Standing
+	var s State
 	s.End(LoggedOut, now.Add(time.Minute), now)
 	s.End(Revoked, now.Add(time.Hour), now)
 	if got, want := s.ForgetAt(), now.Add(time.Hour+time.Minute); !got.Equal(want) {
@@ -127,14 +127,14 @@ func TestRevocationsSayOneTargetAndWhy(t *testing.T) {
 	}
 }
 
-func FuzzStanding(f *testing.F) {
-	all, _ := standings(f)
+func FuzzState(f *testing.F) {
+	all, _ := states(f)
 	for n := range all {
 		data, _ := all[n].MarshalBinary()
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var s Standing
+		var s State
 		if s.UnmarshalBinary(data) != nil {
 			return
 		}

@@ -1,4 +1,4 @@
-package socketauth
+package blacklist
 
 import (
 	"context"
@@ -15,12 +15,12 @@ import (
 // actor plays the clients of one session against a blacklist.
 type actor struct {
 	t     *testing.T
-	store Blacklist
+	store Store
 	sid   string
 	birth time.Time
 }
 
-func newActor(t *testing.T, store Blacklist) *actor {
+func newActor(t *testing.T, store Store) *actor {
 	return &actor{t: t, store: store, sid: newID(), birth: time.Now()}
 }
 
@@ -54,7 +54,7 @@ func (a *actor) presentsFor(t, next TokenRef, h how) Verdict {
 	}
 	v, err := a.store.Present(a.t.Context(), Presentation{
 		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, Confirming: h.confirming,
-		SocketOpenedAt: h.opened, PresentedAt: time.Now(), Overtake: 5 * time.Second, EndOnReuse: !h.rejectOnly,
+		SocketOpenedAt: h.opened, PresentedAt: time.Now(), SupersededWithin: 5 * time.Second, EndOnReuse: !h.rejectOnly,
 	})
 	if err != nil {
 		a.t.Fatal(err)
@@ -104,13 +104,13 @@ func TestPlainRotationKillsThePredecessor(t *testing.T) {
 		a.refused(first, how{rejectOnly: true}, Replaced)
 		third := a.must(second, how{}) // under RejectOnly the session lives
 		time.Sleep(time.Second)
-		a.refused(second, how{}, Reused)
-		a.refused(third, how{}, EndedByReuse)
-		a.checks(third, 0, 0, EndedByReuse)
+		a.refused(second, how{}, ReuseDetected)
+		a.refused(third, how{}, SessionCompromised)
+		a.checks(third, 0, 0, SessionCompromised)
 	})
 }
 
-func TestOvertakenIsToldFromReuse(t *testing.T) {
+func TestSupersededIsToldFromReuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActor(t, newMemory())
 		code := a.code()
@@ -118,21 +118,21 @@ func TestOvertakenIsToldFromReuse(t *testing.T) {
 		time.Sleep(time.Second)
 		first := a.must(code, how{opened: opened})
 		time.Sleep(5 * time.Second)
-		a.refused(code, how{opened: opened}, Overtaken) // open at the confirmation, and that was Timeout ago at most
+		a.refused(code, how{opened: opened}, Superseded) // open at the confirmation, and that was Timeout ago at most
 		time.Sleep(time.Microsecond)
 		a.checks(first, 0, 0, Accepted)
-		a.refused(code, how{opened: opened}, Reused) // too long ago
-		a.refused(first, how{}, EndedByReuse)
+		a.refused(code, how{opened: opened}, ReuseDetected) // too long ago
+		a.refused(first, how{}, SessionCompromised)
 
 		b := newActor(t, newMemory())
 		code = b.code()
 		b.must(code, how{})
 		time.Sleep(time.Second)
-		b.refused(code, how{}, Reused) // opened after the confirmation
+		b.refused(code, how{}, ReuseDetected) // opened after the confirmation
 	})
 }
 
-func TestOvertakenSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
+func TestSupersededSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
 	// Guards: a thief that rotates again and again must not make the owner's alarm a late frame each time, neither where
 	// it does so between the owner's connect and presentation, nor by presenting what it holds already.
 	synctest.Test(t, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestOvertakenSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			a.must(token, h) // right now
 			time.Sleep(time.Millisecond)
-			a.refused(stolen, how{opened: opened}, Reused)
+			a.refused(stolen, how{opened: opened}, ReuseDetected)
 
 			b := newActor(t, newMemory())
 			code := b.code()
@@ -159,7 +159,7 @@ func TestOvertakenSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
 			opened = time.Now()
 			time.Sleep(time.Second)
 			b.must(first, how{confirming: true}) // no confirmation: it held its generation before
-			b.refused(code, how{opened: opened}, Reused)
+			b.refused(code, how{opened: opened}, ReuseDetected)
 		}
 	})
 }
@@ -176,8 +176,8 @@ func TestLateFramesOfTwoRotationsAreNoAlarm(t *testing.T) {
 			second := a.must(first, h)
 			a.must(second, h)
 			time.Sleep(time.Second)
-			a.refused(code, how{opened: opened}, Overtaken)
-			a.refused(first, how{opened: opened}, Overtaken)
+			a.refused(code, how{opened: opened}, Superseded)
+			a.refused(first, how{opened: opened}, Superseded)
 		}
 	})
 }
@@ -212,7 +212,7 @@ func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
 		a.checks(lost, 0, 5*time.Second, Replaced)
 		a.confirms(got, Accepted)
 		a.confirms(got, Accepted)
-		a.confirms(lost, Overtaken)
+		a.confirms(lost, Superseded)
 		a.checks(lost, 0, 5*time.Second, Replaced)
 		time.Sleep(time.Millisecond)
 		a.refused(lost, how{rejectOnly: true}, Replaced)
@@ -227,8 +227,8 @@ func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
 		time.Sleep(time.Second)
 		a.must(next, how{confirming: true})
 		time.Sleep(time.Second)
-		a.refused(got, how{}, Reused)
-		a.confirms(next, EndedByReuse)
+		a.refused(got, how{}, ReuseDetected)
+		a.confirms(next, SessionCompromised)
 	})
 }
 
@@ -239,7 +239,7 @@ func TestPresentingABranchConfirmsItAndKillsTheOthers(t *testing.T) {
 		one, two := a.must(code, how{confirming: true}), a.must(code, how{confirming: true})
 		a.must(one, how{confirming: true})
 		time.Sleep(time.Second)
-		a.refused(two, how{}, Reused)
+		a.refused(two, how{}, ReuseDetected)
 	})
 }
 
@@ -248,7 +248,7 @@ func TestPlainClientTakesTheGenerationFromAConfirmingOne(t *testing.T) {
 	code := a.code()
 	branch := a.must(code, how{confirming: true})
 	holder := a.must(code, how{})
-	a.confirms(branch, Overtaken)
+	a.confirms(branch, Superseded)
 	a.must(holder, how{})
 }
 
@@ -368,21 +368,21 @@ func TestOneOfManyPresentationsOfOneTokenWins(t *testing.T) {
 		a := newActor(t, store)
 		code := a.code()
 		opened := time.Now()
-		var wins, overtaken atomic.Int32
+		var wins, superseded atomic.Int32
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {
 				switch _, v := a.presents(code, how{opened: opened}); v {
 				case Accepted:
 					wins.Add(1)
-				case Overtaken:
-					overtaken.Add(1)
+				case Superseded:
+					superseded.Add(1)
 				}
 			})
 		}
 		wg.Wait()
-		if wins.Load() != 1 || overtaken.Load() != 19 {
-			t.Fatalf("%d won, %d were overtaken", wins.Load(), overtaken.Load())
+		if wins.Load() != 1 || superseded.Load() != 19 {
+			t.Fatalf("%d won, %d were superseded", wins.Load(), superseded.Load())
 		}
 	}
 }
@@ -441,7 +441,7 @@ func BenchmarkMemoryPresent(b *testing.B) {
 		t := TokenRef{SessionID: newID(), TokenID: newID(), IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Hour)}
 		for pb.Next() {
 			next := newID()
-			if v, _ := store.Present(context.Background(), Presentation{Token: t, SuccessorID: next, SuccessorExpiresAt: t.ExpiresAt, Overtake: 5 * time.Second, SocketOpenedAt: now}); v != Accepted {
+			if v, _ := store.Present(context.Background(), Presentation{Token: t, SuccessorID: next, SuccessorExpiresAt: t.ExpiresAt, SupersededWithin: 5 * time.Second, SocketOpenedAt: now}); v != Accepted {
 				b.Errorf("verdict %d", v)
 				return
 			}

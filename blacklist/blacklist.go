@@ -1,0 +1,221 @@
+// Package blacklist is what package socketauth needs of a store that decides which tokens are
+// alive: for those who write a store, and for those who choose one. Apps that use the default, a
+// store in memory, need nothing of it.
+//
+// [Store] is the contract. [State] makes the decisions on one session; a store keeps one for each,
+// so that no store has to decide by itself. [NewMemory] returns the store for a single process;
+// package boltblacklist has one that survives a restart. Package blacklisttest has the tests that
+// every store has to pass.
+//
+// It imports nothing of package socketauth, and a store needs nothing else of the library.
+package blacklist
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Store remembers, for each session, which of its tokens are alive; every other token of the
+// session is dead. It is the one place where a presentation is decided, and each method is one
+// atomic step: of two presentations of one token, one comes second. What it keeps of a session is
+// of constant size, however often its token is replaced.
+//
+// A method that could not decide returns an error, and the caller accepts nothing. If only the
+// reply was lost, the caller repeats the call with the same arguments and gets the same verdict,
+// except SessionCompromised after ReuseDetected; a repeated Revoke counts only what it ends itself.
+//
+// Methods are safe for concurrent use, and each call returns soon after its context has ended. The
+// caller gives up a call that does not, but the goroutine that made it stays, and the server's
+// Shutdown waits for it.
+type Store interface {
+	// Present decides one presentation and records it. If it returns Accepted, the presented token
+	// holds its generation and the successor is alive. Only a code starts a session, and only one
+	// issued since the store began to remember.
+	Present(ctx context.Context, p Presentation) (Verdict, error)
+
+	// Confirm records that a confirming client has stored the token t, which Present accepted as a
+	// successor. It returns Accepted if t holds its generation, now or already, or did until the
+	// next one began; Superseded if another branch holds it; and Replaced if a later generation has
+	// begun. Only the first of these can change anything.
+	Confirm(ctx context.Context, t TokenRef) (Verdict, error)
+
+	// Check returns how a token stands, without recording anything: Accepted if it holds its
+	// generation, or is the predecessor of one that nobody holds yet. A token that was replaced is
+	// accepted for grace after that, and a successor that is not confirmed yet for branch from its
+	// issue. With both zero, Check returns Accepted if Present would.
+	//
+	// If a clock was set back, a token that was replaced, or a successor that was issued, in what
+	// is the future now, gets neither. A token that is Replaced with both zero stays so for good.
+	// No method looks at whether the token itself has expired: one that has, and was replaced
+	// before, is reuse all the same.
+	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error)
+
+	// Revoke ends sessions for good and returns what it did. A session keeps the reason for which
+	// it ended first. What is unknown is no error, and is dead from then on too.
+	Revoke(ctx context.Context, r Revocation) (Change, error)
+
+	// Sessions returns the living sessions of a user, in no order.
+	Sessions(ctx context.Context, userID string) ([]Session, error)
+
+	// Watch calls fn for every change from now on, whichever process makes it, until ctx ends; then
+	// it returns nil. After an error the caller watches again. fn returns soon and may be called
+	// from many goroutines at once; the store holds no lock while it calls it.
+	//
+	// A store of one process calls fn before the method that makes the change returns. A store that
+	// processes share sends a Gap first of all, once it listens, and whenever it cannot be sure to
+	// have heard every change.
+	Watch(ctx context.Context, fn func(Change)) error
+}
+
+// A TokenRef is what a token is known by. It never holds the token's text.
+type TokenRef struct {
+	SessionID  string // 128 bits in base64url, as TokenID
+	TokenID    string
+	UserID     string
+	Generation uint64 // 0 for the code that starts the session
+	IssuedAt   time.Time
+	AuthTime   time.Time // when the user proved who they are
+	ExpiresAt  time.Time
+}
+
+// A Presentation is one token presented by a client, after everything was checked that needs no
+// store, with the token minted to replace it.
+type Presentation struct {
+	Token TokenRef
+
+	// SuccessorID is the TokenID of the next generation. It is empty if a session token is not to
+	// be replaced: because it is young enough to be kept and is only confirmed, or because Check
+	// has returned Replaced for it and it came to log out or after it had expired, so that reuse is
+	// all it can be.
+	SuccessorID        string
+	SuccessorExpiresAt time.Time
+
+	// Confirming reports whether the client will confirm that it has the successor. Until then
+	// nobody holds that generation.
+	Confirming bool
+
+	// What would be reuse is Superseded, a late message of the client's own, if its connection was
+	// open already when the token was replaced, and if that was at most SupersededWithin and ten
+	// generations before the token came. It came at PresentedAt, which is earlier than the store's
+	// step by as long as hooks and retries took; zero means now. The times are by the caller's
+	// clock; a store with a clock of its own allows for the difference. If the clock was set back
+	// by more than a second since the token was replaced, the times tell nothing, and it is reuse.
+	SocketOpenedAt   time.Time
+	PresentedAt      time.Time
+	SupersededWithin time.Duration
+
+	// EndOnReuse has reuse end the session, in the same step.
+	EndOnReuse bool
+
+	// Address and UserAgent are the client's, kept for Sessions.
+	Address   string
+	UserAgent string
+}
+
+// A Verdict is what a store says of a token. The zero Verdict is none and accepts nothing.
+type Verdict uint8
+
+// The verdicts.
+const (
+	// Accepted: the token is alive.
+	Accepted Verdict = iota + 1
+	// Unknown: the store does not know the session, or not that generation yet. It has lost state.
+	Unknown
+	// Superseded: the token was used and replaced, but a moment ago, by a client that could not
+	// know that yet.
+	Superseded
+	// Replaced: the token was used and replaced, and nothing follows from that.
+	Replaced
+	// ReuseDetected: the token was used and replaced, and is presented again. It was copied, and
+	// this call has ended the session.
+	ReuseDetected
+	// SessionCompromised: the token's session was ended by a reuse.
+	SessionCompromised
+	// LoggedOut: the token's session was ended by its user.
+	LoggedOut
+	// Revoked: the token's session was ended by the app.
+	Revoked
+)
+
+// A Revocation says which sessions are to end: one, those of a user, or all.
+type Revocation struct {
+	// Exactly one of these is set. For a user, and for all, it ends the sessions whose user proved
+	// who they are (AuthTime) before now by the store's own clock, and all that the store knows.
+	SessionID string
+	UserID    string
+	All       bool
+
+	// Except is a session of the user that goes on, if the store knows it, which it does once it
+	// has begun. Only with UserID.
+	Except string
+
+	// Why is LoggedOut or Revoked. Anything else is an error.
+	Why Verdict
+
+	// Keep is how long a code can live that comes from an earlier login. The store remembers for
+	// that long what was revoked before it had begun. The sessions it knows are marked as ended,
+	// and those it does not know accept no session token anyway.
+	Keep time.Duration
+}
+
+// A Change is what other processes have to hear of: that sessions ended, or that a token was
+// confirmed.
+type Change struct {
+	// SessionID, UserID, Except and All say which sessions it is about, as in Revocation. UserID is
+	// set for one session too, if the store knows it.
+	SessionID string
+	UserID    string
+	Except    string
+	All       bool
+
+	// Gap reports that changes may have been lost. Whoever watches asks again about all sessions it
+	// serves. Nothing else is set.
+	Gap bool
+
+	// Verdict is LoggedOut, Revoked or SessionCompromised if sessions ended, and Accepted if the
+	// token TokenID holds Generation now.
+	Verdict    Verdict
+	TokenID    string
+	Generation uint64
+
+	At       time.Time // by the store's clock
+	Sessions int       // how many living sessions were ended; only in what Revoke returns
+}
+
+// A Session is one living session of a user: one login, on one device or several.
+type Session struct {
+	ID        string    `json:"id"`
+	UserID    string    `json:"userId"`
+	Since     time.Time `json:"since"`     // the login
+	LastSeen  time.Time `json:"lastSeen"`  // the last presentation of its token
+	ExpiresAt time.Time `json:"expiresAt"` // the latest expiry of its tokens
+	Address   string    `json:"address"`   // of the client that presented it last
+	UserAgent string    `json:"userAgent"` // of the same client, at most 256 bytes
+}
+
+var (
+	errRevocation = errors.New("blacklist: a Revocation needs exactly one of SessionID, UserID and All")
+	errExcept     = errors.New("blacklist: a Revocation has an Except without a UserID")
+	errWhy        = errors.New("blacklist: a Revocation's Why is neither LoggedOut nor Revoked")
+)
+
+// Check returns an error if the revocation is not valid. Stores call it first.
+func (r Revocation) Check() error {
+	set := 0
+	for _, is := range []bool{r.SessionID != "", r.UserID != "", r.All} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return errRevocation
+	}
+	if r.Except != "" && r.UserID == "" {
+		return errExcept
+	}
+	if r.Why != LoggedOut && r.Why != Revoked {
+		return errWhy
+	}
+	return nil
+}
