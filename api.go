@@ -86,30 +86,30 @@ func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
 	}
-	err := a.serveHook(mux, a.loginPath, entrance{"login", AuditLogin, http.StatusForbidden, a.login})
+	err := a.serveHook(mux, a.loginPath, endpoint{"login", AuditLogin, http.StatusForbidden, a.login})
 	if err == nil && a.config.register != nil {
-		err = a.serveHook(mux, a.registerPath, entrance{"register", AuditRegistered, http.StatusBadRequest, a.config.register})
+		err = a.serveHook(mux, a.registerPath, endpoint{"register", AuditRegistered, http.StatusBadRequest, a.config.register})
 	}
 	return err
 }
 
-// entrance is one of the two ways in.
-type entrance struct {
+// endpoint is one of the two ways in.
+type endpoint struct {
 	name          string
 	accepted      AuditKind
 	refusedStatus int // of a refusal whose reason the client may know
 	hook          func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
 }
 
-func (a *Auth) serveHook(mux Mux, path string, e entrance) error {
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.enter(w, r, e) })
+func (a *Auth) serveHook(mux Mux, path string, e endpoint) error {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.handleCredentials(w, r, e) })
 	guarded := a.origins.Guard(h, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
 	})
 	return register(mux, path, guarded, http.MethodPost, http.MethodOptions)
 }
 
-func (a *Auth) enter(w http.ResponseWriter, r *http.Request, e entrance) {
+func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpoint) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "OPTIONS, POST")
 		w.Header().Set("Cache-Control", "no-store")
@@ -191,7 +191,7 @@ func (a *Auth) begin(r *http.Request, network string, accounts []string) (attemp
 }
 
 // answerRefused tells the client as little, and the log as much, as each may know.
-func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance, failed AuditEvent, err error) {
+func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
 	switch public := publicCode(err); {
 	case public != "":
@@ -218,7 +218,7 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e entrance,
 }
 
 // recordLimit records what a limit has refused, once a minute, since anybody can have it happen as often as they like.
-func (a *Auth) recordLimit(ctx context.Context, e entrance, limit, code string, failed AuditEvent, attrs ...any) {
+func (a *Auth) recordLimit(ctx context.Context, e endpoint, limit, code string, failed AuditEvent, attrs ...any) {
 	if a.limited(limit, slog.String("address", failed.Address)) {
 		failed.Code = code
 		a.record(ctx, slog.LevelInfo, "socketauth: "+e.name+" refused", failed, attrs...)

@@ -8,23 +8,23 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// This file is how the core uses its store.
+// This file holds how the core uses its store.
 
-// insist takes a step of the blacklist until it succeeds, for up to Timeout: where only the reply was lost, the step is
-// the same when it is taken again.
-func (a *Auth) insist(ctx context.Context, step func(ctx context.Context, again bool) error) error {
+// retryStore calls the store until it succeeds, for up to Timeout: if only a reply was lost, the same
+// step has the same result again.
+func (a *Auth) retryStore(ctx context.Context, step func(ctx context.Context, again bool) error) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second/2) {
 		err := a.contain("Blacklist", func() error { return step(ctx, pause > 10*time.Millisecond) })
-		if err == nil || rest(ctx, pause) != nil {
+		if err == nil || sleep(ctx, pause) != nil {
 			return err
 		}
 	}
 }
 
-// rest waits for a while, or for the end of ctx.
-func rest(ctx context.Context, d time.Duration) error {
+// sleep waits for the duration or for the end of ctx, and returns the error of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -35,8 +35,75 @@ func rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// standing asks the blacklist whether a token is alive, and records nothing.
-func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
+// present has the store decide on a presentation. It goes on when the client leaves, because others may
+// have to hear of the result. But once gone reports that the client has left, the step is not taken
+// again and only its result is looked up, so that the client finds its token as good as it was if
+// nothing has been decided. Reuse is made known all the same.
+func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (verdict blacklist.Verdict, err error) {
+	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
+		left := again && gone()
+		if left {
+			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
+		}
+		if !left || verdict == blacklist.Replaced && p.EndOnReuse { // a dead token can lose nothing any more
+			verdict, err = a.blacklist.Present(ctx, p)
+		}
+		if again && verdict == blacklist.SessionCompromised && p.EndOnReuse {
+			verdict = blacklist.ReuseDetected // by the call whose reply was lost
+		}
+		return err
+	})
+	return verdict, err
+}
+
+// judge has the store decide on a token that is presented without a successor. Nothing is recorded of a
+// living token. One that was replaced is presented, in a second call: what Check calls Replaced is dead
+// for good, so nothing can come between the two.
+func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
+	presented := false // and the reply to that may have been lost
+	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
+		if verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0); err != nil {
+			return err
+		}
+		switch {
+		case verdict == blacklist.Replaced:
+			verdict, err = a.blacklist.Present(ctx, p)
+			presented = true
+		case presented && verdict == blacklist.SessionCompromised && p.EndOnReuse:
+			verdict = blacklist.ReuseDetected
+		}
+		return err
+	})
+	return verdict, err
+}
+
+// confirm has the store record that a client has stored a token.
+func (a *Auth) confirm(ctx context.Context, t blacklist.TokenRef) (verdict blacklist.Verdict, err error) {
+	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
+		verdict, err = a.blacklist.Confirm(ctx, t)
+		return err
+	})
+	return verdict, err
+}
+
+// logOut has the store end the session of a token for its user.
+func (a *Auth) logOut(ctx context.Context, t *token) error {
+	_, err := a.revokeInStore(ctx, blacklist.Revocation{SessionID: t.SessionID, Why: blacklist.LoggedOut})
+	return err
+}
+
+// revokeInStore has the store end sessions.
+func (a *Auth) revokeInStore(ctx context.Context, r blacklist.Revocation) (change blacklist.Change, err error) {
+	r.Keep = a.tokens.codeWithin()
+	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
+		change, err = a.blacklist.Revoke(ctx, r)
+		return err
+	})
+	return change, err
+}
+
+// checkToken asks the store whether a token is alive. It records nothing.
+func (a *Auth) checkToken(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
 	var verdict blacklist.Verdict
 	err := a.contain("Blacklist", func() (err error) {
 		verdict, err = a.blacklist.Check(ctx, t.ref(), grace, branch)
@@ -52,6 +119,13 @@ func (a *Auth) standing(ctx context.Context, t *token, grace, branch time.Durati
 		return refuseVerdict(verdict)
 	}
 	return nil
+}
+
+// byWallClock returns a time that this process has read as the wall clock shows it now. The clock may
+// have been set since, and the store compares with its own.
+func byWallClock(t time.Time) time.Time {
+	now := time.Now()
+	return now.Add(-now.Sub(t))
 }
 
 // measured is a store whose calls are counted.

@@ -106,15 +106,15 @@ var codes = map[string]struct {
 // refusal is one presentation refused: a code for the client, a cause for the log.
 type refusal struct {
 	code       string
-	notForever bool // the code is terminal in the table, but not this time
+	retryable  bool // the code is terminal in the table, but not this time
 	closes     bool // also a socket that is authenticated
 	retryAfter int  // in seconds, if not as the table says
 	cause      error
 	token      *token // that was refused, if it was verified
 }
 
-// of says which token was refused.
-func (r *refusal) of(t *token) *refusal {
+// withToken records which token was refused.
+func (r *refusal) withToken(t *token) *refusal {
 	r.token = t
 	return r
 }
@@ -124,7 +124,7 @@ func (r *refusal) Error() string { return r.code }
 func (r *refusal) Unwrap() error { return r.cause }
 
 // terminal says whether the token presented last is dead.
-func (r *refusal) terminal() bool { return codes[r.code].terminal && !r.notForever }
+func (r *refusal) terminal() bool { return codes[r.code].terminal && !r.retryable }
 
 // payload is what goes with the event "unauthorized".
 func (r *refusal) payload() any {
@@ -165,7 +165,7 @@ func refuseVerdict(v blacklist.Verdict) *refusal {
 	case blacklist.Revoked:
 		return &refusal{code: codeSessionRevoked}
 	case blacklist.Superseded:
-		return &refusal{code: codeNoLongerValid, notForever: true}
+		return &refusal{code: codeNoLongerValid, retryable: true}
 	case blacklist.Unknown, blacklist.Replaced, blacklist.LoggedOut:
 		return &refusal{code: codeNoLongerValid}
 	}

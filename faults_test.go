@@ -224,7 +224,7 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 		close(gone)
 		owner.refusedAndGone("token_reused")
 		time.Sleep(time.Second)
-		w.logged("one of the two has the other's token")
+		w.logged("two clients have had the token")
 	})
 }
 
@@ -250,7 +250,7 @@ func TestReuseIsNoticedThoughTheStoreFailedAndItsSocketHungUp(t *testing.T) {
 		close(gone)
 		owner.refusedAndGone("token_reused")
 		time.Sleep(time.Second)
-		w.logged("one of the two has the other's token")
+		w.logged("two clients have had the token")
 	})
 }
 

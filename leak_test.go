@@ -85,11 +85,11 @@ func (w *world) nothingLeft(before held, sessions int) held {
 	if !w.hub.Empty() {
 		w.Error("the hub remembers sockets that are gone")
 	}
-	w.lookMu.Lock()
-	if len(w.toLookUp) != 0 {
-		w.Errorf("%d sockets are still to be looked up", len(w.toLookUp))
+	w.recheckMu.Lock()
+	if len(w.toRecheck) != 0 {
+		w.Errorf("%d sockets are still to be looked up", len(w.toRecheck))
 	}
-	w.lookMu.Unlock()
+	w.recheckMu.Unlock()
 	after := holds()
 	if after.goroutines > before.goroutines+2 {
 		w.Errorf("%d goroutines are left, of %d", after.goroutines, before.goroutines)

@@ -67,13 +67,13 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 		return nil, refused
 	}
 	if _, refused := a.tenant(ctx, t); refused != nil {
-		return nil, refused.of(t)
+		return nil, refused.withToken(t)
 	}
 	if t.Use != useSession {
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due"), token: t}
 	}
-	if refused := a.standing(ctx, t, middlewareGrace, a.timeout); refused != nil {
-		return nil, refused.of(t)
+	if refused := a.checkToken(ctx, t, middlewareGrace, a.timeout); refused != nil {
+		return nil, refused.withToken(t)
 	}
 	return t, nil
 }

@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -146,4 +149,13 @@ func mayBeProxy(peer string) bool {
 	ip, err := netip.ParseAddr(peer)
 	ip = ip.Unmap()
 	return err != nil || ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || sharedAddresses.Contains(ip)
+}
+
+// connection is one connection of the transport, on which a client may join, leave and join again.
+type connection struct {
+	admission.Member
+	request Request
+	opened  time.Time                   // when the first request came
+	joined  atomic.Bool                 // a client has joined and has not authenticated since
+	evict   atomic.Pointer[func() bool] // evicts the socket of the client that joined last, and reports whether that is closed
 }

@@ -2,7 +2,6 @@ package socketauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/z-open/socketauth/internal/admission"
@@ -22,44 +20,6 @@ import (
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/throttle"
 )
-
-// Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
-// events; those of different sockets at the same time. ctx carries the claims (ClaimsFromContext) and ends when the
-// socket does.
-//
-// A client that asked for an acknowledgement gets exactly one: reply, or nothing where it is nil, or
-// {error:{code}}: the code of a *PublicError, "bad_arguments" for an error of Args.Decode, else "server_error".
-type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)
-
-// Args are what a client sent with an event, or replied with.
-type Args struct{ args engine.Args }
-
-// Len is how many there are.
-func (a Args) Len() int { return len(a.args.Values) }
-
-// Decode reads the arguments into dst, in order, as encoding/json does; a *[]byte takes a binary attachment. nil skips
-// an argument, and those past dst are ignored. What does not fit, and an argument that is missing, is an error that
-// wraps ErrBadArguments.
-func (a Args) Decode(dst ...any) error {
-	if len(dst) > len(a.args.Values) {
-		return fmt.Errorf("%w: %d, where %d are needed", ErrBadArguments, len(a.args.Values), len(dst))
-	}
-	for i, d := range dst {
-		if d == nil {
-			continue
-		}
-		if b, ok := d.(*[]byte); ok {
-			if data, ok := a.args.Attachment(i); ok {
-				*b = slices.Clone(data)
-				continue
-			}
-		}
-		if err := json.Unmarshal(a.args.Values[i], d); err != nil {
-			return fmt.Errorf("%w: argument %d: %w", ErrBadArguments, i, err)
-		}
-	}
-	return nil
-}
 
 // Server is the sockets of one app. It is made by Infrastructure or SocketServe and safe for concurrent use.
 type Server struct {
@@ -76,9 +36,9 @@ type Server struct {
 	watching context.Context // ends with Shutdown
 	unwatch  context.CancelFunc
 
-	lookMu    sync.Mutex
-	toLookUp  map[*Socket]struct{} // whose session may have ended elsewhere
-	lookingUp bool
+	recheckMu  sync.Mutex
+	toRecheck  map[*Socket]struct{} // whose session may have ended elsewhere
+	rechecking bool
 
 	mu              sync.RWMutex
 	closing         bool
@@ -108,7 +68,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		return nil, optionsError([]error{errNoSigning})
 	}
 	watching, unwatch := context.WithCancel(context.Background())
-	s := &Server{auth: a, handlers: make(map[string]Handler), watching: watching, unwatch: unwatch, toLookUp: make(map[*Socket]struct{})}
+	s := &Server{auth: a, handlers: make(map[string]Handler), watching: watching, unwatch: unwatch, toRecheck: make(map[*Socket]struct{})}
 	o := engine.Options{
 		MaxPayload:     a.limits.Message,
 		FirstPayload:   a.limits.UnauthenticatedMessage,
@@ -199,7 +159,8 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
-	socket.connection.socket.Store(socket)
+	evictSocket := socket.evict
+	socket.connection.evict.Store(&evictSocket)
 	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // its time begins
 	if p, given := presentedAs(h.Auth, now); given {
 		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
@@ -255,13 +216,13 @@ func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason stri
 	s.onDisconnect = append(s.onDisconnect, f)
 }
 
-func (s *Server) introduces() bool {
+func (s *Server) asksOnAuthenticated() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.onAuthenticated) > 0
 }
 
-func (s *Server) authenticated(ctx context.Context, socket *Socket) error {
+func (s *Server) runOnAuthenticated(ctx context.Context, socket *Socket) error {
 	s.mu.RLock()
 	hooks := slices.Clone(s.onAuthenticated)
 	s.mu.RUnlock()
@@ -273,7 +234,7 @@ func (s *Server) authenticated(ctx context.Context, socket *Socket) error {
 	return nil
 }
 
-func (s *Server) disconnected(socket *Socket, reason string) {
+func (s *Server) notifyDisconnect(socket *Socket, reason string) {
 	s.mu.RLock()
 	hooks := slices.Clone(s.onDisconnect)
 	s.mu.RUnlock()
@@ -397,14 +358,14 @@ func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Serv
 // past says whether there are more than a limit allows.
 func past(n, limit int) bool { return limit != NoLimit && n > limit }
 
-// takePlace gives a socket one of the places that its user has, which it has until it ends, or with keep false only says
+// acquireSlot gives a socket one of the places that its user has, which it has until it ends, or with keep false only says
 // whether there is one: those that wait for a confirmation are nobody's yet.
-func (s *Server) takePlace(socket *Socket, userID string, keep bool) bool {
+func (s *Server) acquireSlot(socket *Socket, userID string, keep bool) bool {
 	s.places.Lock() // so that of many at once each sees the others
 	defer s.places.Unlock()
 	n := 1
 	for _, other := range s.hub.Members(user(userID)) {
-		if other != socket && other.hasPlace() {
+		if other != socket && other.holdsSlot() {
 			n++
 		}
 	}
@@ -412,36 +373,27 @@ func (s *Server) takePlace(socket *Socket, userID string, keep bool) bool {
 		return false
 	}
 	if keep {
-		socket.keepPlace()
+		socket.keepSlot()
 	}
 	return true
 }
 
-func (s *Socket) hasPlace() bool {
+func (s *Socket) holdsSlot() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hasSlot && s.auth.Phase() != authn.Closed
 }
 
-func (s *Socket) keepPlace() {
+func (s *Socket) keepSlot() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hasSlot = true
 }
 
 // crowded refuses a socket for which its user has no place.
-func (s *Socket) crowded(t *token) *refusal {
+func (s *Socket) refuseTooManySockets(t *token) *refusal {
 	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.UserID))
 	return &refusal{code: codeTooManyConnections, token: t}
-}
-
-// connection is one connection of the transport, on which a client may join, leave and join again.
-type connection struct {
-	admission.Member
-	request Request
-	opened  time.Time              // when the first request came
-	joined  atomic.Bool            // a client has joined and has not authenticated since
-	socket  atomic.Pointer[Socket] // of the client that joined last
 }
 
 // describe is called by the engines for the first request of each connection.
@@ -467,7 +419,7 @@ func (s *Server) admit(described any, evict func()) bool {
 	c.Evict = func() {
 		// A socket on whose token the store is deciding stays: the loss of the answer could cost an
 		// honest client its session, and it will have authenticated, or gone, soon.
-		if socket := c.socket.Load(); socket == nil || socket.evict() {
+		if evictSocket := c.evict.Load(); evictSocket == nil || (*evictSocket)() {
 			evict()
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // This file is what can be done to sessions from outside, and how their sockets hear of it.
@@ -85,7 +86,7 @@ func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 var errEmpty = errors.New("socketauth: revoking: the user's or the session's id is empty")
 
 func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Ended, error) {
-	r.Why, r.Keep = blacklist.Revoked, a.tokens.codeWithin()
+	r.Why = blacklist.Revoked
 	if r.SessionID == "" && r.UserID == "" && !r.All {
 		return Ended{}, errEmpty
 	}
@@ -93,11 +94,7 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Ended, error
 	for _, server := range a.allServers() {
 		decided = append(decided, server.prepareRevocation(r))
 	}
-	var change blacklist.Change
-	err := a.insist(ctx, func(ctx context.Context, _ bool) (err error) {
-		change, err = a.blacklist.Revoke(ctx, r)
-		return err
-	})
+	change, err := a.revokeInStore(ctx, r)
 	if err != nil {
 		return Ended{}, fmt.Errorf("%w: revoking: %w", ErrUnavailable, err)
 	}
@@ -144,7 +141,7 @@ func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change
 	add()
 	return func(c blacklist.Change) (closed int) {
 		add()
-		s.heard(c)
+		s.applyChange(c)
 		for socket := range affected {
 			if socket.closedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
 				closed++
@@ -189,7 +186,7 @@ func (s *Server) of(sid, userID string, all bool) []*Socket {
 func (s *Server) watch(ctx context.Context) {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
 		began := time.Now()
-		err := s.auth.contain("Blacklist", func() error { return s.auth.blacklist.Watch(ctx, s.heard) })
+		err := s.auth.contain("Blacklist", func() error { return s.auth.blacklist.Watch(ctx, s.applyChange) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -197,10 +194,10 @@ func (s *Server) watch(ctx context.Context) {
 		if time.Since(began) > time.Minute {
 			pause = firstPause
 		}
-		if rest(ctx, pause) == nil { // what changes until it watches again is looked up once it does
+		if sleep(ctx, pause) == nil { // what changes until it watches again is looked up once it does
 			s.work.Go(func() {
-				if rest(ctx, firstPause) == nil {
-					s.heard(blacklist.Change{Gap: true})
+				if sleep(ctx, firstPause) == nil {
+					s.applyChange(blacklist.Change{Gap: true})
 				}
 			})
 		}
@@ -212,13 +209,13 @@ const firstPause = time.Second
 var errWatch = errors.New("Watch has returned nil before its context ended")
 
 // heard does what follows from a change. It may hear of one more than once.
-func (s *Server) heard(c blacklist.Change) {
+func (s *Server) applyChange(c blacklist.Change) {
 	switch {
 	case c.Gap:
-		s.lookUp(s.hub.All())
+		s.recheck(s.hub.All())
 	case c.Verdict == blacklist.Accepted:
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
-			socket.another(c)
+			socket.tokenConfirmed(c)
 		}
 	default:
 		var later []*Socket
@@ -229,52 +226,52 @@ func (s *Server) heard(c blacklist.Change) {
 			}
 			socket.sessionEnded(causeOf(c.Verdict))
 		}
-		s.lookUp(later) // logins of after, or of before by a clock that is ahead, or the exception: the store knows
+		s.recheck(later) // logins of after, or of before by a clock that is ahead, or the exception: the store knows
 	}
 }
 
 // lookUp has the store asked about sockets whose session may be over. It is asked until it has answered for each.
-func (s *Server) lookUp(sockets []*Socket) {
-	s.lookMu.Lock()
-	defer s.lookMu.Unlock()
+func (s *Server) recheck(sockets []*Socket) {
+	s.recheckMu.Lock()
+	defer s.recheckMu.Unlock()
 	for _, socket := range sockets {
-		s.toLookUp[socket] = struct{}{}
+		s.toRecheck[socket] = struct{}{}
 	}
-	if len(s.toLookUp) > 0 && !s.lookingUp {
-		s.lookingUp = true
-		s.work.Go(s.lookUpAll)
+	if len(s.toRecheck) > 0 && !s.rechecking {
+		s.rechecking = true
+		s.work.Go(s.recheckAll)
 	}
 }
 
 // lookUpAll is the one goroutine that asks.
-func (s *Server) lookUpAll() {
+func (s *Server) recheckAll() {
 	for pause := firstPause; ; pause = min(2*pause, time.Minute) {
 		for {
-			s.lookMu.Lock()
+			s.recheckMu.Lock()
 			var socket *Socket
-			for socket = range s.toLookUp {
+			for socket = range s.toRecheck {
 				break
 			}
-			delete(s.toLookUp, socket)
-			s.lookingUp = socket != nil
-			s.lookMu.Unlock()
+			delete(s.toRecheck, socket)
+			s.rechecking = socket != nil
+			s.recheckMu.Unlock()
 			if socket == nil {
 				return
 			}
-			if !socket.lookUp() {
-				s.lookUp([]*Socket{socket})
+			if !socket.recheck() {
+				s.recheck([]*Socket{socket})
 				break
 			}
 			pause = firstPause
 		}
-		if rest(s.watching, pause) != nil {
+		if sleep(s.watching, pause) != nil {
 			return // the sockets end too
 		}
 	}
 }
 
 // lookUp asks the store whether the socket's session is over, and says whether it has answered.
-func (s *Socket) lookUp() bool {
+func (s *Socket) recheck() bool {
 	t := s.known()
 	if t == nil || s.phase() == authn.Closed {
 		return true
@@ -306,9 +303,6 @@ func (s *Socket) sessionEnded(why authn.Cause) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
 }
 
-// endCall ends what beginCall began, once what followed from it is done. The session may have ended meanwhile.
-func (s *Socket) endCall() { s.step((*authn.Machine).Done) }
-
 // provedAfter says whether the socket's user proved who they are after that time. One that is about to authenticate is
 // left to the store.
 func (s *Socket) provedAfter(at time.Time) bool {
@@ -332,4 +326,17 @@ func (s *Socket) closedFor(reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.auth.Phase() == authn.Closed && s.auth.Reason() == reason
+}
+
+// tokenConfirmed records that a token of the socket's session was confirmed, on whichever socket.
+func (s *Socket) tokenConfirmed(c blacklist.Change) {
+	s.step(func(m *authn.Machine) authn.Effects { return m.Confirmed(c.TokenID, c.Generation) })
+}
+
+// sendRotated tells the client that its session has a newer token.
+func (s *Socket) sendRotated() {
+	if s.live() {
+		m, _ := engine.NewMessage(eventRotated)
+		_ = s.conn.Emit(m)
+	}
 }

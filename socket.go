@@ -355,15 +355,15 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	}
 	switch {
 	case e.Refuse != "":
-		s.refuseClosed(e.Refuse)
+		s.closeRefused(e.Refuse)
 	case e.Ended != "":
 		s.conn.Close(endMessage(e.Ended))
 	}
 	if e.Rotated {
-		s.tellRotated()
+		s.sendRotated()
 	}
 	if e.Depart {
-		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.disconnected(s, reason) }))
+		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.notifyDisconnect(s, reason) }))
 	}
 	return e
 }
@@ -438,3 +438,61 @@ func (s *Socket) Request() Request {
 	r.Header = r.Header.Clone()
 	return r
 }
+
+// Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
+// events; those of different sockets at the same time. ctx carries the claims (ClaimsFromContext) and ends when the
+// socket does.
+//
+// A client that asked for an acknowledgement gets exactly one: reply, or nothing where it is nil, or
+// {error:{code}}: the code of a *PublicError, "bad_arguments" for an error of Args.Decode, else "server_error".
+type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)
+
+// own returns the token that the socket lives on or will live on once its client has confirmed it, or
+// nil.
+func (s *Socket) own() *token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return (*token)(s.auth.Own())
+}
+
+// wasAuthenticated reports whether the client has been authenticated at any time.
+func (s *Socket) wasAuthenticated() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auth.Entered()
+}
+
+// awaits reports whether the client has yet to confirm next.
+func (s *Socket) awaits(next *token) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auth.Awaits((*authn.Token)(next))
+}
+
+// setIdentity gives the socket the identity under which OnAuthenticated sees it.
+func (s *Socket) setIdentity(t *token, tenant string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tenant = tenant
+	s.auth.Identify((*authn.Token)(t))
+}
+
+// setCandidate records the token that the presentation in progress would give the client.
+func (s *Socket) setCandidate(next *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.auth.Propose((*authn.Token)(next))
+}
+
+// beginCall marks a store call as in flight. Until endCall, deadlines do not close the socket, and the
+// end of the session that this call may cause is deferred. It returns false if the socket is closed.
+func (s *Socket) beginCall(about authn.Cause) (ok bool) {
+	s.step(func(m *authn.Machine) authn.Effects {
+		ok = m.Begin(time.Now(), about)
+		return authn.Effects{}
+	})
+	return ok
+}
+
+// endCall ends what beginCall began, once what followed from it is done.
+func (s *Socket) endCall() { s.step((*authn.Machine).Done) }

@@ -112,8 +112,7 @@ func endMessage(why authn.Cause) *engine.Message {
 		m, _ := engine.NewMessage(eventLoggedOut)
 		return m
 	}
-	m, _ := engine.NewMessage(eventUnauthorized, (&refusal{code: string(why)}).payload())
-	return m
+	return (&refusal{code: string(why)}).message()
 }
 
 // causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
@@ -124,4 +123,10 @@ func causeOf(why blacklist.Verdict) authn.Cause {
 		return causeLoggedOut
 	}
 	return authn.Cause(refuseVerdict(why).code)
+}
+
+// message returns what a client is told of a refusal.
+func (r *refusal) message() *engine.Message {
+	m, _ := engine.NewMessage(eventUnauthorized, r.payload()) // which JSON can hold
+	return m
 }

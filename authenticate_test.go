@@ -107,7 +107,7 @@ func TestDeadTokensAreRefusedUnderBothPolicies(t *testing.T) {
 					case loggedOut:
 					case policy == EndSession:
 						holder.refusedAndGone("token_reused")
-						w.logged("one of the two has the other's token")
+						w.logged("two clients have had the token")
 						again := w.dial("")
 						again.authenticate(latest)
 						again.refusedAndGone("token_reused")

@@ -1,0 +1,493 @@
+package socketauth
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// This file holds what a client can do about its identity: authenticate, confirm and log out.
+
+// outcome is what a presentation comes to.
+type outcome struct {
+	refused *refusal          // by anything but the store
+	verdict blacklist.Verdict // of the store, if it was asked
+
+	presented, next *token
+	tenant          string
+	confirming      bool // the client must confirm next before it is let in with it
+	acknowledges    bool // the client acknowledges "authenticated"
+	done            func()
+}
+
+// authenticate handles one presentation. The client was sent "authenticated" if it was accepted.
+func (s *Socket) authenticate(in presented, ack engine.Ack) {
+	if s.phase() == authn.Closed {
+		return
+	}
+	defer s.endCall()
+	ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
+	defer cancel()
+	o := s.present(ctx, in)
+	if o.done != nil {
+		defer o.done()
+	}
+	if refused := s.apply(ctx, o); refused != nil {
+		s.acknowledgeError(ack, refused.code)
+		s.refuse(refused)
+		return
+	}
+	_ = s.acknowledge(ack, nil)
+}
+
+// apply does what follows from an outcome. It returns the refusal that the client is told, if any.
+func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
+	switch {
+	case o.refused != nil:
+		return o.refused.withToken(o.presented)
+	case o.verdict != blacklist.Accepted:
+		return s.handleRejection(o.presented, o.verdict)
+	case o.confirming:
+		s.offer(o.presented, o.next, o.tenant)
+	default:
+		if s.needsAuthorization() { // the store accepted what it would not have accepted a moment ago
+			if refused := s.runOnAuthenticated(ctx, o.next, o.tenant); refused != nil {
+				return refused.withToken(o.presented)
+			}
+		}
+		s.sendToken(o.next, o.acknowledges, nil)
+		s.enter(o.presented, o.next, o.tenant)
+	}
+	if o.presented.Use == useCode {
+		s.server.auth.trimSessions(context.WithoutCancel(s.ctx), o.presented)
+	}
+	return nil
+}
+
+// present takes a presentation to the store. All that can fail without the store comes first, so that
+// a refused presentation consumes nothing.
+func (s *Socket) present(ctx context.Context, in presented) outcome {
+	a := s.server.auth
+	t, refused := a.verify(ctx, in.token)
+	switch {
+	case refused == nil:
+	case refused.token != nil: // it was good once
+		return s.unlessReuse(refused, in.at)
+	default:
+		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)}
+	}
+	if in.unclear != "" {
+		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.connection.request.ClientIP),
+			slog.String("user_agent", s.connection.request.UserAgent))
+	}
+	if own := s.own(); own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID) {
+		return outcome{refused: &refusal{code: codeWrongSession}, presented: t}
+	}
+	tenant, refused := a.tenant(ctx, t)
+	if refused != nil {
+		return s.unlessReuse(refused.withToken(t), in.at)
+	}
+	next, refused := s.successor(ctx, t)
+	if refused != nil {
+		return s.unlessReuse(refused.withToken(t), in.at)
+	}
+	o := outcome{presented: t, next: next, tenant: tenant, confirming: in.confirm && next != t, acknowledges: in.confirm}
+
+	// Register the socket under its session and user before the store decides, so that a revocation
+	// from now on finds it. If the presentation is refused, closing the socket removes it again.
+	s.setCandidate(next)
+	s.join(session(t.SessionID), user(t.UserID))
+	if o.refused = s.authorize(ctx, o); o.refused != nil {
+		return o
+	}
+	if !s.server.beginStep() {
+		o.refused = &refusal{code: codeUnavailable, cause: errors.New("shutting down")}
+		return o
+	}
+	o.done = s.server.steps.Done
+	if !s.beginCall(causeOf(blacklist.SessionCompromised)) {
+		o.refused = &refusal{code: codeTimeout}
+		return o
+	}
+	p := s.presentation(t, in.at)
+	p.Confirming = o.confirming
+	if next != t {
+		p.SuccessorID, p.SuccessorExpiresAt = next.ID, next.ExpiresAt
+	}
+	var err error
+	if o.verdict, err = a.present(context.WithoutCancel(s.ctx), p, func() bool { return s.phase() == authn.Closed }); err != nil {
+		o.refused = &refusal{code: codeUnavailable, cause: err}
+	}
+	return o
+}
+
+// authorize acquires one of the user's slots and asks OnAuthenticated, once, whether to let the
+// client in. Both wait for the confirmation of a client that confirms.
+func (s *Socket) authorize(ctx context.Context, o outcome) *refusal {
+	a := s.server.auth
+	if s.wasAuthenticated() {
+		return nil
+	}
+	if !s.server.acquireSlot(s, o.presented.UserID, !o.confirming) {
+		// A dead token goes on to the store, or whoever holds the living ones could keep reuse from
+		// being noticed.
+		if refused := a.checkToken(ctx, o.presented, 0, 0); refused == nil {
+			return s.refuseTooManySockets(o.presented)
+		}
+	}
+	switch {
+	case o.confirming:
+		return nil
+	case !s.server.asksOnAuthenticated():
+		s.setIdentity(o.next, o.tenant)
+		return nil
+	}
+	// OnAuthenticated is asked about tokens that the store would accept. If it refuses, nothing has
+	// been consumed.
+	if refused := a.checkToken(ctx, o.presented, 0, 0); refused != nil {
+		if refused.code == codeUnavailable {
+			return refused
+		}
+		return nil // the store's step says why, and more follows from that
+	}
+	return s.runOnAuthenticated(ctx, o.next, o.tenant)
+}
+
+// runOnAuthenticated asks the app whether to let the client in.
+func (s *Socket) runOnAuthenticated(ctx context.Context, next *token, tenant string) *refusal {
+	s.setIdentity(next, tenant)
+	if err := s.server.runOnAuthenticated(contextWithToken(ctx, next), s); err != nil {
+		return refuseError("OnAuthenticated", err)
+	}
+	s.step((*authn.Machine).Admit)
+	return nil
+}
+
+// needsAuthorization reports whether OnAuthenticated is still to be asked.
+func (s *Socket) needsAuthorization() bool {
+	s.mu.Lock()
+	admitted := s.auth.Admitted()
+	s.mu.Unlock()
+	return !admitted && s.server.asksOnAuthenticated()
+}
+
+// successor returns the token that is to replace t: t itself if it is young enough to be kept, the one
+// that was offered for it before if that is not confirmed yet, and otherwise a new one.
+func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
+	s.mu.Lock()
+	offered := s.auth.OfferedFor(t.ID)
+	s.mu.Unlock()
+	switch {
+	case s.server.auth.tokens.keeps(t):
+		return t, nil
+	case offered != nil:
+		return (*token)(offered), nil
+	}
+	return s.server.auth.successor(ctx, t)
+}
+
+// presentation returns what the store has to know of a token that came at the given time. It names no
+// successor.
+func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
+	return blacklist.Presentation{
+		Token:            t.ref(),
+		SocketOpenedAt:   byWallClock(s.connection.opened),
+		PresentedAt:      byWallClock(at),
+		SupersededWithin: s.server.auth.timeout,
+		EndOnReuse:       s.server.auth.reusePolicy == EndSession,
+		Address:          s.connection.request.ClientIP,
+		UserAgent:        s.connection.request.UserAgent,
+	}
+}
+
+// unlessReuse returns the outcome for a token that was refused before the store was asked, to
+// authenticate or to log out: that refusal, unless the token had been replaced, which is reuse. A
+// client that is refused for good does not come again, so the theft would never be noticed: the owner
+// of an expired token may have slept while a thief went on. A code counts within its own life only,
+// because URLs that carried one stay in the history of browsers.
+func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
+	t, own := refused.token, s.own()
+	o := outcome{refused: refused, presented: t}
+	switch {
+	case !refused.terminal(), t.Use != useSession, s.server.auth.reusePolicy != EndSession:
+		return o // the client comes again, or nothing could follow
+	case own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID):
+		return o
+	}
+	verdict, err := s.judge(t, at)
+	switch {
+	case err != nil:
+		o.refused = &refusal{code: codeUnavailable, cause: err}
+	case verdict == blacklist.ReuseDetected:
+		o.refused, o.verdict = nil, verdict
+	}
+	return o
+}
+
+// judge has the store decide on a session token that is not to be replaced. Nothing is recorded of a
+// living one.
+func (s *Socket) judge(t *token, at time.Time) (blacklist.Verdict, error) {
+	s.beginCall(causeOf(blacklist.SessionCompromised))
+	return s.server.auth.judge(context.WithoutCancel(s.ctx), s.presentation(t, at))
+}
+
+// handleRejection does what follows from a token that the store has rejected, and returns the refusal
+// that the client is told.
+func (s *Socket) handleRejection(t *token, v blacklist.Verdict) *refusal {
+	a, refused := s.server.auth, refuseVerdict(v).withToken(t)
+	switch v {
+	case blacklist.Unknown:
+		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID),
+			slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.ClientIP))
+	case blacklist.ReuseDetected:
+		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
+			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
+			slog.String("fix", "if this is not theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, confirm it only then, and let tabs take turns; a page that is reloaded while it presents without confirming causes this too"))
+		a.endSession(t.SessionID, causeOf(blacklist.SessionCompromised))
+	}
+	return refused
+}
+
+// offer sends a confirming client its next token. Until the client confirms it, the socket stays what
+// it was.
+func (s *Socket) offer(t, next *token, tenant string) {
+	offered := false
+	s.step(func(m *authn.Machine) authn.Effects {
+		offered = m.Offer(time.Now(), (*authn.Token)(t), (*authn.Token)(next))
+		return authn.Effects{}
+	})
+	if !offered { // the socket was closed while the store decided
+		return
+	}
+	s.sendToken(next, true, func() {
+		s.control.Must(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
+	})
+}
+
+// confirm handles the client's acknowledgement that it has stored the token next, also of a client
+// that has left since.
+func (s *Socket) confirm(t, next *token, tenant string) {
+	if !s.awaits(next) { // next was presented already, which confirmed it
+		return
+	}
+	s.beginCall("")
+	defer s.endCall()
+	s.setCandidate(next)
+	verdict, err := s.server.auth.confirm(context.WithoutCancel(s.ctx), next.ref())
+	s.step(func(m *authn.Machine) authn.Effects { m.Settle(); return authn.Effects{} })
+	var refused *refusal
+	switch {
+	case err != nil:
+		refused = &refusal{code: codeUnavailable, cause: err}
+	case verdict == blacklist.Superseded:
+		refused = &refusal{code: codeNoLongerValid, retryable: true, closes: true}
+	case verdict == blacklist.Replaced && s.wasAuthenticated(): // of an older generation: nothing changes
+		return
+	case verdict == blacklist.Replaced:
+		refused = &refusal{code: codeNoLongerValid, retryable: true}
+	case verdict != blacklist.Accepted:
+		refused = refuseVerdict(verdict)
+	case s.phase() == authn.Closed:
+		return
+	case !s.wasAuthenticated() && !s.server.acquireSlot(s, next.UserID, true):
+		refused = s.refuseTooManySockets(next)
+	case s.needsAuthorization():
+		ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
+		refused = s.runOnAuthenticated(ctx, next, tenant)
+		cancel()
+	}
+	if refused != nil {
+		s.refuse(refused.withToken(next))
+		return
+	}
+	s.enter(t, next, tenant)
+}
+
+// sendToken sends the client a token. stored, unless it is nil, is called when the client has
+// acknowledged it.
+func (s *Socket) sendToken(next *token, acknowledges bool, stored func()) {
+	s.conn.Trust() // before the client can answer with what an unauthenticated one may not send
+	s.mu.Lock()
+	s.auth.Sent()
+	s.mu.Unlock()
+	m, _ := engine.NewMessage(eventAuthenticated, next.Text)
+	if !acknowledges {
+		_ = s.conn.Emit(m)
+		return
+	}
+	forget, err := s.conn.EmitAck(m, func(_ engine.Args, err error) {
+		if err == nil && stored != nil {
+			stored()
+		}
+	})
+	if err != nil {
+		return
+	}
+	if s.forget != nil { // nobody waits for the acknowledgement before it any more
+		s.forget()
+	}
+	s.forget = forget
+}
+
+// enter lets the client in, or lets it stay, with a token that holds its generation.
+func (s *Socket) enter(t, next *token, tenant string) {
+	var first, ok, behind bool
+	var rooms []string
+	var held []*engine.Message
+	s.step(func(m *authn.Machine) authn.Effects {
+		if first, ok = m.Enter((*authn.Token)(next)); ok {
+			s.hasSlot, s.tenant = true, tenant
+			rooms, held = s.rooms, s.held
+			s.rooms, s.held = nil, nil
+			behind = m.Behind()
+		}
+		return authn.Effects{}
+	})
+	if !ok { // the socket was closed while the store decided
+		return
+	}
+	a := s.server.auth
+	if first {
+		s.connection.joined.Store(false)
+		s.server.pool.Promote(&s.connection.Member)
+		for _, m := range held {
+			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
+				a.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
+			}
+		}
+		s.join(everyone)
+		if behind {
+			s.sendRotated()
+		}
+	}
+	s.joinRooms(rooms)
+	if first {
+		a.record(s.ctx, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
+	}
+	if t != next && t.Use == useSession {
+		a.record(s.ctx, slog.LevelDebug, "socketauth: token rotated", s.event(AuditRotated, next, ""))
+	}
+}
+
+// logout ends the session: the socket's own, or that of the living token that the client gives. It
+// does so also for a client that has left since.
+func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
+	defer s.endCall()
+	ended, refused := s.endOwnSession(args, at)
+	if refused != nil {
+		s.acknowledgeError(ack, refused.code)
+		s.refuse(refused)
+		return
+	}
+	a := s.server.auth
+	a.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
+	_ = s.acknowledge(ack, nil)
+	a.endSession(ended.SessionID, causeLoggedOut)
+	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))
+}
+
+// endOwnSession finds the session that a log-out is for and has the store end it. It returns a token of
+// that session.
+func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal) {
+	a := s.server.auth
+	life := context.WithoutCancel(s.ctx)
+	ctx, cancel := context.WithTimeout(life, a.timeout)
+	defer cancel()
+	var text string
+	if len(args.Values) > 0 {
+		_ = json.Unmarshal(args.Values[0], &text) // what is not a string is not a token
+	}
+	given, refused := a.verify(ctx, text)
+	ending := s.own()
+	switch {
+	case ending != nil && given != nil && given.SessionID != ending.SessionID:
+		return nil, &refusal{code: codeWrongSession}
+	case ending != nil:
+	case refused != nil && refused.token != nil:
+		return nil, s.apply(ctx, s.unlessReuse(refused, at))
+	case refused != nil:
+		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)
+	case given.Use != useSession:
+		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is needed")}
+	default:
+		// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
+		// has logged out.
+		verdict, err := s.judge(given, at)
+		switch {
+		case err != nil:
+			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
+		case verdict != blacklist.Accepted:
+			return nil, s.handleRejection(given, verdict)
+		}
+		ending = given
+	}
+	s.beginCall(causeLoggedOut)
+	if err := a.logOut(life, ending); err != nil {
+		return nil, &refusal{code: codeUnavailable, cause: err}
+	}
+	return ending, nil
+}
+
+// refuse sends the client a refusal and records it. The connection ends, unless the client is
+// authenticated and stays so.
+func (s *Socket) refuse(r *refusal) {
+	kind := AuditRefused
+	if r.code == codeTokenExpired && r.token == nil {
+		kind = AuditExpired // on the socket; r.token is one that was presented too late
+	}
+	e := s.event(kind, cmp.Or(r.token, s.own()), r.code)
+	s.sendRefusal(r) // first, because Audit may take its time
+	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)
+}
+
+// sendRefusal sends the client a refusal without recording it.
+func (s *Socket) sendRefusal(r *refusal) {
+	stays := false
+	e := s.step(func(m *authn.Machine) (e authn.Effects) {
+		e, stays = m.Refuse(r.code, r.terminal() || r.closes)
+		return e
+	})
+	switch {
+	case stays:
+		_ = s.conn.Emit(r.message())
+	case e.Closed:
+		s.conn.Close(r.message())
+	}
+}
+
+// closeRefused closes the connection with the code for which the state has closed the socket. It is
+// called with one unit of the server's work, which it ends.
+func (s *Socket) closeRefused(code string) {
+	r := &refusal{code: code, closes: true, retryable: code == authn.BranchLost}
+	s.conn.Close(r.message())
+	kind := AuditRefused
+	if code == codeTokenExpired {
+		kind = AuditExpired
+	}
+	e := s.event(kind, s.own(), code)
+	go func() { // Audit may take its time, which is not that of whoever caused this
+		defer s.server.work.Done()
+		s.guarded(func() {
+			s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)
+		})()
+	}()
+}
+
+// event returns the audit event for something that happened on the socket to the session of a token.
+func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
+	e := AuditEvent{
+		Kind: kind, SocketID: s.ID(), Address: s.connection.request.ClientIP,
+		UserAgent: s.connection.request.UserAgent, Code: code,
+	}
+	if t != nil {
+		e.UserID, e.SessionID = t.UserID, t.SessionID
+	}
+	return e
+}
