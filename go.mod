@@ -11,10 +11,6 @@ require (
 require (
 	github.com/googollee/go-socket.io v1.8.0-rc.1
 	github.com/gorilla/websocket v1.5.3
-	go.etcd.io/bbolt v1.5.0
 )
 
-require (
-	golang.org/x/exp v0.0.0-20230713183714-613f0c0eb8a1 // indirect
-	golang.org/x/sys v0.49.0 // indirect
-)
+require golang.org/x/exp v0.0.0-20230713183714-613f0c0eb8a1 // indirect

@@ -8,7 +8,7 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/googollee/go-socket.io v1.8.0-rc.1
 	github.com/gorilla/websocket v1.5.3
-	github.com/z-open/socketauth v0.0.0-00010101000000-000000000000
+	github.com/z-open/socketauth v0.1.0
 	golang.org/x/exp v0.0.0-20230713183714-613f0c0eb8a1
 )
 

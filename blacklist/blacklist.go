@@ -4,7 +4,7 @@
 //
 // [Store] is the contract. [State] makes the decisions on one session; a store keeps one for each,
 // so that no store has to decide by itself. [NewMemory] returns the store for a single process;
-// package boltblacklist has one that survives a restart. Package blacklisttest has the tests that
+// package boltstore has one that survives a restart. Package blacklisttest has the tests that
 // every store has to pass.
 //
 // It imports nothing of package socketauth, and a store needs nothing else of the library.

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/z-open/socketauth/internal/broadcast"
 	"github.com/z-open/socketauth/internal/id"
 )
 
@@ -29,7 +28,7 @@ type memory struct {
 	turn      atomic.Uint32
 	shards    [64]shard
 	users     [64]userShard
-	watchers  broadcast.List[Change]
+	watchers  Watchers
 }
 
 type shard struct {
@@ -247,8 +246,8 @@ func (m *memory) Sessions(ctx context.Context, userID string) ([]Session, error)
 }
 
 // Watch implements Store.
-func (m *memory) Watch(ctx context.Context, heard func(Change)) error {
-	m.watchers.Watch(ctx, heard)
+func (m *memory) Watch(ctx context.Context, fn func(Change)) error {
+	m.watchers.Watch(ctx, fn)
 	return nil
 }
 

@@ -2,7 +2,10 @@ module github.com/z-open/socketauth/examples
 
 go 1.26.0
 
-replace github.com/z-open/socketauth => ../
+replace (
+	github.com/z-open/socketauth => ../
+	github.com/z-open/socketauth/boltstore => ../boltstore
+)
 
 require (
 	github.com/gin-gonic/gin v1.12.0
@@ -10,7 +13,8 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/gorilla/websocket v1.5.3
 	github.com/labstack/echo/v4 v4.16.0
-	github.com/z-open/socketauth v0.0.0-00010101000000-000000000000
+	github.com/z-open/socketauth v0.1.0
+	github.com/z-open/socketauth/boltstore v0.1.0
 	golang.org/x/crypto v0.58.0
 	golang.org/x/text v0.43.0
 	modernc.org/sqlite v1.62.0
@@ -61,3 +65,4 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+

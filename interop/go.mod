@@ -2,11 +2,15 @@ module github.com/z-open/socketauth/interop
 
 go 1.26.0
 
-replace github.com/z-open/socketauth => ../
+replace (
+	github.com/z-open/socketauth => ../
+	github.com/z-open/socketauth/boltstore => ../boltstore
+)
 
 require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
-	github.com/z-open/socketauth v0.0.0-00010101000000-000000000000
+	github.com/z-open/socketauth v0.1.0
+	github.com/z-open/socketauth/boltstore v0.1.0
 )
 
 require (

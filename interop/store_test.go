@@ -8,7 +8,7 @@ import (
 
 	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 // options change the options of an app.
@@ -36,9 +36,9 @@ func keepIn(store blacklist.Store) options {
 }
 
 // open opens a store, which is closed with the test at the latest.
-func open(t *testing.T, path string) *boltblacklist.Store {
+func open(t *testing.T, path string) *boltstore.Store {
 	t.Helper()
-	store, err := boltblacklist.Open(path)
+	store, err := boltstore.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 //go:embed static
@@ -48,7 +48,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 	if err != nil {
 		return fmt.Errorf("database in %s: %w", c.Data, err)
 	}
-	blacklist, err := boltblacklist.Open(filepath.Join(c.Data, "sessions.db")) // so that a restart keeps everyone signed in
+	blacklist, err := boltstore.Open(filepath.Join(c.Data, "sessions.db")) // so that a restart keeps everyone signed in
 	if err != nil {
 		return fmt.Errorf("sessions in %s: %w", c.Data, err)
 	}

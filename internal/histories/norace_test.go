@@ -3,7 +3,6 @@
 package histories_test
 
 const (
-	memoryHistories  = 100_000
-	durableHistories = 2_000
-	realHistories    = 1_000
+	memoryHistories = 100_000
+	realHistories   = 1_000
 )

@@ -4,7 +4,6 @@ package histories_test
 
 // The race detector makes histories ten times as slow. CI runs the tests without it too.
 const (
-	memoryHistories  = 5_000
-	durableHistories = 500
-	realHistories    = 300
+	memoryHistories = 5_000
+	realHistories   = 300
 )

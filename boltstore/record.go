@@ -1,4 +1,4 @@
-package boltblacklist
+package boltstore
 
 import (
 	"crypto/sha256"

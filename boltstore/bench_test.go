@@ -1,4 +1,4 @@
-package boltblacklist_test
+package boltstore_test
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 // BenchmarkPresent rotates sessions, each by a goroutine of its own, each presentation on disk when it returns.
 func BenchmarkPresent(b *testing.B) {
 	for _, concurrent := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("concurrent=%d", concurrent), func(b *testing.B) {
-			store, err := boltblacklist.Open(filepath.Join(b.TempDir(), "sessions.db"))
+			store, err := boltstore.Open(filepath.Join(b.TempDir(), "sessions.db"))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -41,7 +41,7 @@ func BenchmarkPresent(b *testing.B) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	store, err := boltblacklist.Open(filepath.Join(b.TempDir(), "sessions.db"))
+	store, err := boltstore.Open(filepath.Join(b.TempDir(), "sessions.db"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package boltblacklist_test
+package boltstore_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 // closings counts what is logged because the store is closed.
@@ -25,7 +25,7 @@ func (c *closings) Enabled(context.Context, slog.Level) bool { return true }
 
 func (c *closings) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok && errors.Is(err, boltblacklist.ErrClosed) {
+		if err, ok := a.Value.Any().(error); ok && errors.Is(err, boltstore.ErrClosed) {
 			c.n.Add(1)
 		}
 		return true
@@ -36,7 +36,7 @@ func (c *closings) Handle(_ context.Context, r slog.Record) error {
 func TestAServerOutlivesItsStore(t *testing.T) {
 	// Guards: a store closed before Server.Shutdown must have the server neither spin nor wait for ever.
 	synctest.Test(t, func(t *testing.T) {
-		store := fresh(t).(*boltblacklist.Store)
+		store := fresh(t).(*boltstore.Store)
 		log := new(closings)
 		srv, err := socketauth.SocketServe(nil, http.NewServeMux(), socketauth.Options[any]{
 			Secret: []byte(strings.Repeat("change me ", 4)), Blacklist: store, Logger: slog.New(log),
@@ -48,7 +48,7 @@ func TestAServerOutlivesItsStore(t *testing.T) {
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := srv.Auth().RevokeAll(t.Context()); !errors.Is(err, boltblacklist.ErrClosed) {
+		if _, err := srv.Auth().RevokeAll(t.Context()); !errors.Is(err, boltstore.ErrClosed) {
 			t.Errorf("RevokeAll: %v", err)
 		}
 		time.Sleep(time.Hour)

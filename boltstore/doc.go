@@ -1,7 +1,7 @@
-// Package boltblacklist is a blacklist.Store in a file: sessions survive a restart, and what was logged out,
+// Package boltstore is a blacklist.Store in a file: sessions survive a restart, and what was logged out,
 // replaced or revoked stays dead. It needs no server; the file is one of go.etcd.io/bbolt.
 //
-//	store, err := boltblacklist.Open("/var/lib/app/sessions.db")
+//	store, err := boltstore.Open("/var/lib/app/sessions.db")
 //	if err != nil {
 //		return err
 //	}
@@ -50,4 +50,4 @@
 // gigabyte in memory, and returns ErrCorrupt where pages do not hang together; it writes nothing to such a file. What it
 // does not see is a damaged key that is still in its place between the others, by which a session can no longer be
 // found: its tokens are unknown then, and a code that was used within the last CodeLifetime may be taken for a new one.
-package boltblacklist
+package boltstore

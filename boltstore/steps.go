@@ -1,4 +1,4 @@
-package boltblacklist
+package boltstore
 
 import (
 	"bytes"
@@ -364,11 +364,11 @@ func (s *Store) Sessions(ctx context.Context, userID string) (living []blacklist
 }
 
 // Watch implements blacklist.Store.
-func (s *Store) Watch(ctx context.Context, heard func(blacklist.Change)) error {
+func (s *Store) Watch(ctx context.Context, fn func(blacklist.Change)) error {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.closed, func() { cancel(ErrClosed) })()
-	s.watchers.Watch(both, heard)
+	s.watchers.Watch(both, fn)
 	if errors.Is(context.Cause(both), ErrClosed) {
 		return ErrClosed
 	}

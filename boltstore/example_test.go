@@ -1,4 +1,4 @@
-package boltblacklist_test
+package boltstore_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 func Example() {
@@ -22,7 +22,7 @@ func Example() {
 	}
 	defer os.RemoveAll(folder) // yours stays
 
-	store, err := boltblacklist.Open(filepath.Join(folder, "sessions.db"))
+	store, err := boltstore.Open(filepath.Join(folder, "sessions.db"))
 	if err != nil {
 		log.Fatal(err)
 	}

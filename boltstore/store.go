@@ -1,4 +1,4 @@
-package boltblacklist
+package boltstore
 
 import (
 	"context"
@@ -15,16 +15,15 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/z-open/socketauth/blacklist"
-	"github.com/z-open/socketauth/internal/broadcast"
 )
 
 var (
 	// ErrClosed is what a store's methods return after its Close.
-	ErrClosed = errors.New("boltblacklist: the store is closed")
+	ErrClosed = errors.New("boltstore: the store is closed")
 	// ErrInUse is what Open returns while another store, in this process or another, has the file open.
-	ErrInUse = errors.New("boltblacklist: the file is open elsewhere")
+	ErrInUse = errors.New("boltstore: the file is open elsewhere")
 	// ErrCorrupt is what is returned where the file is no longer what was written to it.
-	ErrCorrupt = errors.New("boltblacklist: the file is damaged, or not a blacklist")
+	ErrCorrupt = errors.New("boltstore: the file is damaged, or not a blacklist")
 )
 
 // lockPatience is how long Open waits for a file that another process is just about to leave.
@@ -34,7 +33,7 @@ const lockPatience = time.Second
 type Store struct {
 	db       *bolt.DB
 	writer   *writer
-	watchers broadcast.List[blacklist.Change]
+	watchers blacklist.Watchers
 	closed   context.Context // ends at Close
 	close    context.CancelFunc
 }
@@ -78,7 +77,7 @@ func openFile(path string) (*bolt.DB, *os.File, error) {
 	return openBolt(path, false, func(db *bolt.DB, _ *os.File) error {
 		if isNew {
 			if err := syncFolder(filepath.Dir(path)); err != nil {
-				return fmt.Errorf("boltblacklist: %w", err)
+				return fmt.Errorf("boltstore: %w", err)
 			}
 		}
 		empty := false
@@ -119,7 +118,7 @@ func openBolt(path string, readOnly bool, look func(*bolt.DB, *os.File) error) (
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, file, fmt.Errorf("%w: %s", ErrInUse, path)
 	case errors.As(err, &pathErr):
-		return nil, file, fmt.Errorf("boltblacklist: %w", err)
+		return nil, file, fmt.Errorf("boltstore: %w", err)
 	case err != nil:
 		return nil, file, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
 	}

@@ -1,4 +1,4 @@
-package boltblacklist_test
+package boltstore_test
 
 import (
 	"os"
@@ -7,12 +7,12 @@ import (
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/blacklist/blacklisttest"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
-func open(t *testing.T, path string) *boltblacklist.Store {
+func open(t *testing.T, path string) *boltstore.Store {
 	t.Helper()
-	store, err := boltblacklist.Open(path)
+	store, err := boltstore.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestConformanceOverClockSetBack(t *testing.T) {
 // folder is one in memory where the system has that: what the suite looks at is not the disk.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "boltblacklist")
+	dir, err := os.MkdirTemp("/dev/shm", "boltstore")
 	if err != nil {
 		return t.TempDir()
 	}

@@ -1,4 +1,4 @@
-package boltblacklist_test
+package boltstore_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 // This file is the process that gets killed: it makes random histories, says before each step what is to hold after
@@ -92,7 +92,7 @@ type historian struct {
 }
 
 func child(path string) error {
-	file, err := boltblacklist.Open(path)
+	file, err := boltstore.Open(path)
 	if err != nil {
 		return err
 	}

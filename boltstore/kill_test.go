@@ -1,4 +1,4 @@
-package boltblacklist_test
+package boltstore_test
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
-	"github.com/z-open/socketauth/boltblacklist"
+	"github.com/z-open/socketauth/boltstore"
 )
 
 // killTime is how long the store is killed again and again.
@@ -107,7 +107,7 @@ func (k *killer) round() error {
 
 // look opens the store and wants each session to stand as it is known to, or as a step under way would have left it.
 func (k *killer) look(under map[int][]state) error {
-	store, err := boltblacklist.Open(k.path)
+	store, err := boltstore.Open(k.path)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package boltblacklist
+package boltstore
 
 import (
 	"context"
@@ -182,7 +182,7 @@ func TestFileUsesItsRoomAgain(t *testing.T) {
 // folder is one in memory where the system has that: what these tests look at is not the disk.
 func folder(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "boltblacklist")
+	dir, err := os.MkdirTemp("/dev/shm", "boltstore")
 	if err != nil {
 		return t.TempDir()
 	}

@@ -1,0 +1,28 @@
+// Package historytest plays random histories on a blacklist.Store: honest clients with tabs that
+// crash, thieves who copied their storage, an operator who revokes, and a network, hooks and a
+// store that fail. It finds what no single test thinks of: a client that is locked out, a token
+// that is accepted twice, a theft that nobody notices. What the store decides is compared with a
+// reference that remembers everything.
+//
+// It is for stores that can live in a testing/synctest bubble; each history runs in one of its own.
+// Run package blacklisttest first: its failures say what is wrong.
+package historytest
+
+import (
+	"testing"
+
+	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/histories"
+)
+
+// Run plays n histories in which the store is called by one goroutine at a time. open returns a
+// new, empty store for each, and has t.Cleanup close it.
+func Run(t *testing.T, n int, open func(t *testing.T) blacklist.Store) {
+	histories.Play(t, uint64(max(n, 0)), histories.On(open))
+}
+
+// RunServer plays n histories through the library's own server, which calls the store from many
+// goroutines. open returns a new, empty store for each, and has t.Cleanup close it.
+func RunServer(t *testing.T, n int, open func(t *testing.T) blacklist.Store) {
+	histories.Play(t, uint64(max(n, 0)), histories.Through(open))
+}

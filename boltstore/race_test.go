@@ -1,0 +1,9 @@
+//go:build race
+
+package boltstore_test
+
+// The race detector makes histories ten times as slow.
+const (
+	histories       = 500
+	serverHistories = 60
+)
