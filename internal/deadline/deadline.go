@@ -1,4 +1,5 @@
-// Package deadline calls a function at one time that may be moved, and bounds the time of bodies and of answers.
+// Package deadline has a timer that can be moved, and sets deadlines for the bodies of requests and
+// for answers.
 package deadline
 
 import (
@@ -6,16 +7,17 @@ import (
 	"time"
 )
 
-// Deadline has at most one call ahead. The zero value has none. It is safe for concurrent use.
+// Deadline is a timer with at most one pending call. The zero value has none. It is safe for
+// concurrent use.
 type Deadline struct {
 	mu    sync.Mutex
 	timer *time.Timer
 }
 
-// Set calls f at the given time, in a goroutine of its own that wg counts from now on, and takes back
-// the call that was ahead. f gets the time that it is, and never one before at: the wall clock may
-// have been set back since, but that much time has passed. A call that has begun cannot be taken back,
-// so f must look whether it still has reason to act.
+// Set calls f at the given time, in a goroutine of its own that wg counts from now on. It cancels a
+// pending call. f gets the current time, but never one before at: the wall clock may have been set
+// back since, but that much time has passed. A call that has begun cannot be cancelled, so f has to
+// check whether there is still something to do.
 func (d *Deadline) Set(wg *sync.WaitGroup, at time.Time, f func(now time.Time)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,7 +36,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// Stop takes back the call that is ahead, if any.
+// Stop cancels the pending call, if there is one.
 func (d *Deadline) Stop(wg *sync.WaitGroup) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

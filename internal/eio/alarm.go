@@ -13,26 +13,28 @@ var errNoNamespace = errors.New("in no namespace for too long")
 type alarm int
 
 const (
-	heartbeatDue alarm = iota // what the client owes, or the next ping that it is owed
+	heartbeatDue alarm = iota // the client's heartbeat, or the next ping to the client
 	joinDue                   // the client is in a namespace
 	flushDue                  // the last messages are written
-	roomDue                   // a poll that makes room for the answers to a POST
+	drainDue                  // a poll takes the answers to a POST
 	noopDue                   // the end of a poll that is pending during an upgrade
 	alarmCount
 )
 
-// alarms are the deadlines of one session, served by one timer: as Engine.now has it, 0 is none.
+// alarms are the deadlines of one session, which share one timer. Times are as Engine.now returns
+// them; 0 means not set.
 type alarms struct {
 	due    [alarmCount]time.Duration
-	owed   bool // heartbeatDue is for what the client owes: a pong (version 4), or its next ping (3)
-	unsent bool // the ping that it owes an answer to waits to be written
+	owed   bool // heartbeatDue is for the client's pong (version 4) or its next ping (version 3)
+	unsent bool // the ping that asks for the pong waits to be written
 	timer  *time.Timer
 	set    time.Duration // when the timer fires; 0: not set
 }
 
 func (a *alarms) clear() { a.due = [alarmCount]time.Duration{} }
 
-// alarmLocked sets a deadline, or with 0 clears it. A timer that fires too early as a consequence is set again then.
+// alarmLocked sets a deadline, or clears it if at is 0. A timer that therefore fires too early is
+// set again when it does.
 func (s *Session) alarmLocked(which alarm, at time.Duration) {
 	s.alarms.due[which] = at
 	if at > 0 && (s.alarms.set == 0 || at < s.alarms.set) {
@@ -40,13 +42,13 @@ func (s *Session) alarmLocked(which alarm, at time.Duration) {
 	}
 }
 
-// setTimerLocked sets the timer. Each call of ring that is to come is one task of the engine.
+// setTimerLocked sets the timer. Each call of onTimer to come counts as one task of the engine.
 func (s *Session) setTimerLocked(at time.Duration) {
 	s.alarms.set = at
 	wait := at - s.e.now()
 	if s.alarms.timer == nil {
 		s.e.tasks.Add(1)
-		s.alarms.timer = time.AfterFunc(wait, s.ring)
+		s.alarms.timer = time.AfterFunc(wait, s.onTimer)
 	} else if !s.alarms.timer.Reset(wait) {
 		s.e.tasks.Add(1)
 	}
@@ -59,8 +61,7 @@ func (s *Session) stopAlarmsLocked() {
 	}
 }
 
-// ring is the timer's call.
-func (s *Session) ring() {
+func (s *Session) onTimer() {
 	defer s.e.done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +78,8 @@ func (s *Session) ring() {
 	}
 }
 
-// checkAlarmsLocked does what is due. Requests call it too, so that none finds a session that is past its time.
+// checkAlarmsLocked does what is due. Requests call it too, so that none finds a session that is
+// past its deadline.
 func (s *Session) checkAlarmsLocked() {
 	now := s.e.now()
 	due := func(a alarm) bool { return s.alarms.due[a] > 0 && s.alarms.due[a] <= now }
@@ -94,33 +96,35 @@ func (s *Session) checkAlarmsLocked() {
 		s.alarms.due[joinDue] = 0
 		s.failLocked(errNoNamespace)
 	}
-	if due(roomDue) && s.writing {
-		s.alarmLocked(roomDue, now+s.e.o.WriteTimeout) // which is as long as that can last
-	} else if due(roomDue) {
+	if due(drainDue) && s.out.writing {
+		s.alarmLocked(drainDue, now+s.e.o.WriteTimeout) // a write lasts no longer
+	} else if due(drainDue) {
 		s.closeLocked(engine.SlowPeer, 0)
 	}
 	switch {
 	case !due(heartbeatDue):
 	case !s.alarms.owed:
 		s.pingLocked(now)
-	case s.room != nil || s.alarms.unsent && s.writing: // it cannot be heard, or has not been reached
+	case s.out.drained != nil || s.alarms.unsent && s.out.writing:
+		// Nothing is read from the client, or the ping has not reached it.
 		s.alarmLocked(heartbeatDue, now+s.e.o.PingTimeout)
 	default:
 		s.closeLocked(engine.PingTimeout, 0)
 	}
 }
 
-// graceLocked leaves a client that could not be heard for a while, or has just been reached by the ping, time to answer.
-func (s *Session) graceLocked() {
+// extendHeartbeatLocked gives a client time to answer after nothing was read from it for a while,
+// or after the ping has just been written.
+func (s *Session) extendHeartbeatLocked() {
 	now, timeout := s.e.now(), s.e.o.PingTimeout
 	if s.state == open && s.alarms.owed && s.alarms.due[heartbeatDue] < now+timeout/2 {
 		s.alarmLocked(heartbeatDue, now+timeout)
 	}
 }
 
-// Heard moves the deadline of the client's next ping, for which anything else will do: the heartbeat of version 3, if
-// it is called before the session begins.
-func (s *Session) Heard() {
+// ExpectPing sets the deadline of the client's next ping, in place of which any other packet will
+// do. Called before Begin, it selects the heartbeat of version 3.
+func (s *Session) ExpectPing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open {
@@ -129,7 +133,8 @@ func (s *Session) Heard() {
 	}
 }
 
-// PingClient has the client pinged: the heartbeat of version 4, if it is called before the session begins.
+// PingClient schedules the first ping to the client. Called before Begin, it selects the heartbeat
+// of version 4.
 func (s *Session) PingClient() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,22 +143,23 @@ func (s *Session) PingClient() {
 
 func (s *Session) pingLocked(now time.Duration) {
 	s.alarms.owed, s.alarms.unsent = true, true
-	// From when the ping was due, so that a late timer does not add up; but if it was very late the client still gets
-	// half of its time.
+	// Count from when the ping was due, so that late timers do not add up; but after a very late
+	// one the client still gets half of its time.
 	timeout := s.e.o.PingTimeout
 	s.alarmLocked(heartbeatDue, max(s.alarms.due[heartbeatDue]+timeout, now+timeout/2))
 	if s.queueLocked([]Packet{pingPacket}) == nil {
-		s.kickLocked()
+		s.flushLocked()
 	}
 }
 
-// Pong is the client's answer to a ping. One that nobody asked for changes nothing.
+// Pong handles the client's answer to a ping. Without a ping it changes nothing.
 func (s *Session) Pong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open && s.alarms.owed {
 		s.alarms.owed = false
-		// From when the last ping was due, if its pong is prompt, so that its way does not add up either.
+		// If the pong is prompt, count from when the last ping was due, so that round trips do not
+		// add up.
 		now, interval := s.e.now(), s.e.o.PingInterval
 		next := s.alarms.due[heartbeatDue] - s.e.o.PingTimeout + interval
 		if next < now+interval*3/4 {
@@ -163,8 +169,9 @@ func (s *Session) Pong() {
 	}
 }
 
-// JoinBy ends the session unless it is called again, with 0, in the given time. Until Trust was called, that is the time
-// since the first call: who leaves has no more of it.
+// JoinBy ends the session after the given time, unless it is called again with 0 by then. Until
+// Trust is called the time counts from the first call, so that a client that leaves its namespace
+// has no more of it.
 func (s *Session) JoinBy(within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,50 +1,49 @@
-// Package eio is what versions 3 and 4 of the Engine.IO protocol have in common, which is most: sessions, how requests
-// carry them, and how they end.
+// Package eio implements what versions 3 and 4 of the Engine.IO protocol have in common: sessions,
+// how requests carry them, and how they end.
 //
-// From the wire up: polling.go and websocket.go carry packets (packet.go) for a Session (session.go), whose deadlines
-// are in alarm.go. What a version has to itself it says by a Protocol and its Links (protocol.go).
+// A Session (session.go) has its deadlines in alarm.go and what is to be written to its client in
+// outbox.go. Its packets (packet.go) are carried by requests (polling.go) or by a websocket
+// (websocket.go), to which it can move (upgrade.go). What a version has to itself is a Protocol and
+// its Links (protocol.go).
 package eio
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/logonce"
 )
 
-// Engine serves the requests of one version of the protocol. Make it with New.
+// Engine serves the requests of one version of the protocol. Use New to create one.
 type Engine struct {
 	o        engine.Options
 	protocol Protocol
 	accept   func(*Session) Receiver
-	upgrader websocket.Upgrader
+	upgrader upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	started  time.Time // the zero of now
 
-	unsupported logonce.Minute // websocket handshakes that middleware made impossible, to be logged
+	unsupported logonce.Minute // websocket handshakes that middleware made impossible
 
 	mu       sync.Mutex
-	sessions map[string]*Session // those that requests may still name
+	sessions map[string]*Session // those that requests may name
 
 	closing atomic.Bool
-	tasks   atomic.Int64  // requests, goroutines and armed timers
-	drained chan struct{} // closed when there are none and there will be none
+	tasks   atomic.Int64  // requests, goroutines and set timers
+	drained chan struct{} // closed when closing is set and tasks is zero
 	drain   sync.Once
 }
 
 var _ engine.Engine = (*Engine)(nil)
 
-// New makes an engine. accept is told of each new session before anything of it is read; it may send to it already.
+// New returns an engine. It calls accept with each new session before anything of it is read;
+// accept may already send to it.
 func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine {
 	o = o.WithDefaults()
 	return &Engine{
@@ -105,7 +104,7 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 	switch {
 	case r.Method == http.MethodGet && hasBody(w, r):
 		return ErrRequest
-	case transport == "websocket" && !websocket.IsWebSocketUpgrade(r):
+	case transport == "websocket" && !isUpgrade(r):
 		return ErrRequest
 	case transport == "websocket" && !speaksVersion13(r.Header):
 		return errWebsocketVersion
@@ -123,8 +122,9 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 	return ErrRequest
 }
 
-// hasBody reports whether a request has a body. If its length is unknown the body is read, which has to come to something
-// soon: HTTP/3, HTTP/2 with END_STREAM in a frame of its own, and chunked HTTP/1 do not say beforehand that there is none.
+// hasBody reports whether a request has a body. If its length is unknown, hasBody tries to read a
+// byte, for a limited time: HTTP/3, HTTP/2 with END_STREAM in a frame of its own, and chunked
+// HTTP/1 do not say in advance that there is no body.
 func hasBody(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength >= 0 {
 		return r.ContentLength > 0
@@ -134,7 +134,8 @@ func hasBody(w http.ResponseWriter, r *http.Request) bool {
 	return err != io.EOF
 }
 
-// Shutdown is described at engine.Engine. It waits for receivers that are being called, so none of them may call it.
+// Shutdown implements engine.Engine. It waits for receivers that are being called, so none of them
+// may call it.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	e.tasks.Add(1)
 	e.mu.Lock()
@@ -161,7 +162,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 }
 
-// enter counts a request, unless the engine is shutting down.
+// enter counts a request as a task, unless the engine is shutting down.
 func (e *Engine) enter() bool {
 	e.tasks.Add(1)
 	if e.closing.Load() {
@@ -171,7 +172,7 @@ func (e *Engine) enter() bool {
 	return true
 }
 
-// done ends what enter or tasks.Add began.
+// done ends a task that enter or tasks.Add counted.
 func (e *Engine) done() {
 	if e.tasks.Add(-1) == 0 && e.closing.Load() {
 		e.drain.Do(func() { close(e.drained) })
@@ -184,7 +185,7 @@ func (e *Engine) session(sid string) *Session {
 	return e.sessions[sid]
 }
 
-// register lets requests find the session. It fails when the engine is shutting down.
+// register lets requests find the session. It fails while the engine is shutting down.
 func (e *Engine) register(s *Session) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -201,19 +202,14 @@ func (e *Engine) unregister(s *Session) {
 	delete(e.sessions, s.id)
 }
 
-// now is the time since the engine was made: an eighth of the size of three deadlines kept as time.Time.
+// now returns the time since the engine was created. Deadlines are kept in this form because
+// time.Time needs three times the memory.
 func (e *Engine) now() time.Duration { return time.Since(e.started) }
 
-// Left is how many sessions there are, and how many requests, goroutines and armed timers: for tests.
+// Left returns how many sessions there are, and how many requests, goroutines and set timers. It
+// is for tests.
 func (e *Engine) Left() (sessions, tasks int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.sessions), int(e.tasks.Load())
-}
-
-// NewID is 128 random bits.
-func NewID() string {
-	var id [16]byte
-	rand.Read(id[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(id[:])
 }

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// The types of packets, as they stand on the wire.
+// The types of packets, as they are on the wire.
 const (
 	Open    = '0'
 	Close   = '1'
@@ -23,14 +23,15 @@ var (
 	errUTF8       = errors.New("text is not UTF-8")
 )
 
-// Packet is one packet that waits to be written: text is head and data in one, binary is a message of data alone. They
-// are kept apart so that one encoded message can be shared by all it goes to.
+// Packet is one packet to be written. Text consists of Head followed by Data, a binary message of
+// Data alone. They are separate fields so that one encoded message can be shared by all clients
+// that it goes to.
 type Packet struct {
 	Head   string
 	Data   []byte
 	Binary bool
-	JSON   bool // data is JSON, and may be written in another form
-	pong   bool // not a packet at all, but websocket's own answer to its own ping
+	JSON   bool // Data is JSON, and may be escaped
+	pong   bool // not an Engine.IO packet, but the answer to a websocket ping frame
 }
 
 var (
@@ -39,7 +40,8 @@ var (
 	noopPacket  = Packet{Head: string(Noop)}
 )
 
-// packetOverhead is what a queued packet costs beyond its bytes, so that MaxQueue bounds the number of them too.
+// packetOverhead is what a queued packet costs beyond its bytes, so that MaxQueue also bounds the
+// number of packets.
 const packetOverhead = 128
 
 func (p Packet) cost() int { return len(p.Head) + len(p.Data) + packetOverhead }
@@ -51,7 +53,7 @@ func cost(packets []Packet) (n int) {
 	return n
 }
 
-// NewMessage is a MESSAGE of bare Engine.IO.
+// NewMessage returns a MESSAGE of bare Engine.IO.
 func NewMessage(data []byte, binary bool) Packet {
 	if binary {
 		return Packet{Data: data, Binary: true}
@@ -66,7 +68,8 @@ type Incoming struct {
 	Binary bool
 }
 
-// ParseText reads one packet that came as text. What begins with base64Head is a binary message.
+// ParseText parses one packet that came as text. Text that begins with base64Head is a binary
+// message.
 func ParseText(text []byte, base64Head string) (Incoming, error) {
 	switch {
 	case !utf8.Valid(text):

@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// probeHold is how long a poll still waits once the upgrade has begun, before a NOOP ends it. A client in a hurry
-	// cannot spin so, and one that ends the upgrade without regard to its poll has it refused.
+	// probeHold is how long a poll may be pending once the upgrade has begun, before a NOOP ends
+	// it. This keeps clients that poll again at once from doing so in a loop. If the client
+	// finishes the upgrade while a poll is pending, that poll is refused.
 	probeHold = 25 * time.Millisecond
 
-	// pollGrace is how long a session that its client closed by a POST waits for the poll that may have been sent
-	// with it.
+	// pollGrace is how long a session that its client closed by a POST waits for a poll that may
+	// have been sent at the same time.
 	pollGrace = 50 * time.Millisecond
 
-	// maxPooled is the size of the largest buffer that is kept for later.
+	// maxPooled is the size of the largest buffer that is put back into the pool.
 	maxPooled = 64 << 10
 )
 
@@ -31,10 +32,10 @@ var (
 
 // poll is a GET that waits for something to send.
 type poll struct {
-	answer chan batch // of capacity 1, and given one batch at most
+	answer chan batch // of capacity 1; at most one batch is sent
 }
 
-// openPolling is the handshake of a session that begins with polling.
+// openPolling serves the handshake of a session that begins with polling.
 func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *Refusal {
 	s := e.newSession(e.o.Describe(r))
 	if !e.o.Admit(s.request, s.Evict) {
@@ -49,18 +50,19 @@ func (e *Engine) openPolling(w http.ResponseWriter, r *http.Request) *Refusal {
 	case refusal == errSession && e.closing.Load():
 		return errShuttingDown
 	case refusal == errSession:
-		return errEnded // by accept
+		return errEnded // accept closed it
 	}
 	return refusal
 }
 
-// servePoll is a GET of a session: it waits for something to send.
+// servePoll serves a GET of a session: it waits for something to send.
 func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *Refusal {
 	p, refusal := s.attachPoll()
 	if refusal != nil {
 		return refusal
 	}
-	// The server's own timeouts are for requests that do not wait. Where they cannot be lifted, the poll fails.
+	// The timeouts of the http.Server are for requests that do not wait. Where they cannot be
+	// lifted, the poll fails.
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
@@ -70,14 +72,15 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) *Refusal {
 		return s.writePoll(w, r, b)
 	case <-r.Context().Done():
 		s.detachPoll(p)
-		return s.e.dismiss(w)
+		return s.e.respondNoop(w)
 	}
 }
 
-// dismiss answers a poll with nothing. Its client is gone, or middleware has limited the time of requests.
-func (e *Engine) dismiss(w http.ResponseWriter) *Refusal {
+// respondNoop answers a poll with a NOOP: the client is gone, or middleware limits the time of
+// requests.
+func (e *Engine) respondNoop(w http.ResponseWriter) *Refusal {
 	payload, contentType := e.protocol.AppendPayload(nil, []Packet{noopPacket}, true)
-	_ = e.write(w, http.StatusOK, contentType, payload) // there may be nobody to read it
+	_ = e.write(w, http.StatusOK, contentType, payload) // the client may be gone
 	return nil
 }
 
@@ -86,7 +89,7 @@ func (s *Session) attachPoll() (*poll, *Refusal) {
 	defer s.mu.Unlock()
 	s.checkAlarmsLocked()
 	switch {
-	case s.state == closed || s.finished && s.ws == nil:
+	case s.state == closed || s.out.lastTaken && s.ws == nil:
 		return nil, errSession
 	case s.ws != nil:
 		return nil, ErrRequest
@@ -99,17 +102,18 @@ func (s *Session) attachPoll() (*poll, *Refusal) {
 	if s.probed {
 		s.alarmLocked(noopDue, s.e.now()+probeHold)
 	}
-	s.kickLocked()
+	s.flushLocked()
 	return p, nil
 }
 
-// answerPollLocked gives the pending poll its answer.
+// answerPollLocked answers the pending poll.
 func (s *Session) answerPollLocked(b batch) {
-	s.poll.answer <- b // has room: a poll is pending until it is answered
+	s.poll.answer <- b // does not block: a poll is pending until it is answered
 	s.poll = nil
 }
 
-// detachPoll forgets a poll that came to nothing. What it was to be sent waits for the next one.
+// detachPoll removes a poll whose request has ended. What it would have been sent is queued for the
+// next one.
 func (s *Session) detachPoll(p *poll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +122,7 @@ func (s *Session) detachPoll(p *poll) {
 		return
 	}
 	if b := <-p.answer; b.queued {
-		s.giveBackLocked(b)
+		s.requeueLocked(b)
 	}
 }
 
@@ -127,12 +131,12 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *Re
 		return b.refusal
 	}
 	if b.queued && r.Context().Err() != nil {
-		s.giveBack(b)
-		return s.e.dismiss(w)
+		s.requeue(b)
+		return s.e.respondNoop(w)
 	}
 	packets := b.packets
 	if b.last {
-		packets = []Packet{b.farewell}
+		packets = []Packet{b.lastPacket}
 	}
 	buf := s.e.buffer()
 	defer s.e.release(buf)
@@ -150,11 +154,12 @@ func (s *Session) writePoll(w http.ResponseWriter, r *http.Request, b batch) *Re
 	return nil
 }
 
-// beginAnswer bounds the time of a poll's answer, which the end of the session cuts to FlushTimeout.
+// beginAnswer sets the write deadline of a poll's answer. The end of the session shortens it to
+// FlushTimeout.
 func (s *Session) beginAnswer(rc *http.ResponseController) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answer = rc
+	s.pollWrite = rc
 	within := s.e.o.WriteTimeout
 	if s.state == closed {
 		within = min(within, s.e.o.FlushTimeout)
@@ -165,12 +170,12 @@ func (s *Session) beginAnswer(rc *http.ResponseController) {
 func (s *Session) endAnswer(b batch, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answer = nil
+	s.pollWrite = nil
 	s.wroteLocked(b, err)
-	s.kickLocked()
+	s.flushLocked()
 }
 
-// servePost is a POST of a session: it brings packets.
+// servePost serves a POST of a session, which carries packets of the client.
 func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *Refusal {
 	if refusal := s.receivePost(w, r); refusal != nil {
 		return refusal
@@ -179,7 +184,8 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) *Refusal {
 	return nil
 }
 
-// receivePost ends before the client can know of the answer, and send the next.
+// receivePost handles a POST. It is separate from servePost so that the POST has ended before the
+// client gets the answer and may send the next one.
 func (s *Session) receivePost(w http.ResponseWriter, r *http.Request) *Refusal {
 	rc := http.NewResponseController(w)
 	if refusal := s.beginPost(rc); refusal != nil {
@@ -189,7 +195,7 @@ func (s *Session) receivePost(w http.ResponseWriter, r *http.Request) *Refusal {
 	payload, refusal := s.readBody(r, rc)
 	if refusal != nil {
 		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // what is left of the body is not worth reading
+			w.Header().Set("Connection", "close") // do not read the rest of the body
 		}
 		return refusal
 	}
@@ -212,8 +218,8 @@ func (s *Session) beginPost(rc *http.ResponseController) *Refusal {
 		s.failLocked(errOverlap)
 		return ErrRequest
 	}
-	s.posting, s.body = true, rc
-	// A client whose body takes longer could not have answered a ping in time.
+	s.posting, s.postRead = true, rc
+	// A client whose body takes longer could not answer a ping in time.
 	_ = rc.SetReadDeadline(time.Now().Add(s.e.o.PingInterval + s.e.o.PingTimeout))
 	return nil
 }
@@ -224,7 +230,8 @@ func (s *Session) endPost() {
 	s.posting = false
 }
 
-// readBody reads the whole body, if it is not larger than MaxPayload; otherwise the session ends.
+// readBody reads the whole body. If it is larger than MaxPayload, or cannot be read, the session
+// ends.
 func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte, *Refusal) {
 	var payload []byte
 	err := errLimit
@@ -233,20 +240,21 @@ func (s *Session) readBody(r *http.Request, rc *http.ResponseController) ([]byte
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.body = nil
-	_ = rc.SetReadDeadline(time.Time{}) // net/http goes on reading, to see the client leave
+	s.postRead = nil
+	_ = rc.SetReadDeadline(time.Time{}) // net/http reads on, to notice when the client disconnects
 	switch {
 	case errors.Is(err, errLimit):
 		s.failLocked(err)
 		return nil, errTooLarge
 	case err != nil:
-		s.lostLocked(err)
+		s.transportFailedLocked(err)
 		return nil, ErrRequest
 	}
 	return payload, nil
 }
 
-// readAll reads what is at most MaxPayload long, into memory of its own that is no larger than needed.
+// readAll reads until EOF and returns errLimit if that is more than MaxPayload. The result is no
+// larger than needed.
 func (s *Session) readAll(r io.Reader) ([]byte, error) {
 	buf, most := s.e.buffer(), int64(s.MaxPayload())
 	defer s.e.release(buf)
@@ -274,14 +282,14 @@ func (e *Engine) release(buf *bytes.Buffer) {
 	}
 }
 
-// receivePayload handles the packets of a POST, and says whether the client kept to the protocol.
+// receivePayload handles the packets of a POST and reports whether the client kept to the protocol.
 func (s *Session) receivePayload(payload []byte, contentType string) bool {
 	for p, err := range s.link.Packets(payload, contentType) {
 		if !s.isOpen() {
 			break
 		}
 		if len(p.Data) < len(payload)/2 {
-			p.Data = bytes.Clone(p.Data) // whoever keeps a small message must not keep the whole payload with it
+			p.Data = bytes.Clone(p.Data) // who keeps a small message must not keep the whole payload
 		}
 		if err == nil {
 			err = s.link.Receive(p)
@@ -289,19 +297,19 @@ func (s *Session) receivePayload(payload []byte, contentType string) bool {
 		if err != nil {
 			s.Fail(err)
 		}
-		s.awaitRoom()
+		s.awaitDrained()
 	}
 	return !s.broken()
 }
 
-// broken says whether the session ended because of what the client sent.
+// broken reports whether the session ended because of what the client sent.
 func (s *Session) broken() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state != open && s.reason == engine.ProtocolError
 }
 
-// The types of what is read and written.
+// The content types of requests and responses.
 const (
 	ContentText   = "text/plain; charset=UTF-8"
 	ContentBinary = "application/octet-stream"
@@ -316,11 +324,11 @@ func (e *Engine) refuse(w http.ResponseWriter, refusal *Refusal) {
 func (e *Engine) write(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(min(e.o.WriteTimeout, e.o.FlushTimeout)))
-	defer rc.SetWriteDeadline(time.Time{}) // of a connection that may go on with requests of others
+	defer rc.SetWriteDeadline(time.Time{}) // the connection may carry further requests
 	return respond(w, rc, status, contentType, body)
 }
 
-// respond sends a whole response, so that its error says whether it left.
+// respond writes and flushes a whole response, so that its error tells whether it was sent.
 func respond(w http.ResponseWriter, rc *http.ResponseController, status int, contentType string, body []byte) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")

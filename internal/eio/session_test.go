@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"testing"
 	"testing/synctest"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/id"
 )
 
 // bare is a protocol with no more to it than a test of the rest needs: it writes what there is, and reads nothing.
@@ -33,8 +31,8 @@ func (bare) AppendPayload(dst []byte, packets []Packet, _ bool) ([]byte, string)
 
 type bareLink struct{ *Session }
 
-func (k bareLink) Open(*http.Request, *websocket.Conn) bool {
-	k.Begin(NewID(), Packet{Head: "open"}, false)
+func (k bareLink) Open(*http.Request, *WebSocket) bool {
+	k.Begin(id.New().String(), Packet{Head: "open"}, false)
 	return true
 }
 
@@ -42,16 +40,16 @@ func (bareLink) Packets([]byte, string) iter.Seq2[Incoming, error] {
 	return func(func(Incoming, error) bool) {}
 }
 
-func (bareLink) Receive(Incoming) error                        { return nil }
-func (k bareLink) Upgrade(_ *http.Request, ws *websocket.Conn) { k.GiveUp(ws) }
-func (bareLink) Closed()                                       {}
+func (bareLink) Receive(Incoming) error                   { return nil }
+func (k bareLink) Upgrade(_ *http.Request, ws *WebSocket) { k.GiveUp(ws) }
+func (bareLink) Closed()                                  {}
 
 // inBubble runs a test on fake time with an engine and its only session. In the end nothing may be left.
 func inBubble(t *testing.T, f func(t *testing.T, e *Engine, s *Session)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var session *Session
-		e := New(engine.Options{}, bare{}, func(s *Session) Receiver { session = s; return nobody{} })
+		e := New(engine.Options{}, bare{}, func(s *Session) Receiver { session = s; return noopReceiver{} })
 		e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/?transport=polling", nil))
 		f(t, e, session)
 		if err := e.Shutdown(t.Context()); err != nil {
@@ -80,7 +78,7 @@ func TestNothingIsWrittenBeforeTheBeginning(t *testing.T) {
 		if len(p.answer) != 0 {
 			t.Error("something was sent though the session has not begun")
 		}
-		return nobody{}
+		return noopReceiver{}
 	})
 	s := e.newSession(nil)
 	p, _ = s.attachPoll()
@@ -132,16 +130,5 @@ func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
 	}
 	if _, err := s.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
 		t.Errorf("a byte too many: %v", err)
-	}
-}
-
-func TestIDs(t *testing.T) {
-	seen := map[string]bool{}
-	for range 1000 {
-		id := NewID()
-		if len(id) != 22 || seen[id] || strings.ContainsAny(id, "+/=") {
-			t.Fatalf("id %q", id)
-		}
-		seen[id] = true
 	}
 }

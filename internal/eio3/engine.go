@@ -1,14 +1,16 @@
-// Package eio3 is a server for Socket.IO protocol 4 over Engine.IO protocol 3, which clients 1.x and 2.x speak. Its
-// engine is github.com/googollee/go-socket.io, with a guard around it.
+// Package eio3 is a server for Socket.IO protocol 4 over Engine.IO protocol 3, which clients 1.x
+// and 2.x speak. It is built on github.com/googollee/go-socket.io ("the library").
 //
-// It says what these have to themselves; the rest is in packages eio and sio. packet.go is how packets are written and
-// read, link.go how a session opens, reads and upgrades, socket.go the way into a namespace.
+// It contains what these versions have to themselves; packages eio and sio do the rest. packet.go
+// encodes and decodes packets, link.go opens, reads and upgrades sessions, socket.go handles
+// CONNECT.
 //
-// Of that library it uses the Engine.IO half: handshake, session table, heartbeat, and the steps of an upgrade. What
-// the library reads and writes are transports of ours (transport.go), so that nothing reaches it that the protocol does
-// not allow, and it never waits for a peer. Its Socket.IO half cannot be used: it knows only events that were named
-// with the types of their arguments before, breaks on names with a comma, dies of an attachment count, and has no
-// bound on what waits for a slow client. Package sio stands in for that.
+// Of the library it uses the Engine.IO half: handshake, session table, heartbeat, and the steps of
+// an upgrade. The library reads from and writes to transports of this package (transport.go), so
+// that it sees only what the protocol allows and never waits for a client. Its Socket.IO half cannot
+// be used: it needs to know events and the types of their arguments in advance, fails on names with
+// a comma, panics on some attachment counts, and does not limit what waits for a slow client.
+// Package sio replaces it.
 package eio3
 
 import (
@@ -21,13 +23,14 @@ import (
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/id"
 )
 
-// New makes an engine for Socket.IO.
+// New returns an engine for Socket.IO.
 func New(o engine.Options) *eio.Engine { return NewRaw(o, newClient) }
 
-// NewRaw makes an engine for bare Engine.IO. accept is told of each new session before anything of it is read; it may
-// send to it already.
+// NewRaw returns an engine for bare Engine.IO. It calls accept with each new session before
+// anything of it is read; accept may already send to it.
 func NewRaw(o engine.Options, accept func(s *eio.Session) eio.Receiver) *eio.Engine {
 	return eio.New(o, newProtocol(o), accept)
 }
@@ -37,7 +40,7 @@ type protocol struct {
 	lib *engineio.Server
 
 	mu      sync.Mutex
-	opening map[string]*link // the sessions that the library has not handed over yet
+	opening map[string]*link // by id, the sessions that Accept has not returned yet
 }
 
 var _ eio.Protocol = (*protocol)(nil)
@@ -50,7 +53,7 @@ func newProtocol(o engine.Options) *protocol {
 		PingTimeout:        o.PingTimeout,
 		Transports:         []transport.Transport{pollingTransport, websocketTransport},
 		SessionIDGenerator: ids{},
-		ConnInitor:         func(*http.Request, engineio.Conn) { p.handOver() },
+		ConnInitor:         func(*http.Request, engineio.Conn) { p.acceptNext() },
 	})
 	return p
 }
@@ -60,7 +63,7 @@ func (*protocol) Refuse(query url.Values) *eio.Refusal {
 		return eio.ErrVersion
 	}
 	if query.Has("j") {
-		return eio.ErrRequest // JSONP, which lets any page read the answers
+		return eio.ErrRequest // JSONP, which lets any page read the responses
 	}
 	return nil
 }
@@ -71,20 +74,20 @@ func (p *protocol) NewLink(s *eio.Session) eio.Link {
 	return k
 }
 
-// opens lets handOver find the session, whose id the library has just made.
-func (p *protocol) opens(k *link) {
+// addOpening lets acceptNext find the session, whose id the library has just made.
+func (p *protocol) addOpening(k *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opening[k.id] = k
 }
 
-// handOver takes one new session from the library, whichever is next, and starts it. It is called once for each that
-// the library makes, so that none waits there and no goroutine has to; the library has it in its table by then, so that
-// it can be removed from there.
-func (p *protocol) handOver() {
+// acceptNext accepts the library's next session, whichever that is, and starts it. It is called
+// once for each session, when that is in the library's table and can be removed from there. So no
+// session waits to be accepted, and no goroutine waits to accept.
+func (p *protocol) acceptNext() {
 	lib, err := p.lib.Accept()
 	if err != nil {
-		return // cannot be: the library's server is never closed, since a handshake would then panic
+		return // impossible: the library's server is never closed, since handshakes would then panic
 	}
 	p.mu.Lock()
 	k := p.opening[lib.ID()]
@@ -93,7 +96,8 @@ func (p *protocol) handOver() {
 	k.start(lib)
 }
 
-// ids are the library's session ids. Its own are 1, 2, 3, and who knows one can read what its client is sent.
+// ids generates session ids for the library. Its own are 1, 2, 3, and whoever knows the id of a
+// session can read what its client is sent.
 type ids struct{}
 
-func (ids) NewID() string { return eio.NewID() }
+func (ids) NewID() string { return id.New().String() }

@@ -56,7 +56,7 @@ func cycle(t *testing.T, client *http.Client, url string, n int) {
 			if n%2 == 0 {
 				text(ws, "41", "1")
 			}
-			_ = ws.Close()
+			ws.Close()
 		}
 		return
 	}
@@ -78,7 +78,7 @@ func cycle(t *testing.T, client *http.Client, url string, n int) {
 		} else {
 			request(http.MethodPost, sid, "1:1")
 		}
-		_ = ws.Close()
+		ws.Close()
 	}
 }
 

@@ -9,70 +9,70 @@ import (
 
 	"github.com/googollee/go-socket.io/engineio"
 	"github.com/googollee/go-socket.io/engineio/transport"
-	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/sio"
 )
 
-// link is a session in the terms of this version. The library has a session of its own for it, which sees the two
-// transports of transport.go; the queue and the end are ours.
+// link opens, reads and upgrades one session. The library has a session of its own for it, which
+// uses the two transports of transport.go; package eio writes what is queued and ends the session.
 type link struct {
 	*eio.Session
 	p    *protocol
 	lib  engineio.Conn
-	id   string          // set when the library writes OPEN
-	open eio.Packet      // that
-	b64  bool            // the client took no binary data when it began
-	once bool            // text in POSTs is known to be encoded once
-	ws   *websocket.Conn // the transport, or nil while that is polling
+	id   string         // set when the library writes OPEN
+	open eio.Packet     // the OPEN
+	b64  bool           // the client took no binary data when the session began
+	once bool           // text in POSTs is known to be encoded once
+	ws   *eio.WebSocket // the transport; nil while that is polling
 
 	// Packets go one by one from a POST to the goroutine that reads.
-	mu      sync.Mutex
-	changed sync.Cond     // what follows has
-	reading bool          // the goroutine is there
-	posted  *eio.Incoming // the packet that is being handed over or handled
-	taken   bool          // the reader has it
-	moving  bool          // a websocket becomes or is the transport, but the library reads from the other one still
-	moved   bool          // the library has gone over to it
-	closed  bool          // the session has
+	mu        sync.Mutex
+	changed   sync.Cond     // signals a change of the fields below
+	reading   bool          // the goroutine is running
+	posted    *eio.Incoming // the packet that is being passed on or handled
+	taken     bool          // the goroutine has taken posted
+	switching bool          // SetTransport has begun, but the library still reads polling
+	switched  bool          // the library reads the websocket
+	closed    bool          // the session has ended
 }
 
 var _ eio.Link = (*link)(nil)
 
-// asksForBase64 says whether the client takes binary data only as text.
+// asksForBase64 reports whether the client takes binary data only as text.
 func asksForBase64(r *http.Request) bool { return r.URL.Query().Get("b64") != "" }
 
-// Open is described at eio.Link.
-func (k *link) Open(r *http.Request, ws *websocket.Conn) bool {
+// Open implements eio.Link.
+func (k *link) Open(r *http.Request, ws *eio.WebSocket) bool {
 	k.b64, k.ws = asksForBase64(r), ws
 	if ws == nil {
-		return k.p.offer(r, pollingConn{libConn{k}})
+		return k.p.serveLibrary(r, pollingConn{libConn{k}})
 	}
-	return k.p.offer(r, &websocketConn{libConn: libConn{k}, ws: ws, step: active})
+	return k.p.serveLibrary(r, &websocketConn{libConn: libConn{k}, ws: ws, step: active})
 }
 
-// opened is the library's OPEN. It waits until the session has begun, so that no request comes too early.
-func (k *link) opened(parameters []byte) {
+// openWritten is called when the library writes OPEN. The packet is kept until the session begins,
+// so that no request of the client comes too early.
+func (k *link) openWritten(parameters []byte) {
 	p, err := transport.ReadConnParameters(bytes.NewReader(parameters))
 	if err != nil {
-		return // cannot be: the library has just encoded them
+		return // impossible: the library has just encoded them
 	}
 	k.id, k.open = p.SID, eio.Packet{Head: string(eio.Open), Data: bytes.TrimSpace(parameters)}
-	k.p.opens(k)
+	k.p.addOpening(k)
 }
 
-// start is called when the library has the session.
+// start begins the session. It is called when the library has it in its table.
 func (k *link) start(lib engineio.Conn) {
 	k.lib, k.reading = lib, true
-	k.Heard()
+	k.ExpectPing()
 	k.Begin(k.id, k.open, k.b64)
 	k.open = eio.Packet{}
 	k.Hold()
 	go k.read()
 }
 
-// read reads, by way of the library, whichever transport there is.
+// read reads the transport, through the library, until it fails.
 func (k *link) read() {
 	defer k.Done()
 	defer k.stopReading()
@@ -92,22 +92,22 @@ func (k *link) stopReading() {
 	k.reading = false
 	k.changed.Broadcast()
 	k.mu.Unlock()
-	k.Lost(io.EOF) // if it has not ended
+	k.TransportFailed(io.EOF) // if the session has not ended
 	if k.ws != nil {
-		_ = k.ws.Close()
+		k.ws.Close()
 	}
 	k.p.lib.Remove(k.id)
 }
 
 var (
-	errDirection = errors.New("packet that only a server sends, or an upgrade that was not probed")
-	errPing      = errors.New("ping with more than a word")
+	errDirection = errors.New("packet that only a server sends, or an upgrade without a probe")
+	errPing      = errors.New("ping with too much or binary data")
 )
 
-// maxPing is how long the data of a ping may be, which the library sends back as it came.
+// maxPing is how long the data of a ping may be. The library sends it back.
 const maxPing = 64
 
-// check is the guard before the library: it lets through only what a client may send, and counts it as a heartbeat.
+// check lets through to the library only what a client may send, and counts it as a heartbeat.
 func (k *link) check(p eio.Incoming) error {
 	switch p.Kind {
 	case eio.Message, eio.Close:
@@ -118,11 +118,11 @@ func (k *link) check(p eio.Incoming) error {
 	default:
 		return errDirection
 	}
-	k.Heard()
+	k.ExpectPing()
 	return nil
 }
 
-// Receive handles one packet of a POST.
+// Receive implements eio.Link.
 func (k *link) Receive(p eio.Incoming) error {
 	if err := k.check(p); err != nil {
 		return err
@@ -130,13 +130,13 @@ func (k *link) Receive(p eio.Incoming) error {
 	if p.Kind == eio.Close {
 		k.Leave()
 	} else {
-		k.give(p)
+		k.post(p)
 	}
 	return nil
 }
 
-// give hands a packet of a POST to the library's reader, and returns when it was handled.
-func (k *link) give(p eio.Incoming) {
+// post passes a packet of a POST to the goroutine that reads, and returns when it has been handled.
+func (k *link) post(p eio.Incoming) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.reading {
@@ -149,8 +149,9 @@ func (k *link) give(p eio.Incoming) {
 	}
 }
 
-// takePosted is the other end of give. To ask for the next packet says that the last was handled.
-func (k *link) takePosted() (eio.Incoming, error) {
+// nextPosted returns the next packet of a POST. A call for the next one means that the last one has
+// been handled.
+func (k *link) nextPosted() (eio.Incoming, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.taken {
@@ -162,58 +163,59 @@ func (k *link) takePosted() (eio.Incoming, error) {
 		case k.posted != nil:
 			k.taken = true
 			return *k.posted, nil
-		case k.moved:
+		case k.switched:
 			return eio.Incoming{}, errUpgraded{}
-		case k.closed && !k.moving:
+		case k.closed && !k.switching:
 			return eio.Incoming{}, io.EOF
 		}
 		k.changed.Wait()
 	}
 }
 
-// Upgrade is described at eio.Link: the library tries the websocket, in a goroutine of its own.
-func (k *link) Upgrade(r *http.Request, ws *websocket.Conn) {
-	if !k.p.offer(r, &websocketConn{libConn: libConn{k}, ws: ws, b64: asksForBase64(r)}) {
+// Upgrade implements eio.Link. The library tries the websocket in a goroutine of its own.
+func (k *link) Upgrade(r *http.Request, ws *eio.WebSocket) {
+	conn := &websocketConn{libConn: libConn{k}, ws: ws, b64: asksForBase64(r)}
+	if !k.p.serveLibrary(r, conn) {
 		k.GiveUp(ws)
 	}
 }
 
-// move makes the websocket the transport, if the library can go over to it.
-func (k *link) move(c *websocketConn) bool {
-	if !k.setMoving(true) {
+// switchTransport makes the websocket the transport, if the goroutine that reads is still running.
+func (k *link) switchTransport(c *websocketConn) bool {
+	if !k.setSwitching(true) {
 		return false
 	}
 	if !k.SetTransport(c.ws, c.b64) {
-		k.setMoving(false)
+		k.setSwitching(false)
 		return false
 	}
-	k.ws = c.ws // the reader looks once the library has gone over
+	k.ws = c.ws // read again by the goroutine that reads, once the library has switched
 	return true
 }
 
-func (k *link) setMoving(moving bool) bool {
+func (k *link) setSwitching(switching bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if moving && !k.reading {
+	if switching && !k.reading {
 		return false
 	}
-	k.moving = moving
+	k.switching = switching
 	k.changed.Broadcast()
 	return true
 }
 
-// goneOver ends what move began, once the library has gone over too.
-func (k *link) goneOver() {
+// librarySwitched ends what switchTransport began, once the library reads the websocket too.
+func (k *link) librarySwitched() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.moving {
-		k.moving, k.moved = false, true
+	if k.switching {
+		k.switching, k.switched = false, true
 		k.changed.Broadcast()
 		k.Done()
 	}
 }
 
-// Closed is described at eio.Link.
+// Closed implements eio.Link.
 func (k *link) Closed() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	binaryHead = "\x04" // of a binary message in a binary frame
-	base64Head = "b4"   // of a binary message in text
+	binaryHead = "\x04" // begins a binary message in a binary frame
+	base64Head = "b4"   // begins a binary message in text
 )
 
 var (
-	errBinary = errors.New("binary data that is no message")
+	errBinary = errors.New("binary data that is not a message")
 	errLength = errors.New("malformed length of a packet")
 )
 
-// portable is the packet in a form that every client reads from a poll: those of versions 1.x take text that is not
-// ASCII for something else.
+// portable returns the packet in a form that every client can read from a poll: clients 1.x
+// misread text that is not ASCII.
 func portable(p eio.Packet) eio.Packet {
 	if p.JSON {
 		p.Data = sio.ASCII(p.Data)
@@ -33,10 +33,12 @@ func portable(p eio.Packet) eio.Packet {
 	return p
 }
 
-// maxText is how long a poll response in text may be: clients 1.x that read more in a browser overflow their stack.
+// maxText is how long a poll response in text may be. With more, clients 1.x in a browser overflow
+// their stack.
 const maxText = 32 << 10
 
-// AppendPayload uses the binary form where something is binary, or long, unless the client cannot read it.
+// AppendPayload implements eio.Protocol. It uses the binary form if a packet is binary or the text
+// form is long, unless the client cannot read it.
 func (*protocol) AppendPayload(dst []byte, packets []eio.Packet, b64 bool) (payload []byte, contentType string) {
 	if !b64 && slices.ContainsFunc(packets, func(p eio.Packet) bool { return p.Binary }) {
 		return appendBinaryPayload(dst, packets), eio.ContentBinary
@@ -81,7 +83,7 @@ func appendBinaryPayload(dst []byte, packets []eio.Packet) []byte {
 	return dst
 }
 
-// Frame puts before a binary message what says that it is one.
+// Frame implements eio.Protocol. It marks a binary message as a message.
 func (*protocol) Frame(p eio.Packet, b64 bool) eio.Packet {
 	switch {
 	case p.Binary && b64:
@@ -92,7 +94,7 @@ func (*protocol) Frame(p eio.Packet, b64 bool) eio.Packet {
 	return p
 }
 
-// units is the length of UTF-8 text as the protocol counts it: in units of UTF-16.
+// units returns the length of UTF-8 text as the protocol counts it, in UTF-16 code units.
 func units(text []byte) int {
 	n := 0
 	for len(text) > 0 {
@@ -102,7 +104,7 @@ func units(text []byte) int {
 	return n
 }
 
-// nextRune is how long the first character is, in bytes and in units of UTF-16.
+// nextRune returns the length of the first character in bytes and in UTF-16 code units.
 func nextRune(text []byte) (size, units int) {
 	if text[0] < utf8.RuneSelf {
 		return 1, 1
@@ -114,7 +116,7 @@ func nextRune(text []byte) (size, units int) {
 	return size, 1
 }
 
-// parseFrame reads the packet of a websocket message.
+// parseFrame parses the packet in a websocket message.
 func parseFrame(data []byte, binary bool) (eio.Incoming, error) {
 	if binary {
 		return parseBinary(data)
@@ -122,7 +124,7 @@ func parseFrame(data []byte, binary bool) (eio.Incoming, error) {
 	return eio.ParseText(data, base64Head)
 }
 
-// parseBinary reads one packet that came as binary data, which can be only a message.
+// parseBinary parses one packet that came as binary data, which can only be a message.
 func parseBinary(data []byte) (eio.Incoming, error) {
 	if !bytes.HasPrefix(data, []byte(binaryHead)) {
 		return eio.Incoming{}, errBinary
@@ -130,7 +132,7 @@ func parseBinary(data []byte) (eio.Incoming, error) {
 	return eio.Incoming{Kind: eio.Message, Data: data[len(binaryHead):], Binary: true}, nil
 }
 
-// Packets is described at eio.Link.
+// Packets implements eio.Link.
 func (k *link) Packets(body []byte, contentType string) iter.Seq2[eio.Incoming, error] {
 	next := k.nextPacket
 	if kind, _, _ := strings.Cut(contentType, ";"); strings.EqualFold(strings.TrimSpace(kind), eio.ContentBinary) {
@@ -147,10 +149,10 @@ func (k *link) Packets(body []byte, contentType string) iter.Seq2[eio.Incoming, 
 	}
 }
 
-// maxDigits is how many digits the length of a packet has at most. No body is that long.
+// maxDigits is how many digits the length of a packet may have. No body is that long.
 const maxDigits = 9
 
-// nextPacket cuts the first packet off a payload in text.
+// nextPacket splits the first packet off a payload in the text form.
 func (k *link) nextPacket(payload []byte) (first eio.Incoming, rest []byte, err error) {
 	n := bytes.IndexByte(payload[:min(len(payload), maxDigits+1)], ':')
 	if n < 1 || sio.LeadingDigits(payload[:n]) != n {
@@ -170,7 +172,7 @@ func (k *link) nextPacket(payload []byte) (first eio.Incoming, rest []byte, err 
 	return first, payload[end:], err
 }
 
-// nextBinaryPacket cuts the first packet off a payload in the binary form.
+// nextBinaryPacket splits the first packet off a payload in the binary form.
 func nextBinaryPacket(payload []byte) (first eio.Incoming, rest []byte, err error) {
 	end := bytes.IndexByte(payload[:min(len(payload), maxDigits+2)], 0xff)
 	if end < 2 || payload[0] > 1 {
@@ -191,10 +193,10 @@ func nextBinaryPacket(payload []byte) (first eio.Incoming, rest []byte, err erro
 	return first, payload[length:], err
 }
 
-// plain undoes what clients 1.x do to text in a POST, unless the whole is in the binary form: they encode it as UTF-8
-// twice. Nothing in the protocol says which version a client is, so what can be decoded twice is, until something comes
-// that cannot. A client 2.x would have to send what looks like UTF-8 read as Latin-1, and nothing else before, to be
-// misunderstood.
+// plain undoes the double encoding of clients 1.x, which encode text in a POST as UTF-8 twice unless
+// the payload is in the binary form. The protocol does not tell which version a client is, so text
+// that can be decoded twice is, until some text comes that cannot. Only a client 2.x that first
+// sends text that looks like UTF-8 read as Latin-1 is misunderstood.
 func (k *link) plain(text []byte) []byte {
 	if k.once || sio.IsASCII(text) {
 		return text
@@ -207,7 +209,7 @@ func (k *link) plain(text []byte) []byte {
 	return inner
 }
 
-// undouble reads characters as bytes of UTF-8.
+// undouble decodes text whose characters are the bytes of UTF-8.
 func undouble(text []byte) ([]byte, bool) {
 	inner := make([]byte, 0, len(text))
 	for _, r := range string(text) {
@@ -219,7 +221,8 @@ func undouble(text []byte) ([]byte, bool) {
 	return repairSurrogates(inner)
 }
 
-// repairSurrogates replaces lone surrogates, which versions 1.5 to 1.7 encode as if they were characters.
+// repairSurrogates replaces lone surrogates, which clients 1.5 to 1.7 encode as if they were
+// characters.
 func repairSurrogates(text []byte) ([]byte, bool) {
 	var out []byte
 	for len(text) > 0 {

@@ -15,14 +15,14 @@ import (
 	"github.com/googollee/go-socket.io/engineio/payload"
 	"github.com/googollee/go-socket.io/engineio/session"
 	"github.com/googollee/go-socket.io/engineio/transport"
-	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/eio"
 )
 
-var errDial = errors.New("eio3: is a server")
+var errDial = errors.New("eio3: cannot dial")
 
-// libTransport is a transport as go-socket.io knows them. Our requests bring the connection that it accepts.
+// libTransport is a transport of the library. The connection that it accepts comes with the
+// request, as put there by serveLibrary.
 type libTransport string
 
 const (
@@ -35,27 +35,28 @@ var _ transport.Transport = pollingTransport
 func (t libTransport) Name() string { return string(t) }
 
 func (libTransport) Accept(_ http.ResponseWriter, r *http.Request) (transport.Conn, error) {
-	p := r.Context().Value(passageKey{}).(*passage)
-	p.accepted = true
-	return p.conn, nil
+	o := r.Context().Value(offeredKey{}).(*offered)
+	o.accepted = true
+	return o.conn, nil
 }
 
 func (libTransport) Dial(*url.URL, http.Header) (transport.Conn, error) { return nil, errDial }
 
-// passage takes a transport through the library's ServeHTTP.
-type passage struct {
+// offered is a connection that goes through the library's ServeHTTP to Accept.
+type offered struct {
 	conn     transport.Conn
 	accepted bool
 }
 
-type passageKey struct{}
+type offeredKey struct{}
 
-// offer gives the library a transport for a handshake, or for the upgrade of the session that the request names, and
-// says whether it took it. It gets nothing to write to: our handlers answer all requests.
-func (p *protocol) offer(r *http.Request, conn transport.Conn) bool {
-	through := &passage{conn: conn}
-	p.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), passageKey{}, through)))
-	return through.accepted
+// serveLibrary gives the library a transport for a handshake, or for the upgrade of the session that
+// the request names, and reports whether it accepted the transport. What it writes as a response is
+// discarded: package eio answers all requests.
+func (p *protocol) serveLibrary(r *http.Request, conn transport.Conn) bool {
+	o := &offered{conn: conn}
+	p.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), offeredKey{}, o)))
+	return o.accepted
 }
 
 type noResponse struct{}
@@ -72,16 +73,16 @@ func (libConn) LocalAddr() net.Addr       { return nil }
 func (libConn) RemoteAddr() net.Addr      { return nil }
 func (libConn) RemoteHeader() http.Header { return nil }
 
-// SetReadDeadline is not the library's to choose: it would end a client that pings in time, PingInterval being longer
-// than PingTimeout. Heard moves the deadline.
+// SetReadDeadline ignores the library's deadline: that would end clients that ping in time, since
+// PingInterval is longer than PingTimeout. Session.ExpectPing sets the deadline.
 func (libConn) SetReadDeadline(time.Time) error { return nil }
 
-// SetWriteDeadline has nothing to bound: the library's writes end in a queue.
+// SetWriteDeadline does nothing: what the library writes is queued.
 func (libConn) SetWriteDeadline(time.Time) error { return nil }
 
-// NextWriter is for the packets that the library makes by itself, OPEN and PONG. Messages do not go through it: one and
-// its attachments enter the queue together, and whether it had room is the sender's to know. It must not fail, since
-// the library logs that by itself.
+// NextWriter is for the packets that the library sends by itself, OPEN and PONG. Messages do not go
+// through it: a message is queued together with its attachments, and its sender has to know whether
+// the queue is full. NextWriter must not fail, because the library would log that.
 func (c libConn) NextWriter(_ frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
 	return &libWriter{k: c.k, kind: kind.StringByte()}, nil
 }
@@ -94,15 +95,15 @@ type libWriter struct {
 
 func (w *libWriter) Close() error {
 	if w.kind == eio.Open {
-		w.k.opened(w.Bytes())
+		w.k.openWritten(w.Bytes())
 		return nil
 	}
 	_ = w.k.Send(eio.Packet{Head: string(w.kind), Data: w.Bytes()})
 	return nil
 }
 
-// hand is a packet of the client as the library takes it.
-func hand(p eio.Incoming) (frame.Type, libpacket.Type, io.ReadCloser, error) {
+// libPacket returns a packet of the client in the form that the library reads.
+func libPacket(p eio.Incoming) (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	ft := frame.String
 	if p.Binary {
 		ft = frame.Binary
@@ -110,7 +111,7 @@ func hand(p eio.Incoming) (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	return ft, libpacket.ByteToPacketType(p.Kind, frame.String), &libReader{*bytes.NewReader(p.Data), p}, nil
 }
 
-// libReader is what the library reads of a packet. It hands that of a message on as it is.
+// libReader is a packet that the library reads. The library returns that of a message unchanged.
 type libReader struct {
 	bytes.Reader
 	p eio.Incoming
@@ -118,38 +119,40 @@ type libReader struct {
 
 func (*libReader) Close() error { return nil }
 
-// refuseUpgrade has the library close a transport that it is trying. An error would do the same, but is logged.
+// refuseUpgrade makes the library close a transport that it is trying. An error would do the same,
+// but would be logged.
 func refuseUpgrade() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	return hand(eio.Incoming{Kind: eio.Noop})
+	return libPacket(eio.Incoming{Kind: eio.Noop})
 }
 
-// pollingConn is the polling transport of a session, for the library.
+// pollingConn is the library's view of a session's polling transport.
 type pollingConn struct{ libConn }
 
 var _ session.Pauser = pollingConn{}
 
-// NextReader waits for a packet that a POST brings.
+// NextReader waits for a packet of a POST.
 func (c pollingConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	p, err := c.k.takePosted()
+	p, err := c.k.nextPosted()
 	if err != nil {
 		return 0, 0, nil, err
 	}
-	return hand(p)
+	return libPacket(p)
 }
 
-// Pause does nothing: polls and POSTs are served until the upgrade is done, since clients send meanwhile.
+// Pause does nothing: polls and POSTs are served until the upgrade is done, because clients send
+// meanwhile.
 func (pollingConn) Pause() {}
 
 // Resume does nothing either.
 func (pollingConn) Resume() {}
 
-// Close comes when the library has gone over to the websocket, or after NextReader has failed.
+// Close is called when the library has switched to the websocket, or after NextReader has failed.
 func (c pollingConn) Close() error {
-	c.k.goneOver()
+	c.k.librarySwitched()
 	return nil
 }
 
-// errUpgraded sends the library's reader to the transport that has taken over.
+// errUpgraded makes the library read again, from the transport that it has switched to.
 type errUpgraded struct{}
 
 func (errUpgraded) Error() string   { return "eio3: upgraded" }
@@ -157,23 +160,22 @@ func (errUpgraded) Temporary() bool { return true }
 
 var _ payload.Error = errUpgraded{}
 
-// websocketConn is the websocket transport of a session, for the library.
+// websocketConn is the library's view of a session's websocket.
 type websocketConn struct {
 	libConn
-	ws  *websocket.Conn
-	b64 bool // its client takes no binary frames
+	ws  *eio.WebSocket
+	b64 bool // the client takes no binary frames
 
-	// Of whoever reads.
-	step step
+	step step // used only by the goroutine that reads
 }
 
-// step is how far a websocket is.
+// step is how far the upgrade to a websocket has come.
 type step uint8
 
 const (
-	probing  step = iota // the probe is due
-	probed               // the upgrade is due
-	unprobed             // the upgrade came without a probe, which the library is yet to be told of
+	probing  step = iota // waiting for the probe
+	probed               // waiting for the upgrade
+	unprobed             // the upgrade came without a probe; the library got a probe, but not the upgrade
 	active               // it is the transport
 )
 
@@ -187,8 +189,8 @@ func (c *websocketConn) NextReader() (frame.Type, libpacket.Type, io.ReadCloser,
 	return c.read()
 }
 
-// probe reads the client's probe, which the library answers. The library insists on one: it is given it also where the
-// client has left it out.
+// probe reads the client's probe, which the library answers. The library requires one, so it gets
+// one even if the client left it out.
 func (c *websocketConn) probe() (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	switch c.k.NextStep(c.ws) {
 	case eio.StepProbe:
@@ -198,19 +200,19 @@ func (c *websocketConn) probe() (frame.Type, libpacket.Type, io.ReadCloser, erro
 	default:
 		return refuseUpgrade()
 	}
-	return hand(eio.Incoming{Kind: eio.Ping, Data: []byte("probe")})
+	return libPacket(eio.Incoming{Kind: eio.Ping, Data: []byte("probe")})
 }
 
-// takeOver reads the client's last step of the upgrade, if it has not come already.
+// takeOver reads the last step of the upgrade, if it has not come yet, and switches the transport.
 func (c *websocketConn) takeOver() (frame.Type, libpacket.Type, io.ReadCloser, error) {
-	if c.step == probed && c.k.NextStep(c.ws) != eio.StepUpgrade || !c.k.move(c) {
+	if c.step == probed && c.k.NextStep(c.ws) != eio.StepUpgrade || !c.k.switchTransport(c) {
 		return refuseUpgrade()
 	}
 	c.step = active
-	return hand(eio.Incoming{Kind: eio.Upgrade})
+	return libPacket(eio.Incoming{Kind: eio.Upgrade})
 }
 
-// read reads one packet of the transport.
+// read reads one packet from the websocket when that is the transport.
 func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	for {
 		data, binary, err := c.k.Read(c.ws)
@@ -227,12 +229,13 @@ func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error
 		case p.Kind == eio.Close:
 			c.k.Leave()
 		default:
-			return hand(p)
+			return libPacket(p)
 		}
 	}
 }
 
-// NextWriter writes to the websocket itself while it is tried: the queue is still the other transport's.
+// NextWriter writes directly to the websocket during an upgrade, when what is queued still goes to
+// the polling transport.
 func (c *websocketConn) NextWriter(ft frame.Type, kind libpacket.Type) (io.WriteCloser, error) {
 	switch c.step {
 	case probed:
@@ -243,29 +246,30 @@ func (c *websocketConn) NextWriter(ft frame.Type, kind libpacket.Type) (io.Write
 	return c.libConn.NextWriter(ft, kind)
 }
 
-// noWriter takes the library's answer to a probe that there was not.
+// noWriter discards the library's answer to a probe that the client did not send.
 type noWriter struct{}
 
 func (noWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (noWriter) Close() error                { return nil }
 
-// probeWriter is the library's answer to the probe, which is always the same.
+// probeWriter writes the answer to the probe in place of the library, whose answer is the same.
 type probeWriter struct{ c *websocketConn }
 
 func (probeWriter) Write(p []byte) (int, error) { return len(p), nil }
 
-// Close writes the answer. If that fails, so does the read that the library goes on with.
+// Close writes the answer. If that fails, the library's next read fails too.
 func (w probeWriter) Close() error {
 	w.c.k.Probe(w.c.ws)
 	return nil
 }
 
-// Close comes when an upgrade has come to nothing, or after NextReader has failed. The library would log an error.
+// Close is called when an upgrade has failed, or after NextReader has failed. It returns no error,
+// because the library would log it.
 func (c *websocketConn) Close() error {
 	if c.step != active {
 		c.k.GiveUp(c.ws)
 	} else {
-		_ = c.ws.Close()
+		c.ws.Close()
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
-// Package eio4 is a server for Socket.IO protocol 5 over Engine.IO protocol 4, which clients 3.x and 4.x speak.
+// Package eio4 is a server for Socket.IO protocol 5 over Engine.IO protocol 4, which clients 3.x
+// and 4.x speak.
 //
-// It says what these have to themselves; the rest is in packages eio and sio. packet.go is how packets are written and
-// read, link.go how a session opens, reads and upgrades, socket.go the way into a namespace.
+// It contains what these versions have to themselves; packages eio and sio do the rest. packet.go
+// encodes and decodes packets, link.go opens, reads and upgrades sessions, socket.go handles
+// CONNECT.
 package eio4
 
 import (
@@ -11,11 +13,11 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// New makes an engine for Socket.IO.
+// New returns an engine for Socket.IO.
 func New(o engine.Options) *eio.Engine { return NewRaw(o, newClient) }
 
-// NewRaw makes an engine for bare Engine.IO. accept is told of each new session before anything of it is read; it may
-// send to it already.
+// NewRaw returns an engine for bare Engine.IO. It calls accept with each new session before
+// anything of it is read; accept may already send to it.
 func NewRaw(o engine.Options, accept func(s *eio.Session) eio.Receiver) *eio.Engine {
 	return eio.New(o, protocol{}, accept)
 }

@@ -1,7 +1,6 @@
 package eio4_test
 
 import (
-	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"regexp"
@@ -9,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/eio"
 
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"

@@ -1,12 +1,13 @@
 package eio4_test
 
 import (
-	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/eio"
 
 	"github.com/gorilla/websocket"
 

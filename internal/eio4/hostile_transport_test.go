@@ -3,7 +3,6 @@ package eio4_test
 import (
 	"context"
 	"fmt"
-	"github.com/z-open/socketauth/internal/eio"
 	"io"
 	"net/http"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/eio"
 
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"

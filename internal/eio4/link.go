@@ -4,37 +4,36 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/id"
 )
 
-// link is a session in the terms of this version.
+// link opens, reads and upgrades one session.
 type link struct{ *eio.Session }
 
 var _ eio.Link = link{}
 
-// Open is described at eio.Link.
-func (k link) Open(_ *http.Request, ws *websocket.Conn) bool {
+// Open implements eio.Link.
+func (k link) Open(_ *http.Request, ws *eio.WebSocket) bool {
 	k.PingClient()
-	id, upgrades := eio.NewID(), `"websocket"`
+	sid, upgrades := id.New().String(), `"websocket"`
 	if ws != nil {
 		upgrades = ""
 	}
-	k.Begin(id, openPacket(id, k.Options(), upgrades), false)
+	k.Begin(sid, openPacket(sid, k.Options(), upgrades), false)
 	if ws != nil {
 		k.Hold()
-		go k.read(ws) // of its own, so that what net/http holds for this request is freed
+		go k.read(ws) // in a goroutine of its own, so that what net/http holds for this request is freed
 	}
 	return true
 }
 
-// read reads the websocket that is the transport for as long as it lives.
-func (k link) read(ws *websocket.Conn) {
+// read reads the websocket that is the transport until it fails.
+func (k link) read(ws *eio.WebSocket) {
 	for {
 		data, binary, err := k.Read(ws)
 		if err != nil {
-			_ = ws.Close()
+			ws.Close()
 			k.Done()
 			return
 		}
@@ -42,7 +41,8 @@ func (k link) read(ws *websocket.Conn) {
 	}
 }
 
-// receiveFrame is not part of read, nor is there a defer in that: the stack of an idle connection has to fit into 4 KB.
+// receiveFrame is not part of read, and read defers nothing, because the stack of an idle
+// connection has to fit into 4 KB.
 func (k link) receiveFrame(data []byte, binary bool) {
 	p, err := parseFrame(data, binary)
 	if err == nil {
@@ -55,7 +55,7 @@ func (k link) receiveFrame(data []byte, binary bool) {
 
 var errDirection = errors.New("ping from the client")
 
-// Receive handles one packet of the client.
+// Receive implements eio.Link. It handles the packets of websockets too.
 func (k link) Receive(p eio.Incoming) error {
 	switch p.Kind {
 	case eio.Message:
@@ -67,11 +67,11 @@ func (k link) Receive(p eio.Incoming) error {
 	case eio.Ping:
 		return errDirection
 	}
-	return nil // open, upgrade and noop mean nothing here, and the reference server ignores them
+	return nil // OPEN, UPGRADE and NOOP have no meaning here; the reference server ignores them too
 }
 
-// Upgrade is described at eio.Link.
-func (k link) Upgrade(_ *http.Request, ws *websocket.Conn) {
+// Upgrade implements eio.Link.
+func (k link) Upgrade(_ *http.Request, ws *eio.WebSocket) {
 	go func() {
 		step := k.NextStep(ws)
 		if step == eio.StepProbe && k.Probe(ws) {
@@ -83,9 +83,9 @@ func (k link) Upgrade(_ *http.Request, ws *websocket.Conn) {
 			k.GiveUp(ws)
 			return
 		}
-		go k.read(ws) // with a stack as small as that of any other
+		go k.read(ws) // in a new goroutine, whose stack is as small as that of any other connection
 	}()
 }
 
-// Closed has nothing to do: whoever reads the session's transport is told by that.
+// Closed implements eio.Link. There is nothing to do: Session.Read fails, which ends read.
 func (link) Closed() {}

@@ -11,17 +11,18 @@ import (
 )
 
 const (
-	separator  = '\x1e' // stands between the packets of a payload
-	base64Head = "b"    // of a binary message in text
+	separator  = '\x1e' // between the packets of a payload
+	base64Head = "b"    // begins a binary message in text
 )
 
-// openPacket is the server's half of the handshake. upgrades is the inside of a JSON array.
+// openPacket returns the server's part of the handshake. upgrades is the content of a JSON array.
 func openPacket(sid string, o *engine.Options, upgrades string) eio.Packet {
 	return eio.Packet{Head: fmt.Sprintf(`%c{"sid":"%s","upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
 		eio.Open, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.FirstPayload)}
 }
 
-// AppendPayload encodes binary data as text whatever b64 says: there is no other form.
+// AppendPayload implements eio.Protocol. It always encodes binary data as text, since this version
+// has no other form.
 func (protocol) AppendPayload(dst []byte, packets []eio.Packet, _ bool) (payload []byte, contentType string) {
 	for i, p := range packets {
 		if i > 0 {
@@ -37,10 +38,10 @@ func (protocol) AppendPayload(dst []byte, packets []eio.Packet, _ bool) (payload
 	return dst, eio.ContentText
 }
 
-// Frame has nothing to add: text is text, and a message that is binary is in a frame that is.
+// Frame implements eio.Protocol. Packets go into frames unchanged.
 func (protocol) Frame(p eio.Packet, _ bool) eio.Packet { return p }
 
-// parseFrame reads the packet of a websocket message.
+// parseFrame parses the packet in a websocket message.
 func parseFrame(data []byte, binary bool) (eio.Incoming, error) {
 	if binary {
 		return eio.Incoming{Kind: eio.Message, Data: data, Binary: true}, nil
@@ -48,7 +49,7 @@ func parseFrame(data []byte, binary bool) (eio.Incoming, error) {
 	return eio.ParseText(data, base64Head)
 }
 
-// Packets is described at eio.Link.
+// Packets implements eio.Link.
 func (link) Packets(body []byte, _ string) iter.Seq2[eio.Incoming, error] {
 	return func(yield func(eio.Incoming, error) bool) {
 		for text := range bytes.SplitSeq(body, []byte{separator}) {

@@ -9,10 +9,10 @@ import (
 
 var errTwice = errors.New("second CONNECT to one namespace")
 
-// newClient makes a session one of Socket.IO 5.
+// newClient returns the Socket.IO 5 side of a session.
 func newClient(s *eio.Session) eio.Receiver { return sio.NewClient(s, connect) }
 
-// connect is the client's CONNECT.
+// connect handles the client's CONNECT.
 func connect(c *sio.Client, p *sio.Packet) error {
 	if !c.Knows(p.Namespace) {
 		c.Refuse(p.Namespace, `{"message":"Invalid namespace"}`)

@@ -2,12 +2,13 @@ package eio4_test
 
 import (
 	"fmt"
-	"github.com/z-open/socketauth/internal/eio"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/eio"
 
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"

@@ -3,7 +3,6 @@ package eio4_test
 import (
 	"bytes"
 	"context"
-	"github.com/z-open/socketauth/internal/eio"
 	"log"
 	"net"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/eio"
 )
 
 // patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the default ping interval.

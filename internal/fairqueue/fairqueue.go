@@ -1,6 +1,6 @@
-// Package fairqueue shares a few workers among many who wait: those of one name take turns with those of the others, so that
-// whoever brings many delays mostly their own. Where names are easily made up, they are of one crowd, which takes turns
-// with the other crowds, and they take the crowd's turns among themselves.
+// Package fairqueue shares a few workers among many callers. Callers have names, and names take
+// turns, so that whoever brings many calls mostly delays their own. Names that are easily made up
+// belong to one group: groups take turns, and the names of a group share its turns.
 package fairqueue
 
 import (
@@ -10,51 +10,55 @@ import (
 	"sync"
 )
 
-// ErrFull is the error of one too many.
+// ErrFull is returned by Begin if too many callers wait.
 var ErrFull = errors.New("fairqueue: too many wait")
 
-// Queue is made by New and safe for concurrent use.
+// Queue is a fair queue for workers. Use New to create one. It is safe for concurrent use.
 type Queue struct {
 	mu     sync.Mutex
-	free   int               // workers; where there are any, nobody waits
-	room   int               // for more who wait
-	crowds map[string]*crowd // who waits
-	next   []string          // the crowds, in the order of their turns
+	free   int               // workers; if there are any, nobody waits
+	room   int               // how many more may wait
+	groups map[string]*group // those with callers that wait
+	next   []string          // the groups, in the order of their turns
 }
 
-// crowd is those of one crowd who wait.
-type crowd struct {
+// group is the callers of one group that wait.
+type group struct {
 	waiting int
-	lines   map[string][]chan error // by name; each is told once
+	lines   map[string][]chan error // by name; each channel gets one result
 	next    []string                // the names, in the order of their turns
 }
 
-// New shares so many workers among those at work and so many more that wait.
+// New returns a queue for the given number of workers, in which as many callers as given may wait.
 func New(workers, waiting int) *Queue {
-	return &Queue{free: workers, room: waiting, crowds: make(map[string]*crowd)}
+	return &Queue{free: workers, room: waiting, groups: make(map[string]*group)}
 }
 
-// Begin waits for a worker, whom End gives back; the name may be empty, and is one of its crowd. Errors: the context's,
-// ErrFull. Where there is no room to wait, the crowd that has most waiting loses one to a crowd that has fewer: the last of
-// its name that has most. Within a crowd it is the same with names.
-func (q *Queue) Begin(ctx context.Context, crowd, name string) error {
-	told, err := q.wait(crowd, name)
-	if told == nil {
+// Begin waits for a worker. End must be called when the work is done. The name may be empty, which
+// is one of the names of its group. Begin returns the context's error or ErrFull.
+//
+// If there is no room to wait, and the group with the most callers waiting has more than the new
+// caller's group would have, it loses one: the last caller of the name with the most. Within the
+// group with the most callers the same applies to names.
+func (q *Queue) Begin(ctx context.Context, group, name string) error {
+	turn, err := q.wait(group, name)
+	if turn == nil {
 		return err
 	}
 	select {
-	case err := <-told:
+	case err := <-turn:
 		return err
 	case <-ctx.Done():
 	}
-	if !q.leave(crowd, name, told) && <-told == nil { // it was its turn just now
+	if !q.leave(group, name, turn) && <-turn == nil { // it has got a worker meanwhile
 		q.End()
 	}
 	return ctx.Err()
 }
 
-// wait gets in line, unless there is a worker or no room.
-func (q *Queue) wait(of, name string) (told chan error, err error) {
+// wait adds a caller to those who wait, unless a worker is free or there is no room. The channel
+// that it returns gets nil or ErrFull.
+func (q *Queue) wait(of, name string) (turn chan error, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.free > 0 {
@@ -64,36 +68,37 @@ func (q *Queue) wait(of, name string) (told chan error, err error) {
 	if q.room == 0 && !q.makeRoomLocked(of, name) {
 		return nil, ErrFull
 	}
-	c := q.crowds[of]
+	c := q.groups[of]
 	if c == nil {
-		c = &crowd{lines: make(map[string][]chan error)}
-		q.crowds[of] = c
+		c = &group{lines: make(map[string][]chan error)}
+		q.groups[of] = c
 		q.next = append(q.next, of)
 	}
 	if len(c.lines[name]) == 0 {
 		c.next = append(c.next, name)
 	}
-	told = make(chan error, 1)
-	c.lines[name] = append(c.lines[name], told)
+	turn = make(chan error, 1)
+	c.lines[name] = append(c.lines[name], turn)
 	c.waiting++
 	q.room--
-	return told, nil
+	return turn, nil
 }
 
-// makeRoomLocked sends one of the largest crowd away, if that is larger than the newcomer's will be, or of the newcomer's
-// own one of the longest line, if that is longer than the newcomer's will be.
+// makeRoomLocked removes a caller from the largest group, if that is larger than the new caller's
+// group will be, or else from the longest line of the new caller's group, if that is longer than the
+// new caller's line will be.
 func (q *Queue) makeRoomLocked(of, name string) bool {
-	own := q.crowds[of]
+	own := q.groups[of]
 	most, loses := 1, of
 	if own != nil {
 		most += own.waiting
 	}
-	for name, c := range q.crowds {
+	for name, c := range q.groups {
 		if c.waiting > most {
 			most, loses = c.waiting, name
 		}
 	}
-	from, least := q.crowds[loses], 1
+	from, least := q.groups[loses], 1
 	if loses == of {
 		if own == nil {
 			return false
@@ -112,26 +117,27 @@ func (q *Queue) makeRoomLocked(of, name string) bool {
 	}
 	last := line[len(line)-1]
 	q.removeLocked(loses, longest, len(line)-1)
-	last <- ErrFull // has room: each is told once
+	last <- ErrFull // does not block: each channel gets one result
 	return true
 }
 
-// leave takes one who waits out of line. False: it was told already.
-func (q *Queue) leave(of, name string, told chan error) bool {
+// leave removes a caller that waits. It returns false if the caller has got its result already.
+func (q *Queue) leave(of, name string, turn chan error) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	c := q.crowds[of]
+	c := q.groups[of]
 	if c == nil {
 		return false
 	}
-	at := slices.Index(c.lines[name], told)
+	at := slices.Index(c.lines[name], turn)
 	if at >= 0 {
 		q.removeLocked(of, name, at)
 	}
 	return at >= 0
 }
 
-// End gives a worker back, or on to the first in line of the name whose turn it is, of the crowd whose turn it is.
+// End gives a worker back, or passes it on to the first caller of the name whose turn it is, in the
+// group whose turn it is.
 func (q *Queue) End() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -140,7 +146,7 @@ func (q *Queue) End() {
 		return
 	}
 	of := q.next[0]
-	c := q.crowds[of]
+	c := q.groups[of]
 	name := c.next[0]
 	first := c.lines[name][0]
 	q.removeLocked(of, name, 0)
@@ -155,7 +161,7 @@ func (q *Queue) End() {
 
 func (q *Queue) removeLocked(of, name string, at int) {
 	q.room++
-	c := q.crowds[of]
+	c := q.groups[of]
 	c.waiting--
 	c.lines[name] = slices.Delete(c.lines[name], at, at+1)
 	if len(c.lines[name]) == 0 {
@@ -163,7 +169,7 @@ func (q *Queue) removeLocked(of, name string, at int) {
 		c.next = without(c.next, name)
 	}
 	if c.waiting == 0 {
-		delete(q.crowds, of)
+		delete(q.groups, of)
 		q.next = without(q.next, of)
 	}
 }
@@ -172,11 +178,11 @@ func without(names []string, name string) []string {
 	return slices.DeleteFunc(names, func(other string) bool { return other == name })
 }
 
-// Waiting is how many wait.
+// Waiting returns how many callers wait.
 func (q *Queue) Waiting() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, c := range q.crowds {
+	for _, c := range q.groups {
 		n += c.waiting
 	}
 	return n

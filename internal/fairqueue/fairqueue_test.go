@@ -9,25 +9,26 @@ import (
 	"testing/synctest"
 )
 
-// line has those of the names wait for the one worker, in this order, and gives what becomes of them.
-func line(t *testing.T, turns *Queue, names string) <-chan string {
+// line makes callers with these names wait for the one worker, in this order. The channel gets the
+// name of each when it has its turn, or "no " and the name.
+func line(t *testing.T, q *Queue, names string) <-chan string {
 	t.Helper()
 	where := func(name string) (string, string) {
 		if strings.ToUpper(name) == name {
-			return "", name // capitals are of one crowd
+			return "", name // capitals belong to one group
 		}
 		return name, ""
 	}
 	ended := make(chan string, len(names))
 	for _, name := range strings.Split(names, "") {
 		go func() {
-			crowd, of := where(name)
-			if err := turns.Begin(t.Context(), crowd, of); err != nil {
+			group, of := where(name)
+			if err := q.Begin(t.Context(), group, of); err != nil {
 				ended <- fmt.Sprint("no ", name)
 				return
 			}
 			ended <- name
-			turns.End()
+			q.End()
 		}()
 		synctest.Wait()
 	}
@@ -35,39 +36,39 @@ func line(t *testing.T, turns *Queue, names string) <-chan string {
 }
 
 func TestNamesTakeTurns(t *testing.T) {
-	// Guards: one that brings many must not make all others wait for all of them.
+	// Guards that a name with many callers does not make all others wait for all of them.
 	synctest.Test(t, func(t *testing.T) {
-		turns := New(1, 10)
-		if err := turns.Begin(t.Context(), "x", ""); err != nil {
+		q := New(1, 10)
+		if err := q.Begin(t.Context(), "x", ""); err != nil {
 			t.Fatal(err)
 		}
-		ended := line(t, turns, "aaaabbc")
-		turns.End()
+		ended := line(t, q, "aaaabbc")
+		q.End()
 		for n, want := range strings.Split("abcabaa", "") {
 			if got := <-ended; got != want {
 				t.Errorf("turn %d: %q, want %q", n, got, want)
 			}
 		}
 		synctest.Wait()
-		if turns.free != 1 || turns.room != 10 || len(turns.next)+len(turns.crowds) != 0 {
-			t.Errorf("left: %+v", turns)
+		if q.free != 1 || q.room != 10 || len(q.next)+len(q.groups) != 0 {
+			t.Errorf("left: %+v", q)
 		}
 	})
 }
 
 func TestLongestLineMakesRoom(t *testing.T) {
-	// Guards: one that has taken all the room must not keep all others out.
+	// Guards that a name that has taken all the room does not keep all others out.
 	synctest.Test(t, func(t *testing.T) {
-		turns := New(1, 3)
-		if err := turns.Begin(t.Context(), "x", ""); err != nil {
+		q := New(1, 3)
+		if err := q.Begin(t.Context(), "x", ""); err != nil {
 			t.Fatal(err)
 		}
-		ended := line(t, turns, "aaaabcd")
+		ended := line(t, q, "aaaabcd")
 		var got []string
 		for range 4 {
 			got = append(got, <-ended)
 		}
-		turns.End()
+		q.End()
 		for range 3 {
 			got = append(got, <-ended)
 		}
@@ -77,32 +78,32 @@ func TestLongestLineMakesRoom(t *testing.T) {
 	})
 }
 
-func TestCrowdTakesTurnsAsOne(t *testing.T) {
-	// Guards: who makes up a name each time must neither have a turn for each, nor keep others out.
+func TestGroupTakesTurnsAsOne(t *testing.T) {
+	// Guards that whoever makes up a name each time gets no turn for each, and keeps nobody out.
 	for _, tt := range []struct {
 		room        int
 		names, want string
 	}{
-		{10, "ABCDaAb", "AabBCDA"}, // the crowd's names take its turns
+		{10, "ABCDaAb", "AabBCDA"}, // the group's names share its turns
 		{10, "AAABa", "AaBAA"},
-		{3, "AAAB", "no A,A,B,A"}, // in a crowd the longest line makes room
+		{3, "AAAB", "no A,A,B,A"}, // in a group the longest line makes room
 		{3, "AAABCD", "no A,no A,no D,A,B,C"},
-		{3, "ABCa", "no C,A,a,B"},       // a crowd of single names makes room for another
+		{3, "ABCa", "no C,A,a,B"},       // a group of single names makes room for another
 		{3, "ABCaD", "no C,no D,A,a,B"}, // but not for its own
 		{3, "aaaA", "no a,a,A,a"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			turns := New(1, tt.room)
-			if err := turns.Begin(t.Context(), "x", ""); err != nil {
+			q := New(1, tt.room)
+			if err := q.Begin(t.Context(), "x", ""); err != nil {
 				t.Fatal(err)
 			}
-			ended := line(t, turns, tt.names)
+			ended := line(t, q, tt.names)
 			var got []string
 			refused := len(ended)
 			for range refused {
 				got = append(got, <-ended)
 			}
-			turns.End()
+			q.End()
 			for range len(tt.names) - refused {
 				got = append(got, <-ended)
 			}
@@ -123,33 +124,34 @@ func TestCrowdTakesTurnsAsOne(t *testing.T) {
 				t.Errorf("%s: %s, want %s", tt.names, all, want)
 			}
 			synctest.Wait()
-			if turns.free != 1 || turns.room != tt.room || len(turns.next)+len(turns.crowds) != 0 {
-				t.Errorf("left: %+v", turns)
+			if q.free != 1 || q.room != tt.room || len(q.next)+len(q.groups) != 0 {
+				t.Errorf("left: %+v", q)
 			}
 		})
 	}
 }
 
-func TestWhoLeavesTakesNoTurn(t *testing.T) {
+func TestCancelledCaller(t *testing.T) {
+	// Guards that a caller whose context ends takes no turn and leaves nothing behind.
 	synctest.Test(t, func(t *testing.T) {
-		turns := New(1, 2)
-		if err := turns.Begin(t.Context(), "x", ""); err != nil {
+		q := New(1, 2)
+		if err := q.Begin(t.Context(), "x", ""); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- turns.Begin(ctx, "a", "") }()
+		go func() { ended <- q.Begin(ctx, "a", "") }()
 		synctest.Wait()
-		if turns.Waiting() != 1 {
-			t.Errorf("%d wait", turns.Waiting())
+		if q.Waiting() != 1 {
+			t.Errorf("%d wait", q.Waiting())
 		}
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		turns.End()
-		if turns.free != 1 || turns.room != 2 || turns.Waiting() != 0 {
-			t.Errorf("left: %+v", turns)
+		q.End()
+		if q.free != 1 || q.room != 2 || q.Waiting() != 0 {
+			t.Errorf("left: %+v", q)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// Package hub remembers who is in which group. Members leave all their groups at once when they go.
+// Package hub keeps the members of groups.
 package hub
 
 import (
@@ -7,21 +7,20 @@ import (
 	"sync"
 )
 
-// Group names a group: a kind, so that a room and a user of the same name stay apart, and a name.
+// Group names a group. Groups of different kinds, such as a room and a user, may have the same name.
 type Group struct {
 	Kind byte
 	Name string
 }
 
-// Hub holds groups of members. The zero value is empty and ready. It is safe for concurrent use, and calls nobody
-// while it holds its lock.
+// Hub holds groups of members. The zero value is empty and ready. It is safe for concurrent use.
 type Hub[M comparable] struct {
 	mu     sync.RWMutex
 	groups map[Group]map[M]struct{}
 	member map[M]map[Group]struct{}
 }
 
-// Join puts m into g; being there already is fine.
+// Join adds m to g, if it is not a member already.
 func (h *Hub[M]) Join(m M, g Group) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -39,7 +38,7 @@ func (h *Hub[M]) Join(m M, g Group) {
 	h.member[m][g] = struct{}{}
 }
 
-// Leave takes m out of g; not being there is fine.
+// Leave removes m from g, if it is a member.
 func (h *Hub[M]) Leave(m M, g Group) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -49,7 +48,7 @@ func (h *Hub[M]) Leave(m M, g Group) {
 	}
 }
 
-// Drop takes m out of every group.
+// Drop removes m from every group.
 func (h *Hub[M]) Drop(m M) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,7 +64,7 @@ func (h *Hub[M]) leave(m M, g Group) {
 	}
 }
 
-// Members lists who is in g at this moment, in no order.
+// Members returns the current members of g, in no order.
 func (h *Hub[M]) Members(g Group) []M {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -76,14 +75,14 @@ func (h *Hub[M]) Members(g Group) []M {
 	return members
 }
 
-// All lists who is in any group at this moment, in no order.
+// All returns the current members of all groups, each once, in no order.
 func (h *Hub[M]) All() []M {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return slices.Collect(maps.Keys(h.member))
 }
 
-// Groups lists the groups of that kind that m is in, in no order.
+// Groups returns the names of the groups of that kind that m is in, in no order.
 func (h *Hub[M]) Groups(m M, kind byte) []string {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -96,7 +95,7 @@ func (h *Hub[M]) Groups(m M, kind byte) []string {
 	return names
 }
 
-// Empty says whether nothing is left in the hub.
+// Empty reports whether no group has a member.
 func (h *Hub[M]) Empty() bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

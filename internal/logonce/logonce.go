@@ -1,4 +1,4 @@
-// Package logonce keeps what happens often from being said each time.
+// Package logonce limits how often a message is logged.
 package logonce
 
 import (
@@ -6,23 +6,25 @@ import (
 	"time"
 )
 
-// Minute lets something be said once a minute. The zero value is ready. It is safe for concurrent use.
+// Minute limits one message to once a minute. The zero value is ready to use. It is safe for
+// concurrent use.
 type Minute struct {
-	mu     sync.Mutex
-	last   time.Time
-	unsaid int
+	mu         sync.Mutex
+	last       time.Time
+	suppressed int
 }
 
-// Say tells whether it is time, and if so how often it was not since the last time.
-func (m *Minute) Say() (unsaid int, now bool) {
+// Say reports whether the message may be logged now and, if so, how often it was suppressed since
+// the last time.
+func (m *Minute) Say() (suppressed int, now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := time.Now()
 	if !m.last.IsZero() && t.Sub(m.last) < time.Minute {
-		m.unsaid++
+		m.suppressed++
 		return 0, false
 	}
-	unsaid = m.unsaid
-	m.last, m.unsaid = t, 0
-	return unsaid, true
+	suppressed = m.suppressed
+	m.last, m.suppressed = t, 0
+	return suppressed, true
 }

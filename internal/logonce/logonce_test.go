@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-func TestMinuteSaysItOnceAMinuteAndCountsTheRest(t *testing.T) {
+func TestMinute(t *testing.T) {
+	// Guards that a message is logged once a minute, and that the others are counted.
 	synctest.Test(t, func(t *testing.T) {
 		var m Minute
-		say := func(wantUnsaid int, want bool) {
+		say := func(wantSuppressed int, want bool) {
 			t.Helper()
-			if unsaid, now := m.Say(); unsaid != wantUnsaid || now != want {
-				t.Errorf("%d, %v, want %d, %v", unsaid, now, wantUnsaid, want)
+			if suppressed, now := m.Say(); suppressed != wantSuppressed || now != want {
+				t.Errorf("%d, %v, want %d, %v", suppressed, now, wantSuppressed, want)
 			}
 		}
 		say(0, true)

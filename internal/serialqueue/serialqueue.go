@@ -1,4 +1,5 @@
-// Package serialqueue runs functions one at a time and in order, without a goroutine that waits for them.
+// Package serialqueue runs functions one at a time and in order. No goroutine waits while there is
+// nothing to run.
 package serialqueue
 
 import (
@@ -6,17 +7,17 @@ import (
 	"sync"
 )
 
-// ErrFull is the error of a Push past the queue's limits.
+// ErrFull is returned by Push if the queue has reached its limits.
 var ErrFull = errors.New("serialqueue: queue full")
 
-// Limits bound what waits in a queue. A function is always taken where none waits.
+// Limits bound what waits in a queue. An empty queue takes any function.
 type Limits struct {
 	Items int
 	Cost  int
 }
 
-// Queue runs what is pushed, one after the other, in a goroutine that exists only while there is something to run. The
-// zero value is ready. It is safe for concurrent use.
+// Queue runs functions one after the other, in a goroutine that exists only while there is something
+// to run. The zero value is ready to use. It is safe for concurrent use.
 type Queue struct {
 	mu      sync.Mutex
 	waiting []job
@@ -29,7 +30,7 @@ type job struct {
 	cost int
 }
 
-// Push adds f, or says ErrFull. A goroutine that has to be started for it is counted in wg.
+// Push adds f, or returns ErrFull. If it starts a goroutine, wg counts that.
 func (q *Queue) Push(wg *sync.WaitGroup, l Limits, cost int, f func()) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -40,7 +41,7 @@ func (q *Queue) Push(wg *sync.WaitGroup, l Limits, cost int, f func()) error {
 	return nil
 }
 
-// Must adds f, whatever the limits: for the last thing that is to run.
+// Must adds f regardless of the limits, for functions that have to run.
 func (q *Queue) Must(wg *sync.WaitGroup, f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -56,7 +57,7 @@ func (q *Queue) push(wg *sync.WaitGroup, j job) {
 	}
 }
 
-// Busy says whether something runs or waits.
+// Busy reports whether a function is running or waiting.
 func (q *Queue) Busy() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-func TestQueueRunsInOrderOneAtATime(t *testing.T) {
+func TestOrder(t *testing.T) {
+	// Guards that functions run in order and one at a time.
 	var q Queue
 	var wg sync.WaitGroup
 	var got []int // no lock: two at a time would be a race
@@ -26,7 +27,8 @@ func TestQueueRunsInOrderOneAtATime(t *testing.T) {
 	}
 }
 
-func TestQueueIsBoundedByItemsAndCost(t *testing.T) {
+func TestLimits(t *testing.T) {
+	// Guards that a queue is bounded by the number and the cost of what waits.
 	for name, c := range map[string]struct {
 		limits Limits
 		cost   int

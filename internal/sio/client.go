@@ -8,54 +8,54 @@ import (
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/id"
 )
 
 var (
-	errNotConnected = errors.New("packet for a namespace that was not joined")
-	errText         = errors.New("text in the middle of attachments")
-	errBinary       = errors.New("attachment without its packet")
+	errNotConnected = errors.New("packet for a namespace that the client has not joined")
+	errText         = errors.New("text packet where an attachment is due")
+	errBinary       = errors.New("attachment without a packet")
 	errTooMuch      = errors.New("attachments are too large")
 )
 
-// Client is the Socket.IO side of one session: its connections to namespaces.
+// Client is the Socket.IO side of one session. It holds the connections to namespaces.
 type Client struct {
 	s       *eio.Session
 	connect func(c *Client, p *Packet) error
 
-	// Of whoever has the session's turn.
-	partial *partial
+	partial *partial // used only in calls from the session, which are made one at a time
 
 	mu    sync.Mutex
-	conns []*conn // one for each namespace that was joined and not left by the client
+	conns []*conn // one for each namespace that the client has joined and not left
 }
 
-// partial is a packet that waits for its attachments, which may take long. It is kept as the text that it came in: the
-// list of its values can take 15 times as much memory.
+// partial is a packet that waits for its attachments, which may take long. It is kept as text, since
+// the parsed values can take 15 times as much memory.
 type partial struct {
 	text      []byte
 	namespace string
-	due       int // attachments
-	came      [][]byte
-	size      int // bytes of those
+	due       int // how many attachments there will be
+	received  [][]byte
+	size      int // of received, in bytes
 }
 
 var _ eio.Receiver = (*Client)(nil)
 
-// NewClient is the client of a session. connect handles its CONNECT packets, by which the versions of the protocol
-// differ; an error is the client's breach of it.
+// NewClient returns the client of a session. connect handles its CONNECT packets, in which the
+// versions of the protocol differ. It returns an error if the client broke the protocol.
 func NewClient(s *eio.Session, connect func(c *Client, p *Packet) error) *Client {
 	s.JoinBy(s.Options().ConnectTimeout)
 	return &Client{s: s, connect: connect}
 }
 
-// Message is called by the session.
+// Message implements eio.Receiver.
 func (c *Client) Message(data []byte, binary bool) {
 	if err := c.receive(data, binary); err != nil {
 		c.s.Fail(err)
 	}
 }
 
-// Closed is called by the session.
+// Closed implements eio.Receiver.
 func (c *Client) Closed(reason engine.Reason) {
 	c.mu.Lock()
 	conns := c.conns
@@ -83,7 +83,7 @@ func (c *Client) receive(data []byte, binary bool) error {
 	conn := c.conn(p.Namespace)
 	switch {
 	case conn == nil:
-		return errNotConnected // also before the client waits for attachments of nobody
+		return errNotConnected // also if attachments are announced
 	case p.Attachments > 0:
 		c.partial = &partial{text: data, namespace: conn.namespace, due: p.Attachments}
 	default:
@@ -92,7 +92,8 @@ func (c *Client) receive(data []byte, binary bool) error {
 	return nil
 }
 
-// receiveAttachment completes the packet that waits, once it is the last.
+// receiveAttachment adds an attachment to the packet that waits for it. The last one completes the
+// packet.
 func (c *Client) receiveAttachment(data []byte) error {
 	p := c.partial
 	if p == nil {
@@ -101,7 +102,7 @@ func (c *Client) receiveAttachment(data []byte) error {
 	if p.size += len(data); p.size > 4*c.s.MaxPayload() {
 		return errTooMuch
 	}
-	if p.came = append(p.came, data); len(p.came) < p.due {
+	if p.received = append(p.received, data); len(p.received) < p.due {
 		return nil
 	}
 	c.partial = nil
@@ -111,9 +112,9 @@ func (c *Client) receiveAttachment(data []byte) error {
 	}
 	whole, err := c.parse(p.text)
 	if err != nil {
-		return err // cannot be: it was parsed when it came
+		return err // impossible: the text has been parsed before
 	}
-	whole.Buffers = p.came
+	whole.Buffers = p.received
 	conn.receive(&whole)
 	return nil
 }
@@ -137,23 +138,23 @@ func (c *Client) connLocked(namespace string) *conn {
 	return nil
 }
 
-// Knows says whether there is such a namespace.
+// Knows reports whether the server has the namespace.
 func (c *Client) Knows(namespace string) bool {
 	_, ok := c.s.Options().Namespaces[namespace]
 	return ok
 }
 
-// Refuse answers a CONNECT to a namespace that there is not.
+// Refuse answers a CONNECT to a namespace that the server does not have.
 func (c *Client) Refuse(namespace, payload string) {
 	_ = c.s.Send(encodeControl(Error, namespace, []byte(payload)))
 }
 
-// Join puts the client in a namespace, answers with what answer makes of the connection's id, and tells who is told of
-// it. False: the client is there already.
+// Join puts the client in a namespace, sends what answer returns for the connection's id, and calls
+// the namespace's Accept. It returns false if the client is in the namespace already.
 func (c *Client) Join(namespace string, auth json.RawMessage, answer func(id string) []byte) bool {
-	// The id is not the session's: apps tell others about it, and who knows the session's can read what this client polls
-	// for.
-	k := &conn{c: c, namespace: namespace, id: eio.NewID(), recv: nobody{}}
+	// The id is not the session's: apps publish it, and whoever knows the session's can read what
+	// this client polls for.
+	k := &conn{c: c, namespace: namespace, id: id.New().String(), recv: noopReceiver{}}
 	if !c.add(k) {
 		return false
 	}
@@ -167,7 +168,8 @@ func (c *Client) Join(namespace string, auth json.RawMessage, answer func(id str
 	return true
 }
 
-// add fails if the client is in the namespace already. One that the server has ended may be joined again.
+// add fails if the client is in the namespace already. A namespace where the server has closed the
+// connection may be joined again.
 func (c *Client) add(conn *conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +189,7 @@ func (c *Client) removeLocked(conn *conn) {
 	}
 }
 
-// joinedLocked says whether the client is in a namespace.
+// joinedLocked reports whether the client is in a namespace.
 func (c *Client) joinedLocked() bool {
 	return slices.ContainsFunc(c.conns, func(conn *conn) bool { return !conn.ended })
 }

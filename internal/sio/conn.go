@@ -10,7 +10,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-var errAnswered = errors.New("sio: acknowledged already")
+var errAnswered = errors.New("sio: already acknowledged")
 
 // conn is one client in one namespace.
 type conn struct {
@@ -18,23 +18,23 @@ type conn struct {
 	namespace string
 	id        string
 
-	// Of whoever has the session's turn.
+	// Used only in calls from the session, which are made one at a time.
 	recv     engine.Receiver
 	reported bool // Disconnected was called
 
-	// Under the client's lock.
-	ended  bool // nothing is sent any more, and nothing received
+	// Guarded by the client's lock.
+	ended  bool // nothing more is sent or received
 	lastID uint64
-	acks   map[uint64]func(engine.Args, error) // that wait for the client, by id; made when first needed
+	acks   map[uint64]func(engine.Args, error) // waiting, by id; made when first needed
 }
 
 var _ engine.Conn = (*conn)(nil)
 
-// nobody stands in for the receiver until Accept has named it.
-type nobody struct{}
+// noopReceiver is the receiver until Accept has returned one.
+type noopReceiver struct{}
 
-func (nobody) Event(string, engine.Args, engine.Ack) {}
-func (nobody) Disconnected(engine.Reason)            {}
+func (noopReceiver) Event(string, engine.Args, engine.Ack) {}
+func (noopReceiver) Disconnected(engine.Reason)            {}
 
 func (k *conn) ID() string { return k.id }
 
@@ -71,7 +71,7 @@ func (k *conn) EmitAck(m *engine.Message, done func(engine.Args, error)) (forget
 	return func() { k.takeAck(id) }, nil
 }
 
-// takeAck ends the wait for an acknowledgement, and returns who waits, if anyone does.
+// takeAck ends the wait for an acknowledgement and returns its function, or nil if there is none.
 func (k *conn) takeAck(id uint64) func(engine.Args, error) {
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
@@ -80,7 +80,7 @@ func (k *conn) takeAck(id uint64) func(engine.Args, error) {
 	return done
 }
 
-// Close ends the session too, unless the client is in another namespace.
+// Close implements engine.Conn. It ends the session too, unless the client is in another namespace.
 func (k *conn) Close(last *engine.Message) {
 	var packets []eio.Packet
 	if last != nil {
@@ -99,11 +99,11 @@ func (k *conn) Close(last *engine.Message) {
 		return
 	}
 	_ = k.c.s.Send(packets...)
-	k.c.s.InTurn(func() { k.disconnected(engine.ServerDisconnect) })
+	k.c.s.Serialize(func() { k.disconnected(engine.ServerDisconnect) })
 }
 
-// receive handles a packet of the client. What comes after the server has ended the connection is dropped: the client
-// did not know when it sent that.
+// receive handles a packet of the client. After the server has closed the connection it ignores
+// packets, which the client may have sent before it knew.
 func (k *conn) receive(p *Packet) {
 	switch {
 	case p.Kind == Disconnect:
@@ -124,7 +124,7 @@ func (k *conn) isEnded() bool {
 	return k.ended
 }
 
-// answer is how an event is acknowledged, nil if its client did not ask for that.
+// answer returns the function that acknowledges an event, or nil if the client did not ask for it.
 func (k *conn) answer(p *Packet) engine.Ack {
 	if !p.HasID {
 		return nil
@@ -141,13 +141,13 @@ func (k *conn) answer(p *Packet) engine.Ack {
 		}
 		err = k.send(encodeMessage(Ack, k.namespace, true, id, m))
 		if errors.Is(err, engine.ErrTooLarge) {
-			used.Store(false) // so that the client can still be told that there is no reply
+			used.Store(false) // so that the client can still be sent an error
 		}
 		return err
 	}
 }
 
-// leave is the client's DISCONNECT.
+// leave handles the client's DISCONNECT.
 func (k *conn) leave() {
 	k.c.mu.Lock()
 	k.ended = true
@@ -160,7 +160,8 @@ func (k *conn) leave() {
 	k.disconnected(engine.ClientDisconnect)
 }
 
-// disconnected reports the end, first to those who wait for acknowledgements. It is the caller's turn.
+// disconnected reports the end, first to the functions that wait for acknowledgements. The caller
+// makes sure that no other call of the receiver is in progress.
 func (k *conn) disconnected(reason engine.Reason) {
 	if k.reported {
 		return

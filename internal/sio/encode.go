@@ -7,7 +7,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// encodeMessage makes the packets of an event or a reply: the text, then its attachments.
+// encodeMessage returns the packets of an event or a reply: the text, then its attachments.
 func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []eio.Packet {
 	packets := make([]eio.Packet, 0, 1+len(m.Attachments))
 	head := messageHead(kind, namespace, hasID, id, len(m.Attachments))
@@ -18,15 +18,15 @@ func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine
 	return packets
 }
 
-// encodeControl makes a packet that is neither event nor reply.
+// encodeControl returns a packet that is neither event nor reply.
 func encodeControl(kind byte, namespace string, payload []byte) eio.Packet {
 	return eio.Packet{Head: string(appendNamespace([]byte{eio.Message, kind}, namespace)), Data: payload}
 }
 
-// messageHead is what stands before the payload of an event or a reply.
+// messageHead returns what precedes the payload of an event or a reply.
 func messageHead(kind byte, namespace string, hasID bool, id uint64, attachments int) string {
 	if kind == Event && namespace == Root && !hasID && attachments == 0 {
-		return "42" // the usual case, without a new string
+		return "42" // the usual case, without an allocation
 	}
 	head := []byte{eio.Message, kind}
 	if attachments > 0 {

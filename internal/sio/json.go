@@ -11,7 +11,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-const maxArguments = 4096 // values in the array of one packet
+const maxArguments = 4096 // how many values the array of one packet may have
 
 var (
 	errJSON        = errors.New("payload is not valid JSON")
@@ -22,7 +22,7 @@ var (
 	errPlaceholder = errors.New("placeholder without its attachment")
 )
 
-// splitArray returns the values of a JSON array as they stand.
+// splitArray returns the values of a JSON array, unchanged.
 func splitArray(data []byte, maxDepth int) ([]json.RawMessage, error) {
 	if !json.Valid(data) {
 		return nil, errJSON
@@ -33,7 +33,7 @@ func splitArray(data []byte, maxDepth int) ([]json.RawMessage, error) {
 	return split(data, maxDepth)
 }
 
-// checkObject says whether data is one JSON object.
+// checkObject returns an error unless data is one JSON object.
 func checkObject(data []byte, maxDepth int) error {
 	if !json.Valid(data) {
 		return errJSON
@@ -45,7 +45,8 @@ func checkObject(data []byte, maxDepth int) error {
 	return err
 }
 
-// split returns what the commas of a valid array or object part, and bounds the depth and the number of it.
+// split returns the elements of a valid array or object. It returns an error if they are too many
+// or nested too deeply.
 func split(data []byte, maxDepth int) ([]json.RawMessage, error) {
 	var parts []json.RawMessage
 	depth, start := 0, 1
@@ -70,18 +71,18 @@ func split(data []byte, maxDepth int) ([]json.RawMessage, error) {
 		if len(parts) == maxArguments {
 			return nil, errArguments
 		}
-		// Capped, so that an append by whoever gets it cannot write into the next one.
+		// Capped, so that an append to it cannot overwrite the next one.
 		parts = append(parts, json.RawMessage(part[:len(part):len(part)]))
 		start = i + 1
 	}
 	return parts, nil
 }
 
-// trimSpace cuts JSON's white space off both ends.
+// trimSpace removes JSON white space from both ends.
 func trimSpace(data []byte) []byte { return bytes.Trim(data, " \t\r\n") }
 
-// checkPlaceholders looks, at whatever depth, for placeholders that name no attachment among n. The value is valid
-// JSON and not deeper than MaxDepth.
+// checkPlaceholders returns an error if a placeholder, at whatever depth, does not name one of n
+// attachments. The value must be valid JSON and not deeper than MaxDepth.
 func checkPlaceholders(value json.RawMessage, n int) error {
 	s := placeholderScan{data: value, attachments: n}
 	s.value()
@@ -91,7 +92,7 @@ func checkPlaceholders(value json.RawMessage, n int) error {
 	return nil
 }
 
-// placeholderScan walks JSON that is known to be valid.
+// placeholderScan scans JSON that is known to be valid.
 type placeholderScan struct {
 	data        []byte
 	pos         int
@@ -99,7 +100,7 @@ type placeholderScan struct {
 	bad         bool
 }
 
-// value passes over one value and returns it.
+// value skips one value and returns it.
 func (s *placeholderScan) value() []byte {
 	s.space()
 	start := s.pos
@@ -132,7 +133,7 @@ func (s *placeholderScan) object() {
 		s.space()
 		s.pos++ // the colon
 		value := s.value()
-		switch { // of a key that is there twice the last counts, as in every JSON parser
+		switch { // the last of equal keys counts, as in every JSON parser
 		case engine.IsKey(key, "_placeholder"):
 			marked = string(value) == "true"
 		case engine.IsKey(key, "num"):
@@ -145,7 +146,7 @@ func (s *placeholderScan) object() {
 	}
 }
 
-// more moves to the next element, or past the end.
+// more moves to the next element and returns true, or past the end and returns false.
 func (s *placeholderScan) more(end byte) bool {
 	s.space()
 	if s.data[s.pos] == ',' {
@@ -165,7 +166,7 @@ func (s *placeholderScan) space() {
 	}
 }
 
-// ASCII escapes what is not ASCII, which in valid JSON stands only in strings.
+// ASCII escapes all other characters in valid JSON, where they occur only in strings.
 func ASCII(text []byte) []byte {
 	if IsASCII(text) {
 		return text
@@ -190,7 +191,7 @@ func ASCII(text []byte) []byte {
 	return out
 }
 
-// IsASCII says whether text is ASCII alone.
+// IsASCII reports whether text is ASCII.
 func IsASCII(text []byte) bool {
 	for _, c := range text {
 		if c >= utf8.RuneSelf {

@@ -1,6 +1,8 @@
-// Package sio is what versions 4 and 5 of the Socket.IO protocol have in common, which is all but the way into a
-// namespace: a Client (client.go) makes of the messages of an Engine.IO session, which parser.go and json.go read and
-// encode.go writes, the connections to namespaces (conn.go) that the rest of the library knows.
+// Package sio implements what versions 4 and 5 of the Socket.IO protocol have in common, which is
+// all except how a client joins a namespace.
+//
+// A Client (client.go) turns the messages of an Engine.IO session into connections to namespaces
+// (conn.go). parser.go and json.go parse the messages, encode.go encodes them.
 package sio
 
 import (
@@ -12,7 +14,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// The types of Socket.IO packets, as they stand on the wire.
+// The types of Socket.IO packets, as they are on the wire.
 const (
 	Connect     = '0'
 	Disconnect  = '1'
@@ -23,7 +25,7 @@ const (
 	binaryAck   = '6'
 )
 
-// Root is the namespace that packets are for if they name none.
+// Root is the namespace of packets that name none.
 const Root = "/"
 
 var (
@@ -31,25 +33,26 @@ var (
 	errCount       = errors.New("malformed count of attachments")
 	errAttachments = errors.New("too many attachments")
 	errAckID       = errors.New("malformed acknowledgement id")
-	errPayload     = errors.New("payload missing or out of place")
+	errPayload     = errors.New("payload missing or not allowed")
 	errEventName   = errors.New("event name is reserved or neither string nor number")
 )
 
 // Packet is one Socket.IO packet of the client.
 type Packet struct {
-	Kind        byte // binaryEvent counts as Event, binaryAck as Ack
+	Kind        byte // Event also for binaryEvent, Ack also for binaryAck
 	Namespace   string
 	HasID       bool
 	ID          uint64
 	Name        string            // Event
 	Values      []json.RawMessage // Event and Ack
-	Auth        json.RawMessage   // Connect, nil where there is none
-	Attachments int               // how many binary messages follow
-	Buffers     [][]byte          // those that came
-	Size        int               // bytes of the text
+	Auth        json.RawMessage   // Connect; nil if there is none
+	Attachments int               // how many attachments follow
+	Buffers     [][]byte          // the attachments that have come
+	Size        int               // of the text, in bytes
 }
 
-// Parse reads the text of a packet. It allocates by what is there, never by what the text claims.
+// Parse parses the text of a packet. What it allocates depends on the length of the text, never on
+// numbers in it.
 func Parse(text []byte, maxAttachments, maxDepth int) (Packet, error) {
 	p := Packet{Namespace: Root, Size: len(text)}
 	if len(text) == 0 || text[0] < Connect || text[0] > binaryAck {
@@ -104,7 +107,7 @@ func (p *Packet) parsePayload(data []byte, maxDepth int) error {
 		}
 		return nil
 	default:
-		return errSocketType // a client never sends CONNECT_ERROR
+		return errSocketType // clients never send CONNECT_ERROR
 	}
 }
 
@@ -136,7 +139,7 @@ func (p *Packet) parseValues(data []byte, maxDepth int) error {
 	return nil
 }
 
-// Args are the arguments of an event or a reply, with the attachments that came.
+// Args returns the arguments of an event or a reply, with its attachments.
 func (p *Packet) Args() engine.Args {
 	size := p.Size
 	for _, b := range p.Buffers {
@@ -145,7 +148,7 @@ func (p *Packet) Args() engine.Args {
 	return engine.Args{Values: p.Values, Attachments: p.Buffers, Size: size}
 }
 
-// LeadingDigits is how many digits text begins with.
+// LeadingDigits returns how many digits text begins with.
 func LeadingDigits(text []byte) int {
 	n := 0
 	for n < len(text) && '0' <= text[n] && text[n] <= '9' {
@@ -154,7 +157,7 @@ func LeadingDigits(text []byte) int {
 	return n
 }
 
-// eventName is the name in the first value of an event: a string, or a number as it stands.
+// eventName returns the name of an event from its first value: a string, or a number unchanged.
 func eventName(value json.RawMessage) (string, error) {
 	switch c := value[0]; {
 	case c == '-' || '0' <= c && c <= '9':

@@ -1,0 +1,100 @@
+package eio
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// heads returns the heads of packets, which the tests use to name them.
+func heads(packets []Packet) string {
+	var names []string
+	for _, p := range packets {
+		names = append(names, p.Head)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestOutboxAccounts(t *testing.T) {
+	// Guards the count of what waits, which includes what is being written until that is done.
+	a, b := Packet{Head: "a"}, Packet{Head: "b"}
+	var o outbox
+	o.add([]Packet{a})
+	first := o.take(false, false)
+	o.add([]Packet{b})
+	if heads(first.packets) != "a" || !o.writing || o.waiting != a.cost()+b.cost() {
+		t.Errorf("while %q is written: %+v", heads(first.packets), o)
+	}
+	o.discard()
+	if !o.empty() || o.waiting != a.cost() {
+		t.Errorf("discarded: %+v", o)
+	}
+	o.wrote()
+	if o.writing || o.waiting != 0 || o.inFlight != 0 {
+		t.Errorf("written: %+v", o)
+	}
+}
+
+func TestOutboxLastBatch(t *testing.T) {
+	// Guards that with polling the end is a batch of its own, and with a websocket it is not.
+	for _, polling := range []bool{false, true} {
+		o := outbox{lastPacket: closePacket, pong: &Packet{Head: "pong"}}
+		o.add([]Packet{{Head: "a"}})
+		b := o.take(true, polling)
+		if heads(b.packets) != "a pong" || b.last == polling || o.lastTaken != b.last {
+			t.Errorf("polling %v: %q, last %v", polling, heads(b.packets), b.last)
+		}
+		o.stopWriting()
+		if o.lastTaken || o.writing {
+			t.Errorf("polling %v: not written, but %+v", polling, o)
+		}
+		if b := o.take(true, polling); len(b.packets) != 0 || !b.last || b.lastPacket.Head != closePacket.Head {
+			t.Errorf("polling %v: the end is %+v", polling, b)
+		}
+	}
+}
+
+func TestOutboxDrained(t *testing.T) {
+	// Guards that whoever waits is woken once.
+	o := outbox{drained: make(chan struct{})}
+	drained := o.drained
+	if !o.signalDrained() || o.signalDrained() {
+		t.Error("signalled to nobody, or twice")
+	}
+	select {
+	case <-drained:
+	default:
+		t.Error("not signalled")
+	}
+}
+
+func TestGorillaInOneFile(t *testing.T) {
+	// Guards that the websocket library can be replaced in one file.
+	var found []string
+	for _, pkg := range []string{"eio", "eio3", "eio4", "engine", "sio"} {
+		files, err := filepath.Glob("../" + pkg + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatal(pkg, files, err)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range f.Imports {
+				if strings.Contains(i.Path.Value, "gorilla/websocket") {
+					found = append(found, name)
+				}
+			}
+		}
+	}
+	if !slices.Equal(found, []string{"../eio/websocket.go"}) {
+		t.Errorf("imported by %v", found)
+	}
+}

@@ -1,0 +1,219 @@
+package eio
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// probeTimeout is how long an upgrade may take.
+const probeTimeout = 10 * time.Second
+
+// openWebsocket serves the handshake of a session that begins with a websocket.
+func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *Refusal {
+	s := e.newSession(e.o.Describe(r))
+	if !e.o.Admit(s.request, s.Evict) {
+		return errFull
+	}
+	ws, refusal := e.upgrade(w, r)
+	if ws == nil {
+		e.o.Left(s.request)
+		return refusal
+	}
+	s.ws = ws
+	s.answerPings(ws)
+	if !s.link.Open(r, ws) {
+		e.o.Left(s.request)
+		ws.reject()
+	}
+	return nil
+}
+
+// serveUpgrade serves the websocket handshake of a session that began with polling.
+func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *Refusal {
+	ws, refusal := s.e.upgrade(w, r)
+	if ws == nil {
+		return refusal
+	}
+	if !s.setCandidate(ws) {
+		ws.reject()
+		return nil
+	}
+	s.Hold()
+	s.link.Upgrade(r, ws)
+	return nil
+}
+
+// setCandidate lets a websocket try to become the transport, unless there is another.
+func (s *Session) setCandidate(ws *WebSocket) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkAlarmsLocked()
+	if s.state == closed || s.ws != nil || s.candidate != nil {
+		return false
+	}
+	s.candidate = ws
+	ws.setReadTimeout(probeTimeout)
+	return true
+}
+
+// GiveUp ends an upgrade that failed, and closes its websocket.
+func (s *Session) GiveUp(ws *WebSocket) {
+	defer s.Done()
+	s.mu.Lock()
+	s.candidate, s.probed = nil, false
+	s.mu.Unlock()
+	ws.reject()
+}
+
+// The steps of an upgrade, as the client sends them. Some clients leave out the probe.
+const (
+	StepProbe   = "2probe"
+	StepUpgrade = "5"
+)
+
+// NextStep reads one message of a candidate. It returns one of the steps of an upgrade, or "" for
+// anything else.
+func (s *Session) NextStep(ws *WebSocket) string {
+	binary, r, err := ws.nextReader()
+	if err != nil || binary {
+		return ""
+	}
+	data, err := s.readAll(r)
+	if step := string(data); err == nil && (step == StepProbe || step == StepUpgrade) {
+		return step
+	}
+	return ""
+}
+
+// Probe answers the probe that was read. It has the pending poll end soon, because the client waits
+// for that before it goes on.
+func (s *Session) Probe(ws *WebSocket) bool {
+	if !s.setProbed() {
+		return false
+	}
+	return ws.writeText("3probe") == nil // the first message that the client gets here
+}
+
+func (s *Session) setProbed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed {
+		return false
+	}
+	s.probed = true
+	s.alarmLocked(noopDue, s.e.now()+probeHold)
+	return true
+}
+
+// SetTransport makes a websocket the transport. A poll that arrived after the probe is refused, as
+// is every later one; if the client left out the probe, the pending poll gets a NOOP. There must be
+// no POST in progress, since clients wait for its answer before they take this step.
+func (s *Session) SetTransport(ws *WebSocket, b64 bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed || s.out.lastTaken || s.posting {
+		return false
+	}
+	if s.poll != nil {
+		last := batch{packets: []Packet{noopPacket}}
+		if s.probed {
+			last = batch{refusal: ErrRequest}
+		}
+		s.answerPollLocked(last)
+	}
+	s.ws, s.b64, s.candidate, s.probed = ws, b64, nil, false
+	s.alarmLocked(noopDue, 0)
+	s.answerPings(ws)
+	ws.setReadTimeout(0)
+	s.flushLocked()
+	return true
+}
+
+// answerPings answers websocket ping frames through the outbox. The default handler of
+// gorilla/websocket would change the deadline of a write in progress.
+func (s *Session) answerPings(ws *WebSocket) {
+	ws.setPingHandler(func(data string) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.state == open {
+			s.out.pong = &Packet{Data: []byte(data), pong: true}
+			s.flushLocked()
+		}
+		return nil
+	})
+}
+
+// Read returns the next message of the transport. Once the session has ended, Read ignores messages
+// until the client has closed the websocket too or its time to do so is over. After an error the
+// caller closes the websocket.
+func (s *Session) Read(ws *WebSocket) (data []byte, binary bool, err error) {
+	for {
+		s.awaitDrained()
+		binary, r, err := ws.nextReader() // an idle connection waits here
+		if err == nil {
+			data, err = s.readAll(r)
+		}
+		if err != nil {
+			s.readFailed(err)
+			return nil, false, err
+		}
+		if s.isOpen() {
+			return data, binary, nil
+		}
+	}
+}
+
+// readFailed ends the session, if it has not ended, with the reason that follows from err.
+func (s *Session) readFailed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state != open:
+	case errors.Is(err, errLimit):
+		s.failLocked(err)
+	case isProtocolError(err):
+		s.cause = err
+		s.closeLocked(engine.ProtocolError, 0) // gorilla/websocket has told the client
+	}
+	s.transportFailedLocked(err)
+}
+
+// writeLoop writes what is queued and returns when nothing is left.
+func (s *Session) writeLoop(ws *WebSocket) {
+	defer s.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.unwrittenLocked() {
+		b := s.takeLocked()
+		s.mu.Unlock()
+		err := s.e.writeBatch(ws, b)
+		s.mu.Lock()
+		s.wroteLocked(b, err)
+	}
+	s.out.writing = false
+}
+
+// writeBatch writes the packets of a batch as frames, many with one system call. Unlike the methods
+// of gorilla/websocket, it may run at the same time as those that write control frames: a single
+// Write is never interleaved with them.
+func (e *Engine) writeBatch(ws *WebSocket, b batch) error {
+	buf := e.buffer()
+	defer e.release(buf)
+	for i, p := range b.packets {
+		buf.Write(appendFrame(buf.AvailableBuffer(), e.protocol.Frame(p, b.b64)))
+		if i < len(b.packets)-1 && buf.Len() < writeSize {
+			continue
+		}
+		if err := ws.writeFrames(buf.Bytes(), e.o.WriteTimeout); err != nil {
+			return err
+		}
+		buf.Reset()
+	}
+	if b.last {
+		ws.writeClose()
+	}
+	return nil
+}
