@@ -15,7 +15,8 @@ import (
 	"github.com/z-open/socketauth/internal/authn"
 )
 
-// Auth is the core that HTTP and sockets share: keys, blacklist, policy. It is made by New and safe for concurrent use.
+// Auth is the core that HTTP and sockets share: keys, blacklist and policy. New makes it. It is safe
+// for concurrent use.
 type Auth struct {
 	*config
 
@@ -89,7 +90,7 @@ func (a *Auth) Stats() Stats {
 	return s
 }
 
-// New builds the core. Its error names every fault of the options.
+// New builds a core. Its error names every fault of the options.
 func New[U any](opts Options[U]) (*Auth, error) {
 	c, err := opts.config()
 	if err != nil {
@@ -104,7 +105,7 @@ func newAuth(c *config) *Auth {
 	return a
 }
 
-// newWithAPI is New for a core that will serve HTTP, so that all faults are reported together.
+// newWithAPI is New for a core that will serve login, so that all faults are reported together.
 func newWithAPI[U any](opts Options[U]) (*Auth, error) {
 	c, faults := opts.check()
 	if err := optionsError(append(faults, c.apiFaults...)); err != nil {
@@ -113,8 +114,9 @@ func newWithAPI[U any](opts Options[U]) (*Auth, error) {
 	return newAuth(c), nil
 }
 
-// IssueCode mints a code for someone whom the app has identified by other means: an OAuth callback, a magic link, a
-// passkey, a test. claims are what Claim would give. The client trades the code for a token as after a login.
+// IssueCode mints a code for a user whom the app has identified by other means, such as an OAuth
+// callback, a magic link, a passkey or a test. claims are what Options.Claim would return. The client
+// trades the code for a token as after a login.
 func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, error) {
 	if !a.tokens.signs(a.tokens.authorization) {
 		return "", optionsError([]error{errNoSigning})
@@ -130,7 +132,8 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.Text, nil
 }
 
-// verify is what can be said of a token by itself: signature, claims, expiry.
+// verify checks what can be checked without the store: signature, claims and expiry. A refusal for
+// expiry has the token.
 func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refusal) {
 	err := a.contain("KeyFunc", func() (err error) {
 		t, err = a.tokens.verify(ctx, text)
@@ -147,8 +150,8 @@ func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refu
 	return nil, refuseError("KeyFunc", err)
 }
 
-// countInvalidToken counts a token that nobody signed against the network it came from, and returns the refusal that the
-// client is told. A good token is never held up.
+// countInvalidToken counts a token that nobody has signed as a failure of the network that it came from,
+// and returns the refusal that the client is told. A good token is never delayed.
 func (a *Auth) countInvalidToken(network, address string, refused *refusal) *refusal {
 	if refused.code != codeInvalidToken {
 		return refused
@@ -162,7 +165,7 @@ func (a *Auth) countInvalidToken(network, address string, refused *refusal) *ref
 	return refused
 }
 
-// tenant asks the app for the tenant of a verified token.
+// tenant asks Options.TenantID for the tenant of a verified token.
 func (a *Auth) tenant(ctx context.Context, t *token) (tenant string, refused *refusal) {
 	if a.tenantID == nil {
 		return "", nil

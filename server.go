@@ -21,23 +21,24 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// Server is the sockets of one app. It is made by Infrastructure or SocketServe and safe for concurrent use.
+// Server serves the sockets of one app. Infrastructure and SocketServe make it. It is safe for
+// concurrent use.
 type Server struct {
 	auth    *Auth
-	engines map[string]engine.Engine // by the EIO of the requests that they take
+	engines map[string]engine.Engine // by the EIO parameter of the requests that they serve
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
-	steps   sync.WaitGroup // presentations that the store decides
+	steps   sync.WaitGroup // presentations that the store is deciding
 	pool    admission.Pool
-	places  sync.Mutex // held by who takes one of a user's places
+	slots   sync.Mutex // held while a user's slot is acquired
 
-	noUpgrade logonce.Minute // websocket handshakes that a proxy made impossible, to be logged
+	noUpgrade logonce.Minute // limits how often a proxy that breaks websockets is logged
 
 	watching context.Context // ends with Shutdown
 	unwatch  context.CancelFunc
 
 	recheckMu  sync.Mutex
-	toRecheck  map[*Socket]struct{} // whose session may have ended elsewhere
+	toRecheck  map[*Socket]struct{} // sockets whose session may have ended elsewhere
 	rechecking bool
 
 	mu              sync.RWMutex
@@ -47,8 +48,21 @@ type Server struct {
 	onDisconnect    []func(context.Context, *Socket, string)
 }
 
-// SocketServe builds a core of its own and serves sockets on mux. To share the core with login, call New once and use
-// its methods.
+// Infrastructure calls New, APIServe and SocketServe: it puts login, registration and sockets on mux.
+// server may be nil. After an error some of the routes may be on the mux already.
+func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
+	a, err := newWithAPI(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.APIServe(mux); err != nil {
+		return nil, err
+	}
+	return a.SocketServe(server, mux)
+}
+
+// SocketServe builds a core of its own and serves sockets on mux. To share a core with login, call New
+// once and use its methods.
 func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
 	a, err := New(opts)
 	if err != nil {
@@ -57,12 +71,11 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 	return a.SocketServe(server, mux)
 }
 
-// unauthenticatedQueue is what may wait for a client that has not authenticated: the answers to what it should not send.
+// unauthenticatedQueue is how many bytes may wait to be sent to a client that has not authenticated.
 const unauthenticatedQueue = 128 << 10
 
-// SocketServe puts GET, POST and OPTIONS of SocketPath on mux, with and without its last slash. server
-// may be nil; if it is not, its Shutdown starts the end of all sockets, and nothing else of it is
-// touched.
+// SocketServe puts GET, POST and OPTIONS of SocketPath, with and without its last slash, on mux. server
+// may be nil. Otherwise its Shutdown begins to end all sockets; nothing else of it is changed.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if !a.tokens.signs(a.tokens.refresh) {
 		return nil, optionsError([]error{errNoSigning})
@@ -79,7 +92,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		Left:           s.left,
 		ConnectTimeout: a.timeout,
 		FlushTimeout:   10 * time.Second,
-		FirstFlush:     2 * time.Second, // a refusal is worth waiting for, but not for long
+		FirstFlush:     2 * time.Second, // for a refusal to arrive
 		Describe:       s.describe,
 		Namespaces:     map[string]engine.Accept{"/": s.accept},
 		Logger:         a.log,
@@ -88,7 +101,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
 	})
-	// Routers' middleware takes the last slash away or adds it, and clients may be told to leave it out.
+	// The middleware of routers removes or adds the last slash, and clients can be told to leave it out.
 	paths := []string{a.socketPath}
 	if bare := strings.TrimSuffix(a.socketPath, "/"); bare != "" {
 		paths = []string{bare, bare + "/"}
@@ -107,14 +120,15 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	s.work.Go(func() { s.watch(watching) })
 	if server != nil {
 		if server.ReadHeaderTimeout == 0 && server.ReadTimeout == 0 {
-			a.log.Warn("socketauth: the http.Server waits for ever for a request's header", slog.String("fix", "set its ReadHeaderTimeout, to 10 s for instance"))
+			a.log.Warn("socketauth: the http.Server has no time limit for the header of a request",
+				slog.String("fix", "set its ReadHeaderTimeout, for example to 10 s"))
 		}
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
 	return s, nil
 }
 
-// serve hands a request to the engine that speaks its version of the protocol.
+// serve passes a request to the engine for its version of the protocol.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	e, ok := s.engines[versionOf(r)]
 	if !ok {
@@ -122,7 +136,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Header["Sec-Websocket-Key"] != nil && !hasUpgrade(r.Header) {
-		s.warnOfProxy(r)
+		s.logNoUpgrade(r)
 	}
 	e.ServeHTTP(w, r)
 }
@@ -132,9 +146,9 @@ func hasUpgrade(h http.Header) bool {
 	return h["Upgrade"] != nil && strings.Contains(strings.ToLower(strings.Join(h["Connection"], ",")), "upgrade")
 }
 
-// warnOfProxy says once a minute that a proxy has removed the headers of a websocket's handshake that
-// are for one hop alone. Clients that can poll go on without a word, and others never connect.
-func (s *Server) warnOfProxy(r *http.Request) {
+// logNoUpgrade logs once a minute that a proxy does not pass on the headers of websocket handshakes.
+// Clients that can poll do so without an error, and others never connect.
+func (s *Server) logNoUpgrade(r *http.Request) {
 	unsaid, now := s.noUpgrade.Say()
 	if !now {
 		return
@@ -145,42 +159,43 @@ func (s *Server) warnOfProxy(r *http.Request) {
 			`in nginx, proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`))
 }
 
-// accept takes a client that has joined, and that has Timeout to authenticate.
+// accept returns the receiver for a client that has joined. The client has Timeout to authenticate.
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
 	socket := &Socket{server: s, conn: c, connection: h.Request.(*connection)}
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	since := now
 	if !s.pool.Proven(&socket.connection.Member) {
-		since = socket.connection.opened // a stranger's time is that of its connection
+		since = socket.connection.opened
 	}
 	socket.auth = authn.New(since, s.auth.timeout)
-	if socket.connection.joined.Swap(true) { // or it would have its time to authenticate again and again
+	// A client that has left without authenticating may not join again, or its time would never end.
+	if socket.connection.joined.Swap(true) {
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
 	}
 	evictSocket := socket.evict
 	socket.connection.evict.Store(&evictSocket)
-	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // its time begins
+	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // sets the deadline
 	if p, given := presentedAs(h.Auth, now); given {
 		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}
 }
 
-// Auth is the core that the server runs on.
+// Auth returns the core that the server uses.
 func (s *Server) Auth() *Auth { return s.auth }
 
-// On names the handler of an event, best before the http.Server serves. It panics where the name is
-// reserved, empty or taken, as http.ServeMux does. Reserved, here and in Emit, are the library's own
-// names, and those that clients use for their own connection and never send, such as "ping",
+// On registers the handler of an event. Call it before the http.Server serves. Like http.ServeMux, it
+// panics if the name is reserved, empty or taken. Reserved, here and in Emit, are the library's own
+// names and those that clients use for their own connection and never send, such as "ping",
 // "reconnect" and "connect_error".
 func (s *Server) On(event string, h Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case slices.Contains(reserved, event):
-		panic(fmt.Sprintf("socketauth: event name %q is reserved: it is the library's, or some clients keep it to themselves; connections are heard of by OnAuthenticated and OnDisconnect", event))
+		panic(fmt.Sprintf("socketauth: event name %q is reserved: the library or some client uses it itself; for connections there are OnAuthenticated and OnDisconnect", event))
 	case s.handlers[event] != nil:
 		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
 	case h == nil:
@@ -195,33 +210,39 @@ func (s *Server) handler(event string) Handler {
 	return s.handlers[event]
 }
 
-// OnAuthenticated adds a function that is called once for each socket, before it is in: before its client is told that it
-// is authenticated, or, where the client confirms, after it has confirmed. Its error refuses the socket, whose token stays
-// as good as it was: a *PublicError by its code, ErrUnavailable or any other as a server error. What it emits and joins
-// takes effect when the socket is in: for a snapshot of something that changes, answer an event of the client's instead,
-// after Join. Several are called in the order in which they were added.
+// OnAuthenticated adds a function that is called once for each socket before the socket is let in:
+// before its client is told that it is authenticated or, if the client confirms, after it has
+// confirmed. An error refuses the socket, and its token stays as good as it was. The client is told the
+// code of a *PublicError, "unavailable" for ErrUnavailable, and "server_error" for any other error.
+//
+// What f emits and joins takes effect once the socket is let in. To send a snapshot of something that
+// changes, answer an event of the client instead, after Join. Functions are called in the order in
+// which they were added.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onAuthenticated = append(s.onAuthenticated, f)
 }
 
-// OnDisconnect adds a function that is called once for each socket that was authenticated, or that OnAuthenticated let
-// in, after its last handler, when it has ended. ctx has ended, and carries the claims. reason is one of "client
-// disconnect", "server disconnect", "transport close", "ping timeout", "protocol error", "slow peer", "evicted",
-// "shutdown", "logged out", "too many events", or the code of the refusal that ended it.
+// OnDisconnect adds a function that is called once for each socket that was authenticated or that
+// OnAuthenticated let in, when it has ended and its last handler has returned. ctx has ended and
+// carries the claims. reason is one of "client disconnect", "server disconnect", "transport close",
+// "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "logged out", "too many
+// events", or the code of the refusal that ended the socket.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onDisconnect = append(s.onDisconnect, f)
 }
 
+// asksOnAuthenticated reports whether there is a function to ask.
 func (s *Server) asksOnAuthenticated() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.onAuthenticated) > 0
 }
 
+// runOnAuthenticated calls the functions of OnAuthenticated and returns the first error.
 func (s *Server) runOnAuthenticated(ctx context.Context, socket *Socket) error {
 	s.mu.RLock()
 	hooks := slices.Clone(s.onAuthenticated)
@@ -234,6 +255,7 @@ func (s *Server) runOnAuthenticated(ctx context.Context, socket *Socket) error {
 	return nil
 }
 
+// notifyDisconnect calls the functions of OnDisconnect.
 func (s *Server) notifyDisconnect(socket *Socket, reason string) {
 	s.mu.RLock()
 	hooks := slices.Clone(s.onDisconnect)
@@ -244,35 +266,35 @@ func (s *Server) notifyDisconnect(socket *Socket, reason string) {
 	}
 }
 
-// The kinds of groups in the hub.
+// The groups in the hub.
 var everyone = hub.Group{Kind: 'a'}
 
 func room(name string) hub.Group   { return hub.Group{Kind: 'r', Name: name} }
 func user(id string) hub.Group     { return hub.Group{Kind: 'u', Name: id} }
 func session(sid string) hub.Group { return hub.Group{Kind: 's', Name: sid} }
 
-// Target is a set of sockets to send to: those in it at the time of each Emit.
+// Target is a set of sockets to send to. Each Emit reaches the sockets that are in it at that time.
 type Target struct {
 	server *Server
 	group  hub.Group
 }
 
-// To is the sockets in a room.
+// To returns the sockets in a room.
 func (s *Server) To(name string) Target { return Target{s, room(name)} }
 
-// ToUser is the sockets of a user, by the claim "sub".
+// ToUser returns the sockets of the user with the given claim "sub".
 func (s *Server) ToUser(id string) Target { return Target{s, user(id)} }
 
-// ToSession is the sockets of a session, by the claim "sid".
+// ToSession returns the sockets of the session with the given claim "sid".
 func (s *Server) ToSession(sid string) Target { return Target{s, session(sid)} }
 
-// Emit sends an event to every authenticated socket, on the terms of Socket.Emit. Its error is one of encoding, or that
-// the event is too large; a socket that has gone is no error.
+// Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if the
+// arguments cannot be encoded or the event is too large. A socket that has gone is not an error.
 func (s *Server) Emit(event string, args ...any) error {
 	return Target{s, everyone}.Emit(event, args...)
 }
 
-// Emit sends an event to the sockets of the target that are authenticated, as Server.Emit does.
+// Emit sends an event to the authenticated sockets of the target, as Server.Emit does.
 func (t Target) Emit(event string, args ...any) error {
 	m, err := message(event, args)
 	if err != nil {
@@ -280,7 +302,7 @@ func (t Target) Emit(event string, args ...any) error {
 	}
 	for _, socket := range t.server.hub.Members(t.group) {
 		if socket.live() {
-			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for all of them
+			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
 				return err
 			}
 		}
@@ -288,15 +310,17 @@ func (t Target) Emit(event string, args ...any) error {
 	return nil
 }
 
-// Shutdown ends all sockets, in a way that lets their clients come back by themselves, and returns when no goroutine of
-// the library is left, or with the context's error. New connections are refused from the moment it is called. It may
-// be called again. Call it before http.Server.Shutdown, which does not wait for websockets.
+// Shutdown ends all sockets in a way after which clients reconnect by themselves. It returns when no
+// goroutine of the library is left, or with the error of ctx. From the moment it is called, new
+// connections are refused. It may be called again. Call it before http.Server.Shutdown, which does not
+// wait for websockets.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	// A token that the store is about to replace: its client is told the next one first.
-	deciding, cancel := context.WithTimeout(ctx, 2*s.auth.timeout) // what hangs longer must not keep the rest
+	// A client whose token is being replaced is sent the next one first. A call that takes longer than
+	// any may must not delay the others.
+	deciding, cancel := context.WithTimeout(ctx, 2*s.auth.timeout)
 	_ = wait(deciding, &s.steps)
 	cancel()
 	var ending sync.WaitGroup
@@ -320,7 +344,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// beginStep counts a presentation that the store is to decide, unless the server is about to end.
+// beginStep counts a presentation that the store is to decide. It returns false if the server is being
+// shut down.
 func (s *Server) beginStep() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -330,7 +355,7 @@ func (s *Server) beginStep() bool {
 	return !s.closing
 }
 
-// wait waits for a group, or for the context.
+// wait waits for a group or for the end of ctx, and returns the error of ctx.
 func wait(ctx context.Context, wg *sync.WaitGroup) error {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -342,34 +367,19 @@ func wait(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 }
 
-// Infrastructure is New, APIServe and SocketServe in one: login, registration and sockets for an app that has an
-// *http.Server (or nil) and a mux. After an error some of the routes may be on the mux already.
-func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
-	a, err := newWithAPI(opts)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.APIServe(mux); err != nil {
-		return nil, err
-	}
-	return a.SocketServe(server, mux)
-}
-
-// past says whether there are more than a limit allows.
-func past(n, limit int) bool { return limit != NoLimit && n > limit }
-
-// acquireSlot gives a socket one of the places that its user has, which it has until it ends, or with keep false only says
-// whether there is one: those that wait for a confirmation are nobody's yet.
+// acquireSlot gives a socket one of the slots of its user and reports whether there was one. The socket
+// has the slot until it ends. If keep is false, the socket gets no slot: a client that has to confirm
+// first is not in yet.
 func (s *Server) acquireSlot(socket *Socket, userID string, keep bool) bool {
-	s.places.Lock() // so that of many at once each sees the others
-	defer s.places.Unlock()
+	s.slots.Lock()
+	defer s.slots.Unlock()
 	n := 1
 	for _, other := range s.hub.Members(user(userID)) {
 		if other != socket && other.holdsSlot() {
 			n++
 		}
 	}
-	if past(n, s.auth.limits.SocketsPerUser) {
+	if limit := s.auth.limits.SocketsPerUser; limit != NoLimit && n > limit {
 		return false
 	}
 	if keep {
@@ -378,19 +388,21 @@ func (s *Server) acquireSlot(socket *Socket, userID string, keep bool) bool {
 	return true
 }
 
+// holdsSlot reports whether the socket has one of the slots of its user.
 func (s *Socket) holdsSlot() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hasSlot && s.auth.Phase() != authn.Closed
 }
 
+// keepSlot gives the socket a slot until it ends.
 func (s *Socket) keepSlot() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hasSlot = true
 }
 
-// crowded refuses a socket for which its user has no place.
+// refuseTooManySockets returns the refusal of a socket for which its user has no slot.
 func (s *Socket) refuseTooManySockets(t *token) *refusal {
 	s.server.auth.limited(limitSocketsPerUser, slog.String("user", t.UserID))
 	return &refusal{code: codeTooManyConnections, token: t}
@@ -441,3 +453,12 @@ func (s *Server) evictOldest(c *connection, reached admission.Limit, oldest *adm
 
 // left is called by the engines for each admitted connection that has ended.
 func (s *Server) left(described any) { s.pool.Leave(&described.(*connection).Member) }
+
+// Handler handles an event of an authenticated client. The handlers of one socket run one at a time, in
+// the order of its events; those of different sockets run concurrently. ctx carries the claims (see
+// ClaimsFromContext) and ends when the socket ends.
+//
+// A client that asked for an acknowledgement gets exactly one: the reply, an empty one if reply is nil,
+// or {error:{code}} if err is not nil. The code is that of a *PublicError, "bad_arguments" for an error
+// of Args.Decode, and "server_error" for any other.
+type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)

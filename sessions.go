@@ -15,7 +15,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file is what can be done to sessions from outside, and how their sockets hear of it.
+// This file holds what an app can do to sessions, and how their sockets follow.
 
 // Ended says what a revocation has ended: sessions that were alive, and sockets that were connected to this process.
 type Ended struct {
@@ -29,8 +29,9 @@ type Session struct {
 	Sockets int `json:"sockets"` // live ones, in this process
 }
 
-// Sessions are the living sessions of a user, for a page of their devices; the one seen last comes first. A session
-// begins when the code of its login is traded for a token. Errors wrap ErrUnavailable.
+// Sessions returns the living sessions of a user, the one seen last first, for example for a page of
+// their devices. A session begins when the code of its login is traded for a token. Errors wrap
+// ErrUnavailable.
 func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var known []blacklist.Session
 	err := a.contain("Blacklist", func() (err error) {
@@ -63,14 +64,15 @@ func (a *Auth) RevokeSession(ctx context.Context, sessionID string) (Ended, erro
 	return a.revoke(ctx, blacklist.Revocation{SessionID: sessionID})
 }
 
-// RevokeUser ends all sessions of a user, as RevokeSession does, and all logins whose credentials were given before. A
-// login after it works.
+// RevokeUser ends all sessions of a user, as RevokeSession does, and all logins whose credentials were
+// checked before. A login after it works.
 func (a *Auth) RevokeUser(ctx context.Context, userID string) (Ended, error) {
 	return a.revoke(ctx, blacklist.Revocation{UserID: userID})
 }
 
-// RevokeOthers is RevokeUser but for one session, which goes on: what to call when a user has changed their password,
-// with the session that they did it in. Where that has not begun, or is another user's, all of the user's are ended.
+// RevokeOthers is like RevokeUser but keeps one session. Call it when a user has changed their password,
+// with the session in which they did so. If that session has not begun or is another user's, all of the
+// user's sessions are ended.
 func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Ended, error) {
 	if sessionID == "" {
 		return Ended{}, errEmpty
@@ -78,7 +80,7 @@ func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Ende
 	return a.revoke(ctx, blacklist.Revocation{UserID: userID, Except: sessionID})
 }
 
-// RevokeAll ends all sessions of everyone, as RevokeUser does those of one.
+// RevokeAll ends all sessions of all users, as RevokeUser does for one.
 func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
 	return a.revoke(ctx, blacklist.Revocation{All: true})
 }
@@ -107,8 +109,8 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Ended, error
 	return ended, nil
 }
 
-// trimSessions ends the sessions of a user that are past the limit, now that a new one has begun: those presented least
-// recently.
+// trimSessions ends sessions of a user that exceed the limit after a new one has begun: those whose
+// tokens were presented the longest ago.
 func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 	if a.limits.SessionsPerUser == NoLimit {
 		return
@@ -127,8 +129,8 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 	}
 }
 
-// prepareRevocation implements socketServer. The sockets are looked up before the store decides too, so that those that
-// hear of the decision from the store itself are counted.
+// prepareRevocation implements socketServer. It looks up the sockets before the store decides, because
+// the store itself may report its decision, and close them, before it returns.
 func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int {
 	affected := make(map[*Socket]struct{})
 	add := func() {
@@ -171,7 +173,7 @@ func (s *Server) endSession(sessionID string, why authn.Cause) {
 	}
 }
 
-// of is the sockets of a session, of a user, or all that have presented anything.
+// of returns the sockets of a session, or of a user, or all sockets that have presented a token.
 func (s *Server) of(sid, userID string, all bool) []*Socket {
 	switch {
 	case all:
@@ -182,7 +184,7 @@ func (s *Server) of(sid, userID string, all bool) []*Socket {
 	return s.hub.Members(user(userID))
 }
 
-// watch hears of changes that other processes make, until ctx ends.
+// watch applies the changes that the store reports, also those of other processes, until ctx ends.
 func (s *Server) watch(ctx context.Context) {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
 		began := time.Now()
@@ -190,11 +192,12 @@ func (s *Server) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.auth.log.Error("socketauth: the blacklist cannot be watched; sockets of sessions that another process ends stay until it can", slog.Any("cause", cmp.Or(err, errWatch)))
+		s.auth.log.Error("socketauth: cannot watch the blacklist; until that succeeds, sockets of sessions that another process ends stay open",
+			slog.Any("cause", cmp.Or(err, errWatch)))
 		if time.Since(began) > time.Minute {
 			pause = firstPause
 		}
-		if sleep(ctx, pause) == nil { // what changes until it watches again is looked up once it does
+		if sleep(ctx, pause) == nil { // what changes meanwhile is looked up once the store is watched again
 			s.work.Go(func() {
 				if sleep(ctx, firstPause) == nil {
 					s.applyChange(blacklist.Change{Gap: true})
@@ -204,11 +207,13 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
+// firstPause is how long to wait after a first failure of the store.
 const firstPause = time.Second
 
-var errWatch = errors.New("Watch has returned nil before its context ended")
+var errWatch = errors.New("Watch returned nil before its context ended")
 
-// heard does what follows from a change. It may hear of one more than once.
+// applyChange does what follows from a change of the store. It may be called more than once for one
+// change.
 func (s *Server) applyChange(c blacklist.Change) {
 	switch {
 	case c.Gap:
@@ -226,11 +231,14 @@ func (s *Server) applyChange(c blacklist.Change) {
 			}
 			socket.sessionEnded(causeOf(c.Verdict))
 		}
-		s.recheck(later) // logins of after, or of before by a clock that is ahead, or the exception: the store knows
+		// These are logins of after the change, logins of before it if a clock is ahead, and the session
+		// that is excepted. The store knows which.
+		s.recheck(later)
 	}
 }
 
-// lookUp has the store asked about sockets whose session may be over. It is asked until it has answered for each.
+// recheck has the store asked about sockets whose session may have ended. It is asked until it has
+// answered for each of them.
 func (s *Server) recheck(sockets []*Socket) {
 	s.recheckMu.Lock()
 	defer s.recheckMu.Unlock()
@@ -243,7 +251,7 @@ func (s *Server) recheck(sockets []*Socket) {
 	}
 }
 
-// lookUpAll is the one goroutine that asks.
+// recheckAll asks the store about sockets, one after another. It is the only goroutine that does.
 func (s *Server) recheckAll() {
 	for pause := firstPause; ; pause = min(2*pause, time.Minute) {
 		for {
@@ -265,12 +273,12 @@ func (s *Server) recheckAll() {
 			pause = firstPause
 		}
 		if sleep(s.watching, pause) != nil {
-			return // the sockets end too
+			return // all sockets end too
 		}
 	}
 }
 
-// lookUp asks the store whether the socket's session is over, and says whether it has answered.
+// recheck asks the store whether the socket's session has ended, and reports whether it has answered.
 func (s *Socket) recheck() bool {
 	t := s.known()
 	if t == nil || s.phase() == authn.Closed {
@@ -287,7 +295,7 @@ func (s *Socket) recheck() bool {
 	switch {
 	case err != nil && s.phase() != authn.Closed:
 		if unsaid, now := a.losses.Say(); now {
-			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket lives; the socket stays meanwhile",
+			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket has ended; the socket stays open meanwhile",
 				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
 		}
 		return false
@@ -297,31 +305,32 @@ func (s *Socket) recheck() bool {
 	return true
 }
 
-// sessionEnded closes the socket because its session ended. If the socket's own store call may have ended it, the close
-// waits for that call's result.
+// sessionEnded closes the socket because its session ended. If the socket's own store call may have
+// ended it, the close waits for that call's result.
 func (s *Socket) sessionEnded(why authn.Cause) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
 }
 
-// provedAfter says whether the socket's user proved who they are after that time. One that is about to authenticate is
-// left to the store.
+// provedAfter reports whether the socket's user proved who they are after the given time.
 func (s *Socket) provedAfter(at time.Time) bool {
 	t := s.known()
 	return t != nil && t.AuthTime.After(at)
 }
 
+// isOf reports whether the socket belongs to the session, or is about to.
 func (s *Socket) isOf(sessionID string) bool {
 	t := s.known()
 	return t != nil && t.SessionID == sessionID
 }
 
-// known is any token of the socket's session, as soon as there is one.
+// known returns any token of the session that the socket belongs to or is about to belong to, or nil.
 func (s *Socket) known() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return (*token)(s.auth.Known())
 }
 
+// closedFor reports whether the socket was closed for the given reason.
 func (s *Socket) closedFor(reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -539,7 +539,7 @@ func TestWatchThatFailsIsBegunAnew(t *testing.T) {
 		if n := calls.Load(); n != 2 {
 			t.Errorf("watched %d times", n)
 		}
-		w.logged("cannot be watched")
+		w.logged("cannot watch the blacklist")
 	})
 }
 

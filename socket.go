@@ -3,7 +3,6 @@ package socketauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -19,13 +18,15 @@ import (
 	"github.com/z-open/socketauth/internal/serialqueue"
 )
 
-// What one socket may have waiting, before and after it was sent a token of its session. Past it the socket is closed.
+// How much may wait to be handled for one socket, before and after it was sent a token of its session. A
+// socket that exceeds it is closed.
 var (
 	unauthenticatedLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
 	authenticatedLimits   = serialqueue.Limits{Items: 1024, Cost: 4 << 20}
 )
 
-// Socket is one client connection. Its methods may be called from any goroutine, also after the socket has ended.
+// Socket is one connection of a client. Its methods may be called from any goroutine, and after the
+// socket has ended.
 type Socket struct {
 	server     *Server
 	conn       engine.Conn
@@ -33,28 +34,29 @@ type Socket struct {
 	ctx        context.Context // ends with the socket
 	cancel     context.CancelCauseFunc
 
-	control  serialqueue.Queue // authenticate and logout, and what came behind them
+	control  serialqueue.Queue // authenticate, logout, and what came after them
 	handlers serialqueue.Queue // the app's handlers
-	deadline deadline.Deadline // to authenticate, to confirm, then of the token
-	forget   func()            // gives up the acknowledgement that is waited for; of whoever runs on control
+	deadline deadline.Deadline // calls onDeadline
+	forget   func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
 
-	counted atomic.Bool // in the receipt of a revocation
+	counted atomic.Bool // the result of a revocation includes the socket
 
 	mu      sync.Mutex
 	auth    authn.Machine
-	armed   time.Time // when the deadline's timer fires; zero if it is not set
-	hasSlot bool      // it has one of its user's, until it ends
+	armed   time.Time // what the deadline is set to; zero if it is not set
+	hasSlot bool      // the socket has one of its user's slots until it ends
 	tenant  string
 	values  map[string]any
 	rooms   []string          // joined in OnAuthenticated
 	held    []*engine.Message // emitted in OnAuthenticated
 }
 
-// ID names the connection: 128 random bits, new at each.
+// ID returns the name of the connection: 128 random bits in 22 characters, different for each
+// connection.
 func (s *Socket) ID() string { return s.conn.ID() }
 
-// Claims are those of the socket's newest token, as a copy, with numbers as ClaimsFromContext gives
-// them.
+// Claims returns a copy of the claims of the socket's newest token. Numbers are as ClaimsFromContext
+// gives them.
 func (s *Socket) Claims() jwt.MapClaims {
 	if t := s.newest(); t != nil {
 		return t.claims()
@@ -62,7 +64,7 @@ func (s *Socket) Claims() jwt.MapClaims {
 	return nil
 }
 
-// UserID is the claim "sub".
+// UserID returns the claim "sub".
 func (s *Socket) UserID() string {
 	if t := s.newest(); t != nil {
 		return t.UserID
@@ -70,7 +72,7 @@ func (s *Socket) UserID() string {
 	return ""
 }
 
-// SessionID is the claim "sid": the same on all connections that live on one login.
+// SessionID returns the claim "sid", which all connections of one login share.
 func (s *Socket) SessionID() string {
 	if t := s.newest(); t != nil {
 		return t.SessionID
@@ -78,20 +80,21 @@ func (s *Socket) SessionID() string {
 	return ""
 }
 
-// TenantID is what Options.TenantID said.
+// TenantID returns what Options.TenantID returned, or "".
 func (s *Socket) TenantID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tenant
 }
 
+// newest returns the token that the socket lives on, or nil.
 func (s *Socket) newest() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return (*token)(s.auth.Token())
 }
 
-// Set keeps a value with the socket until it ends; Value finds it.
+// Set stores a value under a key, for Value. It is kept until the socket is garbage collected.
 func (s *Socket) Set(key string, value any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,19 +104,21 @@ func (s *Socket) Set(key string, value any) {
 	s.values[key] = value
 }
 
-// Value is what Set kept under key, or nil.
+// Value returns what Set has stored under the key, or nil.
 func (s *Socket) Value(key string) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.values[key]
 }
 
-// Emit sends an event to this client. A []byte among args goes as a binary attachment; the others must
-// be what JSON can hold. There are at most 10 attachments, and beside them no object with the key
-// "_placeholder", at whatever depth: clients would take it for an attachment and disconnect.
+// Emit sends an event to the client. A []byte among args is sent as a binary attachment; everything
+// else is encoded as JSON. An event has at most 10 attachments. An event with attachments must not
+// contain an object with the key "_placeholder" at any depth, because clients would take it for an
+// attachment and disconnect.
 //
-// Emit never waits for the client: one that does not read is disconnected once too much waits for it.
-// Errors: ErrClosed, those of encoding, and that of a single event of more than 4 MiB.
+// Emit never waits for the client. A client that does not read is disconnected once too much waits to
+// be sent to it. Emit returns ErrClosed if the socket has ended, and an error if args cannot be encoded
+// or the event is larger than 4 MiB.
 func (s *Socket) Emit(event string, args ...any) error {
 	m, err := message(event, args)
 	if err != nil {
@@ -122,6 +127,7 @@ func (s *Socket) Emit(event string, args ...any) error {
 	return s.send(m)
 }
 
+// send sends a message, or keeps it until the client is let in.
 func (s *Socket) send(m *engine.Message) error {
 	s.mu.Lock()
 	if s.auth.Phase() < authn.Authenticated {
@@ -136,8 +142,9 @@ func (s *Socket) send(m *engine.Message) error {
 	return closed(s.conn.Emit(m))
 }
 
-// EmitWithAck sends an event and waits for the client's reply, or for ctx. Errors: ErrClosed, the context's,
-// ErrNotAuthenticated in OnAuthenticated, and those of encoding.
+// EmitWithAck sends an event and waits for the client's acknowledgement or for the end of ctx. It
+// returns ErrClosed if the socket has ended, the error of ctx, ErrNotAuthenticated within
+// OnAuthenticated, and the errors of encoding that Emit returns.
 func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Args, error) {
 	m, err := message(event, args)
 	if err != nil {
@@ -167,8 +174,8 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 	}
 }
 
-// Join puts the socket into rooms, which it leaves when it ends. In OnAuthenticated it takes effect once the socket is
-// authenticated.
+// Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes effect
+// once the socket is let in.
 func (s *Socket) Join(rooms ...string) {
 	s.mu.Lock()
 	phase := s.auth.Phase()
@@ -181,39 +188,42 @@ func (s *Socket) Join(rooms ...string) {
 	}
 }
 
+// joinRooms adds the socket to rooms.
 func (s *Socket) joinRooms(rooms []string) {
 	for _, name := range rooms {
 		s.join(room(name))
 	}
 }
 
-// join puts the socket into groups, which it leaves when it is closed.
+// join adds the socket to groups until it is closed.
 func (s *Socket) join(groups ...hub.Group) {
 	for _, g := range groups {
 		s.server.hub.Join(s, g)
 	}
-	if s.phase() == authn.Closed { // it went while it joined
+	if s.phase() == authn.Closed { // and may have been before it joined
 		s.server.hub.Drop(s)
 	}
 }
 
-// Leave takes the socket out of rooms.
+// Leave removes the socket from rooms.
 func (s *Socket) Leave(rooms ...string) {
 	for _, name := range rooms {
 		s.server.hub.Leave(s, room(name))
 	}
 }
 
-// Disconnect ends the connection. The session lives: the client may come back with its token.
+// Disconnect ends the connection. It does not end the session: the client may reconnect with its token.
 func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
 
-// live says whether events may go in and out: the socket is authenticated, and its token has not expired.
+// live reports whether events may go in and out: the client is authenticated and its token has not
+// expired.
 func (s *Socket) live() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.auth.Live(time.Now())
 }
 
+// phase returns how far the socket has come.
 func (s *Socket) phase() authn.Phase {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +233,8 @@ func (s *Socket) phase() authn.Phase {
 // receiver is the side of a socket that the engine sees.
 type receiver struct{ *Socket }
 
-// Event implements engine.Receiver. It comes in the order of the wire, and returns at once.
+// Event implements engine.Receiver. It is called in the order in which events arrive and returns at
+// once.
 func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	s := r.Socket
 	var f func()
@@ -238,10 +249,10 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 			s.dispatch(name, args, ack)
 			return
 		}
-		f = func() { s.dispatch(name, args, ack) } // behind the authenticate that came first
+		f = func() { s.dispatch(name, args, ack) } // after the authenticate that came before
 	}
 	limits := unauthenticatedLimits
-	if s.phase() > authn.Anonymous { // it may acknowledge its token, and say more right after
+	if s.phase() > authn.Anonymous { // the client may acknowledge its token and go on at once
 		limits = authenticatedLimits
 	}
 	if err := s.control.Push(&s.server.work, limits, cost(name, args), s.guarded(f)); err != nil {
@@ -253,7 +264,7 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 func (r receiver) Disconnected(reason engine.Reason) {
 	s := r.Socket
 	s.finish(string(reason))
-	if reason == engine.ClientDisconnect { // which leaves the connection as it is
+	if reason == engine.ClientDisconnect { // the connection is still open
 		if reached, oldest := s.server.pool.Demote(&s.connection.Member, s.server.auth.limits.admission()); reached != admission.None {
 			s.control.Must(&s.server.work, s.guarded(func() { s.server.evictOldest(s.connection, reached, oldest) }))
 		}
@@ -261,6 +272,7 @@ func (r receiver) Disconnected(reason engine.Reason) {
 	s.step((*authn.Machine).Gone)
 }
 
+// overrun closes the socket because too many events wait to be handled.
 func (s *Socket) overrun() {
 	userID := ""
 	if t := s.known(); t != nil {
@@ -270,12 +282,12 @@ func (s *Socket) overrun() {
 	s.end("too many events", nil)
 }
 
-// dispatch hands an event of the app's to its handler.
+// dispatch queues an event of the app for its handler.
 func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 	switch {
 	case s.phase() == authn.Closed:
 		return
-	case !s.live(): // not yet, or it has expired and is about to be told
+	case !s.live(): // not yet, or not any more
 		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
@@ -289,9 +301,9 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 	}
 }
 
-// handle calls one handler and answers the client that asked for it.
+// handle calls a handler and acknowledges the event.
 func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
-	if !s.live() { // any more
+	if !s.live() { // not any more
 		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
@@ -299,7 +311,7 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 	err := s.server.auth.contain("handler of "+name, func() error {
 		reply, err := h(ctx, s, Args{args})
 		if err == nil {
-			err = s.acknowledge(ack, reply) // the app's MarshalJSON may panic too
+			err = s.acknowledge(ack, reply) // here too, because MarshalJSON of the app may panic
 		}
 		return err
 	})
@@ -309,16 +321,18 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 	code, level := codeServerError, slog.LevelError
 	switch public := publicCode(err); {
 	case public != "":
-		code, level = public, slog.LevelDebug // clients can do this as often as they like
+		code, level = public, slog.LevelDebug // clients can cause this as often as they like
 	case errors.Is(err, ErrBadArguments):
 		code, level = codeBadArguments, slog.LevelDebug
 	case s.ctx.Err() != nil:
 		level = slog.LevelDebug
 	}
-	s.server.auth.log.Log(ctx, level, "socketauth: handler failed", slog.String("event", name), slog.String("user", s.UserID()), slog.Any("cause", err))
+	s.server.auth.log.Log(ctx, level, "socketauth: handler failed",
+		slog.String("event", name), slog.String("user", s.UserID()), slog.Any("cause", err))
 	s.acknowledgeError(ack, code)
 }
 
+// acknowledge sends a reply to a client that asked for one.
 func (s *Socket) acknowledge(ack engine.Ack, reply any) error {
 	switch {
 	case ack == nil:
@@ -329,18 +343,20 @@ func (s *Socket) acknowledge(ack engine.Ack, reply any) error {
 	return ack(reply)
 }
 
+// acknowledgeError sends an error's code to a client that asked for a reply.
 func (s *Socket) acknowledgeError(ack engine.Ack, code string) {
 	if ack != nil {
-		_ = ack(map[string]any{"error": map[string]string{"code": code}}) // to a client that went away there is nothing to say
+		_ = ack(map[string]any{"error": map[string]string{"code": code}}) // a client that has left gets nothing
 	}
 }
 
-// step tells the socket's state of one event and does what follows from it.
+// step lets one event change the state of the socket's authentication and does what follows from it.
+// It must not be called with the lock held.
 func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects {
 	s.mu.Lock()
 	e := event(&s.auth)
 	if e.Refuse != "" {
-		s.server.work.Add(1) // before the deadline, which is counted, is stopped
+		s.server.work.Add(1) // for closeRefused; here, before the deadline is no longer counted
 	}
 	s.setDeadlineLocked()
 	reason := s.auth.Reason()
@@ -368,7 +384,8 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	return e
 }
 
-// setDeadlineLocked sets the timer to the deadline of the state.
+// setDeadlineLocked sets the timer to the deadline of the state. If there is none for now, the timer
+// stays: when it fires, nothing is due.
 func (s *Socket) setDeadlineLocked() {
 	at := s.auth.Deadline()
 	switch {
@@ -388,20 +405,20 @@ func (s *Socket) onDeadline(now time.Time) {
 	})
 }
 
-// end says a last word and closes the connection.
+// end closes the socket and, after a last message, its connection.
 func (s *Socket) end(reason string, last *engine.Message) {
 	if s.finish(reason) {
 		s.conn.Close(last)
 	}
 }
 
-// finish lets nothing in or out any more. It says whether it was the first to.
+// finish closes the socket and reports whether it was open. Nothing goes in or out any more.
 func (s *Socket) finish(reason string) bool {
 	return s.step(func(m *authn.Machine) authn.Effects { return m.Close(reason) }).Closed
 }
 
-// evict closes the socket to make room, and reports whether it is closed: not if the store is deciding on it or it has
-// authenticated.
+// evict closes the socket to make room for another one. It reports whether the socket is closed: it is
+// not if its client is authenticated or the store is deciding on it.
 func (s *Socket) evict() (ok bool) {
 	s.step(func(m *authn.Machine) (e authn.Effects) {
 		e, ok = m.Evict(string(engine.Evicted))
@@ -410,7 +427,8 @@ func (s *Socket) evict() (ok bool) {
 	return ok
 }
 
-// guarded makes sure that no fault of the library's own, or of a hook that was not foreseen, ends more than one socket.
+// guarded returns f with its panics contained: a panic that nothing else has contained ends this one
+// socket only.
 func (s *Socket) guarded(f func()) func() {
 	return func() {
 		if s.server.auth.contain("socket", func() error { f(); return nil }) != nil {
@@ -419,33 +437,12 @@ func (s *Socket) guarded(f func()) func() {
 	}
 }
 
-// cost is what an event keeps in memory while it waits.
-func cost(name string, args engine.Args) int {
-	const each, value = 256, 24
-	return each + len(name) + args.Size + value*len(args.Values)
-}
-
-func closed(err error) error {
-	if errors.Is(err, engine.ErrClosed) || errors.Is(err, engine.ErrSlow) {
-		return fmt.Errorf("%w: %w", ErrClosed, err)
-	}
-	return err
-}
-
-// Request is what the socket's first HTTP request said.
+// Request describes the first HTTP request of the socket's connection. It returns a copy.
 func (s *Socket) Request() Request {
 	r := s.connection.request
 	r.Header = r.Header.Clone()
 	return r
 }
-
-// Handler answers one event of an authenticated client. Handlers of one socket run one at a time, in the order of its
-// events; those of different sockets at the same time. ctx carries the claims (ClaimsFromContext) and ends when the
-// socket does.
-//
-// A client that asked for an acknowledgement gets exactly one: reply, or nothing where it is nil, or
-// {error:{code}}: the code of a *PublicError, "bad_arguments" for an error of Args.Decode, else "server_error".
-type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)
 
 // own returns the token that the socket lives on or will live on once its client has confirmed it, or
 // nil.

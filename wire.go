@@ -2,6 +2,7 @@ package socketauth
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// What the library says and hears on a socket.
+// The events of the library.
 const (
 	eventAuthenticate  = "authenticate"
 	eventAuthenticated = "authenticated"
@@ -21,15 +22,15 @@ const (
 	eventRotated       = "rotated"
 )
 
-// presented is what a client says to prove who it is.
+// presented is what a client sends to prove who it is.
 type presented struct {
 	token   string
-	at      time.Time // when it came
-	confirm bool      // it acknowledges "authenticated" once it has stored the token
-	unclear string    // what type "confirm" is of, where it says neither yes nor no
+	at      time.Time // when it arrived
+	confirm bool      // the client acknowledges "authenticated" once it has stored the token
+	unclear string    // the JSON type of "confirm" if it is neither true nor false
 }
 
-// presentedIn is what an authenticate event says; its token is empty where there is none.
+// presentedIn reads the arguments of an authenticate event. The token is empty if there is none.
 func presentedIn(args engine.Args, at time.Time) presented {
 	if len(args.Values) == 0 {
 		return presented{}
@@ -39,7 +40,8 @@ func presentedIn(args engine.Args, at time.Time) presented {
 }
 
 // presentedAs reads {token, confirm?: true}. Clients that can only send strings, such as those for Java
-// and Kotlin in the handshake's auth, say "true". A client that has no token yet says nothing, null or "".
+// and Kotlin in the handshake's auth, send "true". given is false for a client that has no token yet,
+// which sends nothing, null or "".
 func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
 	p.at = at
 	var in struct {
@@ -61,11 +63,12 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 	return p, true
 }
 
-// confirms reads the field "confirm". unclear is its type where it is neither a bool nor one in a string.
+// confirms reads the field "confirm". unclear is its JSON type if it is neither a bool nor a string that
+// contains one.
 func confirms(field json.RawMessage) (yes bool, unclear string) {
 	var value any
 	if len(field) > 0 {
-		_ = json.Unmarshal(field, &value) // it is part of what was valid
+		_ = json.Unmarshal(field, &value) // part of JSON that was valid
 	}
 	switch value := value.(type) {
 	case nil:
@@ -85,16 +88,15 @@ func confirms(field json.RawMessage) (yes bool, unclear string) {
 	return false, "object"
 }
 
-// reserved are event names that are the library's or the protocol's own, or that some version of
-// socket.io-client keeps to itself: it never sends them, and tells its page of its own connection by
-// them.
+// reserved are the event names of the library and of the protocol, and those that some version of
+// socket.io-client uses for its own connection and never sends.
 var reserved = []string{
 	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
 	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
 	"connecting", "connect_timeout", "reconnect", "reconnecting", "reconnect_attempt", "reconnect_error", "reconnect_failed", "ping", "pong", // 1.x, 2.x
 }
 
-// message encodes an event of the app's.
+// message encodes an event of the app.
 func message(event string, args []any) (*engine.Message, error) {
 	if slices.Contains(reserved, event) {
 		return nil, fmt.Errorf("socketauth: event name %q is reserved", event)
@@ -106,7 +108,7 @@ func message(event string, args []any) (*engine.Message, error) {
 	return m, nil
 }
 
-// endMessage is what a socket is told of the end of its session.
+// endMessage returns what a client is told of the end of its session.
 func endMessage(why authn.Cause) *engine.Message {
 	if why == causeLoggedOut {
 		m, _ := engine.NewMessage(eventLoggedOut)
@@ -115,9 +117,11 @@ func endMessage(why authn.Cause) *engine.Message {
 	return (&refusal{code: string(why)}).message()
 }
 
-// causeLoggedOut is the end of a session by its user. The causes of other ends are their codes.
+// causeLoggedOut is the end of a session by its user. The causes of other ends are the codes that
+// clients are told.
 const causeLoggedOut authn.Cause = "logged out"
 
+// causeOf returns the cause that a verdict on a session that has ended stands for.
 func causeOf(why blacklist.Verdict) authn.Cause {
 	if why == blacklist.LoggedOut {
 		return causeLoggedOut
@@ -129,4 +133,18 @@ func causeOf(why blacklist.Verdict) authn.Cause {
 func (r *refusal) message() *engine.Message {
 	m, _ := engine.NewMessage(eventUnauthorized, r.payload()) // which JSON can hold
 	return m
+}
+
+// cost returns about how many bytes an event keeps in memory while it waits.
+func cost(name string, args engine.Args) int {
+	const each, value = 256, 24
+	return each + len(name) + args.Size + value*len(args.Values)
+}
+
+// closed returns an error of the engine's as the app sees it.
+func closed(err error) error {
+	if errors.Is(err, engine.ErrClosed) || errors.Is(err, engine.ErrSlow) {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
 }
