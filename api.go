@@ -21,26 +21,38 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// Mux is where the library puts its routes: http.ServeMux and chi's Router are one as they are. Patterns are a method,
-// a space and a path without wildcards; a path that ends with a slash is meant for the path itself. Where a route is
-// taken, a mux should panic, as http.ServeMux and gin do: that becomes an error. chi and echo replace it in silence.
+// Mux registers the routes of the library. http.ServeMux and chi's Router implement it; MuxFunc makes
+// one of other routers.
+//
+// A pattern is a method, a space and a path without wildcards, such as "POST /login". A path that ends
+// with a slash stands for that path alone, not for the paths below it. If a route is taken, Handle
+// should panic, as that of http.ServeMux and of gin does: the library returns that as an error. chi and
+// echo silently replace a route that is taken.
 type Mux interface {
 	Handle(pattern string, h http.Handler)
 }
 
-// MuxFunc makes a Mux of a router that takes method and path apart. For gin and echo:
+// MuxFunc returns a Mux for a router that takes method and path as two arguments: f registers h there.
+// For gin and echo:
 //
-//	socketauth.MuxFunc(func(method, path string, h http.Handler) { router.Handle(method, path, gin.WrapH(h)) })
-//	socketauth.MuxFunc(func(method, path string, h http.Handler) { e.Add(method, path, echo.WrapHandler(h)) })
-type MuxFunc func(method, path string, h http.Handler)
+//	mux := socketauth.MuxFunc(func(method, path string, h http.Handler) {
+//		router.Handle(method, path, gin.WrapH(h))
+//	})
+//	mux := socketauth.MuxFunc(func(method, path string, h http.Handler) {
+//		e.Add(method, path, echo.WrapHandler(h))
+//	})
+func MuxFunc(f func(method, path string, h http.Handler)) Mux { return muxFunc(f) }
+
+type muxFunc func(method, path string, h http.Handler)
 
 // Handle implements Mux.
-func (f MuxFunc) Handle(pattern string, h http.Handler) {
+func (f muxFunc) Handle(pattern string, h http.Handler) {
 	method, path, _ := strings.Cut(pattern, " ")
 	f(method, path, h)
 }
 
-// register puts h under one path and some methods. A mux panics where a pattern is taken: that becomes an error.
+// register registers h for a path and some methods. If the mux panics, because the route is taken,
+// register returns an error.
 func register(mux Mux, path string, h http.Handler, methods ...string) (err error) {
 	if mux == nil {
 		return errors.New("socketauth: the mux is nil")
@@ -201,9 +213,9 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 	case errors.Is(err, ErrInvalidCredentials):
 		status, code, level = http.StatusUnauthorized, httpUserInvalid, slog.LevelInfo
 	case errors.Is(err, ErrTooManyAttempts):
-		status, code, level, retry = http.StatusTooManyRequests, httpTooManyAttempts, slog.LevelWarn, retryLater
+		status, code, level, retry = http.StatusTooManyRequests, httpTooManyAttempts, slog.LevelInfo, retryLater
 	case errors.Is(err, ErrUnavailable):
-		status, code, level, retry = http.StatusServiceUnavailable, httpUnavailable, slog.LevelWarn, retrySoon
+		status, code, level, retry = http.StatusServiceUnavailable, httpUnavailable, slog.LevelInfo, retrySoon
 	case r.Context().Err() != nil:
 		level = slog.LevelDebug // the client has gone, and the hook has noticed
 	}

@@ -68,23 +68,10 @@ func (a *Auth) endSession(sessionID string, why authn.Cause) {
 // Stats returns what the core, and the servers on it, have done, and what is connected now. It is
 // cheap enough to be called every second.
 func (a *Auth) Stats() Stats {
-	s := Stats{
-		Sockets:         make(map[string]SocketStats),
-		Logins:          a.counts.logins.all(),
-		Authentications: a.counts.authentications.all(),
-		Requests:        a.counts.requests.all(),
-		Rotations:       a.counts.rotations.Load(),
-		Reuses:          a.counts.reuses.Load(),
-		Logouts:         a.counts.logouts.Load(),
-		Revocations:     a.counts.revocations.Load(),
-		Expiries:        a.counts.expiries.Load(),
-		Limited:         a.counts.limited.all(),
-		Store:           a.counts.store.stats(),
-	}
+	s := a.counts.stats()
 	for _, server := range a.allServers() {
 		for version, n := range server.connectionCounts() {
-			sum := s.Sockets[version]
-			s.Sockets[version] = SocketStats{sum.Connecting + n.Unauthenticated, sum.Authenticated + n.Authenticated}
+			s.addSockets(version, n.Unauthenticated, n.Authenticated)
 		}
 	}
 	return s

@@ -9,25 +9,53 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// What hooks say, bare or wrapped, and what the library makes of it.
+// The errors that hooks return to the library and that the library returns to the app. Each may be
+// wrapped, so compare with errors.Is.
 var (
-	// ErrInvalidCredentials: no such user, or not with this password. The two must not be told apart.
+	// ErrInvalidCredentials is returned by a login or registration hook if the user is unknown or the
+	// password is wrong. The client cannot tell the two apart: it is answered 401 with USER_INVALID.
+	// Passwords.Compare returns it for a wrong password.
 	ErrInvalidCredentials = errors.New("socketauth: invalid credentials")
 
-	// ErrUnavailable: something needed is out of reach or too busy for now; the client is told to come back.
+	// ErrPasswordTooLong is returned by Passwords.Hash for a password of more than 72 bytes, because
+	// bcrypt ignores all bytes after the 72nd. A Register hook may return it: the client is answered
+	// PASSWORD_TOO_LONG.
+	ErrPasswordTooLong = errors.New("socketauth: password is longer than 72 bytes")
+
+	// ErrTooManyAttempts is returned by a hook if a limit of the app's own is reached. The client is
+	// told to come back in 30 seconds.
+	ErrTooManyAttempts = errors.New("socketauth: too many attempts")
+
+	// ErrUnavailable is returned by a hook, a method or a function if something that it needs, such as
+	// a database, cannot be reached or is too busy. The client is told to come back in a second.
 	ErrUnavailable = errors.New("socketauth: unavailable")
 
-	// ErrTooManyAttempts: the app's own limit of attempts is reached; the client is told to come back later.
-	ErrTooManyAttempts = errors.New("socketauth: too many attempts")
+	// ErrUnknownKey is returned by Options.KeyFunc for a token that it has no key for. The token is
+	// refused as invalid.
+	ErrUnknownKey = errors.New("socketauth: unknown key")
+
+	// ErrBadArguments is returned by Args.Decode if the client sent arguments other than those asked
+	// for. A handler may return it: the client's acknowledgement says bad_arguments.
+	ErrBadArguments = errors.New("socketauth: bad arguments")
+
+	// ErrClosed is returned by methods of a Socket that has ended. It is also the cause of the end of
+	// the context of its handlers.
+	ErrClosed = errors.New("socketauth: socket closed")
+
+	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated: the client replies to
+	// nothing before it is authenticated.
+	ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
 )
 
-// PublicError is a refusal whose reason the client may know: Code goes to it, Err to the log alone.
+// PublicError is the error of a hook or handler that refuses for a reason that the client may know.
+// The client is told Code, and Err is only logged. The HTTP status is 403 at a login and 400 at a
+// registration. On a socket, Code is the code of "unauthorized" or of the acknowledgement.
 type PublicError struct {
-	Code string
-	Err  error
+	Code string // for the client; if it is empty, the error counts as one that the client may not know
+	Err  error  // the cause, for the log; may be nil
 }
 
-// Error is for the log: the code and the cause.
+// Error returns the code and the cause. It is for logs, not for clients.
 func (e *PublicError) Error() string {
 	switch {
 	case e == nil:
@@ -38,7 +66,7 @@ func (e *PublicError) Error() string {
 	return e.Code + ": " + e.Err.Error()
 }
 
-// Unwrap is the cause.
+// Unwrap returns the cause.
 func (e *PublicError) Unwrap() error {
 	if e == nil {
 		return nil
@@ -46,16 +74,16 @@ func (e *PublicError) Unwrap() error {
 	return e.Err
 }
 
-// publicCode is the code of a PublicError in err's chain, "" where there is none.
+// publicCode returns the code of the PublicError that err wraps, or "" if there is none.
 func publicCode(err error) string {
 	var public *PublicError
-	if !errors.As(err, &public) || public == nil { // a typed nil is a slip of the app's, and no refusal
+	if !errors.As(err, &public) || public == nil { // a nil *PublicError is a mistake in the app, not a refusal
 		return ""
 	}
 	return public.Code
 }
 
-// Codes that sockets and Middleware tell a client.
+// The codes that sockets and Middleware send to clients.
 const (
 	codeInvalidToken       = "invalid_token"
 	codeTokenExpired       = "token_expired"
@@ -70,19 +98,19 @@ const (
 	codeUnavailable        = "unavailable"
 	codeServerError        = "server_error"
 
-	codeUnauthorized = "unauthorized"  // in an acknowledgement alone
-	codeUnknownEvent = "unknown_event" // likewise
-	codeBadArguments = "bad_arguments" // likewise
+	codeUnauthorized = "unauthorized"  // only in acknowledgements
+	codeUnknownEvent = "unknown_event" // only in acknowledgements
+	codeBadArguments = "bad_arguments" // only in acknowledgements
 )
 
-// How many seconds a client waits that is told to come back.
+// After how many seconds a client that could not be served is told to come back.
 const (
 	retrySoon  = 1
 	retryLater = 30
 )
 
-// codes is the one table of what a client is told with a code: a message, whether the token it presented is dead, and
-// when to come back.
+// codes has what a client is told with each code: a message, whether the token that it presented is
+// dead, and after how many seconds to come back.
 var codes = map[string]struct {
 	message    string
 	terminal   bool
@@ -103,14 +131,14 @@ var codes = map[string]struct {
 	codeServerError:        {message: "Server error", retryAfter: retrySoon},
 }
 
-// refusal is one presentation refused: a code for the client, a cause for the log.
+// refusal is the error of a presentation that is refused: a code for the client, a cause for the log.
 type refusal struct {
 	code       string
-	retryable  bool // the code is terminal in the table, but not this time
-	closes     bool // also a socket that is authenticated
-	retryAfter int  // in seconds, if not as the table says
+	retryable  bool // the token is not dead, although the table says so for this code
+	closes     bool // the socket is closed even if it is authenticated
+	retryAfter int  // in seconds; 0 means as the table says
 	cause      error
-	token      *token // that was refused, if it was verified
+	token      *token // the token that was refused; nil if it was not verified
 }
 
 // withToken records which token was refused.
@@ -123,10 +151,10 @@ func (r *refusal) Error() string { return r.code }
 
 func (r *refusal) Unwrap() error { return r.cause }
 
-// terminal says whether the token presented last is dead.
+// terminal reports whether the presented token is dead.
 func (r *refusal) terminal() bool { return codes[r.code].terminal && !r.retryable }
 
-// payload is what goes with the event "unauthorized".
+// payload returns the data of the event "unauthorized".
 func (r *refusal) payload() any {
 	type data struct {
 		Message string `json:"message"`
@@ -143,7 +171,7 @@ func (r *refusal) payload() any {
 	return p
 }
 
-// refuseError is the refusal that a hook's error stands for.
+// refuseError returns the refusal for the error of a hook.
 func refuseError(hook string, err error) *refusal {
 	r := &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: %s: %w", hook, err)}
 	switch public := publicCode(err); {
@@ -157,7 +185,7 @@ func refuseError(hook string, err error) *refusal {
 	return r
 }
 
-// refuseVerdict is the refusal that a verdict other than Accepted stands for.
+// refuseVerdict returns the refusal for a verdict other than Accepted.
 func refuseVerdict(v blacklist.Verdict) *refusal {
 	switch v {
 	case blacklist.ReuseDetected, blacklist.SessionCompromised:
@@ -169,25 +197,10 @@ func refuseVerdict(v blacklist.Verdict) *refusal {
 	case blacklist.Unknown, blacklist.Replaced, blacklist.LoggedOut:
 		return &refusal{code: codeNoLongerValid}
 	}
-	return &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: blacklist gave verdict %d", v)}
+	return &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: the blacklist returned the verdict %d", v)}
 }
 
-// ErrClosed is the error of every use of a socket that has ended.
-var ErrClosed = errors.New("socketauth: socket closed")
-
-// ErrNotAuthenticated is the error of waiting for a client's reply before it is told that it is authenticated.
-var ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
-
-// ErrBadArguments is the error of Args.Decode: the client sent something else.
-var ErrBadArguments = errors.New("socketauth: bad arguments")
-
-// ErrUnknownKey is what a KeyFunc says, bare or wrapped, of a token it knows no key for.
-var ErrUnknownKey = errors.New("socketauth: unknown key")
-
-// ErrPasswordTooLong is the error of hashing a password of more than 72 bytes, past which bcrypt looks at nothing.
-var ErrPasswordTooLong = errors.New("socketauth: password is longer than 72 bytes")
-
-// Codes that login and registration answer.
+// The codes that login and registration answer with.
 const (
 	httpUserInvalid      = "USER_INVALID"
 	httpServerError      = "SERVER_ERROR"
@@ -200,5 +213,5 @@ const (
 	httpMediaType        = "MEDIA_TYPE_NOT_SUPPORTED"
 )
 
-// wholeSeconds is a duration as Retry-After has it, rounded up.
+// wholeSeconds returns a duration in seconds, rounded up, as the Retry-After header has it.
 func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -16,8 +16,8 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// AuditEvent is something that happened to an identity, for Options.Audit. What is not known, or not proven, is empty,
-// but for the Account.
+// AuditEvent is something that happened to an identity, for Options.Audit. A field whose value is not
+// known, or not proven by a token, is empty; only Account is what the client claimed.
 type AuditEvent struct {
 	Kind      AuditKind
 	Time      time.Time
@@ -25,60 +25,79 @@ type AuditEvent struct {
 	SessionID string
 	SocketID  string
 	Address   string // of the client, by Options.ClientIP
-	UserAgent string
-	Code      string // what the client was told, where it was refused
+	UserAgent string // at most 1 KiB of it
+	Code      string // what the client was told if it was refused
 	Except    string // the session that RevokeOthers left alive
-	Account   string // which account a failed login or registration named, as Options.Account has it; it is in no log
+	Account   string // of a failed login or registration, by Options.Account; it is never logged
 }
 
-// AuditKind says what happened.
+// AuditKind is the kind of an AuditEvent.
 type AuditKind string
 
-// The kinds of audit events. With each, and at the level named, goes a line to Options.Logger. Past 60 refusals in a row
-// of one session, or of one network where no session is known, one in 2 s is recorded (Limits.FailuresPerAddress); what a
-// limit has refused, one in a minute. Stats counts all.
+// The kinds of audit events. Each event is also logged to Options.Logger, at the level named here.
+//
+// Events that a client can cause at will are limited. Of AuditRefused, the first 60 in a row of one
+// session are recorded (of one network if no session is known), then one every 2 seconds;
+// Limits.FailuresPerAddress sets the 60. Of the logins and registrations that a limit refuses, one a
+// minute is recorded. Auth.Stats counts all of them.
 const (
-	AuditLogin         AuditKind = "login"         // credentials were accepted, a code was given; info
-	AuditLoginFailed   AuditKind = "login_failed"  // a login or registration was refused: credentials, hook or outage; info, or error
-	AuditRegistered    AuditKind = "registered"    // a user was registered, a code was given; info
-	AuditAuthenticated AuditKind = "authenticated" // a socket proved who it is; debug
-	AuditRotated       AuditKind = "rotated"       // a session token was replaced on a socket, whose client has the next; debug
-	AuditReuse         AuditKind = "reuse"         // a replaced token came back, which ended its session; warn
-	AuditLogout        AuditKind = "logout"        // a session was ended by its user; info
-	AuditRevoked       AuditKind = "revoked"       // sessions were ended by the app: one, a user's (but for Except), or all where both are empty; info
-	AuditExpired       AuditKind = "expired"       // a socket was disconnected since its token had expired; debug
-	AuditRefused       AuditKind = "refused"       // a token was refused, on a socket or of a request; debug, or error
+	// AuditLogin is a login that was accepted and answered with a code. Level info.
+	AuditLogin AuditKind = "login"
+	// AuditLoginFailed is a login or registration that was refused or failed. Level info, error if a
+	// hook failed, debug if the client left meanwhile.
+	AuditLoginFailed AuditKind = "login_failed"
+	// AuditRegistered is a registration that was accepted and answered with a code. Level info.
+	AuditRegistered AuditKind = "registered"
+	// AuditAuthenticated is a socket that authenticated. Level debug.
+	AuditAuthenticated AuditKind = "authenticated"
+	// AuditRotated is a session token that was replaced, on a socket. Level debug.
+	AuditRotated AuditKind = "rotated"
+	// AuditReuse is a replaced token that was presented again, which ended its session. Level warn.
+	AuditReuse AuditKind = "reuse"
+	// AuditLogout is a session that its user ended. Level info.
+	AuditLogout AuditKind = "logout"
+	// AuditRevoked is a revocation by the app or by Limits.SessionsPerUser: of a session, of all
+	// sessions of a user, or of all sessions if both are empty. Level info.
+	AuditRevoked AuditKind = "revoked"
+	// AuditExpired is a socket that was disconnected because its token expired. Level debug.
+	AuditExpired AuditKind = "expired"
+	// AuditRefused is a refusal on a socket or by Middleware. Level debug, error if the store or a hook
+	// failed.
+	AuditRefused AuditKind = "refused"
 )
 
 // recorder logs, counts and audits what happens.
 type recorder struct {
 	log      *slog.Logger
 	audit    func(ctx context.Context, e AuditEvent) // may be nil
-	attempts *throttle.Guard                         // counts failures
+	attempts *throttle.Guard                         // counts failures and limits attempts
 	counts   counts
 
 	losses  logonce.Minute // limits how often lost state of the store is logged
 	unclear logonce.Minute // limits how often an unclear "confirm" is logged
 }
 
-// record logs an event, and tells the app's Audit of it.
+// record counts and logs an event, and calls Options.Audit with it.
 func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
 	r.counts.event(e)
-	for _, attr := range [...]slog.Attr{slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID), slog.String("address", e.Address), slog.String("code", e.Code), slog.String("except", e.Except)} {
+	for _, attr := range [...]slog.Attr{
+		slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID),
+		slog.String("address", e.Address), slog.String("code", e.Code), slog.String("except", e.Except),
+	} {
 		if attr.Value.String() != "" {
 			attrs = append(attrs, attr)
 		}
 	}
-	ctx = context.WithoutCancel(ctx) // what happened is told also where the client has left
+	ctx = context.WithoutCancel(ctx) // the event is recorded even if the client has left
 	r.log.Log(ctx, level, msg, attrs...)
 	if r.audit != nil {
 		_ = r.contain("Audit", func() error { r.audit(ctx, e); return nil })
 	}
 }
 
-// recordRefusal records an event that is a refusal: an error where the fault is on this side. Those of one session, or
-// of one network where there is no session, are recorded as long as they are no flood, which anybody can send.
+// recordRefusal records a refusal, as an error if the server is at fault. Clients can cause refusals at
+// will, so those past the limit that floods applies are only counted.
 func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refusal, network string, e AuditEvent) {
 	e.Code = refused.code
 	if e.Kind == AuditRefused && r.floods(e.SessionID, network) {
@@ -97,51 +116,72 @@ func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refus
 	r.record(ctx, level, msg, e, attrs...)
 }
 
-// floods reports whether a session, or a network where that is empty, has been refused more often than is recorded: as
-// often as an address may fail, counted apart from that. Clients of no network share one budget.
+// floods counts a refusal of a session, or of a network if the session is not known, and reports
+// whether there have been more of them than are recorded: as many as an address may fail, in a budget
+// apart from that. Clients without a network share one budget.
 func (r *recorder) floods(session, network string) bool {
-	of := "refusals of the network " + throttle.Wide(network)
+	budget := "refusals of the network " + throttle.Wide(network)
 	if session != "" {
-		of = "refusals of the session " + session
+		budget = "refusals of the session " + session
 	}
-	attempt, wait := r.attempts.Begin(of, "")
+	attempt, wait := r.attempts.Begin(budget, "")
 	attempt.Failed()
 	return wait > 0
 }
 
-// Stats are counts since the core was made, and gauges of now. Maps have no entry where there is nothing to count.
+// Stats has counts since the core was made by New, and the number of connections now. The maps have no
+// entry for what has not happened. Stats is meant to be marshaled to JSON or to be copied to metrics.
 type Stats struct {
-	Sockets         map[string]SocketStats `json:"sockets"`         // by the version of Engine.IO, "3" or "4"
-	Logins          map[string]uint64      `json:"logins"`          // and registrations, by what was answered; "OK" for a code
-	Authentications map[string]uint64      `json:"authentications"` // of sockets, by code; "ok" for those that got in
-	Requests        map[string]uint64      `json:"requests"`        // that Middleware refused, by code
-	Rotations       uint64                 `json:"rotations"`
-	Reuses          uint64                 `json:"reuses"`
-	Logouts         uint64                 `json:"logouts"`
-	Revocations     uint64                 `json:"revocations"`
-	Expiries        uint64                 `json:"expiries"`
-	Limited         map[string]uint64      `json:"limited"` // what a limit has refused, by its name
-	Store           StoreStats             `json:"store"`
+	// Sockets has the connections by version of Engine.IO: "3" (clients 1.x and 2.x) or "4" (3.x and
+	// 4.x).
+	Sockets map[string]struct {
+		Connecting    int `json:"connecting"` // not authenticated yet
+		Authenticated int `json:"authenticated"`
+	} `json:"sockets"`
+
+	// Logins has the logins and registrations, by the code that they were answered with; "OK" if they
+	// were accepted.
+	Logins map[string]uint64 `json:"logins"`
+
+	// Authentications has the sockets that authenticated, as "ok", and the refusals on sockets, by code.
+	Authentications map[string]uint64 `json:"authentications"`
+
+	// Requests has the requests that Middleware refused, by code.
+	Requests map[string]uint64 `json:"requests"`
+
+	Rotations uint64 `json:"rotations"` // session tokens that were replaced
+	Reuses    uint64 `json:"reuses"`    // sessions ended because a replaced token was presented
+	Logouts   uint64 `json:"logouts"`
+
+	// Revocations counts successful calls of RevokeSession, RevokeUser, RevokeOthers and RevokeAll, and
+	// sessions that Limits.SessionsPerUser ended.
+	Revocations uint64 `json:"revocations"`
+
+	Expiries uint64 `json:"expiries"` // sockets disconnected because their token expired
+
+	// Limited has what was refused or closed because of a limit, by the name of the limit.
+	Limited map[string]uint64 `json:"limited"`
+
+	// Store has the calls of Options.Blacklist, except those of Watch.
+	Store struct {
+		Calls  uint64        `json:"calls"`
+		Errors uint64        `json:"errors"` // calls that failed
+		Time   time.Duration `json:"time"`   // of all calls together; in JSON in nanoseconds
+
+		// Buckets is a cumulative histogram: Calls is how many calls took at most UpTo.
+		Buckets []struct {
+			UpTo  time.Duration `json:"upTo"` // in JSON in nanoseconds
+			Calls uint64        `json:"calls"`
+		} `json:"buckets"`
+	} `json:"store"`
 }
 
-// SocketStats are the connections to one engine.
-type SocketStats struct {
-	Connecting    int `json:"connecting"` // not authenticated yet
-	Authenticated int `json:"authenticated"`
-}
-
-// StoreStats are the calls of the Blacklist, but for Watch.
-type StoreStats struct {
-	Calls   uint64        `json:"calls"`
-	Errors  uint64        `json:"errors"`
-	Time    time.Duration `json:"time"`    // of all calls together, in nanoseconds
-	Buckets []StoreBucket `json:"buckets"` // cumulative, as a histogram has them
-}
-
-// StoreBucket is how many calls took at most so long.
-type StoreBucket struct {
-	UpTo  time.Duration `json:"upTo"` // in nanoseconds
-	Calls uint64        `json:"calls"`
+// addSockets adds the connections of one server.
+func (s *Stats) addSockets(version string, connecting, authenticated int) {
+	sum := s.Sockets[version]
+	sum.Connecting += connecting
+	sum.Authenticated += authenticated
+	s.Sockets[version] = sum
 }
 
 // counts is what a core counts.
@@ -150,11 +190,32 @@ type counts struct {
 
 	rotations, reuses, logouts, revocations, expiries atomic.Uint64
 
-	store storeCounts
-	said  sync.Map // limit to *logonce.Minute
+	store  storeCounts
+	logged sync.Map // from the name of a limit to the *logonce.Minute of its log message
 }
 
-// event counts what is recorded.
+// stats returns the counts. Connections are not counted here.
+func (c *counts) stats() Stats {
+	s := Stats{
+		Logins:          c.logins.all(),
+		Authentications: c.authentications.all(),
+		Requests:        c.requests.all(),
+		Rotations:       c.rotations.Load(),
+		Reuses:          c.reuses.Load(),
+		Logouts:         c.logouts.Load(),
+		Revocations:     c.revocations.Load(),
+		Expiries:        c.expiries.Load(),
+		Limited:         c.limited.all(),
+	}
+	s.Sockets = make(map[string]struct {
+		Connecting    int `json:"connecting"`
+		Authenticated int `json:"authenticated"`
+	})
+	c.store.addTo(&s)
+	return s
+}
+
+// event counts an event.
 func (c *counts) event(e AuditEvent) {
 	switch e.Kind {
 	case AuditLogin, AuditRegistered:
@@ -182,17 +243,21 @@ func (c *counts) event(e AuditEvent) {
 	}
 }
 
-// limit counts what a limit has refused. now says whether it is to be logged, with how many have not been since.
+// limit counts something that a limit refused. now reports whether to log it, and unsaid is how many
+// others were not logged since the last message.
 func (c *counts) limit(name string) (unsaid int, now bool) {
 	c.limited.add(name)
-	minute, ok := c.said.Load(name)
+	minute, ok := c.logged.Load(name)
 	if !ok {
-		minute, _ = c.said.LoadOrStore(name, new(logonce.Minute))
+		minute, _ = c.logged.LoadOrStore(name, new(logonce.Minute))
 	}
 	return minute.(*logonce.Minute).Say()
 }
 
-// tally counts by name. Names may come from the app, so their number is bounded.
+// maxNames is how many names a tally has. Codes come from the app and could be of any number.
+const maxNames = 200
+
+// tally counts by name. Once it has maxNames names, others are counted as "other".
 type tally struct {
 	mu     sync.Mutex
 	counts map[string]uint64
@@ -213,17 +278,25 @@ func (t *tally) add(name string) {
 func (t *tally) all() map[string]uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make(map[string]uint64, len(t.counts)) // never nil, which is null in JSON
+	all := make(map[string]uint64, len(t.counts)) // not nil, which would be null in JSON
 	maps.Copy(all, t.counts)
 	return all
 }
 
+// storeTimes are the upper bounds of the histogram's buckets. Slower calls have a bucket more.
+var storeTimes = [...]time.Duration{
+	10 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond,
+	100 * time.Millisecond, time.Second, 10 * time.Second,
+}
+
+// storeCounts counts the calls of the store.
 type storeCounts struct {
 	calls, errors atomic.Uint64
 	time          atomic.Int64
-	took          [len(storeTimes) + 1]atomic.Uint64
+	buckets       [len(storeTimes) + 1]atomic.Uint64 // not cumulative
 }
 
+// call counts one call that has returned err.
 func (c *storeCounts) call(began time.Time, err error) {
 	took := time.Since(began)
 	c.calls.Add(1)
@@ -232,27 +305,27 @@ func (c *storeCounts) call(began time.Time, err error) {
 		c.errors.Add(1)
 	}
 	n, _ := slices.BinarySearch(storeTimes[:], took)
-	c.took[n].Add(1)
+	c.buckets[n].Add(1)
 }
 
-func (c *storeCounts) stats() StoreStats {
-	s := StoreStats{Errors: c.errors.Load(), Time: time.Duration(c.time.Load())}
-	for n := range c.took {
-		s.Calls += c.took[n].Load()
+// addTo sets s.Store, which must be empty.
+func (c *storeCounts) addTo(s *Stats) {
+	store := &s.Store
+	store.Errors, store.Time = c.errors.Load(), time.Duration(c.time.Load())
+	for n := range c.buckets {
+		store.Calls += c.buckets[n].Load()
 		if n < len(storeTimes) {
-			s.Buckets = append(s.Buckets, StoreBucket{storeTimes[n], s.Calls})
+			store.Buckets = append(store.Buckets, struct {
+				UpTo  time.Duration `json:"upTo"`
+				Calls uint64        `json:"calls"`
+			}{storeTimes[n], store.Calls})
 		}
 	}
-	return s
 }
 
-const maxNames = 200
-
-// storeTimes are the upper ends of the histogram's buckets; beyond the last is one more.
-var storeTimes = [...]time.Duration{10 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second}
-
-// limited counts what a limit has refused or ended, and logs that once a minute: said is whether it did so now.
-func (r *recorder) limited(limit string, attrs ...any) (said bool) {
+// limited counts something that a limit refused or closed, and logs the limit once a minute. It reports
+// whether it has logged it now.
+func (r *recorder) limited(limit string, attrs ...any) (logged bool) {
 	unsaid, now := r.counts.limit(limit)
 	if now {
 		r.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
@@ -260,28 +333,30 @@ func (r *recorder) limited(limit string, attrs ...any) (said bool) {
 	return now
 }
 
-// logLoss says once a minute that the blacklist does not know what it should.
+// logLoss logs once a minute that the blacklist does not know the session of a valid token.
 func (r *recorder) logLoss(about ...any) {
 	if unsaid, now := r.losses.Say(); now {
-		r.log.Warn("socketauth: the blacklist does not know the session of a valid token: it has lost state (a restart, in memory), or is not shared with the process that made the token",
+		r.log.Warn("socketauth: the blacklist does not know the session of a valid token: "+
+			"it has lost state (a blacklist in memory does at each restart), "+
+			"or it is not shared with the process that made the token",
 			append(about, slog.Int("more_since_last", unsaid))...)
 	}
 }
 
-// logUnclear logs once a minute that a client's "confirm" is taken for none. The value itself is not
-// logged: a client that gets one field wrong may have put its token there.
-func (r *recorder) logUnclear(is string, about ...any) {
+// logUnclear logs once a minute that the "confirm" of a client has a type that means neither true nor
+// false. The value itself is not logged: a client that confuses fields may have put its token there.
+func (r *recorder) logUnclear(typ string, about ...any) {
 	if unsaid, now := r.unclear.Say(); now {
-		r.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false, and counts as no confirmation: a reply that is lost then costs the client its session`,
-			append(about, slog.String("type", is), slog.Int("more_since_last", unsaid),
-				slog.String("fix", `the client sends confirm: true, or "true" where it can only send strings`))...)
+		r.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false and is taken as false: the client loses its session if a reply to it is lost`,
+			append(about, slog.String("type", typ), slog.Int("more_since_last", unsaid),
+				slog.String("fix", `the client must send confirm: true, or "true" if it can only send strings`))...)
 	}
 }
 
-// errPanic is the error of a hook that panicked. The log has the stack.
+// errPanic is the error of a hook that panicked. Its stack was logged.
 var errPanic = errors.New("socketauth: hook panicked")
 
-// contain calls a hook, and makes an error of its panic.
+// contain calls a hook. If it panics, contain logs that and returns an error.
 func (r *recorder) contain(hook string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
