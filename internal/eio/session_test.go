@@ -15,7 +15,8 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// bare is a protocol with no more to it than a test of the rest needs: it writes what there is, and reads nothing.
+// bare is a protocol with no more to it than a test of the rest needs: it writes what there is, and
+// reads nothing.
 type bare struct{}
 
 func (bare) Refuse(url.Values) *Refusal    { return nil }
@@ -44,7 +45,8 @@ func (bareLink) Receive(Incoming) error                   { return nil }
 func (k bareLink) Upgrade(_ *http.Request, ws *WebSocket) { k.GiveUp(ws) }
 func (bareLink) Closed()                                  {}
 
-// inBubble runs a test on fake time with an engine and its only session. In the end nothing may be left.
+// inBubble runs a test on fake time with an engine and its only session. In the end nothing may be
+// left.
 func inBubble(t *testing.T, f func(t *testing.T, e *Engine, s *Session)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -69,7 +71,8 @@ func doPoll(e *Engine, s *Session) *httptest.ResponseRecorder {
 }
 
 func TestNothingIsWrittenBeforeTheBeginning(t *testing.T) {
-	// Guards against an OPEN that is sent before requests can find the session, which had early polls refused.
+	// Guards against an OPEN that is sent before requests can find the session, which had early
+	// polls refused.
 	var p *poll
 	e := New(engine.Options{}, bare{}, func(s *Session) Receiver {
 		if err := s.Send(Packet{Head: "early"}); err != nil {

@@ -84,9 +84,9 @@ func (ws *WebSocket) reject() {
 	}
 }
 
-// interrupt makes reads and writes fail at once. If linger is not 0, only reads fail, and only after
-// that time, in which the client can answer a close frame. The goroutine that reads the websocket
-// closes it.
+// interrupt makes reads and writes fail at once. If linger is not 0, only reads fail, and only
+// after that time, in which the client can answer a close frame. The goroutine that reads the
+// websocket closes it.
 func (ws *WebSocket) interrupt(linger time.Duration) {
 	if linger > 0 {
 		ws.setReadTimeout(linger)

@@ -7,10 +7,10 @@
 //
 // Of the library it uses the Engine.IO half: handshake, session table, heartbeat, and the steps of
 // an upgrade. The library reads from and writes to transports of this package (transport.go), so
-// that it sees only what the protocol allows and never waits for a client. Its Socket.IO half cannot
-// be used: it needs to know events and the types of their arguments in advance, fails on names with
-// a comma, panics on some attachment counts, and does not limit what waits for a slow client.
-// Package sio replaces it.
+// that it sees only what the protocol allows and never waits for a client. Its Socket.IO half
+// cannot be used: it needs to know events and the types of their arguments in advance, fails on
+// names with a comma, panics on some attachment counts, and does not limit what waits for a slow
+// client. Package sio replaces it.
 package eio3
 
 import (

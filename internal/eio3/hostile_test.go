@@ -29,8 +29,8 @@ func alone(t *testing.T, f func(t *testing.T, w *enginetest.World)) {
 	enginetest.In(t, enginetest.V3, start, engine.Options{MaxPayload: 1 << 20}, f)
 }
 
-// frames kill, hang or swell an unguarded go-socket.io, or are no packets at all. Each has to end its own connection
-// and nothing else. Those that begin with a "b" are attachments.
+// frames kill, hang or swell an unguarded go-socket.io, or are no packets at all. Each has to end
+// its own connection and nothing else. Those that begin with a "b" are attachments.
 var frames = map[string][]string{
 	"huge count":                {`459999999999-["x",1]`},
 	"huge count, no allocation": {`45100000000-["x",1]`},
@@ -86,7 +86,8 @@ var frames = map[string][]string{
 	"long name of namespace":    {"42/" + strings.Repeat("x", 100_000)},
 }
 
-// An unauthenticated frame ended the process: attachment counts, placeholders, ERROR. So did others in other ways.
+// An unauthenticated frame ended the process: attachment counts, placeholders, ERROR. So did others
+// in other ways.
 func TestHostile_Frames(t *testing.T) {
 	bearers := map[string]func(w *enginetest.World, c *enginetest.Client, packets []string){
 		"websocket": func(_ *enginetest.World, c *enginetest.Client, packets []string) { _ = c.Post(packets...) },
@@ -222,7 +223,8 @@ func TestHostile_ManyPackets(t *testing.T) {
 		if after := runtime.NumGoroutine(); after > before+100 {
 			t.Errorf("%d goroutines, %d before", after, before)
 		}
-		// What is owed for them is bounded: the client is as slow as any that does not read what it is sent.
+		// What is owed for them is bounded: the client is as slow as any that does not read what it
+		// is sent.
 		synctest.Wait()
 	})
 }

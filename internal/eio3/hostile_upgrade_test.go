@@ -38,7 +38,8 @@ func read(ws *websocket.Conn) string {
 	return string(data)
 }
 
-// "2probe" without "5" kept a core busy until the ping timeout. Now it waits a while, and the session goes on by polling.
+// "2probe" without "5" kept a core busy until the ping timeout. Now it waits a while, and the
+// session goes on by polling.
 func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -83,7 +84,8 @@ func TestHostile_Upgrades(t *testing.T) {
 	})
 }
 
-// Many websockets for one session leaked. Now one is tried at a time, and none once one has made it.
+// Many websockets for one session leaked. Now one is tried at a time, and none once one has made
+// it.
 func TestHostile_ManyUpgrades(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -114,7 +116,8 @@ func TestHostile_ManyUpgrades(t *testing.T) {
 	})
 }
 
-// A websocket cannot take over in the middle of a POST: what is left of that would be lost, or come out of order.
+// A websocket cannot take over in the middle of a POST: what is left of that would be lost, or come
+// out of order.
 func TestHostile_UpgradeDuringPost(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")

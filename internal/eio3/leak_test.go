@@ -82,8 +82,8 @@ func cycle(t *testing.T, client *http.Client, url string, n int) {
 	}
 }
 
-// Connections left behind sessions, goroutines and memory: with the library when they were closed, with others 20 KB each.
-// SOAK=1 has 10,000 come and go.
+// Connections left behind sessions, goroutines and memory: with the library when they were closed,
+// with others 20 KB each. SOAK=1 has 10,000 come and go.
 func TestNothingIsLeft(t *testing.T) {
 	cycles := 1500
 	if os.Getenv("SOAK") != "" {

@@ -193,10 +193,10 @@ func nextBinaryPacket(payload []byte) (first eio.Incoming, rest []byte, err erro
 	return first, payload[length:], err
 }
 
-// plain undoes the double encoding of clients 1.x, which encode text in a POST as UTF-8 twice unless
-// the payload is in the binary form. The protocol does not tell which version a client is, so text
-// that can be decoded twice is, until some text comes that cannot. Only a client 2.x that first
-// sends text that looks like UTF-8 read as Latin-1 is misunderstood.
+// plain undoes the double encoding of clients 1.x, which encode text in a POST as UTF-8 twice
+// unless the payload is in the binary form. The protocol does not tell which version a client is,
+// so text that can be decoded twice is, until some text comes that cannot. Only a client 2.x that
+// first sends text that looks like UTF-8 read as Latin-1 is misunderstood.
 func (k *link) plain(text []byte) []byte {
 	if k.once || sio.IsASCII(text) {
 		return text

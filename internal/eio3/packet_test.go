@@ -10,7 +10,8 @@ import (
 )
 
 func TestLongPollsAreBinary(t *testing.T) {
-	// Guards: clients 1.x in browsers overflow their stack on some 125 KB of text in one poll, and then lose what it said.
+	// Guards: clients 1.x in browsers overflow their stack on some 125 KB of text in one poll, and
+	// then lose what it said.
 	short := []eio.Packet{{Head: "42", Data: []byte(`["x"]`), JSON: true}}
 	if _, kind := new(protocol).AppendPayload(nil, short, false); kind != eio.ContentText {
 		t.Errorf("a short one is %s", kind)
@@ -33,7 +34,8 @@ func same(p, other eio.Incoming) bool {
 	return p.Kind == other.Kind && p.Binary == other.Binary && string(p.Data) == string(other.Data)
 }
 
-// FuzzPayload takes a payload apart, in either form, and holds what it was made of against what becomes of it once more.
+// FuzzPayload takes a payload apart, in either form, and holds what it was made of against what
+// becomes of it once more.
 func FuzzPayload(f *testing.F) {
 	for _, seed := range []string{
 		`9:42["x",1]`, `2:408:42["é"]`, "2:4\U0001d11e", "3:4\U0001d11e", "6:b4AQID", "1:25:3probe1:6", "99999999999:4", "-1:4", "0:", ":4", "1:\xff", "3:4\xc3\x28",

@@ -50,9 +50,9 @@ type offered struct {
 
 type offeredKey struct{}
 
-// serveLibrary gives the library a transport for a handshake, or for the upgrade of the session that
-// the request names, and reports whether it accepted the transport. What it writes as a response is
-// discarded: package eio answers all requests.
+// serveLibrary gives the library a transport for a handshake, or for the upgrade of the session
+// that the request names, and reports whether it accepted the transport. What it writes as a
+// response is discarded: package eio answers all requests.
 func (p *protocol) serveLibrary(r *http.Request, conn transport.Conn) bool {
 	o := &offered{conn: conn}
 	p.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), offeredKey{}, o)))

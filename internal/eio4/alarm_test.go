@@ -12,7 +12,8 @@ import (
 )
 
 func TestHeartbeatDoesNotDrift(t *testing.T) {
-	// Guards against pings that come later and later by what their pongs take, which the official suite has no time for.
+	// Guards against pings that come later and later by what their pongs take, which the official
+	// suite has no time for.
 	o := engine.Options{PingInterval: time.Second, PingTimeout: time.Second}
 	inBubble(t, o, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")

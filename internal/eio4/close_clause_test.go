@@ -81,8 +81,8 @@ func TestClose_WhileAccepting(t *testing.T) {
 	})
 }
 
-// drain polls to the end of the session, and returns the messages that came. Of the packets that end a transport
-// there may be one, as the last.
+// drain polls to the end of the session, and returns the messages that came. Of the packets that
+// end a transport there may be one, as the last.
 func (p *poller) drain() []string {
 	p.s.t.Helper()
 	var got []string
@@ -119,7 +119,8 @@ func TestClose_PollPending(t *testing.T) {
 	})
 }
 
-// Conn.Close on long-polling between two polls: the next one gets it, if it comes within FlushTimeout.
+// Conn.Close on long-polling between two polls: the next one gets it, if it comes within
+// FlushTimeout.
 func TestClose_BetweenPolls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
@@ -188,8 +189,8 @@ func TestClose_InsideEvent(t *testing.T) {
 	})
 }
 
-// Conn.Close of a client that is in another namespace too: that goes on, what is on its way to this one is not heard,
-// and with the last one the transport ends.
+// Conn.Close of a client that is in another namespace too: that goes on, what is on its way to this
+// one is not heard, and with the last one the transport ends.
 func TestClose_OtherNamespaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -235,8 +236,8 @@ func TestClose_CustomNamespace(t *testing.T) {
 	})
 }
 
-// Conn.Close at every point of an upgrade: a client that keeps to the protocol gets the last message and DISCONNECT,
-// once, whichever transport it is on.
+// Conn.Close at every point of an upgrade: a client that keeps to the protocol gets the last
+// message and DISCONNECT, once, whichever transport it is on.
 func TestClose_DuringUpgrade(t *testing.T) {
 	for _, point := range []string{"open", "probed", "poll ended", "upgrading", "upgraded"} {
 		for _, pending := range []bool{false, true} {
@@ -311,7 +312,8 @@ func nextOrEnd(w *socket) string {
 	}
 }
 
-// Conn.Close while the upgrade hangs: nobody sends 5, nobody polls. It ends with FlushTimeout all the same.
+// Conn.Close while the upgrade hangs: nobody sends 5, nobody polls. It ends with FlushTimeout all
+// the same.
 func TestClose_UpgradeNeverCompleted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
@@ -347,7 +349,8 @@ func TestClose_PeerDoesNotRead(t *testing.T) {
 	})
 }
 
-// Engine.Shutdown: a pending poll gets close, a websocket ends without DISCONNECT, nothing new is accepted.
+// Engine.Shutdown: a pending poll gets close, a websocket ends without DISCONNECT, nothing new is
+// accepted.
 func TestShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})

@@ -15,7 +15,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Engine.IO, "Query parameters" of HTTP long-polling: EIO and transport are mandatory, sid once there is a session.
+// Engine.IO, "Query parameters" of HTTP long-polling: EIO and transport are mandatory, sid once
+// there is a session.
 func TestEngineIO_Polling_QueryParameters(t *testing.T) {
 	for _, c := range []struct {
 		name, path string
@@ -55,7 +56,8 @@ func TestEngineIO_Polling_QueryParameters(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Query parameters": sid is mandatory once the session is established, so nothing but GET is without one.
+// Engine.IO, "Query parameters": sid is mandatory once the session is established, so nothing but
+// GET is without one.
 func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead} {
 		t.Run(method, func(t *testing.T) {
@@ -76,7 +78,8 @@ func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Sending and receiving data": a session knows GET and POST. Anything else is a bad request.
+// Engine.IO, "Sending and receiving data": a session knows GET and POST. Anything else is a bad
+// request.
 func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -101,7 +104,8 @@ func TestEngineIO_Polling_AnyPath(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Headers": a body without Content-Type is plain text; what is sent is text, base64 being text too.
+// Engine.IO, "Headers": a body without Content-Type is plain text; what is sent is text, base64
+// being text too.
 func TestEngineIO_Polling_ContentType(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -167,7 +171,8 @@ func TestEngineIO_Polling_GetWaits(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Receiving data": what is buffered goes out with the next poll, in order, in one payload.
+// Engine.IO, "Receiving data": what is buffered goes out with the next poll, in order, in one
+// payload.
 func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -178,7 +183,8 @@ func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Receiving data": a second poll is answered 400, the pending one with close, and the session is closed.
+// Engine.IO, "Receiving data": a second poll is answered 400, the pending one with close, and the
+// session is closed.
 func TestEngineIO_Polling_DuplicateGetCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -194,7 +200,8 @@ func TestEngineIO_Polling_DuplicateGetCloses(t *testing.T) {
 	})
 }
 
-// Engine.IO, "WebSocket", query parameters: without one that is mandatory the websocket does not stay open.
+// Engine.IO, "WebSocket", query parameters: without one that is mandatory the websocket does not
+// stay open.
 func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 	for _, c := range []struct {
 		name, query string
@@ -220,7 +227,8 @@ func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 	}
 }
 
-// Engine.IO, "WebSocket": the transport is a websocket connection, so a request that opens none is refused.
+// Engine.IO, "WebSocket": the transport is a websocket connection, so a request that opens none is
+// refused.
 func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -274,7 +282,8 @@ func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Protocol": the packet types, and what each means when a client sends it over long-polling.
+// Engine.IO, "Protocol": the packet types, and what each means when a client sends it over
+// long-polling.
 func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -426,7 +435,8 @@ func TestEngineIO_Handshake_Defaults(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Handshake": each session has an id of its own, and messages of one never reach another.
+// Engine.IO, "Handshake": each session has an id of its own, and messages of one never reach
+// another.
 func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})

@@ -148,7 +148,8 @@ func TestEngineIO_Heartbeat_AmongMessages(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat" and the history from v3 to v4: it is the server that pings, a client's ping gets no pong.
+// Engine.IO, "Heartbeat" and the history from v3 to v4: it is the server that pings, a client's
+// ping gets no pong.
 func TestEngineIO_Heartbeat_ClientPing(t *testing.T) {
 	for _, packet := range []string{"2", "2probe", "2x"} {
 		t.Run(packet, func(t *testing.T) {
@@ -167,7 +168,8 @@ func TestEngineIO_Heartbeat_ClientPing(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Heartbeat": it starts with the handshake, also for a session that upgrades, and goes on after it.
+// Engine.IO, "Heartbeat": it starts with the handshake, also for a session that upgrades, and goes
+// on after it.
 func TestEngineIO_Heartbeat_AcrossUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -187,7 +189,8 @@ func TestEngineIO_Heartbeat_AcrossUpgrade(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat": a ping that became due in the middle of an upgrade is not lost, on either transport.
+// Engine.IO, "Heartbeat": a ping that became due in the middle of an upgrade is not lost, on either
+// transport.
 func TestEngineIO_Heartbeat_DuringUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)

@@ -13,7 +13,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Engine.IO, "Message" and "Packet encoding": what each payload looks like on each transport, in and back out.
+// Engine.IO, "Message" and "Packet encoding": what each payload looks like on each transport, in
+// and back out.
 func TestEngineIO_Message_Payloads(t *testing.T) {
 	for _, c := range []struct{ name, text string }{
 		{"ASCII", "hello"},
@@ -43,7 +44,8 @@ func TestEngineIO_Message_Payloads(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Packet encoding", HTTP long-polling: packets are joined with the record separator, in any number.
+// Engine.IO, "Packet encoding", HTTP long-polling: packets are joined with the record separator, in
+// any number.
 func TestEngineIO_Encoding_PollingPayload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -87,7 +89,8 @@ func TestEngineIO_Encoding_PollingBase64Lengths(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Packet encoding", HTTP long-polling: maxPayload is a promise, a body of just that size is taken.
+// Engine.IO, "Packet encoding", HTTP long-polling: maxPayload is a promise, a body of just that
+// size is taken.
 func TestEngineIO_Encoding_MaxPayload(t *testing.T) {
 	const limit = 1000
 	whole := strings.Repeat("x", limit-1)
@@ -132,7 +135,8 @@ func TestEngineIO_Encoding_WebSocketBinary(t *testing.T) {
 	})
 }
 
-// Engine.IO, "WebSocket": a message in fragments is one packet, and control frames between them are the transport's.
+// Engine.IO, "WebSocket": a message in fragments is one packet, and control frames between them are
+// the transport's.
 func TestEngineIO_WebSocket_Fragments(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})

@@ -55,7 +55,8 @@ func TestEngineIO_Upgrade_NoopToPendingPoll(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": a poll that arrives after the probe is ended with noop too, before and while others follow.
+// Engine.IO, "Upgrade": a poll that arrives after the probe is ended with noop too, before and
+// while others follow.
 func TestEngineIO_Upgrade_NoopToLaterPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -70,7 +71,8 @@ func TestEngineIO_Upgrade_NoopToLaterPoll(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": no packet gets lost: what the server sends during it arrives once, in order.
+// Engine.IO, "Upgrade": no packet gets lost: what the server sends during it arrives once, in
+// order.
 func TestEngineIO_Upgrade_LosesNothingSent(t *testing.T) {
 	for _, pending := range []bool{false, true} {
 		name := map[bool]string{false: "no poll pending", true: "poll pending"}[pending]
@@ -165,8 +167,8 @@ func TestEngineIO_Upgrade_HTTPRefusedAfterwards(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": a poll that is still pending when the client completes the upgrade is ended, one way or another,
-// and takes nothing with it.
+// Engine.IO, "Upgrade": a poll that is still pending when the client completes the upgrade is
+// ended, one way or another, and takes nothing with it.
 func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -188,8 +190,9 @@ func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": only a probe starts one, or the upgrade itself where a client leaves the probe out, which the
-// reference server takes too. Anything else closes that websocket, and long-polling goes on.
+// Engine.IO, "Upgrade": only a probe starts one, or the upgrade itself where a client leaves the
+// probe out, which the reference server takes too. Anything else closes that websocket, and
+// long-polling goes on.
 func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 	for name, packets := range map[string][]string{
 		"message first":        {"4hello"},
@@ -258,7 +261,8 @@ func TestEngineIO_Upgrade_WrongPacketAfterProbe(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Upgrade": a websocket that goes away before it is the transport leaves long-polling as it was.
+// Engine.IO, "Upgrade": a websocket that goes away before it is the transport leaves long-polling
+// as it was.
 func TestEngineIO_Upgrade_GivenUp(t *testing.T) {
 	for _, probes := range []bool{false, true} {
 		name := map[bool]string{false: "before the probe", true: "after the probe"}[probes]
@@ -285,7 +289,8 @@ func TestEngineIO_Upgrade_GivenUp(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Upgrade": a session that never polled upgrades as well, and several upgrade side by side.
+// Engine.IO, "Upgrade": a session that never polled upgrades as well, and several upgrade side by
+// side.
 func TestEngineIO_Upgrade_ManySessions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})

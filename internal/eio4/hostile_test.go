@@ -131,7 +131,8 @@ func TestHostile_AttachmentsAtTheLimit(t *testing.T) {
 	})
 }
 
-// Nesting past 512 levels, the array itself counted, closes the connection, before anything recursive sees it.
+// Nesting past 512 levels, the array itself counted, closes the connection, before anything
+// recursive sees it.
 func TestHostile_NestingDepth(t *testing.T) {
 	auth := func(levels int) string {
 		return `{"a":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + "}"
@@ -284,7 +285,8 @@ func TestHostile_OddEventNames(t *testing.T) {
 	}
 }
 
-// A client that asks for namespaces that are not there, over and over, and reads no answer, is dropped.
+// A client that asks for namespaces that are not there, over and over, and reads no answer, is
+// dropped.
 func TestHostile_NamespaceFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{MaxQueue: 64 << 10})

@@ -17,7 +17,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// A probe that is never followed by an upgrade: for 10 s polls get noop, then long-polling goes on as before.
+// A probe that is never followed by an upgrade: for 10 s polls get noop, then long-polling goes on
+// as before.
 func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -128,7 +129,8 @@ func TestHostile_PollOnWebSocketSession(t *testing.T) {
 	})
 }
 
-// A poll whose client went away is over: the next one is no duplicate, and gets what came in between.
+// A poll whose client went away is over: the next one is no duplicate, and gets what came in
+// between.
 func TestHostile_PollClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -150,7 +152,8 @@ func TestHostile_PollClientGone(t *testing.T) {
 	})
 }
 
-// A poll that is given up just as it is answered: what it was to bring comes with the next one, whole and in order.
+// A poll that is given up just as it is answered: what it was to bring comes with the next one,
+// whole and in order.
 func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var giveUp context.CancelFunc // of the latest request
@@ -191,8 +194,8 @@ func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 	})
 }
 
-// A poll whose client goes away in the middle of the answer: what was in it comes again, or the session is over.
-// Nothing is lost in silence.
+// A poll whose client goes away in the middle of the answer: what was in it comes again, or the
+// session is over. Nothing is lost in silence.
 func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 	for _, size := range []int{10, 100000} {
 		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
@@ -220,7 +223,8 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 	}
 }
 
-// A poll whose client does not read the answer is given up after WriteTimeout, and the session with it.
+// A poll whose client does not read the answer is given up after WriteTimeout, and the session with
+// it.
 func TestHostile_PollClientDoesNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{WriteTimeout: 4 * time.Second})
@@ -241,7 +245,8 @@ func TestHostile_PollClientDoesNotRead(t *testing.T) {
 	})
 }
 
-// A peer that never reads but goes on writing pongs is dropped after WriteTimeout; nobody else waits for it.
+// A peer that never reads but goes on writing pongs is dropped after WriteTimeout; nobody else
+// waits for it.
 func TestHostile_NeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
@@ -355,7 +360,8 @@ type counter struct{ n *atomic.Int64 }
 func (c counter) Message([]byte, bool)   { c.n.Add(1) }
 func (c counter) Closed(_ engine.Reason) {}
 
-// A chunked body past the limit is not read to its end: 413 where the client still listens, and the session is over.
+// A chunked body past the limit is not read to its end: 413 where the client still listens, and the
+// session is over.
 func TestHostile_ChunkedBody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit = 10000

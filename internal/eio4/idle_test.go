@@ -27,8 +27,8 @@ func acceptDeep(c engine.Conn, h engine.Handshake) engine.Receiver {
 }
 
 func TestIdleStackIsSmall(t *testing.T) {
-	// Guards: one frame more on the stack of the goroutine that waits for a client, and every idle connection takes 8 KB
-	// of stack for as long as it lives, where it took 4.
+	// Guards: one frame more on the stack of the goroutine that waits for a client, and every idle
+	// connection takes 8 KB of stack for as long as it lives, where it took 4.
 	const sockets = 400
 	e := New(engine.Options{Namespaces: map[string]engine.Accept{"/": acceptDeep}})
 	server := httptest.NewServer(e)

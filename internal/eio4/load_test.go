@@ -14,8 +14,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
-// Over real connections: clients upgrade in the middle of a stream of messages both ways. None is lost, doubled, or
-// out of order.
+// Over real connections: clients upgrade in the middle of a stream of messages both ways. None is
+// lost, doubled, or out of order.
 func TestLoad_UpgradeUnderLoad(t *testing.T) {
 	t.Parallel()
 	const clients, messages = 30, 100
@@ -28,8 +28,8 @@ func TestLoad_UpgradeUnderLoad(t *testing.T) {
 	wg.Wait()
 }
 
-// upgradeUnderLoad posts a third of its messages before it upgrades, and the rest over the websocket. It runs beside
-// the test's goroutine, so it reports with Errorf alone.
+// upgradeUnderLoad posts a third of its messages before it upgrades, and the rest over the
+// websocket. It runs beside the test's goroutine, so it reports with Errorf alone.
 func upgradeUnderLoad(t *testing.T, s *server, messages int) {
 	r := s.get(polling)
 	if r.status != 200 || !strings.HasPrefix(r.body, "0") {
@@ -181,8 +181,8 @@ func wantLast(t *testing.T, got []string) {
 	}
 }
 
-// Over a real connection: emits from many goroutines at once all arrive, those of one goroutine in order, and each that
-// asks for an acknowledgement has an id of its own.
+// Over a real connection: emits from many goroutines at once all arrive, those of one goroutine in
+// order, and each that asks for an acknowledgement has an id of its own.
 func TestLoad_ConcurrentEmits(t *testing.T) {
 	t.Parallel()
 	const goroutines, each = 8, 100

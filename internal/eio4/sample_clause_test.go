@@ -7,7 +7,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Socket.IO, "Sample session", request by request and frame by frame, with the two sides as the protocol has them.
+// Socket.IO, "Sample session", request by request and frame by frame, with the two sides as the
+// protocol has them.
 func TestSocketIO_SampleSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const plain = "text/plain; charset=UTF-8"

@@ -20,7 +20,8 @@ func shortTimeouts(s *server) {
 	s.http.WriteTimeout = 2 * time.Second
 }
 
-// A server's short timeouts cut neither a poll nor a websocket, nor what comes after them on the same connection.
+// A server's short timeouts cut neither a poll nor a websocket, nor what comes after them on the
+// same connection.
 func TestServing_ShortTimeouts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{}, shortTimeouts)
@@ -51,7 +52,8 @@ func TestServing_ShortTimeouts(t *testing.T) {
 	})
 }
 
-// A body that trickles in is given up, with or without timeouts of the server: the engine has its own.
+// A body that trickles in is given up, with or without timeouts of the server: the engine has its
+// own.
 func TestServing_TricklingPost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -75,8 +77,8 @@ func TestServing_TricklingPost(t *testing.T) {
 	})
 }
 
-// A middleware that ends a request's context while its client still waits ends the poll with noop, not with an empty
-// payload, which clients take for a broken one.
+// A middleware that ends a request's context while its client still waits ends the poll with noop,
+// not with an empty payload, which clients take for a broken one.
 func TestServing_ContextDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {
@@ -100,7 +102,8 @@ func TestServing_ContextDeadline(t *testing.T) {
 	})
 }
 
-// onlyUnwrap is the ResponseWriter of a middleware that knows http.ResponseController and nothing older.
+// onlyUnwrap is the ResponseWriter of a middleware that knows http.ResponseController and nothing
+// older.
 type onlyUnwrap struct{ w http.ResponseWriter }
 
 func (o onlyUnwrap) Header() http.Header         { return o.w.Header() }
@@ -108,7 +111,8 @@ func (o onlyUnwrap) Write(p []byte) (int, error) { return o.w.Write(p) }
 func (o onlyUnwrap) WriteHeader(status int)      { o.w.WriteHeader(status) }
 func (o onlyUnwrap) Unwrap() http.ResponseWriter { return o.w }
 
-// Behind a middleware whose ResponseWriter has only Unwrap everything works, short timeouts included.
+// Behind a middleware whose ResponseWriter has only Unwrap everything works, short timeouts
+// included.
 func TestServing_OnlyUnwrap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {
@@ -135,7 +139,8 @@ func TestServing_OnlyUnwrap(t *testing.T) {
 	})
 }
 
-// Behind a middleware that hides the connection altogether a websocket is refused, and long-polling works.
+// Behind a middleware that hides the connection altogether a websocket is refused, and long-polling
+// works.
 func TestServing_NoHijack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {

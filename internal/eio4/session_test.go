@@ -39,7 +39,8 @@ func (r *tape) Message(data []byte, binary bool) {
 
 func (r *tape) Closed(reason engine.Reason) { r.closed = append(r.closed, reason) }
 
-// inBubble runs a test on fake time with an engine whose only session goes onto the tape. In the end nothing may be left.
+// inBubble runs a test on fake time with an engine whose only session goes onto the tape. In the
+// end nothing may be left.
 func inBubble(t *testing.T, o engine.Options, f func(t *testing.T, e *eio.Engine, r *tape)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -260,7 +261,8 @@ func TestWebsocketPing(t *testing.T) {
 }
 
 func TestOnlyTheLastPongWaits(t *testing.T) {
-	// Guards: a client that reads nothing must not have the server keep an answer to each of its pings.
+	// Guards: a client that reads nothing must not have the server keep an answer to each of its
+	// pings.
 	inBubble(t, engine.Options{MaxQueue: 1 << 10}, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
@@ -313,8 +315,8 @@ func (w *stalled) Write(p []byte) (int, error) {
 }
 
 func TestEndOfAPostIsNotTheEndOfTheNext(t *testing.T) {
-	// Guards: a POST whose answer is written late must not clear the mark of the one that has begun since, or two would be
-	// read at a time.
+	// Guards: a POST whose answer is written late must not clear the mark of the one that has begun
+	// since, or two would be read at a time.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		serve := func(w http.ResponseWriter, method, query string, body io.Reader) {
 			e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&transport=polling"+query, body))

@@ -128,8 +128,8 @@ func TestAcceptWithoutReceiver(t *testing.T) {
 }
 
 func TestRejoinAfterServerEnded(t *testing.T) {
-	// Guards against a client that is taken for joined twice, or its late packets for a breach, since only the server
-	// knows yet that the connection has ended.
+	// Guards against a client that is taken for joined twice, or its late packets for a breach,
+	// since only the server knows yet that the connection has ended.
 	join(t, engine.Options{ConnectTimeout: time.Minute}, func(t *testing.T, j *joined) {
 		send(t, j.ws, websocket.TextMessage, "40/nil,")
 		receive(t, j.ws)
@@ -157,8 +157,8 @@ func TestRejoinAfterServerEnded(t *testing.T) {
 	})
 }
 
-// FuzzPost sends what it likes to a client that is in the root namespace. The engine must neither panic nor keep
-// anything, and what it delivers must be what it promises.
+// FuzzPost sends what it likes to a client that is in the root namespace. The engine must neither
+// panic nor keep anything, and what it delivers must be what it promises.
 func FuzzPost(f *testing.F) {
 	for _, seed := range []string{
 		`42["a",1]`, "451-[\"a\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID", "41\x1e40\x1e420[\"x\"]", "3\x1e6\x1e5\x1e1",

@@ -10,8 +10,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Socket.IO, "Connection to a namespace": CONNECT to the main namespace is answered with CONNECT and a session id,
-// which is not the one of Engine.IO.
+// Socket.IO, "Connection to a namespace": CONNECT to the main namespace is answered with CONNECT
+// and a session id, which is not the one of Engine.IO.
 func TestSocketIO_Connect_Main(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -43,7 +43,8 @@ func TestSocketIO_Connect_Polling(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": a custom namespace, its name with and without the comma after it.
+// Socket.IO, "Connection to a namespace": a custom namespace, its name with and without the comma
+// after it.
 func TestSocketIO_Connect_CustomNamespace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -95,8 +96,8 @@ func TestSocketIO_Connect_BadPayload(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Connection to a namespace": one that is not there is refused with CONNECT_ERROR, an object. The client
-// may try another.
+// Socket.IO, "Connection to a namespace": one that is not there is refused with CONNECT_ERROR, an
+// object. The client may try another.
 func TestSocketIO_Connect_Refused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -127,7 +128,8 @@ func TestSocketIO_Connect_RefusedMain(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": whatever comes first and is no CONNECT closes the connection at once.
+// Socket.IO, "Connection to a namespace": whatever comes first and is no CONNECT closes the
+// connection at once.
 func TestSocketIO_Connect_MustComeFirst(t *testing.T) {
 	for name, packet := range map[string]string{
 		"event":            `42["hello"]`,
@@ -207,7 +209,8 @@ func TestSocketIO_Connect_Timeout(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": a client may be in several at once. Each has its own id, events and end.
+// Socket.IO, "Connection to a namespace": a client may be in several at once. Each has its own id,
+// events and end.
 func TestSocketIO_Connect_SeveralNamespaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -267,7 +270,8 @@ func TestSocketIO_Connect_NotImplicit(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": what the application sends while it accepts comes after the approval.
+// Socket.IO, "Connection to a namespace": what the application sends while it accepts comes after
+// the approval.
 func TestSocketIO_Connect_ApprovalComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newIOApp(t)
@@ -288,8 +292,8 @@ func TestSocketIO_Connect_ApprovalComesFirst(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": the application learns what the first request of the connection was, once,
-// for all namespaces, whatever transport the client is on by then.
+// Socket.IO, "Connection to a namespace": the application learns what the first request of the
+// connection was, once, for all namespaces, whatever transport the client is on by then.
 func TestSocketIO_Connect_Describe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		calls := 0
@@ -312,7 +316,8 @@ func TestSocketIO_Connect_Describe(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Disconnection from a namespace": DISCONNECT ends it, no response is sent, the transport stays.
+// Socket.IO, "Disconnection from a namespace": DISCONNECT ends it, no response is sent, the
+// transport stays.
 func TestSocketIO_Disconnect_Main(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -354,7 +359,8 @@ func TestSocketIO_Disconnect_Custom(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Disconnection from a namespace": an event to a namespace that was left closes the connection.
+// Socket.IO, "Disconnection from a namespace": an event to a namespace that was left closes the
+// connection.
 func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -366,7 +372,8 @@ func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Disconnection from a namespace": who has left the last one has a time to enter another.
+// Socket.IO, "Disconnection from a namespace": who has left the last one has a time to enter
+// another.
 func TestSocketIO_Disconnect_LastOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{ConnectTimeout: 5 * time.Second})
@@ -406,7 +413,8 @@ func TestSocketIO_Disconnect_Payload(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Disconnection from a namespace": the end of the transport ends every namespace, for the reason it had.
+// Socket.IO, "Disconnection from a namespace": the end of the transport ends every namespace, for
+// the reason it had.
 func TestSocketIO_Disconnect_Reasons(t *testing.T) {
 	for name, c := range map[string]struct {
 		end    func(*socket)

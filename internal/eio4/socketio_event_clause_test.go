@@ -49,7 +49,8 @@ func TestSocketIO_Event_FromClient(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Sending and receiving data" and its encoding: binary events, with attachments in frames of their own.
+// Socket.IO, "Sending and receiving data" and its encoding: binary events, with attachments in
+// frames of their own.
 func TestSocketIO_Event_BinaryFromClient(t *testing.T) {
 	const one, two = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
 	for _, c := range []struct {
@@ -93,7 +94,8 @@ func TestSocketIO_Event_BinaryFromClient(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Packet encoding": attachments may come in a later POST than their packet, and pings between them.
+// Socket.IO, "Packet encoding": attachments may come in a later POST than their packet, and pings
+// between them.
 func TestSocketIO_Event_BinaryInPieces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -164,7 +166,8 @@ func TestSocketIO_Event_FromServer(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Sending and receiving data": the payload is an array with a name in front, or the connection is closed.
+// Socket.IO, "Sending and receiving data": the payload is an array with a name in front, or the
+// connection is closed.
 func TestSocketIO_Event_BadPayload(t *testing.T) {
 	for _, payload := range []string{
 		``, `{}`, `[]`, `null`, `"foo"`, `1`, `true`, // no array, or an empty one
@@ -190,7 +193,8 @@ func TestSocketIO_Event_BadPayload(t *testing.T) {
 	}
 }
 
-// Socket.IO, the list of packet types: what is not in it, or not for a client to send, closes the connection.
+// Socket.IO, the list of packet types: what is not in it, or not for a client to send, closes the
+// connection.
 func TestSocketIO_UnknownPacketType(t *testing.T) {
 	for _, packet := range []string{`4`, `47["foo"]`, `49`, `4abc`, `4-1`, `4["foo"]`, `4 2["foo"]`, `44{"message":"x"}`, `44`} {
 		t.Run(packet, func(t *testing.T) {
@@ -206,7 +210,8 @@ func TestSocketIO_UnknownPacketType(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Acknowledgement": an event with an id is answered once, with an ACK of the same id and an array.
+// Socket.IO, "Acknowledgement": an event with an id is answered once, with an ACK of the same id
+// and an array.
 func TestSocketIO_Ack_ToClient(t *testing.T) {
 	const one = `{"_placeholder":true,"num":0}`
 	for _, c := range []struct {
@@ -266,7 +271,8 @@ func TestSocketIO_Ack_NotAskedFor(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": an answer may come late, from elsewhere, and out of order; after the end it is an error.
+// Socket.IO, "Acknowledgement": an answer may come late, from elsewhere, and out of order; after
+// the end it is an error.
 func TestSocketIO_Ack_Late(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -291,7 +297,8 @@ func TestSocketIO_Ack_Late(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": a value that JSON cannot hold is an error, and nothing goes over the wire.
+// Socket.IO, "Acknowledgement": a value that JSON cannot hold is an error, and nothing goes over
+// the wire.
 func TestSocketIO_Ack_Unencodable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -351,7 +358,8 @@ func TestSocketIO_Ack_FromClient(t *testing.T) {
 	}
 }
 
-// emitAck emits foo with an acknowledgement and returns the way to forget it and the id it had on the wire.
+// emitAck emits foo with an acknowledgement and returns the way to forget it and the id it had on
+// the wire.
 func emitAck(t *testing.T, app *ioApp, c engine.Conn, w *socket, prefix string) (forget func(), id string) {
 	t.Helper()
 	forget, err := c.EmitAck(event(t, "foo"), func(args engine.Args, err error) {
@@ -384,7 +392,8 @@ func TestSocketIO_Ack_IdsAreApart(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": an id nobody waits for, of another namespace or given up, is ignored.
+// Socket.IO, "Acknowledgement": an id nobody waits for, of another namespace or given up, is
+// ignored.
 func TestSocketIO_Ack_UnknownId(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -406,7 +415,8 @@ func TestSocketIO_Ack_UnknownId(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": the payload is an array, and there is an id, or the connection is closed.
+// Socket.IO, "Acknowledgement": the payload is an array, and there is an id, or the connection is
+// closed.
 func TestSocketIO_Ack_BadPayload(t *testing.T) {
 	for _, rest := range []string{`%s`, `%s{}`, `%snull`, `%s"bar"`, `%s1`, `%s["bar"`, `%s[]]`, `-%s[]`, `x[]`} {
 		t.Run(rest, func(t *testing.T) {

@@ -110,7 +110,8 @@ func serveEcho(t *testing.T, o engine.Options, options ...func(*server)) (*serve
 	return serve(t, memory(), eio4.NewRaw(o, app.accept), options...), app
 }
 
-// ioApp is an application on Socket.IO. It writes down what it hears and answers nothing, unless told otherwise.
+// ioApp is an application on Socket.IO. It writes down what it hears and answers nothing, unless
+// told otherwise.
 type ioApp struct {
 	*journal
 	conns     chan engine.Conn

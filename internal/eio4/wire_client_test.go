@@ -395,7 +395,8 @@ func request(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-// muteSocket is a client that joins over a websocket of its own making and reads nothing from then on, but goes on writing.
+// muteSocket is a client that joins over a websocket of its own making and reads nothing from then
+// on, but goes on writing.
 type muteSocket struct {
 	t    *testing.T
 	conn net.Conn

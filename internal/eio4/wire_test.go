@@ -16,10 +16,12 @@ import (
 	"github.com/z-open/socketauth/internal/eio"
 )
 
-// patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the default ping interval.
+// patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the
+// default ping interval.
 const patience = 10 * time.Second
 
-// bubble runs a test on fake time and an in-memory network: what arrives, what does not, and when, are then exact.
+// bubble runs a test on fake time and an in-memory network: what arrives, what does not, and when,
+// are then exact.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
@@ -105,7 +107,8 @@ type server struct {
 	log    *logBuffer // what net/http complained about: panics of handlers end up here
 }
 
-// serve starts e on n, one server a test. When the test ends it must shut down, and leave no goroutine behind.
+// serve starts e on n, one server a test. When the test ends it must shut down, and leave no
+// goroutine behind.
 func serve(t *testing.T, n network, e *eio.Engine, options ...func(*server)) *server {
 	t.Helper()
 	labelGoroutines(t)
@@ -170,7 +173,8 @@ func labelGoroutines(t *testing.T) {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(leakLabel, t.Name())))
 }
 
-// wantNoGoroutines waits until no goroutine is left that this test's server started and that has frame in its stack.
+// wantNoGoroutines waits until no goroutine is left that this test's server started and that has
+// frame in its stack.
 func wantNoGoroutines(t *testing.T, frame string) {
 	t.Helper()
 	var left []string

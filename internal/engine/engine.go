@@ -1,5 +1,5 @@
-// Package engine is the small interface behind which both Socket.IO engines stand: what the library asks of one, and
-// all it knows of one. It has no notion of tokens or users.
+// Package engine defines the interface of the two Socket.IO engines. It knows nothing of tokens or
+// users.
 package engine
 
 import (
@@ -9,14 +9,14 @@ import (
 	"net/http"
 )
 
-// ErrClosed is the error of every use of a connection that has ended or has been told to.
+// ErrClosed is returned by every use of a connection that has ended, or that Close was called on.
 var ErrClosed = errors.New("engine: connection closed")
 
-// ErrSlow is the error of an emit that found the peer's queue full. The peer is dropped.
+// ErrSlow is returned by an emit that found the client's queue full. The connection is closed.
 var ErrSlow = errors.New("engine: peer too slow, connection dropped")
 
-// ErrTooLarge is the error of an emit or reply of one message that is larger than what may wait for a peer at all. The
-// peer is told nothing, and stays.
+// ErrTooLarge is returned by an emit or reply of one message that is larger than the client's
+// queue. The client is sent nothing, and stays connected.
 var ErrTooLarge = errors.New("engine: message too large to be sent")
 
 // Reason says why a connection ended.
@@ -24,70 +24,75 @@ type Reason string
 
 // The reasons an engine reports.
 const (
-	ClientDisconnect Reason = "client disconnect" // the client left by a packet that says so
+	ClientDisconnect Reason = "client disconnect" // the client sent a packet that says so
 	ServerDisconnect Reason = "server disconnect" // Conn.Close
-	TransportClose   Reason = "transport close"   // the network went away
-	PingTimeout      Reason = "ping timeout"      // no heartbeat in time
-	ProtocolError    Reason = "protocol error"    // the client sent what the protocol does not allow
+	TransportClose   Reason = "transport close"   // the network connection ended
+	PingTimeout      Reason = "ping timeout"      // the heartbeat did not come in time
+	ProtocolError    Reason = "protocol error"    // the client broke the protocol
 	SlowPeer         Reason = "slow peer"         // the client did not read what it was sent
 	Shutdown         Reason = "shutdown"          // Engine.Shutdown
-	Evicted          Reason = "evicted"           // its place was given to another
+	Evicted          Reason = "evicted"           // its slot was given to another connection
 )
 
-// Engine serves one version of the Engine.IO protocol. Requests it is given are its own: origin checks, CORS and the
-// choice of the version are made before it.
+// Engine serves one version of the Engine.IO protocol. Origin checks, CORS and the choice of the
+// version are made before it is called.
 type Engine interface {
 	http.Handler
 
-	// Shutdown accepts nothing new, answers pending polls, closes every connection so that clients see a transport
-	// close (and come back by themselves), and returns once each has been reported as disconnected and no goroutine
-	// or timer is left, or with ctx's error. It may be called again, and at the same time.
+	// Shutdown refuses new requests, answers pending polls, and closes every connection in such a
+	// way that clients see a transport close and reconnect by themselves. It returns when each
+	// connection has been reported as disconnected and no goroutine or timer is left, or with ctx's
+	// error. It may be called more than once, and concurrently.
 	Shutdown(ctx context.Context) error
 }
 
-// Accept is told of each client that joins a namespace and returns who hears of it from then on. It is called before
-// any event of that client, and may emit to it and close it already.
+// Accept is called with each client that joins a namespace, before any event of that client, and
+// returns its receiver. It may already emit to the client and close it.
 type Accept func(c Conn, h Handshake) Receiver
 
-// Handshake is what a client brought when it connected.
+// Handshake is what a client sent when it connected.
 type Handshake struct {
-	Auth    json.RawMessage // the auth object of the handshake, nil where there is none
-	Request any             // what the engine's Describe option made of the first HTTP request
+	Auth    json.RawMessage // the auth object of the handshake; nil if there is none
+	Request any             // what the engine's Describe option returned for the first HTTP request
 }
 
-// Receiver hears what one connection does. The engine calls its methods one at a time, in the order of the wire, with
-// no lock held; while one runs, nothing more is read from that client, so they return soon.
+// Receiver is called with what happens on one connection. The engine calls its methods one at a
+// time, in the order of the packets, without holding a lock. While one runs, nothing more is read
+// from that client, so they must return soon.
 type Receiver interface {
-	// Event is one event of the client. ack is nil where the client asked for no acknowledgement.
+	// Event is called with each event of the client. ack is nil if the client did not ask for an
+	// acknowledgement.
 	Event(name string, args Args, ack Ack)
 
-	// Disconnected is the last call, made exactly once.
+	// Disconnected is called exactly once, last.
 	Disconnected(reason Reason)
 }
 
-// Ack answers the client that asked for an acknowledgement. Only the first call that succeeds sends; it may be called from
+// Ack sends an acknowledgement. Only the first call that succeeds sends one. It may be called from
 // any goroutine, and never blocks.
 type Ack func(reply ...any) error
 
-// Conn is one client in one namespace. Its methods may be called at any time, from any goroutine, and never block on
-// the peer: what cannot be written at once waits in a bounded queue, and a peer whose queue is full is dropped.
+// Conn is one client in one namespace. Its methods may be called at any time, from any goroutine,
+// and never wait for the client: what cannot be written at once is queued. The queue is bounded,
+// and a connection whose queue is full is closed.
 type Conn interface {
-	// ID is 128 random bits, known to this client alone.
+	// ID returns the connection's id, 128 random bits. Only this client is sent it.
 	ID() string
 
-	// Emit sends an event. Errors: ErrClosed, ErrSlow, ErrTooLarge.
+	// Emit sends an event. Its errors are ErrClosed, ErrSlow and ErrTooLarge.
 	Emit(m *Message) error
 
-	// EmitAck sends an event that asks for an acknowledgement. done is called at most once, in a call of its own, with
-	// the client's reply or with the error that ended the connection; forget gives up the wait, after which done is not
-	// called. If EmitAck itself fails, done is not called.
+	// EmitAck sends an event that asks for an acknowledgement. done is called at most once, with
+	// the client's reply or with the error that ended the connection, and never within EmitAck.
+	// After forget, or if EmitAck itself fails, done is not called.
 	EmitAck(m *Message, done func(Args, error)) (forget func(), err error)
 
-	// Trust lifts, for all of its connection, the limits that are for clients of whom nothing is known.
+	// Trust lifts the limits for unauthenticated clients, in all namespaces of the client.
 	Trust()
 
-	// Close sends last, if any, then tells the client that the server ends the connection (it sees
-	// "io server disconnect"), waits a bounded time for both to be written, and ends the connection. It returns at
-	// once; from then on no event is delivered and nothing more is sent.
+	// Close sends last, if it is not nil, then tells the client that the server disconnects it (the
+	// client sees "io server disconnect"). It ends the connection when both have been written or
+	// after a timeout. Close returns at once. From then on no event is delivered and nothing more
+	// is sent.
 	Close(last *Message)
 }

@@ -6,20 +6,23 @@ import (
 	"errors"
 )
 
-// placeholderKey marks, in the JSON of a packet, an object that stands for an attachment.
+// placeholderKey is the key of an object that stands for an attachment in the JSON of a packet.
 const placeholderKey = "_placeholder"
 
-// maxDepthBesideAttachments is how deeply a value may be nested that goes beside attachments. Clients look for
-// placeholders in it by recursion: in Node 5,000 levels overflow the stack, which ends the connection.
+// maxDepthBesideAttachments is how deeply a value may be nested that is sent with attachments.
+// Clients search it for placeholders recursively: in Node 5,000 levels overflow the stack, which
+// ends the connection.
 const maxDepthBesideAttachments = 1000
 
 var (
-	errPlaceholder = errors.New(`an object with the key "_placeholder" cannot be sent beside attachments: clients would take it for one`)
-	errDepth       = errors.New("nested too deeply to be sent beside attachments")
+	errPlaceholder = errors.New(`an object with the key "_placeholder" cannot be sent with attachments: ` +
+		"clients would take it for one")
+	errDepth = errors.New("nested too deeply to be sent with attachments")
 )
 
-// checkBesideAttachments looks in compact, valid JSON for what would end the connection of a client that puts attachments
-// into it. Clients 1.x and old ones of 2.x take any value of the key for true that JavaScript does.
+// checkBesideAttachments returns an error if compact, valid JSON that is sent with attachments
+// would end the client's connection. Clients 1.x and old clients 2.x accept any value of the key
+// that JavaScript takes for true.
 func checkBesideAttachments(data []byte) error {
 	depth := 0
 	for i := 0; i < len(data); i++ {
@@ -55,7 +58,7 @@ func StringEnd(data []byte, i int) int {
 	return i + 1
 }
 
-// IsKey reports whether a key, as it stands on the wire, is name. It may be escaped there.
+// IsKey reports whether a quoted key, which may contain escapes, is name.
 func IsKey(quoted []byte, name string) bool {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return string(quoted[1:len(quoted)-1]) == name

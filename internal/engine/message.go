@@ -8,24 +8,25 @@ import (
 	"unicode/utf8"
 )
 
-// Message is an event or a reply, encoded once for however many connections it goes to. It is not changed after it
-// was made, and may be shared.
+// Message is an event or a reply, encoded once for all connections that it goes to. It must not be
+// changed.
 type Message struct {
-	Text        []byte   // the JSON array as it goes over the wire, the event's name first, placeholders in place
+	Text        []byte   // the JSON array on the wire, beginning with the event's name, with placeholders
 	Attachments [][]byte // what the placeholders stand for
 }
 
-// maxAttachments is how many attachments a message may have. Clients refuse more, and end the connection: those of
-// versions 2.5 and 4.8 do.
+// maxAttachments is how many attachments a message may have. Clients of versions 2.5 and 4.8 end
+// the connection if there are more.
 const maxAttachments = 10
 
-// NewMessage encodes an event. An argument that is a []byte becomes a binary attachment. Every other must be one that
-// JSON can hold and, beside attachments, one that clients do not take for another; the error says which is not.
+// NewMessage encodes an event. An argument that is a []byte becomes a binary attachment. It returns
+// an error if another argument cannot be encoded as JSON, or cannot be sent with attachments
+// because clients would misread it.
 func NewMessage(event string, args ...any) (*Message, error) {
 	return encode(append([]any{event}, args...))
 }
 
-// NewReply encodes the arguments of an acknowledgement, as NewMessage does those of an event.
+// NewReply encodes the arguments of an acknowledgement as NewMessage does those of an event.
 func NewReply(args ...any) (*Message, error) {
 	return encode(args)
 }
@@ -37,7 +38,7 @@ func encode(items []any) (*Message, error) {
 	enc.SetEscapeHTML(false)
 	attachments := countAttachments(items)
 	if attachments > maxAttachments {
-		return nil, fmt.Errorf("engine: %d attachments, where clients accept at most %d", attachments, maxAttachments)
+		return nil, fmt.Errorf("engine: %d attachments; clients accept at most %d", attachments, maxAttachments)
 	}
 	b.WriteByte('[')
 	for i, item := range items {
@@ -63,8 +64,8 @@ func encode(items []any) (*Message, error) {
 	b.WriteByte(']')
 	m.Text = b.Bytes()
 	if !utf8.Valid(m.Text) {
-		// From a json.RawMessage or a MarshalJSON, which encoding/json checks for its syntax alone. A client would end
-		// the connection.
+		// encoding/json checks only the syntax of a json.RawMessage and of what MarshalJSON
+		// returns. A client would end the connection.
 		m.Text = bytes.ToValidUTF8(m.Text, []byte("\ufffd"))
 	}
 	return m, nil
@@ -83,16 +84,16 @@ func placeholder(n int) string {
 	return `{"` + placeholderKey + `":true,"num":` + strconv.Itoa(n) + `}`
 }
 
-// Args are the arguments of an event or of a reply, as they came: JSON values of which some may be placeholders for
-// attachments. The engine has checked that each value is valid JSON and that each placeholder, at whatever depth,
-// names an attachment that is there.
+// Args are the arguments of an event or a reply as the client sent them: JSON values, which may
+// contain placeholders for attachments. The engine has checked that each value is valid JSON and
+// that each placeholder, at whatever depth, names an existing attachment.
 type Args struct {
 	Values      []json.RawMessage
 	Attachments [][]byte
-	Size        int // bytes that they keep in memory, with what came around them
+	Size        int // how many bytes of memory they keep, with the rest of their packets
 }
 
-// Attachment is the attachment that the whole of value i stands for, if it does.
+// Attachment returns the attachment that value i as a whole stands for, if it does.
 func (a Args) Attachment(i int) ([]byte, bool) {
 	if len(a.Attachments) == 0 {
 		return nil, false

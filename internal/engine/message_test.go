@@ -33,7 +33,8 @@ type raw string
 
 func (r raw) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
-// TestPlaceholdersBesideAttachments guards against data of one user that ends the connection of whoever is sent it.
+// TestPlaceholdersBesideAttachments guards against data of one user that ends the connection of
+// whoever is sent it.
 func TestPlaceholdersBesideAttachments(t *testing.T) {
 	picture := []byte{1}
 	for _, value := range []any{
@@ -67,7 +68,8 @@ func TestPlaceholdersBesideAttachments(t *testing.T) {
 	}
 }
 
-// TestWhatClientsCannotRead guards against messages that end the connection of whoever is sent them.
+// TestWhatClientsCannotRead guards against messages that end the connection of whoever is sent
+// them.
 func TestWhatClientsCannotRead(t *testing.T) {
 	nested := func(depth int) raw {
 		return raw(strings.Repeat(`[{"a":`, depth/2) + "1" + strings.Repeat("}]", depth/2))

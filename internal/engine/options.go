@@ -7,38 +7,68 @@ import (
 	"time"
 )
 
-// Options configure an engine; a field that is zero has the default it states.
+// Options configure an engine. A field that is zero has its default.
 type Options struct {
-	PingInterval   time.Duration // between two pings, of the server (Engine.IO 4) or of the client (3); 25 s
-	PingTimeout    time.Duration // how long the answer to a ping (4), or a ping itself (3), may be late; 20 s
-	ConnectTimeout time.Duration // how long a connection may be in no namespace, at first or, once Conn.Trust was called, later; 45 s
-	FlushTimeout   time.Duration // how long the end of a connection waits for its last messages to be written; 5 s
-	FirstFlush     time.Duration // the same until Conn.Trust is called; FlushTimeout
-	WriteTimeout   time.Duration // for one frame or one poll response; 10 s
-	MaxPayload     int           // bytes of one websocket message or one POST body; 1 MiB
-	FirstPayload   int           // the same until Conn.Trust is called, and what clients are told; MaxPayload
-	MaxAttachments int           // attachments of one packet, together at most 4 times the payload; 16
-	MaxDepth       int           // levels of JSON in one packet; 512
-	MaxQueue       int           // bytes that wait for one peer, past which it is dropped; 4 MiB
-	FirstQueue     int           // the same until Conn.Trust is called; MaxQueue
+	// PingInterval is the time between two pings, which the server (Engine.IO 4) or the client (3)
+	// sends. The default is 25 seconds.
+	PingInterval time.Duration
 
-	// Describe makes of the first HTTP request of a connection what becomes Handshake.Request; nil: nothing.
+	// PingTimeout is how late the answer to a ping (4), or a ping (3), may be. The default
+	// is 20 seconds.
+	PingTimeout time.Duration
+
+	// ConnectTimeout is how long a client may be in no namespace: at first and, after Conn.Trust,
+	// each time. The default is 45 seconds.
+	ConnectTimeout time.Duration
+
+	// FlushTimeout is how long a closing connection waits for its last messages to be written. The
+	// default is 5 seconds. FirstFlush is the same until Conn.Trust is called. The default is
+	// FlushTimeout.
+	FlushTimeout time.Duration
+	FirstFlush   time.Duration
+
+	// WriteTimeout is for one write to a websocket, or one poll response. The default is 10
+	// seconds.
+	WriteTimeout time.Duration
+
+	// MaxPayload is how many bytes a websocket message or the body of a POST may have. The
+	// default is 1 MiB. FirstPayload is the same until Conn.Trust is called, and what clients are
+	// told. The default is MaxPayload.
+	MaxPayload   int
+	FirstPayload int
+
+	// MaxAttachments is how many attachments a packet may have, together at most 4 times the
+	// payload. The default is 16.
+	MaxAttachments int
+
+	// MaxDepth is how deeply the JSON of a packet may be nested. The default is 512.
+	MaxDepth int
+
+	// MaxQueue is how many bytes may wait for one client before its connection is closed. The
+	// default is 4 MiB. FirstQueue is the same until Conn.Trust is called. The default is MaxQueue.
+	MaxQueue   int
+	FirstQueue int
+
+	// Describe returns what becomes Handshake.Request, for the first HTTP request of a connection.
+	// The default is nil.
 	Describe func(*http.Request) any
 
-	// Admit says whether there is room for the connection that was described so; nil: always. evict ends it at once, and
-	// returns as soon; it may be called from any goroutine, while Admit runs or ever after. Left is called once for each
-	// that was admitted and has ended; nil: it is not.
+	// Admit reports whether a connection is admitted, given what Describe returned. By default all
+	// are. evict ends the connection; it returns at once, and may be called from any goroutine,
+	// while Admit runs or later. Left is called once for each connection that was admitted, when it
+	// has ended. Both may be nil.
 	Admit func(request any, evict func()) bool
 	Left  func(request any)
 
-	// Namespaces says who is told of the clients that join one. The root is "/"; clients of Engine.IO 3 are in it from
-	// the start. Any other that a client asks for is refused.
+	// Namespaces has the Accept functions of the namespaces. The root is "/"; clients of Engine.IO
+	// 3 are in it from the start. A client that asks for any other namespace is refused.
 	Namespaces map[string]Accept
 
-	Logger *slog.Logger // nil: nothing is logged
+	// Logger gets log messages. By default none are logged.
+	Logger *slog.Logger
 }
 
-// WithDefaults is o with the defaults in the place of what is zero.
+// WithDefaults returns o with the defaults in place of zero values.
 func (o Options) WithDefaults() Options {
 	o.PingInterval = positive(o.PingInterval, 25*time.Second)
 	o.PingTimeout = positive(o.PingTimeout, 20*time.Second)

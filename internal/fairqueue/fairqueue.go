@@ -85,8 +85,8 @@ func (q *Queue) wait(of, name string) (turn chan error, err error) {
 }
 
 // makeRoomLocked removes a caller from the largest group, if that is larger than the new caller's
-// group will be, or else from the longest line of the new caller's group, if that is longer than the
-// new caller's line will be.
+// group will be, or else from the longest line of the new caller's group, if that is longer than
+// the new caller's line will be.
 func (q *Queue) makeRoomLocked(of, name string) bool {
 	own := q.groups[of]
 	most, loses := 1, of

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Group names a group. Groups of different kinds, such as a room and a user, may have the same name.
+// Group names a group. Groups of different kinds, such as a room and a user, may have the same
+// name.
 type Group struct {
 	Kind byte
 	Name string

@@ -132,8 +132,8 @@ func (p *Policy) judge(r *http.Request) verdict {
 	}
 	values := r.Header["Origin"]
 	if len(values) == 0 {
-		// The request of a native client, or a GET of the same origin. Pages of other origins send one
-		// by <img>, <script> or a link.
+		// The request of a native client, or a GET of the same origin. Pages of other origins send
+		// one by <img>, <script> or a link.
 		switch r.Header.Get("Sec-Fetch-Site") {
 		case "cross-site", "same-site":
 			return otherSite

@@ -180,8 +180,8 @@ func TestOriginsThatCanNeverMatchAreFaults(t *testing.T) {
 }
 
 func TestOpaqueOriginsGetNoCredentials(t *testing.T) {
-	// Guards: "null" and "file://" are allowed where they are listed, each for itself, and their pages
-	// may not use cookies.
+	// Guards: "null" and "file://" are allowed where they are listed, each for itself, and their
+	// pages may not use cookies.
 	for listed, sent := range map[string]string{"unsafe:null": "null", "unsafe:file://": "file://"} {
 		p := policy(t, new(strings.Builder), listed, "https://app.example")
 		h := p.Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) })
@@ -205,8 +205,9 @@ func TestOpaqueOriginsGetNoCredentials(t *testing.T) {
 }
 
 func TestHostsOfTheServer(t *testing.T) {
-	// Guards: a page whose name was made to point here (DNS rebinding) is its own origin to the browser,
-	// with an Origin that equals Host, or without one; it is refused where the app has said its names.
+	// Guards: a page whose name was made to point here (DNS rebinding) is its own origin to the
+	// browser, with an Origin that equals Host, or without one; it is refused where the app has
+	// said its names.
 	p, err := New([]string{"https://front.example"}, []string{"App.example", "localhost:8080", "[2001:DB8::1]", "secure.example:443"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -257,8 +258,9 @@ func TestHostsThatCanNeverMatchAreFaults(t *testing.T) {
 }
 
 func TestRequestsOfOtherSitesWithoutAnOrigin(t *testing.T) {
-	// Guards: an <img>, a <script> or a link of another site makes a GET without Origin, which opened a
-	// session of Engine.IO. Native clients, and pages of the same origin, send such a GET too.
+	// Guards: an <img>, a <script> or a link of another site makes a GET without Origin, which
+	// opened a session of Engine.IO. Native clients, and pages of the same origin, send such a GET
+	// too.
 	p := policy(t, new(strings.Builder), "https://front.example")
 	for site, want := range map[string]bool{"": true, "same-origin": true, "none": true, "cross-site": false, "same-site": false} {
 		r := request("api.example")

@@ -80,8 +80,8 @@ func splitHost(s string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// checkName says what is wrong with a host name in lower case. It takes names that DNS does not, such
-// as "." and those with an underscore, since apps and containers have them.
+// checkName says what is wrong with a host name in lower case. It takes names that DNS does not,
+// such as "." and those with an underscore, since apps and containers have them.
 func checkName(name string) error {
 	if name == "" || len(name) > 254 {
 		return errForm

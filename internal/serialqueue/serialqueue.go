@@ -16,8 +16,8 @@ type Limits struct {
 	Cost  int
 }
 
-// Queue runs functions one after the other, in a goroutine that exists only while there is something
-// to run. The zero value is ready to use. It is safe for concurrent use.
+// Queue runs functions one after the other, in a goroutine that exists only while there is
+// something to run. The zero value is ready to use. It is safe for concurrent use.
 type Queue struct {
 	mu      sync.Mutex
 	waiting []job

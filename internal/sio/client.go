@@ -29,8 +29,8 @@ type Client struct {
 	conns []*conn // one for each namespace that the client has joined and not left
 }
 
-// partial is a packet that waits for its attachments, which may take long. It is kept as text, since
-// the parsed values can take 15 times as much memory.
+// partial is a packet that waits for its attachments, which may take long. It is kept as text,
+// since the parsed values can take 15 times as much memory.
 type partial struct {
 	text      []byte
 	namespace string

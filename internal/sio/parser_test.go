@@ -85,8 +85,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParse looks for panics, for broken promises of what was accepted, and for packets that our own
-// encoder would not have made.
+// FuzzParse looks for panics, for broken promises of what was accepted, and for packets that our
+// own encoder would not have made.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{`0`, `0/a,{"x":1}`, `1/a,`, `2["a",1]`, `212["a"]`, `3/a,5[{}]`, `51-["a",{"_placeholder":true,"num":0}]`, `62-/a,9[{"_placeholder":true,"num":1}]`, `5459999999999-["x",1]`, `2[1e5]`} {
 		f.Add([]byte(seed))

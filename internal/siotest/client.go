@@ -47,8 +47,8 @@ func (c *Client) Write(packets ...string) error {
 	return c.conn.Write(packets...)
 }
 
-// Close breaks the connection off without telling the server, and returns when nothing of the client
-// is left.
+// Close breaks the connection off without telling the server, and returns when nothing of the
+// client is left.
 func (c *Client) Close() {
 	c.stop()
 	_ = c.conn.Close()

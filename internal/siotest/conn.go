@@ -128,8 +128,8 @@ func (c *Conn) NetConn() net.Conn {
 	return nil
 }
 
-// Join joins the root namespace and returns the socket's id, which Engine.IO 3 does not tell. auth is
-// the JSON object of the handshake, which Engine.IO 3 does not have; it may be empty.
+// Join joins the root namespace and returns the socket's id, which Engine.IO 3 does not tell. auth
+// is the JSON object of the handshake, which Engine.IO 3 does not have; it may be empty.
 func (c *Conn) Join(auth string) (id string, err error) {
 	if c.dialer.Version == "4" {
 		if err := c.Write("40" + auth); err != nil {

@@ -73,8 +73,8 @@ func encode(t *testing.T, id string, values ...any) []string {
 }
 
 func TestConn(t *testing.T) {
-	// Guards: text and attachments pass both ways, whatever the version and the transport, and the end
-	// is seen.
+	// Guards: text and attachments pass both ways, whatever the version and the transport, and the
+	// end is seen.
 	overAll(t, func(t *testing.T, srv *socketauthtest.Server, c *siotest.Conn) {
 		if err := c.Write(authenticate(srv)); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,5 @@
-// Package testhook hands to package socketauthtest what it needs from inside package socketauth,
-// whose init sets these variables. The types of package socketauth, which imports this package, are
-// any here.
+// Package testhook gives package socketauthtest access to the inside of package socketauth, whose
+// init sets these variables. Package socketauth imports this package, so its types are any here.
 package testhook
 
 import (
@@ -14,8 +13,8 @@ var (
 	// Args returns a socketauth.Args.
 	Args func(args engine.Args) any
 
-	// Accept has a *socketauth.Server take a client as if it had connected with request r. The
-	// function it returns is to be called when the client is gone, after Disconnected.
+	// Accept makes a *socketauth.Server accept a client as if it had connected with request r. The
+	// function that it returns must be called when the client has disconnected, after Disconnected.
 	Accept func(server any, c engine.Conn, r *http.Request) (engine.Receiver, func())
 
 	// Context returns the context that a handler of a *socketauth.Socket is called with.

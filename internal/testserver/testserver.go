@@ -1,5 +1,6 @@
-// Package testserver is the server that the official test suites of Engine.IO and Socket.IO expect, for whichever
-// version. It has no authentication and no limits on origins: it is for those suites and for trials only.
+// Package testserver is the server that the official test suites of Engine.IO and Socket.IO expect,
+// for either version. It has no authentication and no limits on origins, so it is for those suites
+// and for experiments only.
 package testserver
 
 import (
@@ -19,7 +20,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Engine makes the engine of one version for bare Engine.IO; Sockets makes it for Socket.IO.
+// Engine returns an engine for bare Engine.IO, Sockets one for Socket.IO.
 type (
 	Engine  func(o engine.Options, accept func(*eio.Session) eio.Receiver) *eio.Engine
 	Sockets func(o engine.Options) *eio.Engine
@@ -29,7 +30,7 @@ type (
 func Run(newEngine Engine, newSockets Sockets) int {
 	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on")
 	interval := flag.Duration("ping-interval", 300*time.Millisecond, "time between heartbeats")
-	timeout := flag.Duration("ping-timeout", 200*time.Millisecond, "time to answer one")
+	timeout := flag.Duration("ping-timeout", 200*time.Millisecond, "time to answer a heartbeat")
 	debug := flag.Bool("debug", false, "log why connections end")
 	flag.Parse()
 	level := slog.LevelInfo
@@ -88,7 +89,7 @@ func cors(h http.Handler) http.Handler {
 type echo struct{ s *eio.Session }
 
 func (e echo) Message(data []byte, binary bool) {
-	_ = e.s.Send(eio.NewMessage(data, binary)) // a session that is gone needs no answer
+	_ = e.s.Send(eio.NewMessage(data, binary)) // if it fails, the session has ended
 }
 
 func (echo) Closed(engine.Reason) {}
@@ -99,8 +100,8 @@ type peer struct {
 	auth *time.Timer
 }
 
-// authDelay parts "auth" from the answer to CONNECT: the suites wait for one after the other, and miss the second of
-// two frames that they read together.
+// authDelay is the time between the answer to CONNECT and "auth". The suites wait for one after the
+// other, and miss the second of two frames that they read together.
 const authDelay = 30 * time.Millisecond
 
 func accept(c engine.Conn, h engine.Handshake) engine.Receiver {
@@ -119,7 +120,7 @@ func (p peer) Event(name string, args engine.Args, ack engine.Ack) {
 		if ack != nil {
 			_ = ack(values(args)...)
 		}
-	case "bye": // not of the suites: the end with last words
+	case "bye": // not used by the suites: closes with a last event
 		m, err := engine.NewMessage("last", values(args)...)
 		if err == nil {
 			p.c.Close(m)
@@ -138,7 +139,7 @@ func emit(c engine.Conn, event string, args ...any) {
 	_ = c.Emit(m)
 }
 
-// values are arguments as they go out again.
+// values returns arguments in the form in which they can be sent.
 func values(args engine.Args) []any {
 	out := make([]any, len(args.Values))
 	for i, v := range args.Values {

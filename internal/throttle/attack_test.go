@@ -44,7 +44,8 @@ func TestGuessesAtOneAccount(t *testing.T) {
 	}
 }
 
-// One address that guesses at endless accounts: what it gets for an hour, and what it leaves in memory.
+// One address that guesses at endless accounts: what it gets for an hour, and what it leaves in
+// memory.
 func TestSprayFromOneAddress(t *testing.T) {
 	for _, returning := range []bool{false, true} { // each name once, or once more when it may come back
 		t.Run(fmt.Sprint("returning ", returning), func(t *testing.T) {
@@ -84,8 +85,8 @@ func used[T any](t *table[T]) (n int) {
 	return n
 }
 
-// patient is an honest client that comes back whenever it is told to, each time just after the attacker did. It gives
-// up after ten minutes.
+// patient is an honest client that comes back whenever it is told to, each time just after the
+// attacker did. It gives up after ten minutes.
 func patient(g *Guard, address, account string, meanwhile func(time.Duration)) (waited time.Duration) {
 	for waited < 10*time.Minute {
 		wait := succeed(g, address, account)
@@ -248,8 +249,8 @@ func TestAttemptThatNamesTwoAccounts(t *testing.T) {
 	}
 }
 
-// Guards: where no address is known, one client that guesses must not hold the account's owner up; and what is told of
-// clients, which they may make up, must not buy guesses.
+// Guards: where no address is known, one client that guesses must not hold the account's owner up;
+// and what is told of clients, which they may make up, must not buy guesses.
 func TestGuessesOfUnlocatedClients(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -363,8 +364,8 @@ func TestNeighbour(t *testing.T) {
 	}
 }
 
-// An owner whose account 200 addresses guess at must get in: from where they were before, from a fresh address, and
-// there after a slip too.
+// An owner whose account 200 addresses guess at must get in: from where they were before, from a
+// fresh address, and there after a slip too.
 func TestOwnerUnderAttack(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		d := Defaults()
@@ -444,7 +445,8 @@ func TestFloodsWashOutLittle(t *testing.T) {
 	})
 }
 
-// Guards: one account, logged in to from each /64 of one /48, took the place of everybody who was known good.
+// Guards: one account, logged in to from each /64 of one /48, took the place of everybody who was
+// known good.
 func TestOneAccountWashesOutNobodyKnown(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		home := func(n int) string { return fmt.Sprintf("2001:db8:%x::1", 1000+n) }

@@ -1,46 +1,50 @@
-// Package throttle bounds guessing: failures are counted for each address, each account and each pair of the two, and
-// nobody is locked out for long. It knows no HTTP.
+// Package throttle limits guessing of passwords and tokens. It counts failures for each address,
+// each account and each pair of the two, and locks nobody out for long. It does not depend on HTTP.
 //
 //	attempt, retryAfter := guard.Begin(address, account) // before the expensive work
 //	if retryAfter > 0 {
 //		return tooMany(retryAfter)
 //	}
-//	defer attempt.Void() // whatever has no other end
+//	defer attempt.Void() // in case nothing else ends it
 //	...
 //	attempt.Succeeded() // or attempt.Failed()
 //
-// Where looking is cheap, as with a signed token, look first and Begin for what turned out bad alone: then an address
-// that is spent stops nobody's good token.
+// If the check is cheap, as with a signed token, check first and call Begin only for what is
+// invalid. Then an address whose budget is spent does not stop valid tokens.
 //
 // # Who is let through
 //
-// An attempt takes its part of all its budgets at once and gives it back unless it fails, so attempts that come
-// together are bounded like those that come in a row, and successes cost nothing. A pair is fresh if it has not failed
-// for 5 minutes (one failure in each 5 minutes, to be exact), and known good for 14 days after a success.
+// An attempt takes its part of all its budgets when it begins, and gives it back unless it fails.
+// So concurrent attempts are limited like successive ones, and successes cost nothing. A pair is
+// fresh if it has not failed for 5 minutes (exactly: one failure is allowed in each 5 minutes), and
+// known good for 14 days after a success.
 //
 //	budget         in a row  then one in  for whom
-//	pair           10        10 s         everybody who names both
-//	account        20        5 s          all but known good pairs; a fresh pair goes past it once it is spent
+//	pair           10        10 s         all attempts with an address and an account
+//	account        20        5 s          all but known good pairs; if it is spent, fresh pairs pass
 //	address        60        2 s          all but known good pairs
-//	its reserve    8         2 s          fresh pairs, once the address is spent; the lower half is for those that
-//	                                      were told to come back, and do
+//	its reserve    8         2 s          fresh pairs, once the address is spent; the lower half is for
+//	                                      those that were told to come back, and do
 //
-// IPv6 addresses count by their /64, which one client has all of. A /48, which one customer may have, has besides the
-// address budgets, reserves and attempts under way of 16 addresses, and at one account the pair and the freshness of one:
-// all but pairs that are known good count at an account by their /48.
+// IPv6 addresses count by their /64, all of which one client has. A /48, all of which one customer
+// may have, also has the address budgets, reserves and concurrent attempts of 16 addresses. At one
+// account it has the pair budget and the freshness of one address: all pairs that are not known
+// good count at an account by their /48.
 //
-// An attempt that names two accounts, since it is not known which field the app reads, takes its part of both, and is
-// known good where the two together succeeded before.
+// An attempt that names two accounts, because it is not known which field the app reads, takes its
+// part of both. It is known good if the two together succeeded before.
 //
-// Where no address is known, since all come by a proxy that nobody told of, the account alone is counted for most. What the
-// proxy may have told of a client is counted as a pair with the account, so that one client cannot hold the account, and
-// buys nothing, for it may be made up. A device that proves that it was let in to the account before has a pair's budget
-// instead, and shares with all other such devices of the account another account's budget.
+// If no address is known, because all clients come through a proxy that is not configured, mostly
+// the account alone is counted. What the proxy may have said about the client is counted as a pair
+// with the account, so that one client cannot lock the account. It gives no advantage, since it may
+// be made up. A device that proves that it was let in to the account before has the budget of a
+// pair instead, and shares with all such devices of the account a second account budget.
 //
-// Besides, an address has 50 attempts under way at most, whether they are going to fail or not: a crowd that logs in at
-// once is fewer, and one that keeps more coming takes the work itself (a queue of passwords to hash) from all others.
+// In addition, an address may have 50 attempts in progress, whether or not they are going to fail.
+// Even many users who log in at the same moment are fewer, and more would keep others from the work
+// itself, such as a queue of passwords to hash.
 //
-// Nothing is spent below empty: a lock does not grow, and ends with the attack.
+// Budgets do not become negative: a lock does not grow, and ends with the attack.
 //
 // # What an attacker gets
 //
@@ -69,24 +73,33 @@
 //	the same, another device, as the proxy tells    guesses of one other client    0
 //	the same, another device                        a botnet, or what is made up   until the attack ends
 //
-// Four things cannot be had. Who guesses at one's account from one's own address or its /64 (or its
-// /48, where one is not known good) cannot be told from one: the pair is held for both while that goes on. Who brings endless names to a spent address, and each again when told
-// to, cannot be told from a crowd of fresh neighbours: such a neighbour then waits, in the mean of a simulation, 25 s
-// beside 20 tries a second and 6 min beside 200. (To let in whoever is known good elsewhere would help, and tell
-// everybody which accounts exist.) Who keeps 50 attempts under way takes the turns of others behind the same address. And
-// where an address is spent, others behind it can see whether a pair is known good there.
+// The owner is the user of the account that is attacked; a neighbour is a user behind the
+// attacker's address. Four attacks are not prevented:
+//
+//   - Someone who guesses at an account from its owner's address or /64 (or /48, if the pair is not
+//     known good) cannot be distinguished from the owner. The pair is locked for both meanwhile.
+//   - Someone who tries endless names at a spent address, and each name again when told to, cannot be
+//     distinguished from many fresh neighbours. In a simulation such a neighbour waits 25 s on average
+//     at 20 attempts a second, and 6 min at 200. (To let in whoever is known good elsewhere would help,
+//     but reveal which accounts exist.)
+//   - Someone who keeps 50 attempts in progress keeps out others behind the same address.
+//   - At a spent address, others behind it can find out whether a pair is known good there.
 //
 // # Memory
 //
-// Nothing grows: 16,384 addresses and 32,768 pairs of 40 bytes, 32,768 accounts, 65,536 known pairs and 16,384 waiting
-// ones of 24: 4.7 MB at most, touched as it fills. Names are kept as 64 bits of a keyed hash. A refused attempt takes a
-// place among the waiting alone, and what counts attempts under way has at most two entries for each. In a full set of
-// eight the entry goes that is free again first, so who has spent most stays longest: a flood of names with a failure each washes out others of one failure, which is worth one guess more
-// for each guess made, but not who is held. Known pairs go the longest unseen first: who logs in
-// to 65,536 of them takes their privilege from the rest, who are then as owners at a fresh address; of one account and one
-// /48 eight are known at most. All is forgotten with
-// the process, and each process counts for itself.
+// Memory is bounded: 16,384 addresses and 32,768 pairs of 40 bytes, 32,768 accounts, 65,536 known
+// pairs and 16,384 waiting ones of 24 bytes, which is 4.7 MB when all are in use. Names are kept as
+// 64 bits of a keyed hash. A refused attempt takes a slot only among the waiting ones. The count of
+// attempts in progress has at most two entries for each.
 //
-// Begin and its end take about 1 µs together, a third of it for the hashes, a refusal 0.5 µs; one lock for all is not
-// worth splitting beside passwords that take 50,000.
+// If a set of eight slots is full, the entry whose budget is full again first is replaced, so those
+// that have spent most stay longest. A flood of names with one failure each replaces other entries
+// with one failure, which gains one guess for each guess made, but not locked entries. Of known
+// pairs, those not seen for longest are replaced first. Whoever logs in to 65,536 of them takes
+// away the privilege of the others, which are then treated like owners at a fresh address. Of one
+// account and one /48, at most eight pairs are known. Nothing is kept when the process ends, and
+// each process counts separately.
+//
+// Begin and the end of an attempt take about 1 µs together, a third of it for the hashes, and a
+// refusal 0.5 µs. A single lock is sufficient, since hashing a password takes 50,000 times as long.
 package throttle

@@ -9,13 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// secret makes keys of names. What it gives is a part of a SHA-256 that begins with the secret, so no key tells its
-// name, and nobody outside can find two names of one key or of one set.
+// secret hashes names to keys. A key is a part of the SHA-256 of the secret and the name, so a key
+// does not reveal its name, and without the secret nobody can find two names with the same key or
+// set.
 type secret [32]byte
 
-const hashed = 256 // bytes up to which hashing allocates nothing
+const hashed = 256 // up to so many bytes, hashing does not allocate
 
-// address is the key of an address, 0 where there is none.
+// address returns the key of an address, or 0 for "".
 func (s *secret) address(address string) uint64 {
 	if address == "" {
 		return 0
@@ -24,7 +25,7 @@ func (s *secret) address(address string) uint64 {
 	return sum(appendAddress(b, address))
 }
 
-// wide is the key of the IPv6 /48 that an address is in, 0 where there is none.
+// wide returns the key of the IPv6 /48 that an address is in, or 0 if there is none.
 func (s *secret) wide(address string) uint64 {
 	network, ok := wide(address)
 	if !ok {
@@ -34,7 +35,7 @@ func (s *secret) wide(address string) uint64 {
 	return sum(network.AppendTo(b))
 }
 
-// name is the key of a name of that kind, 0 where there is none.
+// name returns the key of a name of that kind, or 0 for "".
 func (s *secret) name(kind byte, name string) uint64 {
 	if name == "" {
 		return 0
@@ -42,7 +43,7 @@ func (s *secret) name(kind byte, name string) uint64 {
 	return sum(append(append(append(make([]byte, 0, hashed), s[:]...), kind), name...))
 }
 
-// account is the key of an account, 0 where there is none.
+// account returns the key of an account, or 0 for an empty name.
 func (s *secret) account(account string) uint64 {
 	b := append(append(make([]byte, 0, hashed), s[:]...), 'u')
 	named := appendAccount(b, account)
@@ -57,12 +58,14 @@ func sum(b []byte) uint64 {
 	return max(1, binary.LittleEndian.Uint64(h[:8]))
 }
 
-// Network is what an address is counted as: IPv4 whole, also where IPv6 stands for it, IPv6 by its /64, which one
-// client has all of, without zone; port, brackets and quotes are dropped. Anything else is left as it is.
+// Network returns what an address is counted as: an IPv4 address, also if it is written as IPv6, or
+// the /64 of an IPv6 address, all of which one client has, without zone. Port, brackets and quotes
+// are removed. Anything else is returned unchanged.
 func Network(address string) string { return string(appendAddress(nil, address)) }
 
-// Wide returns the IPv6 /48 that an address or a Network is in: one customer of a provider, or of a free tunnel, may
-// have all of it. Anything else is returned as Network returns it.
+// Wide returns the IPv6 /48 that an address or a result of Network is in. One customer of a
+// provider, or of a free tunnel, may have all of it. Anything else is returned as Network returns
+// it.
 func Wide(address string) string {
 	if network, ok := wide(address); ok {
 		return network.String()
@@ -84,7 +87,7 @@ func wide(address string) (netip.Prefix, bool) {
 	if ip = unmap(ip); ip.Is4() {
 		return netip.Prefix{}, false
 	}
-	network, _ := ip.Prefix(wideBits) // fails for no IPv6 address
+	network, _ := ip.Prefix(wideBits) // does not fail for an IPv6 address
 	return network, true
 }
 
@@ -96,14 +99,15 @@ func appendAddress(b []byte, address string) []byte {
 	if ip = unmap(ip); ip.Is4() {
 		return ip.AppendTo(b)
 	}
-	network, _ := ip.Prefix(64) // drops the zone, and fails for no IPv6 address
+	network, _ := ip.Prefix(64) // removes the zone; does not fail for an IPv6 address
 	return network.AppendTo(b)
 }
 
-// nat64 is where translators between IPv4 and IPv6 put the whole of IPv4 (RFC 6052): one /64, and one client for each.
+// nat64 is the prefix under which translators between IPv4 and IPv6 map all IPv4 addresses (RFC
+// 6052), each of which is a client of its own, in one /64.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// unmap returns the IPv4 address that an IPv6 one stands for, or ip.
+// unmap returns the IPv4 address that is mapped to ip, or ip if there is none.
 func unmap(ip netip.Addr) netip.Addr {
 	if nat64.Contains(ip.WithZone("")) {
 		b := ip.As16()
@@ -112,10 +116,10 @@ func unmap(ip netip.Addr) netip.Addr {
 	return ip.Unmap()
 }
 
-// Parse reads an IP address as headers have it: bare, quoted, in brackets, with a port.
+// Parse parses an IP address as it occurs in headers: bare, quoted, in brackets, with a port.
 func Parse(address string) (netip.Addr, error) {
 	if ip, err := netip.ParseAddr(address); err == nil {
-		return ip, nil // as it stands: a zone may end with a space
+		return ip, nil // untrimmed: a zone may end with a space
 	}
 	text := within(strings.TrimSpace(address), `"`, `"`)
 	ip, err := netip.ParseAddr(within(text, "[", "]"))
@@ -126,7 +130,7 @@ func Parse(address string) (netip.Addr, error) {
 	return pair.Addr(), err
 }
 
-// within takes a pair of marks off, where both are there.
+// within removes a pair of marks, if both are there.
 func within(text, first, last string) string {
 	if inside, ok := strings.CutPrefix(text, first); ok {
 		if inside, ok = strings.CutSuffix(inside, last); ok {
@@ -136,10 +140,10 @@ func within(text, first, last string) string {
 	return text
 }
 
-// Account is what an account is counted as: without space around, all cases alike.
+// Account returns what an account is counted as: without surrounding space, and in one case.
 func Account(account string) string { return string(appendAccount(nil, account)) }
 
-// appendAccount appends what an account is counted as: without space around, all cases alike.
+// appendAccount appends what Account returns.
 func appendAccount(b []byte, account string) []byte {
 	for _, r := range strings.TrimSpace(account) {
 		b = utf8.AppendRune(b, fold(r))
@@ -147,14 +151,15 @@ func appendAccount(b []byte, account string) []byte {
 	return b
 }
 
-// fold gives the least of the runes that differ in case alone: ToLower would leave some apart that EqualFold does not.
+// fold returns the smallest of the runes that differ only in case. Unlike strings.ToLower, it makes
+// all names equal that strings.EqualFold takes for equal.
 func fold(r rune) rune {
 	switch {
 	case 'a' <= r && r <= 'z':
 		return r - 'a' + 'A'
 	case r < utf8.RuneSelf:
 		return r
-	case r == '\u0130', r == '\u0131': // the i with and without its dot: strings.ToLower and ToUpper make them plain
+	case r == '\u0130', r == '\u0131': // the i with and without its dot, which strings.ToLower and ToUpper make plain
 		return 'I'
 	}
 	least := r

@@ -100,7 +100,8 @@ func FuzzAddress(f *testing.F) {
 	})
 }
 
-// plain has no i but the usual one: strings.ToLower and ToUpper make the Turkish ones that, and EqualFold does not.
+// plain has no i but the usual one: strings.ToLower and ToUpper make the Turkish ones that, and
+// EqualFold does not.
 func plain(account string) string {
 	return strings.NewReplacer("\u0130", "i", "\u0131", "i").Replace(strings.TrimSpace(account))
 }

@@ -1,23 +1,25 @@
 package throttle
 
-// ways is how many entries a key can choose from.
+// ways is how many slots a key can be in.
 const ways = 8
 
-// slot is one entry: a bucket, and what is kept beside it. (The bucket comes last: an empty struct there would be padded.)
+// slot is one entry: a bucket and extra data. The bucket is last because an empty struct there
+// would be padded.
 type slot[T any] struct {
 	extra T
 	key   uint64 // 0: unused
 	bucket
 }
 
-// table keeps a fixed number of entries. A key has its place in one set of them, which nobody without the secret can
-// tell; where the set is full, the entry that is free again first makes room: those with nothing spent before all
-// others, the oldest of them first, and those who have spent most last of all.
+// table keeps a fixed number of entries. A key belongs to one set of slots, which cannot be
+// predicted without the secret. If the set is full, the entry whose bucket is full again first is
+// replaced: first those with nothing spent, the oldest of them first, and last those that have
+// spent most.
 type table[T any] struct {
 	slots []slot[T]
 }
 
-// newTable makes a table of n entries, a power of two.
+// newTable returns a table of n entries, a power of two.
 func newTable[T any](n int) table[T] { return table[T]{slots: make([]slot[T], n)} }
 
 func (t *table[T]) set(key uint64) []slot[T] {
@@ -25,7 +27,7 @@ func (t *table[T]) set(key uint64) []slot[T] {
 	return t.slots[first : first+ways : first+ways]
 }
 
-// find gives the entry of key, or nil.
+// find returns the entry of key, or nil.
 func (t *table[T]) find(key uint64) *slot[T] {
 	if key == 0 {
 		return nil
@@ -39,7 +41,7 @@ func (t *table[T]) find(key uint64) *slot[T] {
 	return nil
 }
 
-// peek gives a copy of the entry of key: one with nothing spent where there is none.
+// peek returns a copy of the entry of key, or one with nothing spent if there is none.
 func (t *table[T]) peek(key uint64) slot[T] {
 	if s := t.find(key); s != nil {
 		return *s
@@ -47,7 +49,7 @@ func (t *table[T]) peek(key uint64) slot[T] {
 	return slot[T]{}
 }
 
-// get gives the entry of key, made if need be.
+// get returns the entry of key, which it creates if there is none.
 func (t *table[T]) get(key uint64) *slot[T] {
 	if s := t.find(key); s != nil {
 		return s

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Limits are the budgets of a Guard. What is zero or less is taken from Defaults.
+// Limits are the budgets of a Guard. Fields that are zero or less have the value of Defaults.
 type Limits struct {
 	Address  Rate          // of one address
-	Reserve  Rate          // of one address besides, for accounts that have not failed there within Fresh
-	Account  Rate          // of one account, over all addresses
+	Reserve  Rate          // of one address in addition, for accounts without a failure there within Fresh
+	Account  Rate          // of one account, at all addresses
 	Pair     Rate          // of one account at one address
-	UnderWay int           // attempts of one address at one time
-	Fresh    time.Duration // how long after a failure its pair is not fresh
-	KnownFor time.Duration // how long after a success its pair stays known good
+	UnderWay int           // how many attempts of one address may be in progress
+	Fresh    time.Duration // how long a pair is not fresh after a failure
+	KnownFor time.Duration // how long a pair is known good after a success
 }
 
-// Defaults are the limits that the table of the package is about.
+// Defaults returns the limits that the package documentation describes.
 func Defaults() Limits {
 	return Limits{
 		Address:  Rate{Burst: 60, Every: 2 * time.Second},
@@ -34,7 +34,8 @@ func Defaults() Limits {
 	}
 }
 
-// How many entries are kept of each kind. They are allocated at once, but cost real memory only when touched.
+// How many entries are kept of each kind. They are allocated at once, but use memory only when
+// touched.
 const (
 	addressEntries = 1 << 14
 	accountEntries = 1 << 15
@@ -43,18 +44,18 @@ const (
 	waitingEntries = 1 << 14
 )
 
-// A pair that was told to come back goes first from comeBack on, for waitingFor.
+// A pair that was told to wait has priority after comeBack, for the time waitingFor.
 const (
 	comeBack   = time.Second
 	waitingFor = time.Minute
 )
 
-// Guard holds the budgets. It is made by New and safe for concurrent use.
+// Guard holds the budgets. Use New to create one. It is safe for concurrent use.
 type Guard struct {
 	limits  Limits
 	fresh   Rate // one in Fresh
 	secret  secret
-	devices uint64 // of an account, as a place
+	devices uint64 // stands for the devices of an account in place of an address
 	start   time.Time
 
 	refusedAddress, refusedAccount atomic.Uint64
@@ -63,12 +64,12 @@ type Guard struct {
 	addresses table[bucket] // with the reserve
 	accounts  table[struct{}]
 	pairs     table[bucket]   // with the fresh try
-	known     table[struct{}] // pairs, free when no longer known
-	waiting   table[struct{}] // fresh pairs that their address made wait, free when they may come back
-	underWay  map[uint64]int  // attempts, by address
+	known     table[struct{}] // pairs; free is when they are no longer known good
+	waiting   table[struct{}] // fresh pairs that were told to wait; free is when they may come back
+	underWay  map[uint64]int  // how many attempts are in progress, by address
 }
 
-// New makes a Guard with a random key of its own.
+// New returns a Guard with a random key of its own.
 func New(limits Limits) *Guard {
 	d := Defaults()
 	g := &Guard{
@@ -102,12 +103,13 @@ func lasting(d, standard time.Duration) time.Duration {
 	return standard
 }
 
-// Refused counts the attempts refused so far: for their address, and for their account.
+// Refused returns how many attempts were refused so far, because of their address and because of
+// their account.
 func (g *Guard) Refused() (byAddress, byAccount uint64) {
 	return g.refusedAddress.Load(), g.refusedAccount.Load()
 }
 
-// held says of which budgets an attempt has a part.
+// held is the set of budgets of which an attempt has taken a part.
 type held uint8
 
 const (
@@ -121,10 +123,10 @@ const (
 // maxAccounts is how many accounts one attempt may name.
 const maxAccounts = 2
 
-// A /48 has the budgets of wideAddresses addresses.
+// wideAddresses is how many addresses a /48 counts as.
 const wideAddresses = 16
 
-// network is an address, or the IPv6 /48 it is in, and what an attempt holds of its budgets.
+// network is an address, or the IPv6 /48 that it is in, and what an attempt holds of its budgets.
 type network struct {
 	key  uint64 // 0: none
 	held held
@@ -136,33 +138,36 @@ type target struct {
 	held          held
 }
 
-// Attempt is one attempt under way, as Begin let it through. Of its three ends the first that is called counts; all of
-// them may be called by any goroutine, and on nil, where they do nothing. So "defer attempt.Void()" right after Begin
-// is the way not to forget one. An attempt that nobody ends is a bug: it stays under way for ever, and is spent as a
-// failure is.
+// Attempt is an attempt in progress that Begin let through. It must be ended by Succeeded, Failed
+// or Void; only the first call has an effect. "defer attempt.Void()" right after Begin makes sure
+// that it is. An attempt that is not ended counts as in progress for ever, and as failed. The
+// methods may be called from any goroutine, and on nil, where they do nothing.
 type Attempt struct {
 	guard         *Guard
 	at            time.Duration
 	address, wide network
-	told, device  uint64 // of who has no address; 0: none
-	accounts      uint64 // all that are named, together; 0: none
+	told, device  uint64 // if there is no address; 0: none
+	accounts      uint64 // all named accounts together; 0: none
 	targets       [maxAccounts]target
-	ended         bool // under guard.mu
+	ended         bool // guarded by guard.mu
 }
 
-// Begin asks for an attempt, before the work it guards. retryAfter above zero: refused, the attempt is nil, and this is
-// when it may be let through at the earliest. Otherwise the attempt has its part of all budgets until it is ended; it
-// is nil as well where there is nothing to hold. Address "": exempt from what is counted per address. The accounts are
-// those that the attempt may be for, two at most; none, or "" (or nothing but space): none is named.
+// Begin begins an attempt, before the work that it guards. If retryAfter is above zero, the attempt
+// is refused and nil, and retryAfter is the earliest time at which it may be let through. Otherwise
+// it has taken its part of all budgets until it is ended; it is nil if there is nothing to count.
+//
+// If address is "", nothing is counted per address. The accounts are those that the attempt may be
+// for, two at most; those that are "" or only space are ignored.
 func (g *Guard) Begin(address string, accounts ...string) (attempt *Attempt, retryAfter time.Duration) {
 	a := Attempt{guard: g, address: network{key: g.secret.address(address)}, wide: network{key: g.secret.wide(address)}}
 	return g.begin(&a, accounts)
 }
 
-// BeginUnlocated is Begin for a client whose address is not known. told is what a proxy may have said of it, "" for
-// nothing: anybody may have made it up, so it is counted as a pair with an account, and buys nothing. device is the name of
-// a device that has proven that it was let in to these accounts before, "" for none: it is held up by its own failures, and
-// those of other such devices, alone.
+// BeginUnlocated is like Begin for a client whose address is not known. told is what a proxy may
+// have said about the client, or "": it may be made up, so it is counted as a pair with an account
+// and gives no advantage. device is the name of a device that has proven that it was let in to
+// these accounts before, or "": only its own failures, and those of other such devices, count
+// against it.
 func (g *Guard) BeginUnlocated(told, device string, accounts ...string) (attempt *Attempt, retryAfter time.Duration) {
 	a := Attempt{guard: g, told: g.secret.name('t', told), device: g.secret.name('d', device)}
 	return g.begin(&a, accounts)
@@ -192,14 +197,14 @@ func (g *Guard) begin(a *Attempt, accounts []string) (attempt *Attempt, retryAft
 	case byAccount > 0:
 		g.refusedAccount.Add(1)
 	default:
-		admitted := *a // a itself stays off the heap: floods are refused cheaply
+		admitted := *a // a itself stays off the heap, so refusals do not allocate
 		return &admitted, 0
 	}
 	return nil, max(byAddress, byAccount)
 }
 
-// pair is the key of an account, or of several together, with a place. Both are random to whoever has not the secret, and
-// so is this. 0: one of them is missing.
+// pair returns the key of an account, or of several together, at a place, or 0 if either is
+// missing. Without the secret the keys of both are random, and so is the result.
 func pair(place, account uint64) uint64 {
 	if place == 0 || account == 0 {
 		return 0
@@ -207,8 +212,9 @@ func pair(place, account uint64) uint64 {
 	return max(1, place^account)
 }
 
-// here is the key of a's accounts together at its address, 0 where either is missing. All /64 of one /48 share a set of
-// the table: else one account, logged in to from each of them, would wash out what is known of everybody.
+// here returns the key of a's accounts together at its address, or 0 if either is missing. All /64s
+// of one /48 share a set of the table: otherwise logging in to one account from each of them would
+// replace all known pairs.
 func (a *Attempt) here() uint64 {
 	here := pair(a.address.key, a.accounts)
 	if here == 0 || a.wide.key == 0 {
@@ -218,17 +224,18 @@ func (a *Attempt) here() uint64 {
 	return max(1, here&^set|pair(a.wide.key, a.accounts)&set)
 }
 
-// reserve takes a's part of each budget, or says how long each makes it wait. A refused attempt takes nothing, and
-// leaves no entry behind but one that it waits.
+// reserve takes a's part of each budget, or returns how long the attempt has to wait for its
+// address and for its account. A refused attempt takes nothing, and at most leaves an entry in
+// g.waiting.
 func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	l := &g.limits
 	if g.underWay[a.address.key] >= l.UnderWay || g.underWay[a.wide.key] >= wideAddresses*l.UnderWay {
-		return comeBack, 0 // also where each of them succeeds: they keep others from the work itself
+		return comeBack, 0 // even if all of them succeed: they keep others from the work itself
 	}
 	a.at = g.now()
 	here := a.here()
 	known := a.device != 0 || g.known.peek(here).free > a.at
-	// Who is not known counts by the /48: else each /64 of it would be fresh, and have its own guesses.
+	// If it is not known good, count by the /48: otherwise each of its /64s would be fresh.
 	place := cmp.Or(a.wide.key, a.address.key, a.told)
 	if known {
 		place = cmp.Or(a.address.key, a.device)
@@ -240,7 +247,7 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 			fresh = fresh && t.held&heldFresh != 0
 		}
 	}
-	// Who is known good here has only the pair's own failures to answer for.
+	// Only its own failures count against a known good pair.
 	if !known {
 		turn := uint64(0)
 		if fresh {
@@ -254,8 +261,9 @@ func (g *Guard) reserve(a *Attempt) (byAddress, byAccount time.Duration) {
 	return byAddress, byAccount
 }
 
-// ofAccount says how long t waits for its account and for its pair with the place it comes from, 0 where that is not
-// known. located: the place is an address, so to be fresh there counts.
+// ofAccount returns how long t has to wait for its account and for its pair with place, the key of
+// where the attempt comes from, or 0. located means that place is an address, where a pair can be
+// fresh.
 func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, located bool) (wait time.Duration) {
 	l := &g.limits
 	freshIn := time.Duration(math.MaxInt64)
@@ -272,7 +280,7 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 	switch {
 	case known && located:
 		return wait
-	case known: // devices of one account have a budget of their own together, for whoever was let in once has any number
+	case known: // the known devices of an account share a budget, since one user may have any number
 		t.account = pair(g.devices, t.account)
 	}
 	account := g.accounts.peek(t.account)
@@ -280,11 +288,11 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 	if spent == 0 {
 		t.held |= heldAccount
 	}
-	return max(wait, min(spent, freshIn)) // a fresh pair has one try, whatever others did to the account
+	return max(wait, min(spent, freshIn)) // a fresh pair has one attempt even if the account is spent
 }
 
-// ofNetwork says how long an attempt waits for the budget of a network that has those of so many addresses. turn is the
-// fresh pair that may take from the reserve, 0 where it is not fresh.
+// ofNetwork returns how long an attempt has to wait for the budget of a network that counts as the
+// given number of addresses. turn is the fresh pair that may take from the reserve, or 0.
 func (g *Guard) ofNetwork(at time.Duration, n *network, addresses int, turn uint64) (wait time.Duration) {
 	if n.key == 0 {
 		return 0
@@ -294,15 +302,15 @@ func (g *Guard) ofNetwork(at time.Duration, n *network, addresses int, turn uint
 	switch {
 	case wait == 0:
 		n.held |= heldAddress
-	case turn != 0: // goes before those who failed lately
+	case turn != 0: // it has priority over pairs that have failed
 		n.held |= heldReserve
 		wait = g.fromReserve(at, turn, entry.extra, g.limits.Reserve.times(addresses))
 	}
 	return wait
 }
 
-// fromReserve says how long a fresh pair waits for the reserve. One that was told to come back, and does, goes before
-// names never heard of: whoever makes up a new one each time comes last.
+// fromReserve returns how long a fresh pair has to wait for the reserve. One that was told to wait,
+// and comes back, has priority over new ones, so whoever makes up a new name each time comes last.
 func (g *Guard) fromReserve(at time.Duration, pair uint64, reserve bucket, all Rate) time.Duration {
 	half := Rate{Burst: (all.Burst + 1) / 2, Every: all.Every}
 	if reserve.wait(at, half) == 0 {
@@ -346,7 +354,7 @@ func (g *Guard) takeNetwork(at time.Duration, n network, addresses int) {
 	}
 }
 
-// Succeeded ends the attempt well: all it held is given back, and its pair of address and account is known good.
+// Succeeded ends the attempt. All that it took is given back, and its pair is known good.
 func (a *Attempt) Succeeded() {
 	a.end(func(g *Guard) {
 		g.giveBack(a)
@@ -356,10 +364,11 @@ func (a *Attempt) Succeeded() {
 	})
 }
 
-// Failed ends the attempt as a wrong guess: what it held is spent.
+// Failed ends the attempt as a wrong guess. All that it took is spent.
 func (a *Attempt) Failed() { a.end(func(*Guard) {}) }
 
-// Void ends the attempt as one that told nothing (a server error, an outage): all it held is given back.
+// Void ends the attempt without a result, for instance after a server error. All that it took is
+// given back.
 func (a *Attempt) Void() { a.end(func(g *Guard) { g.giveBack(a) }) }
 
 func (a *Attempt) end(with func(g *Guard)) {
@@ -376,14 +385,14 @@ func (a *Attempt) end(with func(g *Guard)) {
 	}
 }
 
-// leave counts an attempt that is over.
+// leave counts an attempt as ended.
 func (g *Guard) leave(network uint64) {
 	if g.underWay[network]--; g.underWay[network] <= 0 {
 		delete(g.underWay, network)
 	}
 }
 
-// giveBack undoes take. What was washed out meanwhile is full, or as good as it.
+// giveBack undoes take. Entries that were replaced meanwhile are treated as full.
 func (g *Guard) giveBack(a *Attempt) {
 	l := &g.limits
 	g.giveBackNetwork(a.at, a.address, 1)
@@ -414,5 +423,6 @@ func (g *Guard) giveBackNetwork(at time.Duration, n network, addresses int) {
 	}
 }
 
-// now is the time since the Guard was made. It is asked under the lock, so that a bucket never sees it run backwards.
+// now returns the time since the Guard was created. It must be called with the lock held, so that a
+// bucket never sees an earlier time.
 func (g *Guard) now() time.Duration { return time.Since(g.start) }

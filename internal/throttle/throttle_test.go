@@ -158,7 +158,8 @@ func TestVoidGivesBack(t *testing.T) {
 	})
 }
 
-// Where an address is spent, those who come back when they were told to go before names never heard of.
+// Where an address is spent, those who come back when they were told to go before names never heard
+// of.
 func TestComingBack(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		drain(g, here)
@@ -352,7 +353,8 @@ func TestBucketMakesNoGifts(t *testing.T) {
 }
 
 func TestAttemptsUnderWayOfOneAddressAreBounded(t *testing.T) {
-	// Guards: attempts that succeed cost nothing afterwards, but while they go on they keep others from the work.
+	// Guards: attempts that succeed cost nothing afterwards, but while they go on they keep others
+	// from the work.
 	g := New(Limits{UnderWay: 2})
 	var begun []*Attempt
 	for n := range 2 {

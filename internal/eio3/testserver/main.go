@@ -1,4 +1,5 @@
-// Command testserver is the server that the official test suites of Engine.IO 3 and Socket.IO 4 expect.
+// Command testserver is the server that the official test suites of Engine.IO 3 and Socket.IO 4
+// expect.
 package main
 
 import (

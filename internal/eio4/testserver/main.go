@@ -1,4 +1,5 @@
-// Command testserver is the server that the official test suites of Engine.IO 4 and Socket.IO 5 expect.
+// Command testserver is the server that the official test suites of Engine.IO 4 and Socket.IO 5
+// expect.
 package main
 
 import (

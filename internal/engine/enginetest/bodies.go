@@ -19,8 +19,8 @@ import (
 
 // SlowBodies tests that a body that never comes holds nothing up.
 func SlowBodies(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: net/http waits for an announced body before it answers, so each such request must have a deadline, or one
-	// line of a stranger's would keep a goroutine, and Shutdown, for ever.
+	// Guards: net/http waits for an announced body before it answers, so each such request must
+	// have a deadline, or one line of a stranger's would keep a goroutine, and Shutdown, for ever.
 	e := start(engine.Options{})
 	server := httptest.NewServer(e)
 	defer server.Close()
@@ -57,8 +57,8 @@ func SlowBodies(t *testing.T, version Version, start func(engine.Options) engine
 
 // UnknownLengths tests requests that do not say beforehand how long their body is.
 func UnknownLengths(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: every poll was refused that came by HTTP/3, by HTTP/2 without END_STREAM on its HEADERS, or chunked, since
-	// the length of its body was unknown, though that was empty.
+	// Guards: every poll was refused that came by HTTP/3, by HTTP/2 without END_STREAM on its
+	// HEADERS, or chunked, since the length of its body was unknown, though that was empty.
 	conns := make(chan engine.Conn, 2)
 	e := start(engine.Options{PingInterval: 100 * time.Millisecond, Namespaces: map[string]engine.Accept{
 		"/": func(c engine.Conn, _ engine.Handshake) engine.Receiver { conns <- c; return nil },

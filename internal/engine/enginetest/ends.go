@@ -141,7 +141,8 @@ func (s *suite) protocolError(t *testing.T, transport string) {
 
 // An emit never waits for a client that does not read. It is dropped once too much waits for it.
 func (s *suite) tooLarge(t *testing.T, transport string) {
-	// Guards: one message that was larger than what may wait for a peer disconnected all it was for, though they read.
+	// Guards: one message that was larger than what may wait for a peer disconnected all it was
+	// for, though they read.
 	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		large := strings.Repeat("x", 1<<20)
 		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
@@ -220,7 +221,8 @@ func (s *suite) disconnectedOnce(t *testing.T, transport string) {
 	}
 }
 
-// Shutdown ends all connections in a way after which clients come back, accepts nothing, and may be called again.
+// Shutdown ends all connections in a way after which clients come back, accepts nothing, and may be
+// called again.
 func (s *suite) shutdown(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)

@@ -14,11 +14,11 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Fuzz sends what it likes to an engine, in every way that a client has: packets, which a record separator ends, or
-// bytes that need not be any.
+// Fuzz sends what it likes to an engine, in every way that a client has: packets, which a record
+// separator ends, or bytes that need not be any.
 func Fuzz(f *testing.F, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: whatever one client sends, the process lives, what the app hears is whole, another client is heard and
-	// answered meanwhile, and nothing is left behind.
+	// Guards: whatever one client sends, the process lives, what the app hears is whole, another
+	// client is heard and answered meanwhile, and nothing is left behind.
 	for n, seed := range section7() {
 		f.Add(uint8(framed), []byte(seed))
 		f.Add(uint8(n%ways), []byte(seed))

@@ -20,8 +20,8 @@ import (
 
 // Handshakes tests what the answers to websocket handshakes say.
 func Handshakes(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: a client that offers subprotocols ends the connection if none is chosen, and one of another version of the
-	// websocket protocol was not told which there is.
+	// Guards: a client that offers subprotocols ends the connection if none is chosen, and one of
+	// another version of the websocket protocol was not told which there is.
 	In(t, version, start, engine.Options{}, func(t *testing.T, w *World) {
 		begin := w.Dial("polling")
 		for _, session := range []string{"", begin.SID()} {
@@ -59,8 +59,9 @@ func Handshakes(t *testing.T, version Version, start func(engine.Options) engine
 
 // UpgradesAtOnce tests many upgrades of one session, none of which was probed.
 func UpgradesAtOnce(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: without a probe nothing slows down who upgrades again and again, in the middle of polls and POSTs. One
-	// websocket becomes the transport, or none does, and only what that one says is heard.
+	// Guards: without a probe nothing slows down who upgrades again and again, in the middle of
+	// polls and POSTs. One websocket becomes the transport, or none does, and only what that one
+	// says is heard.
 	const sessions, websockets = 20, 8
 	In(t, version, start, engine.Options{}, func(t *testing.T, w *World) {
 		for n := range sessions {

@@ -82,7 +82,8 @@ func (s *suite) admission(t *testing.T, transport string) {
 	}
 }
 
-// A connection whose place is needed ends at once, so that its client comes back by itself, also before it has begun.
+// A connection whose place is needed ends at once, so that its client comes back by itself, also
+// before it has begun.
 func (s *suite) eviction(t *testing.T, transport string) {
 	var left atomic.Int32
 	evict := make(chan func(), 2)
@@ -153,7 +154,8 @@ func (s *suite) strangersQueue(t *testing.T, transport string) {
 
 // HalfEvents tests what an event costs that waits for its attachment.
 func HalfEvents(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: 8 KB of a client that has not authenticated, 4,000 arguments, held 126 KB for as long as it liked.
+	// Guards: 8 KB of a client that has not authenticated, 4,000 arguments, held 126 KB for as long
+	// as it liked.
 	const clients, arguments, most = 50, 4000, 40 << 10
 	text := `51-["x",` + strings.Repeat("1,", arguments-1) + `{"_placeholder":true,"num":0}]`
 	In(t, version, start, engine.Options{FirstPayload: 8 << 10}, func(t *testing.T, w *World) {

@@ -16,8 +16,9 @@ import (
 )
 
 func (s *suite) slowLine(t *testing.T, transport string) {
-	// Guards: a living client on a slow line was ended as "ping timeout" while much waited for it, since what it says is
-	// not read then, or it had not been reached by the ping that it was to answer.
+	// Guards: a living client on a slow line was ended as "ping timeout" while much waited for it,
+	// since what it says is not read then, or it had not been reached by the ping that it was to
+	// answer.
 	if transport == "polling" {
 		return // one poll response has WriteTimeout, and no more
 	}
@@ -68,8 +69,8 @@ func (s *suite) slowReader(t *testing.T, transport string) {
 }
 
 func (s *suite) hurry(t *testing.T, transport string) {
-	// Guards: a client that sent many events in one POST was dropped as slow for their acknowledgements, which it was
-	// about to poll for.
+	// Guards: a client that sent many events in one POST was dropped as slow for their
+	// acknowledgements, which it was about to poll for.
 	s.in(t, engine.Options{MaxQueue: 100_000}, func(t *testing.T, w *World) {
 		const events = 3000
 		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
@@ -94,7 +95,8 @@ func (s *suite) hurry(t *testing.T, transport string) {
 }
 
 func (s *suite) hurryWithoutPoll(t *testing.T, transport string) {
-	// Guards: a POST that waits until there is room for its answers must not do so for ever, nor hold up Shutdown.
+	// Guards: a POST that waits until there is room for its answers must not do so for ever, nor
+	// hold up Shutdown.
 	for _, end := range []string{"slow peer", "shutdown"} {
 		s.in(t, engine.Options{MaxQueue: 100_000, WriteTimeout: 5 * time.Second}, func(t *testing.T, w *World) {
 			w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
@@ -186,8 +188,8 @@ func (w *World) enter(transport string) {
 }
 
 func (s *suite) panics(t *testing.T, transport string) {
-	// Guards: a panic of whoever is told of a connection ended the process. Now it ends that connection, which is still
-	// reported once, and is logged; others go on.
+	// Guards: a panic of whoever is told of a connection ended the process. Now it ends that
+	// connection, which is still reported once, and is logged; others go on.
 	for _, where := range []string{"connect", "event", "reply", "end", "gone"} {
 		if where == "connect" && upgrades(transport) {
 			continue // there is nothing to upgrade

@@ -351,7 +351,8 @@ func (s *suite) emitsMeanwhile(t *testing.T, transport string) {
 	}
 }
 
-// Connections outlive the timeouts that the server has for requests, for as long as the heartbeat goes on.
+// Connections outlive the timeouts that the server has for requests, for as long as the heartbeat
+// goes on.
 func (s *suite) idle(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)

@@ -32,8 +32,8 @@ const (
 	V4 Version = 4
 )
 
-// transports are all ways to be connected. "upgrade" begins with polling and goes on over a websocket; "unprobed" does so
-// without a probe, as some clients in C# and PHP do.
+// transports are all ways to be connected. "upgrade" begins with polling and goes on over a
+// websocket; "unprobed" does so without a probe, as some clients in C# and PHP do.
 var transports = []string{"websocket", "polling", "upgrade", "unprobed"}
 
 func upgrades(transport string) bool { return transport == "upgrade" || transport == "unprobed" }
@@ -51,7 +51,8 @@ func (f frame) String() string {
 	return f.text
 }
 
-// Client is a client on the wire. It keeps the heartbeat up and knows no more of Socket.IO than it is told.
+// Client is a client on the wire. It keeps the heartbeat up and knows no more of Socket.IO than it
+// is told.
 type Client struct {
 	t         *testing.T
 	w         *World
@@ -144,7 +145,8 @@ func (c *Client) heartbeat(interval time.Duration) {
 	}
 }
 
-// upgrade goes through the upgrade as clients do: a poll is pending, and ends, before the last step.
+// upgrade goes through the upgrade as clients do: a poll is pending, and ends, before the last
+// step.
 func (c *Client) upgrade() {
 	c.t.Helper()
 	polled := make(chan []string, 1)
@@ -435,7 +437,8 @@ func (c *Client) JoinRoot() *Client {
 	return c
 }
 
-// Silence has the client poll no more, once the poll that is pending was answered; it is, by a heartbeat.
+// Silence has the client poll no more, once the poll that is pending was answered; it is, by a
+// heartbeat.
 func (c *Client) Silence() {
 	c.t.Helper()
 	c.deaf.Store(true)

@@ -1,5 +1,5 @@
-// Package enginetest is the conformance test of the engine interface: what every engine must do, whatever its
-// protocol, over every transport.
+// Package enginetest is the conformance test of the engine interface: what every engine must do,
+// whatever its protocol, over every transport.
 package enginetest
 
 import (
@@ -42,8 +42,8 @@ func (s *suite) in(t *testing.T, o engine.Options, f func(t *testing.T, w *World
 	In(t, s.version, s.start, o, f)
 }
 
-// In runs a test in a world of its own. When it ends the engine must shut down and leave no goroutine behind: one that
-// is left is reported by the bubble.
+// In runs a test in a world of its own. When it ends the engine must shut down and leave no
+// goroutine behind: one that is left is reported by the bubble.
 func In(t *testing.T, version Version, start func(engine.Options) engine.Engine, o engine.Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -185,7 +185,8 @@ func event(t *testing.T, name string, args ...any) *engine.Message {
 	return m
 }
 
-// onlyUnwrap is a ResponseWriter of a middleware that knows nothing older than http.ResponseController.
+// onlyUnwrap is a ResponseWriter of a middleware that knows nothing older than
+// http.ResponseController.
 type onlyUnwrap struct{ w http.ResponseWriter }
 
 func (o onlyUnwrap) Header() http.Header         { return o.w.Header() }
