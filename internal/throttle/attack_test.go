@@ -315,6 +315,34 @@ func TestGuessesOfUnlocatedClients(t *testing.T) {
 	}
 }
 
+// Guards: whoever logged in with an account of their own, and named another one in the second field, spent what the other
+// account's owner has at a device known.
+func TestDeviceOfTwoAccountsHoldsUpNeither(t *testing.T) {
+	d := Defaults()
+	for _, named := range [][]string{{"attacker", "victim"}, {"victim", "attacker"}} {
+		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
+			guesses := 0
+			for n := range 1000 {
+				a, wait := g.BeginUnlocated("", fmt.Sprint("device", n%100), named...)
+				a.Failed()
+				if wait == 0 {
+					guesses++
+				}
+			}
+			if guesses != d.Account.Burst {
+				t.Errorf("%d guesses at %v, want %d", guesses, named, d.Account.Burst)
+			}
+			for _, owner := range named {
+				a, wait := g.BeginUnlocated("", "owner's", owner)
+				a.Void()
+				if wait > 0 {
+					t.Errorf("%s, at a device known, waits %v", owner, wait)
+				}
+			}
+		})
+	}
+}
+
 // An address where one fails as fast as it can must stay open to others.
 func TestNeighbour(t *testing.T) {
 	for _, c := range []struct {

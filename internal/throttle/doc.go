@@ -38,7 +38,8 @@
 // the account alone is counted. What the proxy may have said about the client is counted as a pair
 // with the account, so that one client cannot lock the account. It gives no advantage, since it may
 // be made up. A device that proves that it was let in to the account before has the budget of a
-// pair instead, and shares with all such devices of the account a second account budget.
+// pair instead, and shares with all such devices of the account a second account budget. If it was
+// let in to two accounts that were named together, they count as one account, separate from both.
 //
 // In addition, an address may have 50 attempts in progress, whether or not they are going to fail.
 // Even many users who log in at the same moment are fewer, and more would keep others from the work

@@ -187,6 +187,11 @@ func (g *Guard) begin(a *Attempt, accounts []string) (attempt *Attempt, retryAft
 	if a.address.key == 0 && named == 0 {
 		return nil, 0
 	}
+	if a.device != 0 {
+		// The device was let in to the accounts together, and perhaps to one of them alone. It must not
+		// spend what the owner of the other has at devices of their own.
+		a.targets = [maxAccounts]target{{account: a.accounts}}
+	}
 
 	g.mu.Lock()
 	byAddress, byAccount := g.reserve(a)
@@ -280,7 +285,7 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 	switch {
 	case known && located:
 		return wait
-	case known: // the known devices of an account share a budget, since one user may have any number
+	case known: // the known devices of the same accounts share a budget, since one user may have any number
 		t.account = pair(g.devices, t.account)
 	}
 	account := g.accounts.peek(t.account)
