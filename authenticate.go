@@ -377,10 +377,14 @@ func (s *Socket) enter(t, next *token, tenant string) {
 }
 
 // logout ends the session: the socket's own, or that of the living token that the client gives. It
-// does so also for a client that has left since.
+// does so also for a client that has left since, but once.
 func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
+	if s.loggedOut {
+		return
+	}
 	defer s.endCall()
 	ended, refused := s.endOwnSession(args, at)
+	s.loggedOut = refused == nil
 	if refused != nil {
 		s.acknowledgeError(ack, refused.code)
 		s.refuse(refused)

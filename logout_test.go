@@ -128,6 +128,40 @@ func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
 	})
 }
 
+func TestManyLogoutsAtOnceAreOne(t *testing.T) {
+	// Guards: of log-outs that a client sends together, each was recorded, and asked the store to end the session again.
+	logouts, calls := 0, 0
+	store := new(faultyStore)
+	inWorld(t, func(o *Options[string]) {
+		store.Store = blacklist.NewMemory()
+		o.Blacklist = store
+		o.Audit = func(_ context.Context, e AuditEvent) {
+			if e.Kind == AuditLogout {
+				logouts++
+			}
+		}
+	}, func(w *world) {
+		c, _ := w.in()
+		sent := make(chan struct{})
+		store.fail(func(string) error {
+			calls++
+			<-sent
+			return nil
+		}, nil)
+		for range 100 {
+			c.emit("logout")
+		}
+		synctest.Wait()
+		close(sent)
+		c.next(`42["logged_out"]`)
+		c.gone()
+		synctest.Wait()
+		if logouts != 1 || calls != 1 {
+			t.Errorf("%d log-outs recorded, %d calls of the store", logouts, calls)
+		}
+	})
+}
+
 func TestAcknowledgementsOfAuthenticateAndLogout(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c := w.dial("")
