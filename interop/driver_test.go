@@ -58,6 +58,12 @@ func play(t *testing.T, r run, scenario, url string, options map[string]any) *dr
 // node starts a script that needs one of the packages in package.json.
 func node(t *testing.T, needs, script string, args ...string) *driver {
 	t.Helper()
+	return nodeWith(t, nil, needs, script, args...)
+}
+
+// nodeWith is node with more in its environment.
+func nodeWith(t *testing.T, env []string, needs, script string, args ...string) *driver {
+	t.Helper()
 	path, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatal("Node is missing: install version 20 or newer")
@@ -72,6 +78,7 @@ func node(t *testing.T, needs, script string, args ...string) *driver {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	d := &driver{t: t, waiting: make(map[string][]line), ignored: make(map[string]bool)}
 	cmd := exec.CommandContext(ctx, path, append([]string{script}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = &d.stderr
 	d.wait = sync.OnceValue(cmd.Wait)
 	stdout, err := cmd.StdoutPipe()

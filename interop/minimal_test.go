@@ -3,6 +3,7 @@ package interop
 import (
 	"net"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -22,33 +23,50 @@ func TestMinimal(t *testing.T) {
 func startMinimal(t *testing.T) string {
 	t.Helper()
 	program := buildExample(t, "minimal")
+	addr := freeAddr(t)
+	startServing(t, exec.Command(program, "-addr", addr), addr)
+	return "http://" + addr
+}
+
+// freeAddr is an address on which nobody listens yet.
+func freeAddr(t *testing.T) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := listener.Addr().String() // is free, once this is closed
-	_ = listener.Close()
-	command := exec.Command(program, "-addr", addr)
-	command.Stderr = t.Output()
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// startServing starts a command, for as long as the test lasts, and waits until it serves on addr.
+func startServing(t *testing.T, command *exec.Cmd, addr string) {
+	t.Helper()
+	command.Stderr, command.WaitDelay = t.Output(), 10*time.Second
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- command.Wait() }()
 	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-exited
+		_ = command.Process.Signal(syscall.SIGTERM) // a master of workers ends those too
+		select {
+		case <-exited:
+		case <-time.After(20 * time.Second):
+			_ = command.Process.Kill()
+			t.Errorf("%s does not end", command.Path)
+		}
 	})
 	for timeout := time.After(20 * time.Second); ; { // nothing else tells that it serves
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()
-			return "http://" + addr
+			return
 		}
 		select {
 		case err := <-exited:
 			exited <- err // for the cleanup
-			t.Fatalf("the example exited: %v", err)
+			t.Fatalf("%s exited: %v", command.Path, err)
 		case <-timeout:
 			t.Fatal(err)
 		case <-time.After(20 * time.Millisecond):
