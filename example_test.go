@@ -90,6 +90,29 @@ func ExamplePasswords_Outdated() {
 	// <nil> false
 }
 
+// A handler checks its arguments, and what the user may do. Errors reach a client that asked for an acknowledgement.
+func ExampleServer_On() {
+	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	srv.On("join", func(_ context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+		var room string
+		if err := args.Decode(&room); err != nil {
+			return nil, err // the client receives {error: {code: "bad_arguments"}}
+		}
+		if room == "staff" && s.Claims()["role"] != "admin" {
+			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
+		}
+		s.Join(room)
+		return nil, srv.To(room).Emit("joined", s.UserID())
+	})
+	fmt.Println("ready")
+	// Output: ready
+}
+
 // Requests without a living session token do not reach the handler. A process that serves no sockets needs the keys, and
 // the Blacklist, of the one that does.
 func ExampleAuth_Middleware() {
@@ -142,6 +165,9 @@ func ExampleServer_sessions() {
 		return
 	}
 	defer srv.Shutdown(context.Background())
+	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		return srv.Auth().Sessions(ctx, s.UserID())
+	})
 	srv.On("end device", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 		var id string
 		if err := args.Decode(&id); err != nil {
@@ -155,6 +181,9 @@ func ExampleServer_sessions() {
 			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
 		}
 		return srv.Auth().RevokeSession(ctx, id)
+	})
+	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		return srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // {"sessions": 1, "sockets": 2}
 	})
 
 	ended, err := srv.Auth().RevokeUser(context.Background(), "1") // they were banned, say
