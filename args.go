@@ -8,18 +8,19 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Args are what a client sent with an event, or replied with.
+// Args are the arguments that a client sent with an event or in an acknowledgement.
 type Args struct{ args engine.Args }
 
-// Len is how many there are.
+// Len returns the number of arguments.
 func (a Args) Len() int { return len(a.args.Values) }
 
-// Decode reads the arguments into dst, in order, as encoding/json does; a *[]byte takes a binary attachment. nil skips
-// an argument, and those past dst are ignored. What does not fit, and an argument that is missing, is an error that
-// wraps ErrBadArguments.
+// Decode stores the arguments, in order, in the values that dst points to, as json.Unmarshal does.
+// A *[]byte receives a binary attachment. If an element of dst is nil, its argument is skipped;
+// arguments beyond those of dst are ignored. The error wraps ErrBadArguments if there are fewer
+// arguments than elements of dst, or if an argument cannot be stored.
 func (a Args) Decode(dst ...any) error {
 	if len(dst) > len(a.args.Values) {
-		return fmt.Errorf("%w: %d, where %d are needed", ErrBadArguments, len(a.args.Values), len(dst))
+		return fmt.Errorf("%w: got %d, need %d", ErrBadArguments, len(a.args.Values), len(dst))
 	}
 	for i, d := range dst {
 		if d == nil {

@@ -16,14 +16,14 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file is what tokens say: the library's own claims, which it reads and writes, and the app's,
-// which go from token to token as the JSON that was signed first.
+// This file reads and writes the claims of tokens: those of the library, and those of the app,
+// which are copied from token to token as the JSON of the first one.
 
-// ownClaims are the claims that the library alone sets. "sub" is the app's to choose, once.
+// ownClaims are the claims that only the library may set. The app sets "sub" at the login.
 var ownClaims = [...]string{"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use"}
 
-// UnmarshalJSON reads the claims strictly: one of the library's own that is missing, there twice,
-// of another type or of another form is a fault.
+// UnmarshalJSON reads the claims. It returns an error if one of the library's own is missing,
+// occurs twice, or has another type or form.
 func (t *token) UnmarshalJSON(data []byte) error {
 	var own ownValues
 	if err := t.split(data, &own); err != nil {
@@ -32,8 +32,8 @@ func (t *token) UnmarshalJSON(data []byte) error {
 	return t.read(&own)
 }
 
-// take takes the app's claims from JSON in which there are none of the library's own.
-func (t *token) take(claims []byte) (err error) {
+// readApp reads the app's claims from JSON that has none of the library's own.
+func (t *token) readApp(claims []byte) (err error) {
 	var own ownValues
 	if err = t.split(claims, &own); err == nil {
 		t.UserID, _ = unquote(own.get("sub"))
@@ -41,29 +41,31 @@ func (t *token) take(claims []byte) (err error) {
 	return err
 }
 
-// ownValues are the JSON values of "sub" and of the library's own claims, nil for those that are not there.
+// ownValues has the JSON values of "sub" and of the library's own claims; nil for a claim that is
+// missing.
 type ownValues [1 + len(ownClaims)][]byte
 
-// at returns the index of a claim, -1 for one that is the app's own.
-func (ownValues) at(name string) int {
+// index returns the index of a claim, or -1 if it is not one of these.
+func (ownValues) index(name string) int {
 	if name == "sub" {
 		return len(ownClaims)
 	}
 	return slices.Index(ownClaims[:], name)
 }
 
-func (v *ownValues) get(name string) []byte { return v[v.at(name)] }
+func (v *ownValues) get(name string) []byte { return v[v.index(name)] }
 
-// split keeps the app's claims of a JSON object, and returns the others in own, which is of data.
+// split stores the app's claims of a JSON object in t.App, and "sub" and the library's own in own,
+// whose values are parts of data.
 func (t *token) split(data []byte, own *ownValues) error {
 	if data[0] != '{' {
 		return errors.New("claims are not an object")
 	}
 	t.App = make([]byte, 0, len(data))
 	err := members(data, func(name string, quoted, value []byte) error {
-		if n := own.at(name); n >= 0 {
+		if n := own.index(name); n >= 0 {
 			if own[n] != nil {
-				return fmt.Errorf("claim %s is there twice", name)
+				return fmt.Errorf("claim %s occurs twice", name)
 			}
 			if own[n] = value; name != "sub" {
 				return nil
@@ -88,19 +90,21 @@ func (t *token) read(claims *ownValues) error {
 	text := func(name string) string {
 		s, ok := unquote(claims.get(name))
 		if !ok || s == "" {
-			err = errors.Join(err, fmt.Errorf("claim %s is not a string with something in it", name))
+			err = errors.Join(err, fmt.Errorf("claim %s is not a string, or is empty", name))
 		}
 		return s
 	}
 	number := func(name string) float64 {
-		f, parsing := strconv.ParseFloat(string(claims.get(name)), 64) // of JSON only numbers are such
-		if parsing != nil || f < 0 || f > 1e12 {
-			err = errors.Join(err, fmt.Errorf("claim %s is not a number that makes sense", name))
+		// The value is valid JSON, of which ParseFloat accepts only numbers.
+		f, parseErr := strconv.ParseFloat(string(claims.get(name)), 64)
+		if parseErr != nil || f < 0 || f > 1e12 {
+			err = errors.Join(err, fmt.Errorf("claim %s is not a number, or out of range", name))
 		}
 		return f
 	}
 	t.UserID, t.SessionID, t.ID, t.Use = text("sub"), text("sid"), text("jti"), text("token_use")
-	t.IssuedAt, t.ExpiresAt, t.AuthTime = fromSeconds(number("iat")), fromSeconds(number("exp")), fromSeconds(number("auth_time"))
+	t.IssuedAt, t.ExpiresAt = fromSeconds(number("iat")), fromSeconds(number("exp"))
+	t.AuthTime = fromSeconds(number("auth_time"))
 	t.Duration = number("dur")
 	generation := number("gen")
 	t.Generation = uint64(generation)
@@ -114,20 +118,20 @@ func (t *token) read(claims *ownValues) error {
 	return err
 }
 
-// check reports what is wrong with the library's own claims.
+// check returns an error if the library's own claims do not fit together.
 func (t *token) check() error {
 	switch {
 	case !isID(t.SessionID) || !isID(t.ID):
 		return errors.New("claim sid or jti is not 128 bits")
 	case t.Generation > math.MaxUint32:
-		return errors.New("claim gen is not a number that makes sense")
+		return errors.New("claim gen is out of range")
 	case t.Use == useCode && t.Generation == 0, t.Use == useSession && t.Generation > 0:
 		return nil
 	}
-	return errors.New("claims token_use and gen do not go together")
+	return errors.New("claims token_use and gen do not fit together")
 }
 
-// payload returns the claims as JSON, the app's as they came.
+// payload returns the claims as JSON, the app's unchanged.
 func (t *token) payload() []byte {
 	b := make([]byte, 0, len(t.App)+len(t.Issuer)+len(t.Audience)+320)
 	b = append(append(b, '{'), t.App...)
@@ -142,8 +146,12 @@ func (t *token) payload() []byte {
 			b = append(member(name), value...)
 		}
 	}
-	text := func(name, value string) { b = append(append(append(member(name), '"'), value...), '"') } // nothing to escape
-	number := func(name string, value float64) { b = strconv.AppendFloat(member(name), value, 'f', -1, 64) }
+	text := func(name, value string) { // of characters that need no escaping
+		b = append(append(append(member(name), '"'), value...), '"')
+	}
+	number := func(name string, value float64) {
+		b = strconv.AppendFloat(member(name), value, 'f', -1, 64)
+	}
 
 	raw("iss", t.Issuer)
 	raw("aud", t.Audience)
@@ -158,12 +166,12 @@ func (t *token) payload() []byte {
 	return append(b, '}')
 }
 
-// claims returns all claims, as a copy: for hooks, handlers and Middleware.
+// claims returns a copy of all claims, for hooks, handlers and requests.
 func (t *token) claims() jwt.MapClaims {
 	var c jwt.MapClaims
 	d := json.NewDecoder(bytes.NewReader(t.payload()))
 	d.UseNumber()
-	_ = d.Decode(&c) // which was decoded before, or made here
+	_ = d.Decode(&c) // it cannot fail: the JSON was decoded before, or made here
 	for name, value := range c {
 		c[name] = exactNumbers(value)
 	}
@@ -180,8 +188,9 @@ func claim(name string, value json.RawMessage) (jwt.MapClaims, error) {
 	return jwt.MapClaims{name: v}, err
 }
 
-// members calls f for each member of a JSON object that is known to be valid: with its name, with
-// that as it is quoted there, and with its value. A name that is there twice is given twice.
+// members calls f for each member of a valid JSON object, in order: with the name, the name as it
+// is quoted in the object, and the value. If a name occurs twice, f is called twice. It stops at
+// the first error of f and returns it.
 func members(object []byte, f func(name string, quoted, value []byte) error) error {
 	const space = " \t\r\n"
 	rest := bytes.TrimLeft(object, space)[1:]
@@ -202,7 +211,8 @@ func members(object []byte, f func(name string, quoted, value []byte) error) err
 	}
 }
 
-// valueEnd returns the index of what ends the value of a member: a comma, or the object's end.
+// valueEnd returns the length of the value that data starts with: the index of the comma or of the
+// closing brace after it.
 func valueEnd(data []byte) int {
 	for i, depth := 0, 0; ; i++ {
 		switch data[i] {
@@ -223,7 +233,7 @@ func valueEnd(data []byte) int {
 	}
 }
 
-// unquote reads a JSON string that is known to be valid. ok is false for anything else.
+// unquote returns the text of a valid JSON string. ok is false if value is no string.
 func unquote(value []byte) (s string, ok bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return "", false
@@ -235,8 +245,9 @@ func unquote(value []byte) (s string, ok bool) {
 	return s, err == nil
 }
 
-// exactNumbers makes a float64 of each json.Number for which nothing is lost by that: it is written
-// again as the same number. One that is not stays as it is. It changes what it is given.
+// exactNumbers replaces each json.Number in v that a float64 represents exactly, so that it is
+// written as the same number again, by that float64. It changes maps and slices in place and
+// returns the result.
 func exactNumbers(v any) any {
 	switch v := v.(type) {
 	case json.Number:
@@ -255,7 +266,7 @@ func exactNumbers(v any) any {
 	return v
 }
 
-// sameNumber reports whether two numbers in JSON are the same, digit for digit.
+// sameNumber reports whether two JSON numbers are exactly equal.
 func sameNumber(a, b string) bool {
 	digitsA, exponentA, ok := decimal(a)
 	digitsB, exponentB, ok2 := decimal(b)
@@ -263,7 +274,7 @@ func sameNumber(a, b string) bool {
 }
 
 // decimal splits a JSON number into its significant digits, with their sign, and the power of ten
-// that they are to be multiplied by. ok is false where that is out of all bounds.
+// to multiply them by. ok is false if that is not within a million.
 func decimal(number string) (digits string, exponent int, ok bool) {
 	mantissa, power, scientific := strings.Cut(strings.ToLower(number), "e")
 	if scientific {
@@ -279,14 +290,14 @@ func decimal(number string) (digits string, exponent int, ok bool) {
 	exponent += len(digits) - len(trimmed) - len(fraction)
 	switch {
 	case trimmed == "":
-		return "0", 0, true // minus zero is the same
+		return "0", 0, true // also minus zero
 	case negative:
 		trimmed = "-" + trimmed
 	}
 	return trimmed, exponent, true
 }
 
-// copyClaims copies claims all the way down, so that nobody changes those of others.
+// copyClaims returns a deep copy of claims.
 func copyClaims(c jwt.MapClaims) jwt.MapClaims {
 	if c == nil {
 		return nil

@@ -1,33 +1,41 @@
-// Package socketauth lets Socket.IO sockets, and HTTP requests beside them, prove who they are.
+// Package socketauth authenticates Socket.IO sockets, and HTTP requests of the same users.
 //
-// An app calls Infrastructure with its mux and an Options struct that knows how to look up its users, and has: login
-// and registration routes, sockets that authenticate, tokens that are replaced each time they are used, a logout that
-// ends the session for good, and a middleware that trusts the same tokens.
+// An app calls Infrastructure with its http.Server, its mux and an Options struct with hooks that
+// look up its users. It gets login and registration routes, sockets that authenticate, tokens that
+// are replaced each time they are used, a logout that ends the session for good, and an HTTP
+// middleware that accepts the same tokens.
 //
 // # The flow
 //
-// A login answers a short-lived code. A socket presents the code (event "authenticate", or the handshake's auth object)
-// and gets a session token (event "authenticated"), which its client stores. Whenever it connects again, and before the
-// token expires, it presents the token and gets the next. A client that says {confirm: true} acknowledges
-// "authenticated" once it has stored the token; the one before is dead from then on, and until then it may be presented
-// again. For one that does not, it is dead at once. A dead token that comes back means that two parties hold one
-// session: by default the session is ended everywhere. Logout ends it for good.
+// A login is answered with a code, which expires soon. A client opens a socket and presents the
+// code, in the event "authenticate" or in the auth object of the handshake. It receives a session
+// token in the event "authenticated" and stores it. Whenever it connects again, and before the
+// token expires, it presents its token and receives the next one.
+//
+// A client that presents its token with {confirm: true} acknowledges "authenticated" once it has
+// stored the new token. The old token is valid until then, so nothing is lost if the connection
+// breaks, and dead afterwards. For a client without confirm, the old token is dead as soon as the
+// new one is sent.
+//
+// If a dead token is presented again, two parties have had the token. By default the session is
+// then ended everywhere; see ReusePolicy. A logout ends the session of the socket.
 //
 // # Claims
 //
-// Tokens are JWTs (RFC 7519). The app chooses "sub", which names the user, and claims of its own. The library sets, and
-// nobody else may:
+// Tokens are JSON Web Tokens (RFC 7519). The app sets the claim "sub", which names the user, and
+// claims of its own. The library sets the following ones, and the app must not:
 //
 //	iss, aud    Options.Issuer and Options.Audience
 //	sid         the session: 128 random bits, the same from login to logout
-//	gen         the token's generation in the session; 0 is the code
+//	gen         the generation of the token in its session; 0 is the code
 //	jti         the token: 128 random bits
-//	iat, exp    issued and expires, in seconds with a fraction
-//	dur         the token's life in seconds
-//	auth_time   when the user proved who they are; the same from login to logout
+//	iat, exp    when it was issued and when it expires, in seconds with a fraction
+//	dur         how long it lives, in seconds
+//	auth_time   when the user logged in; the same from login to logout
 //	token_use   "code" or "session"
 //
-// # What is safe for concurrent use
+// # Concurrency
 //
-// Everything here may be used from many goroutines at once, except Options while New reads it.
+// All functions and methods may be called from several goroutines at the same time. Options must
+// not be changed while New or one of the functions that call it reads them.
 package socketauth

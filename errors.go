@@ -12,38 +12,38 @@ import (
 // The errors that hooks return to the library and that the library returns to the app. Each may be
 // wrapped, so compare with errors.Is.
 var (
-	// ErrInvalidCredentials is returned by a login or registration hook if the user is unknown or the
-	// password is wrong. The client cannot tell the two apart: it is answered 401 with USER_INVALID.
-	// Passwords.Compare returns it for a wrong password.
+	// ErrInvalidCredentials is returned by a login or registration hook if the user is unknown or
+	// the password is wrong. The client cannot tell the two apart: it is answered 401 with
+	// USER_INVALID. Passwords.Compare returns it for a wrong password.
 	ErrInvalidCredentials = errors.New("socketauth: invalid credentials")
 
-	// ErrPasswordTooLong is returned by Passwords.Hash for a password of more than 72 bytes, because
-	// bcrypt ignores all bytes after the 72nd. A Register hook may return it: the client is answered
-	// PASSWORD_TOO_LONG.
+	// ErrPasswordTooLong is returned by Passwords.Hash for a password of more than 72 bytes,
+	// because bcrypt ignores all bytes after the 72nd. A Register hook may return it: the client is
+	// answered PASSWORD_TOO_LONG.
 	ErrPasswordTooLong = errors.New("socketauth: password is longer than 72 bytes")
 
-	// ErrTooManyAttempts is returned by a hook if a limit of the app's own is reached. The client is
-	// told to come back in 30 seconds.
+	// ErrTooManyAttempts is returned by a hook if a limit of the app's own is reached. The client
+	// is told to come back in 30 seconds.
 	ErrTooManyAttempts = errors.New("socketauth: too many attempts")
 
-	// ErrUnavailable is returned by a hook, a method or a function if something that it needs, such as
-	// a database, cannot be reached or is too busy. The client is told to come back in a second.
+	// ErrUnavailable is returned by a hook, a method or a function if something that it needs, such
+	// as a database, cannot be reached or is too busy. The client is told to come back in a second.
 	ErrUnavailable = errors.New("socketauth: unavailable")
 
 	// ErrUnknownKey is returned by Options.KeyFunc for a token that it has no key for. The token is
 	// refused as invalid.
 	ErrUnknownKey = errors.New("socketauth: unknown key")
 
-	// ErrBadArguments is returned by Args.Decode if the client sent arguments other than those asked
-	// for. A handler may return it: the client's acknowledgement says bad_arguments.
+	// ErrBadArguments is returned by Args.Decode if the client sent arguments other than those
+	// asked for. A handler may return it: the client's acknowledgement says bad_arguments.
 	ErrBadArguments = errors.New("socketauth: bad arguments")
 
-	// ErrClosed is returned by methods of a Socket that has ended. It is also the cause of the end of
-	// the context of its handlers.
+	// ErrClosed is returned by methods of a Socket that has ended. It is also the cause of the end
+	// of the context of its handlers.
 	ErrClosed = errors.New("socketauth: socket closed")
 
-	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated: the client replies to
-	// nothing before it is authenticated.
+	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated: the client replies
+	// to nothing before it is authenticated.
 	ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
 )
 
@@ -77,7 +77,7 @@ func (e *PublicError) Unwrap() error {
 // publicCode returns the code of the PublicError that err wraps, or "" if there is none.
 func publicCode(err error) string {
 	var public *PublicError
-	if !errors.As(err, &public) || public == nil { // a nil *PublicError is a mistake in the app, not a refusal
+	if !errors.As(err, &public) || public == nil { // a nil *PublicError is a mistake of the app
 		return ""
 	}
 	return public.Code
@@ -131,7 +131,8 @@ var codes = map[string]struct {
 	codeServerError:        {message: "Server error", retryAfter: retrySoon},
 }
 
-// refusal is the error of a presentation that is refused: a code for the client, a cause for the log.
+// refusal is the error of a presentation that is refused: a code for the client, a cause for the
+// log.
 type refusal struct {
 	code       string
 	retryable  bool // the token is not dead, although the table says so for this code

@@ -7,36 +7,72 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// NoLimit, as one of Limits, is none.
+// NoLimit is the value of a field of Limits that sets no limit.
 const NoLimit = -1
 
-// Limits bound what clients can make the process hold. Zero is the default stated; NoLimit is none, for those that count
-// connections and sessions. Past a limit a client is told so, or disconnected; it is counted in Stats, and logged at
+// Limits bound the memory and the work that clients can cause. A field of zero has the default that
+// is given with it. The first four fields cannot be NoLimit, and a client that exceeds them is
+// disconnected. What any other limit refuses or closes is counted in Stats.Limited, and logged at
 // most once a minute.
 type Limits struct {
-	Message                int // bytes of one message, or one polling body; 1 MiB
-	UnauthenticatedMessage int // the same before the client has authenticated; 64 KiB
-	Attachments            int // of one message, together at most 4 times as long as a message; 16
-	Depth                  int // levels of JSON in one message; 512
+	// Message is the maximum number of bytes of one message, or of the body of one polling request.
+	// It must be at least 1024. The default is 1 MiB.
+	Message int
 
-	Sockets                   int // connections in all; 100,000
-	Unauthenticated           int // connections that have not authenticated yet, or have left, of which the oldest makes way; 10,000
-	UnauthenticatedPerAddress int // the same from one address, or one IPv6 network of /64; 16 times as many from a /48; 100
-	SocketsPerUser            int // 100
-	SessionsPerUser           int // past it the one presented least recently is revoked; 100
+	// UnauthenticatedMessage is the same for a client that has not authenticated. It must be at
+	// least 1024 and at most Message. The default is 64 KiB, or Message if that is less.
+	UnauthenticatedMessage int
 
-	// Failures in a row, of logins, registrations and tokens that nobody signed, after which who tries has to wait: from
-	// one address (60, and one more every 2 s), and for one account (20, and one more every 5 s; from one address half as
-	// many, and one more every 10 s). An IPv6 /48 counts as one address at an account, and as 16 in all. An address has a reserve of 8 for names not tried there before. Successes never count,
-	// and who has logged in from an address lately is not held up there by the failures of others.
+	// Attachments is the maximum number of binary attachments of one message. Their bytes together
+	// are at most 4 times the limit of a message. The default is 16.
+	Attachments int
+
+	// Depth is the maximum number of levels of nested arrays and objects in one message. It must be
+	// at least 2. The default is 512.
+	Depth int
+
+	// Sockets is the maximum number of connections. One more is refused. The default is 100,000.
+	Sockets int
+
+	// Unauthenticated is the maximum number of connections whose client has not authenticated yet,
+	// or has left. One more is accepted, and the oldest of them is closed for it. The default is
+	// 10,000.
+	Unauthenticated int
+
+	// UnauthenticatedPerAddress is the same for one IPv4 address or IPv6 /64 network; for a /48
+	// network it is 16 times as many. The default is 100. See Options.ClientIP for when addresses
+	// are known.
+	UnauthenticatedPerAddress int
+
+	// SocketsPerUser is the maximum number of sockets of one user. One more is refused with
+	// too_many_connections. The default is 100.
+	SocketsPerUser int
+
+	// SessionsPerUser is the maximum number of sessions of one user. When one more begins, the
+	// session whose token was presented least recently is revoked. The default is 100.
+	SessionsPerUser int
+
+	// FailuresPerAddress is how many logins, registrations and tokens that are not valid may fail
+	// in a row at one address before the client has to wait: then one more may fail every 2
+	// seconds. For accounts that have not failed at the address lately there is a reserve of 8. An
+	// IPv6 /64 network counts as one address, a /48 network as 16. Successes do not count. For an
+	// account that has logged in from the address in the last 14 days, failures of other accounts
+	// there do not matter. The default is 60.
 	FailuresPerAddress int
+
+	// FailuresPerAccount is how many logins and registrations may fail in a row for one account,
+	// from all addresses together, before the client has to wait: then one more may fail every 5
+	// seconds. From one address, or one IPv6 /48 network, it is half as many, and one more every 10
+	// seconds. Successes do not count. At an address from which the account has logged in in the
+	// last 14 days, failures at other addresses do not matter. The default is 20.
 	FailuresPerAccount int
 
-	// Logins and registrations of one address that are under way at one time, right or wrong; 50.
+	// LoginsPerAddress is how many logins and registrations of one address may be in progress at
+	// the same time, whether they will succeed or not. The default is 50.
 	LoginsPerAddress int
 }
 
-// The names of limits, in logs and Stats.
+// The names of limits, in log messages and in Stats.Limited.
 const (
 	limitSockets                   = "sockets"
 	limitUnauthenticated           = "unauthenticated"
@@ -49,18 +85,24 @@ const (
 	limitRefusals                  = "refusals_recorded"
 )
 
-// admissionLimits are the names of the limits of connections.
+// admissionLimits has the names of the limits on connections.
 var admissionLimits = map[admission.Limit]string{
 	admission.Total:                     limitSockets,
 	admission.Unauthenticated:           limitUnauthenticated,
 	admission.UnauthenticatedPerNetwork: limitUnauthenticatedPerAddress,
 }
 
-// admission returns the limits of connections.
+// admission returns the limits on connections.
 func (l Limits) admission() admission.Limits {
-	return admission.Limits{Total: l.Sockets, Unauthenticated: l.Unauthenticated, UnauthenticatedPerNetwork: l.UnauthenticatedPerAddress}
+	return admission.Limits{
+		Total:                     l.Sockets,
+		Unauthenticated:           l.Unauthenticated,
+		UnauthenticatedPerNetwork: l.UnauthenticatedPerAddress,
+	}
 }
 
+// withDefaults returns the limits with the defaults for those that are zero. The defaults for
+// failures and logins are those of package throttle.
 func (l Limits) withDefaults() Limits {
 	l.Message = cmp.Or(l.Message, 1<<20)
 	l.UnauthenticatedMessage = cmp.Or(l.UnauthenticatedMessage, min(64<<10, l.Message))
@@ -74,17 +116,24 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// check says what is wrong with the limits.
+// check calls fault for each limit that is not valid.
 func (l Limits) check(fault func(format string, args ...any)) {
 	for _, n := range [...]struct {
 		name  string
 		value int
 		least int
 	}{
-		{"Message", l.Message, 1024}, {"UnauthenticatedMessage", l.UnauthenticatedMessage, 1024}, {"Attachments", l.Attachments, 1}, {"Depth", l.Depth, 2},
-		{"Sockets", l.Sockets, NoLimit}, {"Unauthenticated", l.Unauthenticated, NoLimit}, {"UnauthenticatedPerAddress", l.UnauthenticatedPerAddress, NoLimit},
-		{"SocketsPerUser", l.SocketsPerUser, NoLimit}, {"SessionsPerUser", l.SessionsPerUser, NoLimit},
-		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit}, {"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
+		{"Message", l.Message, 1024},
+		{"UnauthenticatedMessage", l.UnauthenticatedMessage, 1024},
+		{"Attachments", l.Attachments, 1},
+		{"Depth", l.Depth, 2},
+		{"Sockets", l.Sockets, NoLimit},
+		{"Unauthenticated", l.Unauthenticated, NoLimit},
+		{"UnauthenticatedPerAddress", l.UnauthenticatedPerAddress, NoLimit},
+		{"SocketsPerUser", l.SocketsPerUser, NoLimit},
+		{"SessionsPerUser", l.SessionsPerUser, NoLimit},
+		{"FailuresPerAddress", l.FailuresPerAddress, NoLimit},
+		{"FailuresPerAccount", l.FailuresPerAccount, NoLimit},
 		{"LoginsPerAddress", l.LoginsPerAddress, NoLimit},
 	} {
 		if n.value < n.least {
@@ -96,7 +145,7 @@ func (l Limits) check(fault func(format string, args ...any)) {
 	}
 }
 
-// throttle makes what counts failures.
+// throttle returns the guard that counts failures.
 func (l Limits) throttle() *throttle.Guard {
 	limits := throttle.Defaults()
 	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
@@ -110,6 +159,7 @@ func (l Limits) throttle() *throttle.Guard {
 	return throttle.New(limits)
 }
 
+// burst returns a limit as package throttle has it, which has no NoLimit.
 func burst(n, standard int) int {
 	if n == NoLimit {
 		return 1 << 20

@@ -14,13 +14,18 @@ import (
 	"github.com/z-open/socketauth/internal/deadline"
 )
 
-// middlewareGrace is how long the middleware goes on accepting a token that was replaced: requests that were on their
-// way, with the token that the client had when it sent them.
+// middlewareGrace is how long Middleware accepts a token after it was replaced: the client may have
+// sent the request before it had the new one.
 const middlewareGrace = 10 * time.Second
 
-// Middleware lets through requests that carry a living session token as "Authorization: Bearer" (RFC 6750 section
-// 2.1), with its claims in the context. It only reads: a token is not replaced by it. Others are answered 401, or 503
-// where the blacklist is out of reach.
+// Middleware returns a handler that calls next for requests with a valid session token in the
+// header "Authorization: Bearer <token>" (RFC 6750 section 2.1). ClaimsFromContext returns its
+// claims from the context of the request. The token is not replaced; one that was replaced in the
+// last 10 seconds is accepted.
+//
+// All other requests are answered with a JSON object {"code":"<code>"}: 401 with WWW-Authenticate
+// if the token is missing or refused, 503 with Retry-After if the blacklist cannot be reached, 500
+// or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts.
 func (a *Auth) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text, ok := bearer(r)
@@ -48,17 +53,19 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		case codeServerError:
 			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
 		default:
-			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+cmp.Or(codes[refused.code].message, "Token refused")+`"`)
+			description := cmp.Or(codes[refused.code].message, "Token refused")
+			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+description+`"`)
 		}
 	})
 }
 
+// challenge answers 401 (RFC 6750 section 3).
 func (a *Auth) challenge(w http.ResponseWriter, code, challenge string) {
 	w.Header().Set("WWW-Authenticate", challenge)
 	answer(w, http.StatusUnauthorized, map[string]string{"code": code})
 }
 
-// check is what Middleware asks of a session token.
+// check verifies a session token for Middleware.
 func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -70,7 +77,8 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 		return nil, refused.withToken(t)
 	}
 	if t.Use != useSession {
-		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is due"), token: t}
+		cause := errors.New("a code where a session token is needed")
+		return nil, &refusal{code: codeInvalidToken, cause: cause, token: t}
 	}
 	if refused := a.checkToken(ctx, t, middlewareGrace, a.timeout); refused != nil {
 		return nil, refused.withToken(t)
@@ -78,7 +86,9 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 	return t, nil
 }
 
-func bearer(r *http.Request) (string, bool) {
+// bearer returns the token in the Authorization header. ok is false if there is none, or more than
+// one such header.
+func bearer(r *http.Request) (text string, ok bool) {
 	values := r.Header.Values("Authorization")
 	if len(values) != 1 {
 		return "", false
@@ -88,31 +98,34 @@ func bearer(r *http.Request) (string, bool) {
 	return text, strings.EqualFold(scheme, "Bearer") && text != ""
 }
 
-// answer writes a JSON body that nobody may store.
+// answer writes a JSON body that caches must not store.
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	deadline.Answer(w)
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that went away is told nothing
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client has left
 }
 
+// answerRetry is answer for a client that is told to come back after some seconds.
 func answerRetry(w http.ResponseWriter, status int, code string, seconds int) {
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	answer(w, status, map[string]string{"code": code})
 }
 
+// claimsKey is the context key of the claims: a *token, or a jwt.MapClaims of ContextWithClaims.
 type claimsKey struct{}
 
-// ContextWithClaims is a context in which ClaimsFromContext finds claims: for tests of code behind Middleware.
+// ContextWithClaims returns a context from which ClaimsFromContext returns claims. It is for tests
+// of code that runs behind Middleware.
 func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Context {
 	return context.WithValue(ctx, claimsKey{}, claims)
 }
 
-// ClaimsFromContext gives the claims of the token that a request came in with, or that a socket's
-// handler is called for: a copy, the caller's to keep. A number in them is a float64 where that
-// holds it, so that it is written again as the same, and a json.Number where it does not. false:
-// the context comes from neither.
+// ClaimsFromContext returns a copy of the claims in a context: of the token of a request that
+// Middleware let through, or of the socket that a handler was called for. A number is a float64 if
+// that represents it exactly, and otherwise a json.Number. The result is false if the context has
+// no claims.
 func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
 	switch claims := ctx.Value(claimsKey{}).(type) {
 	case *token:
@@ -123,8 +136,8 @@ func ClaimsFromContext(ctx context.Context) (jwt.MapClaims, bool) {
 	return nil, false
 }
 
-// contextWithToken is ContextWithClaims for the claims of a token, which are read where they are
-// asked for.
+// contextWithToken is ContextWithClaims for the claims of a token. They are decoded only if they
+// are asked for.
 func contextWithToken(ctx context.Context, t *token) context.Context {
 	return context.WithValue(ctx, claimsKey{}, t)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// AuditEvent is something that happened to an identity, for Options.Audit. A field whose value is not
-// known, or not proven by a token, is empty; only Account is what the client claimed.
+// AuditEvent is something that happened to an identity, for Options.Audit. A field whose value is
+// not known, or not proven by a token, is empty; only Account is what the client claimed.
 type AuditEvent struct {
 	Kind      AuditKind
 	Time      time.Time
@@ -38,13 +38,13 @@ type AuditKind string
 //
 // Events that a client can cause at will are limited. Of AuditRefused, the first 60 in a row of one
 // session are recorded (of one network if no session is known), then one every 2 seconds;
-// Limits.FailuresPerAddress sets the 60. Of the logins and registrations that a limit refuses, one a
-// minute is recorded. Auth.Stats counts all of them.
+// Limits.FailuresPerAddress sets the 60. Of the logins and registrations that a limit refuses, one
+// a minute is recorded. Auth.Stats counts all of them.
 const (
 	// AuditLogin is a login that was accepted and answered with a code. Level info.
 	AuditLogin AuditKind = "login"
-	// AuditLoginFailed is a login or registration that was refused or failed. Level info, error if a
-	// hook failed, debug if the client left meanwhile.
+	// AuditLoginFailed is a login or registration that was refused or failed. Level info, error if
+	// a hook failed, debug if the client left meanwhile.
 	AuditLoginFailed AuditKind = "login_failed"
 	// AuditRegistered is a registration that was accepted and answered with a code. Level info.
 	AuditRegistered AuditKind = "registered"
@@ -61,8 +61,8 @@ const (
 	AuditRevoked AuditKind = "revoked"
 	// AuditExpired is a socket that was disconnected because its token expired. Level debug.
 	AuditExpired AuditKind = "expired"
-	// AuditRefused is a refusal on a socket or by Middleware. Level debug, error if the store or a hook
-	// failed.
+	// AuditRefused is a refusal on a socket or by Middleware. Level debug, error if the store or a
+	// hook failed.
 	AuditRefused AuditKind = "refused"
 )
 
@@ -96,8 +96,8 @@ func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e A
 	}
 }
 
-// recordRefusal records a refusal, as an error if the server is at fault. Clients can cause refusals at
-// will, so those past the limit that floods applies are only counted.
+// recordRefusal records a refusal, as an error if the server is at fault. Clients can cause
+// refusals at will, so those past the limit that floods applies are only counted.
 func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refusal, network string, e AuditEvent) {
 	e.Code = refused.code
 	if e.Kind == AuditRefused && r.floods(e.SessionID, network) {
@@ -117,8 +117,8 @@ func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refus
 }
 
 // floods counts a refusal of a session, or of a network if the session is not known, and reports
-// whether there have been more of them than are recorded: as many as an address may fail, in a budget
-// apart from that. Clients without a network share one budget.
+// whether there have been more of them than are recorded: as many as an address may fail, in a
+// budget apart from that. Clients without a network share one budget.
 func (r *recorder) floods(session, network string) bool {
 	budget := "refusals of the network " + throttle.Wide(network)
 	if session != "" {
@@ -129,21 +129,23 @@ func (r *recorder) floods(session, network string) bool {
 	return wait > 0
 }
 
-// Stats has counts since the core was made by New, and the number of connections now. The maps have no
-// entry for what has not happened. Stats is meant to be marshaled to JSON or to be copied to metrics.
+// Stats has counts since the core was made by New, and the number of connections now. The maps have
+// no entry for what has not happened. Stats is meant to be marshaled to JSON or to be copied to
+// metrics.
 type Stats struct {
-	// Sockets has the connections by version of Engine.IO: "3" (clients 1.x and 2.x) or "4" (3.x and
-	// 4.x).
+	// Sockets has the connections by version of Engine.IO: "3" (clients 1.x and 2.x) or "4" (3.x
+	// and 4.x).
 	Sockets map[string]struct {
 		Connecting    int `json:"connecting"` // not authenticated yet
 		Authenticated int `json:"authenticated"`
 	} `json:"sockets"`
 
-	// Logins has the logins and registrations, by the code that they were answered with; "OK" if they
-	// were accepted.
+	// Logins has the logins and registrations, by the code that they were answered with; "OK" if
+	// they were accepted.
 	Logins map[string]uint64 `json:"logins"`
 
-	// Authentications has the sockets that authenticated, as "ok", and the refusals on sockets, by code.
+	// Authentications has the sockets that authenticated, as "ok", and the refusals on sockets, by
+	// code.
 	Authentications map[string]uint64 `json:"authentications"`
 
 	// Requests has the requests that Middleware refused, by code.
@@ -153,8 +155,8 @@ type Stats struct {
 	Reuses    uint64 `json:"reuses"`    // sessions ended because a replaced token was presented
 	Logouts   uint64 `json:"logouts"`
 
-	// Revocations counts successful calls of RevokeSession, RevokeUser, RevokeOthers and RevokeAll, and
-	// sessions that Limits.SessionsPerUser ended.
+	// Revocations counts successful calls of RevokeSession, RevokeUser, RevokeOthers and RevokeAll,
+	// and sessions that Limits.SessionsPerUser ended.
 	Revocations uint64 `json:"revocations"`
 
 	Expiries uint64 `json:"expiries"` // sockets disconnected because their token expired
@@ -243,8 +245,8 @@ func (c *counts) event(e AuditEvent) {
 	}
 }
 
-// limit counts something that a limit refused. now reports whether to log it, and unsaid is how many
-// others were not logged since the last message.
+// limit counts something that a limit refused. now reports whether to log it, and unsaid is how
+// many others were not logged since the last message.
 func (c *counts) limit(name string) (unsaid int, now bool) {
 	c.limited.add(name)
 	minute, ok := c.logged.Load(name)
@@ -323,12 +325,13 @@ func (c *storeCounts) addTo(s *Stats) {
 	}
 }
 
-// limited counts something that a limit refused or closed, and logs the limit once a minute. It reports
-// whether it has logged it now.
+// limited counts something that a limit refused or closed, and logs the limit once a minute. It
+// reports whether it has logged it now.
 func (r *recorder) limited(limit string, attrs ...any) (logged bool) {
 	unsaid, now := r.counts.limit(limit)
 	if now {
-		r.log.Warn("socketauth: a limit is reached", append(attrs, slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
+		r.log.Warn("socketauth: a limit is reached", append(attrs,
+			slog.String("limit", limit), slog.Int("more_since_last", unsaid))...)
 	}
 	return now
 }
@@ -343,11 +346,13 @@ func (r *recorder) logLoss(about ...any) {
 	}
 }
 
-// logUnclear logs once a minute that the "confirm" of a client has a type that means neither true nor
-// false. The value itself is not logged: a client that confuses fields may have put its token there.
+// logUnclear logs once a minute that the "confirm" of a client has a type that means neither true
+// nor false. The value itself is not logged: a client that confuses fields may have put its token
+// there.
 func (r *recorder) logUnclear(typ string, about ...any) {
 	if unsaid, now := r.unclear.Say(); now {
-		r.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false and is taken as false: the client loses its session if a reply to it is lost`,
+		r.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false and is taken as false: `+
+			"the client loses its session if a reply to it is lost",
 			append(about, slog.String("type", typ), slog.Int("more_since_last", unsaid),
 				slog.String("fix", `the client must send confirm: true, or "true" if it can only send strings`))...)
 	}
@@ -360,7 +365,8 @@ var errPanic = errors.New("socketauth: hook panicked")
 func (r *recorder) contain(hook string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			r.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p),
+				slog.String("stack", string(debug.Stack())))
 			err = fmt.Errorf("%w: %s", errPanic, hook)
 		}
 	}()

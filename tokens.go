@@ -157,7 +157,7 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 		return nil, fmt.Errorf("socketauth: claims: %w", err)
 	}
 	first := &token{SessionID: newID(), Use: useCode, AuthTime: fromSeconds(seconds(authTime))}
-	if err := first.take(claims); err != nil {
+	if err := first.readApp(claims); err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
 	}
 	now := time.Now()

@@ -102,5 +102,5 @@ func ExampleNewSocket() {
 	// Output:
 	// welcome <nil> [lobby] [joined]
 	// NO_SUCH_ROOM
-	// socketauth: bad arguments: 0, where 1 are needed
+	// socketauth: bad arguments: got 0, need 1
 }

@@ -205,7 +205,7 @@ func (c *Client) Await(event string, dst ...any) {
 	var args []json.RawMessage
 	decode(c.tb, packet[2:], &args)
 	if len(args) <= len(dst) {
-		c.tb.Fatalf("%d arguments in %s, %d are needed", len(args)-1, packet, len(dst))
+		c.tb.Fatalf("got %d arguments in %s, need %d", len(args)-1, packet, len(dst))
 	}
 	for i, d := range dst {
 		decode(c.tb, string(args[i+1]), d)
