@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-func TestDeadlineIsMovedAndTakenBack(t *testing.T) {
+func TestDeadline(t *testing.T) {
+	// Guards that a later Set replaces the call, and that Stop cancels it.
 	synctest.Test(t, func(t *testing.T) {
 		var d Deadline
 		var wg sync.WaitGroup
@@ -24,9 +25,9 @@ func TestDeadlineIsMovedAndTakenBack(t *testing.T) {
 		d.Set(&wg, time.Now().Add(time.Second), note)
 		d.Stop(&wg)
 		d.Stop(&wg)
-		wg.Wait() // would wait for ever, had Stop not counted it off
+		wg.Wait() // returns only if Stop has counted the call
 		if len(at) != 1 {
-			t.Errorf("called at %v, though taken back", at)
+			t.Errorf("called at %v, though cancelled", at)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestOneTimer(t *testing.T) {
-	// Guards against a timer for each deadline, and against ones that stay.
+	// Guards that a session has one timer for all deadlines, and none when it has ended.
 	inBubble(t, func(t *testing.T, e *Engine, s *Session) {
 		s.mu.Lock()
 		for a := range alarmCount {

@@ -15,8 +15,7 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// bare is a protocol with no more to it than a test of the rest needs: it writes what there is, and
-// reads nothing.
+// bare is a minimal Protocol for tests: it writes packets unchanged, and reads nothing.
 type bare struct{}
 
 func (bare) Refuse(url.Values) *Refusal    { return nil }
@@ -45,8 +44,8 @@ func (bareLink) Receive(Incoming) error                   { return nil }
 func (k bareLink) Upgrade(_ *http.Request, ws *WebSocket) { k.GiveUp(ws) }
 func (bareLink) Closed()                                  {}
 
-// inBubble runs a test on fake time with an engine and its only session. In the end nothing may be
-// left.
+// inBubble runs a test in fake time with an engine and its only session, and checks that nothing is
+// left at the end.
 func inBubble(t *testing.T, f func(t *testing.T, e *Engine, s *Session)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -63,16 +62,16 @@ func inBubble(t *testing.T, f func(t *testing.T, e *Engine, s *Session)) {
 	})
 }
 
-// doPoll is one poll of the session.
+// doPoll polls the session once.
 func doPoll(e *Engine, s *Session) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, httptest.NewRequest("GET", "/?transport=polling&sid="+s.id, nil))
 	return w
 }
 
-func TestNothingIsWrittenBeforeTheBeginning(t *testing.T) {
-	// Guards against an OPEN that is sent before requests can find the session, which had early
-	// polls refused.
+func TestSendBeforeBegin(t *testing.T) {
+	// Guards that OPEN is sent first, and not before requests can find the session: otherwise early
+	// polls are refused.
 	var p *poll
 	e := New(engine.Options{}, bare{}, func(s *Session) Receiver {
 		if err := s.Send(Packet{Head: "early"}); err != nil {
@@ -91,7 +90,8 @@ func TestNothingIsWrittenBeforeTheBeginning(t *testing.T) {
 	}
 }
 
-func TestPollThatIsGoneLosesNothing(t *testing.T) {
+func TestAbandonedPoll(t *testing.T) {
+	// Guards that what a poll would have been sent goes to the next one if its client is gone.
 	inBubble(t, func(t *testing.T, e *Engine, s *Session) {
 		p, refusal := s.attachPoll()
 		if refusal != nil {
@@ -117,7 +117,7 @@ func TestPollThatIsGoneLosesNothing(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.writePoll(w, httptest.NewRequestWithContext(gone, "GET", "/", nil), <-p.answer)
 		if got := w.Body.String(); got != "6" {
-			t.Errorf("the poll that is gone gets %q", got)
+			t.Errorf("the abandoned poll gets %q", got)
 		}
 		if got := doPoll(e, s).Body.String(); got != "c" {
 			t.Errorf("the next poll gets %q", got)
@@ -125,7 +125,8 @@ func TestPollThatIsGoneLosesNothing(t *testing.T) {
 	})
 }
 
-func TestReadAllKeepsNoMoreThanNeeded(t *testing.T) {
+func TestReadAll(t *testing.T) {
+	// Guards the limit, and that what is read keeps no more memory than needed.
 	s := New(engine.Options{MaxPayload: 100}, bare{}, nil).newSession(nil)
 	data, err := s.readAll(bytes.NewReader(make([]byte, 100)))
 	if err != nil || len(data) != 100 || cap(data) > 112 {

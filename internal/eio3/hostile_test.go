@@ -23,14 +23,15 @@ func in(t *testing.T, f func(t *testing.T, w *enginetest.World)) {
 	alone(t, f)
 }
 
-// alone is for tests that look at the whole process.
+// alone runs a test that measures the whole process, so not in parallel.
 func alone(t *testing.T, f func(t *testing.T, w *enginetest.World)) {
 	t.Helper()
 	enginetest.In(t, enginetest.V3, start, engine.Options{MaxPayload: 1 << 20}, f)
 }
 
-// frames kill, hang or swell an unguarded go-socket.io, or are no packets at all. Each has to end
-// its own connection and nothing else. Those that begin with a "b" are attachments.
+// frames are input on which go-socket.io by itself panics, hangs or takes much memory, or which is
+// malformed. Each has to end its own connection and nothing else. Those that begin with a "b" are
+// attachments.
 var frames = map[string][]string{
 	"huge count":                {`459999999999-["x",1]`},
 	"huge count, no allocation": {`45100000000-["x",1]`},
@@ -86,8 +87,8 @@ var frames = map[string][]string{
 	"long name of namespace":    {"42/" + strings.Repeat("x", 100_000)},
 }
 
-// An unauthenticated frame ended the process: attachment counts, placeholders, ERROR. So did others
-// in other ways.
+// Guards that no frame of an unauthenticated client ends the process, as attachment counts,
+// placeholders and ERROR did, or affects another connection.
 func TestHostile_Frames(t *testing.T) {
 	bearers := map[string]func(w *enginetest.World, c *enginetest.Client, packets []string){
 		"websocket": func(_ *enginetest.World, c *enginetest.Client, packets []string) { _ = c.Post(packets...) },
@@ -105,10 +106,10 @@ func TestHostile_Frames(t *testing.T) {
 				for name, packets := range frames {
 					c, _ := w.Member(transport)
 					send(w, c, packets)
-					w.Hears("gone: protocol error")
+					w.WantCalls("disconnected: protocol error")
 					c.WantEnd()
 					other.Send(`2["` + name + `"]`)
-					w.Hears("event " + name + " []")
+					w.WantCalls("event " + name + " []")
 					m, err := engine.NewMessage("alive")
 					if err == nil {
 						err = conn.Emit(m)
@@ -118,13 +119,13 @@ func TestHostile_Frames(t *testing.T) {
 					}
 					other.Want(`2["alive"]`)
 				}
-				w.HearsNoMore()
+				w.WantNoCalls()
 			})
 		})
 	}
 }
 
-// binaryPayload is the binary form of a payload.
+// binaryPayload returns a payload in the binary form.
 func binaryPayload(packets []string) string {
 	var b strings.Builder
 	for _, p := range packets {
@@ -142,7 +143,7 @@ func binaryPayload(packets []string) string {
 	return b.String()
 }
 
-// Bodies of POSTs that are no payloads end their session.
+// Guards that a malformed payload in a POST ends its session.
 func TestHostile_Payloads(t *testing.T) {
 	const text, binary = "text/plain;charset=UTF-8", "application/octet-stream"
 	in(t, func(t *testing.T, w *enginetest.World) {
@@ -159,17 +160,17 @@ func TestHostile_Payloads(t *testing.T) {
 			if status != http.StatusBadRequest || !strings.Contains(answer, `"Bad request"`) {
 				t.Errorf("%q was answered %d %s", body, status, answer)
 			}
-			w.Hears("gone: protocol error")
+			w.WantCalls("disconnected: protocol error")
 			c.WantEnd()
 		}
 	})
 }
 
-// Nothing bounded what was read: a name of 400 MB took 1 GB.
+// Guards that what is read is bounded: a name of 400 MB took 1 GB.
 func TestHostile_TooLarge(t *testing.T) {
 	alone(t, func(t *testing.T, w *enginetest.World) {
 		before := heap()
-		for _, length := range []int64{-1, 400 << 20} { // chunked, and announced
+		for _, length := range []int64{-1, 400 << 20} { // chunked, and with an announced length
 			c, _ := w.Member("polling")
 			body := new(endless)
 			status, _ := w.RequestSized(context.Background(), http.MethodPost, "transport=polling"+c.SID(), "", body, length)
@@ -179,13 +180,13 @@ func TestHostile_TooLarge(t *testing.T) {
 			if read := body.read.Load(); read > 4<<20 {
 				t.Errorf("%d bytes were read", read)
 			}
-			w.Hears("gone: protocol error")
+			w.WantCalls("disconnected: protocol error")
 			c.WantEnd()
 		}
 		for _, transport := range []string{"websocket", "upgrade"} {
 			c, _ := w.Member(transport)
 			_ = c.Post(`42["` + strings.Repeat("x", 2<<20) + `"]`)
-			w.Hears("gone: protocol error")
+			w.WantCalls("disconnected: protocol error")
 			c.WantEnd()
 		}
 		if after := heap(); after > before+32<<20 {
@@ -194,7 +195,7 @@ func TestHostile_TooLarge(t *testing.T) {
 	})
 }
 
-// endless is a body without an end.
+// endless is a body that does not end.
 type endless struct{ read atomic.Int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -212,7 +213,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// Packets in one POST started as many goroutines.
+// Guards that many packets in one POST do not start as many goroutines.
 func TestHostile_ManyPackets(t *testing.T) {
 	alone(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -223,13 +224,13 @@ func TestHostile_ManyPackets(t *testing.T) {
 		if after := runtime.NumGoroutine(); after > before+100 {
 			t.Errorf("%d goroutines, %d before", after, before)
 		}
-		// What is owed for them is bounded: the client is as slow as any that does not read what it
-		// is sent.
+		// The answers to them are bounded: the client counts as slow if it does not read them.
 		synctest.Wait()
 	})
 }
 
-// Session ids were 1, 2, 3: a guessed one reads what its client is sent.
+// Guards that session ids cannot be guessed: they were 1, 2, 3, and whoever knows one can read what
+// its client is sent.
 func TestHostile_SessionIDs(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		seen := make(map[string]bool)
@@ -238,11 +239,11 @@ func TestHostile_SessionIDs(t *testing.T) {
 			id := strings.TrimPrefix(c.SID(), "&sid=")
 			raw, err := base64.RawURLEncoding.DecodeString(id)
 			if err != nil || len(raw) != 16 || seen[id] {
-				t.Fatalf("the session id %q is no 128 random bits", id)
+				t.Fatalf("the session id %q is not 128 random bits", id)
 			}
 			seen[id] = true
 			if conn.ID() == id {
-				t.Error("what apps show to others is the session id")
+				t.Error("the id that apps publish is the session id")
 			}
 		}
 		for _, sid := range []string{"1", "2", "3", "x"} {
@@ -253,7 +254,7 @@ func TestHostile_SessionIDs(t *testing.T) {
 	})
 }
 
-// Requests that begin no session are refused, and leave nothing behind.
+// Guards that malformed requests are refused, and leave nothing behind.
 func TestHostile_Requests(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -264,7 +265,7 @@ func TestHostile_Requests(t *testing.T) {
 			{http.MethodGet, "", "Transport unknown"},
 			{http.MethodGet, "transport=flashsocket", "Transport unknown"},
 			{http.MethodGet, "transport=websocket", "Bad request"},
-			{http.MethodGet, "transport=polling&j=0", "Bad request"}, // JSONP: its index was echoed raw
+			{http.MethodGet, "transport=polling&j=0", "Bad request"}, // JSONP, whose index was echoed unescaped
 			{http.MethodGet, "transport=polling&j=alert(1)" + c.SID(), "Bad request"},
 			{http.MethodPut, "transport=polling" + c.SID(), "Bad request"},
 			{http.MethodGet, "transport=polling&sid=%00", "Session ID unknown"},
@@ -274,27 +275,27 @@ func TestHostile_Requests(t *testing.T) {
 			}
 		}
 		c.Send(`2["alive"]`)
-		w.Hears("event alive []")
+		w.WantCalls("event alive []")
 	})
 }
 
-// 5,000 handshakes that were never polled stayed for ever.
+// Guards that sessions end that are never polled: 5,000 stayed for ever.
 func TestHostile_AbandonedHandshakes(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		for range 500 {
 			if status, _ := w.Request(context.Background(), http.MethodGet, "transport=polling", "", nil); status != 200 {
 				t.Fatal(status)
 			}
-			w.Hears("connect")
+			w.WantCalls("connect")
 		}
 		<-time.After(46 * time.Second)
 		for range 500 {
-			w.Hears("gone: ping timeout")
+			w.WantCalls("disconnected: ping timeout")
 		}
 	})
 }
 
-// A second CONNECT had the app told of the same connection again.
+// Guards that a second CONNECT does not call Accept again.
 func TestHostile_ConnectAgain(t *testing.T) {
 	for _, transport := range []string{"websocket", "polling", "upgrade"} {
 		t.Run(transport, func(t *testing.T) {
@@ -302,19 +303,19 @@ func TestHostile_ConnectAgain(t *testing.T) {
 				c, _ := w.Member(transport)
 				c.Send("0")
 				c.Send(`2["x"]`)
-				w.Hears("event x []")
+				w.WantCalls("event x []")
 				c.Send("1")
-				w.Hears("gone: client disconnect")
+				w.WantCalls("disconnected: client disconnect")
 				c.Send("0")
 				c.Want("0")
-				w.Hears("connect")
-				w.HearsNoMore()
+				w.WantCalls("connect")
+				w.WantNoCalls()
 			})
 		})
 	}
 }
 
-// Two polls at a time are of no client that keeps to the protocol.
+// Guards that two polls at a time end the session.
 func TestHostile_TwoPolls(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -322,12 +323,12 @@ func TestHostile_TwoPolls(t *testing.T) {
 		if status, _ := w.Request(context.Background(), http.MethodGet, "transport=polling"+c.SID(), "", nil); status != 400 {
 			t.Errorf("the second poll was answered %d", status)
 		}
-		w.Hears("gone: protocol error")
+		w.WantCalls("disconnected: protocol error")
 		c.WantEnd()
 	})
 }
 
-// Text in a POST of clients 1.x is encoded twice; that of others is not.
+// Guards that text in a POST is read whether it is encoded twice, as by clients 1.x, or once.
 func TestTextEncodedTwice(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		post := func(c *enginetest.Client, b64, body string) {
@@ -338,22 +339,22 @@ func TestTextEncodedTwice(t *testing.T) {
 		}
 		c, _ := w.Member("polling")
 		post(c, "", `12:42["m","`+"\u00c3\u00a9"+`"]`+`12:42["m","xx"]`)
-		w.Hears(`event m ["é"]`, `event m ["xx"]`)
-		post(c, "", `11:42["m","`+"\u00e9"+`"]`) // cannot be decoded twice, so nothing is from now on
-		w.Hears(`event m ["é"]`)
+		w.WantCalls(`event m ["é"]`, `event m ["xx"]`)
+		post(c, "", `11:42["m","`+"\u00e9"+`"]`) // cannot be decoded twice, so from now on nothing is
+		w.WantCalls(`event m ["é"]`)
 		post(c, "", `12:42["m","`+"\u00c3\u00a9"+`"]`)
-		w.Hears("event m [\"\u00c3\u00a9\"]")
+		w.WantCalls("event m [\"\u00c3\u00a9\"]")
 		lone, _ := w.Member("polling")
 		post(lone, "", `13:42["m","`+"\u00ed\u00a0\u00bd"+`"]`)
-		w.Hears("event m [\"\ufffd\"]")
+		w.WantCalls("event m [\"\ufffd\"]")
 	})
 }
 
-// Clients 1.x take text of a poll for something else if it is not ASCII.
+// Guards that polls are ASCII: clients 1.x misread other text.
 func TestPollsAreASCII(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, conn := w.Member("polling")
-		c.Silence() // the next poll is the test's own
+		c.StopPolling() // the test makes the next poll itself
 		for _, b64 := range []string{"", "&b64=1"} {
 			m, err := engine.NewMessage("é", "你好", []byte{1}, "𝄞\u2028")
 			if err == nil {

@@ -29,7 +29,7 @@ func write(ws *websocket.Conn, texts ...string) {
 	}
 }
 
-// read is the next frame of a websocket, or "end".
+// read returns the next frame of a websocket, or "end".
 func read(ws *websocket.Conn) string {
 	_, data, err := ws.ReadMessage()
 	if err != nil {
@@ -38,8 +38,8 @@ func read(ws *websocket.Conn) string {
 	return string(data)
 }
 
-// "2probe" without "5" kept a core busy until the ping timeout. Now it waits a while, and the
-// session goes on by polling.
+// Guards that a probe without an upgrade times out, after which the session goes on with polling:
+// it kept a core busy until the ping timeout.
 func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -48,18 +48,18 @@ func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 		if got := read(ws); got != "3probe" {
 			t.Errorf("the probe was answered %q", got)
 		}
-		c.Send(`2["meanwhile"]`) // was refused: what is emitted inside "connect" comes at this time
-		w.Hears("event meanwhile []")
+		c.Send(`2["meanwhile"]`) // clients send at this time what they emit inside "connect"
+		w.WantCalls("event meanwhile []")
 		if got := read(ws); got != "end" {
-			t.Errorf("%q came", got)
+			t.Errorf("got %q", got)
 		}
 		c.Send(`2["afterwards"]`)
-		w.Hears("event afterwards []")
-		w.HearsNoMore()
+		w.WantCalls("event afterwards []")
+		w.WantNoCalls()
 	})
 }
 
-// What is not the steps of an upgrade ends the websocket, not the session.
+// Guards that anything other than the steps of an upgrade ends the websocket, not the session.
 func TestHostile_Upgrades(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -74,18 +74,18 @@ func TestHostile_Upgrades(t *testing.T) {
 				got = read(ws)
 			}
 			if got != "end" {
-				t.Errorf("%q: %q came", texts, got)
+				t.Errorf("%q: got %q", texts, got)
 			}
 			synctest.Wait()
 		}
 		c.Send(`2["alive"]`)
-		w.Hears("event alive []")
-		w.HearsNoMore()
+		w.WantCalls("event alive []")
+		w.WantNoCalls()
 	})
 }
 
-// Many websockets for one session leaked. Now one is tried at a time, and none once one has made
-// it.
+// Guards that one upgrade of a session is tried at a time, and none after one has succeeded: many
+// leaked.
 func TestHostile_ManyUpgrades(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -93,7 +93,7 @@ func TestHostile_ManyUpgrades(t *testing.T) {
 		synctest.Wait()
 		for range 50 {
 			if got := read(dial(t, w, c.SID())); got != "end" {
-				t.Errorf("%q came", got)
+				t.Errorf("got %q", got)
 			}
 		}
 		if waited := time.Since(start); waited > 0 {
@@ -103,7 +103,7 @@ func TestHostile_ManyUpgrades(t *testing.T) {
 		synctest.Wait()
 		upgraded, _ := w.Member("upgrade")
 		if got := read(dial(t, w, upgraded.SID())); got != "end" {
-			t.Errorf("%q came", got)
+			t.Errorf("got %q", got)
 		}
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			if status, answer := w.Request(context.Background(), method, "transport=polling"+upgraded.SID(), "", strings.NewReader("1:2")); status != 400 {
@@ -112,12 +112,11 @@ func TestHostile_ManyUpgrades(t *testing.T) {
 		}
 		upgraded.Send(`2["alive"]`)
 		c.Send(`2["alive"]`)
-		w.Hears("event alive []", "event alive []")
+		w.WantCalls("event alive []", "event alive []")
 	})
 }
 
-// A websocket cannot take over in the middle of a POST: what is left of that would be lost, or come
-// out of order.
+// Guards that an upgrade is refused during a POST, whose rest would be lost or come out of order.
 func TestHostile_UpgradeDuringPost(t *testing.T) {
 	in(t, func(t *testing.T, w *enginetest.World) {
 		c, _ := w.Member("polling")
@@ -136,13 +135,13 @@ func TestHostile_UpgradeDuringPost(t *testing.T) {
 		}
 		write(ws, "5")
 		if got := read(ws); got != "end" {
-			t.Errorf("%q came", got)
+			t.Errorf("got %q", got)
 		}
 		_, _ = io.WriteString(rest, `7:42["b"]`)
 		_ = rest.Close()
 		if status := <-posted; status != 200 {
 			t.Errorf("the POST was answered %d", status)
 		}
-		w.Hears("event a []", "event b []")
+		w.WantCalls("event a []", "event b []")
 	})
 }

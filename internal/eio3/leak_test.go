@@ -21,7 +21,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
-// cycle is one connection that comes, says something and goes, in one of several ways.
+// cycle makes one connection that sends an event and ends, in one of several ways.
 func cycle(t *testing.T, client *http.Client, url string, n int) {
 	text := func(ws *websocket.Conn, texts ...string) {
 		for _, s := range texts {
@@ -82,8 +82,8 @@ func cycle(t *testing.T, client *http.Client, url string, n int) {
 	}
 }
 
-// Connections left behind sessions, goroutines and memory: with the library when they were closed,
-// with others 20 KB each. SOAK=1 has 10,000 come and go.
+// Guards that connections leave no sessions, goroutines or memory behind, here or in the library.
+// With SOAK=1 there are 10,000.
 func TestNothingIsLeft(t *testing.T) {
 	cycles := 1500
 	if os.Getenv("SOAK") != "" {
@@ -107,10 +107,10 @@ func TestNothingIsLeft(t *testing.T) {
 		client.CloseIdleConnections()
 		settle(t, e, p)
 	}
-	var logged bytes.Buffer // by the library, which does so without being asked, under its own lock
+	var logged bytes.Buffer // by the library, under a lock of its own
 	log.SetOutput(&logged)
 	defer log.SetOutput(os.Stderr)
-	run(200) // what is kept for later is there from now on
+	run(200) // what is kept in pools is there from now on
 	goroutines, before := runtime.NumGoroutine(), heapInUse()
 	run(cycles)
 	if n := runtime.NumGoroutine(); n > goroutines+4 {
@@ -128,7 +128,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// settle waits until the engine and the library have no session left.
+// settle waits until neither the engine nor the library has a session left.
 func settle(t *testing.T, e *eio.Engine, p *protocol) {
 	t.Helper()
 	for wait := time.Millisecond; ; wait *= 2 {
@@ -143,7 +143,7 @@ func settle(t *testing.T, e *eio.Engine, p *protocol) {
 		if wait > 10*time.Second {
 			t.Fatalf("left: %d sessions, %d in the library, %d that open, %d tasks", sessions, library, opening, tasks)
 		}
-		<-time.After(wait) // the end of a goroutine is no event that others can wait for
+		<-time.After(wait) // there is no event for the end of a goroutine
 	}
 }
 

@@ -10,14 +10,14 @@ import (
 )
 
 func TestLongPollsAreBinary(t *testing.T) {
-	// Guards: clients 1.x in browsers overflow their stack on some 125 KB of text in one poll, and
-	// then lose what it said.
+	// Guards that long polls are in the binary form: clients 1.x in browsers overflow their stack
+	// on about 125 KB of text, and lose it.
 	short := []eio.Packet{{Head: "42", Data: []byte(`["x"]`), JSON: true}}
 	if _, kind := new(protocol).AppendPayload(nil, short, false); kind != eio.ContentText {
-		t.Errorf("a short one is %s", kind)
+		t.Errorf("a short poll is %s", kind)
 	}
 	for name, long := range map[string][]eio.Packet{
-		"one":  {{Head: "42", Data: []byte(`["` + strings.Repeat("é", 10_000) + `"]`), JSON: true}}, // six bytes each once it is ASCII
+		"one":  {{Head: "42", Data: []byte(`["` + strings.Repeat("é", 10_000) + `"]`), JSON: true}}, // six bytes each in ASCII
 		"many": slices.Repeat([]eio.Packet{{Head: "42", Data: []byte(`["` + strings.Repeat("x", 1000) + `"]`), JSON: true}}, 40),
 	} {
 		payload, kind := new(protocol).AppendPayload(nil, long, false)
@@ -34,8 +34,8 @@ func same(p, other eio.Incoming) bool {
 	return p.Kind == other.Kind && p.Binary == other.Binary && string(p.Data) == string(other.Data)
 }
 
-// FuzzPayload takes a payload apart, in either form, and holds what it was made of against what
-// becomes of it once more.
+// FuzzPayload splits a payload, in either form, and checks that its packets can be encoded and
+// split again.
 func FuzzPayload(f *testing.F) {
 	for _, seed := range []string{
 		`9:42["x",1]`, `2:408:42["é"]`, "2:4\U0001d11e", "3:4\U0001d11e", "6:b4AQID", "1:25:3probe1:6", "99999999999:4", "-1:4", "0:", ":4", "1:\xff", "3:4\xc3\x28",
@@ -83,7 +83,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// FuzzFrame takes a websocket message apart, and makes it again.
+// FuzzFrame checks that a parsed websocket message can be encoded and parsed again.
 func FuzzFrame(f *testing.F) {
 	for _, seed := range []string{`42["x",1]`, "2probe", "b4AQID", "b4!", "\x04\x01\x02", "\x05", "", "9", "4\xff"} {
 		f.Add([]byte(seed), false)
@@ -108,7 +108,7 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// FuzzPlain encodes text twice, as clients 1.x do, and has it read.
+// FuzzPlain checks that text is read that is encoded twice, as clients 1.x do.
 func FuzzPlain(f *testing.F) {
 	for _, seed := range []string{"", "x", "é", "Ã©", "你好", "\U0001d11e", "\u0080", "\ufffd"} {
 		f.Add(seed)

@@ -10,10 +10,10 @@ import (
 
 func start(o engine.Options) engine.Engine { return eio4.New(o) }
 
-// What the interface of engines promises, over every transport.
+// Guards what package engine promises, over every transport.
 func TestConformance(t *testing.T) { enginetest.Run(t, enginetest.V4, start) }
 
-func TestBodyThatNeverComesHoldsNothingUp(t *testing.T) {
+func TestSlowBodies(t *testing.T) {
 	enginetest.SlowBodies(t, enginetest.V4, start)
 }
 
@@ -25,5 +25,5 @@ func TestHalfEvents(t *testing.T) { enginetest.HalfEvents(t, enginetest.V4, star
 
 func TestUpgradesAtOnce(t *testing.T) { enginetest.UpgradesAtOnce(t, enginetest.V4, start) }
 
-// What a client may send.
+// FuzzClient sends arbitrary data to the engine, in every way that a client can.
 func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V4, start) }

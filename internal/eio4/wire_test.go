@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the
@@ -40,10 +41,10 @@ type network struct {
 	dial func(ctx context.Context) (net.Conn, error)
 }
 
-// memory is a network of synchronous pipes, the only kind that works in a bubble.
+// memory returns a network in memory.
 func memory() network {
-	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-	return network{l, l.dial}
+	l := siotest.Listen()
+	return network{l, func(ctx context.Context) (net.Conn, error) { return l.DialContext(ctx, "", "") }}
 }
 
 // loopback is real TCP.
@@ -56,45 +57,6 @@ func loopback(t *testing.T) network {
 	return network{l, func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
 	}}
-}
-
-type pipeListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
-
-func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.conns <- server:
-		return client, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // server is an engine behind a plain http.Server, with the clients of one test.

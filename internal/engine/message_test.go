@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-func TestMessagesAreEncodedOnceWithTheirAttachmentsApart(t *testing.T) {
+func TestEncoding(t *testing.T) {
+	// Guards the text and the attachments of a message.
 	m, err := NewMessage("chat", "<é&\u2028>", 5, nil, []byte{1, 2}, map[string]any{"a": true}, json.RawMessage(`[ 1 ]`), []byte(nil))
 	if err != nil {
 		t.Fatal(err)
@@ -28,13 +29,13 @@ func TestMessagesAreEncodedOnceWithTheirAttachmentsApart(t *testing.T) {
 	}
 }
 
-// raw gives its own JSON.
+// raw encodes itself as JSON.
 type raw string
 
 func (r raw) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
-// TestPlaceholdersBesideAttachments guards against data of one user that ends the connection of
-// whoever is sent it.
+// TestPlaceholdersBesideAttachments guards that the data of one user cannot end the connections of
+// those who are sent it.
 func TestPlaceholdersBesideAttachments(t *testing.T) {
 	picture := []byte{1}
 	for _, value := range []any{
@@ -68,9 +69,8 @@ func TestPlaceholdersBesideAttachments(t *testing.T) {
 	}
 }
 
-// TestWhatClientsCannotRead guards against messages that end the connection of whoever is sent
-// them.
-func TestWhatClientsCannotRead(t *testing.T) {
+// TestUnreadable guards that no message is sent on which clients end the connection.
+func TestUnreadable(t *testing.T) {
 	nested := func(depth int) raw {
 		return raw(strings.Repeat(`[{"a":`, depth/2) + "1" + strings.Repeat("}]", depth/2))
 	}
@@ -100,7 +100,8 @@ func TestWhatClientsCannotRead(t *testing.T) {
 	}
 }
 
-func TestAttachmentOfAPlaceholderAlone(t *testing.T) {
+func TestAttachment(t *testing.T) {
+	// Guards that only a valid placeholder stands for an attachment.
 	a := Args{Attachments: [][]byte{{7}}}
 	for value, want := range map[string]bool{
 		`{"_placeholder":true,"num":0}`: true, `{"num":0,"_placeholder":true}`: true,
@@ -113,6 +114,6 @@ func TestAttachmentOfAPlaceholderAlone(t *testing.T) {
 		}
 	}
 	if _, ok := (Args{Values: a.Values}).Attachment(0); ok {
-		t.Error("an attachment where there are none")
+		t.Error("an attachment, though there are none")
 	}
 }

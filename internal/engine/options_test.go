@@ -7,6 +7,7 @@ import (
 )
 
 func TestDefaults(t *testing.T) {
+	// Guards the documented defaults, and that they replace only zero values.
 	o := Options{}.WithDefaults()
 	got := []any{o.PingInterval, o.PingTimeout, o.ConnectTimeout, o.FlushTimeout, o.WriteTimeout, o.MaxPayload, o.MaxAttachments, o.MaxQueue}
 	want := []any{25 * time.Second, 20 * time.Second, 45 * time.Second, 5 * time.Second, 10 * time.Second, 1 << 20, 16, 4 << 20}

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-func TestMembersJoinLeaveAndDrop(t *testing.T) {
+func TestMembers(t *testing.T) {
+	// Guards who is a member after Join, Leave and Drop.
 	var h Hub[int]
 	red, blue := Group{'r', "red"}, Group{'r', "blue"}
 	h.Join(1, red)
@@ -22,18 +23,19 @@ func TestMembersJoinLeaveAndDrop(t *testing.T) {
 		t.Errorf("1 is in %v", got)
 	}
 	h.Leave(2, red)
-	h.Leave(2, blue) // never there
+	h.Leave(2, blue) // not a member
 	if got := h.Members(red); !same(got, 1) {
 		t.Errorf("red has %v after 2 left", got)
 	}
 	h.Drop(1)
-	h.Drop(3) // never there
+	h.Drop(3) // not a member
 	if !h.Empty() {
-		t.Error("something is left after everyone went")
+		t.Error("something is left after all have left")
 	}
 }
 
-func TestHubUnderConcurrentUse(t *testing.T) {
+func TestConcurrentUse(t *testing.T) {
+	// Guards against data races, and that nothing is left behind.
 	var h Hub[int]
 	var wg sync.WaitGroup
 	for m := range 50 {
@@ -47,7 +49,7 @@ func TestHubUnderConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 	if !h.Empty() {
-		t.Error("something is left after everyone went")
+		t.Error("something is left after all have left")
 	}
 }
 

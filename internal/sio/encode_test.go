@@ -9,7 +9,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// written is how Engine.IO 4 writes packets in one payload.
+// written returns packets as one payload of Engine.IO 4.
 func written(packets []eio.Packet) string {
 	var texts []string
 	for _, p := range packets {
@@ -22,6 +22,7 @@ func written(packets []eio.Packet) string {
 }
 
 func TestEncode(t *testing.T) {
+	// Guards the encoding of each kind of packet.
 	message := func(args ...any) *engine.Message {
 		m, err := engine.NewReply(args...)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestSplitArray(t *testing.T) {
+	// Guards what is a value, and the limits of depth and number.
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	many := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("0,", n), ",") + "]" }
 	tests := []struct {
@@ -48,8 +49,8 @@ func TestSplitArray(t *testing.T) {
 	}
 }
 
-func TestSplitArrayValuesDoNotOverlap(t *testing.T) {
-	// Guards against an append to one argument that writes into the next.
+func TestSplitArrayAppend(t *testing.T) {
+	// Guards that an append to one argument does not overwrite the next.
 	values, err := splitArray([]byte(`[1,2]`), maxDepth)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +62,7 @@ func TestSplitArrayValuesDoNotOverlap(t *testing.T) {
 }
 
 func TestCheckPlaceholders(t *testing.T) {
+	// Guards that a placeholder names an attachment, wherever it is.
 	const n = 2
 	good := []string{
 		`null`, `1`, `"_placeholder"`, `[]`, `{}`, `[ ]`, `{ }`,
@@ -103,7 +105,7 @@ func TestCheckPlaceholders(t *testing.T) {
 	}
 }
 
-// FuzzSplitArray holds the splitting against encoding/json's.
+// FuzzSplitArray compares splitArray with encoding/json.
 func FuzzSplitArray(f *testing.F) {
 	for _, seed := range []string{`[]`, `[1,"a,]",{"b":[2]}]`, " [ null\t] ", `["\\\"",[[]]]`, `[1,]`, `{}`, `[{"a":"\u2028"}]`} {
 		f.Add([]byte(seed))
@@ -124,7 +126,7 @@ func FuzzSplitArray(f *testing.F) {
 	})
 }
 
-// FuzzCheckPlaceholders holds the walk against one over decoded values.
+// FuzzCheckPlaceholders compares checkPlaceholders with a check of decoded values.
 func FuzzCheckPlaceholders(f *testing.F) {
 	for _, seed := range []string{`{"_placeholder":true,"num":0}`, `[{"a":{"_placeholder":true,"num":3}}]`, `{"\u005fplaceholder":true}`, `[1,{"num":2,"_placeholder":true}]`} {
 		f.Add(seed, 2)

@@ -21,6 +21,7 @@ func raws(values ...string) []json.RawMessage {
 const maxDepth = 512
 
 func TestParse(t *testing.T) {
+	// Guards what the text of each kind of packet is parsed as.
 	tests := []struct {
 		in   string
 		want Packet
@@ -60,7 +61,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseErrors(t *testing.T) {
+	// Guards that malformed text is refused.
 	for _, in := range []string{
 		``, `7`, `abc`, `-`, `4{"message":"x"}`, `4`,
 		`0[]`, `0null`, `0"x"`, `0{`, `0{}x`, `012`, `012{}`,
@@ -80,13 +82,13 @@ func TestParseRefuses(t *testing.T) {
 		`0{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`,
 	} {
 		if p, err := Parse([]byte(in), 4, maxDepth); err == nil {
-			t.Errorf("%.60s was read as %+v", in, p)
+			t.Errorf("%.60s was parsed as %+v", in, p)
 		}
 	}
 }
 
-// FuzzParse looks for panics, for broken promises of what was accepted, and for packets that our
-// own encoder would not have made.
+// FuzzParse looks for panics, for accepted packets that break a promise of Parse, and for those
+// that differ after they are encoded and parsed again.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{`0`, `0/a,{"x":1}`, `1/a,`, `2["a",1]`, `212["a"]`, `3/a,5[{}]`, `51-["a",{"_placeholder":true,"num":0}]`, `62-/a,9[{"_placeholder":true,"num":1}]`, `5459999999999-["x",1]`, `2[1e5]`} {
 		f.Add([]byte(seed))
@@ -94,7 +96,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const most = 4
 		if !utf8.Valid(data) {
-			return // the session lets none through
+			return // the session refuses such text before
 		}
 		p, err := Parse(data, most, maxDepth)
 		if err != nil {
@@ -111,7 +113,7 @@ func FuzzParse(f *testing.F) {
 		if p.Kind != Event && p.Kind != Ack {
 			return
 		}
-		// Once more, from what we would send.
+		// Encode and parse it again.
 		text := bytes.Join(rawBytes(p.Values), []byte{','})
 		if p.Kind == Event {
 			name, err := json.Marshal(p.Name)
@@ -124,7 +126,7 @@ func FuzzParse(f *testing.F) {
 		array := append(append([]byte{'['}, text...), ']')
 		sent := append([]byte(messageHead(p.Kind, p.Namespace, p.HasID, p.ID, p.Attachments)), array...)
 		again, err := Parse(sent[1:], most, maxDepth)
-		again.Size = p.Size // what was escaped, or had spaces, is so no more
+		again.Size = p.Size // the encoder writes no escapes or spaces
 		if err != nil || !reflect.DeepEqual(again, p) {
 			t.Fatalf("%q: %+v, and from %q: %+v, %v", data, p, sent, again, err)
 		}

@@ -89,7 +89,7 @@ func (c *Client) next() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if c.conn.packets, err = c.conn.split(payload); err != nil {
+		if c.conn.packets, err = SplitPayload(c.conn.dialer.Version, payload); err != nil {
 			return "", err
 		}
 	}

@@ -9,16 +9,13 @@ package siotest
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"unicode/utf16"
 
 	"github.com/gorilla/websocket"
 )
@@ -205,42 +202,8 @@ func (c *Conn) Head(method string, length int) string {
 	return b.String()
 }
 
-// Body returns packets as a POST has them.
-func (c *Conn) Body(packets ...string) string {
-	if c.dialer.Version == "4" {
-		return strings.Join(packets, "\x1e")
-	}
-	var b strings.Builder
-	for _, p := range packets {
-		if data, binary := strings.CutPrefix(p, "b"); binary {
-			p = "b4" + data
-		}
-		fmt.Fprintf(&b, "%d:%s", len(utf16.Encode([]rune(p))), p)
-	}
-	return b.String()
-}
-
-// split is the opposite of Body.
-func (c *Conn) split(payload string) (packets []string, err error) {
-	if c.dialer.Version == "4" {
-		return strings.Split(payload, "\x1e"), nil
-	}
-	for payload != "" {
-		length, rest, _ := strings.Cut(payload, ":")
-		n, err := strconv.Atoi(length)
-		text := utf16.Encode([]rune(rest))
-		if err != nil || n < 0 || n > len(text) {
-			return packets, fmt.Errorf("siotest: malformed payload %.200q", payload)
-		}
-		p := string(utf16.Decode(text[:n]))
-		if data, binary := strings.CutPrefix(p, "b4"); binary {
-			p = "b" + data
-		}
-		packets = append(packets, p)
-		payload = string(utf16.Decode(text[n:]))
-	}
-	return packets, nil
-}
+// Body returns packets as the body of a POST has them.
+func (c *Conn) Body(packets ...string) string { return Payload(c.dialer.Version, packets...) }
 
 // Write sends packets, together where the transport can.
 func (c *Conn) Write(packets ...string) error {
@@ -249,18 +212,7 @@ func (c *Conn) Write(packets ...string) error {
 		return err
 	}
 	for _, p := range packets {
-		kind, data := websocket.TextMessage, []byte(p)
-		if text, binary := strings.CutPrefix(p, "b"); binary {
-			var err error
-			if data, err = base64.StdEncoding.DecodeString(text); err != nil {
-				return fmt.Errorf("siotest: %.100q: %w", p, err)
-			}
-			kind = websocket.BinaryMessage
-			if c.dialer.Version == "3" {
-				data = append([]byte{4}, data...)
-			}
-		}
-		if err := c.ws.WriteMessage(kind, data); err != nil {
+		if err := WriteFrame(c.ws, c.dialer.Version, p); err != nil {
 			return err
 		}
 	}
@@ -304,19 +256,12 @@ func (c *Conn) fetch() error {
 		if err != nil {
 			return err
 		}
-		c.packets, err = c.split(payload)
+		c.packets, err = SplitPayload(c.dialer.Version, payload)
 		return err
 	}
-	kind, data, err := c.ws.ReadMessage()
+	p, err := ReadFrame(c.ws, c.dialer.Version)
 	if err != nil {
 		return err
-	}
-	p := string(data)
-	if kind == websocket.BinaryMessage {
-		if c.dialer.Version == "3" && len(data) > 0 {
-			data = data[1:] // the type of the packet
-		}
-		p = "b" + base64.StdEncoding.EncodeToString(data)
 	}
 	c.packets = append(c.packets, p)
 	return nil

@@ -15,7 +15,7 @@ import (
 
 type echoes struct{ c engine.Conn }
 
-// Echo accepts clients and sends them back every event, as it came.
+// Echo is an engine.Accept whose receivers send every event back, unchanged.
 func Echo(c engine.Conn, _ engine.Handshake) engine.Receiver { return echoes{c} }
 
 func (e echoes) Event(name string, args engine.Args, ack engine.Ack) {
@@ -30,13 +30,13 @@ func (e echoes) Event(name string, args engine.Args, ack engine.Ack) {
 
 func (echoes) Disconnected(engine.Reason) {}
 
-// Bench are the benchmarks of an engine of that version, which start makes, each with its clients.
+// Bench has the benchmarks of an engine, which include the work of its clients.
 type Bench struct {
 	Version Version
 	Start   func(engine.Options) engine.Engine
 }
 
-// server is an echo server on a real socket; it returns its websocket address.
+// server starts an echo server on a real socket and returns its websocket address.
 func (bench Bench) server(b *testing.B) string {
 	e := bench.Start(engine.Options{Namespaces: map[string]engine.Accept{"/": Echo}})
 	server := httptest.NewServer(e)
@@ -75,7 +75,7 @@ func write(b *testing.B, ws *websocket.Conn, text string) {
 	}
 }
 
-// Echo is one event and its answer, client included.
+// Echo measures one event and its answer.
 func (bench Bench) Echo(b *testing.B) {
 	ws := bench.dial(b, bench.server(b))
 	defer ws.Close()
@@ -86,7 +86,7 @@ func (bench Bench) Echo(b *testing.B) {
 	}
 }
 
-// EchoBurst is an event and its answer where 100 are on their way at once.
+// EchoBurst measures an event and its answer when 100 are sent before any answer is read.
 func (bench Bench) EchoBurst(b *testing.B) {
 	ws := bench.dial(b, bench.server(b))
 	defer ws.Close()
@@ -101,7 +101,7 @@ func (bench Bench) EchoBurst(b *testing.B) {
 	}
 }
 
-// ConnectClose is a websocket handshake with its CONNECT, and the end, client included.
+// ConnectClose measures a websocket handshake with its CONNECT, and the end.
 func (bench Bench) ConnectClose(b *testing.B) {
 	url := bench.server(b)
 	b.ReportAllocs()
@@ -110,7 +110,7 @@ func (bench Bench) ConnectClose(b *testing.B) {
 	}
 }
 
-// Idle is what a connected websocket holds, its client included.
+// Idle measures the memory of a connected websocket.
 func (bench Bench) Idle(b *testing.B) {
 	const sockets = 1000
 	url := bench.server(b)

@@ -17,10 +17,10 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// SlowBodies tests that a body that never comes holds nothing up.
+// SlowBodies tests requests whose body never comes.
 func SlowBodies(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: net/http waits for an announced body before it answers, so each such request must
-	// have a deadline, or one line of a stranger's would keep a goroutine, and Shutdown, for ever.
+	// Guards that each such request has a deadline: net/http waits for an announced body before it
+	// answers, so one line of a client would block a goroutine, and Shutdown, for ever.
 	e := start(engine.Options{})
 	server := httptest.NewServer(e)
 	defer server.Close()
@@ -55,10 +55,10 @@ func SlowBodies(t *testing.T, version Version, start func(engine.Options) engine
 	}
 }
 
-// UnknownLengths tests requests that do not say beforehand how long their body is.
+// UnknownLengths tests requests that do not announce the length of their body.
 func UnknownLengths(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: every poll was refused that came by HTTP/3, by HTTP/2 without END_STREAM on its
-	// HEADERS, or chunked, since the length of its body was unknown, though that was empty.
+	// Guards that a poll is accepted if the length of its empty body is unknown: over HTTP/3, over
+	// HTTP/2 without END_STREAM on its HEADERS, or chunked.
 	conns := make(chan engine.Conn, 2)
 	e := start(engine.Options{PingInterval: 100 * time.Millisecond, Namespaces: map[string]engine.Accept{
 		"/": func(c engine.Conn, _ engine.Handshake) engine.Receiver { conns <- c; return nil },
@@ -120,7 +120,7 @@ func UnknownLengths(t *testing.T, version Version, start func(engine.Options) en
 		if status != http.StatusOK || sid == "" {
 			t.Fatalf("%s: the handshake: %d %s", name, status, text)
 		}
-		if version == V3 { // where clients ping
+		if version == V3 { // in which clients ping
 			if err := (<-conns).Emit(event(t, "news")); err != nil {
 				t.Error(err)
 			}

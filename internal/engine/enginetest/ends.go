@@ -14,7 +14,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Close delivers the last message, tells the client that the server disconnects, and is the end.
+// closeWithLast guards that Close delivers the last message and DISCONNECT, and then ends the
+// connection.
 func (s *suite) closeWithLast(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
@@ -34,27 +35,27 @@ func (s *suite) closeWithLast(t *testing.T, transport string) {
 		}
 		c.Want(`2["bye","€"]`, "1")
 		c.WantEnd()
-		w.Hears("gone: server disconnect")
-		w.HearsNoMore()
+		w.WantCalls("disconnected: server disconnect")
+		w.WantNoCalls()
 	})
 }
 
-// Who is told of a client may end it at once.
+// closeInAccept guards that Accept may close the client.
 func (s *suite) closeInAccept(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnConnect = func(c engine.Conn) { c.Close(event(t, "no")) }
 		if upgrades(transport) {
-			return // there is nothing to upgrade
+			return // then there is nothing to upgrade
 		}
 		c := w.Dial(transport).JoinRoot()
 		c.Want(`2["no"]`, "1")
 		c.WantEnd()
-		w.Hears("connect", "gone: server disconnect")
-		w.HearsNoMore()
+		w.WantCalls("connect", "disconnected: server disconnect")
+		w.WantNoCalls()
 	})
 }
 
-// A client may be ended while one of its events is handled; those after it are not heard.
+// closeInEvent guards that Event may close the client, and that no event follows.
 func (s *suite) closeInEvent(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnEvent = func(c engine.Conn, _ string, _ engine.Args, _ engine.Ack) { c.Close(event(t, "enough")) }
@@ -62,55 +63,55 @@ func (s *suite) closeInEvent(t *testing.T, transport string) {
 		_ = c.Post(`42["a"]`, `42["b"]`)
 		c.Want(`2["enough"]`, "1")
 		c.WantEnd()
-		w.Hears("event a []", "gone: server disconnect")
-		w.HearsNoMore()
+		w.WantCalls("event a []", "disconnected: server disconnect")
+		w.WantNoCalls()
 	})
 }
 
-// A client leaves by DISCONNECT.
+// clientDisconnect guards that DISCONNECT ends the connection.
 func (s *suite) clientDisconnect(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		_ = c.Post(`42["last"]`, "41", `42["late"]`)
-		w.Hears("event last []", "gone: client disconnect")
+		w.WantCalls("event last []", "disconnected: client disconnect")
 		if err := conn.Emit(event(t, "late")); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
 		}
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }
 
-// A client leaves by CLOSE, or by breaking a websocket.
+// clientClose guards that CLOSE, or the end of a websocket, ends the connection.
 func (s *suite) clientClose(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, _ := w.Member(transport)
 		_ = c.Post(`42["last"]`, "1")
-		w.Hears("event last []", "gone: client disconnect")
+		w.WantCalls("event last []", "disconnected: client disconnect")
 		c.WantEnd()
 		if transport == "polling" {
 			return
 		}
 		c, _ = w.Member(transport)
-		c.vanish()
-		w.Hears("gone: transport close")
-		w.HearsNoMore()
+		c.drop()
+		w.WantCalls("disconnected: transport close")
+		w.WantNoCalls()
 	})
 }
 
-// A client whose heartbeat fails is gone.
+// pingTimeout guards that a client without a heartbeat is disconnected.
 func (s *suite) pingTimeout(t *testing.T, transport string) {
 	s.in(t, engine.Options{PingInterval: 20 * time.Second, PingTimeout: 10 * time.Second}, func(t *testing.T, w *World) {
 		c, _ := w.Member(transport)
-		c.mute.Store(true)
+		c.noHeartbeat.Store(true)
 		<-time.After(29 * time.Second)
-		w.HearsNoMore()
-		w.Hears("gone: ping timeout")
+		w.WantNoCalls()
+		w.WantCalls("disconnected: ping timeout")
 		c.WantEnd()
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }
 
-// A client that breaks the protocol is gone, and others are not.
+// protocolError guards that a client that breaks the protocol is disconnected, and others are not.
 func (s *suite) protocolError(t *testing.T, transport string) {
 	for _, packets := range [][]string{
 		{`42["x"`}, {`42{}`}, {`42[]`}, {"4"}, {"49"}, {"x"}, {`459999999999-["x",1]`}, {`42999999999999999999999["x"]`},
@@ -126,23 +127,21 @@ func (s *suite) protocolError(t *testing.T, transport string) {
 			other, conn := w.Member(transport)
 			c, _ := w.Member(transport)
 			_ = c.Post(packets...)
-			w.Hears("gone: protocol error")
+			w.WantCalls("disconnected: protocol error")
 			c.WantEnd()
 			other.Send(`2["alive"]`)
-			w.Hears("event alive []")
+			w.WantCalls("event alive []")
 			if err := conn.Emit(event(t, "alive")); err != nil {
 				t.Error(err)
 			}
 			other.Want(`2["alive"]`)
-			w.HearsNoMore()
+			w.WantNoCalls()
 		})
 	}
 }
 
-// An emit never waits for a client that does not read. It is dropped once too much waits for it.
 func (s *suite) tooLarge(t *testing.T, transport string) {
-	// Guards: one message that was larger than what may wait for a peer disconnected all it was
-	// for, though they read.
+	// Guards that a message larger than a client's queue is an error and disconnects nobody.
 	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		large := strings.Repeat("x", 1<<20)
 		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
@@ -164,7 +163,7 @@ func (s *suite) tooLarge(t *testing.T, transport string) {
 			t.Errorf("EmitAck: %v", err)
 		}
 		c.Send(`27["ask"]`)
-		w.Hears("event ask []")
+		w.WantCalls("event ask []")
 		c.Want(`37["none"]`)
 		conn.Close(nil)
 		if err := conn.Emit(event(t, "large", large)); !errors.Is(err, engine.ErrClosed) {
@@ -172,15 +171,17 @@ func (s *suite) tooLarge(t *testing.T, transport string) {
 		}
 		c.Want("1")
 		c.WantEnd()
-		w.Hears("gone: server disconnect")
-		w.HearsNoMore()
+		w.WantCalls("disconnected: server disconnect")
+		w.WantNoCalls()
 	})
 }
 
+// slowPeer guards that an emit never waits for a client that does not read, and that such a client
+// is disconnected when its queue is full.
 func (s *suite) slowPeer(t *testing.T, transport string) {
 	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
-		c.deaf.Store(true)
+		c.notReading.Store(true)
 		m := event(t, "big", strings.Repeat("x", 100_000))
 		start := time.Now()
 		var err error
@@ -197,12 +198,13 @@ func (s *suite) slowPeer(t *testing.T, transport string) {
 		if err := conn.Emit(m); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
 		}
-		w.Hears("gone: slow peer")
-		w.HearsNoMore()
+		w.WantCalls("disconnected: slow peer")
+		w.WantNoCalls()
 	})
 }
 
-// Whatever ends a connection at the same time, its end is reported once.
+// disconnectedOnce guards that the end is reported once, even if several things end the connection
+// at the same time.
 func (s *suite) disconnectedOnce(t *testing.T, transport string) {
 	for range 10 {
 		s.in(t, engine.Options{}, func(t *testing.T, w *World) {
@@ -210,19 +212,19 @@ func (s *suite) disconnectedOnce(t *testing.T, transport string) {
 			var wg sync.WaitGroup
 			for _, end := range []func(){
 				func() { conn.Close(nil) }, func() { conn.Close(event(t, "x")) }, func() { _ = c.Post("41") },
-				w.shutdown, func() { _ = conn.Emit(event(t, "x")) }, c.vanish,
+				w.shutdown, func() { _ = conn.Emit(event(t, "x")) }, c.drop,
 			} {
 				wg.Go(end)
 			}
 			wg.Wait()
-			w.hearsOne("gone: server disconnect", "gone: client disconnect", "gone: transport close", "gone: shutdown")
-			w.HearsNoMore()
+			w.wantCall("disconnected: server disconnect", "disconnected: client disconnect", "disconnected: transport close", "disconnected: shutdown")
+			w.WantNoCalls()
 		})
 	}
 }
 
-// Shutdown ends all connections in a way after which clients come back, accepts nothing, and may be
-// called again.
+// shutdown guards that Shutdown ends all connections in such a way that clients reconnect, refuses
+// new ones, and may be called again.
 func (s *suite) shutdown(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
@@ -231,7 +233,7 @@ func (s *suite) shutdown(t *testing.T, transport string) {
 		wg.Go(w.shutdown)
 		wg.Go(w.shutdown)
 		wg.Wait()
-		w.Hears("gone: shutdown")
+		w.WantCalls("disconnected: shutdown")
 		c.WantEnd()
 		if err := conn.Emit(event(t, "late")); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit: %v", err)
@@ -239,6 +241,6 @@ func (s *suite) shutdown(t *testing.T, transport string) {
 		if status, answer := w.Request(context.Background(), http.MethodGet, "transport=polling", "", nil); status != http.StatusServiceUnavailable {
 			t.Errorf("a new connection was answered %d %s", status, answer)
 		}
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }

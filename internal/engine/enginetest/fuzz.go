@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -14,11 +15,11 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Fuzz sends what it likes to an engine, in every way that a client has: packets, which a record
-// separator ends, or bytes that need not be any.
+// Fuzz sends arbitrary data to an engine, in every way that a client can: packets, which a record
+// separator ends, or bytes that need not be packets.
 func Fuzz(f *testing.F, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: whatever one client sends, the process lives, what the app hears is whole, another
-	// client is heard and answered meanwhile, and nothing is left behind.
+	// Guards that, whatever one client sends, the process does not panic, arguments are what the
+	// engine promises, another client is served meanwhile, and nothing is left behind.
 	for n, seed := range section7() {
 		f.Add(uint8(framed), []byte(seed))
 		f.Add(uint8(n%ways), []byte(seed))
@@ -37,12 +38,12 @@ func Fuzz(f *testing.F, version Version, start func(engine.Options) engine.Engin
 			if _, err := attacker.EmitAck(event(t, "ask"), func(args engine.Args, err error) { whole(t, args) }); err != nil {
 				t.Fatal(err)
 			}
-			heard := make(chan struct{}, 1)
+			received := make(chan struct{}, 1)
 			w.OnEvent = func(c engine.Conn, _ string, args engine.Args, ack engine.Ack) {
 				whole(t, args)
 				switch {
 				case c == conn:
-					heard <- struct{}{}
+					received <- struct{}{}
 				case ack != nil:
 					_ = ack(len(args.Values))
 				}
@@ -54,9 +55,9 @@ func Fuzz(f *testing.F, version Version, start func(engine.Options) engine.Engin
 			synctest.Wait()
 			other.Send(`2["alive"]`)
 			select {
-			case <-heard:
+			case <-received:
 			case <-time.After(patience):
-				t.Fatal("another client is not heard")
+				t.Fatal("another client is not served")
 			}
 			if err := conn.Emit(event(t, "alive")); err != nil {
 				t.Error(err)
@@ -66,27 +67,35 @@ func Fuzz(f *testing.F, version Version, start func(engine.Options) engine.Engin
 	})
 }
 
-// The ways to send something.
+// The ways to send data.
 const (
 	framed     = iota // packets over a websocket
-	upgraded          // over one that was upgraded
-	polled            // by polling, in a payload as it should be
-	body              // a POST as it stands
-	binaryBody        // a POST in the binary form
+	upgraded          // packets over a websocket after an upgrade
+	polled            // packets by polling
+	body              // the body of a POST
+	binaryBody        // the body of a POST in the binary form
 	message           // one binary message of a websocket
-	raw               // bytes where the frames of a websocket should be
-	candidate         // messages where an upgrade is due
+	raw               // bytes in place of websocket frames
+	candidate         // messages in place of the steps of an upgrade
 	ways
 )
 
-// throw sends data, in one of the ways, to a server that may not like it.
+// throw sends data in one of the ways. The server may refuse it.
 func (c *Client) throw(way uint8, data []byte) {
 	packets := strings.FieldsFunc(string(data), func(r rune) bool { return r == '\x1e' })
 	post := func(contentType string) {
 		c.w.Request(c.ctx, http.MethodPost, "transport=polling"+c.sid, contentType, bytes.NewReader(data))
 	}
 	switch way {
-	case framed, upgraded, polled:
+	case framed, upgraded:
+		for n, p := range packets {
+			if p[0] == 'b' { // of an attachment that is not base64, send what can be decoded
+				data, _ := base64.StdEncoding.DecodeString(p[1:])
+				packets[n] = "b" + base64.StdEncoding.EncodeToString(data)
+			}
+		}
+		_ = c.Post(packets...)
+	case polled:
 		_ = c.Post(packets...)
 	case body:
 		post("text/plain;charset=UTF-8")
@@ -101,7 +110,7 @@ func (c *Client) throw(way uint8, data []byte) {
 		if err != nil {
 			return
 		}
-		go func() { // until it is closed
+		go func() { // until the websocket is closed
 			for err == nil {
 				_, _, err = ws.ReadMessage()
 			}
@@ -112,7 +121,7 @@ func (c *Client) throw(way uint8, data []byte) {
 	}
 }
 
-// forget takes what the app has heard, which is more than there is room for.
+// forget discards what the app receives, which is more than the channels hold.
 func (w *World) forget(over <-chan struct{}) {
 	for {
 		select {
@@ -124,7 +133,7 @@ func (w *World) forget(over <-chan struct{}) {
 	}
 }
 
-// whole checks arguments for what the engine promises of them.
+// whole checks what the engine promises of arguments.
 func whole(t *testing.T, args engine.Args) {
 	for n, v := range args.Values {
 		if !json.Valid(v) {
@@ -134,7 +143,7 @@ func whole(t *testing.T, args engine.Args) {
 	}
 }
 
-// section7 is what is known to go wrong elsewhere (DESIGN section 7), and what is close to it.
+// section7 returns input that is known to break other engines (DESIGN section 7), and variations.
 func section7() []string {
 	const slot = `{"_placeholder":true,"num":0}`
 	return []string{

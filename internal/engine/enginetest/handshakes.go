@@ -18,10 +18,10 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Handshakes tests what the answers to websocket handshakes say.
+// Handshakes tests the answers to websocket handshakes.
 func Handshakes(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: a client that offers subprotocols ends the connection if none is chosen, and one of
-	// another version of the websocket protocol was not told which there is.
+	// Guards that a subprotocol is chosen if the client offers some, without which clients end the
+	// connection, and that a client with another websocket version is told the supported one.
 	In(t, version, start, engine.Options{}, func(t *testing.T, w *World) {
 		begin := w.Dial("polling")
 		for _, session := range []string{"", begin.SID()} {
@@ -57,16 +57,15 @@ func Handshakes(t *testing.T, version Version, start func(engine.Options) engine
 	})
 }
 
-// UpgradesAtOnce tests many upgrades of one session, none of which was probed.
+// UpgradesAtOnce tests many concurrent upgrades of one session, without probes.
 func UpgradesAtOnce(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: without a probe nothing slows down who upgrades again and again, in the middle of
-	// polls and POSTs. One websocket becomes the transport, or none does, and only what that one
-	// says is heard.
+	// Guards that at most one websocket becomes the transport, and that only its messages are
+	// delivered, even if a client upgrades again and again during polls and POSTs.
 	const sessions, websockets = 20, 8
 	In(t, version, start, engine.Options{}, func(t *testing.T, w *World) {
 		for n := range sessions {
 			c := w.Dial("polling").JoinRoot()
-			w.Hears("connect")
+			w.WantCalls("connect")
 			var trying sync.WaitGroup
 			alive := make(chan string, websockets)
 			for i := range websockets {
@@ -102,16 +101,16 @@ func UpgradesAtOnce(t *testing.T, version Version, start func(engine.Options) en
 				want[said] = true
 			}
 			for len(w.lines) > 0 {
-				if line := <-w.lines; !want[line] && !strings.HasPrefix(line, "gone: ") {
-					t.Errorf("session %d: the app heard %q, not only %v", n, line, want)
+				if line := <-w.lines; !want[line] && !strings.HasPrefix(line, "disconnected: ") {
+					t.Errorf("session %d: the app received %q, not only %v", n, line, want)
 				}
 			}
-			c.leave()
+			c.close()
 		}
 	})
 }
 
-// handshake asks for a websocket, and breaks the connection once that was answered.
+// handshake asks for a websocket, and closes the connection after the answer.
 func (w *World) handshake(session, headers string) *http.Response {
 	w.t.Helper()
 	conn, err := w.net.dial(context.Background())

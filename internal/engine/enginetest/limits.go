@@ -11,8 +11,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// A client of whom nothing is known may send less at a time than one that is trusted.
-func (s *suite) strangers(t *testing.T, transport string) {
+// unauthenticated guards that MaxPayload is less until Trust is called.
+func (s *suite) unauthenticated(t *testing.T, transport string) {
 	o := engine.Options{FirstPayload: 1000, MaxPayload: 4000, MaxDepth: 10}
 	large := `2["large","` + strings.Repeat("x", 2000) + `"]`
 	s.in(t, o, func(t *testing.T, w *World) {
@@ -21,25 +21,26 @@ func (s *suite) strangers(t *testing.T, transport string) {
 				c.Trust()
 			}
 		}
-		friend, _ := w.Member(transport)
-		friend.Send(`2["trust me"]`)
-		w.Hears("event trust me []")
-		stranger, _ := w.Member(transport)
-		_ = stranger.Post("4" + large)
-		w.Hears("gone: protocol error")
-		stranger.WantEnd()
-		friend.Send(large)
-		w.Hears(`event large ["` + strings.Repeat("x", 2000) + `"]`)
-		friend.Send(`2["deep",` + strings.Repeat("[", 9) + strings.Repeat("]", 9) + `]`)
-		w.Hears("event deep [" + strings.Repeat("[", 9) + strings.Repeat("]", 9) + "]")
-		_ = friend.Post(`42["deeper",` + strings.Repeat("[", 10) + strings.Repeat("]", 10) + `]`)
-		w.Hears("gone: protocol error")
-		friend.WantEnd()
-		w.HearsNoMore()
+		trusted, _ := w.Member(transport)
+		trusted.Send(`2["trust me"]`)
+		w.WantCalls("event trust me []")
+		untrusted, _ := w.Member(transport)
+		_ = untrusted.Post("4" + large)
+		w.WantCalls("disconnected: protocol error")
+		untrusted.WantEnd()
+		trusted.Send(large)
+		w.WantCalls(`event large ["` + strings.Repeat("x", 2000) + `"]`)
+		trusted.Send(`2["deep",` + strings.Repeat("[", 9) + strings.Repeat("]", 9) + `]`)
+		w.WantCalls("event deep [" + strings.Repeat("[", 9) + strings.Repeat("]", 9) + "]")
+		_ = trusted.Post(`42["deeper",` + strings.Repeat("[", 10) + strings.Repeat("]", 10) + `]`)
+		w.WantCalls("disconnected: protocol error")
+		trusted.WantEnd()
+		w.WantNoCalls()
 	})
 }
 
-// Each connection is asked for, and each that was admitted is given back once, however it ends.
+// admission guards that Admit is called for each connection, and Left once for each that was
+// admitted, however it ends.
 func (s *suite) admission(t *testing.T, transport string) {
 	var room, left atomic.Int32
 	room.Store(4)
@@ -64,26 +65,26 @@ func (s *suite) admission(t *testing.T, transport string) {
 		}
 		synctest.Wait()
 		if n := left.Load(); n != 0 {
-			t.Errorf("%d have left before they did", n)
+			t.Errorf("Left was called %d times before the end", n)
 		}
 		_ = clients[0].Post("1")
-		w.Hears("gone: client disconnect")
-		clients[1].vanish()
-		w.hearsOne("gone: transport close", "gone: ping timeout")
+		w.WantCalls("disconnected: client disconnect")
+		clients[1].drop()
+		w.wantCall("disconnected: transport close", "disconnected: ping timeout")
 		_ = clients[2].Post("49")
-		w.Hears("gone: protocol error")
+		w.WantCalls("disconnected: protocol error")
 		synctest.Wait()
 		if n := left.Load(); n != 3 {
-			t.Errorf("%d of 3 have left", n)
+			t.Errorf("Left was called %d times, want 3", n)
 		}
 	})
 	if n := left.Load(); n != 4 {
-		t.Errorf("%d of 4 have left", n)
+		t.Errorf("Left was called %d times, want 4", n)
 	}
 }
 
-// A connection whose place is needed ends at once, so that its client comes back by itself, also
-// before it has begun.
+// eviction guards that an evicted connection ends at once, in such a way that its client
+// reconnects, even before it has begun.
 func (s *suite) eviction(t *testing.T, transport string) {
 	var left atomic.Int32
 	evict := make(chan func(), 2)
@@ -109,25 +110,25 @@ func (s *suite) eviction(t *testing.T, transport string) {
 		}
 		synctest.Wait()
 		if n := left.Load(); n != 1 {
-			t.Errorf("%d of 1 have left", n)
+			t.Errorf("Left was called %d times, want 1", n)
 		}
 		end := <-evict
 		end()
-		w.Hears("gone: evicted")
+		w.WantCalls("disconnected: evicted")
 		c.WantEnd()
-		end() // which has no effect any more
+		end() // has no effect now
 		if err := conn.Emit(event(t, "late")); err == nil {
 			t.Error("it can still be sent to")
 		}
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 	if n := left.Load(); n != 2 {
-		t.Errorf("%d of 2 have left", n)
+		t.Errorf("Left was called %d times, want 2", n)
 	}
 }
 
-// Less may wait for a client of whom nothing is known.
-func (s *suite) strangersQueue(t *testing.T, transport string) {
+// unauthenticatedQueue guards that MaxQueue is less until Trust is called.
+func (s *suite) unauthenticatedQueue(t *testing.T, transport string) {
 	s.in(t, engine.Options{FirstQueue: 64 << 10, MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		m := event(t, "big", strings.Repeat("x", 10_000))
 		fill := func(conn engine.Conn) (emitted int) {
@@ -136,26 +137,25 @@ func (s *suite) strangersQueue(t *testing.T, transport string) {
 			}
 			return emitted
 		}
-		stranger, conn := w.Member(transport)
-		stranger.deaf.Store(true)
+		untrusted, conn := w.Member(transport)
+		untrusted.notReading.Store(true)
 		if n := fill(conn); n > 20 {
-			t.Errorf("%d messages wait for a stranger", n)
+			t.Errorf("%d messages wait for an unauthenticated client", n)
 		}
-		w.Hears("gone: slow peer")
-		friend, conn := w.Member(transport)
-		friend.deaf.Store(true)
+		w.WantCalls("disconnected: slow peer")
+		trusted, conn := w.Member(transport)
+		trusted.notReading.Store(true)
 		conn.Trust()
 		if n := fill(conn); n < 50 || n > 200 {
-			t.Errorf("%d messages wait for a friend", n)
+			t.Errorf("%d messages wait for an authenticated client", n)
 		}
-		w.Hears("gone: slow peer")
+		w.WantCalls("disconnected: slow peer")
 	})
 }
 
-// HalfEvents tests what an event costs that waits for its attachment.
+// HalfEvents tests the memory of events that wait for an attachment.
 func HalfEvents(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
-	// Guards: 8 KB of a client that has not authenticated, 4,000 arguments, held 126 KB for as long
-	// as it liked.
+	// Guards that an event is not kept parsed while it waits: 8 KB of 4,000 arguments took 126 KB.
 	const clients, arguments, most = 50, 4000, 40 << 10
 	text := `51-["x",` + strings.Repeat("1,", arguments-1) + `{"_placeholder":true,"num":0}]`
 	In(t, version, start, engine.Options{FirstPayload: 8 << 10}, func(t *testing.T, w *World) {
@@ -175,16 +175,16 @@ func HalfEvents(t *testing.T, version Version, start func(engine.Options) engine
 			if err := c.Post("bBwcH"); err != nil {
 				t.Error(err)
 			}
-			w.Hears("event x [" + strings.Repeat("1,", arguments-1) + `{"_placeholder":true,"num":0}] <07 07 07>`)
+			w.WantCalls("event x [" + strings.Repeat("1,", arguments-1) + `{"_placeholder":true,"num":0}] <07 07 07>`)
 		}
 	})
 }
 
-// heap is how many bytes are in use.
+// heap returns how many bytes are in use.
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what pools hold survives one
+	runtime.GC() // twice, because pools survive one collection
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }

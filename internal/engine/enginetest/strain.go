@@ -16,11 +16,10 @@ import (
 )
 
 func (s *suite) slowLine(t *testing.T, transport string) {
-	// Guards: a living client on a slow line was ended as "ping timeout" while much waited for it,
-	// since what it says is not read then, or it had not been reached by the ping that it was to
-	// answer.
+	// Guards that a client on a slow line has no ping timeout while much waits for it: nothing is
+	// read from it then, or the ping has not reached it.
 	if transport == "polling" {
-		return // one poll response has WriteTimeout, and no more
+		return // one poll response has to be written within WriteTimeout
 	}
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const messages, size, speed = 34, 100_000, 20_000 // 170 seconds
@@ -36,24 +35,25 @@ func (s *suite) slowLine(t *testing.T, transport string) {
 		}
 		c, conn := w.Member(transport)
 		w.net.speed.Store(speed)
-		_ = c.Post(`42["go"]`, `42["heard once there is room"]`)
-		w.Hears("event go []")
+		_ = c.Post(`42["go"]`, `42["delivered once drained"]`)
+		w.WantCalls("event go []")
 		<-time.After(messages * size / speed * time.Second)
 		w.net.speed.Store(0)
 		for n := range messages {
 			c.Want(fmt.Sprintf(`2["n",%d,"%s"]`, n, strings.Repeat("x", size)))
 		}
 		<-time.After(time.Minute)
-		w.Hears("event heard once there is room []")
+		w.WantCalls("event delivered once drained []")
 		if err := conn.Emit(event(t, "alive")); err != nil {
 			t.Error(err)
 		}
 		c.Want(`2["alive"]`)
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }
 
-// A client that reads a few bytes at a time is gone once one write has taken too long.
+// slowReader guards that a client that reads a few bytes at a time is disconnected when one write
+// has taken too long.
 func (s *suite) slowReader(t *testing.T, transport string) {
 	s.in(t, engine.Options{WriteTimeout: 5 * time.Second}, func(t *testing.T, w *World) {
 		_, conn := w.Member(transport)
@@ -61,16 +61,16 @@ func (s *suite) slowReader(t *testing.T, transport string) {
 		if err := conn.Emit(event(t, "big", strings.Repeat("x", 100_000))); err != nil {
 			t.Error(err)
 		}
-		w.Hears("gone: slow peer")
+		w.WantCalls("disconnected: slow peer")
 		w.net.speed.Store(0)
-		<-time.After(time.Minute) // for what it has begun to read
-		w.HearsNoMore()
+		<-time.After(time.Minute) // until it has read what was being written
+		w.WantNoCalls()
 	})
 }
 
-func (s *suite) hurry(t *testing.T, transport string) {
-	// Guards: a client that sent many events in one POST was dropped as slow for their
-	// acknowledgements, which it was about to poll for.
+func (s *suite) fastSender(t *testing.T, transport string) {
+	// Guards that a client that sends many events at once is not disconnected as slow because of
+	// their acknowledgements, which it is about to read.
 	s.in(t, engine.Options{MaxQueue: 100_000}, func(t *testing.T, w *World) {
 		const events = 3000
 		w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
@@ -88,24 +88,23 @@ func (s *suite) hurry(t *testing.T, transport string) {
 		}
 		for n := range events {
 			c.Want(fmt.Sprintf(`3%d["%s"]`, n, strings.Repeat("x", 100)))
-			w.Hears("event e []")
+			w.WantCalls("event e []")
 		}
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }
 
-func (s *suite) hurryWithoutPoll(t *testing.T, transport string) {
-	// Guards: a POST that waits until there is room for its answers must not do so for ever, nor
-	// hold up Shutdown.
+func (s *suite) fastSenderWithoutPoll(t *testing.T, transport string) {
+	// Guards that a POST does not wait for ever until its answers are polled, nor delay Shutdown.
 	for _, end := range []string{"slow peer", "shutdown"} {
 		s.in(t, engine.Options{MaxQueue: 100_000, WriteTimeout: 5 * time.Second}, func(t *testing.T, w *World) {
 			w.OnEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
 				_ = ack(strings.Repeat("x", 30_000))
 			}
 			c, conn := w.Member(transport)
-			c.deafen(conn)
+			c.stopReading(conn)
 			c.work.Go(func() { _ = c.Post(`420["a"]`, `421["b"]`, `422["c"]`, `423["d"]`) })
-			w.Hears("event a []", "event b []")
+			w.WantCalls("event a []", "event b []")
 			if end == "shutdown" {
 				start := time.Now()
 				w.shutdown()
@@ -113,18 +112,18 @@ func (s *suite) hurryWithoutPoll(t *testing.T, transport string) {
 					t.Errorf("Shutdown took %v", took)
 				}
 			}
-			w.Hears("gone: " + end)
-			w.HearsNoMore()
+			w.WantCalls("disconnected: " + end)
+			w.WantNoCalls()
 		})
 	}
 }
 
 func (s *suite) shutdownUnread(t *testing.T, transport string) {
-	// Guards: Shutdown waited for as long as one write may take, for a client that does not read.
+	// Guards that Shutdown does not wait WriteTimeout for a client that does not read.
 	const flush = 3 * time.Second
 	s.in(t, engine.Options{FlushTimeout: flush, WriteTimeout: 9 * time.Second}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
-		c.deafen(conn)
+		c.stopReading(conn)
 		if err := conn.Emit(event(t, "big", strings.Repeat("x", 100_000))); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +132,7 @@ func (s *suite) shutdownUnread(t *testing.T, transport string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res, err := w.client.Do(r) // whose body nobody reads
+			res, err := w.client.Do(r) // the body is not read
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,12 +143,12 @@ func (s *suite) shutdownUnread(t *testing.T, transport string) {
 		if took := time.Since(start); took > flush {
 			t.Errorf("Shutdown took %v", took)
 		}
-		w.Hears("gone: shutdown")
-		w.HearsNoMore()
+		w.WantCalls("disconnected: shutdown")
+		w.WantNoCalls()
 	})
 }
 
-// safeBuffer is a log that may be written to at any time.
+// safeBuffer is a buffer for a log. It is safe for concurrent use.
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -167,7 +166,7 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// enter joins the root namespace, whatever comes of it, until the end.
+// enter joins the root namespace, which may fail, and reads until the end.
 func (w *World) enter(transport string) {
 	w.t.Helper()
 	switch {
@@ -188,21 +187,21 @@ func (w *World) enter(transport string) {
 }
 
 func (s *suite) panics(t *testing.T, transport string) {
-	// Guards: a panic of whoever is told of a connection ended the process. Now it ends that
-	// connection, which is still reported once, and is logged; others go on.
-	for _, where := range []string{"connect", "event", "reply", "end", "gone"} {
+	// Guards that a panic in Accept, a receiver or done ends only that connection, whose end is
+	// reported once, and that it is logged.
+	for _, where := range []string{"connect", "event", "reply", "end", "disconnected"} {
 		if where == "connect" && upgrades(transport) {
-			continue // there is nothing to upgrade
+			continue // then there is nothing to upgrade
 		}
 		var log safeBuffer
 		s.in(t, engine.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(t *testing.T, w *World) {
 			other, _ := w.Member(transport)
-			lines := []string{"gone: protocol error"}
+			lines := []string{"disconnected: protocol error"}
 			switch where {
 			case "connect":
 				w.OnConnect = func(engine.Conn) { panic("boom") }
 				w.enter(transport)
-				w.Hears("connect")
+				w.WantCalls("connect")
 				lines = nil
 			case "event":
 				c, _ := w.Member(transport)
@@ -218,7 +217,7 @@ func (s *suite) panics(t *testing.T, transport string) {
 				c.Want(`20["ask"]`)
 				_ = c.Post(`430[]`)
 				c.WantEnd()
-			case "end", "gone":
+			case "end", "disconnected":
 				c, conn := w.Member(transport)
 				if _, err := conn.EmitAck(event(t, "ask"), func(_ engine.Args, err error) {
 					if !errors.Is(err, engine.ErrClosed) {
@@ -231,21 +230,21 @@ func (s *suite) panics(t *testing.T, transport string) {
 					t.Fatal(err)
 				}
 				c.Want(`20["ask"]`)
-				if where == "gone" {
-					w.OnGone = func() { panic("boom") }
+				if where == "disconnected" {
+					w.OnDisconnected = func() { panic("boom") }
 				}
 				_ = c.Post("1")
 				c.WantEnd()
-				lines = []string{"gone: client disconnect"}
+				lines = []string{"disconnected: client disconnect"}
 			}
-			w.Hears(lines...)
-			w.HearsNoMore()
+			w.WantCalls(lines...)
+			w.WantNoCalls()
 			if text := log.String(); !strings.Contains(text, "boom") || !strings.Contains(text, "strain.go") {
 				t.Errorf("a panic in %s was logged as %q", where, text)
 			}
-			w.OnConnect, w.OnEvent, w.OnGone = nil, nil, nil
+			w.OnConnect, w.OnEvent, w.OnDisconnected = nil, nil, nil
 			other.Send(`2["alive"]`)
-			w.Hears("event alive []")
+			w.WantCalls("event alive []")
 		})
 	}
 }

@@ -18,43 +18,43 @@ type suite struct {
 	start   func(engine.Options) engine.Engine
 }
 
-// Run tests an engine of that version, which start makes.
+// Run tests an engine that start returns.
 func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
 	s := &suite{version, start}
 	tests := map[string]func(s *suite, t *testing.T, transport string){
-		"Events":           (*suite).events,
-		"EventsInOrder":    (*suite).eventsInOrder,
-		"Texts":            (*suite).texts,
-		"Attachments":      (*suite).attachments,
-		"AckOnce":          (*suite).ackOnce,
-		"EmitAck":          (*suite).emitAck,
-		"EmitAckEnds":      (*suite).emitAckEnds,
-		"ConcurrentEmits":  (*suite).concurrentEmits,
-		"CloseWithLast":    (*suite).closeWithLast,
-		"CloseInAccept":    (*suite).closeInAccept,
-		"CloseInEvent":     (*suite).closeInEvent,
-		"Broadcast":        (*suite).broadcast,
-		"EmitsMeanwhile":   (*suite).emitsMeanwhile,
-		"ClientDisconnect": (*suite).clientDisconnect,
-		"ClientClose":      (*suite).clientClose,
-		"PingTimeout":      (*suite).pingTimeout,
-		"ProtocolError":    (*suite).protocolError,
-		"SlowPeer":         (*suite).slowPeer,
-		"TooLarge":         (*suite).tooLarge,
-		"DisconnectedOnce": (*suite).disconnectedOnce,
-		"Idle":             (*suite).idle,
-		"Namespaces":       (*suite).namespaces,
-		"Shutdown":         (*suite).shutdown,
-		"ShutdownUnread":   (*suite).shutdownUnread,
-		"SlowLine":         (*suite).slowLine,
-		"SlowReader":       (*suite).slowReader,
-		"Hurry":            (*suite).hurry,
-		"HurryWithoutPoll": (*suite).hurryWithoutPoll,
-		"Panics":           (*suite).panics,
-		"Strangers":        (*suite).strangers,
-		"StrangersQueue":   (*suite).strangersQueue,
-		"Admission":        (*suite).admission,
-		"Eviction":         (*suite).eviction,
+		"Events":                (*suite).events,
+		"EventsInOrder":         (*suite).eventsInOrder,
+		"Texts":                 (*suite).texts,
+		"Attachments":           (*suite).attachments,
+		"AckOnce":               (*suite).ackOnce,
+		"EmitAck":               (*suite).emitAck,
+		"EmitAckEnds":           (*suite).emitAckEnds,
+		"ConcurrentEmits":       (*suite).concurrentEmits,
+		"CloseWithLast":         (*suite).closeWithLast,
+		"CloseInAccept":         (*suite).closeInAccept,
+		"CloseInEvent":          (*suite).closeInEvent,
+		"Broadcast":             (*suite).broadcast,
+		"EmitsMeanwhile":        (*suite).emitsMeanwhile,
+		"ClientDisconnect":      (*suite).clientDisconnect,
+		"ClientClose":           (*suite).clientClose,
+		"PingTimeout":           (*suite).pingTimeout,
+		"ProtocolError":         (*suite).protocolError,
+		"SlowPeer":              (*suite).slowPeer,
+		"TooLarge":              (*suite).tooLarge,
+		"DisconnectedOnce":      (*suite).disconnectedOnce,
+		"Idle":                  (*suite).idle,
+		"Namespaces":            (*suite).namespaces,
+		"Shutdown":              (*suite).shutdown,
+		"ShutdownUnread":        (*suite).shutdownUnread,
+		"SlowLine":              (*suite).slowLine,
+		"SlowReader":            (*suite).slowReader,
+		"FastSender":            (*suite).fastSender,
+		"FastSenderWithoutPoll": (*suite).fastSenderWithoutPoll,
+		"Panics":                (*suite).panics,
+		"Unauthenticated":       (*suite).unauthenticated,
+		"UnauthenticatedQueue":  (*suite).unauthenticatedQueue,
+		"Admission":             (*suite).admission,
+		"Eviction":              (*suite).eviction,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -68,7 +68,7 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 	}
 }
 
-// Events go both ways, with their arguments and acknowledgements.
+// events guards that events go both ways, with arguments and acknowledgements.
 func (s *suite) events(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		w.OnConnect = func(c engine.Conn) {
@@ -88,7 +88,7 @@ func (s *suite) events(t *testing.T, transport string) {
 		c.Send(`2["plain",{"a":[1,"x"]},null]`)
 		c.Send(`212["ask"]`)
 		c.Want(`312["ask",1,null]`)
-		w.Hears(`event plain [{"a":[1,"x"]},null]`, `event ask []`)
+		w.WantCalls(`event plain [{"a":[1,"x"]},null]`, `event ask []`)
 		if err := conn.Emit(event(t, "news", map[string]int{"n": 1}, "<&>")); err != nil {
 			t.Error(err)
 		}
@@ -99,7 +99,7 @@ func (s *suite) events(t *testing.T, transport string) {
 	})
 }
 
-// Events are heard one at a time and in the order of the wire.
+// eventsInOrder guards that events are delivered one at a time and in the order of the packets.
 func (s *suite) eventsInOrder(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const events = 200
@@ -121,34 +121,34 @@ func (s *suite) eventsInOrder(t *testing.T, transport string) {
 			t.Fatal(err)
 		}
 		for i := range events {
-			w.Hears(fmt.Sprintf("event n [%d]", i))
+			w.WantCalls(fmt.Sprintf("event n [%d]", i))
 		}
 	})
 }
 
-// Text arrives as it was, in any script.
+// texts guards that text in any script arrives unchanged.
 func (s *suite) texts(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		for _, text := range []string{"naïve", "مرحبا", "你好，世界", "👩‍👩‍👧‍👦", "𝄞", "\u2028", "\u0085", "4", ":", "Ã©"} {
 			c.Send(`2["` + text + `,]","` + text + `"]`)
-			w.Hears(`event ` + text + `,] ["` + text + `"]`)
+			w.WantCalls(`event ` + text + `,] ["` + text + `"]`)
 			if err := conn.Emit(event(t, "x", text)); err != nil {
 				t.Error(err)
 			}
 			select {
 			case f := <-c.frames:
 				if got := plain(f.text); got != plain(`2["x","`+text+`"]`) {
-					t.Errorf("%q came, %q should have", got, text)
+					t.Errorf("got %q, want %q", got, text)
 				}
 			case <-time.After(patience):
-				t.Fatal("nothing came")
+				t.Fatal("got nothing")
 			}
 		}
 	})
 }
 
-// Attachments go both ways, in events and in acknowledgements.
+// attachments guards that attachments go both ways, in events and in acknowledgements.
 func (s *suite) attachments(t *testing.T, transport string) {
 	const slot0, slot1 = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
@@ -160,7 +160,7 @@ func (s *suite) attachments(t *testing.T, transport string) {
 		}
 		c, conn := w.Member(transport)
 		c.Send(`52-7["b",`+slot1+`,`+slot0+`]`, []byte{1, 2, 0xff}, []byte{0})
-		w.Hears(`event b [` + slot1 + `,` + slot0 + `] <01 02 ff> <00>`)
+		w.WantCalls(`event b [` + slot1 + `,` + slot0 + `] <01 02 ff> <00>`)
 		c.Want(`62-7[`+slot0+`,`+slot1+`]`, "<01 02 ff>", "<>")
 		if err := conn.Emit(event(t, "b", []byte{4, 5}, "x")); err != nil {
 			t.Error(err)
@@ -169,7 +169,7 @@ func (s *suite) attachments(t *testing.T, transport string) {
 	})
 }
 
-// An acknowledgement is sent once, from whichever goroutine.
+// ackOnce guards that an acknowledgement is sent once, from whichever goroutine.
 func (s *suite) ackOnce(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		acks := make(chan engine.Ack, 1)
@@ -191,7 +191,7 @@ func (s *suite) ackOnce(t *testing.T, transport string) {
 		c.Want(`30["once"]`, `2["end"]`)
 		c.Send(`2["no ack"]`)
 		if ack := <-acks; ack != nil {
-			t.Error("an acknowledgement that nobody asked for")
+			t.Error("an acknowledgement that the client did not ask for")
 		}
 	})
 }
@@ -201,7 +201,7 @@ type outcome struct {
 	err  error
 }
 
-// EmitAck gives the reply to whom it is for, once, and to nobody who has given up.
+// emitAck guards that done is called once with its reply, and not after forget.
 func (s *suite) emitAck(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
@@ -227,13 +227,13 @@ func (s *suite) emitAck(t *testing.T, transport string) {
 		}
 		synctest.Wait()
 		if len(outcomes) > 0 {
-			t.Errorf("%v came besides", <-outcomes)
+			t.Errorf("unexpected outcome %v", <-outcomes)
 		}
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }
 
-// Whoever waits for a reply hears of the end, before the end is reported.
+// emitAckEnds guards that done is called with an error at the end, before the end is reported.
 func (s *suite) emitAckEnds(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
@@ -246,14 +246,15 @@ func (s *suite) emitAckEnds(t *testing.T, transport string) {
 		conn.Close(nil)
 		c.Want("1")
 		c.WantEnd()
-		w.Hears("no reply: "+engine.ErrClosed.Error(), "gone: server disconnect")
+		w.WantCalls("no reply: "+engine.ErrClosed.Error(), "disconnected: server disconnect")
 		if _, err := conn.EmitAck(event(t, "b"), func(engine.Args, error) { t.Error("called") }); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("EmitAck: %v", err)
 		}
 	})
 }
 
-// Emits from many goroutines all arrive, those of one in its order, and no two have the same id.
+// concurrentEmits guards that the events of many goroutines all arrive, those of each in order, and
+// that no two have the same id.
 func (s *suite) concurrentEmits(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const goroutines, each = 8, 50
@@ -276,7 +277,7 @@ func (s *suite) concurrentEmits(t *testing.T, transport string) {
 			f := <-c.frames
 			var id, g, i int
 			if _, err := fmt.Sscanf(f.text, `2%d["m",%d,%d]`, &id, &g, &i); err != nil || i != next[g] || ids[id] {
-				t.Fatalf("%q came (%v), number %d was next", f, err, next[g])
+				t.Fatalf("got %q (%v), want number %d", f, err, next[g])
 			}
 			next[g]++
 			ids[id] = true
@@ -284,7 +285,8 @@ func (s *suite) concurrentEmits(t *testing.T, transport string) {
 	})
 }
 
-// What is sent to many clients while they send reaches each of them, in order.
+// broadcast guards that what is sent to many clients while they send reaches each of them, in
+// order.
 func (s *suite) broadcast(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		const clients, messages = 200, 30
@@ -320,13 +322,13 @@ func (s *suite) broadcast(t *testing.T, transport string) {
 			}
 		}
 		for range 5 * clients {
-			w.Hears("event up []")
+			w.WantCalls("event up []")
 		}
-		w.HearsNoMore()
+		w.WantNoCalls()
 	})
 }
 
-// What is sent while a client upgrades is neither lost, nor doubled, nor out of order.
+// emitsMeanwhile guards that what is sent during an upgrade arrives once and in order.
 func (s *suite) emitsMeanwhile(t *testing.T, transport string) {
 	for range 20 {
 		s.in(t, engine.Options{}, func(t *testing.T, w *World) {
@@ -351,15 +353,14 @@ func (s *suite) emitsMeanwhile(t *testing.T, transport string) {
 	}
 }
 
-// Connections outlive the timeouts that the server has for requests, for as long as the heartbeat
-// goes on.
+// idle guards that the timeouts of the http.Server do not end connections whose heartbeat goes on.
 func (s *suite) idle(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
 		for range 5 {
 			<-time.After(time.Minute)
 			c.Send(`2["here"]`)
-			w.Hears("event here []")
+			w.WantCalls("event here []")
 			if err := conn.Emit(event(t, "too")); err != nil {
 				t.Error(err)
 			}
@@ -368,32 +369,33 @@ func (s *suite) idle(t *testing.T, transport string) {
 	})
 }
 
-// Clients may be in several namespaces; those that there are not are refused, without an end.
+// namespaces guards that clients may be in several namespaces, and that unknown ones are refused
+// without ending the connection.
 func (s *suite) namespaces(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, root := w.Member(transport)
 		c.Send("0/nowhere")
 		if f := <-c.frames; !strings.HasPrefix(f.text, "4/nowhere,") {
-			t.Errorf("%q came, a refusal should have", f)
+			t.Errorf("got %q, want a refusal", f)
 		}
 		c.Send("0/admin,")
 		if f := <-c.frames; !strings.HasPrefix(f.text, "0/admin") {
-			t.Errorf("%q came, CONNECT should have", f)
+			t.Errorf("got %q, want CONNECT", f)
 		}
-		w.Hears("connect")
+		w.WantCalls("connect")
 		admin := <-w.conns
 		if admin.ID() == root.ID() {
 			t.Error("both have the same id")
 		}
 		c.Send(`2/admin,["x"]`)
-		w.Hears("event x []")
+		w.WantCalls("event x []")
 		admin.Close(event(t, "bye"))
 		c.Want(`2/admin,["bye"]`)
 		if f := <-c.frames; strings.TrimSuffix(f.text, ",") != "1/admin" {
-			t.Errorf("%q came, DISCONNECT should have", f)
+			t.Errorf("got %q, want DISCONNECT", f)
 		}
-		w.Hears("gone: server disconnect")
+		w.WantCalls("disconnected: server disconnect")
 		c.Send(`2["still here"]`)
-		w.Hears("event still here []")
+		w.WantCalls("event still here []")
 	})
 }

@@ -16,29 +16,31 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf16"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // Version is a version of the Engine.IO protocol.
 type Version int
 
-// The versions that there are engines for.
+// The versions for which there are engines.
 const (
 	V3 Version = 3
 	V4 Version = 4
 )
 
-// transports are all ways to be connected. "upgrade" begins with polling and goes on over a
+func (v Version) String() string { return strconv.Itoa(int(v)) }
+
+// transports are all ways to be connected. "upgrade" begins with polling and upgrades to a
 // websocket; "unprobed" does so without a probe, as some clients in C# and PHP do.
 var transports = []string{"websocket", "polling", "upgrade", "unprobed"}
 
 func upgrades(transport string) bool { return transport == "upgrade" || transport == "unprobed" }
 
-// frame is one Engine.IO message, without what says that it is one.
+// frame is one Engine.IO message, without its packet type.
 type frame struct {
 	text   string
 	binary []byte
@@ -51,23 +53,22 @@ func (f frame) String() string {
 	return f.text
 }
 
-// Client is a client on the wire. It keeps the heartbeat up and knows no more of Socket.IO than it
-// is told.
+// Client is a client on the level of packets. By itself it does nothing but answer, or send, pings.
 type Client struct {
-	t         *testing.T
-	w         *World
-	version   Version
-	transport string
-	sid       string          // as the query has it
-	ws        *websocket.Conn // nil while polling
-	turn      chan struct{}   // of capacity 1: whoever holds it sends
-	frames    chan frame      // closed at the end
-	stop      context.CancelFunc
-	ctx       context.Context
-	mute      atomic.Bool // no heartbeat
-	deaf      atomic.Bool // reads nothing more
-	told      atomic.Bool // the server has said CLOSE
-	work      sync.WaitGroup
+	t            *testing.T
+	w            *World
+	version      Version
+	transport    string
+	sid          string          // as in a query
+	ws           *websocket.Conn // nil while polling
+	sending      chan struct{}   // of capacity 1: holds a value while a goroutine sends
+	frames       chan frame      // closed at the end
+	stop         context.CancelFunc
+	ctx          context.Context
+	noHeartbeat  atomic.Bool // pings are not answered, or not sent
+	notReading   atomic.Bool // nothing more is read
+	serverClosed atomic.Bool // the server has sent CLOSE
+	work         sync.WaitGroup
 }
 
 // Dial connects a client, without joining a namespace.
@@ -76,9 +77,9 @@ func (w *World) Dial(transport string) *Client {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Client{
 		t: w.t, w: w, version: w.version, transport: transport,
-		turn: make(chan struct{}, 1), frames: make(chan frame, 1<<14), stop: stop, ctx: ctx,
+		sending: make(chan struct{}, 1), frames: make(chan frame, 1<<14), stop: stop, ctx: ctx,
 	}
-	w.atEnd = append(w.atEnd, c.leave)
+	w.atEnd = append(w.atEnd, c.close)
 	if transport == "websocket" {
 		c.ws = c.dialWebsocket()
 		_, data, err := c.ws.ReadMessage()
@@ -113,7 +114,7 @@ func (c *Client) dialWebsocket() *websocket.Conn {
 	return ws
 }
 
-// opened reads the OPEN packet.
+// opened parses the OPEN packet.
 func (c *Client) opened(packet string) {
 	c.t.Helper()
 	var open struct {
@@ -129,7 +130,7 @@ func (c *Client) opened(packet string) {
 	}
 }
 
-// heartbeat is for version 3, where the client begins.
+// heartbeat sends the pings of version 3.
 func (c *Client) heartbeat(interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -138,15 +139,14 @@ func (c *Client) heartbeat(interval time.Duration) {
 		case <-c.ctx.Done():
 			return
 		case <-ticker.C:
-			if !c.mute.Load() {
+			if !c.noHeartbeat.Load() {
 				_ = c.Post("2")
 			}
 		}
 	}
 }
 
-// upgrade goes through the upgrade as clients do: a poll is pending, and ends, before the last
-// step.
+// upgrade upgrades as clients do: a poll is pending, and ends before the last step.
 func (c *Client) upgrade() {
 	c.t.Helper()
 	polled := make(chan []string, 1)
@@ -169,10 +169,10 @@ func (c *Client) upgrade() {
 	} else {
 		synctest.Wait() // so that the poll is pending
 	}
-	c.turn <- struct{}{}
+	c.sending <- struct{}{}
 	write("5")
 	c.ws = ws
-	<-c.turn
+	<-c.sending
 	if c.transport == "unprobed" {
 		c.handle(<-polled)
 	}
@@ -181,44 +181,32 @@ func (c *Client) upgrade() {
 
 func (c *Client) readWebsocket() {
 	defer close(c.frames)
-	for !c.deaf.Load() {
-		kind, data, err := c.ws.ReadMessage()
+	for !c.notReading.Load() {
+		p, err := siotest.ReadFrame(c.ws, c.version.String())
 		if err != nil {
 			return
 		}
-		if kind == websocket.BinaryMessage {
-			c.frames <- frame{binary: c.attachment(data)}
-			continue
-		}
-		c.handle([]string{string(data)})
+		c.handle([]string{p})
 	}
 	<-c.ctx.Done()
 }
 
 func (c *Client) poll() {
 	defer close(c.frames)
-	for !c.deaf.Load() {
+	for !c.notReading.Load() {
 		status, payload := c.request(http.MethodGet, nil)
 		if status != http.StatusOK {
 			return
 		}
 		c.handle(c.split(payload))
-		if c.told.Load() {
+		if c.serverClosed.Load() {
 			return
 		}
 	}
 	<-c.ctx.Done()
 }
 
-// attachment is what a binary frame holds.
-func (c *Client) attachment(data []byte) []byte {
-	if c.version == V3 {
-		return data[1:]
-	}
-	return data
-}
-
-// handle takes packets of the server.
+// handle handles packets of the server.
 func (c *Client) handle(packets []string) {
 	for _, p := range packets {
 		switch {
@@ -226,27 +214,28 @@ func (c *Client) handle(packets []string) {
 		case p[0] == '4':
 			c.frames <- frame{text: p[1:]}
 		case p[0] == 'b':
-			data, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(p[1:], map[Version]string{V3: "4"}[c.version]))
+			data, _ := base64.StdEncoding.DecodeString(p[1:])
 			c.frames <- frame{binary: data}
-		case p == "2" && c.version == V4 && !c.mute.Load():
+		case p == "2" && c.version == V4 && !c.noHeartbeat.Load():
 			c.work.Go(func() { _ = c.Post("3") })
 		case p[0] == '1':
-			c.told.Store(true)
+			c.serverClosed.Store(true)
 		}
 	}
 }
 
-// request makes one request of polling.
+// request makes one polling request.
 func (c *Client) request(method string, body []byte) (int, string) {
 	return c.w.Request(c.ctx, method, "transport=polling&b64=1"+c.sid, "text/plain;charset=UTF-8", bytes.NewReader(body))
 }
 
-// Request makes any request. The status is 0 where there was no whole answer.
+// Request makes a request. The status is 0 if there was no complete answer.
 func (w *World) Request(ctx context.Context, method, query, contentType string, body io.Reader) (status int, answer string) {
 	return w.RequestSized(ctx, method, query, contentType, body, 0)
 }
 
-// RequestSized makes a request that announces how long its body is, with -1 not even that.
+// RequestSized makes a request that announces the given length of its body; -1 means an unknown
+// length.
 func (w *World) RequestSized(ctx context.Context, method, query, contentType string, body io.Reader, length int64) (status int, answer string) {
 	r, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://wire.test/?EIO=%d&%s", w.version, query), body)
 	if err != nil {
@@ -269,10 +258,10 @@ func (w *World) RequestSized(ctx context.Context, method, query, contentType str
 	return res.StatusCode, string(data)
 }
 
-// SID is the session's id as a query has it, with an ampersand before it.
+// SID returns the session's id as in a query, with an ampersand before it.
 func (c *Client) SID() string { return c.sid }
 
-// Websocket dials a websocket, closed when the world ends.
+// Websocket dials a websocket, which is closed when the world ends.
 func (w *World) Websocket(query string) (*websocket.Conn, error) {
 	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return w.net.dial(ctx) }}
 	ws, _, err := d.DialContext(context.Background(), fmt.Sprintf("ws://wire.test/?EIO=%d&transport=websocket%s", w.version, query), nil)
@@ -282,68 +271,34 @@ func (w *World) Websocket(query string) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// Post sends packets, together where the transport can.
+// Post sends packets, with polling in one request.
 func (c *Client) Post(packets ...string) error {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
+	c.sending <- struct{}{}
+	defer func() { <-c.sending }()
 	if c.ws != nil {
 		for _, p := range packets {
-			kind, data := websocket.TextMessage, []byte(p)
-			if p[0] == 'b' {
-				kind = websocket.BinaryMessage
-				data, _ = base64.StdEncoding.DecodeString(p[1:])
-				if c.version == V3 {
-					data = append([]byte{4}, data...)
-				}
-			}
-			if err := c.ws.WriteMessage(kind, data); err != nil {
+			if err := siotest.WriteFrame(c.ws, c.version.String(), p); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if status, answer := c.request(http.MethodPost, []byte(c.join(packets))); status != http.StatusOK {
+	if status, answer := c.request(http.MethodPost, []byte(siotest.Payload(c.version.String(), packets...))); status != http.StatusOK {
 		return fmt.Errorf("POST: %d %s", status, answer)
 	}
 	return nil
 }
 
-// join makes a payload of packets, where those that begin with a "b" are attachments.
-func (c *Client) join(packets []string) string {
-	if c.version == V4 {
-		return strings.Join(packets, "\x1e")
-	}
-	var b strings.Builder
-	for _, p := range packets {
-		if p[0] == 'b' {
-			p = "b4" + p[1:]
-		}
-		fmt.Fprintf(&b, "%d:%s", len(utf16.Encode([]rune(p))), p)
-	}
-	return b.String()
-}
-
-// split is the opposite of join, but for the "4" of an attachment.
+// split returns the packets of a poll's answer.
 func (c *Client) split(payload string) []string {
-	if c.version == V4 {
-		return strings.Split(payload, "\x1e")
-	}
-	var packets []string
-	for payload != "" {
-		length, rest, _ := strings.Cut(payload, ":")
-		n, err := strconv.Atoi(length)
-		text := utf16.Encode([]rune(rest))
-		if err != nil || n > len(text) {
-			c.t.Errorf("malformed payload %q", payload)
-			return packets
-		}
-		packets = append(packets, string(utf16.Decode(text[:n])))
-		payload = string(utf16.Decode(text[n:]))
+	packets, err := siotest.SplitPayload(c.version.String(), payload)
+	if err != nil {
+		c.t.Error(err)
 	}
 	return packets
 }
 
-// Send sends one Socket.IO packet and its attachments, which must arrive.
+// Send sends one Socket.IO packet and its attachments. The test fails if that fails.
 func (c *Client) Send(text string, attachments ...[]byte) {
 	c.t.Helper()
 	packets := []string{"4" + text}
@@ -362,18 +317,18 @@ func (c *Client) Want(frames ...string) {
 		select {
 		case f, ok := <-c.frames:
 			if !ok {
-				c.t.Fatalf("the connection ended, %q should have come", want)
+				c.t.Fatalf("the connection ended, want %q", want)
 			}
 			if got := f.String(); got != want && plain(got) != want {
-				c.t.Fatalf("%q came, %q should have", got, want)
+				c.t.Fatalf("got %q, want %q", got, want)
 			}
 		case <-time.After(patience):
-			c.t.Fatalf("nothing came, %q should have", want)
+			c.t.Fatalf("got nothing, want %q", want)
 		}
 	}
 }
 
-// plain undoes the escapes of JSON, in which engines are free.
+// plain undoes the escapes of JSON, which engines may use or not.
 func plain(packet string) string {
 	i := strings.IndexByte(packet, '[')
 	if i < 0 {
@@ -390,20 +345,20 @@ func plain(packet string) string {
 	return packet[:i] + strings.TrimSpace(b.String())
 }
 
-// WantEnd waits for the end, before which nothing may come.
+// WantEnd waits for the end. No frame may come before it.
 func (c *Client) WantEnd() {
 	c.t.Helper()
 	select {
 	case f, ok := <-c.frames:
 		if ok {
-			c.t.Fatalf("%q came, the end should have", f)
+			c.t.Fatalf("got %q, want the end", f)
 		}
 	case <-time.After(patience):
 		c.t.Fatal("the connection did not end")
 	}
 }
 
-// untilEnd waits for the end, whatever comes before.
+// untilEnd waits for the end. Frames may come before it.
 func (c *Client) untilEnd() {
 	c.t.Helper()
 	for {
@@ -429,7 +384,7 @@ func (c *Client) JoinRoot() *Client {
 	select {
 	case f := <-c.frames:
 		if !strings.HasPrefix(f.text, `0{"sid":"`) {
-			c.t.Fatalf("%q came, CONNECT should have", f)
+			c.t.Fatalf("got %q, want CONNECT", f)
 		}
 	case <-time.After(patience):
 		c.t.Fatal("no CONNECT")
@@ -437,39 +392,38 @@ func (c *Client) JoinRoot() *Client {
 	return c
 }
 
-// Silence has the client poll no more, once the poll that is pending was answered; it is, by a
-// heartbeat.
-func (c *Client) Silence() {
+// StopPolling makes the client stop polling. The pending poll is answered, by a heartbeat.
+func (c *Client) StopPolling() {
 	c.t.Helper()
-	c.deaf.Store(true)
+	c.notReading.Store(true)
 	if err := c.Post("2"); err != nil {
 		c.t.Fatal(err)
 	}
 	synctest.Wait()
 }
 
-// deafen has the client read nothing more, nor poll.
-func (c *Client) deafen(conn engine.Conn) {
+// stopReading makes the client stop reading or polling.
+func (c *Client) stopReading(conn engine.Conn) {
 	c.t.Helper()
 	synctest.Wait()
-	c.deaf.Store(true)
-	if err := conn.Emit(event(c.t, "last")); err != nil { // for which it waits already
+	c.notReading.Store(true)
+	if err := conn.Emit(event(c.t, "last")); err != nil { // the client already waits for it
 		c.t.Fatal(err)
 	}
 	c.Want(`2["last"]`)
 	synctest.Wait()
 }
 
-// vanish cuts the connection without a word.
-func (c *Client) vanish() {
+// drop closes the connection without telling the server.
+func (c *Client) drop() {
 	c.stop()
 	if c.ws != nil {
 		_ = c.ws.Close()
 	}
 }
 
-// leave ends the client, and what it does in the background.
-func (c *Client) leave() {
-	c.vanish()
+// close closes the connection and waits for the goroutines of the client.
+func (c *Client) close() {
+	c.drop()
 	c.work.Wait()
 }

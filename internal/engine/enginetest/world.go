@@ -1,5 +1,5 @@
-// Package enginetest is the conformance test of the engine interface: what every engine must do,
-// whatever its protocol, over every transport.
+// Package enginetest is the conformance test of the engine interface. It tests what every engine
+// must do, over every transport.
 package enginetest
 
 import (
@@ -16,25 +16,27 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // patience bounds every wait, in fake time. It is shorter than the ping interval.
 const patience = 10 * time.Second
 
-// World is an engine behind an http.Server in memory, on fake time, and the app that hears of it.
+// World is an engine behind an http.Server in memory, in fake time, with an app that records the
+// calls of the engine.
 type World struct {
 	t       *testing.T
 	version Version
 	engine  engine.Engine
 	net     *pipes
 	client  *http.Client
-	lines   chan string // what the app heard
-	atEnd   []func()    // run in the bubble, whatever comes
+	lines   chan string // the calls of the app, a line each
+	atEnd   []func()    // called in the bubble at the end
 
-	conns     chan engine.Conn
-	OnConnect func(c engine.Conn)
-	OnEvent   func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
-	OnGone    func()
+	conns          chan engine.Conn
+	OnConnect      func(c engine.Conn)
+	OnEvent        func(c engine.Conn, name string, args engine.Args, ack engine.Ack)
+	OnDisconnected func()
 }
 
 func (s *suite) in(t *testing.T, o engine.Options, f func(t *testing.T, w *World)) {
@@ -42,13 +44,13 @@ func (s *suite) in(t *testing.T, o engine.Options, f func(t *testing.T, w *World
 	In(t, s.version, s.start, o, f)
 }
 
-// In runs a test in a world of its own. When it ends the engine must shut down and leave no
-// goroutine behind: one that is left is reported by the bubble.
+// In runs a test in a world of its own. When the test ends, the engine must shut down. If it leaves
+// a goroutine behind, the bubble reports that.
 func In(t *testing.T, version Version, start func(engine.Options) engine.Engine, o engine.Options, f func(t *testing.T, w *World)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &World{
-			t: t, version: version, net: newPipes(),
+			t: t, version: version, net: &pipes{Listener: siotest.Listen()},
 			lines: make(chan string, 1<<14), conns: make(chan engine.Conn, 1<<10),
 		}
 		o.Namespaces = map[string]engine.Accept{"/": w.accept, "/admin": w.accept}
@@ -56,7 +58,7 @@ func In(t *testing.T, version Version, start func(engine.Options) engine.Engine,
 			o.Describe = func(r *http.Request) any { return r.Header.Get("User-Agent") }
 		}
 		w.engine = start(o)
-		// Timeouts that are meant for ordinary requests, and a middleware that hides what it wraps.
+		// Timeouts for ordinary requests, and a middleware that hides the ResponseWriter.
 		server := &http.Server{Handler: hide(w.engine), ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second}
 		w.client = &http.Client{Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return w.net.dial(ctx) },
@@ -71,7 +73,7 @@ func In(t *testing.T, version Version, start func(engine.Options) engine.Engine,
 			w.client.CloseIdleConnections()
 			_ = server.Close()
 			served.Wait()
-			<-time.After(time.Second) // net/http lingers on a connection whose request it did not read whole
+			<-time.After(time.Second) // net/http waits before it closes a connection whose request it has not read completely
 		}()
 		f(t, w)
 	})
@@ -86,7 +88,7 @@ func (w *World) shutdown() {
 	}
 }
 
-// accept notes whoever joins a namespace.
+// accept is the engine.Accept of all namespaces.
 func (w *World) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	if h.Request != "Go-http-client/1.1" {
 		w.t.Errorf("the request is described as %q", h.Request)
@@ -112,13 +114,13 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 }
 
 func (r receiver) Disconnected(reason engine.Reason) {
-	r.w.lines <- "gone: " + string(reason)
-	if r.w.OnGone != nil {
-		r.w.OnGone()
+	r.w.lines <- "disconnected: " + string(reason)
+	if r.w.OnDisconnected != nil {
+		r.w.OnDisconnected()
 	}
 }
 
-// show writes arguments as on the wire, and attachments after them.
+// show formats arguments as in a packet, followed by the attachments.
 func show(args engine.Args) string {
 	var values []string
 	for _, v := range args.Values {
@@ -131,48 +133,48 @@ func show(args engine.Args) string {
 	return text
 }
 
-// Member connects a client that is in the root namespace.
+// Member connects a client and joins the root namespace.
 func (w *World) Member(transport string) (*Client, engine.Conn) {
 	w.t.Helper()
 	c := w.Dial(transport).JoinRoot()
-	w.Hears("connect")
+	w.WantCalls("connect")
 	return c, <-w.conns
 }
 
-// Hears waits for the app to hear this, and nothing else between.
-func (w *World) Hears(lines ...string) {
+// WantCalls waits for these calls of the app, and no others between them.
+func (w *World) WantCalls(lines ...string) {
 	w.t.Helper()
 	for _, want := range lines {
 		select {
 		case line := <-w.lines:
 			if line != want {
-				w.t.Fatalf("the app heard %q, not %q", line, want)
+				w.t.Fatalf("the app received %q, want %q", line, want)
 			}
 		case <-time.After(patience):
-			w.t.Fatalf("the app heard nothing, not %q", want)
+			w.t.Fatalf("the app received nothing, want %q", want)
 		}
 	}
 }
 
-// hearsOne waits for the app to hear one of these.
-func (w *World) hearsOne(lines ...string) {
+// wantCall waits for one of these calls of the app.
+func (w *World) wantCall(lines ...string) {
 	w.t.Helper()
 	select {
 	case line := <-w.lines:
 		if !slices.Contains(lines, line) {
-			w.t.Fatalf("the app heard %q, none of %q", line, lines)
+			w.t.Fatalf("the app received %q, want one of %q", line, lines)
 		}
 	case <-time.After(patience):
-		w.t.Fatalf("the app heard nothing, none of %q", lines)
+		w.t.Fatalf("the app received nothing, want one of %q", lines)
 	}
 }
 
-// HearsNoMore checks that the app has nothing more to hear.
-func (w *World) HearsNoMore() {
+// WantNoCalls checks that there are no more calls of the app.
+func (w *World) WantNoCalls() {
 	w.t.Helper()
 	synctest.Wait()
 	if len(w.lines) > 0 {
-		w.t.Fatalf("the app heard %q besides", <-w.lines)
+		w.t.Fatalf("the app received %q, want nothing", <-w.lines)
 	}
 }
 
@@ -185,8 +187,7 @@ func event(t *testing.T, name string, args ...any) *engine.Message {
 	return m
 }
 
-// onlyUnwrap is a ResponseWriter of a middleware that knows nothing older than
-// http.ResponseController.
+// onlyUnwrap is the ResponseWriter of a middleware that supports only http.ResponseController.
 type onlyUnwrap struct{ w http.ResponseWriter }
 
 func (o onlyUnwrap) Header() http.Header         { return o.w.Header() }
@@ -198,45 +199,21 @@ func hide(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(onlyUnwrap{w}, r) })
 }
 
-// pipes is a listener and the way to reach it, in memory.
+// pipes is a network in memory on which clients may read slowly.
 type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-	speed atomic.Int64 // bytes a second that clients read; 0: as fast as they come
+	*siotest.Listener
+	speed atomic.Int64 // bytes a second that clients read; 0: no limit
 }
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.done) })
-	return nil
-}
-
-func (*pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- server:
-		return line{client, &p.speed}, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	conn, err := p.DialContext(ctx, "", "")
+	if err != nil {
+		return nil, err
 	}
+	return line{conn, &p.speed}, nil
 }
 
-// line is the client's end of a connection.
+// line is the client's end of a connection, which may read slowly.
 type line struct {
 	net.Conn
 	speed *atomic.Int64
