@@ -2,31 +2,152 @@ package socketauth
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/z-open/socketauth/internal/deadline"
 )
 
-//go:embed client/socketauth.js
-var clientSource []byte
+// clientEntry is the file of the client that pages import. It imports the others.
+const clientEntry = "socketauth.js"
 
-// newClientFile serves the browser's half of the library. It is asked for afresh each time, so that it is never of
-// another version than the server, and sent only where it has changed.
-func newClientFile() http.Handler {
-	sum := sha256.Sum256(clientSource)
-	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Access-Control-Allow-Origin", "*") // it is no secret, and pages of AllowedOrigins import it
+//go:embed client/*.js
+var clientSources embed.FS
+
+// clientFile serves one file of the client.
+type clientFile struct {
+	name    string
+	version string // the value of the query parameter v with which the other files import this one
+	plain   encodedFile
+	gzipped encodedFile
+}
+
+// encodedFile is a file's content in one encoding, and its entity tag.
+type encodedFile struct {
+	content []byte
+	etag    string
+}
+
+// clientFiles returns the files of the client as they are served. They import each other by URLs that name a version,
+// which is a hash of all of them: "./token.js?v=0123456789abcdef". So a browser can keep the files for as long as it
+// likes and asks only for the entry at each visit, and a page never mixes files of two versions.
+var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
+	entries, err := clientSources.ReadDir("client")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	sources := make(map[string]string)
+	hash := sha256.New()
+	for _, entry := range entries {
+		source, err := clientSources.ReadFile(path.Join("client", entry.Name()))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, entry.Name())
+		sources[entry.Name()] = string(source)
+		hash.Write([]byte(entry.Name()))
+		hash.Write(source)
+	}
+	version := hex.EncodeToString(hash.Sum(nil)[:8])
+
+	var urls []string // pairs of an import's URL, and that URL with the version
+	for _, name := range names {
+		urls = append(urls, `"./`+name+`"`, `"./`+name+`?v=`+version+`"`)
+	}
+	versioned := strings.NewReplacer(urls...)
+	// The entry imports all files, so that a browser asks for them at once, and not for each when it has read the file
+	// that imports it.
+	for _, name := range names {
+		if name != clientEntry {
+			sources[clientEntry] += `import "./` + name + "\";\n"
+		}
+	}
+	files := make([]*clientFile, 0, len(names))
+	for _, name := range names {
+		content := []byte(versioned.Replace(sources[name]))
+		var gzipped bytes.Buffer
+		w, err := gzip.NewWriterLevel(&gzipped, gzip.BestCompression)
+		if err == nil {
+			_, err = w.Write(content)
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(content)
+		tag := hex.EncodeToString(sum[:16])
+		files = append(files, &clientFile{
+			name:    name,
+			version: version,
+			plain:   encodedFile{content, `"` + tag + `"`},
+			gzipped: encodedFile{gzipped.Bytes(), `"` + tag + `-gzip"`},
+		})
+	}
+	return files, nil
+})
+
+// registerClient registers the client's files below folder. Routers differ in how they match a whole folder, so each
+// file has a route of its own.
+func registerClient(mux Mux, folder string) error {
+	files, err := clientFiles()
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := register(mux, folder+f.name, f, http.MethodGet); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ServeHTTP implements http.Handler. Under a URL with its version the file never changes. Under any other URL, as that
+// of the entry, the browser asks each time whether it has changed, so that it is never older than the server.
+func (f *clientFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Access-Control-Allow-Origin", "*") // the file is public, and pages of AllowedOrigins import it
+	h.Add("Vary", "Accept-Encoding")
+	if r.URL.Query().Get("v") == f.version {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	} else {
 		h.Set("Cache-Control", "no-cache")
-		h.Set("ETag", etag)
-		deadline.Answer(w)
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(clientSource))
-	})
+	}
+	encoded := f.plain
+	if acceptsGzip(r.Header) {
+		encoded = f.gzipped
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("ETag", encoded.etag)
+	deadline.Answer(w)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(encoded.content))
+}
+
+// acceptsGzip reports whether a client takes a body that is compressed by gzip.
+func acceptsGzip(h http.Header) bool {
+	for coding := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
+		name, parameter, _ := strings.Cut(coding, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		quality, found := strings.CutPrefix(strings.ToLower(strings.TrimSpace(parameter)), "q=")
+		if !found {
+			return true
+		}
+		q, err := strconv.ParseFloat(quality, 64)
+		return err == nil && q > 0
+	}
+	return false
 }

@@ -142,8 +142,9 @@ type Options[U any] struct {
 	RegisterPath string
 	SocketPath   string
 
-	// ClientPath is where SocketServe serves the browser's half, client/socketauth.js: "/socketauth.js", for instance.
-	// Empty: nowhere.
+	// ClientPath is the folder in which SocketServe serves the client for browsers, the files of client/.
+	// With "/socketauth/", for example, pages import "/socketauth/socketauth.js", which imports the others.
+	// It starts and ends with a slash. Empty: nowhere.
 	ClientPath string
 
 	// Logger gets what the app's operator should know, and never a secret; at debug level, why each token was refused.
@@ -268,6 +269,9 @@ func (o Options[U]) check() (*config, []error) {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
 			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}
+	}
+	if c.clientPath != "" && !strings.HasSuffix(c.clientPath, "/") {
+		fault("ClientPath %q does not end with a slash: it is a folder, such as \"/socketauth/\"", c.clientPath)
 	}
 	if c.loginPath == c.registerPath {
 		fault("LoginPath and RegisterPath are both %q", c.loginPath)

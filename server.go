@@ -112,7 +112,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		}
 	}
 	if a.clientPath != "" {
-		if err := register(mux, a.clientPath, newClientFile(), http.MethodGet); err != nil {
+		if err := registerClient(mux, a.clientPath); err != nil {
 			return nil, err
 		}
 	}

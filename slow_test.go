@@ -200,7 +200,7 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 	}
 	const foreign = "Origin: https://evil.example\r\n"
 	requests := map[string]string{
-		"client file":          "GET /client.js" + headers + "\r\n",
+		"client file":          "GET /socketauth/socketauth.js" + headers + "\r\n",
 		"login":                login(`{"username":"anna","password":"secret"}`),
 		"wrong password":       login(`{"username":"anna","password":"guess"}`),
 		"login that is busy":   login(`{"username":"busy"}`),
@@ -218,7 +218,7 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 	for name, request := range requests {
 		for _, wrap := range []func(http.Handler) http.Handler{func(h http.Handler) http.Handler { return h }, withOnlyUnwrap} {
 			t.Run(name, func(t *testing.T) {
-				inKit(t, func(o *socketauth.Options[string]) { o.ClientPath = "/client.js" }, func(w *kit) {
+				inKit(t, func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" }, func(w *kit) {
 					w.Config.Handler = wrap(w.Config.Handler)
 					conn, err := w.DialContext(w.t.Context(), "", "")
 					if err == nil {

@@ -1,13 +1,17 @@
 /**
- * connecting: for the first time, or as somebody else, and for the moment in which a page that was
- * just opened finds out whether somebody is signed in; offline: the connection is lost, and it goes
- * on trying.
+ * - "connecting": for the first time or as another user, and for the moment in which a page that
+ *   was just opened finds out whether somebody is signed in.
+ * - "offline": the connection is lost, and the client goes on trying.
+ * - "expired": the session's last token has expired.
  */
 export type State = "signed-out" | "connecting" | "online" | "offline" | "expired";
 
 /**
- * What became of the session, besides its state: "renewed" (the token was replaced in time), "rotated" (another tab
- * has a newer one), "refused" (with a Refusal), "storage_refused" and "storage_full" (the session is this tab's alone).
+ * What happened to the session, besides its state.
+ * - "renewed": the token was replaced in time.
+ * - "rotated": another tab has a newer token.
+ * - "refused": the server refused the token; comes with a Refusal.
+ * - "storage_refused", "storage_full": the session is kept in memory, and is this tab's alone.
  */
 export type Notice = "renewed" | "rotated" | "refused" | "storage_refused" | "storage_full";
 
@@ -20,12 +24,13 @@ export interface Refusal {
   retryAfter?: number;
 }
 
-/** What is needed of a Storage. It is shared by all clients that are given it. */
+/** The members of a Storage that are used. All clients that are given it share it. */
 export type TokenStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 /**
- * The same of a storage that answers with promises, such as React Native's AsyncStorage. Tabs share one only where
- * there are Web Locks. One that fails, or takes 5 seconds, is given up for memory.
+ * A storage that answers with promises, such as React Native's AsyncStorage. Tabs can share one
+ * only where there are Web Locks. Where it fails or takes more than 5 seconds, the client goes on
+ * in memory.
  */
 export interface AsyncTokenStorage {
   getItem(key: string): Promise<string | null | undefined>;
@@ -34,38 +39,68 @@ export interface AsyncTokenStorage {
 }
 
 export interface Options {
-  /** Where the server is; the page's own origin. Its path does not count. Where there is neither, the client does nothing. */
+  /**
+   * Where the server is. The default is the page's origin. Its path does not count. Where there is
+   * neither, the client does nothing.
+   */
   url?: string | URL;
-  /** socket.io-client's function, 2.x, 3.x or 4.x. None: a small client of its own, over WebSocket alone. */
+  /**
+   * socket.io-client's function, 2.x, 3.x or 4.x. The default is a small client of its own, over
+   * WebSocket alone.
+   */
   io?: (url: string, options: any) => any;
   /** More options for io, such as `{ transports: ["websocket"] }`. */
   transport?: Record<string, unknown>;
-  /** Where the token is kept: localStorage. sessionStorage: a session for each tab. null: in memory, until a reload. In Node there is none but yours. */
+  /**
+   * Where the token is kept. The default is localStorage, and memory in Node.
+   * sessionStorage: each tab has a session of its own.
+   * null: in memory, until the page is reloaded.
+   */
   storage?: TokenStorage | AsyncTokenStorage | null;
-  /** The key in the storage; "socketauth.token". Those beside it begin with it. Give each server of an origin its own. */
+  /**
+   * The key in the storage, with which the client's other keys begin. The default is
+   * "socketauth.token". Where one page uses several servers, give each a key of its own.
+   */
   key?: string;
-  /** What tabs take turns by: navigator.locks. null, or where there are none: the storage. */
+  /**
+   * The locks by which tabs take turns. The default is navigator.locks. null, or where there are
+   * none: the storage.
+   */
   locks?: LockManager | null;
-  /** "/login" */
+  /** The default is "/login". */
   loginPath?: string;
-  /** "/register" */
+  /** The default is "/register". */
   registerPath?: string;
-  /** Where the server has Socket.IO: "/socket.io/". */
+  /** Where the server has Socket.IO. The default is "/socket.io/". */
   path?: string;
-  /** The name of a code in the URL's fragment: "code". false: codes in URLs are left alone. */
+  /**
+   * The name of a code in the URL's fragment. The default is "code". false: codes in URLs are left
+   * alone.
+   */
   fragment?: string | false;
-  /** ms before the first try to come back, about; doubled at each failure. 1000 */
+  /**
+   * About how many ms to wait before the first try to come back. Doubled after each failure. The
+   * default is 1000.
+   */
   minDelay?: number;
-  /** ms between tries at most, unless the server says longer. 30000 */
+  /** The most ms between tries, unless the server asks for more. The default is 30000. */
   maxDelay?: number;
-  /** The class of the client of its own; the global one. */
+  /** The WebSocket class that the client uses where it has no io. The default is the global one. */
   WebSocket?: typeof WebSocket;
 }
 
 export declare class SocketAuthError extends Error {
   /**
-   * The server's code; or "network", "http_<status>", "bad_answer" (not what a server of this library answers:
-   * is the path right?), "offline", "disconnected", "no_reply", "replaced", "closed", "no_url", "no_websocket".
+   * The server's code, or one of the client's own:
+   * - "network": there was no answer.
+   * - "http_<status>": the answer has no code.
+   * - "bad_answer": the answer is not one of this library's server: is the path right?
+   * - "offline": there was no connection to send the event on.
+   * - "disconnected": the connection ended before the reply.
+   * - "no_reply": no reply came in time.
+   * - "replaced": a later login took the place of this one.
+   * - "closed": the client was closed.
+   * - "no_url", "no_websocket": there is none, so the client cannot connect.
    */
   code: string;
   /** Seconds to wait, where the server said. */
@@ -78,8 +113,13 @@ export declare class Client {
   readonly state: State;
 
   /**
-   * Why: the server's code; of "signed-out" also "logged_out" (in this tab or another), "logged_out_here" where the
-   * server could not be told, "elsewhere" where the storage was emptied and nobody said why, and "storage_full"; of "offline" also "closed", "no_url" and "no_websocket". There is none where nobody was signed in.
+   * Why the client is in its state: the server's code, or
+   * - of "signed-out": "logged_out" (in this tab or another), "logged_out_here" (the server could
+   *   not be told), "elsewhere" (the storage was emptied, and nobody said why), "storage_full" (the
+   *   session has gone on in the memory of another tab);
+   * - of "offline": what the connection failed with, "closed", "no_url" or "no_websocket".
+   *
+   * undefined where nobody was signed in.
    */
   readonly reason: string | undefined;
 
@@ -87,42 +127,59 @@ export declare class Client {
   readonly shared: boolean;
 
   /**
-   * The newest session token, for `Authorization: Bearer`. Read it for each request. It is null
-   * until a page that was just opened has found out that its session was not logged out, which
-   * takes some milliseconds.
+   * The newest session token, for `Authorization: Bearer`. It changes, so read it for each request.
+   * It is null until a page that was just opened has found out that its session was not logged out,
+   * which takes some milliseconds.
    */
   readonly token: string | null;
 
   /**
-   * Resolves when the server has let the new session in. Rejects with a SocketAuthError when the server refuses the
-   * credentials or the session, or has not let it in after 20 seconds; its code says why. "replaced" is one whose place a
-   * later login has taken. What is no end of the session is tried again all the same: the state tells.
+   * Logs in. Resolves when the server has let the new session in. Rejects with a SocketAuthError
+   * when the server refuses the credentials or the session, or has not let it in after 20 seconds.
+   * Where that is not the end of the session, the client goes on trying; the state tells.
    */
   login(credentials: object): Promise<void>;
+  /** Registers, and logs in with that, as login does. */
   register(credentials: object): Promise<void>;
 
   /**
    * Ends the session, for all its tabs. Resolves to whether the server has said that it is over.
-   * Here it is over in any case, and stays so for a browser that is killed once this has resolved;
-   * a server that could not be told is told later, by this page or the next that is opened.
+   * Here it is over in any case, also for a browser that is killed once this has resolved. Where
+   * the server could not be told, it is told later, by this page or by the next that is opened.
    */
   logout(): Promise<boolean>;
 
-  /** Gives a function that undoes it. */
+  /** Calls f at an event. Returns a function that undoes this. */
   on(event: "state", f: (state: State, reason?: string) => void): () => void;
   on(event: "notice", f: (notice: Notice, about?: Refusal) => void): () => void;
-  /** The last argument of an event whose sender waits for a reply is a function that replies. */
-  on<E extends string>(event: E extends "state" | "notice" ? never : E, f: (...args: any[]) => void): () => void;
+  /** Where the server waits for a reply, the last argument is a function that sends one. */
+  on<E extends string>(
+    event: E extends "state" | "notice" ? never : E,
+    f: (...args: any[]) => void,
+  ): () => void;
   off(event: string, f: (...args: any[]) => void): void;
 
-  /** Whether there was a connection to send it on. A function as the last argument is called with the reply. */
+  /**
+   * Sends an event. Returns whether there was a connection to send it on: nothing is kept for
+   * later. A function as the last argument is called with the server's reply.
+   */
   emit(event: string, ...args: unknown[]): boolean;
 
-  /** The server's reply. Rejects with a SocketAuthError where that is `{error: {code}}`, or where none comes. */
+  /**
+   * Sends an event and resolves to the server's reply. Rejects with a SocketAuthError where the
+   * reply is `{error: {code}}`, or where none comes.
+   */
   emitWithAck(event: string, ...args: unknown[]): Promise<any>;
 
-  /** Leaves without logging out, and is of no more use: no more events come, and the state is "offline" where somebody was signed in. */
+  /**
+   * Leaves without logging out: the session is there for whoever comes next. The client cannot be
+   * used any more: no events come, and the state is "offline" where somebody was signed in.
+   */
   close(): void;
 }
 
+/**
+ * Makes a client. It begins at once: with a code in the URL's fragment, or else with the token in
+ * the storage.
+ */
 export declare function connect(options?: Options): Client;

@@ -15,7 +15,7 @@ func serveHTML(t *testing.T, html string, change options) *app {
 	modules := http.StripPrefix("/modules/", http.FileServer(http.Dir("node_modules")))
 	return serve(t, setup{
 		options: func(o *socketauth.Options[string]) {
-			o.ClientPath = "/socketauth.js"
+			o.ClientPath = "/socketauth/"
 			if change != nil {
 				change(o)
 			}
@@ -57,7 +57,7 @@ func TestClientReact(t *testing.T) {
 		<script src="/modules/react/umd/react.development.js"></script>
 		<script src="/modules/react-dom/umd/react-dom.development.js"></script>
 		<script type="module">
-			import { connect } from "/socketauth.js";
+			import { connect } from "/socketauth/socketauth.js";
 			const { createElement, StrictMode, useEffect, useState } = React;
 			globalThis.made = 0;
 			function App() {
@@ -97,7 +97,7 @@ func TestClientVue(t *testing.T) {
 		<div id="app"></div>
 		<script type="module">
 			import { createApp, h, isProxy, reactive, ref } from "/modules/vue/dist/vue.esm-browser.js";
-			import { connect } from "/socketauth.js";
+			import { connect } from "/socketauth/socketauth.js";
 			globalThis.client = reactive(connect());
 			globalThis.other = ref(connect({ storage: null }));
 			globalThis.isProxy = isProxy;

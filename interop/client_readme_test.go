@@ -26,7 +26,7 @@ func TestClientReadme(t *testing.T) {
 	var a *app
 	me := make(chan string, 1)
 	a = serve(t, setup{
-		options: func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth.js" },
+		options: func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" },
 		server: func(s *http.Server) {
 			library := s.Handler
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -110,6 +110,16 @@ const scenarios = {
     await tab.tell(async () => [await client.logout(), await other.value.logout(), client.token])
   },
 
+  // cached is a page that is opened twice by one browser.
+  async cached() {
+    const all = await context()
+    for (const name of ['first', 'second']) {
+      const tab = await Tab.open(name, all)
+      await tab.is('signed-out')
+      await tab.page.close()
+    }
+  },
+
   // killed is a browser that is killed right after a token was replaced, when its localStorage is not on disk yet.
   async killed() {
     const folder = mkdtempSync(join(tmpdir(), 'profile-'))

@@ -3,7 +3,6 @@ package interop
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,7 +21,7 @@ func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 	return serve(t, setup{
 		on: on,
 		options: func(o *socketauth.Options[string]) {
-			o.Blacklist, o.ClientPath = l, "/socketauth.js"
+			o.Blacklist, o.ClientPath = l, "/socketauth/"
 			if change != nil {
 				change(o)
 			}
@@ -34,7 +33,7 @@ func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 				case "/page":
 					w.Header().Set("Content-Type", "text/html; charset=utf-8")
 					_, _ = fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
-						`<script type="module">import { connect } from "/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });`+
+						`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });`+
 						`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`)
 				default:
 					library.ServeHTTP(w, r)
@@ -321,39 +320,4 @@ func TestHelperDevices(t *testing.T) {
 	d.hears("other", "user", "alice")
 	d.done()
 	noAlarm(t, a)
-}
-
-// TestClientPath: the helper is served as a module, sent anew only where it has changed.
-func TestClientPath(t *testing.T) {
-	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
-	get := func(etag string) (*http.Response, string) {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/socketauth.js", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("If-None-Match", etag)
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = answer.Body.Close() }()
-		body, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer, string(body)
-	}
-	answer, body := get("")
-	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/javascript; charset=utf-8" || len(body) < 1000 {
-		t.Errorf("%d %v, %d bytes", answer.StatusCode, answer.Header, len(body))
-	}
-	if again, body := get(answer.Header.Get("ETag")); again.StatusCode != http.StatusNotModified || body != "" {
-		t.Errorf("asked for again: %d, %d bytes", again.StatusCode, len(body))
-	}
-
-	_, err := socketauth.New(socketauth.Options[any]{Secret: make([]byte, 32), ClientPath: "socketauth.js"})
-	if err == nil || !strings.Contains(err.Error(), "ClientPath") {
-		t.Errorf("a path without a slash: %v", err)
-	}
 }

@@ -22,8 +22,8 @@ try {
   const hidden = []
   for (let n = 0; n < count; n++) hidden.push(await browser.open(url + '/page'))
   for (const tab of hidden) await tab.until(isOnline)
-  const holder = await browser.open(url + '/socketauth.js') // a page of the origin that is no client
-  await holder.until(() => location.pathname === '/socketauth.js')
+  const holder = await browser.open(url + '/socketauth/socketauth.js') // a page of the origin that is no client
+  await holder.until(() => location.pathname === '/socketauth/socketauth.js')
   await visible.front()
   for (const tab of hidden) await tab.until(() => document.visibilityState === 'hidden')
 

@@ -288,15 +288,15 @@ func TestDataIsPrivate(t *testing.T) {
 func TestPage(t *testing.T) {
 	a := startNew(t)
 	for path, media := range map[string]string{
-		"/":              "text/html",
-		"/app.js":        "text/javascript",
-		"/devices.js":    "text/javascript",
-		"/journal.js":    "text/javascript",
-		"/room.js":       "text/javascript",
-		"/texts.js":      "text/javascript",
-		"/socketauth.js": "text/javascript",
-		"/style.css":     "text/css",
-		"/icon.svg":      "image/svg+xml",
+		"/":                         "text/html",
+		"/app.js":                   "text/javascript",
+		"/devices.js":               "text/javascript",
+		"/journal.js":               "text/javascript",
+		"/room.js":                  "text/javascript",
+		"/texts.js":                 "text/javascript",
+		"/socketauth/socketauth.js": "text/javascript",
+		"/style.css":                "text/css",
+		"/icon.svg":                 "image/svg+xml",
 	} {
 		response, body := wire.Do(t, http.MethodGet, a.url+path, "")
 		if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), media) || body == "" {

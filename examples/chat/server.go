@@ -77,7 +77,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 		Claim:                 accounts.Claim,
 		Blacklist:             blacklist,
 		TokenLifetime:         c.Lifetime,
-		ClientPath:            "/socketauth.js", // what the page imports
+		ClientPath:            "/socketauth/", // where the page imports the client from
 		Logger:                c.Log,
 	})
 	if err != nil {

@@ -1,4 +1,4 @@
-import { connect } from "/socketauth.js"; // the library serves it: see ClientPath
+import { connect } from "/socketauth/socketauth.js"; // the library serves it: see ClientPath
 
 const client = connect();
 const form = document.querySelector("form");

@@ -39,7 +39,7 @@ func main() {
 			return name, hash, nil
 		}),
 		Claim:      func(name string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": name}, nil },
-		ClientPath: "/socketauth.js", // what browser.js imports
+		ClientPath: "/socketauth/", // where browser.js imports the client from
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -33,7 +33,7 @@ func TestStarted(t *testing.T) {
 	awaitServing(t, addr, exited)
 	url := "http://" + addr
 
-	for path, media := range map[string]string{"/": "text/html", "/browser.js": "text/javascript", "/socketauth.js": "text/javascript"} {
+	for path, media := range map[string]string{"/": "text/html", "/browser.js": "text/javascript", "/socketauth/socketauth.js": "text/javascript"} {
 		page, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)

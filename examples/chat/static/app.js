@@ -1,6 +1,6 @@
 // The page: it renders what client/socketauth.js of the library says, which does all that has to do with tokens.
 
-import { connect } from "/socketauth.js";
+import { connect } from "/socketauth/socketauth.js";
 import { Devices } from "./devices.js";
 import { Journal, generation } from "./journal.js";
 import { Room } from "./room.js";

@@ -1,0 +1,178 @@
+// What a page calls.
+
+import { SocketAuthError } from "./errors.js";
+import { checkName, Handlers } from "./events.js";
+import { postCredentials, readAnswer } from "./login.js";
+import { serverURL } from "./page.js";
+import { Session } from "./session.js";
+import { connectionFault } from "./socketio.js";
+import { isSessionToken } from "./token.js";
+
+const REPLY_TIMEOUT = 10_000; // ms for an acknowledgement
+
+/** A page's client. socketauth.d.ts has its types. */
+export class Client {
+  #options;
+  #handlers = new Handlers();
+  #session;
+
+  constructor({
+    url = "", io, storage, locks, WebSocket, transport,
+    key = "socketauth.token", loginPath = "/login", registerPath = "/register",
+    path = "/socket.io/", fragment = "code", minDelay = 1_000, maxDelay = 30_000,
+  } = {}) {
+    if (io && typeof io !== "function") {
+      throw new TypeError("socketauth: io is not socket.io-client's function");
+    }
+    this.#options = {
+      url: serverURL(url), io, WebSocket, transport, storage, locks,
+      key, loginPath, registerPath, path, fragment, minDelay, maxDelay,
+    };
+    this.#session = new Session(this.#options, this.#handlers);
+    bindMembers(this);
+  }
+
+  /** Returns "signed-out", "connecting", "online", "offline" or "expired". */
+  get state() {
+    return this.#session.state;
+  }
+
+  /** Returns why the client is in its state, where there is something to say. */
+  get reason() {
+    return this.#session.reason;
+  }
+
+  /**
+   * Reports whether other tabs, and this page when it is opened again, share the session: not where
+   * the storage fails.
+   */
+  get shared() {
+    return !this.#session.store.inMemory;
+  }
+
+  /**
+   * Returns the newest session token, for HTTP requests: "Authorization: Bearer ". It changes, so
+   * read it for each request. It is null until the client knows that the session was not logged
+   * out, some milliseconds after the page was opened.
+   */
+  get token() {
+    const { store } = this.#session;
+    const token = store.isChecked ? store.get() : null;
+    return isSessionToken(token) ? token : null;
+  }
+
+  /**
+   * Logs in. Resolves when the server has let the new session in: the state is "online". Rejects
+   * with a SocketAuthError when the login is refused, or is not in after 20 seconds.
+   */
+  login(credentials) {
+    return this.#submit(this.#options.loginPath, credentials);
+  }
+
+  /** Registers, and logs in with that. */
+  register(credentials) {
+    return this.#submit(this.#options.registerPath, credentials);
+  }
+
+  async #submit(path, credentials) {
+    const { url } = this.#options;
+    this.#checkOpen();
+    const fault = connectionFault(this.#options);
+    if (fault) throw new SocketAuthError(fault);
+    const answer = await postCredentials(new URL(path, url), credentials);
+    this.#checkOpen(); // the code of a client that was closed meanwhile is forgotten
+    const { code, page } = readAnswer(answer, this.#options);
+    if (code) return this.#session.begin(code);
+    globalThis.location.assign(page);
+    return this.#session.awaitLogin(); // fails if the browser stays on this page
+  }
+
+  /**
+   * Ends the session, for all its tabs. Resolves to whether the server has said that it is over.
+   * Here it is over in any case, also for a browser that is killed once this has resolved. Where
+   * the server could not be told, it is told later, by this page or by the next that is opened.
+   */
+  async logout() {
+    this.#checkOpen();
+    return this.#session.logout();
+  }
+
+  #checkOpen() {
+    if (this.#session.isClosed) throw new SocketAuthError("closed");
+  }
+
+  /**
+   * Calls f at an event: one of the server's, "state" (state, reason) or "notice" (code, details).
+   * Returns a function that undoes this.
+   */
+  on(event, f) {
+    checkName(event);
+    if (this.#handlers.add(event, f)) this.#session.forward(event);
+    return () => this.off(event, f);
+  }
+
+  /** Undoes on. */
+  off(event, f) {
+    this.#handlers.remove(event, f);
+  }
+
+  /**
+   * Sends an event. Returns whether there was a connection to send it on: nothing is kept for
+   * later. A function as the last argument is called with the server's reply.
+   */
+  emit(event, ...args) {
+    checkName(event);
+    const { state, connection } = this.#session;
+    if (state !== "online" || !connection) return false; // a page that is left has no connection
+    connection.socket.emit(event, ...args);
+    return true;
+  }
+
+  /**
+   * Sends an event and resolves to the server's reply. Rejects where that is an error, or where
+   * there is none.
+   */
+  emitWithAck(event, ...args) {
+    return new Promise((resolve, reject) => {
+      const fail = (code) => settle(reject, new SocketAuthError(code));
+      const { waiting } = this.#session.connection ?? { waiting: new Set() };
+      const timer = setTimeout(fail, REPLY_TIMEOUT, "no_reply");
+      const settle = (how, what) => {
+        clearTimeout(timer);
+        waiting.delete(fail);
+        how(what);
+      };
+      waiting.add(fail);
+      try {
+        const sent = this.emit(event, ...args, (reply) => {
+          if (reply?.error?.code) fail(reply.error.code);
+          else settle(resolve, reply);
+        });
+        if (!sent) fail("offline");
+      } catch (error) { // the arguments cannot be sent
+        settle(reject, error);
+      }
+    });
+  }
+
+  /**
+   * Leaves without logging out: the session is there for whoever comes next. The client cannot be
+   * used any more.
+   */
+  close() {
+    this.#session.close();
+  }
+}
+
+/**
+ * Gives an object bound copies of its class's members: reactive frameworks wrap objects in proxies,
+ * which have no private members.
+ */
+function bindMembers(object) {
+  const members = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(object));
+  for (const [name, { get, value }] of Object.entries(members)) {
+    if (name === "constructor") continue;
+    const member = get ? { get: get.bind(object) } : { value: value.bind(object) };
+    Object.defineProperty(object, name, { ...member, configurable: true });
+  }
+}

@@ -1,0 +1,87 @@
+// One connection to the server: its turn, what it presented, and when its token is to be replaced.
+
+import { elapsed, readClocks } from "./time.js";
+import { claims } from "./token.js";
+
+const ANSWER_TIMEOUT = 20_000; // ms from having the turn to the server's answer
+const STABLE_AFTER = 10_000; // ms online after which a connection counts as one that works
+
+/** A connection that is in use or being made. It is used once. */
+export class Connection {
+  socket; // once it is the client's turn
+  turn; // while a presentation is in progress
+  presented; // the token presented last
+  refusal; // what the server said against it
+  waiting = new Set(); // functions that reject what waits for a reply
+
+  #turnTimer;
+  #ended = new AbortController();
+  #renewFrom; // when the newest token came, or the server said to wait
+  #renewAfter; // ms after that when the token is to be replaced; undefined: not
+  #onlineSince;
+
+  /** Reports whether the server has let it in. */
+  get isOnline() {
+    return this.#onlineSince !== undefined;
+  }
+
+  /** Reports whether it was online for long enough to count as one that works. */
+  get isStable() {
+    return this.isOnline && elapsed(this.#onlineSince) > STABLE_AFTER;
+  }
+
+  /**
+   * Waits for the turn for a presentation, and calls late if it has not ended after ANSWER_TIMEOUT.
+   * Resolves to whether the connection has the turn: not, where it was closed meanwhile.
+   */
+  async takeTurn(turns, late) {
+    const { signal } = this.#ended;
+    const turn = await turns.acquire(signal);
+    if (signal.aborted) {
+      turn.end();
+      return false;
+    }
+    this.turn = turn;
+    this.#turnTimer = setTimeout(late, ANSWER_TIMEOUT);
+    return true;
+  }
+
+  /** Ends the turn, after a delay in ms. */
+  endTurn(delay = 0) {
+    clearTimeout(this.#turnTimer);
+    if (delay > 0) setTimeout(this.turn.end, delay);
+    else this.turn?.end();
+    this.turn = undefined;
+  }
+
+  /** Notes that a token has come, and when it is to be replaced. */
+  tokenStored(token) {
+    // In seconds of life. Unlike "exp" that needs no clock that agrees with the server's.
+    const { dur } = claims(token);
+    const age = token === this.presented ? dur / 2 : 0; // one that came back is at most so old
+    // At random, so that not all tabs and clients renew at one time.
+    const due = dur * (0.7 + 0.1 * Math.random()) - age;
+    // A shorter life is the end of the longest that a session may live: there is no next token.
+    this.renewAfter(dur > 2 ? due * 1000 : undefined);
+    this.#onlineSince ??= this.#renewFrom;
+  }
+
+  /** Sets when the token is to be replaced, in ms from now. undefined: not. */
+  renewAfter(ms) {
+    this.#renewFrom = readClocks();
+    this.#renewAfter = ms;
+  }
+
+  /** Returns the ms until the token is to be replaced; undefined: it is not. */
+  get untilRenewal() {
+    return this.#renewAfter ? this.#renewAfter - elapsed(this.#renewFrom) : undefined;
+  }
+
+  /** Closes the connection, and ends all that waits for something from it. */
+  close() {
+    this.#ended.abort();
+    this.socket?.disconnect();
+    this.endTurn(); // after the disconnect, so that nothing more is heard
+    for (const fail of [...this.waiting]) fail("disconnected");
+  }
+}

@@ -1,0 +1,137 @@
+// A second copy of the token, on disk, and the sessions that were ended here.
+
+import { claims, isSessionToken, sameSession } from "./token.js";
+
+const TIMEOUT = 1_000; // ms for the database to read or to write
+const MAX_LOGOUTS = 8; // sessions remembered as ended
+
+/**
+ * Keeps the newest token in IndexedDB, and which sessions were ended. What IndexedDB says it has
+ * stored is on disk, and other tabs see it. localStorage is written to disk later: a Chromium or
+ * Firefox that is killed some seconds after a login, a logout or a token's replacement has what was
+ * there before.
+ *
+ * Every method resolves when it is done, cannot be done, or takes too long. The first place of the
+ * token is the TokenStore's.
+ */
+export class DurableCopy {
+  #key;
+  #logoutsKey;
+
+  constructor(key) {
+    this.#key = key;
+    this.#logoutsKey = key + ".ended";
+  }
+
+  /**
+   * Resolves to the token and the sessions that were ended: the sid of each, with the token to tell
+   * the server by where the server does not know of the end yet.
+   */
+  async read() {
+    const { token, ended } = await this.#do("readonly", (store) => {
+      const token = store.get(this.#key);
+      const ended = store.get(this.#logoutsKey);
+      return () => ({ token: token.result, ended: ended.result });
+    }) ?? {};
+    return { token, ended: Array.isArray(ended) ? ended : [] };
+  }
+
+  /** Stores the token. Resolves to whether it is on disk. */
+  async put(token) {
+    const done = await this.#do("readwrite", (store) => {
+      store.put(token, this.#key);
+      return () => true;
+    });
+    return done ?? false;
+  }
+
+  /** Removes the token if it is of the same session as the one given. */
+  forget(token) {
+    return this.#change((saved, ended, store) => {
+      if (sameSession(saved, token)) store.delete(this.#key);
+    });
+  }
+
+  /** Removes the token, and remembers that its session and those of the tokens given have ended. */
+  clear(tokens) {
+    return this.#change((saved, ended, store) => {
+      store.delete(this.#key);
+      this.#remember(store, ended, [saved, ...tokens]);
+    });
+  }
+
+  /** Remembers that the sessions of tokens have ended. */
+  end(tokens) {
+    return this.#change((saved, ended, store) => this.#remember(store, ended, tokens));
+  }
+
+  #remember(store, ended, tokens) {
+    const all = [...ended];
+    for (const token of tokens) {
+      const { sid, gen } = claims(token);
+      if (sid === undefined) continue;
+      const end = all.find((end) => end.sid === sid);
+      if (!end) all.push({ sid, token: isSessionToken(token) ? token : undefined });
+      else if (isSessionToken(token) && end.token && claims(end.token).gen < gen) end.token = token;
+    }
+    store.put(all.slice(-MAX_LOGOUTS), this.#logoutsKey);
+  }
+
+  /** Remembers that the server knows of a session's end. */
+  settle(token) {
+    return this.#change((saved, ended, store) => {
+      const { sid } = claims(token);
+      if (sid === undefined) return;
+      const others = ended.filter((end) => end.sid !== sid);
+      store.put([...others, { sid }].slice(-MAX_LOGOUTS), this.#logoutsKey);
+    });
+  }
+
+  /** Calls f with what is stored, in a transaction in which it may change that. */
+  #change(f) {
+    return this.#do("readwrite", (store, guarded) => {
+      const saved = store.get(this.#key);
+      const ended = store.get(this.#logoutsKey);
+      ended.onsuccess = guarded(() => {
+        f(saved.result, Array.isArray(ended.result) ? ended.result : [], store);
+      });
+      return () => undefined;
+    });
+  }
+
+  /**
+   * Runs a transaction. Resolves to what the function that act returns gives once the transaction
+   * is complete, or to undefined where it fails or takes too long.
+   */
+  #do(mode, act) {
+    return new Promise((resolve) => {
+      const end = (result) => {
+        clearTimeout(timer);
+        resolve(result);
+      };
+      const timer = setTimeout(end, TIMEOUT);
+      const guarded = (f) => () => {
+        try {
+          f();
+        } catch {
+          end();
+        }
+      };
+      guarded(() => {
+        const open = globalThis.indexedDB.open("socketauth", 1);
+        open.onupgradeneeded = () => open.result.createObjectStore("tokens");
+        open.onerror = () => end();
+        open.onsuccess = guarded(() => {
+          try {
+            const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
+            const result = act(transaction.objectStore("tokens"), guarded);
+            transaction.oncomplete = () => end(result());
+            transaction.onabort = () => end();
+          } finally {
+            open.result.close(); // once the transaction is complete
+          }
+        });
+      })();
+    });
+  }
+}

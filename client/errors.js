@@ -1,0 +1,32 @@
+// Errors that a page sees, and a guard for calls that may throw.
+
+/** The messages of codes that are about how the page uses the client. */
+const messages = {
+  no_url: "there is no page here whose server could be meant: call connect with a url",
+  no_websocket: "there is no WebSocket here: call connect with one, such as that of the package " +
+    "ws, or with io",
+  bad_answer: "the answer is none of socketauth's: is the path right, and does the server have " +
+    "that route?",
+};
+
+/**
+ * Says why something was not done. Its code is the server's or one of the client's own; the message
+ * is the code where there is no text for it.
+ */
+export class SocketAuthError extends Error {
+  constructor(code, retryAfter) {
+    super(Object.hasOwn(messages, code) ? `socketauth: ${messages[code]}` : code);
+    this.name = "SocketAuthError";
+    this.code = code;
+    this.retryAfter = retryAfter; // seconds, where the server said
+  }
+}
+
+/** Returns what f returns, or undefined where f throws. */
+export function attempt(f) {
+  try {
+    return f();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,57 @@
+// The functions that a page gives for events.
+
+import { SocketAuthError } from "./errors.js";
+
+/** Events of the protocol and of the connection, which are no names for the page's events. */
+const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "logout",
+  "logged_out", "connect", "connect_error", "connect_timeout", "disconnect", "disconnecting",
+  "error", "connecting", "ping", "pong", "reconnect", "reconnecting", "reconnect_attempt",
+  "reconnect_error", "reconnect_failed"];
+
+/** Events of the client, which do not come from the server. */
+const own = ["state", "notice"];
+
+/** Throws where an event's name is reserved. */
+export function checkName(event) {
+  if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
+}
+
+/** Holds the functions that are called at events. */
+export class Handlers {
+  #functions = new Map(); // event to Set
+  #isClosed = false;
+
+  /** Returns the names of those events that come from the server. */
+  get serverEvents() {
+    return [...this.#functions.keys()].filter((event) => !own.includes(event));
+  }
+
+  /** Adds a function. Returns whether it is the first for an event that comes from the server. */
+  add(event, f) {
+    const isNew = !this.#functions.has(event);
+    if (isNew) this.#functions.set(event, new Set());
+    this.#functions.get(event).add(f);
+    return isNew && !own.includes(event);
+  }
+
+  remove(event, f) {
+    this.#functions.get(event)?.delete(f);
+  }
+
+  /** Calls the functions of an event. What they throw goes to the console and stops nothing. */
+  call(event, ...args) {
+    if (this.#isClosed) return;
+    for (const f of [...this.#functions.get(event) ?? []]) {
+      try {
+        f(...args);
+      } catch (error) {
+        queueMicrotask(() => { throw error; });
+      }
+    }
+  }
+
+  /** From now on no function is called. */
+  close() {
+    this.#isClosed = true;
+  }
+}

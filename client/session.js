@@ -1,0 +1,488 @@
+// The session: what state it is in, and what follows from each thing that happens to it.
+//
+// Three rules hold everywhere:
+// - Tabs that share a storage take turns. A turn lasts from reading the token to having stored and
+//   acknowledged the next one.
+// - A token that the server offers is stored before it is acknowledged, and only by the client that
+//   still has the turn, in place of the token that it presented. Until the acknowledgement the
+//   token before it is good, so whatever fails, the client comes back with that one.
+// - A token is removed when the server says that it is dead, and never because a network failed.
+
+import { Connection } from "./connection.js";
+import { SocketAuthError } from "./errors.js";
+import { PendingLogin } from "./login.js";
+import { endSession, LOGOUT_TIMEOUT, PendingLogouts } from "./logouts.js";
+import { listenToPage, takeCode } from "./page.js";
+import { connectionFault, makeSocket } from "./socketio.js";
+import { TokenStore } from "./storage.js";
+import { Backoff, elapsed, readClocks, retryAfter } from "./time.js";
+import { claims, isSessionToken, sameSession } from "./token.js";
+import { Turns } from "./turns.js";
+
+const PROPAGATION_DELAY = 50; // ms in which other tabs see what was stored
+const CLOCK_CHECK = 30_000; // ms between looks at the clocks: timers stop while a machine sleeps
+
+/** Refusals after which no token of the session is good, whichever was presented. */
+const sessionIsOver = ["token_reused", "session_revoked"];
+
+export class Session {
+  state; // "signed-out", "connecting", "online", "offline" or "expired"
+  reason; // why, where there is something to say
+  connection; // the one in use, or being made
+  store;
+  isClosed = false;
+
+  #options;
+  #handlers;
+  #turns;
+  #backoff;
+  #closing = new AbortController(); // aborts when the client is closed
+  #renewalTimer;
+  #retryTimer;
+  #notBefore = 0; // by performance.now(): when the server lets it come back
+  #presented; // the token presented last, on whichever connection
+  #newest; // when the newest token came, and how many ms it lives: { since, life }
+  #endReason; // why the session in the storage is over, as the tab that ended it says
+  #login; // the latest PendingLogin
+  #finishLogout; // resolves the logout that is in progress
+  #pendingLogouts;
+
+  constructor(options, handlers) {
+    const { storage, key, locks } = options;
+    this.#options = options;
+    this.#handlers = handlers;
+    this.store = new TokenStore(storage, key, (code) => {
+      queueMicrotask(() => handlers.call("notice", code));
+    });
+    this.#turns = new Turns({ store: this.store, key, locks });
+    this.store.reserveTurn = () => this.#turns.reserve();
+    this.#backoff = new Backoff(options);
+    this.#pendingLogouts = new PendingLogouts({
+      store: this.store,
+      end: (token) => this.#endSession(token),
+      delay: (failures) => this.#backoff.delay(failures),
+      inOneTab: (send) => this.#turns.inOneTab(send),
+    });
+    this.#takeCode();
+    this.state = this.store.get() || this.store.needsLoad ? "connecting" : "signed-out";
+    this.#listen();
+    queueMicrotask(() => { // so that a page that listens at once hears the first state too
+      if (this.isClosed) return;
+      handlers.call("state", this.state, this.reason);
+      if (this.state === "connecting" && !this.connection) this.#start();
+    });
+  }
+
+  /**
+   * Connects, if there is a session. The durable copy may have a session that the storage has lost,
+   * or know that it was logged out, and an asynchronous storage is yet to be read.
+   */
+  async #start() {
+    if (!this.store.needsLoad) return this.#open();
+    const { lost, hasPendingLogouts } = await this.store.load();
+    if (this.isClosed) return;
+    if (hasPendingLogouts) this.#pendingLogouts.send();
+    if (this.#finishLogout || this.connection || this.state !== "connecting") return;
+    if (lost || this.store.get()) this.#open();
+    else this.#signOut();
+  }
+
+  get #isSignedIn() {
+    return this.state !== "signed-out" && this.state !== "expired";
+  }
+
+  #become(state, reason) {
+    if (state === this.state && reason === this.reason) return;
+    this.state = state;
+    this.reason = reason;
+    this.#handlers.call("state", state, reason);
+  }
+
+  /** Leaves without logging out. */
+  close() {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#handlers.close();
+    if (this.#isSignedIn) this.#become("offline", "closed");
+    this.#finishLogout?.(false);
+    this.#login?.fail("closed");
+    this.#pendingLogouts.stop();
+    this.#closing.abort();
+    this.#stop();
+    this.store.handOver();
+  }
+
+  // Logging in and out
+
+  /** Takes a code from the URL's fragment. Returns whether there was one to trade. */
+  #takeCode() {
+    const code = takeCode(this.#options.fragment);
+    // A code of the session that is stored was traded: its link was opened twice. To present it
+    // again would look like theft.
+    if (!code || sameSession(code, this.store.get())) return false;
+    this.store.begin(code);
+    return true;
+  }
+
+  /**
+   * Trades the code of a login. It is stored where its tokens will be: so it survives a reload, and
+   * any tab may trade it in its turn. Resolves when the server has let the session in.
+   */
+  begin(code) {
+    this.store.begin(code);
+    this.#endReason = this.#newest = undefined;
+    this.#backoff.failures = 0;
+    this.#notBefore = 0;
+    const loggedIn = this.awaitLogin(code);
+    this.#connect();
+    return loggedIn;
+  }
+
+  /** Resolves when the server has let in the session that a code begins. */
+  awaitLogin(code) {
+    this.#login?.fail("replaced");
+    this.#login = new PendingLogin(code);
+    return this.#login.promise;
+  }
+
+  /** Ends the session. Resolves to whether the server has said that it is over. */
+  async logout() {
+    const { lost } = this.store.needsLoad ? await this.store.load() : {};
+    if (this.isClosed) throw new SocketAuthError("closed");
+    // Not the code that may be stored: a code ends no session, and expires by itself.
+    const token = this.store.replaced || this.store.get() || lost;
+    const { socket, presented } = this.state === "online" && this.connection || {};
+    if (this.#finishLogout || !token && !socket) return false;
+    // The storage is cleared first: whatever becomes of the rest, nobody is signed in here.
+    const remembered = this.store.clear("logged_out");
+    let timer, outcome;
+    const told = await new Promise((resolve) => {
+      this.#finishLogout = resolve;
+      timer = setTimeout(resolve, LOGOUT_TIMEOUT, false);
+      if (socket && (!token || sameSession(token, presented))) {
+        socket.emit("logout");
+      } else {
+        this.#stop();
+        this.#endSession(token).then((result) => {
+          outcome = result;
+          resolve(result.told);
+        });
+      }
+    });
+    clearTimeout(timer);
+    await remembered;
+    this.#finishLogout = undefined;
+    if (this.store.get()) this.#connect(); // somebody has logged in meanwhile
+    else this.#signOut(told ? "logged_out" : "logged_out_here");
+    this.#noteLogout(token || presented, outcome ?? { settled: told });
+    return told;
+  }
+
+  #endSession(token) {
+    return endSession(this.#options, token, this.#closing.signal);
+  }
+
+  /** Ends the session that a login has replaced. */
+  async #endReplaced(token) {
+    const remembered = this.store.rememberLogout(token);
+    const outcome = await this.#endSession(token);
+    await remembered;
+    this.#noteLogout(token, outcome);
+  }
+
+  /** Notes what came of telling the server that a session is over. */
+  #noteLogout(token, { settled, wait }) {
+    if (settled) this.store.settleLogout(token);
+    else if (this.store.remembersLogouts) this.#pendingLogouts.retry(wait);
+  }
+
+  #signOut(reason) {
+    this.#stop();
+    this.#login?.fail(reason ?? "elsewhere");
+    this.store.forget(this.#presented);
+    this.#become(reason === "token_expired" ? "expired" : "signed-out", reason);
+  }
+
+  /** Returns why there is nothing to present any more, where the server has not told this tab. */
+  #whySignedOut() {
+    if (this.store.hasMoved) return "storage_full";
+    if (this.#endReason) return this.#endReason;
+    const hasExpired = this.#newest && elapsed(this.#newest.since) >= this.#newest.life;
+    return hasExpired ? "token_expired" : "elsewhere";
+  }
+
+  // Connecting
+
+  #connect() {
+    if (this.isClosed || this.#finishLogout) return;
+    this.#become("connecting");
+    this.#open();
+  }
+
+  /** Opens a connection, when it is this tab's turn, and after the one before is closed. */
+  async #open() {
+    if (this.isClosed || this.#finishLogout) return;
+    this.#stop();
+    const fault = connectionFault(this.#options);
+    if (fault) return this.#become("offline", fault);
+    const connection = this.connection = new Connection();
+    if (!await this.#takeTurn(connection)) return;
+    const socket = connection.socket = makeSocket(this.#options, () => this.#present(connection));
+    const on = (event, f) => socket.on(event, (...args) => {
+      if (connection !== this.connection) return; // it was given up
+      try {
+        f(...args);
+      } catch {
+        this.#lost(connection, "bad_answer");
+      }
+    });
+    on("connect", () => {
+      if (socket.auth) return;
+      const data = this.#present(connection); // clients 2.x have no handshake auth
+      if (data) socket.emit("authenticate", data);
+    });
+    on("authenticated", (token, acknowledge) => this.#offered(connection, token, acknowledge));
+    on("unauthorized", (refusal) => this.#refused(connection, refusal));
+    on("rotated", () => this.#rotated(connection));
+    on("logged_out", () => this.#loggedOut(connection));
+    on("disconnect", (reason) => this.#lost(connection, String(reason)));
+    for (const event of ["connect_error", "connect_timeout", "error"]) {
+      on(event, (error) => this.#lost(connection, String(error?.message ?? error)));
+    }
+    for (const event of this.#handlers.serverEvents) this.forward(event);
+    socket.connect();
+  }
+
+  /** Passes an event of the server on to the page, from the connection that is there. */
+  forward(event) {
+    const { connection } = this;
+    connection?.socket?.on(event, (...args) => {
+      if (connection === this.connection) this.#handlers.call(event, ...args);
+    });
+  }
+
+  /**
+   * Takes the turn for a presentation, which ends with the answer or with the connection. Resolves
+   * to whether the connection has it and is still the one in use.
+   */
+  async #takeTurn(connection) {
+    try {
+      const late = () => this.#lost(connection, "timeout");
+      if (!await connection.takeTurn(this.#turns, late)) return false;
+    } catch (error) {
+      this.#lost(connection, String(error?.message ?? error));
+      return false;
+    }
+    await this.store.restore();
+    return connection === this.connection;
+  }
+
+  /** Returns what to present now, read afresh; undefined: nothing on this connection. */
+  #present(connection) {
+    if (connection !== this.connection || this.#finishLogout) return undefined;
+    const token = this.store.get();
+    if (!token) {
+      this.#signOut(this.#whySignedOut());
+    } else if (!connection.turn?.held()) { // while this tab slept, another took its turn
+      this.#lost(connection, "overtaken");
+    } else if (connection.presented && !sameSession(connection.presented, token)) {
+      this.#connect(); // someone else has logged in
+    } else {
+      connection.presented = this.#presented = token;
+      connection.refusal = undefined;
+      return { token, confirm: true };
+    }
+    return undefined;
+  }
+
+  // What the server says
+
+  /** The server offers the next token. */
+  #offered(connection, token, acknowledge) {
+    if (this.#finishLogout) return;
+    if (!isSessionToken(token)) throw new SocketAuthError("bad_answer");
+    const { turn, presented } = connection;
+    if (!turn?.held() || this.store.get() !== presented) {
+      // Another tab came first, or the user logged out. An offer that is not acknowledged counts
+      // for nothing.
+      this.#lost(connection, "overtaken");
+      return;
+    }
+    const { replaced } = this.store;
+    this.store.set(token);
+    const saved = this.store.save(token);
+    if (!saved) return this.#stored(connection, token, replaced, acknowledge);
+    saved.then((isDurable) => {
+      if (connection.turn !== turn || this.#finishLogout) return;
+      if (!turn.held() || this.store.get() !== token) this.#lost(connection, "overtaken");
+      else this.#stored(connection, token, replaced, acknowledge, isDurable);
+    });
+  }
+
+  /** The next token is stored. */
+  #stored(connection, token, replaced, acknowledge, isDurable = false) {
+    acknowledge?.(); // until now the token before it was good, and this one is from now on
+    if (replaced && !sameSession(replaced, token)) this.#endReplaced(replaced);
+    this.#endReason = undefined;
+    // Whoever is next reads the durable copy. Where there is none the turn ends after a delay: in
+    // Chromium a lock may be passed on before other tabs see what was stored under it. No timer is
+    // used without need, since those of a hidden tab take a second.
+    connection.endTurn(isDurable ? 0 : PROPAGATION_DELAY);
+    const wasOnline = connection.isOnline;
+    connection.tokenStored(token);
+    this.#newest = { since: readClocks(), life: claims(token).dur * 1000 };
+    this.#become("online");
+    const isCurrent = () => connection === this.connection;
+    if (wasOnline && isCurrent()) this.#handlers.call("notice", "renewed");
+    if (isCurrent()) this.#login?.awaitDecision(connection.socket, token, isCurrent);
+    this.#checkRenewal();
+  }
+
+  /** The server refuses the token that was presented. */
+  #refused(connection, refusal) {
+    const { presented } = connection;
+    connection.refusal = refusal;
+    if (refusal.terminal) {
+      const stored = this.store.get();
+      const isOver = sessionIsOver.includes(refusal.code) && sameSession(stored, presented);
+      // Another token, which another tab has stored since, stays.
+      if (stored && (stored === presented || isOver)) this.store.discard(stored, refusal.code);
+    }
+    connection.endTurn();
+    if (this.#finishLogout) return this.#finishLogout(false);
+    if (this.#login?.isOf(presented)) this.#login.refused(refusal);
+    this.#handlers.call("notice", "refused", refusal);
+    if (connection !== this.connection) return;
+    if (this.state !== "online" || refusal.terminal) return this.#lost(connection, refusal.code);
+    // The connection goes on, or the server is about to end it, which stops the renewal.
+    connection.renewAfter(this.#backoff.afterRefusal(refusal));
+    this.#backoff.failures++;
+    this.#checkRenewal();
+  }
+
+  /**
+   * Another socket of the session has a newer token. It is in the storage, unless this tab is not
+   * of that session any more.
+   */
+  #rotated(connection) {
+    const stored = this.store.get();
+    this.#handlers.call("notice", "rotated");
+    const { presented } = connection;
+    if (connection !== this.connection || !stored || !presented) return;
+    if (!sameSession(stored, presented)) this.#connect();
+  }
+
+  /** The session is over, because of a logout here, in another tab or by another client. */
+  #loggedOut(connection) {
+    if (this.#finishLogout) return this.#finishLogout(true);
+    const stored = this.store.get();
+    if (!stored || sameSession(stored, connection.presented)) {
+      this.store.clear("logged_out");
+      this.#signOut("logged_out");
+    } else {
+      this.#connect();
+    }
+  }
+
+  /** The connection is over. Comes back if there is anything to come back with. */
+  #lost(connection, reason) {
+    if (connection !== this.connection) return;
+    if (this.#finishLogout) return this.#finishLogout(false);
+    this.#stop();
+    const why = connection.refusal?.code ?? this.#whySignedOut();
+    if (this.store.get()) return this.#comeBack(connection, reason);
+    if (!this.store.needsLoad) return this.#signOut(why);
+    // What was refused may be the token of an earlier session than the durable copy has.
+    this.store.load().then(({ lost }) => {
+      if (this.isClosed || this.#finishLogout || this.connection || !this.#isSignedIn) return;
+      if (lost || this.store.get()) this.#comeBack(connection, reason);
+      else this.#signOut(why);
+    });
+  }
+
+  /** Connects again later. */
+  #comeBack({ refusal, isStable }, reason) {
+    if (isStable) this.#backoff.failures = 0;
+    const delay = this.#backoff.afterRefusal(refusal);
+    this.#backoff.failures++;
+    this.#notBefore = performance.now() + retryAfter(refusal);
+    this.#retryTimer = setTimeout(() => this.#open(), delay);
+    const why = reason === "io server disconnect" ? refusal?.code : undefined;
+    this.#become("offline", why ?? reason);
+  }
+
+  /** Ends the connection, and stops the timers of the renewal and of the next connection. */
+  #stop() {
+    const { connection } = this;
+    this.connection = undefined;
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#renewalTimer);
+    this.#retryTimer = undefined;
+    connection?.close();
+  }
+
+  // Renewal
+
+  /** Asks for the next token, if it is time by the clocks; or looks again later. */
+  #checkRenewal() {
+    clearTimeout(this.#renewalTimer);
+    const { connection } = this;
+    const left = connection?.untilRenewal;
+    if (this.state !== "online" || left === undefined || this.#finishLogout) return;
+    if (left <= 0) this.#renew(connection);
+    else this.#renewalTimer = setTimeout(() => this.#checkRenewal(), Math.min(left, CLOCK_CHECK));
+  }
+
+  /** Asks for the next token on the connection that is there. */
+  async #renew(connection) {
+    connection.renewAfter(undefined);
+    if (!await this.#takeTurn(connection)) return;
+    const data = this.#present(connection);
+    if (data) connection.socket.emit("authenticate", data);
+  }
+
+  // The page and its other tabs
+
+  #listen() {
+    listenToPage(this.#closing.signal, {
+      storage: ({ storageArea, key, newValue }) => {
+        if (storageArea !== this.store.shared || this.store.inMemory) return;
+        if (key === this.store.endKey) this.#endReason = newValue || this.#endReason;
+        else if (this.store.keys.includes(key)) this.#storageChanged();
+      },
+      hashchange: () => { if (this.#takeCode()) this.#connect(); },
+      online: () => this.#wake(),
+      visible: () => this.#wake(),
+      // A page that is left may come back as it was. Meanwhile it has no connection and no turn.
+      hide: () => {
+        this.#stop();
+        this.store.suspend();
+      },
+      show: () => {
+        this.store.resume();
+        if (this.store.get() || this.store.needsLoad) this.#connect();
+        else if (this.#isSignedIn) this.#signOut(this.#whySignedOut());
+      },
+    });
+  }
+
+  /** Another tab has logged in, logged out, or has a newer token. */
+  #storageChanged() {
+    if (this.#finishLogout || this.store.inMemory || this.store.hasMoved) return;
+    const stored = this.store.get();
+    const presented = this.connection?.presented;
+    if (!stored) {
+      if (this.#isSignedIn && !this.store.needsLoad) this.#signOut(this.#whySignedOut());
+    } else if (!this.#isSignedIn || presented && !sameSession(stored, presented)) {
+      this.#connect();
+    }
+  }
+
+  /** The tab is visible again, or the network is back. */
+  #wake() {
+    this.#storageChanged(); // a tab that was frozen may have missed it
+    this.#checkRenewal();
+    if (this.#retryTimer !== undefined && performance.now() >= this.#notBefore) this.#open();
+    this.#pendingLogouts.wake();
+  }
+}

@@ -1,0 +1,79 @@
+// Clocks, waiting, and how long to wait before the next try.
+
+/** The longest wait that a server can ask for, in seconds. Timers hold no more than some weeks. */
+const MAX_RETRY_AFTER = 86_400;
+
+/** Returns the time by both clocks, for elapsed. */
+export function readClocks() {
+  return { wall: Date.now(), run: performance.now() };
+}
+
+/**
+ * Returns the ms since a reading of the clocks: the larger of the two. The wall clock goes on while
+ * a machine sleeps, and the other one cannot be set back.
+ */
+export function elapsed({ wall, run }) {
+  return Math.max(Date.now() - wall, performance.now() - run);
+}
+
+/** Settles as a promise does, or rejects where that takes longer than ms. */
+export function within(ms, promise) {
+  let timer;
+  const timeout = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error("timeout")), ms);
+  });
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
+}
+
+/** Resolves after ms. When the signal aborts it calls tidy, where given, and rejects. */
+export function sleep(ms, signal, tidy) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      tidy?.();
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** Returns how long a refusal says to wait, in ms. */
+export function retryAfter(refusal) {
+  return 1000 * Math.min(Number(refusal?.retryAfter) || 0, MAX_RETRY_AFTER);
+}
+
+/** Says how long to wait before the next try, longer after each failure. */
+export class Backoff {
+  failures = 0; // in a row
+
+  #minDelay;
+  #maxDelay;
+
+  constructor({ minDelay, maxDelay }) {
+    this.#minDelay = minDelay;
+    this.#maxDelay = maxDelay;
+  }
+
+  /**
+   * Returns how long to wait after a refusal, in ms: at least as long as the server says, with an
+   * addition at random so that clients do not come back all at once.
+   */
+  afterRefusal(refusal) {
+    const jitter = this.#limit(this.failures) / 2 * Math.random();
+    return Math.max(retryAfter(refusal) + jitter, this.delay(this.failures));
+  }
+
+  /** Returns how long to wait after a number of failures, in ms. */
+  delay(failures) {
+    return this.#limit(failures) * (1 + Math.random()) / 2;
+  }
+
+  #limit(failures) {
+    return Math.min(this.#maxDelay, this.#minDelay * 2 ** failures);
+  }
+}

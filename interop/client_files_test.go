@@ -1,0 +1,107 @@
+package interop
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/z-open/socketauth"
+)
+
+// TestClientCached guards how often a browser asks for the client's files: for each once, at the first page, and after
+// that for the entry alone.
+func TestClientCached(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[string]int{}
+	a := serve(t, setup{
+		options: func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" },
+		server: func(s *http.Server) {
+			library := s.Handler
+			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/page" {
+					w.Header().Set("Content-Type", "text/html; charset=utf-8")
+					_, _ = w.Write([]byte(`<!doctype html><link rel="icon" href="data:,">` +
+						`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect();</script>`))
+					return
+				}
+				if filepath.Ext(r.URL.Path) == ".js" {
+					mu.Lock()
+					asked[filepath.Base(r.URL.Path)]++
+					mu.Unlock()
+				}
+				library.ServeHTTP(w, r)
+			})
+		},
+	})
+	d := chromium(t, "helper_browser.mjs", "cached", a.url)
+	d.hears("first", "is", "signed-out")
+	d.hears("second", "is", "signed-out")
+	d.done()
+	files, err := filepath.Glob("../client/*.js")
+	if err != nil || len(files) != len(asked) {
+		t.Errorf("the browser asked for %d files of %d, %v", len(asked), len(files), err)
+	}
+	for name, n := range asked {
+		if name == "socketauth.js" {
+			n-- // at the second page too
+		}
+		if n != 1 {
+			t.Errorf("the browser asked for %s %d times too often", name, n-1)
+		}
+	}
+}
+
+// TestClientPackage guards that the npm package has all the files that its entry imports, and nothing else.
+func TestClientPackage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), name, args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+	}
+	client, err := filepath.Abs("../client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run("npm", "pack", "--offline", "--ignore-scripts", client)
+	archives, err := filepath.Glob(filepath.Join(dir, "socketauth-client-*.tgz"))
+	if err != nil || len(archives) != 1 {
+		t.Fatal(archives, err)
+	}
+	installed := filepath.Join(dir, "node_modules", "socketauth-client")
+	if err := os.MkdirAll(installed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run("tar", "-xzf", archives[0], "-C", installed, "--strip-components=1")
+	names := func(folder string) (names []string) {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	if packed, kept := names(installed), names(client); !slices.Equal(packed, kept) {
+		t.Errorf("packed are %v of %v", packed, kept)
+	}
+	const app = `
+		import { connect, Client, SocketAuthError } from "socketauth-client";
+		const client = connect();
+		if (!(client instanceof Client) || client.state !== "signed-out") throw new Error(client.state);
+		const error = await client.login({}).catch((error) => error);
+		if (!(error instanceof SocketAuthError) || error.code !== "no_url") throw error;`
+	if err := os.WriteFile(filepath.Join(dir, "app.mjs"), []byte(app), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("node", "app.mjs")
+}
