@@ -194,10 +194,11 @@ func (a *Auth) begin(r *http.Request, network string, accounts []string) (attemp
 		attempt, wait = a.attempts.Begin(network, accounts...)
 		return attempt, wait, turn{crowd: throttle.Wide(network)}
 	}
-	device, told := a.devices.find(r, accounts), toldOf(r)
+	hash, told := hashAccounts(accounts), toldOf(r)
+	device := a.devices.find(r, hash)
 	attempt, wait = a.attempts.BeginUnlocated(told, device, accounts...)
 	if device != "" {
-		return attempt, wait, turn{crowd: "known " + strings.Join(accounts, "\n")}
+		return attempt, wait, turn{crowd: "known " + string(hash[:])}
 	}
 	return attempt, wait, turn{name: told}
 }

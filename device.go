@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func newDevices(secret []byte) devices {
 
 // find returns the name of the device that a request proves to come from, if that was let in to these accounts before, and
 // otherwise "".
-func (d devices) find(r *http.Request, accounts []string) (name string) {
+func (d devices) find(r *http.Request, accounts accountsHash) (name string) {
 	for _, proof := range d.read(r) {
 		if d.proves(proof, accounts) {
 			return string(proof[:deviceName])
@@ -66,11 +67,13 @@ func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []str
 	proof := make([]byte, deviceSigned, deviceProof)
 	_, _ = rand.Read(proof[:deviceName])
 	binary.BigEndian.PutUint64(proof[deviceName:], uint64(time.Now().Add(deviceLifetime).Unix()))
-	proof = append(proof, d.sign(proof, accounts)...)
+	hash := hashAccounts(accounts)
+	proof = append(proof, d.sign(proof, hash)...)
 	values := []string{base64.RawURLEncoding.EncodeToString(proof)}
 	for _, other := range d.read(r) {
-		if len(values) < maxDevices && !d.proves(other, accounts) {
-			values = append(values, base64.RawURLEncoding.EncodeToString(other))
+		value := base64.RawURLEncoding.EncodeToString(other)
+		if len(values) < maxDevices && !d.proves(other, hash) && !slices.Contains(values, value) {
+			values = append(values, value)
 		}
 	}
 	http.SetCookie(w, &http.Cookie{
@@ -84,36 +87,50 @@ func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []str
 	})
 }
 
-// read returns what may be proofs in a request.
+// read returns what may be proofs in a request. The browser may have several cookies of the name: of
+// other paths, or set by another host of the site. Their order says nothing.
 func (d devices) read(r *http.Request) (proofs [][]byte) {
-	cookie, err := r.Cookie(deviceCookie)
-	if err != nil {
-		return nil
-	}
-	for _, value := range strings.SplitN(cookie.Value, ".", maxDevices+1) {
-		proof, err := base64.RawURLEncoding.Strict().DecodeString(value)
-		if err == nil && len(proof) == deviceProof && len(proofs) < maxDevices {
-			proofs = append(proofs, proof)
+	cookies := r.CookiesNamed(deviceCookie)
+	for _, cookie := range cookies[:min(len(cookies), maxDevices)] {
+		values := strings.SplitN(cookie.Value, ".", maxDevices+1)
+		for _, value := range values[:min(len(values), maxDevices)] {
+			if len(value) != base64.RawURLEncoding.EncodedLen(deviceProof) {
+				continue
+			}
+			if proof, err := base64.RawURLEncoding.Strict().DecodeString(value); err == nil {
+				proofs = append(proofs, proof)
+			}
 		}
 	}
 	return proofs
 }
 
-func (d devices) proves(proof []byte, accounts []string) bool {
+func (d devices) proves(proof []byte, accounts accountsHash) bool {
 	ends := binary.BigEndian.Uint64(proof[deviceName:])
 	return hmac.Equal(proof[deviceSigned:], d.sign(proof[:deviceSigned], accounts)) && time.Now().Unix() < int64(ends)
 }
 
-// sign makes the HMAC of the signed part of a proof with the accounts, as they are counted.
-func (d devices) sign(signed []byte, accounts []string) []byte {
+// sign makes the HMAC of the signed part of a proof with the accounts.
+func (d devices) sign(signed []byte, accounts accountsHash) []byte {
 	mac := hmac.New(sha256.New, d.key)
 	mac.Write(signed)
+	mac.Write(accounts[:])
+	return mac.Sum(nil)[:deviceProof-deviceSigned]
+}
+
+// accountsHash stands for the accounts that a login may be for. Names that are counted as one account
+// have the same.
+type accountsHash [sha256.Size]byte
+
+// hashAccounts hashes names, which may be long, once for all proofs of a request.
+func hashAccounts(accounts []string) (h accountsHash) {
+	sum := sha256.New()
 	for _, account := range accounts {
 		account = throttle.Account(account)
-		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(account))))
-		mac.Write([]byte(account))
+		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(account))))
+		sum.Write([]byte(account))
 	}
-	return mac.Sum(nil)[:deviceProof-deviceSigned]
+	return accountsHash(sum.Sum(nil))
 }
 
 // toldOf returns what a request says of the client that a proxy had it from, "" for nothing. A client can say anything

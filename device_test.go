@@ -316,3 +316,82 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 		})
 	}
 }
+
+func TestDeviceCookieBesideOthersOfItsName(t *testing.T) {
+	// Guards: of several cookies of the name, as of other paths or set by another host of the site, only the first was
+	// looked at.
+	inWorld(t, nil, func(w *world) {
+		owner, attacker := w.browser(""), w.browser("")
+		if status := owner.login("anna", "secret"); status != http.StatusOK {
+			t.Fatal(status)
+		}
+		w.attack(attacker, time.Minute)
+		for name, cookie := range map[string]string{
+			"first":             deviceCookie + "=" + owner.proof() + "; " + deviceCookie + "=x",
+			"last":              deviceCookie + "=x; " + deviceCookie + "=" + owner.proof(),
+			"after the longest": strings.Repeat(deviceCookie+"="+strings.Repeat(owner.proof()[:53]+"A.", 4)+"; ", 3) + deviceCookie + "=" + owner.proof(),
+		} {
+			w.attack(attacker, 2*time.Second)
+			for attacker.login("anna", "wrong") == http.StatusUnauthorized {
+			}
+			r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(`{"username":"anna","password":"secret"}`))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Cookie", cookie)
+			res, err := (&http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}).RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				t.Errorf("%s: %d", name, res.StatusCode)
+			}
+			seen := make(map[string]bool)
+			for value := range strings.SplitSeq(res.Cookies()[0].Value, ".") {
+				if seen[value] {
+					t.Errorf("%s: a proof is kept twice", name)
+				}
+				seen[value] = true
+			}
+		}
+	})
+}
+
+func TestSpellingsOfAnAccountShareItsTurns(t *testing.T) {
+	// Guards: each spelling of a name that a device was let in to had turns of its own at the passwords.
+	passwords := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
+	var hashed, turn atomic.Int32 // how many passwords were looked at, and which of them was anna's
+	inWorld(t, func(o *Options[string]) {
+		o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+			err := passwords.Compare(ctx, "", c.Get("password"))
+			if errors.Is(err, ErrInvalidCredentials) {
+				if n := hashed.Add(1); c.Get("username") == "anna" {
+					turn.Store(n)
+				}
+				return c.Get("username"), nil
+			}
+			return "", err
+		}
+	}, func(w *world) {
+		anna, mallory := w.browser(""), w.browser("")
+		if anna.login("anna", "secret") != http.StatusOK || mallory.login("mallory", "secret") != http.StatusOK {
+			t.Fatal("not let in")
+		}
+		if err := passwords.turns.Begin(t.Context(), "", ""); err != nil { // it is at work on something
+			t.Fatal(err)
+		}
+		hashed.Store(0)
+		var wg sync.WaitGroup
+		for n := range 10 {
+			b := *mallory
+			wg.Go(func() { b.login(strings.Repeat(" ", n)+"mallory", "secret") })
+		}
+		synctest.Wait()
+		wg.Go(func() { anna.login("anna", "secret") })
+		synctest.Wait()
+		passwords.turns.End()
+		wg.Wait()
+		if n := turn.Load(); n != 2 {
+			t.Errorf("anna's turn was number %d", n)
+		}
+	})
+}
