@@ -1,111 +1,37 @@
-package socketauth
+package socketauth_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth"
 )
 
-// apiOptions are those of an app in which anna's password is "secret", and the name decides what the hooks do.
-func apiOptions(logs io.Writer) Options[string] {
-	find := func(_ context.Context, c Credentials) (string, error) {
-		switch name := c.Get("username"); name {
-		case "anna":
-			if c.Get("password") != "secret" {
-				return "", ErrInvalidCredentials
-			}
-			return name, nil
-		case "wrapped":
-			return "", errors.Join(errors.New("not in the directory"), ErrInvalidCredentials)
-		case "banned":
-			return "", &PublicError{Code: "BANNED", Err: errors.New("by the moderator")}
-		case "empty code":
-			return "", &PublicError{Err: errors.New("a bug")}
-		case "down":
-			return "", errors.New("database down: dsn=postgres://app:topsecret@db")
-		case "busy":
-			return "", ErrUnavailable
-		case "typed nil":
-			var none *PublicError
-			return "", none
-		case "long":
-			return "", fmt.Errorf("registering: %w", ErrPasswordTooLong)
-		case "guessing":
-			return "", ErrTooManyAttempts
-		case "panic":
-			panic("a bug in the app")
-		case "nobody":
-			return "nobody", nil
-		default:
-			return "", ErrInvalidCredentials
-		}
-	}
-	return Options[string]{
-		Secret:                testSecret,
-		FindUserByCredentials: find,
-		Register:              find,
-		Claim: func(name string) (jwt.MapClaims, error) {
-			if name == "nobody" {
-				return jwt.MapClaims{}, nil
-			}
-			return jwt.MapClaims{"sub": name}, nil
-		},
-		AllowedOrigins: []string{"https://app.example"},
-		Logger:         slog.New(slog.NewTextHandler(logs, nil)),
-	}
-}
-
-func serveAPI(t *testing.T, o Options[string]) (*Auth, http.Handler) {
+func serveAPI(t *testing.T, o socketauth.Options[string]) (*socketauth.Auth, http.Handler) {
 	t.Helper()
 	mux := http.NewServeMux()
-	a, err := APIServe(mux, o)
+	a, err := socketauth.APIServe(mux, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a, mux
 }
 
-const jsonType = "application/json"
-
-// post sends one request and gives status, decoded body and headers.
-func post(h http.Handler, path, media, body string, headers ...string) (int, map[string]string, http.Header) {
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
-	r.Header.Set("Content-Type", media)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	var decoded map[string]string
-	_ = json.Unmarshal(w.Body.Bytes(), &decoded)
-	return w.Code, decoded, w.Header()
-}
-
-func credentialsJSON(name, password string) string {
-	b, _ := json.Marshal(map[string]string{"username": name, "password": password})
-	return string(b)
-}
-
 func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
-	var logs syncBuffer
-	a, h := serveAPI(t, apiOptions(&logs))
 	form := url.Values{"username": {"anna"}, "password": {"secret"}}.Encode()
 	const formType = "application/x-www-form-urlencoded"
-	for name, c := range map[string]struct {
+	rows := map[string]struct {
 		path, media, body string
 		status            int
 		code              string // "" where a token is due
@@ -142,111 +68,91 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 		"no media type":          {"/login", "", credentialsJSON("anna", "secret"), 415, "MEDIA_TYPE_NOT_SUPPORTED"},
 		"text":                   {"/login", "text/plain", credentialsJSON("anna", "secret"), 415, "MEDIA_TYPE_NOT_SUPPORTED"},
 		"a media type of no use": {"/login", "application/json;;=", "{}", 415, "MEDIA_TYPE_NOT_SUPPORTED"},
-		"too large":              {"/login", jsonType, `{"a":"` + strings.Repeat("x", maxBody) + `"}`, 413, "BODY_TOO_LARGE"},
-	} {
-		status, body, header := post(h, c.path, c.media, c.body)
-		if status != c.status || body["code"] != c.code {
-			t.Errorf("%s: %d %v", name, status, body)
-		}
-		if c.code == "" {
-			if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.Use != useCode || code.UserID != "anna" {
-				t.Errorf("%s: no code of anna's: %v", name, body)
+		"too large":              {"/login", jsonType, `{"a":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "BODY_TOO_LARGE"},
+	}
+	inWorld(t, nil, func(w *world) {
+		for name, c := range rows {
+			status, body, header := post(w.Config.Handler, c.path, c.media, c.body)
+			if status != c.status || body["code"] != c.code {
+				t.Errorf("%s: %d %v", name, status, body)
+			}
+			if c.code == "" {
+				client := w.dial(fmt.Sprintf(`{"token":%q}`, body["token"]))
+				client.token()
+				synctest.Wait()
+				if id := w.socketOf(client).UserID(); id != "anna" {
+					t.Errorf("%s: the code of %s", name, id)
+				}
+			}
+			if header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s: headers %v", name, header)
+			}
+			if (status == 503 || status == 429) != (header.Get("Retry-After") != "") {
+				t.Errorf("%s: Retry-After %q", name, header.Get("Retry-After"))
 			}
 		}
-		if header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s: headers %v", name, header)
+		for _, secret := range []string{"guess", "secret\"", "eyJ"} {
+			if strings.Contains(w.logs.String(), secret) {
+				t.Errorf("the log has %q:\n%s", secret, w.logs)
+			}
 		}
-		if (status == 503 || status == 429) != (header.Get("Retry-After") != "") {
-			t.Errorf("%s: Retry-After %q", name, header.Get("Retry-After"))
+		for _, cause := range []string{"database down", "by the moderator", "a bug in the app", "goroutine", "not in the directory"} {
+			w.logged(cause)
 		}
-	}
-	for _, secret := range []string{"guess", "secret\"", "eyJ"} {
-		if strings.Contains(logs.String(), secret) {
-			t.Errorf("the log has %q:\n%s", secret, logs.String())
-		}
-	}
-	for _, cause := range []string{"database down", "by the moderator", "a bug in the app", "goroutine", "not in the directory"} {
-		if !strings.Contains(logs.String(), cause) {
-			t.Errorf("the log does not say %q:\n%s", cause, logs.String())
-		}
-	}
-}
-
-func TestOtherOriginsAreRefusedAtLogin(t *testing.T) {
-	_, h := serveAPI(t, apiOptions(io.Discard))
-	for origin, status := range map[string]int{
-		"https://app.example": 200, "http://example.com": 200, "https://evil.example": 403, "null": 403,
-	} {
-		got, body, header := post(h, "/login", jsonType, credentialsJSON("anna", "secret"), "Origin", origin)
-		if got != status || (status == 403) != (body["code"] == "ORIGIN_NOT_ALLOWED") {
-			t.Errorf("%s: %d %v", origin, got, body)
-		}
-		if allowed := header.Get("Access-Control-Allow-Origin"); status == 200 && allowed != origin || status != 200 && allowed != "" {
-			t.Errorf("%s: Access-Control-Allow-Origin %q", origin, allowed)
-		}
-	}
-	preflight := func(origin string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(http.MethodOptions, "/login", nil)
-		r.Header.Set("Origin", origin)
-		r.Header.Set("Access-Control-Request-Method", "POST")
-		r.Header.Set("Access-Control-Request-Headers", "content-type")
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		return w
-	}
-	if w := preflight("https://app.example"); w.Code/100 != 2 || w.Header().Get("Access-Control-Allow-Headers") != "content-type" {
-		t.Errorf("preflight: %d %v", w.Code, w.Header())
-	}
-	if w := preflight("https://evil.example"); w.Code != 403 {
-		t.Errorf("preflight of another origin: %d", w.Code)
-	}
+	})
 }
 
 func TestAppURLCarriesTheCode(t *testing.T) {
-	o := apiOptions(io.Discard)
-	o.AppURL = func(code string) string { return "https://app.example/#code=" + code }
-	a, h := serveAPI(t, o)
-	_, body, _ := post(h, "/login", jsonType, credentialsJSON("anna", "secret"))
-	_, code, _ := strings.Cut(body["url"], "#code=")
-	if _, refused := a.verify(t.Context(), code); refused != nil || body["token"] != "" {
-		t.Errorf("answer %v", body)
-	}
+	inWorld(t, func(o *socketauth.Options[string]) {
+		o.AppURL = func(code string) string { return "https://app.example/#code=" + code }
+	}, func(w *world) {
+		_, body, _ := post(w.Config.Handler, "/login", jsonType, credentialsJSON("anna", "secret"))
+		_, code, _ := strings.Cut(body["url"], "#code=")
+		if body["token"] != "" {
+			t.Errorf("answer %v", body)
+		}
+		w.dial(fmt.Sprintf(`{"token":%q}`, code)).token()
+	})
 }
 
 func TestAuthorizationHookMintsTheCode(t *testing.T) {
-	o := apiOptions(io.Discard)
-	o.Authorization = func(_ context.Context, c jwt.MapClaims) (string, error) {
-		c["minted"] = "by the app"
-		return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
-	}
-	a, h := serveAPI(t, o)
-	_, body, _ := post(h, "/login", jsonType, credentialsJSON("anna", "secret"))
-	if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.claims()["minted"] != "by the app" {
-		t.Errorf("answer %v", body)
-	}
+	inWorld(t, func(o *socketauth.Options[string]) {
+		o.Authorization = func(_ context.Context, c jwt.MapClaims) (string, error) {
+			c["minted"] = "by the app"
+			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
+		}
+	}, func(w *world) {
+		c := w.dial(fmt.Sprintf(`{"token":%q}`, w.login()))
+		c.token()
+		synctest.Wait()
+		if claims := w.socketOf(c).Claims(); claims["minted"] != "by the app" {
+			t.Errorf("claims %v", claims)
+		}
+	})
 }
 
 func TestAuthTimeIsTakenBeforeTheHookIsCalled(t *testing.T) {
 	// Guards: a revocation while the password is checked must beat the login, so auth_time is older than it.
-	var inHook time.Time
-	o := apiOptions(io.Discard)
-	find := o.FindUserByCredentials
-	o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
-		inHook = time.Now()
-		return find(ctx, c)
-	}
-	a, h := serveAPI(t, o)
-	_, body, _ := post(h, "/login", jsonType, credentialsJSON("anna", "secret"))
-	if code, refused := a.verify(t.Context(), body["token"]); refused != nil || code.AuthTime.After(inHook) {
-		t.Errorf("auth_time %v, hook called %v", code, inHook)
-	}
+	inWorld(t, func(o *socketauth.Options[string]) {
+		find := o.FindUserByCredentials
+		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
+			time.Sleep(time.Second)
+			return find(ctx, c)
+		}
+	}, func(w *world) {
+		began := time.Now()
+		var at float64
+		if err := json.Unmarshal(payloadOf(t, w.login())["auth_time"], &at); err != nil || !time.UnixMicro(int64(at*1e6)).Equal(began) {
+			t.Errorf("auth_time %f, %v, want %v", at, err, began)
+		}
+	})
 }
 
 func TestHooksOfALoginHaveADeadline(t *testing.T) {
 	o := apiOptions(io.Discard)
 	var has bool
 	find := o.FindUserByCredentials
-	o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+	o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
 		_, has = ctx.Deadline()
 		return find(ctx, c)
 	}
@@ -278,7 +184,7 @@ func TestRoutesStandWhereTheyAreAskedToAndLeaveTheRestAlone(t *testing.T) {
 	}
 	mux.Handle("GET /", page("home"))
 	mux.Handle("GET /login", page("form"))
-	if _, err := Infrastructure(nil, mux, apiOptions(io.Discard)); err != nil {
+	if _, err := socketauth.Infrastructure(nil, mux, apiOptions(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{"/": "home", "/login": "form"} {
@@ -294,7 +200,7 @@ func TestConflictOnTheMuxIsAnErrorThatNamesBoth(t *testing.T) {
 	for _, taken := range []string{"POST /login", "POST /register", "GET /socket.io/"} {
 		mux := http.NewServeMux()
 		mux.Handle(taken, http.NotFoundHandler())
-		_, err := Infrastructure(nil, mux, apiOptions(io.Discard))
+		_, err := socketauth.Infrastructure(nil, mux, apiOptions(io.Discard))
 		if err == nil || strings.Count(err.Error(), taken) < 2 {
 			t.Errorf("%s: %v", taken, err)
 		}
@@ -303,70 +209,10 @@ func TestConflictOnTheMuxIsAnErrorThatNamesBoth(t *testing.T) {
 
 func TestMuxFuncTakesPatternsApart(t *testing.T) {
 	var got []string
-	_, err := Infrastructure(nil, MuxFunc(func(method, path string, _ http.Handler) { got = append(got, method+"|"+path) }), apiOptions(io.Discard))
+	_, err := socketauth.Infrastructure(nil, socketauth.MuxFunc(func(method, path string, _ http.Handler) { got = append(got, method+"|"+path) }), apiOptions(io.Discard))
 	want := "POST|/login OPTIONS|/login POST|/register OPTIONS|/register" +
 		" GET|/socket.io POST|/socket.io OPTIONS|/socket.io GET|/socket.io/ POST|/socket.io/ OPTIONS|/socket.io/"
 	if err != nil || strings.Join(got, " ") != want {
 		t.Errorf("%v, %v", got, err)
 	}
-}
-
-func FuzzReadCredentials(f *testing.F) {
-	f.Add(jsonType, `{"username":"anna","password":"secret"}`)
-	f.Add("application/x-www-form-urlencoded", "username=anna&password=secret")
-	f.Add("application/x-www-form-urlencoded", "username=%ff&%zz=1;a")
-	f.Add(jsonType+"; charset=utf-8", `{"username":{"toString":1},"a":"\ud800","a":1e999}`)
-	f.Add("text/plain", `{}`)
-	f.Add(jsonType, `null`)
-	f.Add(jsonType, strings.Repeat("[", 20_000))
-	f.Fuzz(func(t *testing.T, media, body string) {
-		r := httptest.NewRequest(http.MethodPost, "/login", strings.NewReader(body))
-		r.Header.Set("Content-Type", media)
-		c, fault := readCredentials(httptest.NewRecorder(), r)
-		if (c == nil) == (fault == nil) {
-			t.Errorf("%v, %v", c, fault)
-		}
-		for name := range c {
-			if !utf8.ValidString(name) || !utf8.ValidString(c.Get(name)) {
-				t.Errorf("%q: %q", name, c.Get(name))
-			}
-		}
-		(&config{}).accountsOf(c)
-	})
-}
-
-// FuzzBearer reads what may be the only header that names a token.
-func FuzzBearer(f *testing.F) {
-	for _, s := range []string{"Bearer x", "bearer  x y", "Bearer", "Bearer ", "Basic x", "", "Bearer\tx"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		r := &http.Request{Header: http.Header{"Authorization": {header}}}
-		text, ok := bearer(r)
-		if ok && (text == "" || text[0] == ' ' || !strings.HasSuffix(header, text) || !strings.EqualFold(header[:7], "Bearer ")) {
-			t.Errorf("%q names %q", header, text)
-		}
-		r.Header.Add("Authorization", header)
-		if _, ok := bearer(r); ok {
-			t.Errorf("%q is taken twice", header)
-		}
-	})
-}
-
-// syncBuffer is a log that several goroutines write.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

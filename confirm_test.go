@@ -1,77 +1,21 @@
-package socketauth
+package socketauth_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
+	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
 )
-
-// offer is a token that the server wants to see confirmed.
-type offer struct {
-	c     *client
-	id    string // of the acknowledgement
-	token string
-}
-
-// offered is the token that the server sends now, with an acknowledgement that it waits for.
-func (c *client) offered() offer {
-	c.w.Helper()
-	id, rest, found := strings.Cut(c.next("42"), "[")
-	var args []string
-	if err := json.Unmarshal([]byte("["+rest), &args); err != nil || id == "" || !found || len(args) != 2 || args[0] != "authenticated" {
-		c.w.Fatalf("got 42%s[%s, %v, want authenticated with an acknowledgement", id, rest, err)
-	}
-	return offer{c, id, args[1]}
-}
-
-func (o offer) confirm() {
-	o.c.w.Helper()
-	o.c.send("43" + o.id + "[]")
-}
-
-// confirms presents a token as a confirming client does, and waits for what it is offered.
-func (c *client) confirms(token string) offer {
-	c.w.Helper()
-	c.emit("authenticate", map[string]any{"token": token, "confirm": true})
-	return c.offered()
-}
-
-// nobody makes sure that the server takes this client for one that has not authenticated.
-func (c *client) nobody() {
-	c.w.Helper()
-	if got := c.ask("anything"); got != `[{"error":{"code":"unauthorized"}}]` {
-		c.w.Errorf("got %s", got)
-	}
-}
-
-// refuses presents a token on a new connection, for which it is refused.
-func (w *world) refuses(token, code string) unauthorized {
-	w.Helper()
-	return w.dial(fmt.Sprintf(`{"token":%q}`, token)).refusedAndGone(code)
-}
-
-// stays is a confirming client that is in.
-func (w *world) stays(token string) (*client, string) {
-	w.Helper()
-	c := w.dial("")
-	o := c.confirms(token)
-	o.confirm()
-	c.alive()
-	return c, o.token
-}
 
 func TestConfirmingClientIsNobodyUntilItConfirms(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		introduced := 0
-		w.OnAuthenticated(func(_ context.Context, s *Socket) error {
+		w.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {
 			introduced++
 			s.Join("room")
 			return nil
@@ -103,9 +47,9 @@ func TestConfirmingClientIsNobodyUntilItConfirms(t *testing.T) {
 func TestConfirmationThatOnAuthenticatedRefusesCostsNothing(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		refusing := true
-		w.OnAuthenticated(func(context.Context, *Socket) error {
+		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error {
 			if refusing {
-				return &PublicError{Code: "banned"}
+				return &socketauth.PublicError{Code: "banned"}
 			}
 			return nil
 		})
@@ -176,26 +120,6 @@ func TestOneBranchSurvivesAConfirmation(t *testing.T) {
 	})
 }
 
-func TestMiddlewareAcceptsABranchForTimeoutAlone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		_, token := w.stays(w.code())
-		c := w.dial("")
-		o := c.confirms(token)
-		for _, token := range []string{token, o.token} {
-			if status, _, _ := w.get(token); status != 200 {
-				t.Errorf("%d", status)
-			}
-		}
-		time.Sleep(5*time.Second + time.Millisecond)
-		if status, _, _ := w.get(o.token); status != 401 {
-			t.Errorf("a branch of %d after Timeout", status)
-		}
-		if status, _, _ := w.get(token); status != 200 {
-			t.Errorf("%d for the token that still holds", status)
-		}
-	})
-}
-
 func TestPresentingABranchConfirmsIt(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		code := w.code()
@@ -263,37 +187,6 @@ func TestTimeToConfirmBeginsAnewWithAConfirmation(t *testing.T) {
 	})
 }
 
-func TestExpiryIsThatOfWhatWasConfirmed(t *testing.T) {
-	inWorld(t, func(o *Options[string]) { o.TokenLifetime = time.Minute }, func(w *world) {
-		c, token := w.stays(w.code())
-		time.Sleep(58 * time.Second)
-		o := c.confirms(token) // and says nothing
-		c.refusedAndGone("token_expired")
-		c, token = w.stays(o.token)
-		time.Sleep(58 * time.Second)
-		c.confirms(token).confirm()
-		time.Sleep(58 * time.Second)
-		c.alive()
-	})
-}
-
-func TestSocketLivesOnTheTokenThatItHasPresented(t *testing.T) {
-	// Guards: a socket that presents what another socket of its session was given lives as long as that, though it has not
-	// confirmed the next.
-	inWorld(t, func(o *Options[string]) { o.TokenLifetime = 10 * time.Second }, func(w *world) {
-		c, token := w.stays(w.code())
-		time.Sleep(6 * time.Second)
-		_, token = w.stays(token)
-		c.next(`42["rotated"]`)
-		time.Sleep(3 * time.Second)
-		o := c.confirms(token)
-		time.Sleep(2 * time.Second) // past the end of what it had first
-		c.alive()
-		o.confirm()
-		c.alive()
-	})
-}
-
 func TestConfirmationOfAnotherBranchClosesALiveSocketThatConfirmsTooLate(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		c, token := w.stays(w.code())
@@ -343,7 +236,7 @@ func TestPlainPresentationOfWhatWasOfferedCounts(t *testing.T) {
 
 func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		broken := func(times int) func(string) error {
 			return func(call string) error {
 				if times--; call == "Confirm" && times >= 0 {
@@ -380,7 +273,7 @@ func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
 
 func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		// Both orders: the revocation comes while the store decides on the confirmation, before and after its decision.
 		for _, before := range []bool{true, false} {
 			at, goOn := make(chan struct{}), make(chan struct{})
@@ -411,7 +304,7 @@ func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
 			c.refusedAndGone("session_revoked")
 			close(goOn)
 			synctest.Wait()
-			if n := len(w.hub.All()); n != 0 {
+			if n := len(socketauth.Registered(w.Server.Server)); n != 0 {
 				t.Errorf("%d sockets survive", n)
 			}
 			w.refuses(o.token, "session_revoked")
@@ -442,89 +335,24 @@ func TestThiefThatWithholdsIsNobodyAndItsTokensDie(t *testing.T) {
 	})
 }
 
-func TestLateHandshakeWithATokenIsNoTheft(t *testing.T) {
-	// Guards: a connection counts from its first request, not from the handshake that brings the token: that may have been
-	// on its way while the client gave up and came back on another.
-	inWorld(t, nil, func(w *world) {
-		_, token := w.stays(w.code())
-		late := w.open()
-		time.Sleep(time.Second)
-		c, _ := w.stays(token)
-		time.Sleep(time.Second)
-		late.send(fmt.Sprintf(`40{"token":%q,"confirm":true}`, token))
-		late.next(`40{"sid":`)
-		if u := late.refusedAndGone("no_longer_valid"); u.Terminal {
-			t.Error("terminal")
-		}
-		c.alive()
-	})
-}
-
-func TestYoungTokenIsKept(t *testing.T) {
-	inWorld(t, func(o *Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
-		_, token := w.in() // a code is always replaced
-		for range 2 {
-			c := w.dial("")
-			c.authenticate(token)
-			if c.token() != token {
-				t.Error("a young token was replaced")
-			}
-			c.alive()
-			d := w.dial("")
-			o := d.confirms(token) // with an acknowledgement, for which nothing waits
-			if o.token != token {
-				t.Error("a young token was replaced")
-			}
-			d.alive()
-			time.Sleep(20 * time.Second)
-			d.alive()
-			o.confirm()
-			d.alive()
-			c.silence() // nothing rotated
-		}
-		time.Sleep(10 * time.Minute)
-		c := w.dial("")
-		c.authenticate(token)
-		next := c.token()
-		if next == token {
-			t.Error("an old token was kept")
-		}
-		time.Sleep(time.Minute)
-		w.refuses(token, "token_reused")
-		c.refusedAndGone("token_reused")
-	})
-}
-
-func TestKeptTokenIsConfirmedByItsPresentation(t *testing.T) {
-	inWorld(t, func(o *Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
-		code := w.code()
-		c := w.dial("")
-		o := c.confirms(code)
-		c.close()
-		d := w.dial("")
-		if kept := d.confirms(o.token); kept.token != o.token {
-			t.Error("a young token was replaced")
-		}
-		d.alive()
-		time.Sleep(10 * time.Second)
-		w.refuses(code, "token_reused")
-	})
-}
-
-func TestTokenThatEndsSoonIsNotKept(t *testing.T) {
-	// Guards: a token that Refresh has cut short must not be answered again and again until it expires.
-	inWorld(t, func(o *Options[string]) {
-		o.TokenLifetime, o.RefreshInterval = time.Hour, 20*time.Minute
-		o.Refresh = func(_ context.Context, c jwt.MapClaims) (string, error) {
-			c["exp"] = c["iat"].(float64) + 600
-			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
-		}
+func TestPageThatSaysMuchAsSoonAsItIsOnlineGetsIn(t *testing.T) {
+	// Guards: what comes behind a confirmation waits for the store and for OnAuthenticated, and was counted as a stranger's.
+	const many = 500
+	store := new(faultyStore)
+	inWorld(t, func(o *socketauth.Options[string]) {
+		store.Store = blacklist.NewMemory()
+		o.Blacklist = store
 	}, func(w *world) {
-		c, token := w.in()
-		time.Sleep(6 * time.Minute)
-		c.authenticate(token)
-		if c.token() == token {
-			t.Error("kept")
+		store.fail(func(string) error { time.Sleep(20 * time.Millisecond); return nil }, nil)
+		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { time.Sleep(20 * time.Millisecond); return nil })
+		w.On("subscribe", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "done", nil })
+		c := w.dial("")
+		c.confirms(w.code()).confirm()
+		for n := range many {
+			c.send(fmt.Sprintf(`42%d["subscribe"]`, n))
+		}
+		for n := range many {
+			c.next(fmt.Sprintf(`43%d["done"]`, n))
 		}
 	})
 }

@@ -1,22 +1,15 @@
-package socketauth
+package socketauth_test
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/z-open/socketauth/internal/throttle"
+	"github.com/z-open/socketauth"
 )
-
-func quick() *Passwords { return &Passwords{Cost: bcrypt.MinCost} }
 
 func TestPasswordsHashAndCompare(t *testing.T) {
 	p, ctx := quick(), t.Context()
@@ -29,121 +22,19 @@ func TestPasswordsHashAndCompare(t *testing.T) {
 			t.Errorf("%q: %v", password, err)
 		}
 		for _, other := range []string{password + "x", "other"} {
-			if err := p.Compare(ctx, hash, other); !errors.Is(err, ErrInvalidCredentials) {
+			if err := p.Compare(ctx, hash, other); !errors.Is(err, socketauth.ErrInvalidCredentials) {
 				t.Errorf("%q for %q: %v", other, password, err)
 			}
 		}
 	}
-	if _, err := p.Hash(ctx, strings.Repeat("x", 73)); !errors.Is(err, ErrPasswordTooLong) {
+	if _, err := p.Hash(ctx, strings.Repeat("x", 73)); !errors.Is(err, socketauth.ErrPasswordTooLong) {
 		t.Errorf("73 bytes: %v", err)
 	}
-	if err := p.Compare(ctx, "", "secret"); !errors.Is(err, ErrInvalidCredentials) {
+	if err := p.Compare(ctx, "", "secret"); !errors.Is(err, socketauth.ErrInvalidCredentials) {
 		t.Errorf("a user without a password: %v", err)
 	}
-	if err := p.Compare(ctx, "no hash", "secret"); err == nil || errors.Is(err, ErrInvalidCredentials) {
+	if err := p.Compare(ctx, "no hash", "secret"); err == nil || errors.Is(err, socketauth.ErrInvalidCredentials) {
 		t.Errorf("a hash that is none looks like a wrong password: %v", err)
-	}
-}
-
-func TestPasswordsTakeTheirCost(t *testing.T) {
-	for cost, want := range map[int]int{0: bcrypt.DefaultCost, 5: 5} {
-		p := &Passwords{Cost: cost}
-		hash, err := p.Hash(t.Context(), "secret")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, h := range []string{hash, string(p.dummy)} {
-			if got, err := bcrypt.Cost([]byte(h)); err != nil || got != want {
-				t.Errorf("cost %d, %v, want %d", got, err, want)
-			}
-		}
-	}
-	for _, cost := range []int{-1, 3, 32} {
-		if _, err := (&Passwords{Cost: cost}).Hash(t.Context(), "secret"); err == nil {
-			t.Errorf("cost %d was taken", cost)
-		}
-	}
-}
-
-func TestUnknownUserCostsOneComparison(t *testing.T) {
-	// Guards: the dummy hash is a real one of the same cost, so that an unknown name takes as long as a wrong password.
-	p := quick()
-	login := PasswordLogin(p, func(context.Context, string) (string, string, error) { return "", "", ErrInvalidCredentials })
-	if _, err := login(t.Context(), Credentials{"username": "otto", "password": "guess"}); !errors.Is(err, ErrInvalidCredentials) {
-		t.Fatal(err)
-	}
-	if err := bcrypt.CompareHashAndPassword(p.dummy, []byte("guess")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		t.Errorf("the dummy hash is none: %v", err)
-	}
-}
-
-func TestUnknownUserTakesAsLongAsTheCostliestHashSeen(t *testing.T) {
-	// Guards: where stored hashes cost more than Cost, a quicker answer must not tell which names exist.
-	p := quick()
-	stored, err := (&Passwords{Cost: 6}).Hash(t.Context(), "secret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Compare(t.Context(), stored, "guess"); !errors.Is(err, ErrInvalidCredentials) {
-		t.Fatal(err)
-	}
-	dummy := p.dummyHash(int(p.highest.Load()))
-	if cost, err := bcrypt.Cost(dummy); err != nil || cost != 6 {
-		t.Errorf("the dummy hash costs %d, %v", cost, err)
-	}
-	if err := bcrypt.CompareHashAndPassword(dummy, []byte("guess")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		t.Errorf("the dummy hash is none: %v", err)
-	}
-}
-
-// counted makes p count the work of its comparisons, in units of cost 0.
-func counted(p *Passwords) *atomic.Int64 {
-	work := new(atomic.Int64)
-	p.compare = func(hash, password []byte) error {
-		cost, err := bcrypt.Cost(hash)
-		if err != nil {
-			return err
-		}
-		work.Add(1 << cost)
-		return bcrypt.CompareHashAndPassword(hash, password)
-	}
-	return work
-}
-
-func TestFailedLoginTakesTheSameWorkForAll(t *testing.T) {
-	// Guards: once Cost was raised, a wrong password was answered sooner for a hash of before than for an unknown name.
-	const costNow = 7
-	hashes := map[string]string{"unknown": "", "without a password": ""}
-	for cost := bcrypt.MinCost; cost <= costNow; cost++ {
-		hash, err := (&Passwords{Cost: cost}).Hash(t.Context(), strings.Repeat("x", 72))
-		if err != nil {
-			t.Fatal(err)
-		}
-		hashes[fmt.Sprint("cost ", cost)] = hash
-	}
-	for _, now := range []int{costNow, bcrypt.MinCost} { // also where a hash was seen that costs more than new ones
-		p := &Passwords{Cost: now}
-		work := counted(p)
-		if err := p.Compare(t.Context(), hashes[fmt.Sprint("cost ", costNow)], "seen"); !errors.Is(err, ErrInvalidCredentials) {
-			t.Fatal(err)
-		}
-		login := PasswordLogin(p, func(_ context.Context, name string) (string, string, error) {
-			if name == "unknown" {
-				return "", "", ErrInvalidCredentials
-			}
-			return name, hashes[name], nil
-		})
-		for name := range hashes {
-			for _, password := range []string{"wrong", "", strings.Repeat("x", 73)} {
-				work.Store(0)
-				if _, err := login(t.Context(), Credentials{"username": name, "password": password}); !errors.Is(err, ErrInvalidCredentials) {
-					t.Fatal(err)
-				}
-				if got := work.Load(); got != 1<<costNow {
-					t.Errorf("Cost %d: %s, a password of %d bytes: work %d, want %d", now, name, len(password), got, 1<<costNow)
-				}
-			}
-		}
 	}
 }
 
@@ -153,16 +44,16 @@ func TestOutdated(t *testing.T) {
 		made, now int
 		want      bool
 	}{{4, 5, true}, {5, 5, false}, {6, 5, false}, {9, 0, true}, {10, 0, false}} {
-		hash, err := (&Passwords{Cost: tt.made}).Hash(t.Context(), "secret")
+		hash, err := (&socketauth.Passwords{Cost: tt.made}).Hash(t.Context(), "secret")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := (&Passwords{Cost: tt.now}).Outdated(hash); got != tt.want {
+		if got := (&socketauth.Passwords{Cost: tt.now}).Outdated(hash); got != tt.want {
 			t.Errorf("made at %d, Cost %d: %v", tt.made, tt.now, got)
 		}
 	}
 	for _, hash := range []string{"", "no hash", "$2a$"} {
-		if new(Passwords).Outdated(hash) {
+		if new(socketauth.Passwords).Outdated(hash) {
 			t.Errorf("%q", hash)
 		}
 	}
@@ -175,7 +66,7 @@ func TestPasswordLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	down := errors.New("database down")
-	login := PasswordLogin(p, func(_ context.Context, name string) (string, string, error) {
+	login := socketauth.PasswordLogin(p, func(_ context.Context, name string) (string, string, error) {
 		switch name {
 		case "anna":
 			return "Anna", hash, nil
@@ -184,20 +75,20 @@ func TestPasswordLogin(t *testing.T) {
 		case "down":
 			return "", "", down
 		}
-		return "", "", ErrInvalidCredentials
+		return "", "", socketauth.ErrInvalidCredentials
 	})
 	for name, c := range map[string]struct {
-		credentials Credentials
+		credentials socketauth.Credentials
 		user        string
 		err         error
 	}{
-		"right":        {Credentials{"username": "anna", "password": "secret"}, "Anna", nil},
-		"wrong":        {Credentials{"username": "anna", "password": "guess"}, "", ErrInvalidCredentials},
-		"unknown":      {Credentials{"username": "otto", "password": "secret"}, "", ErrInvalidCredentials},
-		"no password":  {Credentials{"username": "anna"}, "", ErrInvalidCredentials},
-		"none stored":  {Credentials{"username": "oauth", "password": ""}, "", ErrInvalidCredentials},
-		"not a string": {Credentials{"username": "anna", "password": 5}, "", ErrInvalidCredentials},
-		"down":         {Credentials{"username": "down", "password": "secret"}, "", down},
+		"right":        {socketauth.Credentials{"username": "anna", "password": "secret"}, "Anna", nil},
+		"wrong":        {socketauth.Credentials{"username": "anna", "password": "guess"}, "", socketauth.ErrInvalidCredentials},
+		"unknown":      {socketauth.Credentials{"username": "otto", "password": "secret"}, "", socketauth.ErrInvalidCredentials},
+		"no password":  {socketauth.Credentials{"username": "anna"}, "", socketauth.ErrInvalidCredentials},
+		"none stored":  {socketauth.Credentials{"username": "oauth", "password": ""}, "", socketauth.ErrInvalidCredentials},
+		"not a string": {socketauth.Credentials{"username": "anna", "password": 5}, "", socketauth.ErrInvalidCredentials},
+		"down":         {socketauth.Credentials{"username": "down", "password": "secret"}, "", down},
 	} {
 		user, err := login(t.Context(), c.credentials)
 		if user != c.user || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
@@ -206,96 +97,29 @@ func TestPasswordLogin(t *testing.T) {
 	}
 }
 
-func TestOneIPv6NetworkHasOneLine(t *testing.T) {
-	// Guards: whoever has a /48 has 65,536 networks of /64, one waiting of each of which filled the queue for good.
-	synctest.Test(t, func(t *testing.T) {
-		a, err := New(apiOptions(io.Discard))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 3}
-		if err := p.start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.turns.Begin(t.Context(), "", ""); err != nil { // one is at work
-			t.Fatal(err)
-		}
-		answered := make(chan string, 4)
-		compare := func(address string) {
-			attempt, _, turn := a.begin(httptest.NewRequest("POST", "/login", nil), throttle.Network(address), []string{address})
-			defer attempt.Void()
-			ctx := context.WithValue(t.Context(), turnKey{}, turn)
-			go func() { answered <- fmt.Sprint(address, " ", errors.Is(p.Compare(ctx, "", "x"), ErrUnavailable)) }()
-			synctest.Wait()
-		}
-		for n := range 3 {
-			compare(fmt.Sprintf("2001:db8:7:%d::1", n))
-		}
-		compare("2001:db8:8::1")
-		if got := <-answered; got != "2001:db8:7:2::1 true" {
-			t.Errorf("turned away: %s", got)
-		}
-		p.turns.End()
-		for range 3 {
-			if got := <-answered; !strings.HasSuffix(got, " false") {
-				t.Errorf("turned away: %s", got)
-			}
-		}
-	})
-}
-
-func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
-	p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 1}
-	if err := p.start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.turns.Begin(t.Context(), "", ""); err != nil { // one is at work
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	waiting := make(chan error)
-	go func() { waiting <- p.Compare(ctx, "", "x") }()
-	for p.turns.Waiting() < 1 { // until it waits
-		select {
-		case err := <-waiting:
-			t.Fatalf("did not wait: %v", err)
-		default:
-		}
-	}
-	if _, err := p.Hash(t.Context(), "x"); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("one too many: %v", err)
-	}
-	cancel()
-	if err := <-waiting; !errors.Is(err, context.Canceled) {
-		t.Errorf("the one that waited: %v", err)
-	}
-	p.turns.End()
-	if _, err := p.Hash(t.Context(), "x"); err != nil {
-		t.Errorf("after the rush: %v", err)
-	}
-}
-
 // An unknown user must take as long as a wrong password: compare the medians of many samples.
 // go test -run - -bench PasswordLogin -count 20 .
 func BenchmarkPasswordLogin(b *testing.B) {
-	passwords := new(Passwords)
+	passwords := new(socketauth.Passwords)
 	hash, err := passwords.Hash(b.Context(), "secret")
 	if err != nil {
 		b.Fatal(err)
 	}
-	login := PasswordLogin(passwords, func(_ context.Context, name string) (string, string, error) {
+	login := socketauth.PasswordLogin(passwords, func(_ context.Context, name string) (string, string, error) {
 		if name != "anna" {
-			return "", "", ErrInvalidCredentials
+			return "", "", socketauth.ErrInvalidCredentials
 		}
 		return name, hash, nil
 	})
 	for _, name := range []string{"anna", "nobody"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := login(b.Context(), Credentials{"username": name, "password": "wrong"}); !errors.Is(err, ErrInvalidCredentials) {
+				if _, err := login(b.Context(), socketauth.Credentials{"username": name, "password": "wrong"}); !errors.Is(err, socketauth.ErrInvalidCredentials) {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
 }
+
+func quick() *socketauth.Passwords { return &socketauth.Passwords{Cost: bcrypt.MinCost} }

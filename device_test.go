@@ -1,4 +1,4 @@
-package socketauth
+package socketauth_test
 
 import (
 	"context"
@@ -16,7 +16,11 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/z-open/socketauth"
 )
+
+const deviceCookieName = "socketauth_device"
 
 // browser is one that keeps cookies, behind a proxy that the library was not told of.
 type browser struct {
@@ -45,7 +49,7 @@ func (b *browser) login(username, password string) int {
 	case b.told != "":
 		r.Header.Set("X-Forwarded-For", "198.51.100.7, "+b.told)
 	}
-	client := http.Client{Jar: b.jar, Transport: &http.Transport{DialContext: b.w.lis.dial, DisableKeepAlives: true}}
+	client := http.Client{Jar: b.jar, Transport: &http.Transport{DialContext: b.w.DialContext, DisableKeepAlives: true}}
 	res, err := client.Do(r)
 	if err != nil {
 		b.w.Error(err)
@@ -58,7 +62,7 @@ func (b *browser) login(username, password string) int {
 // proof is the value of the cookie that a browser has.
 func (b *browser) proof() string {
 	for _, c := range b.jar.Cookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}) {
-		if c.Name == deviceCookie {
+		if c.Name == deviceCookieName {
 			return c.Value
 		}
 	}
@@ -66,7 +70,7 @@ func (b *browser) proof() string {
 }
 
 func (b *browser) setProof(value string) {
-	b.jar.SetCookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}, []*http.Cookie{{Name: deviceCookie, Value: value}})
+	b.jar.SetCookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}, []*http.Cookie{{Name: deviceCookieName, Value: value}})
 }
 
 // attack has someone guess at anna's password twice a second.
@@ -141,10 +145,10 @@ func TestOwnerBehindAnUnknownProxyIsNotLockedOut(t *testing.T) {
 
 func TestWhatProvesADevice(t *testing.T) {
 	// Guards: a proof is good for the accounts it was made for, for 14 days, and cannot be made or changed by others.
-	inWorld(t, func(o *Options[string]) {
-		o.FindUserByCredentials = func(_ context.Context, c Credentials) (string, error) {
+	inWorld(t, func(o *socketauth.Options[string]) {
+		o.FindUserByCredentials = func(_ context.Context, c socketauth.Credentials) (string, error) {
 			if c.Get("password") != "secret" {
-				return "", ErrInvalidCredentials
+				return "", socketauth.ErrInvalidCredentials
 			}
 			return c.Get("username"), nil
 		}
@@ -159,7 +163,7 @@ func TestWhatProvesADevice(t *testing.T) {
 		}
 		mine, other := proofFor("anna"), proofFor("bert")
 		raw, err := base64.RawURLEncoding.DecodeString(mine)
-		if err != nil || len(raw) != deviceProof {
+		if err != nil {
 			t.Fatalf("%q: %v", mine, err)
 		}
 		changed := func(at int) string {
@@ -171,7 +175,7 @@ func TestWhatProvesADevice(t *testing.T) {
 		for _, name := range []string{"anna", "bert", "anna", "carl", "dora"} {
 			several.login(name, "secret")
 		}
-		if n := strings.Count(several.proof(), ".") + 1; n != maxDevices {
+		if n := strings.Count(several.proof(), ".") + 1; n != 4 {
 			t.Errorf("%d proofs of four accounts", n)
 		}
 		w.attack(attacker, time.Minute)
@@ -196,14 +200,14 @@ func TestWhatProvesADevice(t *testing.T) {
 			"nonsense":        {"x", false},
 			"short":           {mine[:20], false},
 			"another device":  {changed(0), false},
-			"another end":     {changed(deviceSigned - 1), false},
-			"another HMAC":    {changed(deviceProof - 1), false},
+			"another end":     {changed(len(raw) - 17), false}, // the last byte before an HMAC of 16
+			"another HMAC":    {changed(len(raw) - 1), false},
 		} {
 			if got := passes(tt.proof); got != tt.want {
 				t.Errorf("%s: %v", name, got)
 			}
 		}
-		time.Sleep(deviceLifetime - 10*time.Minute)
+		time.Sleep(14*24*time.Hour - 10*time.Minute)
 		w.attack(attacker, time.Minute)
 		if !passes(mine) {
 			t.Error("it is forgotten too early")
@@ -222,7 +226,7 @@ func TestDeviceCookie(t *testing.T) {
 		r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(`{"username":"anna","password":"`+password+`"}`))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Origin", origin)
-		client := http.Client{Transport: &http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}}
+		client := http.Client{Transport: &http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}}
 		res, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -236,7 +240,7 @@ func TestDeviceCookie(t *testing.T) {
 		}
 		for _, secure := range []bool{false, true} {
 			c := ask(w, "secret", map[bool]string{false: "http://server", true: "https://server"}[secure])
-			if len(c) != 1 || c[0].Name != deviceCookie || !c[0].HttpOnly || c[0].Secure != secure || c[0].SameSite != http.SameSiteStrictMode || c[0].Path != "" || c[0].MaxAge != 14*24*3600 {
+			if len(c) != 1 || c[0].Name != deviceCookieName || !c[0].HttpOnly || c[0].Secure != secure || c[0].SameSite != http.SameSiteStrictMode || c[0].Path != "" || c[0].MaxAge != 14*24*3600 {
 				t.Errorf("secure %v: %v", secure, c)
 			}
 			if strings.Contains(w.logs.String(), c[0].Value) {
@@ -244,7 +248,7 @@ func TestDeviceCookie(t *testing.T) {
 			}
 		}
 	})
-	inWorld(t, func(o *Options[string]) { o.ClientIP = func(*http.Request) string { return "203.0.113.1" } }, func(w *world) {
+	inWorld(t, func(o *socketauth.Options[string]) { o.ClientIP = func(*http.Request) string { return "203.0.113.1" } }, func(w *world) {
 		if c := ask(w, "secret", "http://server"); len(c) != 0 {
 			t.Errorf("with ClientIP: %v", c)
 		}
@@ -265,12 +269,12 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 		{"new, addresses told", "203.0.113.1", "203.0.113.2", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			passwords := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
+			passwords := &socketauth.Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
 			var hashed, turn atomic.Int32 // how many passwords were looked at, and which of them was anna's
-			inWorld(t, func(o *Options[string]) {
-				o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+			inWorld(t, func(o *socketauth.Options[string]) {
+				o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
 					err := passwords.Compare(ctx, "", c.Get("password"))
-					if errors.Is(err, ErrInvalidCredentials) {
+					if errors.Is(err, socketauth.ErrInvalidCredentials) {
 						n := hashed.Add(1)
 						if c.Get("username") == "anna" {
 							turn.Store(n)
@@ -286,10 +290,8 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 						t.Fatal(status)
 					}
 				}
-				if err := passwords.start(); err != nil {
-					t.Fatal(err)
-				}
-				if err := passwords.turns.Begin(t.Context(), "", ""); err != nil { // it is at work on something
+				release, err := socketauth.Occupy(passwords)
+				if err != nil {
 					t.Fatal(err)
 				}
 				hashed.Store(0)
@@ -304,7 +306,7 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 				status := make(chan int, 1)
 				wg.Go(func() { status <- anna.login("anna", "secret") })
 				synctest.Wait()
-				passwords.turns.End()
+				release()
 				wg.Wait()
 				if got := <-status; got != http.StatusOK {
 					t.Errorf("anna: %d", got)
@@ -327,9 +329,9 @@ func TestDeviceCookieBesideOthersOfItsName(t *testing.T) {
 		}
 		w.attack(attacker, time.Minute)
 		for name, cookie := range map[string]string{
-			"first":             deviceCookie + "=" + owner.proof() + "; " + deviceCookie + "=x",
-			"last":              deviceCookie + "=x; " + deviceCookie + "=" + owner.proof(),
-			"after the longest": strings.Repeat(deviceCookie+"="+strings.Repeat(owner.proof()[:53]+"A.", 4)+"; ", 3) + deviceCookie + "=" + owner.proof(),
+			"first":             deviceCookieName + "=" + owner.proof() + "; " + deviceCookieName + "=x",
+			"last":              deviceCookieName + "=x; " + deviceCookieName + "=" + owner.proof(),
+			"after the longest": strings.Repeat(deviceCookieName+"="+strings.Repeat(owner.proof()[:53]+"A.", 4)+"; ", 3) + deviceCookieName + "=" + owner.proof(),
 		} {
 			w.attack(attacker, 2*time.Second)
 			for attacker.login("anna", "wrong") == http.StatusUnauthorized {
@@ -337,7 +339,7 @@ func TestDeviceCookieBesideOthersOfItsName(t *testing.T) {
 			r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(`{"username":"anna","password":"secret"}`))
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Cookie", cookie)
-			res, err := (&http.Transport{DialContext: w.lis.dial, DisableKeepAlives: true}).RoundTrip(r)
+			res, err := (&http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}).RoundTrip(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -358,12 +360,12 @@ func TestDeviceCookieBesideOthersOfItsName(t *testing.T) {
 
 func TestSpellingsOfAnAccountShareItsTurns(t *testing.T) {
 	// Guards: each spelling of a name that a device was let in to had turns of its own at the passwords.
-	passwords := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
+	passwords := &socketauth.Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
 	var hashed, turn atomic.Int32 // how many passwords were looked at, and which of them was anna's
-	inWorld(t, func(o *Options[string]) {
-		o.FindUserByCredentials = func(ctx context.Context, c Credentials) (string, error) {
+	inWorld(t, func(o *socketauth.Options[string]) {
+		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
 			err := passwords.Compare(ctx, "", c.Get("password"))
-			if errors.Is(err, ErrInvalidCredentials) {
+			if errors.Is(err, socketauth.ErrInvalidCredentials) {
 				if n := hashed.Add(1); c.Get("username") == "anna" {
 					turn.Store(n)
 				}
@@ -376,7 +378,8 @@ func TestSpellingsOfAnAccountShareItsTurns(t *testing.T) {
 		if anna.login("anna", "secret") != http.StatusOK || mallory.login("mallory", "secret") != http.StatusOK {
 			t.Fatal("not let in")
 		}
-		if err := passwords.turns.Begin(t.Context(), "", ""); err != nil { // it is at work on something
+		release, err := socketauth.Occupy(passwords)
+		if err != nil {
 			t.Fatal(err)
 		}
 		hashed.Store(0)
@@ -388,7 +391,7 @@ func TestSpellingsOfAnAccountShareItsTurns(t *testing.T) {
 		synctest.Wait()
 		wg.Go(func() { anna.login("anna", "secret") })
 		synctest.Wait()
-		passwords.turns.End()
+		release()
 		wg.Wait()
 		if n := turn.Load(); n != 2 {
 			t.Errorf("anna's turn was number %d", n)

@@ -1,4 +1,4 @@
-package socketauth
+package socketauth_test
 
 import (
 	"encoding/json"
@@ -17,13 +17,13 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
-	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
 // leakOptions tell clients apart by address, so that what is counted of each has to go too.
-func leakOptions(o *Options[string]) {
+func leakOptions(o *socketauth.Options[string]) {
 	o.ClientIP = func(r *http.Request) string { return r.Header.Get("X-Address") }
 	o.Logger = slog.New(slog.DiscardHandler)
 	o.CodeLifetime = time.Hour // of those that a confirming client keeps over the pauses
@@ -49,9 +49,7 @@ func holds() held {
 
 // left has the store of a server with leakOptions clear away what is over, and returns how many sessions remain, and
 // users who have one.
-func (w *world) left() (sessions, users int) {
-	return w.auth.blacklist.(measured).Store.(interface{ Left() (sessions, users int) }).Left()
-}
+func (w *world) left() (sessions, users int) { return socketauth.StoreLeft(w.Auth()) }
 
 // forgets waits until all sessions are over, and makes sure that the store has forgotten them, and whose they were.
 func (w *world) forgets() {
@@ -69,27 +67,9 @@ func (w *world) forgets() {
 // nothingLeft makes sure that no connection has left anything behind, but for what the blacklist keeps of sessions.
 func (w *world) nothingLeft(before held, sessions int) held {
 	w.Helper()
-	for version, e := range w.engines {
-		if n, tasks := e.(*eio.Engine).Left(); n+tasks != 0 {
-			w.Errorf("engine %s: %d sessions, %d requests, goroutines and timers are left", version, n, tasks)
-		}
+	for _, left := range socketauth.LeftBehind(w.Server.Server) {
+		w.Error(left)
 	}
-	for version, n := range w.Auth().Stats().Sockets {
-		if n.Connecting != 0 || n.Authenticated != 0 {
-			w.Errorf("Stats: engine %s: %+v are left", version, n)
-		}
-	}
-	if !w.pool.Empty() {
-		w.Errorf("the pool of connections is not empty: %+v", w.pool.Counts())
-	}
-	if !w.hub.Empty() {
-		w.Error("the hub remembers sockets that are gone")
-	}
-	w.recheckMu.Lock()
-	if len(w.toRecheck) != 0 {
-		w.Errorf("%d sockets are still to be looked up", len(w.toRecheck))
-	}
-	w.recheckMu.Unlock()
 	after := holds()
 	if after.goroutines > before.goroutines+2 {
 		w.Errorf("%d goroutines are left, of %d", after.goroutines, before.goroutines)

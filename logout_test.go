@@ -1,9 +1,8 @@
-package socketauth
+package socketauth_test
 
 import (
 	"context"
-	"fmt"
-	"net"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
 )
 
@@ -107,7 +107,7 @@ func TestLogoutBeforeAuthentication(t *testing.T) {
 func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
 	// Guards: a page that logs out and closes must not leave its session alive.
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
 		c, token := w.in()
 		asked, gone := make(chan struct{}), make(chan struct{})
 		store.fail(func(string) error {
@@ -132,11 +132,11 @@ func TestManyLogoutsAtOnceAreOne(t *testing.T) {
 	// Guards: of log-outs that a client sends together, each was recorded, and asked the store to end the session again.
 	logouts, calls := 0, 0
 	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) {
+	inWorld(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
-		o.Audit = func(_ context.Context, e AuditEvent) {
-			if e.Kind == AuditLogout {
+		o.Audit = func(_ context.Context, e socketauth.AuditEvent) {
+			if e.Kind == socketauth.AuditLogout {
 				logouts++
 			}
 		}
@@ -162,20 +162,30 @@ func TestManyLogoutsAtOnceAreOne(t *testing.T) {
 	})
 }
 
-func TestAcknowledgementsOfAuthenticateAndLogout(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
-		c.send(fmt.Sprintf(`421["authenticate",{"token":%q}]`, w.code()))
-		c.token()
-		c.next("431[]")
-		c.send(`422["logout"]`)
-		c.next("432[]")
+func TestLogoutWithAPredecessorEndsTheSession(t *testing.T) {
+	// Guards: a confirming client whose next token never came logs out with the one it has.
+	inWorldOfMinutes(t, socketauth.EndSession, nil, func(w *world, seen *audits) {
+		c, token := w.in()
+		c.close()
+		c = w.dial("")
+		c.confirms(token)
+		c.close()
+		time.Sleep(time.Minute)
+		c = w.dial("")
+		if got := c.ask("logout", token); got != "[]" {
+			t.Errorf("got %s", got)
+		}
 		c.next(`42["logged_out"]`)
 		c.gone()
+		if n := seen.count("logout "); n != 1 {
+			t.Errorf("audited %d times", n)
+		}
 		c = w.dial("")
-		c.send(`421["authenticate",{"token":"x"}]`)
-		c.next(`431[{"error":{"code":"invalid_token"}}]`)
-		c.refusedAndGone("invalid_token")
+		ack := c.ask("logout", token)
+		var said []struct{ Error struct{ Code string } }
+		if err := json.Unmarshal([]byte(ack), &said); err != nil || said[0].Error.Code != "no_longer_valid" {
+			t.Errorf("once more: %s, %v", ack, err)
+		}
 	})
 }
 
@@ -186,10 +196,11 @@ func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		second := &world{T: w.T, Server: other, logs: w.logs, http: &http.Server{Handler: mux}, lis: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
-		go func() { _ = second.http.Serve(second.lis) }()
+		w.Mux.Handle("second/", mux)
 		c, token := w.in()
-		d := second.dial("")
+		d := w.openAt("second")
+		d.send("40")
+		d.next(`40{"sid":`)
 		d.authenticate(token)
 		d.token()
 		c.next(`42["rotated"]`)
@@ -201,6 +212,5 @@ func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
 		if err := other.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
-		_ = second.http.Close()
 	})
 }

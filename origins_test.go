@@ -1,4 +1,4 @@
-package socketauth
+package socketauth_test
 
 import (
 	"bufio"
@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/z-open/socketauth"
 )
 
 // errand is one request that a page may make the browser send.
@@ -23,7 +26,7 @@ type errand struct {
 // asks sends a request with these Origin headers.
 func (w *world) asks(e errand, host string, origins []string) *http.Response {
 	w.Helper()
-	conn, err := w.lis.dial(w.Context(), "", "")
+	conn, err := w.DialContext(w.Context(), "", "")
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -84,11 +87,41 @@ func (w *world) errands() []errand {
 	return all
 }
 
+func TestOtherOriginsAreRefusedAtLogin(t *testing.T) {
+	_, h := serveAPI(t, apiOptions(io.Discard))
+	for origin, status := range map[string]int{
+		"https://app.example": 200, "http://example.com": 200, "https://evil.example": 403, "null": 403,
+	} {
+		got, body, header := post(h, "/login", jsonType, credentialsJSON("anna", "secret"), "Origin", origin)
+		if got != status || (status == 403) != (body["code"] == "ORIGIN_NOT_ALLOWED") {
+			t.Errorf("%s: %d %v", origin, got, body)
+		}
+		if allowed := header.Get("Access-Control-Allow-Origin"); status == 200 && allowed != origin || status != 200 && allowed != "" {
+			t.Errorf("%s: Access-Control-Allow-Origin %q", origin, allowed)
+		}
+	}
+	preflight := func(origin string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodOptions, "/login", nil)
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Access-Control-Request-Method", "POST")
+		r.Header.Set("Access-Control-Request-Headers", "content-type")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	if w := preflight("https://app.example"); w.Code/100 != 2 || w.Header().Get("Access-Control-Allow-Headers") != "content-type" {
+		t.Errorf("preflight: %d %v", w.Code, w.Header())
+	}
+	if w := preflight("https://evil.example"); w.Code != 403 {
+		t.Errorf("preflight of another origin: %d", w.Code)
+	}
+}
+
 func TestRetryAfterIsExposed(t *testing.T) {
 	// Guards: a page of an allowed origin can read when to come back.
-	inWorld(t, func(o *Options[string]) {
+	inWorld(t, func(o *socketauth.Options[string]) {
 		o.AllowedOrigins = []string{"https://app.example"}
-		o.FindUserByCredentials = func(context.Context, Credentials) (string, error) { return "", ErrUnavailable }
+		o.FindUserByCredentials = func(context.Context, socketauth.Credentials) (string, error) { return "", socketauth.ErrUnavailable }
 	}, func(w *world) {
 		login := errand{"login", "POST", "/login", "Content-Type: " + jsonType + "\r\n", credentialsJSON("anna", "secret"), 503}
 		res := w.asks(login, "server", []string{"https://app.example"})
@@ -100,7 +133,7 @@ func TestRetryAfterIsExposed(t *testing.T) {
 
 func TestOtherHostsAreRefusedEverywhere(t *testing.T) {
 	// Guards: with Hosts, a page whose name was made to point here gets in nowhere, be its Origin the same as Host or absent.
-	inWorld(t, func(o *Options[string]) { o.Hosts = []string{"server"} }, func(w *world) {
+	inWorld(t, func(o *socketauth.Options[string]) { o.Hosts = []string{"server"} }, func(w *world) {
 		for _, e := range w.errands() {
 			for _, origins := range [][]string{nil, {"http://evil.example"}} {
 				res := w.asks(e, "evil.example", origins)
@@ -139,9 +172,9 @@ func TestEmbeddedRequestsOpenNoSessions(t *testing.T) {
 func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 	// Guards: what the policy says of an origin (internal/origin has more of them) holds on every way in, of both engines,
 	// and what is refused has no effect.
-	o := func(o *Options[string]) {
+	o := func(o *socketauth.Options[string]) {
 		o.AllowedOrigins = []string{"https://app.example", "https://[2001:db8::1]:8443", "capacitor://localhost"}
-		o.Limits.Unauthenticated, o.Limits.UnauthenticatedPerAddress = NoLimit, NoLimit
+		o.Limits.Unauthenticated, o.Limits.UnauthenticatedPerAddress = socketauth.NoLimit, socketauth.NoLimit
 	}
 	for _, tt := range []struct {
 		name    string

@@ -1,6 +1,6 @@
 //go:build race
 
-package socketauth
+package socketauth_test
 
 // The race detector is some ten times slower.
 const (

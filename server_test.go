@@ -1,8 +1,7 @@
-package socketauth
+package socketauth_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,90 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth"
 )
-
-func TestShutdownEndsAllSocketsSoThatTheyComeBack(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		friend, _ := w.in()
-		stranger := w.dial("")
-		if err := w.Shutdown(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range []*client{friend, stranger} {
-			if frame, _ := c.frameWithin(time.Minute); frame == "41" {
-				t.Error("told to stay away")
-			}
-		}
-		if err := w.Shutdown(context.Background()); err != nil {
-			t.Errorf("again: %v", err)
-		}
-		rw := httptest.NewRecorder()
-		w.http.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
-		if rw.Code != http.StatusServiceUnavailable {
-			t.Errorf("a new connection: %d", rw.Code)
-		}
-	})
-}
-
-func TestShutdownWaitsForHandlersAndForItsContext(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		leave := make(chan struct{})
-		w.On("stubborn", func(context.Context, *Socket, Args) (any, error) { <-leave; return nil, nil })
-		c, _ := w.in()
-		c.emit("stubborn")
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
-		defer cancel()
-		if err := w.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("while a handler runs: %v", err)
-		}
-		close(leave)
-		if err := w.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func TestShutdownWaitsForWhatTheStoreDecides(t *testing.T) {
-	// Guards: a token that is replaced while the server shuts down must not die before its client has the next.
-	store := new(faultyStore)
-	inWorld(t, func(o *Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, token := w.in()
-		store.fail(func(string) error { time.Sleep(time.Second); return nil }, nil)
-		c.authenticate(token)
-		synctest.Wait()
-		down := make(chan error)
-		go func() { down <- w.Shutdown(context.Background()) }()
-		c.token()
-		if err := <-down; err != nil {
-			t.Error(err)
-		}
-		if w.beginStep() {
-			t.Error("another step was begun")
-		}
-		if len(w.auth.servers) != 0 {
-			t.Error("the core remembers a server that is gone")
-		}
-	})
-}
-
-func TestShutdownOfTheHTTPServerStartsTheEnd(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, _ := w.in()
-		if err := w.http.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-		for range c.Packets() { // until the connection has ended
-		}
-	})
-}
 
 func TestProtocolVersionsThatAreNotServed(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		for _, query := range []string{"?EIO=5&transport=polling", "?EIO=&transport=polling", "?EIO=abc"} {
 			rw := httptest.NewRecorder()
-			w.http.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/"+query, nil))
+			w.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/"+query, nil))
 			if rw.Code != 400 || strings.TrimSpace(rw.Body.String()) != `{"code":5,"message":"Unsupported protocol version"}` {
 				t.Errorf("%s: %d %s", query, rw.Code, rw.Body)
 			}
@@ -108,7 +31,7 @@ func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		for query, want := range map[string]string{"": "engine 3", "EIO=3&": "engine 3", "EIO=4&": "engine 4"} {
 			rw := httptest.NewRecorder()
-			w.http.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?"+query+"transport=polling", nil))
+			w.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?"+query+"transport=polling", nil))
 			got := "engine 3"
 			if strings.Contains(rw.Body.String(), "maxPayload") {
 				got = "engine 4"
@@ -129,7 +52,7 @@ func TestSocketPathWithAndWithoutItsSlash(t *testing.T) {
 		"/sockets/":    {"/sockets", "/sockets/"},
 		"/":            {"/"},
 	} {
-		inWorld(t, func(o *Options[string]) { o.SocketPath = option }, func(w *world) {
+		inWorld(t, func(o *socketauth.Options[string]) { o.SocketPath = option }, func(w *world) {
 			for _, path := range paths {
 				open := errand{method: "GET", path: path + "?EIO=4&transport=polling"}
 				res := w.asks(open, "server", nil)
@@ -161,7 +84,7 @@ func TestProxyWithoutUpgradeIsLogged(t *testing.T) {
 			for i := 0; i < len(headers); i += 2 {
 				r.Header.Set(headers[i], headers[i+1])
 			}
-			w.http.Handler.ServeHTTP(httptest.NewRecorder(), r)
+			w.Config.Handler.ServeHTTP(httptest.NewRecorder(), r)
 		}
 		const key, version = "Sec-WebSocket-Key", "Sec-WebSocket-Version"
 		said := func() int { return strings.Count(w.logs.String(), "without its Upgrade header") }
@@ -198,11 +121,18 @@ func TestOtherNamespacesAreRefused(t *testing.T) {
 	})
 }
 
+// reservedNames are the library's own events and what clients keep to themselves.
+var reservedNames = []string{
+	"", "authenticate", "authenticated", "unauthorized", "logout", "logged_out", "rotated", "connect", "connection", "connect_error",
+	"connect_timeout", "connecting", "disconnect", "disconnecting", "error", "ping", "pong", "reconnect", "reconnect_attempt",
+	"reconnect_error", "reconnect_failed", "reconnecting", "newListener", "removeListener",
+}
+
 func TestOnPanicsForNamesThatAreNotToBeHad(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		h := func(context.Context, *Socket, Args) (any, error) { return nil, nil }
+		h := func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil }
 		w.On("taken", h)
-		on := func(name string, h Handler) {
+		on := func(name string, h socketauth.Handler) {
 			defer func() {
 				if recover() == nil {
 					t.Errorf("%q was taken", name)
@@ -212,7 +142,7 @@ func TestOnPanicsForNamesThatAreNotToBeHad(t *testing.T) {
 		}
 		on("taken", h)
 		on("nil", nil)
-		for _, name := range reserved {
+		for _, name := range reservedNames {
 			on(name, h)
 		}
 	})
@@ -232,37 +162,10 @@ func TestNamesThatClientsKeepToThemselvesAreReserved(t *testing.T) {
 						t.Errorf("On(%q): %v", name, r)
 					}
 				}()
-				w.On(name, func(context.Context, *Socket, Args) (any, error) { return nil, nil })
+				w.On(name, func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil })
 			}()
 			if err := w.Emit(name); err == nil {
 				t.Errorf("Emit(%q) said nothing", name)
-			}
-		}
-	})
-}
-
-func TestLoginAndSocketsShareACoreOrAStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		mux := http.NewServeMux()
-		o := apiOptions(io.Discard)
-		a, err := New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := a.APIServe(mux); err != nil {
-			t.Fatal(err)
-		}
-		s, err := a.SocketServe(nil, mux)
-		if err != nil || s.Auth() != a {
-			t.Fatal(err)
-		}
-		sockets, err := SocketServe(nil, http.NewServeMux(), Options[any]{Secret: testSecret})
-		if err != nil {
-			t.Fatalf("a process that only serves sockets: %v", err)
-		}
-		for _, s := range []*Server{s, sockets} {
-			if err := s.Shutdown(t.Context()); err != nil {
-				t.Error(err)
 			}
 		}
 	})

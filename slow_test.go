@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,8 +21,8 @@ import (
 
 // dripUntilCut sends text a byte a second, again and again, until the connection has ended, while it reads all that
 // comes. Others are told something each time, and must hear it at once.
-func (w *kit) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
-	w.t.Helper()
+func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
+	w.Helper()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -34,7 +35,7 @@ func (w *kit) dripUntilCut(conn net.Conn, text string, within time.Duration, oth
 			break
 		}
 		if time.Since(began) > within {
-			w.t.Errorf("it drips still after %v", within)
+			w.Errorf("it drips still after %v", within)
 			_ = conn.Close()
 			break
 		}
@@ -45,27 +46,27 @@ func (w *kit) dripUntilCut(conn net.Conn, text string, within time.Duration, oth
 }
 
 // tells makes sure that others hear of something without delay.
-func (w *kit) tells(news string, others ...*siotest.Conn) {
-	w.t.Helper()
+func (w *world) tells(news string, others ...*siotest.Conn) {
+	w.Helper()
 	for _, other := range others {
 		w.beat(other)
 	}
 	began := time.Now()
 	if err := w.Emit("news", news); err != nil {
-		w.t.Error(err)
+		w.Error(err)
 	}
 	for _, other := range others {
 		if _, err := other.Expect(`42["news","` + news + `"]`); err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 	}
 	if took := time.Since(began); took > 0 {
-		w.t.Errorf("others heard of %.20q after %v", news, took)
+		w.Errorf("others heard of %.20q after %v", news, took)
 	}
 }
 
 // beat is the heartbeat of version 3, where the client begins.
-func (w *kit) beat(c *siotest.Conn) {
+func (w *world) beat(c *siotest.Conn) {
 	if c.Version() != "3" {
 		return
 	}
@@ -74,17 +75,17 @@ func (w *kit) beat(c *siotest.Conn) {
 		_, err = c.Expect("3")
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 }
 
 // half is the beginning of something that a connected client sends: a frame, or a POST.
-func (w *kit) half(c *siotest.Conn) string {
+func (w *world) half(c *siotest.Conn) string {
 	if !c.Polling() {
 		return "\x81\xfe\x10\x00\x01\x02\x03\x04" + strings.Repeat("x", 4096) // text, masked, 4096 bytes
 	}
 	if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodPost, 4096)); err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	return "x"
 }
@@ -92,7 +93,7 @@ func (w *kit) half(c *siotest.Conn) string {
 func TestClientsThatDripAreCut(t *testing.T) {
 	// Guards: a frame or body that comes byte by byte must not keep a connection: a stranger's no longer than any
 	// stranger may stay, nor anybody's longer than a heartbeat may fail. Nobody else waits for it.
-	overAll(t, func(w *kit, version, transport string) {
+	overAll(t, func(w *world, version, transport string) {
 		other := w.authenticated(version, transport, "bert")
 		stranger := w.unauthenticated(version, transport)
 		w.dripUntilCut(stranger.NetConn(), w.half(stranger), 20*time.Second, other)
@@ -100,17 +101,17 @@ func TestClientsThatDripAreCut(t *testing.T) {
 		w.dripUntilCut(friend.NetConn(), w.half(friend), time.Minute, other)
 		synctest.Wait()
 		if got := w.Auth().Stats().Sockets[version]; got.Connecting != 0 || got.Authenticated != 1 {
-			w.t.Errorf("%+v are left", got)
+			w.Errorf("%+v are left", got)
 		}
 	})
 }
 
 func TestHandshakesThatDripAreCut(t *testing.T) {
-	overAll(t, func(w *kit, version, transport string) {
+	overAll(t, func(w *world, version, transport string) {
 		other := w.authenticated(version, transport, "bert")
-		conn, err := w.DialContext(w.t.Context(), "", "")
+		conn, err := w.DialContext(w.Context(), "", "")
 		if err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		kind := map[string]string{"websocket": "websocket"}[transport]
 		w.dripUntilCut(conn, "GET /socket.io/?EIO="+version+"&transport="+cmp.Or(kind, "polling")+" HTTP/1.1\r\nHost: server\r\nX: "+strings.Repeat("x", 1000), 20*time.Second, other)
@@ -118,10 +119,10 @@ func TestHandshakesThatDripAreCut(t *testing.T) {
 }
 
 func TestLoginBodyThatDripsIsCut(t *testing.T) {
-	inKit(t, nil, func(w *kit) {
+	inWorld(t, nil, func(w *world) {
 		other := w.authenticated("4", "websocket", "bert")
 		for _, path := range []string{"/login", "/register"} {
-			conn, err := w.DialContext(w.t.Context(), "", "")
+			conn, err := w.DialContext(w.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,14 +134,58 @@ func TestLoginBodyThatDripsIsCut(t *testing.T) {
 	})
 }
 
+func TestBodyThatDripsIsCut(t *testing.T) {
+	// Guards: net/http reads what is left of a body before it answers, so who answers without a look at it needs a time too.
+	const polling = " /socket.io/?transport=polling&EIO="
+	for name, head := range map[string]string{
+		"login":                   "POST /login HTTP/1.1\r\nContent-Type: application/json",
+		"login, media type":       "POST /login HTTP/1.1\r\nContent-Type: text/plain",
+		"login, another origin":   "POST /login HTTP/1.1\r\nOrigin: https://evil.example",
+		"login, OPTIONS":          "OPTIONS /login HTTP/1.1",
+		"login, preflight":        "OPTIONS /login HTTP/1.1\r\nOrigin: http://server\r\nAccess-Control-Request-Method: POST",
+		"sockets, another origin": "POST" + polling + "4 HTTP/1.1\r\nOrigin: https://evil.example",
+		"sockets, preflight":      "OPTIONS" + polling + "4 HTTP/1.1\r\nOrigin: http://server\r\nAccess-Control-Request-Method: POST",
+		"sockets, version":        "POST" + polling + "9 HTTP/1.1",
+		"sockets, no session":     "POST" + polling + "4 HTTP/1.1",
+		"the app's, no token":     "GET /api HTTP/1.1",
+		"the app's, bad token":    "GET /api HTTP/1.1\r\nAuthorization: Bearer x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				conn, err := w.DialContext(w.Context(), "", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
+				var dripping sync.WaitGroup
+				defer func() { _ = conn.Close(); dripping.Wait() }()
+				dripping.Go(func() {
+					_, _ = io.WriteString(conn, head+"\r\nHost: server\r\nContent-Length: 1000\r\n\r\n")
+					for {
+						if _, err := io.WriteString(conn, " "); err != nil {
+							return
+						}
+						time.Sleep(time.Second)
+					}
+				}) // until the connection is closed
+				began := time.Now()
+				_, _ = io.Copy(io.Discard, conn)
+				if d := time.Since(began); d > 15*time.Second {
+					t.Errorf("after %v", d)
+				}
+			})
+		})
+	}
+}
+
 func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
 	// Guards: a websocket that is tried has no heartbeat yet, and needs a deadline of its own.
 	for _, version := range []string{"3", "4"} {
 		t.Run(version, func(t *testing.T) {
-			inKit(t, nil, func(w *kit) {
+			inWorld(t, nil, func(w *world) {
 				c := w.authenticated(version, "polling", "anna")
 				for _, first := range []string{"", "2probe"} {
-					ws, err := c.Websocket(w.t.Context())
+					ws, err := c.Websocket(w.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -159,7 +204,7 @@ func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
 
 func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 	// Guards: one client that read nothing froze all broadcasts. Now each has a queue, and who fills it is dropped.
-	overAll(t, func(w *kit, version, transport string) {
+	overAll(t, func(w *world, version, transport string) {
 		reasons := make(chan string, 10)
 		w.OnDisconnect(func(_ context.Context, s *socketauth.Socket, reason string) { reasons <- s.UserID() + ": " + reason })
 		reader := w.authenticated(version, transport, "bert")
@@ -169,7 +214,7 @@ func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 			sleepers++
 			c := w.authenticated(version, transport, "anna") // who polls, and does not read what comes
 			if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodGet, 0)); err != nil {
-				w.t.Fatal(err)
+				w.Fatal(err)
 			}
 		}
 		news := strings.Repeat("x", 8000)
@@ -178,15 +223,15 @@ func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(reasons); n != sleepers {
-			w.t.Fatalf("%d have been dropped, of %d", n, sleepers)
+			w.Fatalf("%d have been dropped, of %d", n, sleepers)
 		}
 		for range sleepers {
 			if got := <-reasons; got != "anna: slow peer" {
-				w.t.Error(got)
+				w.Error(got)
 			}
 		}
 		if got := w.Auth().Stats().Sockets[version]; got.Connecting != 0 || got.Authenticated != 1 {
-			w.t.Errorf("%+v are left", got)
+			w.Errorf("%+v are left", got)
 		}
 	})
 }
@@ -218,9 +263,9 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 	for name, request := range requests {
 		for _, wrap := range []func(http.Handler) http.Handler{func(h http.Handler) http.Handler { return h }, withOnlyUnwrap} {
 			t.Run(name, func(t *testing.T) {
-				inKit(t, func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" }, func(w *kit) {
+				inWorld(t, func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" }, func(w *world) {
 					w.Config.Handler = wrap(w.Config.Handler)
-					conn, err := w.DialContext(w.t.Context(), "", "")
+					conn, err := w.DialContext(w.Context(), "", "")
 					if err == nil {
 						_, err = io.WriteString(conn, request)
 					}
@@ -240,7 +285,7 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 
 // TestDeadlineOfAnAnswerIsForThatAlone guards the app's own routes on a connection that was answered by the library.
 func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
-	inKit(t, nil, func(w *kit) {
+	inWorld(t, nil, func(w *world) {
 		own := w.Config.Handler
 		w.Config.Handler = withOnlyUnwrap(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/slow" {
@@ -250,7 +295,7 @@ func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			_, _ = io.WriteString(rw, strings.Repeat("x", 100_000))
 		}))
-		conn, err := w.DialContext(w.t.Context(), "", "")
+		conn, err := w.DialContext(w.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,9 +318,12 @@ func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
 // onlyUnwrap is a ResponseWriter of a middleware that knows nothing older than http.ResponseController.
 type onlyUnwrap struct{ w http.ResponseWriter }
 
-func (o onlyUnwrap) Header() http.Header         { return o.w.Header() }
+func (o onlyUnwrap) Header() http.Header { return o.w.Header() }
+
 func (o onlyUnwrap) Write(p []byte) (int, error) { return o.w.Write(p) }
-func (o onlyUnwrap) WriteHeader(status int)      { o.w.WriteHeader(status) }
+
+func (o onlyUnwrap) WriteHeader(status int) { o.w.WriteHeader(status) }
+
 func (o onlyUnwrap) Unwrap() http.ResponseWriter { return o.w }
 
 func withOnlyUnwrap(next http.Handler) http.Handler {

@@ -3,52 +3,34 @@ package socketauth
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// readBefore returns t as a process has it that read it before its wall clock was set back by step: the
-// monotonic reading is the same, that of the wall clock is later.
-func readBefore(t time.Time, step time.Duration) time.Time {
-	wall := (*uint64)(unsafe.Pointer(&t)) // with a monotonic reading, seconds above 30 bits of nanoseconds
-	*wall += uint64(step/time.Second) << 30
-	return t
-}
-
-func TestClockSetBackAndLateFrames(t *testing.T) {
-	// Guards: a socket opened before the clock was set back seemed to be opened after whatever was replaced since, and its
-	// late frame ended the session as reuse. Outside a bubble, whose times have no monotonic reading.
-	now := time.Now()
-	p := (&Socket{
-		server:     &Server{auth: &Auth{config: new(config)}},
-		connection: &connection{opened: readBefore(now, time.Hour)},
-	}).presentation(new(token), readBefore(now, time.Hour))
-	for name, got := range map[string]time.Time{"SocketOpenedAt": p.SocketOpenedAt, "PresentedAt": p.PresentedAt} {
-		if off := got.Round(0).Sub(now.Round(0)).Abs(); off > time.Minute {
-			t.Errorf("%s is %v off", name, off)
-		}
+// FuzzBearer reads what may be the only header that names a token.
+func FuzzBearer(f *testing.F) {
+	for _, s := range []string{"Bearer x", "bearer  x y", "Bearer", "Bearer ", "Basic x", "", "Bearer\tx"} {
+		f.Add(s)
 	}
-}
-
-func TestClockSetBackAndExpiry(t *testing.T) {
-	// Guards: a socket stayed past the expiry of its token for as long as the clock was set back by.
-	inWorld(t, func(o *Options[string]) { o.TokenLifetime = time.Hour }, func(w *world) {
-		c, _ := w.in()
-		time.Sleep(time.Minute)
-		for _, s := range w.hub.Members(everyone) {
-			s.onDeadline(s.newest().ExpiresAt.Add(-time.Second))
-			c.alive()
-			s.onDeadline(s.newest().ExpiresAt) // as the timer says, though the wall clock shows less
+	f.Fuzz(func(t *testing.T, header string) {
+		r := &http.Request{Header: http.Header{"Authorization": {header}}}
+		text, ok := bearer(r)
+		if ok && (text == "" || text[0] == ' ' || !strings.HasSuffix(header, text) || !strings.EqualFold(header[:7], "Bearer ")) {
+			t.Errorf("%q names %q", header, text)
 		}
-		c.refusedAndGone("token_expired")
+		r.Header.Add("Authorization", header)
+		if _, ok := bearer(r); ok {
+			t.Errorf("%q is taken twice", header)
+		}
 	})
 }
+
 func TestMiddlewareAfterTheClockWasSetBack(t *testing.T) {
 	// Guards: a token that was replaced passed Middleware for as long as the clock was set back by.
 	var a *Auth

@@ -1,0 +1,235 @@
+package socketauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth"
+)
+
+func TestAudit(t *testing.T) {
+	var mu sync.Mutex
+	var events []socketauth.AuditEvent
+	inWorld(t, func(o *socketauth.Options[string]) {
+		o.TokenLifetime = time.Hour
+		o.Audit = func(ctx context.Context, e socketauth.AuditEvent) {
+			if err := ctx.Err(); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, e)
+		}
+	}, func(w *world) {
+		var secrets []string
+		expect := func(step string, want ...socketauth.AuditKind) []socketauth.AuditEvent {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			got := slices.Clone(events)
+			events = nil
+			var kinds []socketauth.AuditKind
+			for _, e := range got {
+				kinds = append(kinds, e.Kind)
+				if e.Time.IsZero() || e.Address != "pipe" && e.Kind != socketauth.AuditRevoked {
+					t.Errorf("%s: %+v", step, e)
+				}
+			}
+			if !slices.Equal(kinds, want) {
+				t.Errorf("%s: %v, want %v", step, kinds, want)
+			}
+			return got
+		}
+		code := w.login()
+		if e := expect("login", socketauth.AuditLogin); e[0].UserID != "anna" || e[0].SessionID == "" {
+			t.Errorf("%+v", e)
+		}
+		w.post("/login", `{"username":"anna","password":"wrong"}`)
+		if e := expect("wrong password", socketauth.AuditLoginFailed); e[0].Code != "USER_INVALID" || e[0].Account != "anna" || e[0].UserID != "" {
+			t.Errorf("%+v", e)
+		}
+		w.post("/register", `{"username":"anna","password":"secret"}`)
+		expect("register", socketauth.AuditRegistered)
+		c := w.dial("")
+		c.authenticate(code)
+		token := c.token()
+		if e := expect("authenticate", socketauth.AuditAuthenticated); e[0].UserID != "anna" || e[0].SocketID != c.sid || e[0].SessionID == "" {
+			t.Errorf("%+v", e)
+		}
+		o := c.confirms(token)
+		expect("offered")
+		o.confirm()
+		expect("confirmed", socketauth.AuditRotated)
+		w.refuses("x", "invalid_token")
+		if e := expect("garbage", socketauth.AuditRefused); e[0].Code != "invalid_token" || e[0].UserID != "" {
+			t.Errorf("%+v", e)
+		}
+		w.get("x")
+		expect("request", socketauth.AuditRefused)
+		time.Sleep(time.Minute)
+		w.refuses(token, "token_reused")
+		c.refusedAndGone("token_reused")
+		if e := expect("reuse", socketauth.AuditReuse, socketauth.AuditRefused); e[0].UserID != "anna" || e[1].Code != "token_reused" || e[1].UserID != "anna" {
+			t.Errorf("%+v", e)
+		}
+		c, token = w.in()
+		expect("in", socketauth.AuditAuthenticated)
+		time.Sleep(time.Hour)
+		c.refusedAndGone("token_expired")
+		if e := expect("expiry", socketauth.AuditExpired); e[0].UserID != "anna" {
+			t.Errorf("%+v", e)
+		}
+		w.refuses(token, "token_expired")
+		if e := expect("too late", socketauth.AuditRefused); e[0].UserID != "anna" || e[0].Code != "token_expired" {
+			t.Errorf("%+v", e)
+		}
+		c, token2 := w.in()
+		c.emit("logout")
+		c.next(`42["logged_out"]`)
+		if e := expect("logout", socketauth.AuditAuthenticated, socketauth.AuditLogout); e[1].UserID != "anna" || e[1].SessionID != e[0].SessionID {
+			t.Errorf("%+v", e)
+		}
+		c, token3 := w.in()
+		if _, err := w.Auth().RevokeSession(w.Context(), w.sessionOf(c)); err != nil {
+			t.Fatal(err)
+		}
+		if e := expect("revoke", socketauth.AuditAuthenticated, socketauth.AuditRevoked); e[1].UserID != "anna" || e[1].SessionID == "" {
+			t.Errorf("%+v", e)
+		}
+		secrets = append(secrets, code, token, token2, token3, o.token, "secret", "wrong")
+		for _, secret := range secrets {
+			if strings.Contains(w.logs.String(), secret) {
+				t.Errorf("the log has %s", secret)
+			}
+		}
+	})
+}
+
+func TestAuditThatPanicsHarmsNothing(t *testing.T) {
+	inWorld(t, func(o *socketauth.Options[string]) {
+		o.Audit = func(context.Context, socketauth.AuditEvent) { panic("a bug") }
+	}, func(w *world) {
+		c, _ := w.in()
+		c.alive()
+		w.logged("hook=Audit")
+	})
+}
+
+func TestAuditThatTakesItsTimeHoldsNobodyUp(t *testing.T) {
+	// Guards: a socket is closed before Audit hears of it, and another client's confirmation does not wait for that.
+	goOn := make(chan struct{})
+	inWorld(t, func(o *socketauth.Options[string]) {
+		goOn = make(chan struct{})
+		o.Audit = func(_ context.Context, e socketauth.AuditEvent) {
+			if e.Kind == socketauth.AuditRefused {
+				<-goOn
+			}
+		}
+	}, func(w *world) {
+		code := w.code()
+		a, b := w.dial(""), w.dial("")
+		a.confirms(code)
+		won := b.confirms(code)
+		won.confirm()
+		b.alive()
+		a.refusedAndGone("no_longer_valid")
+		silent := w.dial("")
+		silent.refusedAndGone("timeout")
+		close(goOn)
+	})
+}
+
+func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
+	// Guards: each garbage token, and each use of one dead token, was an audit event and a log line of its own.
+	var mu sync.Mutex
+	recorded := make(map[string]int)
+	for _, proxied := range []bool{false, true} {
+		clear(recorded)
+		from := "203.0.113.1" // where the flood comes from
+		inWorld(t, func(o *socketauth.Options[string]) {
+			if !proxied {
+				o.ClientIP = func(*http.Request) string { mu.Lock(); defer mu.Unlock(); return from }
+			}
+			o.Audit = func(_ context.Context, e socketauth.AuditEvent) {
+				mu.Lock()
+				defer mu.Unlock()
+				recorded[fmt.Sprintf("%s %s", e.Kind, e.Code)]++
+				if e.SessionID != "" {
+					recorded[e.SessionID]++
+				}
+			}
+		}, func(w *world) {
+			live, dead := w.in()
+			session := w.sessionOf(live)
+			other, _ := w.inAs(jwt.MapClaims{"sub": "bert"})
+			others := w.sessionOf(other)
+			live.emit("logout")
+			live.next(`42["logged_out"]`)
+			flood := func(n int) {
+				for range n {
+					if status, _, _ := w.get("garbage"); status != http.StatusUnauthorized {
+						t.Fatalf("garbage: %d", status)
+					}
+					if status, _, _ := w.get(dead); status != http.StatusUnauthorized {
+						t.Fatalf("a dead token: %d", status)
+					}
+				}
+			}
+			logins := recorded[session]
+			flood(200)
+			if n := recorded["refused invalid_token"]; n != 60 {
+				t.Errorf("%d events of garbage", n)
+			}
+			if n := recorded[session] - logins; n != 60 {
+				t.Errorf("%d events of a dead token", n)
+			}
+			if s := w.Auth().Stats(); s.Requests["invalid_token"] != 200 || s.Requests["session_revoked"]+s.Requests["no_longer_valid"] != 200 || s.Limited["refusals_recorded"] != 280 {
+				t.Errorf("%+v", s)
+			}
+			if n := strings.Count(w.logs.String(), "limit=refusals_recorded"); n != 1 {
+				t.Errorf("%d lines about it", n)
+			}
+			time.Sleep(20 * time.Second)
+			flood(100)
+			if n := recorded["refused invalid_token"]; n != 70 {
+				t.Errorf("20 s later: %d events of garbage", n)
+			}
+			before := recorded[others] // what happens to others is told meanwhile
+			token := other.current
+			other.authenticate("42")
+			other.refusedAndGone("invalid_token")
+			if status, _, _ := w.get(token); status != http.StatusOK {
+				t.Errorf("a good token: %d", status)
+			}
+			if _, err := w.Auth().RevokeUser(w.Context(), "bert"); err != nil {
+				t.Fatal(err)
+			}
+			w.get(token)
+			synctest.Wait()
+			if n := recorded[others] - before; n != 2 {
+				t.Errorf("%d events of another session", n)
+			}
+			if !proxied {
+				mu.Lock()
+				from = "203.0.113.2"
+				mu.Unlock()
+				if w.get("garbage"); recorded["refused invalid_token"] != 72 {
+					t.Errorf("garbage from another address was not told: %v", recorded)
+				}
+			}
+			if status, _ := w.try("", "/login", "anna", "secret"); status != http.StatusOK {
+				t.Errorf("a login from there: %d", status)
+			}
+		})
+	}
+}

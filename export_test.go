@@ -1,0 +1,94 @@
+package socketauth
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/z-open/socketauth/internal/eio"
+)
+
+// What the tests of package socketauth_test need from the inside.
+
+// Helpers of the tests inside.
+var (
+	TestSecret = testSecret
+	Respell    = respell
+	PayloadOf  = payloadOf
+)
+
+// HubEmpty reports whether no socket is registered and no group is left.
+func HubEmpty(s *Server) bool { return s.hub.Empty() }
+
+// Registered returns the sockets that a change of their session reaches, authenticated or not.
+func Registered(s *Server) []*Socket { return s.hub.All() }
+
+// RegisteredSession returns the session that a socket is registered under.
+func RegisteredSession(s *Socket) string {
+	return s.server.hub.Groups(s, session("").Kind)[0]
+}
+
+// Authenticated returns the sockets that broadcasts reach.
+func Authenticated(s *Server) []*Socket { return s.hub.Members(everyone) }
+
+// Members returns the sockets that are registered in a target's group, authenticated or not.
+func Members(t Target) []*Socket { return t.server.hub.Members(t.group) }
+
+// ExpiresAt returns when the newest token of a socket expires.
+func ExpiresAt(s *Socket) time.Time { return s.newest().ExpiresAt }
+
+// OnDeadline does what a socket's timer does at that time.
+func OnDeadline(s *Socket, at time.Time) { s.onDeadline(at) }
+
+// Guarded runs f as the library runs what a client's events bring about.
+func Guarded(s *Socket, f func()) { s.guarded(f)() }
+
+// Steps reports whether a server still begins calls of its store.
+func Steps(s *Server) bool { return s.beginStep() }
+
+// Servers returns how many servers an Auth remembers.
+func Servers(a *Auth) int { return len(a.servers) }
+
+// Occupy takes a turn of p's queue for something that lasts until release is called.
+func Occupy(p *Passwords) (release func(), err error) {
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	if err := p.turns.Begin(context.Background(), "", ""); err != nil {
+		return nil, err
+	}
+	return p.turns.End, nil
+}
+
+// StoreLeft has the store in memory forget what is over, and returns how many sessions and users with
+// sessions remain.
+func StoreLeft(a *Auth) (sessions, users int) {
+	return a.blacklist.(measured).Store.(interface{ Left() (sessions, users int) }).Left()
+}
+
+// LeftBehind returns what connections that have ended have left behind.
+func LeftBehind(s *Server) (left []string) {
+	add := func(format string, args ...any) { left = append(left, fmt.Sprintf(format, args...)) }
+	for version, e := range s.engines {
+		if n, tasks := e.(*eio.Engine).Left(); n+tasks != 0 {
+			add("engine %s: %d sessions, %d requests, goroutines and timers are left", version, n, tasks)
+		}
+	}
+	for version, n := range s.auth.Stats().Sockets {
+		if n.Connecting+n.Authenticated != 0 {
+			add("Stats: engine %s: %+v are left", version, n)
+		}
+	}
+	if !s.pool.Empty() {
+		add("the pool of connections is not empty: %+v", s.pool.Counts())
+	}
+	if !s.hub.Empty() {
+		add("the hub is not empty")
+	}
+	s.recheckMu.Lock()
+	defer s.recheckMu.Unlock()
+	if len(s.toRecheck) != 0 {
+		add("%d sockets are still to be rechecked", len(s.toRecheck))
+	}
+	return left
+}

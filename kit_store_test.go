@@ -1,0 +1,87 @@
+package socketauth_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// faultyStore forces faults on a real store.
+type faultyStore struct {
+	blacklist.Store
+	mu     sync.Mutex
+	before func(call string) error    // fails a call before it has an effect
+	after  func(call string) error    // fails a call after it had its effect
+	seen   func(t blacklist.TokenRef) // hears what is presented
+}
+
+func (f *faultyStore) call(name string, real func() error) error {
+	f.mu.Lock()
+	before, after := f.before, f.after
+	f.mu.Unlock()
+	if before != nil {
+		if err := before(name); err != nil {
+			return err
+		}
+	}
+	if err := real(); err != nil || after == nil {
+		return err
+	}
+	return after(name)
+}
+
+func (f *faultyStore) Present(ctx context.Context, p blacklist.Presentation) (v blacklist.Verdict, err error) {
+	if f.seen != nil {
+		f.seen(p.Token)
+	}
+	err = f.call("Present", func() error { v, err = f.Store.Present(ctx, p); return err })
+	return v, err
+}
+
+func (f *faultyStore) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (v blacklist.Verdict, err error) {
+	err = f.call("Check", func() error { v, err = f.Store.Check(ctx, t, grace, branch); return err })
+	return v, err
+}
+
+func (f *faultyStore) Confirm(ctx context.Context, t blacklist.TokenRef) (v blacklist.Verdict, err error) {
+	err = f.call("Confirm", func() error { v, err = f.Store.Confirm(ctx, t); return err })
+	return v, err
+}
+
+func (f *faultyStore) Revoke(ctx context.Context, r blacklist.Revocation) (c blacklist.Change, err error) {
+	err = f.call("Revoke", func() error { c, err = f.Store.Revoke(ctx, r); return err })
+	return c, err
+}
+
+func (f *faultyStore) Sessions(ctx context.Context, userID string) (s []blacklist.Session, err error) {
+	err = f.call("Sessions", func() error { s, err = f.Store.Sessions(ctx, userID); return err })
+	return s, err
+}
+
+func (f *faultyStore) fail(before, after func(call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before, f.after = before, after
+}
+
+var errStoreDown = errors.New("store down")
+
+func down(string) error { return errStoreDown }
+
+// otherProcess is a store that hears of changes as one does that processes share.
+type otherProcess struct {
+	blacklist.Store
+	mu    sync.Mutex
+	heard func(blacklist.Change)
+	watch func(ctx context.Context) error
+}
+
+func (o *otherProcess) Watch(ctx context.Context, heard func(blacklist.Change)) error {
+	o.mu.Lock()
+	o.heard = heard
+	o.mu.Unlock()
+	return o.watch(ctx)
+}
