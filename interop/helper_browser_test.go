@@ -3,7 +3,6 @@ package interop
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,42 +13,6 @@ import (
 	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
 )
-
-// servePages serves an app that has the helper at ClientPath, and a page that uses it.
-func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
-	t.Helper()
-	return serve(t, setup{
-		on: on,
-		options: func(o *socketauth.Options[string]) {
-			o.Blacklist, o.ClientPath = l, "/socketauth/"
-			if change != nil {
-				change(o)
-			}
-		},
-		server: func(s *http.Server) {
-			library := s.Handler
-			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch r.URL.Path {
-				case "/page":
-					w.Header().Set("Content-Type", "text/html; charset=utf-8")
-					_, _ = fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
-						`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });`+
-						`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`)
-				default:
-					library.ServeHTTP(w, r)
-				}
-			})
-		},
-	})
-}
-
-// noAlarm expects nothing to have been taken for theft.
-func noAlarm(t *testing.T, a *app) {
-	t.Helper()
-	if reused := a.audited(socketauth.AuditReuse); len(reused) > 0 {
-		t.Errorf("taken for theft: %v", reused)
-	}
-}
 
 // TestHelperBrowserTabs has tabs share a session in Chromium, with Web Locks and without, while they are reloaded, cut
 // off and the server restarted.

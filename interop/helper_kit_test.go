@@ -1,0 +1,136 @@
+package interop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// helpers runs f for client/socketauth.js on its own, and on each client that it can be given.
+func helpers(t *testing.T, f func(t *testing.T, version string)) {
+	t.Parallel()
+	for _, version := range []string{"own", "2.5.0", "3.1.3", "4.8.4"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f(t, version)
+		})
+	}
+}
+
+// ledger is a Blacklist that counts what is presented, and can be out of reach.
+type ledger struct {
+	blacklist.Store
+	mu        sync.Mutex
+	presented map[string]int // by the token's id
+	verdicts  map[blacklist.Verdict]int
+	down      bool
+}
+
+func newLedger(b blacklist.Store) *ledger {
+	return &ledger{Store: b, presented: make(map[string]int), verdicts: make(map[blacklist.Verdict]int)}
+}
+
+func (l *ledger) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down {
+		return 0, errors.New("out of reach")
+	}
+	v, err := l.Store.Present(ctx, p)
+	l.presented[p.Token.TokenID]++
+	l.verdicts[v]++
+	return v, err
+}
+
+func (l *ledger) isDown(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+}
+
+// clean expects all that was presented to have been accepted, and no token to have been presented more often than most.
+func (l *ledger) clean(t *testing.T, most int) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.presented) == 0 {
+		t.Error("nothing was presented")
+	}
+	for id, n := range l.presented {
+		if n > most {
+			t.Errorf("token %s was presented %d times", id[:4], n)
+		}
+	}
+	for v, n := range l.verdicts {
+		if v != blacklist.Accepted {
+			t.Errorf("%d presentations were judged %v", n, v)
+		}
+	}
+}
+
+// help starts a scenario of helper.mjs.
+func help(t *testing.T, scenario, version, url, options string) *driver {
+	t.Helper()
+	d := node(t, "socket.io-client-4.8.4", "helper.mjs", scenario, version, url, options)
+	d.ignore("connecting")
+	return d
+}
+
+// entersPage expects a page to go from the login to being in.
+func (d *driver) entersPage(page string) {
+	d.t.Helper()
+	d.hears(page, "signed-out")
+	d.hears(page, "online")
+}
+
+// hearsAny expects a line of a socket, and gives its event.
+func (d *driver) hearsAny(socket string) string {
+	d.t.Helper()
+	l, ok := d.next(socket)
+	if !ok {
+		d.t.Fatalf("%s: the driver ended too early", socket)
+	}
+	return l.Event
+}
+
+// noAlarm expects nothing to have been taken for theft.
+func noAlarm(t *testing.T, a *app) {
+	t.Helper()
+	if reused := a.audited(socketauth.AuditReuse); len(reused) > 0 {
+		t.Errorf("taken for theft: %v", reused)
+	}
+}
+
+// servePages serves an app that has the helper at ClientPath, and a page that uses it.
+func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
+	t.Helper()
+	return serve(t, setup{
+		on: on,
+		options: func(o *socketauth.Options[string]) {
+			o.Blacklist, o.ClientPath = l, "/socketauth/"
+			if change != nil {
+				change(o)
+			}
+		},
+		server: func(s *http.Server) {
+			library := s.Handler
+			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/page":
+					w.Header().Set("Content-Type", "text/html; charset=utf-8")
+					_, _ = fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
+						`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });`+
+						`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`)
+				default:
+					library.ServeHTTP(w, r)
+				}
+			})
+		},
+	})
+}

@@ -1,0 +1,157 @@
+package interop
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// TestHelperTabs: tabs that share a storage never present one token at once, by Web Locks or without; a log-out is seen
+// by all of them.
+func TestHelperTabs(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		for name, options := range map[string]string{
+			"two, locks":  `{"count": 2, "locks": true, "rounds": 3, "restarts": 0, "patient": true}`,
+			"two, none":   `{"count": 2, "locks": false, "rounds": 3, "restarts": 0, "patient": true}`,
+			"five, locks": `{"count": 5, "locks": true, "rounds": 3, "restarts": 2, "patient": true}`,
+			"five, none":  `{"count": 5, "locks": false, "rounds": 2, "restarts": 2, "patient": true}`,
+			"wild, locks": `{"count": 5, "locks": true, "rounds": 5, "restarts": 0}`,
+			"wild, none":  `{"count": 5, "locks": false, "rounds": 3, "restarts": 0}`,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				five := strings.HasPrefix(name, "five")
+				if version != "own" && !five {
+					return
+				}
+				store := open(t, filepath.Join(t.TempDir(), "sessions.db"))
+				l := newLedger(store)
+				a := serve(t, setup{options: keepIn(l)})
+				reused := 0
+				d := help(t, "tabs", version, a.url, options)
+				if five {
+					d.hears("client", "ready")
+					l.clean(t, 1)
+					a.listener.cut()
+					time.AfterFunc(300*time.Millisecond, a.listener.mend)
+					d.hears("client", "ready")
+					reused += len(a.audited(socketauth.AuditReuse))
+					a.stop(t)
+					a = serve(t, setup{options: keepIn(l), on: a.listener})
+				}
+				d.hears("tab 0", "reply to who am I")
+				tabs := []string{"tab 0", "tab 1", "tab 2", "tab 3", "tab 4"}
+				if strings.HasPrefix(name, "two") {
+					tabs = tabs[:2]
+				}
+				for _, tab := range tabs[1:] {
+					d.hears(tab, "reply to who am I")
+				}
+				for _, tab := range tabs {
+					d.hears(tab, "signed-out", "logged_out")
+				}
+				d.hears("client", "report", nil)
+				d.done()
+				if reused += len(a.audited(socketauth.AuditReuse)); reused > 0 {
+					t.Errorf("%d tokens were taken for stolen", reused)
+				}
+				if strings.HasPrefix(name, "two") {
+					l.clean(t, 1)
+				} else {
+					l.clean(t, 10) // a page that was reloaded or cut off on its way comes again
+				}
+			})
+		}
+	})
+}
+
+// TestHelperShelves: tabs that share a storage which answers with promises read it anew in their turns.
+func TestHelperShelves(t *testing.T) {
+	t.Parallel()
+	l := newLedger(blacklist.NewMemory())
+	a := serve(t, setup{options: keepIn(l)})
+	d := help(t, "shelves", "own", a.url, "{}")
+	for _, state := range []string{"online", "offline", "signed-out"} {
+		d.ignore(state)
+	}
+	tabs := []string{"tab 0", "tab 1", "tab 2"}
+	for _, tab := range tabs {
+		d.hears(tab, "reply to who am I")
+	}
+	for _, tab := range tabs {
+		d.hears(tab, "reason", "logged_out")
+	}
+	d.hears("client", "report", []string{})
+	d.done()
+	noAlarm(t, a)
+	l.clean(t, 1)
+	sessions(t, a, "alice", 0)
+}
+
+// TestHelperStolen: a tab that slept over its turn leaves what another has stored.
+func TestHelperStolen(t *testing.T) {
+	t.Parallel()
+	for _, early := range []string{"false", "true"} {
+		t.Run("early "+early, func(t *testing.T) {
+			t.Parallel()
+			l := newLedger(blacklist.NewMemory())
+			a := serve(t, setup{options: keepIn(l)})
+			d := help(t, "stolen", "own", a.url, `{"early": `+early+`}`)
+			d.hears("frozen", "signed-out")
+			d.hears("other", "online")
+			d.hears("client", "report", true)
+			d.hears("frozen", "offline")
+			d.hears("frozen", "online")
+			d.hears("other", "reply to who am I")
+			d.hears("frozen", "reply to who am I")
+			d.done()
+			l.clean(t, 2)
+		})
+	}
+}
+
+// TestHelperStrangers: who else has logged in to a storage is whom a live page becomes, on a connection of its own.
+func TestHelperStrangers(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		l := newLedger(blacklist.NewMemory())
+		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
+			o.Blacklist, o.TokenLifetime = l, 40*time.Second
+		}})
+		d := help(t, "strangers", version, a.url, "{}")
+		d.entersPage("alice")
+		d.entersPage("bob")
+		d.self("bob", "bob")
+		d.hears("alice", "online")
+		d.self("alice", "bob")
+		d.done()
+		l.clean(t, 1)
+	})
+}
+
+// TestHelperAgain: who logs in where somebody is signed in takes their place in all tabs, and their session is over.
+func TestHelperAgain(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		a := serve(t, setup{})
+		d := help(t, "again", version, a.url, "{}")
+		d.ignore("offline")
+		d.entersPage("page")
+		d.hears("tab", "online")
+		d.hears("page", "online")
+		d.hears("tab", "online")
+		for _, name := range []string{"page", "tab"} {
+			if self := string(d.hears(name, "reply to who am I").Args[0]); !strings.Contains(self, `"bob"`) {
+				t.Errorf("%s is %s", name, self)
+			}
+		}
+		d.done()
+		sessions(t, a, "alice", 0)
+		sessions(t, a, "bob", 1)
+		if n := len(a.audited(socketauth.AuditReuse)); n != 0 {
+			t.Errorf("%d false alarms", n)
+		}
+	})
+}
