@@ -35,7 +35,7 @@ func TestNamedTests(t *testing.T) {
 						named++
 						for _, folder := range in(folders) {
 							if !declares(t, folder, name, true) {
-								t.Errorf("%s:%d names %s, which is no test of %s%s", d.path, n, name, folder, elsewhere(t, name))
+								t.Errorf("%s:%d names %s, which is no test of %s%s", d.path, n, name, called(folder), elsewhere(t, name))
 							}
 						}
 					case d.path == "SECURITY.md" && folders != nil && identifier.MatchString(name):
@@ -59,6 +59,13 @@ func in(folders []string) []string {
 		return []string{"."}
 	}
 	return folders
+}
+
+func called(folder string) string {
+	if folder == "." {
+		return "the root package"
+	}
+	return folder
 }
 
 func isFolder(name string) bool {
