@@ -379,12 +379,11 @@ func (s *Socket) enter(t, next *token, tenant string) {
 // logout ends the session: the socket's own, or that of the living token that the client gives. It
 // does so also for a client that has left since, but once.
 func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
-	if s.loggedOut {
+	if s.sessionOver() == causeLoggedOut {
 		return
 	}
 	defer s.endCall()
 	ended, refused := s.endOwnSession(args, at)
-	s.loggedOut = refused == nil
 	if refused != nil {
 		s.acknowledgeError(ack, refused.code)
 		s.refuse(refused)
@@ -394,6 +393,7 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	a.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
 	_ = s.acknowledge(ack, nil)
 	a.endSession(ended.SessionID, causeLoggedOut)
+	s.sessionEnded(causeLoggedOut) // also if the socket was not of the session
 	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))
 }
 

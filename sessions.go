@@ -317,6 +317,13 @@ func (s *Socket) provedAfter(at time.Time) bool {
 	return t != nil && t.AuthTime.After(at)
 }
 
+// sessionOver returns why the socket's session has ended, or "".
+func (s *Socket) sessionOver() authn.Cause {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auth.Ended()
+}
+
 // isOf reports whether the socket belongs to the session, or is about to.
 func (s *Socket) isOf(sessionID string) bool {
 	t := s.known()

@@ -34,11 +34,10 @@ type Socket struct {
 	ctx        context.Context // ends with the socket
 	cancel     context.CancelCauseFunc
 
-	control   serialqueue.Queue // authenticate, logout, and what came after them
-	handlers  serialqueue.Queue // the app's handlers
-	deadline  deadline.Deadline // calls onDeadline
-	forget    func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
-	loggedOut bool              // the client has logged out; used on control only
+	control  serialqueue.Queue // authenticate, logout, and what came after them
+	handlers serialqueue.Queue // the app's handlers
+	deadline deadline.Deadline // calls onDeadline
+	forget   func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
 
 	counted atomic.Bool // the result of a revocation includes the socket
 

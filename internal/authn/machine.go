@@ -79,6 +79,7 @@ type Machine struct {
 
 	phase  Phase
 	reason string // why it is Closed
+	ended  Cause  // why the session ended, as far as is known
 
 	token     *Token // the token that the connection lives on, or is about to
 	offer     offer  // what the client was sent and has not confirmed
@@ -104,7 +105,7 @@ type call struct {
 	inFlight bool
 	about    Cause     // the end of the session that the call may cause
 	answerBy time.Time // when to stop waiting for the answer
-	ended    Cause     // the session has ended so, and that is deferred until Done
+	ended    bool      // the session has ended, and that is deferred until Done
 	lost     bool      // the offered branch was lost, and that is deferred until Done
 }
 
@@ -118,6 +119,9 @@ func (m *Machine) Phase() Phase { return m.phase }
 
 // Reason returns why the connection was closed, or "" while it is open.
 func (m *Machine) Reason() string { return m.reason }
+
+// Ended returns the first cause for which the session is known to have ended, or "".
+func (m *Machine) Ended() Cause { return m.ended }
 
 // Token returns the token that the connection lives on or, while the app is asked whether to let
 // the client in, will live on. It returns nil if there is none.
@@ -195,8 +199,8 @@ func (m *Machine) Done() Effects {
 	c := m.call
 	m.call, m.candidate = call{}, nil
 	switch {
-	case c.ended != "":
-		return m.SessionEnded(c.ended)
+	case c.ended:
+		return m.SessionEnded(m.ended)
 	case c.lost:
 		return m.closeWith(BranchLost)
 	}
@@ -247,7 +251,7 @@ func (m *Machine) Behind() bool {
 }
 
 // ending reports whether nothing can let the client in any more.
-func (m *Machine) ending() bool { return m.phase == Closed || m.call.ended != "" }
+func (m *Machine) ending() bool { return m.phase == Closed || m.ended != "" }
 
 // Refuse records that the client is refused with a code. It reports whether the connection stays
 // open: an authenticated one does, unless the refusal is final.
@@ -280,8 +284,11 @@ func (m *Machine) Confirmed(id string, generation uint64) Effects {
 // SessionEnded records that the session has ended. If the call in flight may have caused that, it
 // takes effect at Done: the client hears of it from the call's own result first.
 func (m *Machine) SessionEnded(why Cause) Effects {
+	if m.ended == "" {
+		m.ended = why
+	}
 	if m.call.inFlight && m.call.about == why {
-		m.call.ended = why
+		m.call.ended = true
 		return Effects{}
 	}
 	e := m.Close(string(why))

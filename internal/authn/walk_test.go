@@ -195,6 +195,8 @@ func fault(before, s *state, e Effects) string {
 		return "told of a newer token without being in"
 	case s.over && !m.call.inFlight && m.phase != Closed:
 		return "the session is over, and the connection lives on"
+	case s.over != (m.Ended() != ""), was.Ended() != "" && m.Ended() != was.Ended():
+		return "the first end of the session is not remembered"
 	case s.over && !before.in && s.in:
 		return "let in by a session that is over"
 	case m.Live(s.now) && !s.in:
