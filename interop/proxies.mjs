@@ -2,14 +2,15 @@
 //
 //   node proxies.mjs <client version> <url>
 //
-// It connects from an address of its own, and claims another one: the server must be told the first.
+// It connects as a page of the proxy's origin does, from an address of its own, and claims another address: the server
+// must be told the first.
 import https from 'node:https'
 import { print } from './peer.mjs'
 
 const [version, url] = process.argv.slice(2)
 const { default: io } = await import(`socket.io-client-${version}`)
 const agent = new https.Agent({ localAddress: '127.0.0.2' })
-const headers = { 'X-Forwarded-For': '203.0.113.9' }
+const headers = { 'X-Forwarded-For': '203.0.113.9', Origin: url }
 
 for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
   print({ socket: transports.join(' '), event: 'outcome', args: await enter(transports) })
