@@ -33,6 +33,10 @@ const (
 // maxTokenLength bounds what is decoded at all, and what is minted.
 const maxTokenLength = 16 << 10
 
+// maxCodeLength bounds the codes that are minted. The session's later tokens are longer: their
+// generations have more digits, and a longer key may sign them.
+const maxCodeLength = maxTokenLength - 1<<10
+
 // errExpired tells a token that was good once from one that never was.
 var (
 	errExpired  = errors.New("token expired")
@@ -164,6 +168,9 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
 	if err == nil && i.authorization == nil {
 		t, err = i.verify(ctx, t.Text) // the app's claims may make a token that nobody accepts
+	}
+	if err == nil && len(t.Text) > maxCodeLength {
+		return nil, fmt.Errorf("socketauth: code of %d bytes, more than %d", len(t.Text), maxCodeLength)
 	}
 	return t, err
 }

@@ -2,9 +2,12 @@ package socketauth
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"errors"
 	"maps"
+	"math"
 	"reflect"
 	"strings"
 	"sync"
@@ -300,6 +303,38 @@ func TestClaimMayNotGiveTheLibrarysClaims(t *testing.T) {
 	}
 	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "big": strings.Repeat("x", maxTokenLength)}, time.Now()); err == nil {
 		t.Error("a token longer than any that is accepted was minted")
+	}
+}
+
+func TestSessionOutgrowsNoCode(t *testing.T) {
+	// Guards: a code of almost the longest that is accepted let nobody in, or its session died at the tenth token, for
+	// later tokens are longer.
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := newIssuer(t, Options[any]{})
+	rotated := newIssuer(t, Options[any]{Keys: []Key{
+		{ID: "2027", Method: jwt.SigningMethodRS256, Sign: rsaKey, Verify: &rsaKey.PublicKey},
+		{ID: "2026", Method: jwt.SigningMethodHS256, Sign: testSecret, Verify: testSecret},
+	}})
+	var longest *token
+	for n := range maxTokenLength {
+		claims := jwt.MapClaims{"sub": "anna", "big": strings.Repeat("x", maxTokenLength*3/4-n)}
+		if longest, err = i.code(t.Context(), claims, time.Now()); err == nil {
+			break
+		}
+	}
+	last := *longest
+	last.Use, last.Generation = useSession, math.MaxUint32-1
+	for name, i := range map[string]*issuer{"the same key": i, "another key": rotated} {
+		for _, of := range []*token{longest, &last} {
+			if next, err := i.successor(t.Context(), of); err != nil {
+				t.Errorf("%s, after generation %d: %v", name, of.Generation, err)
+			} else if _, err := i.verify(t.Context(), next.Text); err != nil {
+				t.Errorf("%s, after generation %d: %v", name, of.Generation, err)
+			}
+		}
 	}
 }
 
