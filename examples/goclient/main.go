@@ -1,4 +1,5 @@
-// Command goclient is a client of the chat that has no browser: it follows the rules of "The raw protocol" in the README.
+// Command goclient is a client of the chat that has no browser: it follows the rules of "The raw protocol" in
+// docs/protocol.md.
 //
 //	PASSWORD=... go run -C examples ./goclient -user ada
 //
