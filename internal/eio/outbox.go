@@ -9,7 +9,7 @@ import (
 
 // outbox holds what is to be written to one client. Its owner's lock guards it.
 //
-// At most one writer is at work: whoever took a batch. Nobody takes another before that one is
+// There is at most one writer, which has taken a batch. No other batch is taken before that one is
 // written or requeued, so that packets stay in order across transports and what is counted as
 // waiting includes what is being written.
 type outbox struct {
@@ -18,7 +18,7 @@ type outbox struct {
 	waiting    int           // the cost of queue and of what is being written
 	inFlight   int           // the part of waiting that is being written
 	writing    bool          // a batch has been taken and is neither written nor requeued
-	drained    chan struct{} // closed when little is waiting again; nil if nobody waits for that
+	drained    chan struct{} // closed when little is waiting again; nil if no goroutine waits for that
 	lastPacket Packet        // ends the last poll
 	lastTaken  bool          // the batch that ends the session has been taken
 }

@@ -58,11 +58,11 @@ func TestOutboxLastBatch(t *testing.T) {
 }
 
 func TestOutboxDrained(t *testing.T) {
-	// Guards that whoever waits is woken once.
+	// Guards that a goroutine that waits is woken once.
 	o := outbox{drained: make(chan struct{})}
 	drained := o.drained
 	if !o.signalDrained() || o.signalDrained() {
-		t.Error("signalled to nobody, or twice")
+		t.Error("signalled never, or twice")
 	}
 	select {
 	case <-drained:

@@ -12,8 +12,7 @@ import (
 )
 
 func TestHeartbeatDoesNotDrift(t *testing.T) {
-	// Guards against pings that come later and later by what their pongs take, which the official
-	// suite has no time for.
+	// Guards that pings do not come later and later by the time that pongs take.
 	o := engine.Options{PingInterval: time.Second, PingTimeout: time.Second}
 	inBubble(t, o, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
@@ -27,7 +26,7 @@ func TestHeartbeatDoesNotDrift(t *testing.T) {
 			}
 		}
 		pong := func(after time.Duration) {
-			time.Sleep(after) // fake
+			time.Sleep(after) // in fake time
 			send(t, ws, websocket.TextMessage, "3")
 		}
 		wait("2", 1*time.Second)
@@ -36,7 +35,7 @@ func TestHeartbeatDoesNotDrift(t *testing.T) {
 		pong(200 * time.Millisecond)
 		wait("2", 3*time.Second)
 		pong(900 * time.Millisecond)
-		wait("2", 4*time.Second+900*time.Millisecond) // after that one a whole interval
+		wait("2", 4*time.Second+900*time.Millisecond) // a whole interval after that one
 		synctest.Wait()
 		if len(r.closed) > 0 {
 			t.Errorf("closed: %q", r.closed)

@@ -11,10 +11,10 @@ import (
 
 const (
 	bye     = `42["bye","€"]`
-	goodbye = "41" // what a client takes for "io server disconnect"
+	goodbye = "41" // makes clients report "io server disconnect"
 )
 
-// Conn.Close on a websocket: the last message, DISCONNECT, then the end.
+// Guards that Conn.Close on a websocket sends the last message and DISCONNECT, then ends it.
 func TestClose_WebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -32,7 +32,7 @@ func TestClose_WebSocket(t *testing.T) {
 	})
 }
 
-// Conn.Close without a last message.
+// Guards Conn.Close without a last message.
 func TestClose_NoLastMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -44,7 +44,7 @@ func TestClose_NoLastMessage(t *testing.T) {
 	})
 }
 
-// Conn.Close with attachments in the last message.
+// Guards Conn.Close with attachments in the last message.
 func TestClose_LastMessageWithAttachments(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -58,7 +58,7 @@ func TestClose_LastMessageWithAttachments(t *testing.T) {
 	})
 }
 
-// Conn.Close in the middle of accepting: approval, last message, DISCONNECT, end.
+// Guards Conn.Close in Accept: CONNECT, the last message, DISCONNECT, the end.
 func TestClose_WhileAccepting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newIOApp(t)
@@ -81,8 +81,8 @@ func TestClose_WhileAccepting(t *testing.T) {
 	})
 }
 
-// drain polls to the end of the session, and returns the messages that came. Of the packets that
-// end a transport there may be one, as the last.
+// drain polls to the end of the session and returns the messages. The last packet may be one that
+// ends a transport.
 func (p *poller) drain() []string {
 	p.s.t.Helper()
 	var got []string
@@ -100,7 +100,7 @@ func (p *poller) drain() []string {
 	return got
 }
 
-// Conn.Close on long-polling, with a pending poll that takes it all.
+// Guards Conn.Close with polling while a poll is pending.
 func TestClose_PollPending(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -119,8 +119,8 @@ func TestClose_PollPending(t *testing.T) {
 	})
 }
 
-// Conn.Close on long-polling between two polls: the next one gets it, if it comes within
-// FlushTimeout.
+// Guards that after Conn.Close between two polls the next one gets the last message, if it comes
+// within FlushTimeout.
 func TestClose_BetweenPolls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
@@ -134,8 +134,8 @@ func TestClose_BetweenPolls(t *testing.T) {
 	})
 }
 
-// Conn.Close waits FlushTimeout for a client that polls no more, and no longer.
-func TestClose_NobodyPolls(t *testing.T) {
+// Guards that Conn.Close waits FlushTimeout for a client that does not poll, and no longer.
+func TestClose_NoPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
 		p, c := s.joinPolling(app)
@@ -147,11 +147,11 @@ func TestClose_NobodyPolls(t *testing.T) {
 	})
 }
 
-// engineFrame is in the stack of every goroutine that the engine has.
+// engineFrame is in the stack of every goroutine of the engine.
 const engineFrame = "internal/eio."
 
-// Conn.Close: after it nothing of the client is heard, whatever it sends and on whatever transport.
-func TestClose_NothingIsHeardAfterwards(t *testing.T) {
+// Guards that after Conn.Close nothing that the client sends is delivered, on any transport.
+func TestClose_PacketsAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
@@ -166,7 +166,7 @@ func TestClose_NothingIsHeardAfterwards(t *testing.T) {
 	})
 }
 
-// Conn.Close from inside Event: the packets behind that event in the same payload are not heard.
+// Guards that after Conn.Close in Event the next packets of the payload are not delivered.
 func TestClose_InsideEvent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -189,8 +189,8 @@ func TestClose_InsideEvent(t *testing.T) {
 	})
 }
 
-// Conn.Close of a client that is in another namespace too: that goes on, what is on its way to this
-// one is not heard, and with the last one the transport ends.
+// Guards that Conn.Close does not affect the client's other namespaces, that later packets for this
+// one are ignored, and that the transport ends with the last namespace.
 func TestClose_OtherNamespaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -222,7 +222,7 @@ func TestClose_OtherNamespaces(t *testing.T) {
 	})
 }
 
-// Conn.Close in a custom namespace names it.
+// Guards that Conn.Close in a custom namespace names it in DISCONNECT.
 func TestClose_CustomNamespace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -236,8 +236,8 @@ func TestClose_CustomNamespace(t *testing.T) {
 	})
 }
 
-// Conn.Close at every point of an upgrade: a client that keeps to the protocol gets the last
-// message and DISCONNECT, once, whichever transport it is on.
+// Guards that after Conn.Close at any point of an upgrade the client gets the last message and
+// DISCONNECT once, on whichever transport it is.
 func TestClose_DuringUpgrade(t *testing.T) {
 	for _, point := range []string{"open", "probed", "poll ended", "upgrading", "upgraded"} {
 		for _, pending := range []bool{false, true} {
@@ -270,7 +270,7 @@ func closeDuringUpgrade(t *testing.T, point string, pending bool) {
 	w.try("2probe")
 	synctest.Wait()
 	here("probed")
-	if poll != nil { // a client sends upgrade when its poll has ended
+	if poll != nil { // clients send UPGRADE when their poll has ended
 		got = append(got, splitPayload(answer(t, poll).body)...)
 	}
 	here("poll ended")
@@ -284,7 +284,7 @@ func closeDuringUpgrade(t *testing.T, point string, pending bool) {
 		}
 	} else if probed != "" {
 		t.Fatalf("got %q for the probe", probed)
-	} else { // the upgrade was refused, the client stays on long-polling
+	} else { // the upgrade was refused; the client stays on polling
 		got = append(got, p.drain()...)
 	}
 	var messages []string
@@ -300,7 +300,7 @@ func closeDuringUpgrade(t *testing.T, point string, pending bool) {
 	wantNoGoroutines(t, engineFrame)
 }
 
-// nextOrEnd is the next frame, or "" when there is none any more.
+// nextOrEnd returns the next frame, or "" at the end.
 func nextOrEnd(w *socket) string {
 	w.t.Helper()
 	select {
@@ -312,8 +312,8 @@ func nextOrEnd(w *socket) string {
 	}
 }
 
-// Conn.Close while the upgrade hangs: nobody sends 5, nobody polls. It ends with FlushTimeout all
-// the same.
+// Guards that Conn.Close ends after FlushTimeout even if an upgrade is never completed and the
+// client does not poll.
 func TestClose_UpgradeNeverCompleted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second})
@@ -333,7 +333,7 @@ func TestClose_UpgradeNeverCompleted(t *testing.T) {
 	})
 }
 
-// Conn.Close to a peer that does not read: FlushTimeout, then the end.
+// Guards that Conn.Close ends after FlushTimeout if the client does not read.
 func TestClose_PeerDoesNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{FlushTimeout: 5 * time.Second, WriteTimeout: time.Minute})
@@ -343,14 +343,14 @@ func TestClose_PeerDoesNotRead(t *testing.T) {
 		advance(5*time.Second + time.Millisecond)
 		line := app.next()
 		if line != "gone / server disconnect" {
-			t.Errorf("heard %q", line)
+			t.Errorf("received %q", line)
 		}
 		wantNoGoroutines(t, engineFrame)
 	})
 }
 
-// Engine.Shutdown: a pending poll gets close, a websocket ends without DISCONNECT, nothing new is
-// accepted.
+// Guards that Engine.Shutdown answers a pending poll with CLOSE, ends a websocket without
+// DISCONNECT, and refuses new requests.
 func TestShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -373,7 +373,7 @@ func TestShutdown(t *testing.T) {
 		for _, ws := range []*socket{w, probing, fresh} {
 			ended := false
 			for f := range ws.frames {
-				if ended || f.data != "1" { // the transport may say that it closes
+				if ended || f.data != "1" { // a CLOSE is allowed
 					t.Errorf("got %q", f.data)
 				}
 				ended = true
@@ -392,13 +392,13 @@ func TestShutdown(t *testing.T) {
 			}
 		}
 		wantNoGoroutines(t, engineFrame)
-		s.shutdown() // again
+		s.shutdown() // a second call
 	})
 }
 
-// Engine.Shutdown waits for what still runs, up to its context, and may be called again.
+// Guards that Engine.Shutdown waits for receivers until its context ends, and may be called again.
 func TestShutdown_WaitsForReceivers(t *testing.T) {
-	t.Parallel() // on real time: a receiver that blocks holds a mutex, and a bubble cannot wait for those
+	t.Parallel() // in real time: a blocked receiver holds a mutex, for which a bubble cannot wait
 	app := newIOApp(t)
 	s := serve(t, loopback(t), app.engine(engine.Options{}))
 	release := make(chan struct{})
@@ -413,8 +413,8 @@ func TestShutdown_WaitsForReceivers(t *testing.T) {
 		}
 		cancel()
 	}
-	if len(app.lines) > 0 { // Disconnected is the last call, and one at a time
-		t.Errorf("heard %q", app.next())
+	if len(app.lines) > 0 { // Disconnected must be the last call, and not concurrent
+		t.Errorf("received %q", app.next())
 	}
 	done := make(chan error, 2)
 	for range 2 {
@@ -429,7 +429,7 @@ func TestShutdown_WaitsForReceivers(t *testing.T) {
 	app.want("gone / shutdown")
 }
 
-// Engine.Shutdown ends a POST whose body never comes.
+// Guards that Engine.Shutdown ends a POST whose body never comes.
 func TestShutdown_HungPost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})

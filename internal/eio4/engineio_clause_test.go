@@ -20,7 +20,7 @@ import (
 func TestEngineIO_Polling_QueryParameters(t *testing.T) {
 	for _, c := range []struct {
 		name, path string
-		session    bool // the path goes on with the sid of a session
+		session    bool // the path ends with the sid of a session
 		code       int
 	}{
 		{"EIO missing", "?transport=polling", false, 5},
@@ -56,8 +56,8 @@ func TestEngineIO_Polling_QueryParameters(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Query parameters": sid is mandatory once the session is established, so nothing but
-// GET is without one.
+// Engine.IO, "Query parameters": sid is mandatory once the session is established, so only a GET
+// may be without one.
 func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead} {
 		t.Run(method, func(t *testing.T) {
@@ -78,8 +78,7 @@ func TestEngineIO_Polling_HandshakeMethod(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Sending and receiving data": a session knows GET and POST. Anything else is a bad
-// request.
+// Engine.IO, "Sending and receiving data": only GET and POST are allowed in a session.
 func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -94,7 +93,7 @@ func TestEngineIO_Polling_OtherMethodsInSession(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Request path": the path is the application's choice.
+// Engine.IO, "Request path": the application may choose any path.
 func TestEngineIO_Polling_AnyPath(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -104,8 +103,7 @@ func TestEngineIO_Polling_AnyPath(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Headers": a body without Content-Type is plain text; what is sent is text, base64
-// being text too.
+// Engine.IO, "Headers": a body without Content-Type is plain text; answers are text, as base64 is.
 func TestEngineIO_Polling_ContentType(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -121,7 +119,7 @@ func TestEngineIO_Polling_ContentType(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Sending data": success is 200 with the body ok.
+// Engine.IO, "Sending data": a POST is answered with 200 and the body "ok".
 func TestEngineIO_Polling_PostAnswersOK(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -132,7 +130,7 @@ func TestEngineIO_Polling_PostAnswersOK(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Sending data": POSTs that overlap are answered 400, and the session is closed.
+// Engine.IO, "Sending data": concurrent POSTs are answered with 400, and the session is closed.
 func TestEngineIO_Polling_OverlappingPostCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -171,8 +169,7 @@ func TestEngineIO_Polling_GetWaits(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Receiving data": what is buffered goes out with the next poll, in order, in one
-// payload.
+// Engine.IO, "Receiving data": the next poll gets all buffered packets, in order, in one payload.
 func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -183,8 +180,8 @@ func TestEngineIO_Polling_GetTakesAllBuffered(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Receiving data": a second poll is answered 400, the pending one with close, and the
-// session is closed.
+// Engine.IO, "Receiving data": a second poll is answered with 400, the pending one with CLOSE, and
+// the session is closed.
 func TestEngineIO_Polling_DuplicateGetCloses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -200,8 +197,7 @@ func TestEngineIO_Polling_DuplicateGetCloses(t *testing.T) {
 	})
 }
 
-// Engine.IO, "WebSocket", query parameters: without one that is mandatory the websocket does not
-// stay open.
+// Engine.IO, "WebSocket", query parameters: the websocket is refused without the mandatory ones.
 func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 	for _, c := range []struct {
 		name, query string
@@ -227,8 +223,7 @@ func TestEngineIO_WebSocket_QueryParameters(t *testing.T) {
 	}
 }
 
-// Engine.IO, "WebSocket": the transport is a websocket connection, so a request that opens none is
-// refused.
+// Engine.IO, "WebSocket": a request that opens no websocket is refused.
 func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -242,14 +237,14 @@ func TestEngineIO_WebSocket_PlainGetRefused(t *testing.T) {
 	})
 }
 
-// Engine.IO, "WebSocket": each packet travels in a frame of its own, both ways.
+// Engine.IO, "WebSocket": each packet is in a frame of its own, in both directions.
 func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		w.send("4a", "4b")
 		w.sendBinary("\x01\x02")
-		w.send("4a" + rs + "4b") // the separator means nothing here
+		w.send("4a" + rs + "4b") // the separator has no meaning here
 		app.want("text a", "text b", "binary \x01\x02", "text a"+rs+"4b")
 		w.want("4a", "4b")
 		w.wantBinary("\x01\x02")
@@ -264,7 +259,7 @@ func TestEngineIO_WebSocket_PacketPerFrame(t *testing.T) {
 	})
 }
 
-// Engine.IO, "WebSocket": one websocket a session. Another one is closed, the first goes on.
+// Engine.IO, "WebSocket": a second websocket of a session is closed, the first goes on.
 func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -282,8 +277,7 @@ func TestEngineIO_WebSocket_SecondIsClosed(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Protocol": the packet types, and what each means when a client sends it over
-// long-polling.
+// Engine.IO, "Protocol": CLOSE over polling closes the session.
 func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -292,7 +286,7 @@ func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 		synctest.Wait()
 		p.post("4before"+rs+"1"+rs+"4after").want(t, 200, "ok")
 		app.want("text before", "closed: client disconnect")
-		// The pending poll ends cleanly; what the echo wrote before may be in it.
+		// The pending poll gets an answer, which may contain the echo.
 		if r := answer(t, poll); r.status != 200 || r.body != "6" && r.body != "4before" {
 			t.Errorf("pending poll: %d %q", r.status, r.body)
 		}
@@ -301,7 +295,7 @@ func TestEngineIO_Protocol_ClosePacketPolling(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Protocol": close over long-polling answers the pending poll with noop.
+// Engine.IO, "Protocol": CLOSE over polling answers the pending poll with NOOP.
 func TestEngineIO_Protocol_ClosePacketEndsPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -315,7 +309,7 @@ func TestEngineIO_Protocol_ClosePacketEndsPoll(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Protocol": close over a websocket closes it.
+// Engine.IO, "Protocol": CLOSE over a websocket closes it.
 func TestEngineIO_Protocol_ClosePacketWebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -327,7 +321,7 @@ func TestEngineIO_Protocol_ClosePacketWebSocket(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Protocol": what is no packet closes the session, on long-polling with 400.
+// Engine.IO, "Protocol": an invalid packet closes the session, over polling with 400.
 func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 	packets := map[string]string{
 		"letter":          "abc",
@@ -365,11 +359,11 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 				p.post(packet).wantError(t, 3)
 				p.wantUnknown()
 				line := app.next()
-				if line == "text a" { // what stood before the fault may have been heard
+				if line == "text a" { // a valid packet before it may be delivered
 					line = app.next()
 				}
 				if line != "closed: protocol error" {
-					t.Errorf("heard %q", line)
+					t.Errorf("received %q", line)
 				}
 				app.wantNothing()
 			})
@@ -377,7 +371,7 @@ func TestEngineIO_Protocol_InvalidPacketCloses(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Protocol": noop carries nothing and changes nothing.
+// Engine.IO, "Protocol": NOOP is ignored.
 func TestEngineIO_Protocol_NoopIsIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -394,7 +388,7 @@ func TestEngineIO_Protocol_NoopIsIgnored(t *testing.T) {
 var openPacket = regexp.MustCompile(
 	`^0\{"sid":"([A-Za-z0-9_-]{22,})","upgrades":\[(.*?)\],"pingInterval":(\d+),"pingTimeout":(\d+),"maxPayload":(\d+)\}$`)
 
-// Engine.IO, "Handshake": the open packet of a long-polling session.
+// Engine.IO, "Handshake": the OPEN packet over polling.
 func TestEngineIO_Handshake_Polling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
@@ -412,7 +406,7 @@ func TestEngineIO_Handshake_Polling(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Handshake": the open packet of a websocket session, which has nothing to upgrade to.
+// Engine.IO, "Handshake": the OPEN packet over a websocket, which has no upgrades.
 func TestEngineIO_Handshake_WebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{PingInterval: 12345 * time.Millisecond, PingTimeout: 678 * time.Millisecond, MaxPayload: 4321})
@@ -424,7 +418,7 @@ func TestEngineIO_Handshake_WebSocket(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Handshake": what the values are where none were chosen.
+// Engine.IO, "Handshake": the default values in the OPEN packet.
 func TestEngineIO_Handshake_Defaults(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -435,9 +429,8 @@ func TestEngineIO_Handshake_Defaults(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Handshake": each session has an id of its own, and messages of one never reach
-// another.
-func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
+// Engine.IO, "Handshake": each session has its own id and gets only its own messages.
+func TestEngineIO_Handshake_DistinctSessions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
 		seen := map[string]bool{}
@@ -460,7 +453,7 @@ func TestEngineIO_Handshake_SessionsAreApart(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Handshake": open is the first packet even when the application sends at once.
+// Engine.IO, "Handshake": OPEN is the first packet even if the application sends at once.
 func TestEngineIO_Handshake_OpenComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newRawApp(t)
@@ -473,7 +466,7 @@ func TestEngineIO_Handshake_OpenComesFirst(t *testing.T) {
 		sid := parseOpen(t, packets[0]).SID
 		if len(packets) == 2 {
 			if packets[1] != "4early" {
-				t.Errorf("after open came %q", packets[1])
+				t.Errorf("after OPEN came %q", packets[1])
 			}
 			return
 		}

@@ -10,7 +10,7 @@ import (
 
 var beat = engine.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second}
 
-// Engine.IO, "Heartbeat", on a websocket: a ping every interval, for as long as each is answered.
+// Engine.IO, "Heartbeat", over a websocket: a ping every interval, as long as each is answered.
 func TestEngineIO_Heartbeat_WebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -27,7 +27,7 @@ func TestEngineIO_Heartbeat_WebSocket(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat", on long-polling: the pending poll gets the ping, or the next poll does.
+// Engine.IO, "Heartbeat", over polling: the pending or the next poll gets the ping.
 func TestEngineIO_Heartbeat_Polling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -37,7 +37,7 @@ func TestEngineIO_Heartbeat_Polling(t *testing.T) {
 				poll := p.pollLater()
 				advance(beat.PingInterval - time.Millisecond)
 				if len(poll) != 0 {
-					t.Fatalf("a poll was answered before its time: %v", <-poll)
+					t.Fatalf("a poll was answered too early: %v", <-poll)
 				}
 				advance(time.Millisecond)
 				if len(poll) == 0 {
@@ -54,7 +54,7 @@ func TestEngineIO_Heartbeat_Polling(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat": without a pong in time the connection counts as closed.
+// Engine.IO, "Heartbeat": without a pong in time the connection is closed.
 func TestEngineIO_Heartbeat_TimeoutWebSocket(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -71,7 +71,7 @@ func TestEngineIO_Heartbeat_TimeoutWebSocket(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat": the same on long-polling, with no poll and with one that took the ping.
+// Engine.IO, "Heartbeat": the same over polling, without a poll and with one that got the ping.
 func TestEngineIO_Heartbeat_TimeoutPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -91,7 +91,7 @@ func TestEngineIO_Heartbeat_TimeoutPolling(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat": a pong answers a ping, and nothing else does.
+// Engine.IO, "Heartbeat": only a pong answers a ping.
 func TestEngineIO_Heartbeat_MessagesAreNoPong(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -108,7 +108,7 @@ func TestEngineIO_Heartbeat_MessagesAreNoPong(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat": a pong late in its time is a pong.
+// Engine.IO, "Heartbeat": a late pong counts if it is in time.
 func TestEngineIO_Heartbeat_LatePong(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -148,8 +148,8 @@ func TestEngineIO_Heartbeat_AmongMessages(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat" and the history from v3 to v4: it is the server that pings, a client's
-// ping gets no pong.
+// Engine.IO, "Heartbeat" and the history from v3 to v4: the server pings, and a ping of the client
+// is not answered.
 func TestEngineIO_Heartbeat_ClientPing(t *testing.T) {
 	for _, packet := range []string{"2", "2probe", "2x"} {
 		t.Run(packet, func(t *testing.T) {
@@ -168,8 +168,7 @@ func TestEngineIO_Heartbeat_ClientPing(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Heartbeat": it starts with the handshake, also for a session that upgrades, and goes
-// on after it.
+// Engine.IO, "Heartbeat": it starts with the handshake and goes on after an upgrade.
 func TestEngineIO_Heartbeat_AcrossUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
@@ -189,8 +188,7 @@ func TestEngineIO_Heartbeat_AcrossUpgrade(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Heartbeat": a ping that became due in the middle of an upgrade is not lost, on either
-// transport.
+// Engine.IO, "Heartbeat": a ping that is due during an upgrade is not lost, on either transport.
 func TestEngineIO_Heartbeat_DuringUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)

@@ -13,8 +13,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Engine.IO, "Message" and "Packet encoding": what each payload looks like on each transport, in
-// and back out.
+// Engine.IO, "Message" and "Packet encoding": each payload on each transport, received and sent.
 func TestEngineIO_Message_Payloads(t *testing.T) {
 	for _, c := range []struct{ name, text string }{
 		{"ASCII", "hello"},
@@ -44,8 +43,8 @@ func TestEngineIO_Message_Payloads(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Packet encoding", HTTP long-polling: packets are joined with the record separator, in
-// any number.
+// Engine.IO, "Packet encoding", HTTP long-polling: any number of packets, joined by the record
+// separator.
 func TestEngineIO_Encoding_PollingPayload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -89,8 +88,7 @@ func TestEngineIO_Encoding_PollingBase64Lengths(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Packet encoding", HTTP long-polling: maxPayload is a promise, a body of just that
-// size is taken.
+// Engine.IO, "Packet encoding", HTTP long-polling: a body of exactly maxPayload bytes is accepted.
 func TestEngineIO_Encoding_MaxPayload(t *testing.T) {
 	const limit = 1000
 	whole := strings.Repeat("x", limit-1)
@@ -121,7 +119,7 @@ func TestEngineIO_Encoding_MaxPayload(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Packet encoding", WebSocket: binary payloads are sent as they are, without a type.
+// Engine.IO, "Packet encoding", WebSocket: binary payloads are sent unchanged, without a type.
 func TestEngineIO_Encoding_WebSocketBinary(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -135,8 +133,8 @@ func TestEngineIO_Encoding_WebSocketBinary(t *testing.T) {
 	})
 }
 
-// Engine.IO, "WebSocket": a message in fragments is one packet, and control frames between them are
-// the transport's.
+// Engine.IO, "WebSocket": a fragmented message is one packet, with control frames between its
+// fragments.
 func TestEngineIO_WebSocket_Fragments(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -171,26 +169,26 @@ func TestEngineIO_WebSocket_Fragments(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Message": the order of what one side sends is the order in which the other hears it.
+// Engine.IO, "Message": messages are received in the order in which they are sent.
 func TestEngineIO_Message_Order(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
 		w, _ := s.connect()
 		p := s.open()
-		var packets, heard []string
+		var packets, received []string
 		for i := range 200 {
 			text := strings.Repeat("x", i)
 			packets = append(packets, "4"+text)
-			heard = append(heard, "text "+text)
+			received = append(received, "text "+text)
 		}
 		w.send(packets...)
 		w.want(packets...)
-		app.want(heard...)
+		app.want(received...)
 		p.send(packets...)
 		p.want(packets...)
-		app.want(heard...)
+		app.want(received...)
 	})
 }
 
-// tooLarge is the body of a 413, which is for people and checked for its form alone.
+// tooLarge is the body of a 413.
 func (p *poller) tooLarge() string { return `{"code":3,"message":"Payload too large"}` }

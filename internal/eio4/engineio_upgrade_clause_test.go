@@ -14,13 +14,13 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Engine.IO, "Upgrade": probe, probe, upgrade, and from then on the websocket is the transport.
+// Engine.IO, "Upgrade": after both probes and UPGRADE the websocket is the transport.
 func TestEngineIO_Upgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
 		w := p.webSocket()
-		w.wantSilence() // the server has nothing to say before the probe
+		w.wantSilence() // the server sends nothing before the probe
 		w.send("2probe")
 		w.want("3probe")
 		w.send("5", "4hello")
@@ -35,7 +35,7 @@ func TestEngineIO_Upgrade(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": the pending poll is ended with noop.
+// Engine.IO, "Upgrade": the pending poll is answered with NOOP.
 func TestEngineIO_Upgrade_NoopToPendingPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -45,7 +45,7 @@ func TestEngineIO_Upgrade_NoopToPendingPoll(t *testing.T) {
 		w := p.webSocket()
 		w.wantSilence()
 		if len(poll) != 0 {
-			t.Fatalf("the poll was ended before the probe: %v", <-poll)
+			t.Fatalf("the poll was answered before the probe: %v", <-poll)
 		}
 		w.send("2probe")
 		w.want("3probe")
@@ -55,8 +55,7 @@ func TestEngineIO_Upgrade_NoopToPendingPoll(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": a poll that arrives after the probe is ended with noop too, before and
-// while others follow.
+// Engine.IO, "Upgrade": polls that arrive after the probe are answered with NOOP too.
 func TestEngineIO_Upgrade_NoopToLaterPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})
@@ -71,9 +70,8 @@ func TestEngineIO_Upgrade_NoopToLaterPoll(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": no packet gets lost: what the server sends during it arrives once, in
-// order.
-func TestEngineIO_Upgrade_LosesNothingSent(t *testing.T) {
+// Engine.IO, "Upgrade": what the server sends during it arrives once and in order.
+func TestEngineIO_Upgrade_Sending(t *testing.T) {
 	for _, pending := range []bool{false, true} {
 		name := map[bool]string{false: "no poll pending", true: "poll pending"}[pending]
 		t.Run(name, func(t *testing.T) {
@@ -130,8 +128,8 @@ func TestEngineIO_Upgrade_LosesNothingSent(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Upgrade": a POST that is under way while the client probes is still taken.
-func TestEngineIO_Upgrade_TakesPostDuringProbe(t *testing.T) {
+// Engine.IO, "Upgrade": a POST during the probe is accepted.
+func TestEngineIO_Upgrade_PostDuringProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
@@ -152,7 +150,7 @@ func TestEngineIO_Upgrade_TakesPostDuringProbe(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": after it HTTP requests of the session are refused, and harm nothing.
+// Engine.IO, "Upgrade": later HTTP requests of the session are refused without affecting it.
 func TestEngineIO_Upgrade_HTTPRefusedAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -167,8 +165,8 @@ func TestEngineIO_Upgrade_HTTPRefusedAfterwards(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": a poll that is still pending when the client completes the upgrade is
-// ended, one way or another, and takes nothing with it.
+// Engine.IO, "Upgrade": a poll that is pending when the client completes the upgrade is answered,
+// and no message is lost with it.
 func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -190,9 +188,8 @@ func TestEngineIO_Upgrade_PollPendingAtTheEnd(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": only a probe starts one, or the upgrade itself where a client leaves the
-// probe out, which the reference server takes too. Anything else closes that websocket, and
-// long-polling goes on.
+// Engine.IO, "Upgrade": it begins with a probe, or with UPGRADE if the client leaves out the probe,
+// which the reference server accepts too. Anything else closes the websocket, and polling goes on.
 func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 	for name, packets := range map[string][]string{
 		"message first":        {"4hello"},
@@ -222,7 +219,7 @@ func TestEngineIO_Upgrade_NoProbe(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Upgrade": a binary frame is no probe either.
+// Engine.IO, "Upgrade": a binary frame is not a probe.
 func TestEngineIO_Upgrade_BinaryProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -236,7 +233,7 @@ func TestEngineIO_Upgrade_BinaryProbe(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": after the probe only the upgrade packet completes it.
+// Engine.IO, "Upgrade": after the probe only UPGRADE completes it.
 func TestEngineIO_Upgrade_WrongPacketAfterProbe(t *testing.T) {
 	for name, packet := range map[string]string{"message": "4hello", "garbage": "abc", "close": "1", "empty": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +246,7 @@ func TestEngineIO_Upgrade_WrongPacketAfterProbe(t *testing.T) {
 				w.send(packet)
 				w.wantClosed()
 				app.wantNothing()
-				poll := p.pollLater() // waits again, as there is no upgrade any more
+				poll := p.pollLater() // waits, since the upgrade has ended
 				synctest.Wait()
 				if len(poll) != 0 {
 					t.Fatalf("the poll was answered %v", <-poll)
@@ -261,9 +258,8 @@ func TestEngineIO_Upgrade_WrongPacketAfterProbe(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Upgrade": a websocket that goes away before it is the transport leaves long-polling
-// as it was.
-func TestEngineIO_Upgrade_GivenUp(t *testing.T) {
+// Engine.IO, "Upgrade": polling goes on if the websocket ends before it is the transport.
+func TestEngineIO_Upgrade_Abandoned(t *testing.T) {
 	for _, probes := range []bool{false, true} {
 		name := map[bool]string{false: "before the probe", true: "after the probe"}[probes]
 		t.Run(name, func(t *testing.T) {
@@ -289,8 +285,7 @@ func TestEngineIO_Upgrade_GivenUp(t *testing.T) {
 	}
 }
 
-// Engine.IO, "Upgrade": a session that never polled upgrades as well, and several upgrade side by
-// side.
+// Engine.IO, "Upgrade": sessions that have not polled can upgrade, several at a time.
 func TestEngineIO_Upgrade_ManySessions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -306,7 +301,7 @@ func TestEngineIO_Upgrade_ManySessions(t *testing.T) {
 	})
 }
 
-// Engine.IO, "Upgrade": the end of the websocket after the upgrade is the end of the session.
+// Engine.IO, "Upgrade": after it the session ends with the websocket.
 func TestEngineIO_Upgrade_ThenClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})

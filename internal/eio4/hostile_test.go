@@ -9,7 +9,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Frames in one go with the websocket handshake, before its answer was seen.
+// Guards against frames that come with the websocket handshake, before its answer.
 func TestHostile_FramesBeforeHandshake(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -18,15 +18,15 @@ func TestHostile_FramesBeforeHandshake(t *testing.T) {
 		request(t, c, "GET "+webSocket+upgradeHeader+strings.Repeat(frame, 20))
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		if got := readAll(c); strings.Contains(got, "timeout") {
-			t.Errorf("the connection goes on: %q", clip(got))
+			t.Errorf("the connection is open: %q", clip(got))
 		}
 		app.wantNothing()
 		wantNoGoroutines(t, engineFrame)
 	})
 }
 
-// Pongs nobody asked for, from the first moment on, and in masses.
-func TestHostile_PongUnasked(t *testing.T) {
+// Guards against pongs without pings, from the beginning and in great number.
+func TestHostile_UnsolicitedPongs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, beat)
 		w, _ := s.connect()
@@ -40,7 +40,7 @@ func TestHostile_PongUnasked(t *testing.T) {
 		p.send("3", "3", "4hello")
 		p.want("4hello")
 		app.want("text hello")
-		// They neither put off the ping nor answer it in advance.
+		// They neither delay the ping nor answer it in advance.
 		advance(beat.PingInterval / 2)
 		w.send("3")
 		advance(beat.PingInterval - beat.PingInterval/2 - time.Millisecond)
@@ -53,7 +53,7 @@ func TestHostile_PongUnasked(t *testing.T) {
 	})
 }
 
-// Binary packets whose count or placeholders are lies. Nothing of them may be heard.
+// Guards that binary packets with a wrong count or wrong placeholders are not delivered.
 func TestHostile_Attachments(t *testing.T) {
 	const one = `{"_placeholder":true,"num":0}`
 	for _, packets := range [][]string{
@@ -62,7 +62,7 @@ func TestHostile_Attachments(t *testing.T) {
 		{`45` + strings.Repeat("9", 100000) + `-["x"]`}, {`451["x"]`}, {`45["x"]`}, {`45-["x"]`}, {`45-1-["x"]`},
 		{`45x-["x"]`}, {`451.5-["x"]`}, {`45+1-["x"]`}, {`45 1-["x"]`}, {`451`}, {`451-`}, {`45`}, {`46`}, {`461-`},
 		{`469999999999-1[]`}, {`461-["no id",` + one + `]`},
-		// A dash where none belongs.
+		// A dash in other packets.
 		{`421-["x"]`}, {`429999999999-["x",1]`}, {`431-1[]`}, {`411-`}, {`411-/admin,`}, {`401-{}`}, {`431-[]`},
 		// The placeholder.
 		{`451-["x",{"_placeholder":true,"num":1}]`}, {`451-["x",{"_placeholder":true,"num":-1}]`},
@@ -73,12 +73,12 @@ func TestHostile_Attachments(t *testing.T) {
 		{`451-["x",{"a":[{"b":{"_placeholder":true,"num":7}}]}]`},
 		{`451-["x",{"\u005fplaceholder":true,"n\u0075m":7}]`},
 		{`451-["x",{"num":0,"_placeholder":true,"num":7}]`},
-		{`451-[` + one + `]`}, // an event has no attachment for a name
+		{`451-[` + one + `]`}, // the name of an event must not be an attachment
 		{`451-[]`}, {`451-{}`}, {`451-["connect",` + one + `]`},
-		// Something else where an attachment belongs.
+		// Something else in place of an attachment.
 		{`451-["x",` + one + `]`, `42["y"]`}, {`452-["x",` + one + `]`, "\x00binary", `42["y"]`},
 		{`451-["x",` + one + `]`, `41`}, {`451-["x",` + one + `]`, `40`}, {`451-["x",` + one + `]`, `451-["x",` + one + `]`},
-		// An attachment where none belongs.
+		// An attachment without a packet.
 		{"\x00binary"}, {`450-["connect"]`, "\x00binary"},
 	} {
 		t.Run(clip(strings.Join(packets, " ")), func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestHostile_Attachments(t *testing.T) {
 					w.try(packet)
 					payload = append(payload, packet)
 				}
-				// What was declared may still come before the fault is seen.
+				// The attachments may be needed before the fault is noticed.
 				w.tryBinary("late")
 				w.wantClosed()
 				app.want("gone / protocol error")
@@ -109,7 +109,7 @@ func TestHostile_Attachments(t *testing.T) {
 	}
 }
 
-// As many attachments as are allowed, and an end in the middle of them.
+// Guards the largest number of attachments, and an end before all have come.
 func TestHostile_AttachmentsAtTheLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{MaxAttachments: 3})
@@ -131,8 +131,8 @@ func TestHostile_AttachmentsAtTheLimit(t *testing.T) {
 	})
 }
 
-// Nesting past 512 levels, the array itself counted, closes the connection, before anything
-// recursive sees it.
+// Guards that more than 512 levels of JSON, including the array itself, close the connection before
+// anything recursive parses it.
 func TestHostile_NestingDepth(t *testing.T) {
 	auth := func(levels int) string {
 		return `{"a":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + "}"
@@ -143,7 +143,7 @@ func TestHostile_NestingDepth(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, packet string
-		heard        string
+		received     string
 	}{
 		{"512 levels", `42["x",` + nested(511) + `]`, "event / x [" + nested(511) + "]"},
 		{"513 levels", `42["x",` + nested(512) + `]`, ""},
@@ -163,8 +163,8 @@ func TestHostile_NestingDepth(t *testing.T) {
 				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send(c.packet)
-				if c.heard != "" {
-					app.want(c.heard)
+				if c.received != "" {
+					app.want(c.received)
 					return
 				}
 				w.wantClosed()
@@ -175,7 +175,7 @@ func TestHostile_NestingDepth(t *testing.T) {
 	}
 }
 
-// Text that is not UTF-8 closes the connection, wherever it stands and on either transport.
+// Guards that text that is not UTF-8 closes the connection, wherever it is, on either transport.
 func TestHostile_InvalidUTF8(t *testing.T) {
 	for name, bad := range map[string]string{
 		"lone continuation": "\x80", "cut short": "\xe2\x82", "overlong": "\xc0\xaf", "surrogate": "\xed\xa0\x80",
@@ -205,14 +205,14 @@ func TestHostile_InvalidUTF8(t *testing.T) {
 				w.wantClosed()
 				app.want("closed: protocol error")
 				w, _ = s.connect()
-				w.sendBinary(bad) // is nobody's business
+				w.sendBinary(bad) // binary data may be anything
 				w.wantBinary(bad)
 			})
 		})
 	}
 }
 
-// Lone surrogates in escapes are valid JSON: they arrive as they stand, and hurt nobody.
+// Guards that escaped lone surrogates, which are valid JSON, arrive unchanged.
 func TestHostile_LoneSurrogates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -224,7 +224,7 @@ func TestHostile_LoneSurrogates(t *testing.T) {
 	})
 }
 
-// Acknowledgement ids that no 64 bits hold close the connection.
+// Guards that acknowledgement ids of more than 64 bits close the connection.
 func TestHostile_HugeAckId(t *testing.T) {
 	for _, packet := range []string{
 		`4218446744073709551616["x"]`,
@@ -246,7 +246,7 @@ func TestHostile_HugeAckId(t *testing.T) {
 	}
 }
 
-// Event names that are no names, or that the client library keeps for itself, close the connection.
+// Guards that invalid event names, or those reserved by client libraries, close the connection.
 func TestHostile_EventNames(t *testing.T) {
 	for _, name := range []string{
 		`null`, `true`, `false`, `{}`, `{"a":1}`, `[]`, `["x"]`,
@@ -268,9 +268,9 @@ func TestHostile_EventNames(t *testing.T) {
 	}
 }
 
-// Names that are odd but harmless reach the application, which knows what it handles.
+// Guards that unusual but valid event names reach the application.
 func TestHostile_OddEventNames(t *testing.T) {
-	for name, heard := range map[string]string{
+	for name, received := range map[string]string{
 		`1`: "1", `-1.5e3`: "-1.5e3", `0`: "0", `"error"`: "error", `"Connect"`: "Connect", `" connect"`: " connect",
 		`"__proto__"`: "__proto__", `"a\u0000b"`: "a\x00b",
 	} {
@@ -279,14 +279,14 @@ func TestHostile_OddEventNames(t *testing.T) {
 				s, app := serveIO(t, engine.Options{})
 				w, _ := s.join(app)
 				w.send(`42[` + name + `]`)
-				app.want("event / " + heard + " []")
+				app.want("event / " + received + " []")
 			})
 		})
 	}
 }
 
-// A client that asks for namespaces that are not there, over and over, and reads no answer, is
-// dropped.
+// Guards that a client is disconnected that asks for unknown namespaces again and again and does
+// not read the answers.
 func TestHostile_NamespaceFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{MaxQueue: 64 << 10})
@@ -300,7 +300,7 @@ func TestHostile_NamespaceFlood(t *testing.T) {
 	})
 }
 
-// Odd but legal requests are answered, and never by anything that a browser would run.
+// Guards that unusual but valid requests are answered, and never with anything a browser would run.
 func TestHostile_Requests(t *testing.T) {
 	for _, c := range []struct {
 		path   string
@@ -326,7 +326,7 @@ func TestHostile_Requests(t *testing.T) {
 					t.Errorf("the answer is %q", r.body)
 				}
 				if r.header.Get("X-Content-Type-Options") != "nosniff" {
-					t.Error("the answer may be sniffed")
+					t.Error("the answer has no X-Content-Type-Options")
 				}
 			})
 		})

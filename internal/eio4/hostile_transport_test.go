@@ -17,8 +17,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// A probe that is never followed by an upgrade: for 10 s polls get noop, then long-polling goes on
-// as before.
+// Guards that after a probe without an upgrade polls get NOOP for 10 s, and polling then goes on as
+// before.
 func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -47,7 +47,7 @@ func TestHostile_ProbeWithoutUpgrade(t *testing.T) {
 	})
 }
 
-// A websocket on a session that says nothing at all is not kept either.
+// Guards that a candidate websocket that sends nothing is closed.
 func TestHostile_UpgradeWithoutProbe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -63,7 +63,7 @@ func TestHostile_UpgradeWithoutProbe(t *testing.T) {
 	})
 }
 
-// Probes over and over on one websocket do not keep an upgrade open for ever.
+// Guards that repeated probes do not keep an upgrade open for ever.
 func TestHostile_ProbeFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -84,7 +84,7 @@ func TestHostile_ProbeFlood(t *testing.T) {
 	})
 }
 
-// A second upgrade while one runs: the second is closed, the first is completed.
+// Guards that a second concurrent upgrade is closed, and the first completed.
 func TestHostile_SecondUpgrade(t *testing.T) {
 	for _, probed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("first has probed: %v", probed), func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestHostile_SecondUpgrade(t *testing.T) {
 	}
 }
 
-// Long-polling requests on a session that was opened as a websocket are refused, and harm nothing.
+// Guards that polling requests for a websocket session are refused without affecting it.
 func TestHostile_PollOnWebSocketSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -129,9 +129,9 @@ func TestHostile_PollOnWebSocketSession(t *testing.T) {
 	})
 }
 
-// A poll whose client went away is over: the next one is no duplicate, and gets what came in
-// between.
-func TestHostile_PollClientGone(t *testing.T) {
+// Guards that an abandoned poll has ended: the next one is not a duplicate, and gets what was sent
+// in between.
+func TestHostile_PollAbandoned(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
@@ -152,9 +152,9 @@ func TestHostile_PollClientGone(t *testing.T) {
 	})
 }
 
-// A poll that is given up just as it is answered: what it was to bring comes with the next one,
-// whole and in order.
-func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
+// Guards that what a poll would have been sent goes to the next one if the poll is abandoned just
+// as it is answered.
+func TestHostile_PollAbandonedWhenAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var giveUp context.CancelFunc // of the latest request
 		middleware := func(next http.Handler) http.Handler {
@@ -189,14 +189,14 @@ func TestHostile_PollClientGoneAsItIsAnswered(t *testing.T) {
 		}
 		app.wantNothing()
 		if again == 0 {
-			t.Error("no poll was given up")
+			t.Error("no poll was abandoned")
 		}
 	})
 }
 
-// A poll whose client goes away in the middle of the answer: what was in it comes again, or the
-// session is over. Nothing is lost in silence.
-func TestHostile_PollClientGoneInAnswer(t *testing.T) {
+// Guards that no message is lost if the client of a poll disconnects during the answer: it is sent
+// again, or the session ends.
+func TestHostile_PollAbandonedInAnswer(t *testing.T) {
 	for _, size := range []int{10, 100000} {
 		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 				if err := (<-app.sessions).Send(eio.NewMessage([]byte(text), false)); err != nil {
 					t.Fatal(err)
 				}
-				synctest.Wait() // the answer is being written, and nobody reads it
+				synctest.Wait() // the answer is being written and not read
 				_ = c.Close()
 				synctest.Wait()
 				if len(app.lines) > 0 {
@@ -223,9 +223,8 @@ func TestHostile_PollClientGoneInAnswer(t *testing.T) {
 	}
 }
 
-// A poll whose client does not read the answer is given up after WriteTimeout, and the session with
-// it.
-func TestHostile_PollClientDoesNotRead(t *testing.T) {
+// Guards that a session ends whose client does not read the answer to a poll within WriteTimeout.
+func TestHostile_PollNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{WriteTimeout: 4 * time.Second})
 		p := s.open()
@@ -238,15 +237,15 @@ func TestHostile_PollClientDoesNotRead(t *testing.T) {
 		advance(4*time.Second + time.Millisecond)
 		line := app.next()
 		if line != "closed: slow peer" && line != "closed: transport close" {
-			t.Errorf("heard %q", line)
+			t.Errorf("received %q", line)
 		}
 		p.wantUnknown()
 		wantNoGoroutines(t, engineFrame)
 	})
 }
 
-// A peer that never reads but goes on writing pongs is dropped after WriteTimeout; nobody else
-// waits for it.
+// Guards that a client that never reads but sends pongs is disconnected after WriteTimeout, without
+// delaying others.
 func TestHostile_NeverReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{PingInterval: 3 * time.Second, PingTimeout: 2 * time.Second, WriteTimeout: 4 * time.Second})
@@ -259,7 +258,7 @@ func TestHostile_NeverReads(t *testing.T) {
 			w.want(fmt.Sprintf(`42["news",%d]`, i))
 		}
 		if d := time.Since(start); d != 0 {
-			t.Errorf("a peer that reads waited %v for one that does not", d)
+			t.Errorf("a client that reads waited %v for one that does not", d)
 		}
 		advance(3 * time.Second)
 		m.send("3")
@@ -277,12 +276,13 @@ func TestHostile_NeverReads(t *testing.T) {
 	})
 }
 
-// A peer whose queue is full is dropped at once, on every transport, and the emit says so.
+// Guards that a client whose queue is full is disconnected at once, and that the emit returns
+// ErrSlow.
 func TestHostile_QueueFull(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		size  int // of one event
-		limit int // how many may be taken
+		limit int // how many may be queued
 	}{{"bytes", 10000, 11}, {"packets", 1, 100000}} {
 		for transport, join := range map[string]func(*server, *ioApp) engine.Conn{
 			"websocket": func(s *server, app *ioApp) engine.Conn { return s.mute(app) },
@@ -302,7 +302,7 @@ func TestHostile_QueueFull(t *testing.T) {
 						}
 					}
 					if err != engine.ErrSlow {
-						t.Errorf("%d events were taken, then %v", n-1, err)
+						t.Errorf("%d events were queued, then %v", n-1, err)
 					}
 					app.want("gone / slow peer")
 					if err := conn.Emit(m); err != engine.ErrClosed {
@@ -316,7 +316,7 @@ func TestHostile_QueueFull(t *testing.T) {
 	}
 }
 
-// Thousands of handshakes and nothing after them: they cost no goroutine, and are gone in time.
+// Guards that sessions that are never used have no goroutine and end in time.
 func TestHostile_AbandonedHandshakes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 2000
@@ -336,11 +336,11 @@ func TestHostile_AbandonedHandshakes(t *testing.T) {
 	})
 }
 
-// A POST of 240,000 packets takes time that a test can wait for, and they arrive in order.
+// Guards that the 240,000 packets of one POST arrive in order and in reasonable time.
 func TestHostile_ManyPackets(t *testing.T) {
 	t.Parallel()
-	var heard atomic.Int64
-	e := eio4.NewRaw(engine.Options{}, func(*eio.Session) eio.Receiver { return counter{&heard} })
+	var received atomic.Int64
+	e := eio4.NewRaw(engine.Options{}, func(*eio.Session) eio.Receiver { return counter{&received} })
 	s := serve(t, loopback(t), e)
 	p := s.open()
 	start := time.Now()
@@ -350,8 +350,8 @@ func TestHostile_ManyPackets(t *testing.T) {
 	if d := time.Since(start); d > 6*patience {
 		t.Errorf("it took %v", d)
 	}
-	if n := heard.Load(); n != 2*240001 {
-		t.Errorf("%d messages were heard", n)
+	if n := received.Load(); n != 2*240001 {
+		t.Errorf("%d messages were received", n)
 	}
 }
 
@@ -360,8 +360,8 @@ type counter struct{ n *atomic.Int64 }
 func (c counter) Message([]byte, bool)   { c.n.Add(1) }
 func (c counter) Closed(_ engine.Reason) {}
 
-// A chunked body past the limit is not read to its end: 413 where the client still listens, and the
-// session is over.
+// Guards that a chunked body is not read beyond the limit, and that the session ends, with 413 if
+// the client still reads.
 func TestHostile_ChunkedBody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit = 10000
@@ -390,7 +390,7 @@ func TestHostile_ChunkedBody(t *testing.T) {
 	})
 }
 
-// A body that claims to be huge is refused before it comes.
+// Guards that a body with a huge Content-Length is refused before it comes.
 func TestHostile_HugeContentLength(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -407,8 +407,8 @@ func TestHostile_HugeContentLength(t *testing.T) {
 	})
 }
 
-// A POST whose client goes away in the middle is no message.
-func TestHostile_PostClientGone(t *testing.T) {
+// Guards that an incomplete POST is not delivered.
+func TestHostile_PostAbandoned(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
 		p := s.open()
@@ -417,9 +417,9 @@ func TestHostile_PostClientGone(t *testing.T) {
 		synctest.Wait()
 		_ = c.Close()
 		synctest.Wait()
-		if len(app.lines) > 0 { // the session may be closed over it
+		if len(app.lines) > 0 { // the session may have ended
 			if line := app.next(); !strings.HasPrefix(line, "closed: ") {
-				t.Fatalf("heard %q", line)
+				t.Fatalf("received %q", line)
 			}
 			p.wantUnknown()
 			return
@@ -429,7 +429,7 @@ func TestHostile_PostClientGone(t *testing.T) {
 	})
 }
 
-// Websocket frames that break its protocol, or announce more than is allowed, end the connection.
+// Guards that malformed or too large websocket frames end the connection.
 func TestHostile_WebSocketFrames(t *testing.T) {
 	fragment := "\xfe\x40\x00\x00\x00\x00\x00" + strings.Repeat("4", 1<<14)
 	for name, bytes := range map[string]string{
@@ -460,7 +460,7 @@ func TestHostile_WebSocketFrames(t *testing.T) {
 	}
 }
 
-// Compression is not on offer: a small frame could stand for a large message.
+// Guards that compression is not offered, with which a small frame can be a large message.
 func TestHostile_NoCompression(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := serveEcho(t, engine.Options{})

@@ -16,7 +16,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
-// acceptDeep is an application that needs more stack than an idle connection should keep.
+// acceptDeep accepts a connection with more stack than an idle connection should keep.
 func acceptDeep(c engine.Conn, h engine.Handshake) engine.Receiver {
 	var pad [6000]byte
 	copy(pad[:], c.ID())
@@ -26,9 +26,9 @@ func acceptDeep(c engine.Conn, h engine.Handshake) engine.Receiver {
 	return enginetest.Echo(c, h)
 }
 
-func TestIdleStackIsSmall(t *testing.T) {
-	// Guards: one frame more on the stack of the goroutine that waits for a client, and every idle
-	// connection takes 8 KB of stack for as long as it lives, where it took 4.
+func TestIdleStack(t *testing.T) {
+	// Guards that an idle connection has 4 KB of stack: one more frame in the goroutine that waits
+	// for the client makes it 8 KB.
 	const sockets = 400
 	e := New(engine.Options{Namespaces: map[string]engine.Accept{"/": acceptDeep}})
 	server := httptest.NewServer(e)
@@ -54,7 +54,7 @@ func TestIdleStackIsSmall(t *testing.T) {
 	}
 }
 
-// stacks is what goroutines have in use, once those that can be smaller are.
+// stacks returns how many bytes stacks have in use, after those that can shrink have.
 func stacks() int {
 	runtime.GC()
 	runtime.GC()

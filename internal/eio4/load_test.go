@@ -14,8 +14,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
-// Over real connections: clients upgrade in the middle of a stream of messages both ways. None is
-// lost, doubled, or out of order.
+// Guards, over real connections, that no message is lost, doubled or out of order when clients
+// upgrade in the middle of a stream in both directions.
 func TestLoad_UpgradeUnderLoad(t *testing.T) {
 	t.Parallel()
 	const clients, messages = 30, 100
@@ -28,8 +28,8 @@ func TestLoad_UpgradeUnderLoad(t *testing.T) {
 	wg.Wait()
 }
 
-// upgradeUnderLoad posts a third of its messages before it upgrades, and the rest over the
-// websocket. It runs beside the test's goroutine, so it reports with Errorf alone.
+// upgradeUnderLoad posts a third of its messages before it upgrades, and sends the rest over the
+// websocket. It runs in a goroutine of its own, so it does not call Fatal.
 func upgradeUnderLoad(t *testing.T, s *server, messages int) {
 	r := s.get(polling)
 	if r.status != 200 || !strings.HasPrefix(r.body, "0") {
@@ -47,7 +47,7 @@ func upgradeUnderLoad(t *testing.T, s *server, messages int) {
 	probed, posted := make(chan struct{}), make(chan struct{})
 	var got []string
 	polled := make(chan struct{})
-	go func() { // polls until the probe was answered, as a browser does
+	go func() { // polls until the probe is answered, as browsers do
 		defer close(polled)
 		for {
 			select {
@@ -115,7 +115,7 @@ func upgradeUnderLoad(t *testing.T, s *server, messages int) {
 	}
 }
 
-// Over real connections: the last message and DISCONNECT arrive every time, on both transports.
+// Guards, over real connections, that the last message and DISCONNECT always arrive.
 func TestLoad_EmitThenClose(t *testing.T) {
 	t.Parallel()
 	last := event(t, "bye", "€")
@@ -181,8 +181,8 @@ func wantLast(t *testing.T, got []string) {
 	}
 }
 
-// Over a real connection: emits from many goroutines at once all arrive, those of one goroutine in
-// order, and each that asks for an acknowledgement has an id of its own.
+// Guards, over a real connection, that concurrent emits all arrive, those of each goroutine in
+// order, and that no two have the same acknowledgement id.
 func TestLoad_ConcurrentEmits(t *testing.T) {
 	t.Parallel()
 	const goroutines, each = 8, 100
@@ -232,14 +232,14 @@ func TestLoad_ConcurrentEmits(t *testing.T) {
 	if len(ids) != goroutines*each/2 {
 		t.Errorf("%d ids for %d events", len(ids), goroutines*each/2)
 	}
-	w.send(`42["done"]`) // behind the acknowledgements
+	w.send(`42["done"]`) // after the acknowledgements
 	app.want("event / done []")
 	if n := replies.Load(); n != goroutines*each/2 {
 		t.Errorf("%d replies", n)
 	}
 }
 
-// Disconnected is reported once, whatever ends the connection at the same time.
+// Guards that Disconnected is called once, even if several things end the connection at a time.
 func TestLoad_DisconnectedOnce(t *testing.T) {
 	t.Parallel()
 	app := newIOApp(t)
@@ -258,11 +258,11 @@ func TestLoad_DisconnectedOnce(t *testing.T) {
 		}
 		wg.Wait()
 		if line := app.next(); !strings.HasPrefix(line, "gone / ") {
-			t.Fatalf("heard %q", line)
+			t.Fatalf("received %q", line)
 		}
 	}
 	s.shutdown()
 	if len(app.lines) != 0 {
-		t.Errorf("heard %q besides", app.next())
+		t.Errorf("then received %q", app.next())
 	}
 }

@@ -7,8 +7,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Socket.IO, "Sample session", request by request and frame by frame, with the two sides as the
-// protocol has them.
+// Socket.IO, "Sample session", request by request and frame by frame.
 func TestSocketIO_SampleSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const plain = "text/plain; charset=UTF-8"
@@ -22,7 +21,7 @@ func TestSocketIO_SampleSession(t *testing.T) {
 		}
 		path := func(tail string) string { return "/socket.io/?EIO=4&transport=" + tail }
 
-		// Request 1: the open packet.
+		// Request 1: the OPEN packet.
 		r := s.get(path("polling&t=N8hyd6w"))
 		m := openPacket.FindStringSubmatch(r.body)
 		if r.status != 200 || r.header.Get("Content-Type") != plain || m == nil ||
@@ -31,7 +30,7 @@ func TestSocketIO_SampleSession(t *testing.T) {
 		}
 		sid := "&sid=" + m[1]
 
-		// Request 2: the namespace is asked for. Request 3: and given.
+		// Request 2: CONNECT. Request 3: its answer.
 		r = s.post(path("polling&t=N8hyd7H"+sid), "40")
 		r.want(t, 200, "ok")
 		if got := r.header.Get("Content-Type"); got != plain {
@@ -41,16 +40,16 @@ func TestSocketIO_SampleSession(t *testing.T) {
 		wantConnect(t, "/", r.body)
 		app.want("connect / none")
 
-		// Request 4: a message of the server.
+		// Request 4: an event of the server.
 		c := app.connected()
 		emit(t, c, "hey", "Jude")
 		s.get(path("polling&t=N8hyd7H"+sid)).want(t, 200, `42["hey","Jude"]`)
 
-		// Request 5: messages of the client.
+		// Request 5: events of the client.
 		s.post(path("polling&t=N8hzxke"+sid), "42[\"hello\"]\x1e42[\"world\"]").want(t, 200, "ok")
 		app.want("event / hello []", "event / world []")
 
-		// Request 6: the upgrade, and the frames after it.
+		// Request 6: the upgrade, and its frames.
 		w := s.dial(path("websocket" + sid))
 		w.send("2probe")
 		w.want("3probe")

@@ -14,14 +14,14 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// shortTimeouts are an http.Server's that are meant for ordinary requests.
+// shortTimeouts sets timeouts that are meant for ordinary requests.
 func shortTimeouts(s *server) {
 	s.http.ReadTimeout = 2 * time.Second
 	s.http.WriteTimeout = 2 * time.Second
 }
 
-// A server's short timeouts cut neither a poll nor a websocket, nor what comes after them on the
-// same connection.
+// Guards that short timeouts of the http.Server end neither a poll nor a websocket, nor later
+// requests on the same connection.
 func TestServing_ShortTimeouts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{}, shortTimeouts)
@@ -52,8 +52,7 @@ func TestServing_ShortTimeouts(t *testing.T) {
 	})
 }
 
-// A body that trickles in is given up, with or without timeouts of the server: the engine has its
-// own.
+// Guards that a body that comes slowly times out, with or without timeouts of the http.Server.
 func TestServing_TricklingPost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveEcho(t, engine.Options{})
@@ -70,15 +69,15 @@ func TestServing_TricklingPost(t *testing.T) {
 		}
 		line := app.next()
 		if !strings.HasPrefix(line, "closed: ") {
-			t.Errorf("heard %q", line)
+			t.Errorf("received %q", line)
 		}
 		p.wantUnknown()
 		wantNoGoroutines(t, engineFrame)
 	})
 }
 
-// A middleware that ends a request's context while its client still waits ends the poll with noop,
-// not with an empty payload, which clients take for a broken one.
+// Guards that a poll is answered with NOOP if a middleware ends the context of its request. Clients
+// take an empty payload for an error.
 func TestServing_ContextDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {
@@ -93,7 +92,7 @@ func TestServing_ContextDeadline(t *testing.T) {
 		p.want("6")
 		p.send("4hello")
 		p.want("4hello")
-		w := p.upgrade() // a websocket outlives its request
+		w := p.upgrade() // a websocket does not end with its request
 		advance(20 * time.Second)
 		w.wantNow("2")
 		w.send("4again")
@@ -102,8 +101,7 @@ func TestServing_ContextDeadline(t *testing.T) {
 	})
 }
 
-// onlyUnwrap is the ResponseWriter of a middleware that knows http.ResponseController and nothing
-// older.
+// onlyUnwrap is the ResponseWriter of a middleware that supports only http.ResponseController.
 type onlyUnwrap struct{ w http.ResponseWriter }
 
 func (o onlyUnwrap) Header() http.Header         { return o.w.Header() }
@@ -111,8 +109,8 @@ func (o onlyUnwrap) Write(p []byte) (int, error) { return o.w.Write(p) }
 func (o onlyUnwrap) WriteHeader(status int)      { o.w.WriteHeader(status) }
 func (o onlyUnwrap) Unwrap() http.ResponseWriter { return o.w }
 
-// Behind a middleware whose ResponseWriter has only Unwrap everything works, short timeouts
-// included.
+// Guards that everything works behind a middleware whose ResponseWriter has only Unwrap, even with
+// short timeouts.
 func TestServing_OnlyUnwrap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {
@@ -139,8 +137,8 @@ func TestServing_OnlyUnwrap(t *testing.T) {
 	})
 }
 
-// Behind a middleware that hides the connection altogether a websocket is refused, and long-polling
-// works.
+// Guards that polling works behind a middleware that hides the connection, and that a websocket is
+// refused there.
 func TestServing_NoHijack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		middleware := func(next http.Handler) http.Handler {
@@ -162,14 +160,14 @@ func TestServing_NoHijack(t *testing.T) {
 	})
 }
 
-// onlyWriter hides what else a ResponseWriter can do.
+// onlyWriter hides all other methods of a ResponseWriter.
 type onlyWriter struct{ w http.ResponseWriter }
 
 func (o onlyWriter) Header() http.Header         { return o.w.Header() }
 func (o onlyWriter) Write(p []byte) (int, error) { return o.w.Write(p) }
 func (o onlyWriter) WriteHeader(status int)      { o.w.WriteHeader(status) }
 
-// Long-polling over HTTP/2, where many requests share one connection.
+// Guards polling over HTTP/2, where many requests share a connection.
 func TestServing_HTTP2(t *testing.T) {
 	t.Parallel()
 	labelGoroutines(t)
@@ -218,12 +216,12 @@ func (r rewrite) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.URL.Scheme, req.URL.Host = "https", r.addr
 	res, err := r.transport.RoundTrip(req)
 	if err == nil && res.ProtoMajor != 2 {
-		return nil, fmt.Errorf("spoke %s", res.Proto)
+		return nil, fmt.Errorf("the protocol is %s", res.Proto)
 	}
 	return res, err
 }
 
-// However a session ends, nothing of it is left: no goroutine, and its id is unknown.
+// Guards that nothing is left of a session, however it ends: no goroutine, and its id is unknown.
 func TestServing_NothingLeft(t *testing.T) {
 	for name, end := range map[string]func(s *server, p *poller){
 		"upgraded, cut":     func(_ *server, p *poller) { w := p.upgrade(); synctest.Wait(); w.drop() },
@@ -248,7 +246,7 @@ func TestServing_NothingLeft(t *testing.T) {
 				p, _ := s.joinPolling(app)
 				end(s, p)
 				if line := app.next(); !strings.HasPrefix(line, "gone / ") {
-					t.Errorf("heard %q", line)
+					t.Errorf("received %q", line)
 				}
 				app.wantNothing()
 				p.wantUnknown()

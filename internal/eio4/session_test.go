@@ -22,7 +22,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// tape is a eio.Receiver that writes down what it hears.
+// tape is an eio.Receiver that records its calls.
 type tape struct {
 	s         *eio.Session
 	messages  []string
@@ -39,8 +39,8 @@ func (r *tape) Message(data []byte, binary bool) {
 
 func (r *tape) Closed(reason engine.Reason) { r.closed = append(r.closed, reason) }
 
-// inBubble runs a test on fake time with an engine whose only session goes onto the tape. In the
-// end nothing may be left.
+// inBubble runs a test in fake time with an engine whose only session is recorded, and checks that
+// nothing is left at the end.
 func inBubble(t *testing.T, o engine.Options, f func(t *testing.T, e *eio.Engine, r *tape)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -61,7 +61,7 @@ func wantNothingLeft(t *testing.T, e *eio.Engine) {
 	}
 }
 
-// serve is one request, without a network.
+// serve makes one request, without a network.
 func serve(e *eio.Engine, method, query, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&"+query, strings.NewReader(body)))
@@ -89,7 +89,7 @@ func (w pipeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
 }
 
-// dialPipe opens a websocket over a pipe. Its client has to be closed.
+// dialPipe opens a websocket over a pipe. The caller has to close it.
 func dialPipe(t *testing.T, e *eio.Engine, query string) *websocket.Conn {
 	t.Helper()
 	client, server := net.Pipe()
@@ -124,7 +124,7 @@ func send(t *testing.T, ws *websocket.Conn, kind int, data string) {
 	}
 }
 
-// brokenWriter fails as a connection does.
+// brokenWriter is a ResponseWriter that fails as a connection does.
 type brokenWriter struct {
 	http.ResponseWriter
 	err error
@@ -132,7 +132,8 @@ type brokenWriter struct {
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
-func TestPollThatCannotBeWritten(t *testing.T) {
+func TestPollWriteError(t *testing.T) {
+	// Guards that a session ends if the answer to a poll cannot be written.
 	for err, want := range map[error]engine.Reason{net.ErrClosed: engine.TransportClose, os.ErrDeadlineExceeded: engine.SlowPeer} {
 		t.Run(err.Error(), func(t *testing.T) {
 			inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
@@ -153,7 +154,8 @@ func TestPollThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-func TestHandshakeThatCannotBeWritten(t *testing.T) {
+func TestHandshakeWriteError(t *testing.T) {
+	// Guards that a session ends if its handshake cannot be written.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		e.ServeHTTP(brokenWriter{httptest.NewRecorder(), net.ErrClosed}, httptest.NewRequest("GET", "/?EIO=4&transport=polling", nil))
 		synctest.Wait()
@@ -163,7 +165,8 @@ func TestHandshakeThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
+func TestPollDuringUpgrade(t *testing.T) {
+	// Guards that a poll is refused that is pending when the upgrade is completed.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		session := openPoll(t, e)
 		ws := dialPipe(t, e, strings.Replace(session, "polling", "websocket", 1))
@@ -183,13 +186,13 @@ func TestUpgradeRefusesPollOfItsTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := receive(t, ws); got != "4x" {
-			t.Errorf("after the upgrade comes %q", got)
+			t.Errorf("after the upgrade got %q", got)
 		}
 	})
 }
 
-func TestClientInAHurryIsNotSlow(t *testing.T) {
-	// Guards against dropping a client for the answers to what it sent before it read.
+func TestFastSender(t *testing.T) {
+	// Guards that a client is not closed as slow for the answers to what it sent before it read.
 	const count = 300
 	o := engine.Options{MaxQueue: 20_000} // much less than the answers
 	inBubble(t, o, func(t *testing.T, e *eio.Engine, r *tape) {
@@ -207,7 +210,7 @@ func TestClientInAHurryIsNotSlow(t *testing.T) {
 			}
 			sent <- nil
 		}()
-		time.Sleep(5 * time.Second) // fake; less than WriteTimeout
+		time.Sleep(5 * time.Second) // in fake time; less than WriteTimeout
 		for n := range count {
 			if got, want := receive(t, ws), fmt.Sprintf("4%0100d", n); got != want {
 				t.Fatalf("answer %d is %q", n, got)
@@ -220,6 +223,7 @@ func TestClientInAHurryIsNotSlow(t *testing.T) {
 }
 
 func TestFrameSizes(t *testing.T) {
+	// Guards the three forms of the length of a frame.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		r.onMessage = func(data []byte, binary bool) { _ = r.s.Send(eio.NewMessage(data, binary)) }
 		ws := dialPipe(t, e, "transport=websocket")
@@ -229,18 +233,19 @@ func TestFrameSizes(t *testing.T) {
 			data := "4" + strings.Repeat("x", size-1)
 			send(t, ws, websocket.TextMessage, data)
 			if got := receive(t, ws); got != data {
-				t.Errorf("text of %d bytes comes back with %d", size, len(got))
+				t.Errorf("text of %d bytes came back with %d", size, len(got))
 			}
 			data = strings.Repeat("\xff", size)
 			send(t, ws, websocket.BinaryMessage, data)
 			if got := receive(t, ws); got != data {
-				t.Errorf("%d bytes come back as %d", size, len(got))
+				t.Errorf("%d bytes came back as %d", size, len(got))
 			}
 		}
 	})
 }
 
 func TestWebsocketPing(t *testing.T) {
+	// Guards that ping frames are answered, between messages.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
@@ -260,9 +265,8 @@ func TestWebsocketPing(t *testing.T) {
 	})
 }
 
-func TestOnlyTheLastPongWaits(t *testing.T) {
-	// Guards: a client that reads nothing must not have the server keep an answer to each of its
-	// pings.
+func TestPongsAreNotQueued(t *testing.T) {
+	// Guards that the server does not keep an answer to each ping of a client that does not read.
 	inBubble(t, engine.Options{MaxQueue: 1 << 10}, func(t *testing.T, e *eio.Engine, r *tape) {
 		ws := dialPipe(t, e, "transport=websocket")
 		defer ws.Close()
@@ -283,26 +287,26 @@ func TestOnlyTheLastPongWaits(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 		}
-		if len(pongs) > 2 || pongs[len(pongs)-1] != "999" { // one was being written
+		if len(pongs) > 2 || pongs[len(pongs)-1] != "999" { // one of them was being written
 			t.Errorf("pongs %.200q", pongs)
 		}
 	})
 }
 
-func TestSmallMessageOfLargePayload(t *testing.T) {
-	// Guards against a queue of small messages each of which keeps the megabyte that it came with.
+func TestSmallMessages(t *testing.T) {
+	// Guards that small messages do not keep the memory of the large payload that they came in.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		largest := 0
 		r.onMessage = func(data []byte, _ bool) { largest = max(largest, cap(data)) }
 		filler := strings.Repeat("6\x1e", 50_000)
 		serve(e, "POST", openPoll(t, e), "4first\x1e"+filler+"4middle\x1e"+filler+"4last")
 		if len(r.messages) != 3 || largest > 64 {
-			t.Errorf("heard %q, which keep up to %d bytes", r.messages, largest)
+			t.Errorf("received %q, which keep up to %d bytes", r.messages, largest)
 		}
 	})
 }
 
-// stalled is a ResponseWriter whose client does not read the answer before it is let.
+// stalled is a ResponseWriter whose Write blocks until the test lets it return.
 type stalled struct {
 	*httptest.ResponseRecorder
 	writing, goOn chan struct{}
@@ -314,9 +318,9 @@ func (w *stalled) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-func TestEndOfAPostIsNotTheEndOfTheNext(t *testing.T) {
-	// Guards: a POST whose answer is written late must not clear the mark of the one that has begun
-	// since, or two would be read at a time.
+func TestLatePostAnswer(t *testing.T) {
+	// Guards that a POST whose answer is written late does not end the next one, so that never two
+	// are read at a time.
 	inBubble(t, engine.Options{}, func(t *testing.T, e *eio.Engine, r *tape) {
 		serve := func(w http.ResponseWriter, method, query string, body io.Reader) {
 			e.ServeHTTP(w, httptest.NewRequest(method, "/?EIO=4&transport=polling"+query, body))
@@ -337,7 +341,7 @@ func TestEndOfAPostIsNotTheEndOfTheNext(t *testing.T) {
 		third := httptest.NewRecorder()
 		serve(third, http.MethodPost, sid, strings.NewReader("4three"))
 		if third.Code != http.StatusBadRequest {
-			t.Errorf("a POST beside another: %d", third.Code)
+			t.Errorf("a concurrent POST: %d", third.Code)
 		}
 		_ = feed.CloseWithError(errors.New("gone"))
 		<-ended

@@ -14,7 +14,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// joined is a client in the root namespace, with what its receiver heard.
+// joined is a client in the root namespace, with the calls of its receiver.
 type joined struct {
 	ws     *websocket.Conn
 	conn   engine.Conn
@@ -37,7 +37,7 @@ func (j *joined) Event(name string, args engine.Args, ack engine.Ack) {
 
 func (j *joined) Disconnected(reason engine.Reason) { j.ends = append(j.ends, reason) }
 
-// join runs a test on fake time with one client over a websocket.
+// join runs a test in fake time with one client over a websocket.
 func join(t *testing.T, o engine.Options, f func(t *testing.T, j *joined)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +66,8 @@ func message(t *testing.T, event string, args ...any) *engine.Message {
 	return m
 }
 
-func TestAttachmentsTooLargeTogether(t *testing.T) {
+func TestAttachmentsTooLarge(t *testing.T) {
+	// Guards the total size of the attachments of a packet.
 	const size = 1000
 	join(t, engine.Options{MaxPayload: size}, func(t *testing.T, j *joined) {
 		placeholder := `{"_placeholder":true,"num":0}`
@@ -76,23 +77,24 @@ func TestAttachmentsTooLargeTogether(t *testing.T) {
 		}
 		synctest.Wait()
 		if !slices.Equal(j.events, []string{"fits"}) || len(j.ends) > 0 {
-			t.Fatalf("heard %q, ended %q", j.events, j.ends)
+			t.Fatalf("received %q, ended with %q", j.events, j.ends)
 		}
 		send(t, j.ws, websocket.TextMessage, `455-["does not",`+placeholder+`]`)
 		for range 5 {
 			send(t, j.ws, websocket.BinaryMessage, strings.Repeat("x", size))
 		}
 		if _, _, err := j.ws.ReadMessage(); err == nil {
-			t.Error("the connection goes on")
+			t.Error("the connection is open")
 		}
 		synctest.Wait()
 		if !slices.Equal(j.events, []string{"fits"}) || !slices.Equal(j.ends, []engine.Reason{engine.ProtocolError}) {
-			t.Errorf("heard %q, ended %q", j.events, j.ends)
+			t.Errorf("received %q, ended with %q", j.events, j.ends)
 		}
 	})
 }
 
-func TestEmitAckThatFails(t *testing.T) {
+func TestEmitAckError(t *testing.T) {
+	// Guards that done is not called if EmitAck fails.
 	join(t, engine.Options{MaxQueue: 1000}, func(t *testing.T, j *joined) {
 		done := func(engine.Args, error) { t.Error("done is called though EmitAck failed") }
 		half := message(t, "x", strings.Repeat("x", 600))
@@ -113,6 +115,7 @@ func TestEmitAckThatFails(t *testing.T) {
 }
 
 func TestAcceptWithoutReceiver(t *testing.T) {
+	// Guards that Accept may return nil.
 	join(t, engine.Options{}, func(t *testing.T, j *joined) {
 		send(t, j.ws, websocket.TextMessage, "40/nil,")
 		if got := receive(t, j.ws); !strings.HasPrefix(got, `40/nil,{"sid":"`) {
@@ -122,14 +125,14 @@ func TestAcceptWithoutReceiver(t *testing.T) {
 		send(t, j.ws, websocket.TextMessage, `42["y"]`)
 		synctest.Wait()
 		if !slices.Equal(j.events, []string{"y"}) {
-			t.Errorf("heard %q", j.events)
+			t.Errorf("received %q", j.events)
 		}
 	})
 }
 
-func TestRejoinAfterServerEnded(t *testing.T) {
-	// Guards against a client that is taken for joined twice, or its late packets for a breach,
-	// since only the server knows yet that the connection has ended.
+func TestRejoinAfterClose(t *testing.T) {
+	// Guards that a client may join again after Conn.Close, and that packets which it sent before
+	// it knew are ignored.
 	join(t, engine.Options{ConnectTimeout: time.Minute}, func(t *testing.T, j *joined) {
 		send(t, j.ws, websocket.TextMessage, "40/nil,")
 		receive(t, j.ws)
@@ -144,12 +147,12 @@ func TestRejoinAfterServerEnded(t *testing.T) {
 		send(t, j.ws, websocket.TextMessage, `42["late"]`)
 		send(t, j.ws, websocket.TextMessage, `40`)
 		if got := receive(t, j.ws); !strings.HasPrefix(got, `40{"sid":"`) || j.conn == first || j.conn.ID() == first.ID() {
-			t.Errorf("CONNECT is answered with %s, the same connection: %v", got, j.conn == first)
+			t.Errorf("CONNECT is answered with %s, on the same Conn: %v", got, j.conn == first)
 		}
 		send(t, j.ws, websocket.TextMessage, `42["again"]`)
 		synctest.Wait()
 		if !slices.Equal(j.events, []string{"again"}) || !slices.Equal(j.ends, []engine.Reason{engine.ServerDisconnect}) {
-			t.Errorf("heard %q, ended %q", j.events, j.ends)
+			t.Errorf("received %q, ended with %q", j.events, j.ends)
 		}
 		if err := first.Emit(message(t, "x")); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("Emit on the first: %v", err)
@@ -157,8 +160,8 @@ func TestRejoinAfterServerEnded(t *testing.T) {
 	})
 }
 
-// FuzzPost sends what it likes to a client that is in the root namespace. The engine must neither
-// panic nor keep anything, and what it delivers must be what it promises.
+// FuzzPost sends arbitrary POSTs as a client in the root namespace. The engine must not panic or
+// leave anything behind, and what it delivers must be as documented.
 func FuzzPost(f *testing.F) {
 	for _, seed := range []string{
 		`42["a",1]`, "451-[\"a\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID", "41\x1e40\x1e420[\"x\"]", "3\x1e6\x1e5\x1e1",

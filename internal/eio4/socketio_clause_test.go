@@ -30,7 +30,7 @@ func TestSocketIO_Connect_Main(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": the same on long-polling.
+// Socket.IO, "Connection to a namespace": the same over polling.
 func TestSocketIO_Connect_Polling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -79,7 +79,7 @@ func TestSocketIO_Connect_Payload(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Connection to a namespace": a payload that is no object closes the connection.
+// Socket.IO, "Connection to a namespace": a payload other than an object closes the connection.
 func TestSocketIO_Connect_BadPayload(t *testing.T) {
 	for _, payload := range []string{`"token"`, `123`, `[]`, `null`, `true`, `{`, `{"a":}`, `{} {}`, `{"a":1}x`, `{'a':1}`} {
 		t.Run(payload, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestSocketIO_Connect_BadPayload(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Connection to a namespace": one that is not there is refused with CONNECT_ERROR, an
+// Socket.IO, "Connection to a namespace": an unknown one is refused with CONNECT_ERROR and an
 // object. The client may try another.
 func TestSocketIO_Connect_Refused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestSocketIO_Connect_RefusedMain(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": whatever comes first and is no CONNECT closes the
-// connection at once.
+// Socket.IO, "Connection to a namespace": any other packet before CONNECT closes the connection at
+// once.
 func TestSocketIO_Connect_MustComeFirst(t *testing.T) {
 	for name, packet := range map[string]string{
 		"event":            `42["hello"]`,
@@ -162,7 +162,7 @@ func TestSocketIO_Connect_MustComeFirst(t *testing.T) {
 				synctest.Wait()
 				for len(app.lines) > 0 {
 					if line := app.next(); line != "connect /admin none" && line != "gone /admin protocol error" {
-						t.Errorf("heard %q", line)
+						t.Errorf("received %q", line)
 					}
 				}
 			})
@@ -170,7 +170,8 @@ func TestSocketIO_Connect_MustComeFirst(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Connection to a namespace": the same on long-polling, where the pending poll says so.
+// Socket.IO, "Connection to a namespace": the same over polling, where the pending poll is
+// answered.
 func TestSocketIO_Connect_MustComeFirstPolling(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -186,7 +187,8 @@ func TestSocketIO_Connect_MustComeFirstPolling(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": who never sends CONNECT is closed in time.
+// Socket.IO, "Connection to a namespace": a client that never sends CONNECT is disconnected in
+// time.
 func TestSocketIO_Connect_Timeout(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{ConnectTimeout: 5 * time.Second})
@@ -209,7 +211,7 @@ func TestSocketIO_Connect_Timeout(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": a client may be in several at once. Each has its own id,
+// Socket.IO, "Connection to a namespace": a client may be in several at once, each with its own id,
 // events and end.
 func TestSocketIO_Connect_SeveralNamespaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -219,7 +221,7 @@ func TestSocketIO_Connect_SeveralNamespaces(t *testing.T) {
 		main := wantConnect(t, "/", w.next().data)
 		admin := wantConnect(t, "/admin", w.next().data)
 		if main == admin {
-			t.Error("one id for both")
+			t.Error("both have the same id")
 		}
 		app.want("connect / none", "connect /admin {}")
 		conns := []engine.Conn{app.connected(), app.connected()}
@@ -270,9 +272,8 @@ func TestSocketIO_Connect_NotImplicit(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": what the application sends while it accepts comes after
-// the approval.
-func TestSocketIO_Connect_ApprovalComesFirst(t *testing.T) {
+// Socket.IO, "Connection to a namespace": what the application sends in Accept comes after CONNECT.
+func TestSocketIO_Connect_ComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := newIOApp(t)
 		app.onConnect = func(_ string, c engine.Conn) { emit(t, c, "early", 1) }
@@ -292,8 +293,8 @@ func TestSocketIO_Connect_ApprovalComesFirst(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Connection to a namespace": the application learns what the first request of the
-// connection was, once, for all namespaces, whatever transport the client is on by then.
+// Socket.IO, "Connection to a namespace": Describe is called once, with the first request of the
+// connection, for all namespaces and after an upgrade too.
 func TestSocketIO_Connect_Describe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		calls := 0
@@ -316,8 +317,8 @@ func TestSocketIO_Connect_Describe(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Disconnection from a namespace": DISCONNECT ends it, no response is sent, the
-// transport stays.
+// Socket.IO, "Disconnection from a namespace": DISCONNECT is not answered, and the transport stays
+// open.
 func TestSocketIO_Disconnect_Main(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -333,13 +334,13 @@ func TestSocketIO_Disconnect_Main(t *testing.T) {
 		wantConnect(t, "/", w.next().data)
 		app.want("connect / none")
 		if again := app.connected(); again == c || app.conns == nil {
-			t.Error("the same connection again")
+			t.Error("the same Conn again")
 		}
 		app.wantNothing()
 	})
 }
 
-// Socket.IO, "Disconnection from a namespace": leaving one namespace leaves the others alone.
+// Socket.IO, "Disconnection from a namespace": leaving one does not affect the others.
 func TestSocketIO_Disconnect_Custom(t *testing.T) {
 	for _, packet := range []string{"41/admin,", "41/admin"} {
 		t.Run(packet, func(t *testing.T) {
@@ -359,8 +360,8 @@ func TestSocketIO_Disconnect_Custom(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Disconnection from a namespace": an event to a namespace that was left closes the
-// connection.
+// Socket.IO, "Disconnection from a namespace": an event for a namespace that the client has left
+// closes the connection.
 func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -372,13 +373,13 @@ func TestSocketIO_Disconnect_EventAfterwards(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Disconnection from a namespace": who has left the last one has a time to enter
-// another.
+// Socket.IO, "Disconnection from a namespace": a client that has left the last one has limited time
+// to join another.
 func TestSocketIO_Disconnect_LastOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{ConnectTimeout: 5 * time.Second})
 		w, conn := s.join(app)
-		conn.Trust() // a stranger has no more than its first time
+		conn.Trust() // an unauthenticated client has no more time than at first
 		advance(20 * time.Second)
 		w.send("41")
 		app.want("gone / client disconnect")
@@ -405,7 +406,7 @@ func TestSocketIO_Disconnect_Payload(t *testing.T) {
 				w.wantClosed()
 				for range 2 {
 					if line := app.next(); line != "gone / protocol error" && line != "gone /admin protocol error" {
-						t.Errorf("heard %q", line)
+						t.Errorf("received %q", line)
 					}
 				}
 			})
@@ -413,8 +414,8 @@ func TestSocketIO_Disconnect_Payload(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Disconnection from a namespace": the end of the transport ends every namespace, for
-// the reason it had.
+// Socket.IO, "Disconnection from a namespace": the end of the transport ends every namespace, with
+// its reason.
 func TestSocketIO_Disconnect_Reasons(t *testing.T) {
 	for name, c := range map[string]struct {
 		end    func(*socket)

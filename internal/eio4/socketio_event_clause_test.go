@@ -10,9 +10,9 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// Socket.IO, "Sending and receiving data" and its encoding: events of the client, as they arrive.
+// Socket.IO, "Sending and receiving data" and its encoding: events of the client.
 func TestSocketIO_Event_FromClient(t *testing.T) {
-	for _, c := range []struct{ name, packet, heard string }{
+	for _, c := range []struct{ name, packet, received string }{
 		{"main", `42["foo"]`, `event / foo []`},
 		{"custom", `42/admin,["bar"]`, `event /admin bar []`},
 		{"main by name", `42/,["foo"]`, `event / foo []`},
@@ -40,9 +40,9 @@ func TestSocketIO_Event_FromClient(t *testing.T) {
 				p.send("40/admin")
 				app.want("connect /admin none", "connect /admin none")
 				w.send(c.packet)
-				app.want(c.heard)
+				app.want(c.received)
 				p.send(c.packet)
-				app.want(c.heard)
+				app.want(c.received)
 				app.wantNothing()
 			})
 		})
@@ -56,7 +56,7 @@ func TestSocketIO_Event_BinaryFromClient(t *testing.T) {
 	for _, c := range []struct {
 		name, packet string
 		attachments  []string
-		heard        string
+		received     string
 	}{
 		{"one", `451-["baz",` + one + `]`, []string{"\x01\x02\x03\x04"}, `event / baz [` + one + `] <01 02 03 04>`},
 		{"several in custom", `452-/admin,["baz",` + one + `,` + two + `]`, []string{"\x01\x02", "\x03\x04"},
@@ -78,23 +78,23 @@ func TestSocketIO_Event_BinaryFromClient(t *testing.T) {
 				app.want("connect /admin none", "connect /admin none")
 				w.send(c.packet)
 				for _, data := range c.attachments {
-					app.wantNothing() // an event is whole or not there
+					app.wantNothing() // no part of an event is delivered
 					w.sendBinary(data)
 				}
 				w.send(`42["next"]`)
-				app.want(c.heard, "event / next []")
+				app.want(c.received, "event / next []")
 				payload := []string{c.packet}
 				for _, data := range c.attachments {
 					payload = append(payload, "b"+base64Of(data))
 				}
 				p.send(append(payload, `42["next"]`)...)
-				app.want(c.heard, "event / next []")
+				app.want(c.received, "event / next []")
 			})
 		})
 	}
 }
 
-// Socket.IO, "Packet encoding": attachments may come in a later POST than their packet, and pings
+// Socket.IO, "Packet encoding": attachments may come in a later POST than their packet, with pings
 // between them.
 func TestSocketIO_Event_BinaryInPieces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -120,14 +120,14 @@ func TestSocketIO_Event_BinaryAcrossUpgrade(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Packet encoding": events of the server, on both transports.
+// Socket.IO, "Packet encoding": events of the server, over both transports.
 func TestSocketIO_Event_FromServer(t *testing.T) {
 	const one, two = `{"_placeholder":true,"num":0}`, `{"_placeholder":true,"num":1}`
 	for _, c := range []struct {
 		name        string
 		event       string
 		args        []any
-		packet      string // for the main namespace, %s where the name of another goes
+		packet      string // for the main namespace; %s stands for the name of another
 		attachments []string
 	}{
 		{"no arguments", "foo", nil, `42%s["foo"]`, nil},
@@ -166,15 +166,15 @@ func TestSocketIO_Event_FromServer(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Sending and receiving data": the payload is an array with a name in front, or the
-// connection is closed.
+// Socket.IO, "Sending and receiving data": the connection is closed unless the payload is an array
+// that begins with a name.
 func TestSocketIO_Event_BadPayload(t *testing.T) {
 	for _, payload := range []string{
-		``, `{}`, `[]`, `null`, `"foo"`, `1`, `true`, // no array, or an empty one
+		``, `{}`, `[]`, `null`, `"foo"`, `1`, `true`, // not an array, or an empty one
 		`["foo"`, `["foo"]]`, `["foo"]x`, `["foo",]`, `["foo" 1]`, `[,"foo"]`, `["foo",undefined]`, `['foo']`,
-		`["foo",01]`, `["foo"],`, // no JSON
+		`["foo",01]`, `["foo"],`, // not JSON
 		"[\"fo\no\"]", "[\"\\x\"]", `["foo",NaN]`, "[\"foo\"]\x00", `/admin["foo"]`,
-		`-1["foo"]`, `+1["foo"]`, `1.5["foo"]`, `abc["foo"]`, `0x1["foo"]`, // no id
+		`-1["foo"]`, `+1["foo"]`, `1.5["foo"]`, `abc["foo"]`, `0x1["foo"]`, // not an id
 	} {
 		t.Run("42"+payload, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -193,8 +193,8 @@ func TestSocketIO_Event_BadPayload(t *testing.T) {
 	}
 }
 
-// Socket.IO, the list of packet types: what is not in it, or not for a client to send, closes the
-// connection.
+// Socket.IO, the list of packet types: unknown types, and those that clients must not send, close
+// the connection.
 func TestSocketIO_UnknownPacketType(t *testing.T) {
 	for _, packet := range []string{`4`, `47["foo"]`, `49`, `4abc`, `4-1`, `4["foo"]`, `4 2["foo"]`, `44{"message":"x"}`, `44`} {
 		t.Run(packet, func(t *testing.T) {
@@ -255,13 +255,13 @@ func TestSocketIO_Ack_ToClient(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Acknowledgement": the id is optional. Without it there is nothing to answer.
+// Socket.IO, "Acknowledgement": the id is optional. Without it there is no acknowledgement.
 func TestSocketIO_Ack_NotAskedFor(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
 		app.onEvent = func(_ engine.Conn, _ string, _ engine.Args, ack engine.Ack) {
 			if ack != nil {
-				t.Error("an acknowledgement out of nothing")
+				t.Error("an acknowledgement that the client did not ask for")
 			}
 		}
 		w, _ := s.join(app)
@@ -271,8 +271,8 @@ func TestSocketIO_Ack_NotAskedFor(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": an answer may come late, from elsewhere, and out of order; after
-// the end it is an error.
+// Socket.IO, "Acknowledgement": it may be sent late, by another goroutine and out of order; after
+// the end that is an error.
 func TestSocketIO_Ack_Late(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -297,8 +297,7 @@ func TestSocketIO_Ack_Late(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": a value that JSON cannot hold is an error, and nothing goes over
-// the wire.
+// Socket.IO, "Acknowledgement": a value that cannot be encoded is an error, and nothing is sent.
 func TestSocketIO_Ack_Unencodable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -318,11 +317,11 @@ func TestSocketIO_Ack_Unencodable(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": events of the server that ask for one, and what the client answers.
+// Socket.IO, "Acknowledgement": answers of the client to events of the server.
 func TestSocketIO_Ack_FromClient(t *testing.T) {
 	const one = `{"_placeholder":true,"num":0}`
 	for _, c := range []struct {
-		name, namespace, answer, attachment, heard string
+		name, namespace, answer, attachment, received string
 	}{
 		{"empty", "/", `43%s[]`, "", `[]`},
 		{"arguments", "/", `43%s["bar",1]`, "", `["bar",1]`},
@@ -346,8 +345,8 @@ func TestSocketIO_Ack_FromClient(t *testing.T) {
 					app.wantNothing()
 					w.sendBinary(c.attachment)
 				}
-				app.want("done " + c.heard + " <nil>")
-				w.send(answer) // once more, which answers nothing
+				app.want("done " + c.received + " <nil>")
+				w.send(answer) // a second answer is ignored
 				if c.attachment != "" {
 					w.sendBinary(c.attachment)
 				}
@@ -358,8 +357,7 @@ func TestSocketIO_Ack_FromClient(t *testing.T) {
 	}
 }
 
-// emitAck emits foo with an acknowledgement and returns the way to forget it and the id it had on
-// the wire.
+// emitAck emits foo with an acknowledgement, and returns its forget function and its id.
 func emitAck(t *testing.T, app *ioApp, c engine.Conn, w *socket, prefix string) (forget func(), id string) {
 	t.Helper()
 	forget, err := c.EmitAck(event(t, "foo"), func(args engine.Args, err error) {
@@ -377,23 +375,23 @@ func emitAck(t *testing.T, app *ioApp, c engine.Conn, w *socket, prefix string) 
 	return forget, id
 }
 
-// Socket.IO, "Acknowledgement": each event has an id of its own; answers may come in any order.
-func TestSocketIO_Ack_IdsAreApart(t *testing.T) {
+// Socket.IO, "Acknowledgement": each event has its own id; answers may come in any order.
+func TestSocketIO_Ack_DistinctIds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
 		w, c := s.join(app)
 		_, a := emitAck(t, app, c, w, "")
 		_, b := emitAck(t, app, c, w, "")
 		if a == b {
-			t.Fatalf("twice the id %s", a)
+			t.Fatalf("the id %s was used twice", a)
 		}
 		w.send("43"+b+`["b"]`, "43"+a+`["a"]`)
 		app.want(`done ["b"] <nil>`, `done ["a"] <nil>`)
 	})
 }
 
-// Socket.IO, "Acknowledgement": an id nobody waits for, of another namespace or given up, is
-// ignored.
+// Socket.IO, "Acknowledgement": an id is ignored that is unknown, of another namespace, or given
+// up.
 func TestSocketIO_Ack_UnknownId(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, app := serveIO(t, engine.Options{})
@@ -415,8 +413,7 @@ func TestSocketIO_Ack_UnknownId(t *testing.T) {
 	})
 }
 
-// Socket.IO, "Acknowledgement": the payload is an array, and there is an id, or the connection is
-// closed.
+// Socket.IO, "Acknowledgement": the connection is closed unless there is an id and an array.
 func TestSocketIO_Ack_BadPayload(t *testing.T) {
 	for _, rest := range []string{`%s`, `%s{}`, `%snull`, `%s"bar"`, `%s1`, `%s["bar"`, `%s[]]`, `-%s[]`, `x[]`} {
 		t.Run(rest, func(t *testing.T) {
@@ -437,7 +434,7 @@ func TestSocketIO_Ack_BadPayload(t *testing.T) {
 	}
 }
 
-// Socket.IO, "Acknowledgement": who still waits when the connection ends is told, once.
+// Socket.IO, "Acknowledgement": done is called once with an error when the connection ends.
 func TestSocketIO_Ack_ConnectionEnds(t *testing.T) {
 	for name, end := range map[string]func(*server, *socket, engine.Conn){
 		"cut":        func(_ *server, w *socket, _ engine.Conn) { w.drop() },

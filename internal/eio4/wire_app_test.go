@@ -14,7 +14,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// journal is what an application heard, one line each, in order.
+// journal records the calls of an application, one line each.
 type journal struct {
 	t     *testing.T
 	lines chan string
@@ -31,33 +31,33 @@ func (j *journal) next() string {
 	case line := <-j.lines:
 		return line
 	case <-time.After(patience):
-		j.t.Fatal("the application heard nothing")
+		j.t.Fatal("the application was not called")
 		return ""
 	}
 }
 
-// want waits for these lines and no others between them.
+// want waits for these lines, and no others between them.
 func (j *journal) want(lines ...string) {
 	j.t.Helper()
 	for _, line := range lines {
 		if got := j.next(); got != line {
-			j.t.Fatalf("the application heard %q, want %q", clip(got), line)
+			j.t.Fatalf("the application received %q, want %q", clip(got), line)
 		}
 	}
 }
 
-// wantNothing checks, in a bubble, that the application has heard no more.
+// wantNothing checks, in a bubble, that there is no other line.
 func (j *journal) wantNothing() {
 	j.t.Helper()
 	synctest.Wait()
 	select {
 	case line := <-j.lines:
-		j.t.Fatalf("the application heard %q, want nothing", clip(line))
+		j.t.Fatalf("the application received %q, want nothing", clip(line))
 	default:
 	}
 }
 
-// clip keeps failure messages readable.
+// clip shortens what is printed in failure messages.
 func clip(s string) string {
 	if len(s) > 300 {
 		return s[:300] + "..."
@@ -65,7 +65,7 @@ func clip(s string) string {
 	return s
 }
 
-// rawApp is an application on bare Engine.IO. It echoes what it hears.
+// rawApp is an application on bare Engine.IO. It echoes messages.
 type rawApp struct {
 	*journal
 	sessions chan *eio.Session
@@ -110,8 +110,7 @@ func serveEcho(t *testing.T, o engine.Options, options ...func(*server)) (*serve
 	return serve(t, memory(), eio4.NewRaw(o, app.accept), options...), app
 }
 
-// ioApp is an application on Socket.IO. It writes down what it hears and answers nothing, unless
-// told otherwise.
+// ioApp is an application on Socket.IO. It records its calls, and answers only if onEvent does.
 type ioApp struct {
 	*journal
 	conns     chan engine.Conn
@@ -158,7 +157,7 @@ func (r ioReceiver) Disconnected(reason engine.Reason) {
 	r.app.add("gone", r.namespace, string(reason))
 }
 
-// showArgs writes arguments as on the wire, and attachments in hex after them.
+// showArgs formats arguments as in a packet, followed by the attachments in hex.
 func showArgs(args engine.Args) string {
 	values := make([]string, len(args.Values))
 	for i, v := range args.Values {
@@ -175,7 +174,7 @@ func newIOApp(t *testing.T) *ioApp {
 	return &ioApp{journal: newJournal(t), conns: make(chan engine.Conn, 1<<12)}
 }
 
-// engine makes a Socket.IO engine for the app in the root namespace and /admin.
+// engine returns a Socket.IO engine with the app in the root namespace and /admin.
 func (a *ioApp) engine(o engine.Options) *eio.Engine {
 	if o.Namespaces == nil {
 		o.Namespaces = map[string]engine.Accept{"/": a.accept("/"), "/admin": a.accept("/admin")}
@@ -204,7 +203,7 @@ func (a *ioApp) connected() engine.Conn {
 
 var connectPacket = regexp.MustCompile(`^40(/[^,]*,)?\{"sid":"([A-Za-z0-9_-]{22,})"\}$`)
 
-// wantConnect checks a CONNECT packet and returns the sid in it.
+// wantConnect checks a CONNECT packet and returns its sid.
 func wantConnect(t *testing.T, namespace, packet string) string {
 	t.Helper()
 	prefix := ""
@@ -218,7 +217,7 @@ func wantConnect(t *testing.T, namespace, packet string) string {
 	return m[2]
 }
 
-// join enters the root namespace on a new websocket.
+// join joins the root namespace over a new websocket.
 func (s *server) join(app *ioApp) (*socket, engine.Conn) {
 	s.t.Helper()
 	w, _ := s.connect()
@@ -228,7 +227,7 @@ func (s *server) join(app *ioApp) (*socket, engine.Conn) {
 	return w, app.connected()
 }
 
-// joinPolling enters the root namespace on long-polling.
+// joinPolling joins the root namespace over polling.
 func (s *server) joinPolling(app *ioApp) (*poller, engine.Conn) {
 	s.t.Helper()
 	p := s.open()
@@ -238,7 +237,7 @@ func (s *server) joinPolling(app *ioApp) (*poller, engine.Conn) {
 	return p, app.connected()
 }
 
-// event makes a message of values that JSON can hold.
+// event returns a message.
 func event(t *testing.T, name string, args ...any) *engine.Message {
 	t.Helper()
 	m, err := engine.NewMessage(name, args...)
@@ -248,7 +247,7 @@ func event(t *testing.T, name string, args ...any) *engine.Message {
 	return m
 }
 
-// emit sends an event that must be taken.
+// emit emits an event. The test fails if that fails.
 func emit(t *testing.T, c engine.Conn, name string, args ...any) {
 	t.Helper()
 	if err := c.Emit(event(t, name, args...)); err != nil {

@@ -28,7 +28,7 @@ const (
 	rs        = "\x1e" // separates the packets of a payload
 )
 
-// reply is one HTTP answer, read whole.
+// reply is one complete HTTP answer.
 type reply struct {
 	status int
 	header http.Header
@@ -44,7 +44,7 @@ func (r reply) want(t *testing.T, status int, body string) {
 	}
 }
 
-// wantError checks that the answer is the 400 of that code.
+// wantError checks that the answer is a 400 with that code.
 func (r reply) wantError(t *testing.T, code int) {
 	t.Helper()
 	messages := map[int]string{
@@ -61,7 +61,7 @@ func (r reply) wantError(t *testing.T, code int) {
 	}
 }
 
-// do makes one request. Every answer must forbid caches to keep it.
+// do makes one request. Every answer must forbid caching.
 func (s *server) do(method, path, contentType string, body io.Reader) reply {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
@@ -92,14 +92,14 @@ func (s *server) post(path, body string) reply {
 	return s.do(http.MethodPost, path, "text/plain;charset=UTF-8", strings.NewReader(body))
 }
 
-// later runs a request while the test goes on.
+// later makes a request while the test goes on.
 func later(f func() reply) <-chan reply {
 	c := make(chan reply, 1)
 	go func() { c <- f() }()
 	return c
 }
 
-// answer waits for what later started.
+// answer waits for the answer to a request of later.
 func answer(t *testing.T, c <-chan reply) reply {
 	t.Helper()
 	select {
@@ -111,7 +111,7 @@ func answer(t *testing.T, c <-chan reply) reply {
 	}
 }
 
-// open is the payload of the open packet.
+// open is the payload of the OPEN packet.
 type open struct {
 	SID          string   `json:"sid"`
 	Upgrades     []string `json:"upgrades"`
@@ -124,19 +124,19 @@ func parseOpen(t *testing.T, packet string) open {
 	t.Helper()
 	var o open
 	if !strings.HasPrefix(packet, "0") || json.Unmarshal([]byte(packet[1:]), &o) != nil || o.SID == "" {
-		t.Fatalf("no open packet: %q", clip(packet))
+		t.Fatalf("not an OPEN packet: %q", clip(packet))
 	}
 	return o
 }
 
-// poller is a client on HTTP long-polling.
+// poller is a client over polling.
 type poller struct {
 	s    *server
 	sid  string
 	path string // of every request after the handshake
 }
 
-// open makes the handshake on long-polling.
+// open makes the handshake over polling.
 func (s *server) open() *poller {
 	s.t.Helper()
 	r := s.get(polling)
@@ -162,7 +162,7 @@ func (p *poller) wantUnknown()        { p.s.t.Helper(); p.poll().wantError(p.s.t
 func (p *poller) upgradePath() string { return webSocket + "&sid=" + url.QueryEscape(p.sid) }
 func (p *poller) webSocket() *socket  { p.s.t.Helper(); return p.s.dial(p.upgradePath()) }
 
-// upgrade takes the session to a websocket, as the protocol has it.
+// upgrade moves the session to a websocket.
 func (p *poller) upgrade() *socket {
 	p.s.t.Helper()
 	w := p.webSocket()
@@ -178,7 +178,7 @@ type frame struct {
 	data   string
 }
 
-// socket is a websocket that a goroutine of its own reads, as a browser's is.
+// socket is a websocket that is read in a goroutine of its own.
 type socket struct {
 	t      *testing.T
 	conn   *websocket.Conn
@@ -186,7 +186,7 @@ type socket struct {
 	err    error      // how it ended; read it after frames was closed
 }
 
-// dialRefused opens a websocket and expects an HTTP answer instead.
+// dialRefused asks for a websocket that must be refused, and returns the answer.
 func (s *server) dialRefused(path string) reply {
 	s.t.Helper()
 	conn, res, err := s.tryDial(path)
@@ -251,14 +251,14 @@ func (s *server) refuse(path string, packets ...string) {
 	w.wantClosed()
 }
 
-// connect makes the handshake on a websocket.
+// connect makes the handshake over a websocket.
 func (s *server) connect() (*socket, open) {
 	s.t.Helper()
 	w := s.dial(webSocket)
 	return w, parseOpen(s.t, w.next().data)
 }
 
-// drop cuts the connection without a word.
+// drop closes the connection without telling the server.
 func (w *socket) drop() { _ = w.conn.Close() }
 
 // send sends each packet in a text frame of its own.
@@ -279,7 +279,7 @@ func (w *socket) write(kind int, data string) {
 	}
 }
 
-// try sends what the server may no longer be there to read.
+// try sends text frames and ignores errors, since the server may have closed the connection.
 func (w *socket) try(packets ...string) {
 	for _, packet := range packets {
 		_ = w.conn.SetWriteDeadline(time.Now().Add(patience))
@@ -307,7 +307,7 @@ func (w *socket) next() frame {
 	}
 }
 
-// want waits for these text frames, each of them whole, and no others between them.
+// want waits for these text frames, and no others between them.
 func (w *socket) want(packets ...string) {
 	w.t.Helper()
 	for _, packet := range packets {
@@ -334,7 +334,7 @@ func (w *socket) wantBinary(data string) {
 	}
 }
 
-// wantClosed waits for the end, before which no frame may come.
+// wantClosed waits for the end. No frame may come before it.
 func (w *socket) wantClosed() {
 	w.t.Helper()
 	select {
@@ -346,11 +346,11 @@ func (w *socket) wantClosed() {
 			w.t.Fatalf("websocket ended with %v", w.err)
 		}
 	case <-time.After(patience):
-		w.t.Fatal("the websocket goes on, want the end")
+		w.t.Fatal("the websocket is open, want the end")
 	}
 }
 
-// wantSilence checks, in a bubble, that nothing was sent and the websocket is still there.
+// wantSilence checks, in a bubble, that nothing was sent and the websocket is open.
 func (w *socket) wantSilence() {
 	w.t.Helper()
 	synctest.Wait()
@@ -375,7 +375,7 @@ func wantEqual(t *testing.T, got, want []string) {
 	}
 }
 
-// readAll reads to the end, and says how it ended.
+// readAll reads to the end, and appends an error to the text.
 func readAll(r io.Reader) string {
 	data, err := io.ReadAll(r)
 	if err != nil {
@@ -395,8 +395,7 @@ func request(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-// muteSocket is a client that joins over a websocket of its own making and reads nothing from then
-// on, but goes on writing.
+// muteSocket is a client over a websocket that joins and then reads nothing, but can write.
 type muteSocket struct {
 	t    *testing.T
 	conn net.Conn
@@ -424,7 +423,7 @@ func (s *server) muteDial(app *ioApp) (*muteSocket, engine.Conn) {
 
 func (s *server) mute(app *ioApp) engine.Conn { s.t.Helper(); _, c := s.muteDial(app); return c }
 
-// send writes one short text frame. Its mask is zero, so that the text goes out as it is.
+// send writes one short text frame. Its mask is zero, so the text is sent unchanged.
 func (m *muteSocket) send(packet string) {
 	m.t.Helper()
 	if len(packet) > 125 {
@@ -433,7 +432,7 @@ func (m *muteSocket) send(packet string) {
 	request(m.t, m.conn, string([]byte{0x81, 0x80 | byte(len(packet)), 0, 0, 0, 0})+packet)
 }
 
-// readFrame reads one frame of fewer than 64 KB.
+// readFrame reads one frame of less than 64 KB.
 func readFrame(t *testing.T, r io.Reader) string {
 	t.Helper()
 	head := make([]byte, 2)

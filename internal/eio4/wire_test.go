@@ -17,19 +17,18 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// patience bounds every wait of the tests. Inside a bubble it is fake time, and shorter than the
+// patience bounds every wait of the tests. In a bubble it is fake time. It is shorter than the
 // default ping interval.
 const patience = 10 * time.Second
 
-// bubble runs a test on fake time and an in-memory network: what arrives, what does not, and when,
-// are then exact.
+// bubble runs a test in fake time, in which it is exact what arrives, what does not, and when.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, f)
 }
 
-// advance lets fake time pass and everything that was due settle.
+// advance lets fake time pass, and waits until what was due is done.
 func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -47,7 +46,7 @@ func memory() network {
 	return network{l, func(ctx context.Context) (net.Conn, error) { return l.DialContext(ctx, "", "") }}
 }
 
-// loopback is real TCP.
+// loopback returns a network of real TCP connections.
 func loopback(t *testing.T) network {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,11 +65,11 @@ type server struct {
 	net    network
 	http   *http.Server
 	client *http.Client
-	log    *logBuffer // what net/http complained about: panics of handlers end up here
+	log    *logBuffer // the log of net/http, which includes panics of handlers
 }
 
-// serve starts e on n, one server a test. When the test ends it must shut down, and leave no
-// goroutine behind.
+// serve starts e on n. There is one server for each test. When the test ends, it must shut down and
+// leave no goroutine behind.
 func serve(t *testing.T, n network, e *eio.Engine, options ...func(*server)) *server {
 	t.Helper()
 	labelGoroutines(t)
@@ -100,12 +99,12 @@ func serve(t *testing.T, n network, e *eio.Engine, options ...func(*server)) *se
 	return s
 }
 
-// behind puts a middleware in front of the engine.
+// behind returns an option that puts a middleware in front of the engine.
 func behind(middleware func(http.Handler) http.Handler) func(*server) {
 	return func(s *server) { s.http.Handler = middleware(s.http.Handler) }
 }
 
-// shutdown ends the engine, which has to manage within patience.
+// shutdown shuts down the engine, which must succeed within patience.
 func (s *server) shutdown() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -130,13 +129,12 @@ func (s *server) dialRaw() net.Conn {
 
 const leakLabel = "wire"
 
-// labelGoroutines marks the goroutines that the test starts from now on.
+// labelGoroutines labels the goroutines that the test starts from now on.
 func labelGoroutines(t *testing.T) {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(leakLabel, t.Name())))
 }
 
-// wantNoGoroutines waits until no goroutine is left that this test's server started and that has
-// frame in its stack.
+// wantNoGoroutines waits until no goroutine of this test's server with frame in its stack is left.
 func wantNoGoroutines(t *testing.T, frame string) {
 	t.Helper()
 	var left []string
@@ -144,12 +142,12 @@ func wantNoGoroutines(t *testing.T, frame string) {
 		if left = goroutines(t.Name(), frame); len(left) == 0 {
 			return
 		}
-		<-time.After(wait) // the end of a goroutine is no event that others can wait for
+		<-time.After(wait) // there is no event for the end of a goroutine
 	}
 	t.Errorf("%d kinds of goroutines left:\n%s", len(left), strings.Join(left, "\n\n"))
 }
 
-// goroutines lists the stacks of the test's goroutines, but for its own.
+// goroutines returns the stacks of the test's goroutines, except the calling one.
 func goroutines(test, frame string) []string {
 	var b bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)

@@ -27,7 +27,8 @@ func request(host string, origins ...string) *http.Request {
 	return r
 }
 
-func TestOriginsThatMayAndThatMayNot(t *testing.T) {
+func TestOrigins(t *testing.T) {
+	// Guards which origins are allowed.
 	var log strings.Builder
 	p := policy(t, &log, "https://app.example", "http://localhost:5173", "https://[2001:db8::1]:8443", "https://UPPER.example")
 	for _, c := range []struct {
@@ -40,7 +41,7 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		{"api.example", "https://upper.example", true},
 		{"api.example", "http://localhost:5173", true},
 		{"api.example", "https://[2001:db8::1]:8443", true},
-		{"api.example", "https://api.example", true}, // its own
+		{"api.example", "https://api.example", true}, // its own origin
 		{"api.example", "http://api.example", true},
 		{"api.example:8080", "http://api.example:8080", true},
 		{"api.example:443", "https://api.example", true},
@@ -82,7 +83,7 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		{"[::1]:8080", "http://[::1]:8081", false},
 		{"[::1]:8080", "http://[::2]:8080", false},
 		{"", "http://", false},
-		{"api.example", "ftp://api.example", false}, // its host, but of no page that it serves
+		{"api.example", "ftp://api.example", false}, // its host, but not a scheme of its pages
 		{"api.example", "file://", false},
 		{"api.example", "unsafe:null", false},
 		{"localhost", "capacitor://localhost", false},
@@ -92,15 +93,15 @@ func TestOriginsThatMayAndThatMayNot(t *testing.T) {
 		}
 	}
 	if !p.Allows(httptest.NewRequest(http.MethodGet, "/", nil)) {
-		t.Error("a request of no browser was refused")
+		t.Error("a request without an Origin was refused")
 	}
 	if p.Allows(request("api.example", "https://app.example", "https://app.example")) {
 		t.Error("two origins at once were allowed")
 	}
 }
 
-func TestEqualOriginsHaveManySpellings(t *testing.T) {
-	// Guards: a listed origin is recognised in the one form in which browsers send it.
+func TestSpellings(t *testing.T) {
+	// Guards that a listed origin is recognised in the form in which browsers send it.
 	for listed, sent := range map[string]string{
 		"HTTPS://App.Example:443":           "https://app.example",
 		"http://app.example:80":             "http://app.example",
@@ -127,8 +128,8 @@ func TestEqualOriginsHaveManySpellings(t *testing.T) {
 	}
 }
 
-func TestOriginsThatCanNeverMatchAreFaults(t *testing.T) {
-	// Guards: a list that would let nobody in is an error of New, which says why.
+func TestInvalidOrigins(t *testing.T) {
+	// Guards that New returns an error, which says why, for an origin that no browser sends.
 	for bad, why := range map[string]string{
 		"*":                                   "exact origin",
 		"https://*.example":                   "no wildcards",
@@ -179,9 +180,9 @@ func TestOriginsThatCanNeverMatchAreFaults(t *testing.T) {
 	}
 }
 
-func TestOpaqueOriginsGetNoCredentials(t *testing.T) {
-	// Guards: "null" and "file://" are allowed where they are listed, each for itself, and their
-	// pages may not use cookies.
+func TestOpaqueOrigins(t *testing.T) {
+	// Guards that "null" and "file://" are allowed only if they are listed, and that their pages
+	// may not use cookies.
 	for listed, sent := range map[string]string{"unsafe:null": "null", "unsafe:file://": "file://"} {
 		p := policy(t, new(strings.Builder), listed, "https://app.example")
 		h := p.Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) })
@@ -204,10 +205,10 @@ func TestOpaqueOriginsGetNoCredentials(t *testing.T) {
 	}
 }
 
-func TestHostsOfTheServer(t *testing.T) {
-	// Guards: a page whose name was made to point here (DNS rebinding) is its own origin to the
-	// browser, with an Origin that equals Host, or without one; it is refused where the app has
-	// said its names.
+func TestHosts(t *testing.T) {
+	// Guards that a page whose name was made to point to the server (DNS rebinding) is refused if
+	// the app has listed its names. To the browser the server is the page's own origin, so Origin
+	// equals Host or is missing.
 	p, err := New([]string{"https://front.example"}, []string{"App.example", "localhost:8080", "[2001:DB8::1]", "secure.example:443"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +218,7 @@ func TestHostsOfTheServer(t *testing.T) {
 		allowed      bool
 	}{
 		{"app.example", "https://app.example", true},
-		{"APP.example:8443", "https://app.example:8443", true}, // any port, for none is listed
+		{"APP.example:8443", "https://app.example:8443", true}, // any port, since none is listed
 		{"app.example", "https://front.example", true},
 		{"app.example", "", true},
 		{"localhost:8080", "http://localhost:8080", true},
@@ -248,7 +249,8 @@ func TestHostsOfTheServer(t *testing.T) {
 	}
 }
 
-func TestHostsThatCanNeverMatchAreFaults(t *testing.T) {
+func TestInvalidHosts(t *testing.T) {
+	// Guards that New returns an error for a host that no browser sends.
 	for _, bad := range []string{"", "https://app.example", "app.example/", "*.app.example", "app.example:", "app.example:0", "a.example, b.example", "b\u00fccher.example", "[::1", "::1", "127.1"} {
 		_, err := New(nil, []string{bad}, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.HasPrefix(err.Error(), "Hosts: ") {
@@ -257,10 +259,9 @@ func TestHostsThatCanNeverMatchAreFaults(t *testing.T) {
 	}
 }
 
-func TestRequestsOfOtherSitesWithoutAnOrigin(t *testing.T) {
-	// Guards: an <img>, a <script> or a link of another site makes a GET without Origin, which
-	// opened a session of Engine.IO. Native clients, and pages of the same origin, send such a GET
-	// too.
+func TestOtherSitesWithoutOrigin(t *testing.T) {
+	// Guards that a GET without Origin is refused if an <img>, a <script> or a link of another site
+	// makes it, and allowed for native clients and for pages of the same origin.
 	p := policy(t, new(strings.Builder), "https://front.example")
 	for site, want := range map[string]bool{"": true, "same-origin": true, "none": true, "cross-site": false, "same-site": false} {
 		r := request("api.example")
@@ -277,8 +278,9 @@ func TestRequestsOfOtherSitesWithoutAnOrigin(t *testing.T) {
 	}
 }
 
-func TestEachKindOfRefusalIsLogged(t *testing.T) {
-	// Guards: the log says which option to set, and a flood of one kind does not hide another.
+func TestRefusalLog(t *testing.T) {
+	// Guards that the log says which option to set, and that a flood of one kind does not hide
+	// another.
 	var log strings.Builder
 	p, err := New(nil, []string{"api.example"}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -303,7 +305,8 @@ func TestEachKindOfRefusalIsLogged(t *testing.T) {
 	}
 }
 
-func TestRefusalsAreLoggedOnceAMinuteWithTheFix(t *testing.T) {
+func TestRefusalLogRate(t *testing.T) {
+	// Guards that refusals are logged once a minute, with what fixes them, in short lines.
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		p := policy(t, &log)
@@ -364,7 +367,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzAllows holds the policy against a comparison of whole strings.
+// FuzzAllows compares the policy with a comparison of strings.
 func FuzzAllows(f *testing.F) {
 	const listed = "https://app.example"
 	p, err := New([]string{listed}, nil, slog.New(slog.DiscardHandler))
@@ -384,7 +387,7 @@ func FuzzAllows(f *testing.F) {
 		}
 		plain := func(s, port string) string {
 			s = strings.TrimSuffix(strings.ToLower(s), port)
-			if inside, ok := strings.CutPrefix(s, "["); ok { // IPv6 has many spellings
+			if inside, ok := strings.CutPrefix(s, "["); ok { // IPv6 addresses have many spellings
 				if inside, after, ok := strings.Cut(inside, "]"); ok {
 					if address, err := netip.ParseAddr(inside); err == nil {
 						return address.String() + " " + after
@@ -403,6 +406,6 @@ func FuzzAllows(f *testing.F) {
 				}
 			}
 		}
-		t.Errorf("origin %q may at host %q", origin, host)
+		t.Errorf("origin %q is allowed at host %q", origin, host)
 	})
 }

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Client is a connection that is read in a goroutine of its own and keeps the heartbeat up. It is
+// Client is a connection that is read in a goroutine of its own and keeps up the heartbeat. It is
 // safe for concurrent use.
 type Client struct {
 	conn   *Conn
-	poll   *line // of the reader, while polling
+	poll   *line // of the goroutine that reads, while polling
 	frames chan string
-	ctx    context.Context // ends with the client
+	ctx    context.Context // cancelled by Close
 	stop   context.CancelFunc
 	work   sync.WaitGroup
-	mu     sync.Mutex // held by whoever writes
+	mu     sync.Mutex // held while writing
 }
 
-// Start begins to read c, which is the Client's from now on.
+// Start begins to read c, which must not be used otherwise from now on.
 func (c *Conn) Start(ctx context.Context) (*Client, error) {
 	a := &Client{conn: c, frames: make(chan string, 1<<14)}
 	if c.Polling() {
@@ -36,19 +36,19 @@ func (c *Conn) Start(ctx context.Context) (*Client, error) {
 	return a, nil
 }
 
-// Packets returns the packets that come, but for heartbeats and those that say nothing. It is
-// closed when the connection ends.
+// Packets returns the received packets, except heartbeats and NOOPs. It is closed when the
+// connection ends.
 func (c *Client) Packets() <-chan string { return c.frames }
 
-// Write sends packets, together where the transport can.
+// Write sends packets, by polling in one request.
 func (c *Client) Write(packets ...string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.conn.Write(packets...)
 }
 
-// Close breaks the connection off without telling the server, and returns when nothing of the
-// client is left.
+// Close closes the connection without telling the server, and returns when the client's
+// goroutines have ended.
 func (c *Client) Close() {
 	c.stop()
 	_ = c.conn.Close()
@@ -63,7 +63,7 @@ func (c *Client) read() {
 	for {
 		p, err := c.next()
 		switch {
-		case err != nil, p == "1": // by polling the server says that it is the end
+		case err != nil, p == "1": // by polling the server sends CLOSE
 			return
 		case p == "6", p == "3":
 			continue
@@ -79,7 +79,7 @@ func (c *Client) read() {
 	}
 }
 
-// next returns the next packet. By polling it does not use the connection that Write needs.
+// next returns the next packet. For polling it uses another connection than Write.
 func (c *Client) next() (string, error) {
 	if c.poll == nil {
 		return c.conn.ReadAny()
@@ -98,7 +98,7 @@ func (c *Client) next() (string, error) {
 	return p, nil
 }
 
-// heartbeat sends the pings of Engine.IO 3, where the client begins.
+// heartbeat sends the pings of Engine.IO 3.
 func (c *Client) heartbeat() {
 	ticker := time.NewTicker(time.Duration(c.conn.opened.PingInterval) * time.Millisecond)
 	defer ticker.Stop()

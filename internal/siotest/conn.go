@@ -1,9 +1,9 @@
-// Package siotest is a client of Socket.IO for tests, on the level of bytes: Engine.IO 3 and 4 over
-// websocket and polling. A Conn does one thing at a time, so that a test says at which byte it
-// breaks off. A Client, made from a Conn, reads in a goroutine of its own.
+// Package siotest is a Socket.IO client for tests that works on the level of bytes: Engine.IO 3 and
+// 4, over websocket and polling. A Conn does one thing at a time, so that a test can break off at
+// any byte. A Client, made from a Conn, reads in a goroutine of its own.
 //
 // A packet is an Engine.IO packet as a string: its type, then its data. A binary message is a "b"
-// and its data in base64, whatever the transport and the version.
+// followed by its data in base64, whatever the transport and the version.
 package siotest
 
 import (
@@ -20,18 +20,18 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Transports are all ways to be connected; "upgrade" begins with polling.
+// Transports are all transports; "upgrade" begins with polling and moves to a websocket.
 var Transports = []string{"websocket", "polling", "upgrade"}
 
-// Dialer says how to reach a server.
+// Dialer connects to a server.
 type Dialer struct {
-	// Version is that of Engine.IO, "3" or "4". The default is "4".
+	// Version is the version of Engine.IO, "3" or "4". The default is "4".
 	Version string
 
 	// Host is the server's host and port. The default is "server".
 	Host string
 
-	// Path is where it serves Socket.IO. The default is "/socket.io/".
+	// Path is the path of Socket.IO. The default is "/socket.io/".
 	Path string
 
 	// Header is sent with each request.
@@ -41,7 +41,8 @@ type Dialer struct {
 	Net func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Dial makes the handshake of Engine.IO. For "upgrade" the client is left polling; see Upgrade.
+// Dial makes the Engine.IO handshake. For "upgrade" the transport is polling until Upgrade is
+// called.
 func (d Dialer) Dial(ctx context.Context, transport string) (*Conn, error) {
 	if d.Version == "" {
 		d.Version = "4"
@@ -72,14 +73,14 @@ type Open struct {
 	MaxPayload   int
 }
 
-// Conn is one connection. Its methods are for one goroutine.
+// Conn is one connection. Its methods must not be called concurrently.
 type Conn struct {
 	dialer  Dialer
 	opened  Open
-	sid     string          // the session's id as a query has it
+	sid     string          // the session's id, as in a query
 	http    *line           // nil over a websocket
 	ws      *websocket.Conn // nil while polling
-	packets []string        // received and not read yet
+	packets []string        // received but not read
 }
 
 func (c *Conn) open(ctx context.Context, transport string) (err error) {
@@ -125,7 +126,7 @@ func (c *Conn) NetConn() net.Conn {
 	return nil
 }
 
-// Join joins the root namespace and returns the socket's id, which Engine.IO 3 does not tell. auth
+// Join joins the root namespace and returns the socket's id, which Engine.IO 3 does not send. auth
 // is the JSON object of the handshake, which Engine.IO 3 does not have; it may be empty.
 func (c *Conn) Join(auth string) (id string, err error) {
 	if c.dialer.Version == "4" {
@@ -144,7 +145,7 @@ func (c *Conn) Join(auth string) (id string, err error) {
 	return in.SID, nil
 }
 
-// Websocket opens a websocket: a session of its own, or one to upgrade this one to.
+// Websocket opens a websocket, for a new session or to upgrade this one.
 func (c *Conn) Websocket(ctx context.Context) (*websocket.Conn, error) {
 	d := websocket.Dialer{NetDialContext: c.dialer.Net}
 	ws, res, err := d.DialContext(ctx, "ws://"+c.dialer.Host+c.target("websocket"), c.dialer.Header)
@@ -156,7 +157,7 @@ func (c *Conn) Websocket(ctx context.Context) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// Probe takes an upgrade as far as its last step.
+// Probe makes all steps of an upgrade but the last.
 func (c *Conn) Probe(ctx context.Context) (*websocket.Conn, error) {
 	ws, err := c.Websocket(ctx)
 	if err != nil {
@@ -170,7 +171,7 @@ func (c *Conn) Probe(ctx context.Context) (*websocket.Conn, error) {
 	return ws, nil
 }
 
-// MoveTo takes the last step of an upgrade.
+// MoveTo makes the last step of an upgrade.
 func (c *Conn) MoveTo(ws *websocket.Conn) error {
 	if c.http != nil {
 		_ = c.http.conn.Close()
@@ -180,7 +181,7 @@ func (c *Conn) MoveTo(ws *websocket.Conn) error {
 	return ws.WriteMessage(websocket.TextMessage, []byte("5"))
 }
 
-// Upgrade goes from polling to a websocket.
+// Upgrade moves from polling to a websocket.
 func (c *Conn) Upgrade(ctx context.Context) error {
 	ws, err := c.Probe(ctx)
 	if err != nil {
@@ -193,7 +194,7 @@ func (c *Conn) target(transport string) string {
 	return c.dialer.Path + "?EIO=" + c.dialer.Version + "&transport=" + transport + c.sid
 }
 
-// Head returns a request of polling up to its body.
+// Head returns a polling request up to its body.
 func (c *Conn) Head(method string, length int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s&b64=1 HTTP/1.1\r\nHost: %s\r\n", method, c.target("polling"), c.dialer.Host)
@@ -205,7 +206,7 @@ func (c *Conn) Head(method string, length int) string {
 // Body returns packets as the body of a POST has them.
 func (c *Conn) Body(packets ...string) string { return Payload(c.dialer.Version, packets...) }
 
-// Write sends packets, together where the transport can.
+// Write sends packets, by polling in one request.
 func (c *Conn) Write(packets ...string) error {
 	if c.ws == nil {
 		_, err := c.http.do(c.Head, http.MethodPost, c.Body(packets...))
@@ -219,7 +220,7 @@ func (c *Conn) Write(packets ...string) error {
 	return nil
 }
 
-// Read returns the next packet, but answers pings and drops packets that say nothing.
+// Read returns the next packet. It answers pings and ignores NOOPs.
 func (c *Conn) Read() (string, error) {
 	for {
 		p, err := c.ReadAny()
@@ -267,7 +268,7 @@ func (c *Conn) fetch() error {
 	return nil
 }
 
-// Expect returns the rest of the next packet, which has to begin with prefix.
+// Expect returns the rest of the next packet, which must begin with prefix.
 func (c *Conn) Expect(prefix string) (string, error) {
 	p, err := c.Read()
 	if err != nil {
@@ -280,11 +281,11 @@ func (c *Conn) Expect(prefix string) (string, error) {
 	return rest, nil
 }
 
-// UntilEnd reads whatever comes until the server has ended the connection.
+// UntilEnd reads packets until the server has ended the connection.
 func (c *Conn) UntilEnd() error {
 	for {
 		p, err := c.Read()
-		if p == "1" { // by polling nothing more is due
+		if p == "1" { // by polling this is the last packet
 			return nil
 		}
 		if err == nil {
@@ -298,7 +299,7 @@ func (c *Conn) UntilEnd() error {
 	}
 }
 
-// Close breaks the connection off without telling the server.
+// Close closes the connection without telling the server.
 func (c *Conn) Close() error {
 	if conn := c.NetConn(); conn != nil {
 		return conn.Close()

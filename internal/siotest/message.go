@@ -19,10 +19,10 @@ const (
 	Refused    = '4' // CONNECT_ERROR
 )
 
-// Message is a Socket.IO packet of the root namespace, together with its attachments.
+// Message is a Socket.IO packet of the root namespace, with its attachments.
 type Message struct {
 	Kind byte
-	ID   string // of the acknowledgement that is asked for, or given; empty for none
+	ID   string // of the acknowledgement that it asks for, or is; empty for none
 	Args engine.Args
 }
 
@@ -44,13 +44,13 @@ func Encode(kind byte, id string, values ...any) ([]string, error) {
 	return packets, nil
 }
 
-// Decoder puts packets together to messages.
+// Decoder makes messages of packets.
 type Decoder struct {
 	message Message
-	missing int // attachments
+	missing int // how many attachments are missing
 }
 
-// Decode takes the next packet. It returns a message once one is complete.
+// Decode takes the next packet. It returns a message if that is complete now.
 func (d *Decoder) Decode(packet string) (m Message, complete bool, err error) {
 	malformed := func() (Message, bool, error) {
 		return Message{}, false, fmt.Errorf("siotest: malformed packet %.200q", packet)

@@ -17,8 +17,8 @@ import (
 	"github.com/z-open/socketauth/socketauthtest"
 )
 
-// overAll runs a test with a connection over each version and transport, which has joined and which
-// "upgrade" has moved to a websocket.
+// overAll runs a test with a connection of each version over each transport, which has joined the
+// root namespace. "upgrade" has moved to a websocket.
 func overAll(t *testing.T, test func(t *testing.T, srv *socketauthtest.Server, c *siotest.Conn)) {
 	for _, version := range []string{"3", "4"} {
 		for _, transport := range siotest.Transports {
@@ -73,8 +73,7 @@ func encode(t *testing.T, id string, values ...any) []string {
 }
 
 func TestConn(t *testing.T) {
-	// Guards: text and attachments pass both ways, whatever the version and the transport, and the
-	// end is seen.
+	// Guards that text and attachments pass both ways, and that the end is noticed.
 	overAll(t, func(t *testing.T, srv *socketauthtest.Server, c *siotest.Conn) {
 		if err := c.Write(authenticate(srv)); err != nil {
 			t.Fatal(err)
@@ -109,7 +108,7 @@ func TestConn(t *testing.T) {
 }
 
 func TestClient(t *testing.T) {
-	// Guards: it reads while it writes, keeps the heartbeat up, and sees the end.
+	// Guards that a Client reads while it writes, keeps up the heartbeat, and notices the end.
 	overAll(t, func(t *testing.T, srv *socketauthtest.Server, conn *siotest.Conn) {
 		c, err := conn.Start(t.Context())
 		if err != nil {
@@ -146,7 +145,7 @@ func TestClient(t *testing.T) {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		}
-		time.Sleep(10 * time.Minute) // in which the server drops who has no heartbeat
+		time.Sleep(10 * time.Minute) // without a heartbeat the server would close the connection
 		if err := srv.Emit("still there"); err != nil {
 			t.Error(err)
 		}
@@ -163,7 +162,7 @@ func TestClient(t *testing.T) {
 }
 
 // unescape undoes the escapes of JSON in a list without its first bracket. The engine for version 3
-// makes ASCII of what it sends by polling.
+// escapes what it sends by polling.
 func unescape(list string) string {
 	var values []any
 	_ = json.Unmarshal([]byte("["+list), &values)
@@ -178,8 +177,8 @@ func raw(m siotest.Message) (values [][]byte) {
 	return values
 }
 
-func TestDecoderRefusesWhatIsMalformed(t *testing.T) {
-	// Guards: what a server must not send is not taken for an event.
+func TestMalformed(t *testing.T) {
+	// Guards that malformed packets are errors.
 	for _, packets := range [][]string{{""}, {"4"}, {"2"}, {"42"}, {"42[1"}, {"45[1]"}, {"45x-[1]"}, {"bAA=="}, {"451-[1]", "42[1]"}, {"451-[1]", "b!"}} {
 		var d siotest.Decoder
 		var err error

@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// bots makes the addresses of a botnet.
+// bots returns the addresses of a botnet.
 func bots(n int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -16,14 +16,15 @@ func bots(n int) []string {
 	return all
 }
 
-// One account under the guesses of 1 to 1,000 addresses, for an hour after the first bursts.
+// Guards how many guesses 1 to 1,000 addresses have at one account: in a burst, and in an hour
+// after it.
 func TestGuessesAtOneAccount(t *testing.T) {
 	for _, n := range []int{1, 2, 10, 100, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 				botnet := bots(n)
 				attack := func(d time.Duration) (guesses int) {
-					for range d / (5 * time.Second) { // each budget comes back at a multiple of that
+					for range d / (5 * time.Second) { // each budget comes back at multiples of this
 						for _, bot := range botnet {
 							guesses += failAll(g, bot, "victim")
 						}
@@ -44,10 +45,10 @@ func TestGuessesAtOneAccount(t *testing.T) {
 	}
 }
 
-// One address that guesses at endless accounts: what it gets for an hour, and what it leaves in
-// memory.
+// Guards how many guesses one address has at endless accounts in an hour, and how much memory they
+// take.
 func TestSprayFromOneAddress(t *testing.T) {
-	for _, returning := range []bool{false, true} { // each name once, or once more when it may come back
+	for _, returning := range []bool{false, true} { // each name once, or again when it may come back
 		t.Run(fmt.Sprint("returning ", returning), func(t *testing.T) {
 			virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 				guesses := 0
@@ -69,7 +70,7 @@ func TestSprayFromOneAddress(t *testing.T) {
 					t.Errorf("%d guesses, want at most %d", guesses, bound)
 				}
 				if bound := 1 + 2*guesses; entries > bound {
-					t.Errorf("%d entries, want at most %d: refused attempts leave something behind", entries, bound)
+					t.Errorf("%d entries, want at most %d: refused attempts leave some behind", entries, bound)
 				}
 			})
 		})
@@ -85,8 +86,8 @@ func used[T any](t *table[T]) (n int) {
 	return n
 }
 
-// patient is an honest client that comes back whenever it is told to, each time just after the
-// attacker did. It gives up after ten minutes.
+// patient makes attempts as an honest client that comes back whenever it is told to, each time just
+// after the attacker. It gives up after ten minutes.
 func patient(g *Guard, address, account string, meanwhile func(time.Duration)) (waited time.Duration) {
 	for waited < 10*time.Minute {
 		wait := succeed(g, address, account)
@@ -99,13 +100,14 @@ func patient(g *Guard, address, account string, meanwhile func(time.Duration)) (
 	return waited
 }
 
-// subnets is how many /64 a /48 has.
+// subnets is how many /64s a /48 has.
 const subnets = 1 << 16
 
 func subnet(n int) string { return fmt.Sprintf("2001:db8:7:%x::1", n%subnets) }
 
-// Guards: each /64 of one IPv6 /48 had a fresh guess at an account, which made 65,536 of them.
-func TestOneWideNetworkGuessesAsOneAddress(t *testing.T) {
+// Guards that a /48 has the guesses of one address at an account: each of its 65,536 /64s had a
+// fresh one.
+func TestWideNetworkAtOneAccount(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		const home, neighbour = "2001:db8:7:ffff::1", "2001:db8:7:fffe::1"
 		succeed(g, home, "victim")
@@ -125,19 +127,19 @@ func TestOneWideNetworkGuessesAsOneAddress(t *testing.T) {
 			t.Errorf("%d guesses in a minute, then %d an hour", first, hourly)
 		}
 		if wait := succeed(g, elsewhere, "victim"); wait > 0 {
-			t.Errorf("elsewhere, the owner waits %v", wait)
+			t.Errorf("the owner waits %v elsewhere", wait)
 		}
 		if wait := succeed(g, home, "victim"); wait > 0 {
-			t.Errorf("in that /48, where they were before, the owner waits %v", wait)
+			t.Errorf("the owner waits %v in that /48, at a known address", wait)
 		}
 		if wait := succeed(g, neighbour, "neighbour"); wait > 0 {
-			t.Errorf("in that /48, a neighbour waits %v", wait)
+			t.Errorf("a neighbour waits %v in that /48", wait)
 		}
 	})
 }
 
-// Guards: each /64 of one IPv6 /48 had an address's budget of failures.
-func TestOneWideNetworkHasTheBudgetsOf16Addresses(t *testing.T) {
+// Guards that a /48 has the budgets of 16 addresses: each of its /64s had those of one.
+func TestWideNetworkBudgets(t *testing.T) {
 	for _, named := range []bool{true, false} {
 		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 			guesses, account := 0, ""
@@ -157,7 +159,7 @@ func TestOneWideNetworkHasTheBudgetsOf16Addresses(t *testing.T) {
 				t.Errorf("%d guesses, want %d", guesses, want)
 			}
 			if !fail(g, "2001:db8:8::1", "x") {
-				t.Error("another /48 waits")
+				t.Error("another /48 has to wait")
 			}
 			if n := failAll(g, subnet(5), ""); n != 0 {
 				t.Errorf("%d more", n)
@@ -170,8 +172,8 @@ func TestOneWideNetworkHasTheBudgetsOf16Addresses(t *testing.T) {
 	}
 }
 
-func TestAttemptsUnderWayOfAWideNetwork(t *testing.T) {
-	// Guards: a /48 could have any number of attempts under way, 50 in each /64.
+func TestConcurrentAttemptsOfWideNetwork(t *testing.T) {
+	// Guards the number of attempts in progress of a /48, which was 50 in each /64.
 	g := New(Limits{UnderWay: 2})
 	begin := func(n int) *Attempt {
 		a, _ := g.Begin(subnet(n), fmt.Sprint("user", n))
@@ -183,12 +185,12 @@ func TestAttemptsUnderWayOfAWideNetwork(t *testing.T) {
 		}
 	}
 	if begin(99) != nil {
-		t.Error("one more than 16 addresses may have")
+		t.Error("one more attempt than 16 addresses may have")
 	}
 }
 
-// Guards: where two fields may name the account, the second one was counted without its address.
-func TestAttemptThatNamesTwoAccounts(t *testing.T) {
+// Guards that an attempt that names two accounts counts for both, with its address.
+func TestTwoAccounts(t *testing.T) {
 	d := Defaults()
 	for _, at := range []int{0, 1} { // as the first name or as the second
 		both := func(victim, other string) []string {
@@ -217,7 +219,7 @@ func TestAttemptThatNamesTwoAccounts(t *testing.T) {
 			}
 			time.Sleep(d.Pair.Every)
 			if begin(g, elsewhere, "anna") == nil {
-				t.Error("one account, named twice, was counted twice")
+				t.Error("an account named twice was counted twice")
 			}
 		})
 		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
@@ -235,12 +237,12 @@ func TestAttemptThatNamesTwoAccounts(t *testing.T) {
 			}
 		})
 		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
-			begin(g, here, both("victim", "attacker")...).Succeeded() // the app has read the attacker's own name
+			begin(g, here, both("victim", "attacker")...).Succeeded() // the app has read the attacker's name
 			for n := range 200 {
 				failAll(g, fmt.Sprint("192.0.2.", n), "victim")
 			}
 			if n := failAll(g, here, "victim"); n > 1 {
-				t.Errorf("with an account of their own, an attacker had %d guesses at another", n)
+				t.Errorf("with an own account, an attacker had %d guesses at another", n)
 			}
 			if n := failAll(g, here, "attacker"); n > d.Account.Burst {
 				t.Errorf("%d guesses", n)
@@ -249,14 +251,14 @@ func TestAttemptThatNamesTwoAccounts(t *testing.T) {
 	}
 }
 
-// Guards: where no address is known, one client that guesses must not hold the account's owner up;
-// and what is told of clients, which they may make up, must not buy guesses.
-func TestGuessesOfUnlocatedClients(t *testing.T) {
+// Guards that, if no address is known, one client that guesses does not lock out the account's
+// owner, and that what a proxy says about clients, which may be made up, gains no guesses.
+func TestUnlocatedClients(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		told          func(n int) string
 		first, hourly int
-		ownerMayWait  bool // at a device that was not let in before
+		ownerMayWait  bool // at a new device
 	}{
 		{"one client, as the proxy tells", func(int) string { return "attacker" }, 10 + 30, 360, false},
 		{"made up", func(n int) string { return fmt.Sprint(n) }, 20 + 60, 720, true},
@@ -293,31 +295,31 @@ func TestGuessesOfUnlocatedClients(t *testing.T) {
 					a, wait = g.BeginUnlocated("owner", "known", "victim")
 					a.Void()
 					if wait > 0 {
-						t.Errorf("the owner, at a device known, waits %v", wait)
+						t.Errorf("the owner waits %v at a known device", wait)
 					}
 				}
 				for n := range 100 {
 					if guess("owner", "known") != (n < 10) {
-						t.Fatalf("guess %d at a device known", n)
+						t.Fatalf("guess %d at a known device", n)
 					}
 				}
 				devices := 0
-				for n := range 100 { // whoever was let in once has as many as they like
+				for n := range 100 { // one user may have any number of devices
 					if guess("", fmt.Sprint("known", n)) {
 						devices++
 					}
 				}
 				if devices != 10 {
-					t.Errorf("%d more guesses at other devices known", devices)
+					t.Errorf("%d more guesses at other known devices", devices)
 				}
 			})
 		})
 	}
 }
 
-// Guards: whoever logged in with an account of their own, and named another one in the second field, spent what the other
-// account's owner has at a device known.
-func TestDeviceOfTwoAccountsHoldsUpNeither(t *testing.T) {
+// Guards that a login which names an own account, and another one in the second field, does not
+// spend what the owner of the other account has at a known device.
+func TestDeviceOfTwoAccounts(t *testing.T) {
 	d := Defaults()
 	for _, named := range [][]string{{"attacker", "victim"}, {"victim", "attacker"}} {
 		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
@@ -343,12 +345,12 @@ func TestDeviceOfTwoAccountsHoldsUpNeither(t *testing.T) {
 	}
 }
 
-// An address where one fails as fast as it can must stay open to others.
+// Guards that others at an address get in while one client fails as fast as it can.
 func TestNeighbour(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		attackedAccount func(i int) string
-		known           bool // the neighbours have logged in here before
+		known           bool // the neighbours have logged in at this address
 		most            time.Duration
 	}{
 		{"guesses at one account", func(int) string { return "victim" }, false, 0},
@@ -392,8 +394,8 @@ func TestNeighbour(t *testing.T) {
 	}
 }
 
-// An owner whose account 200 addresses guess at must get in: from where they were before, from a
-// fresh address, and there after a slip too.
+// Guards that the owner of an account at which 200 addresses guess gets in: at a known address, at
+// a fresh one, and there even after a wrong password.
 func TestOwnerUnderAttack(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		d := Defaults()
@@ -408,13 +410,13 @@ func TestOwnerUnderAttack(t *testing.T) {
 		}
 		attack(time.Minute)
 		if wait := succeed(g, here, "owner"); wait > 0 {
-			t.Errorf("where they were before, the owner waits %v", wait)
+			t.Errorf("the owner waits %v at a known address", wait)
 		}
 		if wait := succeed(g, elsewhere, "owner"); wait > 0 {
-			t.Errorf("at a fresh address, the owner waits %v", wait)
+			t.Errorf("the owner waits %v at a fresh address", wait)
 		}
 		if !fail(g, "192.0.2.77", "owner") {
-			t.Error("at a fresh address, no slip is allowed")
+			t.Error("no failure is allowed at a fresh address")
 		}
 		waited := patient(g, "192.0.2.77", "owner", attack)
 		t.Logf("200 addresses, 2,000 tries a second: after a slip at a fresh address the owner waited %v", waited)
@@ -426,13 +428,13 @@ func TestOwnerUnderAttack(t *testing.T) {
 		}
 		time.Sleep(d.Pair.Every) // the attack is over
 		if wait := succeed(g, "192.0.2.88", "owner"); wait > 0 {
-			t.Errorf("after the attack, the owner waits another %v", wait)
+			t.Errorf("the owner waits another %v after the attack", wait)
 		}
 	})
 }
 
-// One address must not be able to spend an account for the others, however long it tries.
-func TestOneAddressCannotHoldAnAccount(t *testing.T) {
+// Guards that one address cannot spend the budget of an account, however long it tries.
+func TestOneAddressSpendsNoAccount(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		for i := range 3600 {
 			failAll(g, here, "owner")
@@ -449,11 +451,11 @@ func TestOneAddressCannotHoldAnAccount(t *testing.T) {
 	})
 }
 
-// Whoever is held back must stay so, whatever floods the tables.
-func TestFloodsWashOutLittle(t *testing.T) {
+// Guards that locked entries stay in the tables under a flood of others.
+func TestFloods(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
-		drain(g, here)                          // an address held back
-		pair := failAll(g, elsewhere, "victim") // a pair held back
+		drain(g, here)                          // a locked address
+		pair := failAll(g, elsewhere, "victim") // a locked pair
 		for i := range Defaults().Account.Burst {
 			fail(g, fmt.Sprint("192.0.2.", i), "spent")
 		}
@@ -461,21 +463,20 @@ func TestFloodsWashOutLittle(t *testing.T) {
 			fail(g, fmt.Sprintf("2001:%x:%x::", i>>16, i&0xffff), fmt.Sprint("invented", i)) // a /48 each
 		}
 		if fail(g, here, "anna") {
-			t.Error("200,000 addresses washed out an address that was held back")
+			t.Error("200,000 addresses replaced a locked one")
 		}
 		if fail(g, elsewhere, "victim") {
-			t.Errorf("200,000 pairs washed out one that was held back after %d failures", pair)
+			t.Errorf("200,000 pairs replaced one that was locked after %d failures", pair)
 		}
 		if fail(g, "", "spent") {
-			t.Error("200,000 accounts washed out one that was held back")
+			t.Error("200,000 accounts replaced a locked one")
 		}
 		t.Logf("entries after 200,000 addresses and accounts: %d, %d, %d", used(&g.addresses), used(&g.accounts), used(&g.pairs))
 	})
 }
 
-// Guards: one account, logged in to from each /64 of one /48, took the place of everybody who was
-// known good.
-func TestOneAccountWashesOutNobodyKnown(t *testing.T) {
+// Guards that logging in to one account from each /64 of a /48 does not replace other known pairs.
+func TestKnownPairsStay(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		home := func(n int) string { return fmt.Sprintf("2001:db8:%x::1", 1000+n) }
 		const owners = 200
@@ -502,8 +503,8 @@ func TestOneAccountWashesOutNobodyKnown(t *testing.T) {
 	})
 }
 
-// Successes in any number must not wash out failures.
-func TestSuccessesWashOutNothing(t *testing.T) {
+// Guards that successes, however many, do not replace failures.
+func TestSuccessesReplaceNothing(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		fail(g, here, "victim")
 		for i := range 50_000 {
@@ -511,18 +512,19 @@ func TestSuccessesWashOutNothing(t *testing.T) {
 		}
 		before := g.pairs.peek(max(1, g.secret.address(here)^g.secret.account("victim")))
 		if before.key == 0 {
-			t.Error("the failure is forgotten")
+			t.Error("the failure was replaced")
 		}
 	})
 }
 
 func TestMemory(t *testing.T) {
+	// Guards the amount of memory in the documentation.
 	g := New(Limits{})
 	address, account := unsafe.Sizeof(g.addresses.slots[0]), unsafe.Sizeof(g.accounts.slots[0])
 	total := address*uintptr(len(g.addresses.slots)+len(g.pairs.slots)) + account*uintptr(len(g.accounts.slots)+len(g.known.slots))
 	total += account * uintptr(len(g.waiting.slots))
 	t.Logf("bytes: an address or a pair %d, an account or a known or waiting pair %d, a Guard %d", address, account, total)
 	if address > 40 || account > 24 || total > 5_000_000 {
-		t.Error("that is more than the documentation says")
+		t.Error("more than the documentation says")
 	}
 }

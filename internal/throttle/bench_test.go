@@ -23,8 +23,8 @@ func BenchmarkSuccess(b *testing.B) {
 	}
 }
 
-// Tables full, addresses and accounts of many: what a call costs when little is in the processor's
-// cache.
+// BenchmarkFullTables measures attempts of many addresses and accounts with full tables, when
+// little is in the processor's cache.
 func BenchmarkFullTables(b *testing.B) {
 	g := New(Limits{})
 	const n = 1 << 17

@@ -11,9 +11,10 @@ func foldAddress(s string) string { return string(appendAddress(nil, s)) }
 func foldAccount(s string) string { return string(appendAccount(nil, s)) }
 
 func TestAddresses(t *testing.T) {
+	// Guards which spellings of an address count as one.
 	for want, all := range map[string][]string{
 		"192.0.2.1":    {"192.0.2.1", "::ffff:192.0.2.1", "::FFFF:c000:201", " 192.0.2.1 ", "192.0.2.1:443", "[::ffff:192.0.2.1]:443", `"192.0.2.1:443"`, `"192.0.2.1"`, "64:ff9b::c000:201", "[64:ff9b::192.0.2.1]:443"},
-		"64:ff9b::/64": {"64:ff9b::1:0:0"}, // not the translators'
+		"64:ff9b::/64": {"64:ff9b::1:0:0"}, // outside the translators' prefix
 
 		"2001:db8::/64":     {"2001:db8::1", "2001:DB8:0:0:ffff::", "2001:db8::1%eth0", "[2001:db8::1]", "[2001:db8::2]:443", `"[2001:db8::1]"`, `"[2001:db8::1]:443"`},
 		"2001:db8:0:1::/64": {"2001:db8:0:1::"},
@@ -34,6 +35,7 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestAccounts(t *testing.T) {
+	// Guards which spellings of an account count as one.
 	for _, all := range [][]string{
 		{"Anna@Example.com", "anna@example.com", " ANNA@EXAMPLE.COM\n", "\u00a0anna@example.com"},
 		{"K", "k", "\u212a"}, // the Kelvin sign
@@ -47,20 +49,21 @@ func TestAccounts(t *testing.T) {
 		}
 	}
 	if foldAccount("a b") == foldAccount("ab") {
-		t.Error("space inside was dropped")
+		t.Error("space inside was removed")
 	}
 }
 
 func TestKeysAreSecret(t *testing.T) {
+	// Guards that keys depend on the secret and on the kind of the name.
 	g, other := New(Limits{}), New(Limits{})
 	if g.secret.account("anna") != g.secret.account(" Anna") || g.secret.account("anna") == g.secret.account("otto") {
-		t.Error("a key is not of its account")
+		t.Error("an account has two keys, or two accounts have one")
 	}
 	if g.secret.account("anna") == other.secret.account("anna") {
-		t.Error("two guards give an account one key")
+		t.Error("an account has the same key in two guards")
 	}
 	if g.secret.account("anna") == g.secret.address("anna") {
-		t.Error("an account and an address have one key")
+		t.Error("an account and an address have the same key")
 	}
 }
 
@@ -71,7 +74,7 @@ func FuzzAddress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		folded := foldAddress(s)
 		if again := foldAddress(folded); again != folded {
-			t.Errorf("%q folds to %q, that to %q", s, folded, again)
+			t.Errorf("%q folds to %q, which folds to %q", s, folded, again)
 		}
 		ip, err := netip.ParseAddr(s)
 		if err != nil {
@@ -92,16 +95,16 @@ func FuzzAddress(f *testing.F) {
 		near[15] ^= 1
 		far[7] ^= 1
 		if foldAddress(netip.AddrFrom16(near).String()) != folded && !unmap(netip.AddrFrom16(near)).Is4() {
-			t.Errorf("%q and its neighbour in the /64 are two", s)
+			t.Errorf("%q and another address in its /64 have different keys", s)
 		}
 		if foldAddress(netip.AddrFrom16(far).String()) == folded {
-			t.Errorf("%q and another /64 are one", s)
+			t.Errorf("%q and another /64 have the same key", s)
 		}
 	})
 }
 
-// plain has no i but the usual one: strings.ToLower and ToUpper make the Turkish ones that, and
-// EqualFold does not.
+// plain replaces the Turkish i's, which strings.ToLower and ToUpper make plain but EqualFold does
+// not.
 func plain(account string) string {
 	return strings.NewReplacer("\u0130", "i", "\u0131", "i").Replace(strings.TrimSpace(account))
 }
@@ -113,7 +116,7 @@ func FuzzAccount(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		folded := foldAccount(a)
 		if again := foldAccount(folded); again != folded {
-			t.Errorf("%q folds to %q, that to %q", a, folded, again)
+			t.Errorf("%q folds to %q, which folds to %q", a, folded, again)
 		}
 		if !utf8.ValidString(a) || !utf8.ValidString(b) {
 			return

@@ -188,8 +188,8 @@ func (g *Guard) begin(a *Attempt, accounts []string) (attempt *Attempt, retryAft
 		return nil, 0
 	}
 	if a.device != 0 {
-		// The device was let in to the accounts together, and perhaps to one of them alone. It must not
-		// spend what the owner of the other has at devices of their own.
+		// The device was let in to the accounts together, and perhaps to one of them alone. It must
+		// not spend what the owner of the other has at devices of their own.
 		a.targets = [maxAccounts]target{{account: a.accounts}}
 	}
 

@@ -14,21 +14,22 @@ const (
 	elsewhere = "203.0.113.9"
 )
 
-// fail makes an attempt that fails, and tells whether it was let through.
+// fail makes an attempt that fails, and reports whether it was let through.
 func fail(g *Guard, address, account string) bool {
 	a, wait := g.Begin(address, account)
 	a.Failed()
 	return wait == 0
 }
 
-// succeed makes an attempt that succeeds, and tells how long it was asked to wait instead.
+// succeed makes an attempt that succeeds, and returns how long it was told to wait, if it was
+// refused.
 func succeed(g *Guard, address, account string) (wait time.Duration) {
 	a, wait := g.Begin(address, account)
 	a.Succeeded()
 	return wait
 }
 
-// failAll fails until it is refused, and counts.
+// failAll makes attempts that fail until one is refused, and returns how many there were.
 func failAll(g *Guard, address, account string) (failures int) {
 	for fail(g, address, account) {
 		failures++
@@ -36,7 +37,7 @@ func failAll(g *Guard, address, account string) (failures int) {
 	return failures
 }
 
-// drain spends an address altogether, by names that nobody else uses.
+// drain spends the budgets of an address, with accounts that no test uses otherwise.
 func drain(g *Guard, address string) (failures int) {
 	for fail(g, address, fmt.Sprint("drain ", time.Now(), failures)) {
 		failures++
@@ -44,13 +45,14 @@ func drain(g *Guard, address string) (failures int) {
 	return failures
 }
 
-// virtual runs a test in virtual time.
+// virtual runs a test in fake time.
 func virtual(t *testing.T, limits Limits, test func(t *testing.T, g *Guard)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, New(limits)) })
 }
 
 func TestFailuresInARow(t *testing.T) {
+	// Guards each budget: its burst, its rate, and that a lock does not grow.
 	d := Defaults()
 	for _, c := range []struct {
 		name             string
@@ -71,13 +73,13 @@ func TestFailuresInARow(t *testing.T) {
 				if _, wait := g.Begin(c.address(0), c.account(0)); wait != c.rate.Every {
 					t.Fatalf("retry after %v, want %v", wait, c.rate.Every)
 				}
-				for range 3 { // a lock that does not grow
+				for range 3 { // the lock does not grow
 					time.Sleep(c.rate.Every)
 					if !fail(g, c.address(0), c.account(0)) {
 						t.Fatal("refused after the time it was told to wait")
 					}
 					if fail(g, c.address(0), c.account(0)) {
-						t.Fatal("two were let through where one had come back")
+						t.Fatal("two were let through when one had come back")
 					}
 				}
 			})
@@ -85,7 +87,8 @@ func TestFailuresInARow(t *testing.T) {
 	}
 }
 
-func TestSuccessesAreNotCounted(t *testing.T) {
+func TestSuccesses(t *testing.T) {
+	// Guards that successes cost nothing, however many there are.
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		attempts := make(chan *Attempt, 100)
 		begin := func(account string) {
@@ -101,14 +104,14 @@ func TestSuccessesAreNotCounted(t *testing.T) {
 		for range 40 {
 			(<-attempts).Succeeded()
 		}
-		for i := range 6000 { // 10 a second for ten minutes, each of which takes 3 s
+		for i := range 6000 { // 10 a second for ten minutes, each of which lasts 3 s
 			begin(fmt.Sprint("one by one ", i))
 			if i >= 30 {
 				(<-attempts).Succeeded()
 			}
 			time.Sleep(time.Second / 10)
 		}
-		for range 6000 { // one account over and over
+		for range 6000 { // one account again and again
 			if wait := succeed(g, here, "anna"); wait > 0 {
 				t.Fatalf("anna has to wait %v", wait)
 			}
@@ -116,12 +119,13 @@ func TestSuccessesAreNotCounted(t *testing.T) {
 	})
 }
 
-func TestOwnSuccessesBuyNoFailures(t *testing.T) {
+func TestSuccessesGainNoFailures(t *testing.T) {
+	// Guards that logging in to one account does not allow more failures at others.
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		failures := 0
 		for ; failures < 1000 && fail(g, here, "victim"); failures++ {
 			if wait := succeed(g, here, "attacker"); wait > 0 {
-				t.Fatalf("a good login waits %v", wait)
+				t.Fatalf("a successful login waits %v", wait)
 			}
 		}
 		if failures != Defaults().Pair.Burst {
@@ -130,7 +134,8 @@ func TestOwnSuccessesBuyNoFailures(t *testing.T) {
 	})
 }
 
-func TestVoidGivesBack(t *testing.T) {
+func TestVoid(t *testing.T) {
+	// Guards that Void gives back what the attempt took, and makes nothing known good.
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		for range 1000 {
 			for _, at := range [][2]string{{here, "anna"}, {"", "anna"}, {here, ""}} {
@@ -141,25 +146,25 @@ func TestVoidGivesBack(t *testing.T) {
 				a.Void()
 			}
 		}
-		failAll(g, here, "") // leaves the reserve
+		failAll(g, here, "") // except the reserve
 		for i := range 1000 {
 			for _, account := range []string{"anna", fmt.Sprint("neighbour", i)} {
 				a, wait := g.Begin(here, account)
 				if wait > 0 {
-					t.Fatalf("where the address is spent, %s has to wait %v", account, wait)
+					t.Fatalf("at a spent address, %s has to wait %v", account, wait)
 				}
 				a.Void()
 			}
 		}
 		drain(g, here)
 		if wait := succeed(g, here, "anna"); wait == 0 {
-			t.Fatal("an attempt that told nothing made its pair known good")
+			t.Fatal("an attempt without a result made its pair known good")
 		}
 	})
 }
 
-// Where an address is spent, those who come back when they were told to go before names never heard
-// of.
+// Guards that at a spent address, pairs that come back when they were told to have priority over
+// new ones.
 func TestComingBack(t *testing.T) {
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		drain(g, here)
@@ -169,22 +174,23 @@ func TestComingBack(t *testing.T) {
 		}
 		succeed(g, here, "otto")
 		if again := succeed(g, here, "anna"); again != wait {
-			t.Fatalf("too early, told %v and not %v", again, wait)
+			t.Fatalf("too early: told to wait %v, want %v", again, wait)
 		}
 		time.Sleep(wait)
 		drain(g, here)
 		if wait := succeed(g, here, "anna"); wait > 0 {
-			t.Fatalf("come back, told to wait %v", wait)
+			t.Fatalf("came back, but was told to wait %v", wait)
 		}
 		time.Sleep(waitingFor + time.Second)
 		drain(g, here)
 		if wait := succeed(g, here, "otto"); wait < comeBack {
-			t.Fatalf("come back much too late, told to wait %v", wait)
+			t.Fatalf("came back much too late, and was told to wait %v", wait)
 		}
 	})
 }
 
-func TestOneEndCounts(t *testing.T) {
+func TestFirstEndCounts(t *testing.T) {
+	// Guards that only the first end of an attempt has an effect.
 	end := map[string]func(*Attempt){"failed": (*Attempt).Failed, "succeeded": (*Attempt).Succeeded, "void": (*Attempt).Void}
 	for first, then := range map[string]string{"failed": "succeeded", "succeeded": "failed", "void": "succeeded"} {
 		t.Run(first+" then "+then, func(t *testing.T) {
@@ -199,21 +205,22 @@ func TestOneEndCounts(t *testing.T) {
 				}
 				drain(g, here)
 				if _, wait := g.Begin(here, "anna"); wait == 0 != (first == "succeeded") {
-					t.Errorf("where the address is spent, has to wait %v", wait)
+					t.Errorf("at a spent address, has to wait %v", wait)
 				}
 			})
 		})
 	}
 }
 
-func TestForgottenAttemptsComeBack(t *testing.T) {
+func TestUnendedAttempts(t *testing.T) {
+	// Guards that what an attempt took comes back in time even if the attempt is never ended.
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		d := Defaults()
 		for range d.Pair.Burst {
 			_, _ = g.Begin(here, "anna")
 		}
 		if fail(g, here, "anna") {
-			t.Fatal("attempts under way were not counted")
+			t.Fatal("attempts in progress were not counted")
 		}
 		time.Sleep(time.Duration(d.Pair.Burst) * d.Pair.Every)
 		if n := failAll(g, here, "anna"); n != d.Pair.Burst {
@@ -222,7 +229,8 @@ func TestForgottenAttemptsComeBack(t *testing.T) {
 	})
 }
 
-func TestNothingToHold(t *testing.T) {
+func TestNothingToCount(t *testing.T) {
+	// Guards that an attempt without an address or an account is let through.
 	g := New(Limits{})
 	for _, account := range []string{"", " \t"} {
 		for range 1000 {
@@ -233,15 +241,15 @@ func TestNothingToHold(t *testing.T) {
 	}
 }
 
-// Attempts under way must count before their end, or as many get past as come together.
-func TestTogether(t *testing.T) {
+// Guards that concurrent attempts are limited like successive ones.
+func TestConcurrentAttempts(t *testing.T) {
 	limits := Defaults()
 	for _, every := range []*time.Duration{&limits.Address.Every, &limits.Reserve.Every, &limits.Account.Every, &limits.Pair.Every, &limits.Fresh} {
 		*every = 24 * time.Hour // nothing comes back while the test runs
 	}
 	limits.UnderWay = 1000
 	always := func(name string) func(int) string { return func(int) string { return name } }
-	spray := limits.Address.Burst + limits.Reserve.Burst/2 // the rest is for those that come back
+	spray := limits.Address.Burst + limits.Reserve.Burst/2 // the rest is for pairs that come back
 	for _, c := range []struct {
 		name             string
 		address, account func(i int) string
@@ -251,7 +259,7 @@ func TestTogether(t *testing.T) {
 		{"one account, exempt", always(""), always("anna"), limits.Account.Burst, limits.Account.Burst},
 		{"tokens", always(here), always(""), limits.Address.Burst, limits.Address.Burst},
 		{"many accounts", always(here), func(i int) string { return fmt.Sprint(i) }, spray, spray},
-		// Each has its fresh try, and the account's budget besides.
+		// Each address has its fresh attempt, and all share the account's budget.
 		{"many addresses", func(i int) string { return fmt.Sprint("10.0.0.", i&127) }, always("anna"), 128, 128 + limits.Account.Burst},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -282,7 +290,8 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-func TestRefusedSaysWhy(t *testing.T) {
+func TestRefused(t *testing.T) {
+	// Guards that refusals are counted by what caused them.
 	g := New(Limits{})
 	n := failAll(g, here, "anna")
 	if byAddress, byAccount := g.Refused(); n == 0 || byAddress != 0 || byAccount != 1 {
@@ -295,6 +304,7 @@ func TestRefusedSaysWhy(t *testing.T) {
 }
 
 func TestKnownGood(t *testing.T) {
+	// Guards what a known good pair may do, and for how long.
 	virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 		d := Defaults()
 		if wait := succeed(g, here, "Anna "); wait > 0 {
@@ -308,12 +318,12 @@ func TestKnownGood(t *testing.T) {
 		}
 		spend()
 		if n := failAll(g, here, "anna"); n != d.Pair.Burst {
-			t.Errorf("known good, it may fail %d times in a row, want %d", n, d.Pair.Burst)
+			t.Errorf("a known good pair may fail %d times in a row, want %d", n, d.Pair.Burst)
 		}
 		time.Sleep(d.KnownFor - time.Second)
 		spend()
 		if wait := succeed(g, here, "anna"); wait > 0 {
-			t.Errorf("known good, it has to wait %v", wait)
+			t.Errorf("a known good pair has to wait %v", wait)
 		}
 		time.Sleep(d.KnownFor + time.Second)
 		spend()
@@ -324,17 +334,18 @@ func TestKnownGood(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	// Guards that limits that are not set have their defaults.
 	if g := New(Limits{Fresh: -1, Pair: Rate{Burst: -1}}); g.limits != Defaults() {
 		t.Errorf("not the defaults: %+v", g.limits)
 	}
 	own := Limits{Rate{1, 2}, Rate{3, 4}, Rate{5, 6}, Rate{7, 8}, 9, 10, 11}
 	if g := New(own); g.limits != own {
-		t.Errorf("not what was given: %+v", g.limits)
+		t.Errorf("not the given limits: %+v", g.limits)
 	}
 }
 
-// A success that takes long must not give back what time gave back already.
-func TestBucketMakesNoGifts(t *testing.T) {
+// Guards that a slow success does not give back what has come back by itself.
+func TestBucketGiveBack(t *testing.T) {
 	rate := Rate{Burst: 2, Every: time.Second}
 	var b bucket
 	b.take(0, rate)
@@ -344,17 +355,17 @@ func TestBucketMakesNoGifts(t *testing.T) {
 	b.giveBack(0, rate)
 	b.giveBack(0, rate)
 	if b.wait(10*time.Second, rate) == 0 {
-		t.Error("attempts of before gave back what was taken since")
+		t.Error("earlier attempts gave back what was taken later")
 	}
 	b.giveBack(10*time.Second, rate)
 	if b.wait(10*time.Second, rate) > 0 {
-		t.Error("what was taken since does not come back")
+		t.Error("what was taken later is not given back")
 	}
 }
 
-func TestAttemptsUnderWayOfOneAddressAreBounded(t *testing.T) {
-	// Guards: attempts that succeed cost nothing afterwards, but while they go on they keep others
-	// from the work.
+func TestConcurrentAttemptsOfAddress(t *testing.T) {
+	// Guards the number of attempts in progress of one address, which keep others from the work
+	// even if they succeed.
 	g := New(Limits{UnderWay: 2})
 	var begun []*Attempt
 	for n := range 2 {
@@ -375,7 +386,7 @@ func TestAttemptsUnderWayOfOneAddressAreBounded(t *testing.T) {
 		a.Void()
 	}
 	begun[0].Succeeded()
-	begun[0].Failed() // which counts no more
+	begun[0].Failed() // has no effect now
 	a, wait := g.Begin("203.0.113.1", "another")
 	if wait > 0 {
 		t.Errorf("after one has ended: %v", wait)
