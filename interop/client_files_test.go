@@ -12,8 +12,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestClientCached guards how often a browser asks for the client's files: for each once, at the first page, and after
-// that for the entry alone.
+// TestClientCached: a browser asks for each of the client's files once, at the first page, and
+// after that for the entry alone.
 func TestClientCached(t *testing.T) {
 	var mu sync.Mutex
 	asked := map[string]int{}
@@ -55,7 +55,7 @@ func TestClientCached(t *testing.T) {
 	}
 }
 
-// TestClientPackage guards that the npm package has all the files that its entry imports, and nothing else.
+// TestClientPackage: the npm package has all the files that its entry imports, and nothing else.
 func TestClientPackage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

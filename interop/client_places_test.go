@@ -9,7 +9,7 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// serveHTML serves an app with a page of its own at /page, which finds npm's packages below /modules/.
+// serveHTML serves an app with a page at /page, which finds npm's packages below /modules/.
 func serveHTML(t *testing.T, html string, change options) *app {
 	t.Helper()
 	modules := http.StripPrefix("/modules/", http.FileServer(http.Dir("node_modules")))
@@ -33,10 +33,10 @@ func serveHTML(t *testing.T, html string, change options) *app {
 	})
 }
 
-// TestClientWithoutPage: where a server renders pages a client does nothing and harms nobody, and where there is no
-// WebSocket it says so once.
+// TestClientWithoutPage: on a server that renders pages the client does nothing, and where there is
+// no WebSocket it says so once.
 func TestClientWithoutPage(t *testing.T) {
-	// Guards: connect threw where a module calls it on such a server, and without a WebSocket it tried for ever.
+	// Guards: connect threw on such a server, and without a WebSocket it tried for ever.
 	t.Parallel()
 	d := node(t, "socket.io-client-4.8.4", "helper_node.mjs", "http://app.example")
 	d.hears("no url", "tells", []any{"signed-out"}, "no_url", true, false, false, "offline", nil)
@@ -49,9 +49,10 @@ func TestClientWithoutPage(t *testing.T) {
 	d.done()
 }
 
-// TestClientReact: a component that React's StrictMode makes twice is in with the code of its link, which there is once.
+// TestClientReact: a component that React's StrictMode makes twice is signed in by the code of its
+// link, which can be used once.
 func TestClientReact(t *testing.T) {
-	// Guards: with storage: null the code was gone with the first of the two clients.
+	// Guards: with storage: null the code was lost with the first of the two clients.
 	a := serveHTML(t, `
 		<div id="root"></div>
 		<script src="/modules/react/umd/react.development.js"></script>
@@ -81,7 +82,7 @@ func TestClientReact(t *testing.T) {
 	d.hears("tab", "is", "online")
 	d.hears("tab", "tells", []any{2, "online"})
 	d.hears("tab", "user", "alice")
-	d.hears("tab", "is", "online") // when it was left and come back to
+	d.hears("tab", "is", "online") // after it was removed and rendered again
 	d.hears("tab", "tells", []any{4, "online"})
 	d.hears("tab", "is", "signed-out")
 	d.hears("tab", "is", "signed-out")
@@ -90,9 +91,9 @@ func TestClientReact(t *testing.T) {
 	sessions(t, a, "alice", 0)
 }
 
-// TestClientVue: a client works as well in what Vue makes of it.
+// TestClientVue: a client works when Vue has wrapped it in a proxy.
 func TestClientVue(t *testing.T) {
-	// Guards: reactive and ref wrap it in a proxy, on which all of it threw.
+	// Guards: reactive and ref wrap the client in a proxy, on which every member threw.
 	a := serveHTML(t, `
 		<div id="app"></div>
 		<script type="module">
@@ -117,7 +118,8 @@ func TestClientVue(t *testing.T) {
 	sessions(t, a, "alice", 0)
 }
 
-// TestClientTypes: client/socketauth.d.ts is TypeScript, and means what client_types.mts uses of it.
+// TestClientTypes: client/socketauth.d.ts is TypeScript, and has the types that client_types.mts
+// uses.
 func TestClientTypes(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "node", "node_modules/typescript/bin/tsc", "--noEmit", "--strict",

@@ -11,9 +11,10 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestClientReadme runs the first lines of client/README.md in a page, as they are written.
+// TestClientReadme: the first lines of client/README.md work in a page as they are written.
 func TestClientReadme(t *testing.T) {
-	// Guards: login resolved before the client was in, so that the line after it was rejected as offline.
+	// Guards: login resolved before the client was online, so that the line after it failed as
+	// offline.
 	text, err := os.ReadFile("../client/README.md")
 	if err != nil {
 		t.Fatal(err)

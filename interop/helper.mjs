@@ -16,10 +16,10 @@ const [scenario, , , options = '{}'] = process.argv.slice(2)
 
 const ready = () => print({ socket: 'client', event: 'ready', args: [] })
 const report = (...args) => print({ socket: 'client', event: 'report', args })
-const goes = (page) => page.next('news') // the Go side has done what it was to do
+const goes = (page) => page.next('news') // the Go test has done its part
 
 const scenarios = {
-  // life is that of one page, from a wrong password to a log-out.
+  // life is one page, from a wrong password to a logout.
   async life() {
     const page = new Page('page')
     await page.is('signed-out')
@@ -33,12 +33,12 @@ const scenarios = {
     page.reload()
     await page.is('online')
     await page.ask('who am I')
-    ready() // to be cut off
+    ready() // to lose the connection
     await page.is('offline')
     page.say('sent', page.client.emit('echo', 'lost'))
     await page.ask('echo', 'lost')
     await page.is('online')
-    ready() // to be restarted
+    ready() // for the server to be restarted
     await page.is('offline')
     await page.is('online')
     await page.ask('who am I')
@@ -49,7 +49,7 @@ const scenarios = {
     page.client.close()
   },
 
-  // again is a login where somebody is signed in, in two tabs.
+  // again is a login in two tabs where another user is signed in.
   async again() {
     const page = new Page('page')
     await page.is('signed-out')
@@ -58,14 +58,15 @@ const scenarios = {
     const tab = new Page('tab', { storage: page.storage, locks: page.locks })
     await tab.next('online')
     await page.login('bob')
-    await tab.next('online') // again, since it was told that its session is over
+    await tab.next('online') // the server has told it that its session is over
     for (const each of [page, tab]) {
       await each.ask('who am I')
       each.client.close()
     }
   },
 
-  // files is an app that keeps its token in files, is made twice, restarted, cut off, and logs out.
+  // files is an app that keeps its token in files. Its client is made twice, it is restarted, loses
+  // its connection, and logs out.
   async files() {
     const folder = mkdtempSync(join(tmpdir(), 'storage-'))
     try {
@@ -80,10 +81,10 @@ const scenarios = {
       await other.is('online')
       other.client.close()
       page.client.close()
-      page.storage = storage = new Files(folder) // by a process that was started anew
+      page.storage = storage = new Files(folder) // as in a new process
       page.open()
       await page.is('online')
-      ready() // to be cut off
+      ready() // to lose the connection
       await page.is('offline')
       await page.is('online')
       page.say('told', await page.client.logout())
@@ -96,7 +97,8 @@ const scenarios = {
     }
   },
 
-  // shelves are tabs that share a storage of files, of which each has what it read, and take turns by locks.
+  // shelves are tabs that share a storage of files. Each has a cache of its own, and they take
+  // turns by locks.
   async shelves() {
     const folder = mkdtempSync(join(tmpdir(), 'storage-'))
     try {
@@ -127,7 +129,7 @@ const scenarios = {
     }
   },
 
-  // renewal is a page that stays for three lives of a token, and one that does so while its wall clock is set back.
+  // renewal is a page that is open for three lifetimes of a token while its wall clock is set back.
   async renewal({ stay }) {
     const page = new Page('page')
     await page.is('signed-out')
@@ -140,7 +142,7 @@ const scenarios = {
     page.client.close()
   },
 
-  // expiry is a page that was away for too long.
+  // expiry is a page that was closed until its token had expired.
   async expiry({ life }) {
     const page = new Page('page')
     await page.is('signed-out')
@@ -156,7 +158,7 @@ const scenarios = {
     page.client.close()
   },
 
-  // asleep is a page whose machine sleeps for a while, and then past the renewal.
+  // asleep is a page whose machine sleeps for a moment, and then until after the renewal is due.
   async asleep() {
     const sleepFor = machine()
     const page = new Page('page')
@@ -171,7 +173,8 @@ const scenarios = {
     page.client.close()
   },
 
-  // revoked is a session that is ended from another device, and one whose storage another user has taken over.
+  // revoked is a page whose session is ended from another device, and one whose session is ended
+  // after another user's token was stored in its place.
   async revoked() {
     const page = new Page('page')
     const other = new Page('other')
@@ -196,7 +199,7 @@ const scenarios = {
     other.client.close()
   },
 
-  // dead are tokens that a server refuses for good.
+  // dead is a token that the server refuses for good.
   async dead() {
     const storage = new Memory()
     storage.setItem(KEY, 'garbage')
@@ -207,7 +210,8 @@ const scenarios = {
     garbage.client.close()
   },
 
-  // unavailable is a server whose store is out of reach for a while, at a connect and at a renewal.
+  // unavailable is a server whose store cannot be reached for some time, at a connect and at a
+  // renewal.
   async unavailable() {
     const sleepFor = machine()
     const page = new Page('page')
@@ -239,13 +243,13 @@ const scenarios = {
     const { code, retryAfter } = await second.next('refused')
     second.say('refused', code, retryAfter, second.kept !== null)
     await second.is('offline')
-    await sleep(1500) // thirty times as long as it would wait by itself
+    await sleep(1500) // thirty times its own delay
     second.say('told', await second.client.logout())
     second.client.close()
     first.client.close()
   },
 
-  // banned is a user whom the app turns away once it knows who it is, and lets in later.
+  // banned is a user whom OnAuthenticated refuses, and another one who logs in after that.
   async banned() {
     const page = new Page('page')
     await page.is('signed-out')
@@ -259,7 +263,8 @@ const scenarios = {
     page.client.close()
   },
 
-  // lost is a page whose connection breaks as a token is offered, and as it is acknowledged, again and again.
+  // lost is a page whose connection breaks several times, when a token is offered and when it is
+  // acknowledged.
   async lost() {
     let breaks = 6
     const storage = new Memory()
@@ -299,7 +304,8 @@ const scenarios = {
     page.client.close()
   },
 
-  // tabs share a storage, by locks or without, while all sorts of things happen to them.
+  // tabs share a storage, with locks or without, while they are reloaded, lose their connections,
+  // and the server is restarted.
   async tabs({ count, locks, rounds, restarts, patient }) {
     const shared = { storage: new Distant(locks ? 20 : 40), locks: locks ? new Locks() : null, quiet: true }
     const tabs = Array.from({ length: count }, (_, n) => {
@@ -310,12 +316,12 @@ const scenarios = {
     await tabs[0].login()
     await tabs[0].is('online')
     await sleep(100)
-    for (const tab of tabs.slice(1)) tab.reload() // as no event of the storage tells it
+    for (const tab of tabs.slice(1)) tab.reload() // there are no storage events here
     await all('online')
     for (let round = 0; round < rounds; round++) {
       await Promise.all(tabs.map(async (tab) => {
         await random(300)
-        if (patient) await tab.is('online') // so that no presentation is given up on its way
+        if (patient) await tab.is('online') // so that no presentation is interrupted
         if (Math.random() < 0.7) tab.reload()
         await random(100)
         if (patient) await tab.is('online')
@@ -324,7 +330,7 @@ const scenarios = {
       await all('online')
     }
     for (let n = 0; n < restarts; n++) {
-      ready() // to be cut off or restarted
+      ready() // to lose the connection, or for a restart
       await Promise.all(tabs.map((tab) => tab.next('offline')))
       await all('online')
       for (const tab of tabs) tab.heard.length = 0
@@ -338,7 +344,8 @@ const scenarios = {
     report(shared.storage.getItem(KEY))
   },
 
-  // stolen is a tab that loses its turn while it waits for an answer: it must leave the storage alone.
+  // stolen is a tab that loses its turn while it waits for an answer. It must not change the
+  // storage.
   async stolen({ early }) {
     const late = []
     const slow = (holds) => class extends WebSocket {
@@ -355,7 +362,8 @@ const scenarios = {
     await frozen.is('signed-out')
     const loggedIn = frozen.login()
     while (late.length < 1) await sleep(10)
-    shared.storage.setItem(KEY + '.turn', '-'.repeat(12)) // as if it had not shown life for long
+    // As if another tab had taken it for frozen.
+    shared.storage.setItem(KEY + '.turn', '-'.repeat(12))
     const other = new Page('other', { ...shared, WebSocket: slow(early) })
     if (early) while (late.length < 2) await sleep(10) // what it presented is still in the storage
     else await other.is('online')
@@ -373,7 +381,7 @@ const scenarios = {
     other.client.close()
   },
 
-  // full is a storage that is refused, or full from the start or later.
+  // full are pages whose storage is refused, is full from the start, or becomes full.
   async full() {
     const refuse = () => { throw new Error('SecurityError') }
     const refused = new Page('refused', { storage: { getItem: refuse, setItem: refuse, removeItem: refuse } })
@@ -391,7 +399,7 @@ const scenarios = {
           setItem(key, value)
         }
       }
-      ready() // to be cut off
+      ready() // to lose the connection
       await page.is('offline')
       await page.is('online')
       await page.ask('who am I')
@@ -404,7 +412,7 @@ const scenarios = {
     }
   },
 
-  // strangers have one storage, which another user takes over: a live socket presents its own session's tokens alone.
+  // strangers are two users of one storage. A connection presents only tokens of its own session.
   async strangers() {
     const sleepFor = machine()
     const alice = new Page('alice')

@@ -2,7 +2,7 @@
 //
 //   node helper_browser.mjs <scenario> <url> [options as JSON]
 //
-// What they come to is printed as lines, like those of client.mjs, for the Go side to judge.
+// What happens is printed as lines, like those of client.mjs, which the Go tests check.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ class Tab {
     print({ socket: this.name, event, args })
   }
 
-  // is waits for a state, and tells it with its reason.
+  // is waits for a state, and prints it.
   async is(state) {
     await this.page.waitForFunction((state) => globalThis.client?.state === state, state, { polling: 20 })
     this.say('is', state)
@@ -62,7 +62,7 @@ const context = async (script) => {
 }
 
 const scenarios = {
-  // readme is a page that does by itself what the README says, to the log-out.
+  // readme is a page that runs the lines of the README by itself, up to the logout.
   async readme() {
     const tab = await Tab.open('page', await context())
     const status = tab.page.locator('#status')
@@ -70,7 +70,7 @@ const scenarios = {
     tab.say('status', await status.textContent())
   },
 
-  // react is a page of React's, which comes by a link with a code and keeps nothing over a reload.
+  // react is a React page that is opened by a link with a code and keeps its token in memory.
   async react() {
     const body = JSON.stringify({ username: 'alice', password: 'secret' })
     const answer = await fetch(url + '/login', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
@@ -95,7 +95,7 @@ const scenarios = {
     await tab.is('signed-out')
   },
 
-  // vue is a page of Vue's, whose client is in a proxy.
+  // vue is a Vue page, whose client is wrapped in a proxy.
   async vue() {
     const tab = await Tab.open('tab', await context())
     await tab.login()
@@ -120,16 +120,17 @@ const scenarios = {
     }
   },
 
-  // killed is a browser that is killed right after a token was replaced, when its localStorage is not on disk yet.
+  // killed is a browser that is killed right after a token was replaced, before its localStorage is
+  // on disk.
   async killed() {
     const folder = mkdtempSync(join(tmpdir(), 'profile-'))
     try {
       let tab = await Tab.open('page', await launchIn(folder))
       await tab.login()
       await tab.is('online')
-      await tab.page.context().close() // with which it is on disk
+      await tab.page.context().close() // which writes it to disk
       tab = await Tab.open('page', await launchIn(folder))
-      for (let n = 0; n < 3; n++) { // the more it writes, the later it is there
+      for (let n = 0; n < 3; n++) { // the more Chromium writes, the later it is on disk
         await tab.is('online')
         await tab.page.reload()
       }
@@ -154,7 +155,8 @@ const scenarios = {
     }
   },
 
-  // tabs come and go, are reloaded at any time, cut off, and outlive two restarts.
+  // tabs are opened, closed and reloaded at any time, lose their connections, and come back after
+  // two restarts of the server.
   async tabs({ count, locks }) {
     const together = await context(locks ? undefined : () => { delete Navigator.prototype.locks })
     const tabs = await Promise.all(Array.from({ length: count }, (_, n) => Tab.open('tab ' + n, together)))
@@ -171,7 +173,7 @@ const scenarios = {
     }))
     await all('online')
     for (let n = 0; n < 2; n++) {
-      ready() // to be cut off, and then restarted
+      ready() // to lose the connection, and then for a restart
       await all('offline')
       ready()
       await all('online')
@@ -185,7 +187,8 @@ const scenarios = {
     await tabs[0].tell(() => localStorage.getItem('socketauth.token'))
   },
 
-  // back is a visitor who comes by a link with a code, reloads, goes on, comes back, and opens the link once more.
+  // back is a visitor who opens a link with a code, reloads the page, leaves it, comes back, and
+  // opens the link once more.
   async back() {
     const home = await context()
     const tab = await Tab.open('tab', home)
@@ -197,7 +200,7 @@ const scenarios = {
     await tab.page.goto('about:blank')
     await tab.page.goto(link)
     await tab.tell(() => location.pathname + location.search + location.hash)
-    await tab.page.reload() // maybe before it is in
+    await tab.page.reload() // maybe before it is online
     await tab.page.reload()
     await tab.is('online')
     await tab.page.goto(url + '/page?2')
@@ -226,7 +229,7 @@ const scenarios = {
     await other.tell(() => location.hash)
   },
 
-  // asleep is a page whose machine sleeps past its token's life, and comes back to the login.
+  // asleep are pages whose machine sleeps until their token has expired.
   async asleep({ ms }) {
     const home = await context()
     const [tab, other] = [await Tab.open('tab', home), await Tab.open('other', home)]
@@ -251,7 +254,7 @@ const scenarios = {
     const tabs = [await Tab.open('tab', home), await Tab.open('other', home)]
     await tabs[0].login()
     for (const tab of tabs) await tab.is('online')
-    ready() // to be cut off
+    ready() // to lose the connection
     for (const tab of tabs) await tab.is('offline')
     await sleep(ms)
     ready() // for the network to be back
@@ -259,7 +262,7 @@ const scenarios = {
     for (const tab of tabs) await tab.tell(() => [client.state, client.reason])
   },
 
-  // clock is a page that wakes up before its token's life is over.
+  // clock is a page whose machine wakes up before its token expires.
   async clock({ ms }) {
     const tab = await Tab.open('tab', await context())
     await tab.login()
@@ -279,7 +282,7 @@ const scenarios = {
     await tab.tell(() => [globalThis.renewed, client.state])
   },
 
-  // storage is refused, or full from the start or later.
+  // storage are pages whose storage is refused, is full from the start, or becomes full.
   async storage() {
     const refuse = () => {
       Object.defineProperty(globalThis, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })
@@ -306,7 +309,7 @@ const scenarios = {
       await tab.page.reload()
       await tab.is('online')
       await tab.tell(() => client.shared)
-      if (name === 'full') { // a tab that is duplicated brings a copy of sessionStorage along
+      if (name === 'full') { // a duplicated tab has a copy of sessionStorage
         const [popup] = await Promise.all([tab.page.waitForEvent('popup'), tab.do(() => { open(location.href) })])
         const copy = new Tab('copy', popup)
         await copy.is('signed-out')
@@ -324,7 +327,7 @@ const scenarios = {
     }
   },
 
-  // devices are two browsers of one user: one has the other's session ended.
+  // devices are two browsers of one user. One ends the other's session.
   async devices() {
     const home = await context()
     const tabs = [await Tab.open('tab 0', home), await Tab.open('tab 1', home)]

@@ -14,8 +14,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestHelperBrowserTabs has tabs share a session in Chromium, with Web Locks and without, while they are reloaded, cut
-// off and the server restarted.
+// TestHelperBrowserTabs: tabs in Chromium share a session, with Web Locks and without, while they
+// are reloaded, lose their connections, and the server is restarted.
 func TestHelperBrowserTabs(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -63,14 +63,14 @@ func TestHelperBrowserTabs(t *testing.T) {
 			all("user", "alice")
 			d.hears("tab 0", "tells", true)
 			all("is", "signed-out")
-			// Guards: in the other tabs the page's own log-out read like an end that came from elsewhere.
+			// Guards: after a logout in one tab the reason in the others was "elsewhere".
 			all("tells", "logged_out")
 			all("is", "signed-out")
 			d.hears("tab 0", "tells", nil)
 			d.done()
 			noAlarm(t, a)
 			if c.interval == 0 {
-				l.clean(t, 10) // a page may be reloaded or cut off on its way
+				l.clean(t, 10) // a page that was interrupted presents its token again
 			} else {
 				l.clean(t, 1000)
 			}
@@ -78,8 +78,8 @@ func TestHelperBrowserTabs(t *testing.T) {
 	}
 }
 
-// TestHelperBack: a code in a link is used once, and is not in the history, however often the page is reloaded, left,
-// come back to, or the link opened, within the code's life.
+// TestHelperBack: a code in a link is used once and does not stay in the history, however often the
+// page is reloaded or left and the link opened again while the code is valid.
 func TestHelperBack(t *testing.T) {
 	l := newLedger(blacklist.NewMemory())
 	on := listen(t)
@@ -105,8 +105,8 @@ func TestHelperBack(t *testing.T) {
 	l.clean(t, 4)
 }
 
-// TestHelperBrowserAsleep: a machine that slept past the token's life brings its pages to the login, and one that woke
-// in time has the token replaced.
+// TestHelperBrowserAsleep: after a sleep in which the token expired, pages are signed out; after a
+// shorter one, the token is replaced.
 func TestHelperBrowserAsleep(t *testing.T) {
 	t.Run("past", func(t *testing.T) {
 		l := newLedger(blacklist.NewMemory())
@@ -120,7 +120,8 @@ func TestHelperBrowserAsleep(t *testing.T) {
 		noAlarm(t, a)
 	})
 	t.Run("past, without a network", func(t *testing.T) {
-		// Guards: only the tab that came back first was told; the other one said that it was ended elsewhere.
+		// Guards: only the first tab said that the token had expired; the other one's reason was
+		// "elsewhere".
 		l := newLedger(blacklist.NewMemory())
 		a := servePages(t, l, nil, func(o *socketauth.Options[string]) { o.TokenLifetime = 3 * time.Second })
 		d := chromium(t, "helper_browser.mjs", "away", a.url, `{"ms": 3500}`)
@@ -154,7 +155,8 @@ func TestHelperBrowserAsleep(t *testing.T) {
 	})
 }
 
-// TestHelperBrowserStorage: a storage that is refused or full keeps nobody out, and no session is shared by accident.
+// TestHelperBrowserStorage: users can log in where the storage is refused or full, and no two tabs
+// share a session by accident.
 func TestHelperBrowserStorage(t *testing.T) {
 	l := newLedger(blacklist.NewMemory())
 	a := servePages(t, l, nil, nil)
@@ -179,9 +181,11 @@ func TestHelperBrowserStorage(t *testing.T) {
 	l.clean(t, 2)
 }
 
-// TestHelperKilled has Chromium killed seconds after a token was replaced: the user comes back in, and is no thief.
+// TestHelperKilled: after Chromium was killed seconds after a token was replaced, the user is
+// signed in, and nothing is taken for theft.
 func TestHelperKilled(t *testing.T) {
-	// Guards: Chromium had the replaced token in localStorage again, so that its session was ended as stolen.
+	// Guards: Chromium had the replaced token in localStorage again, so that the session was ended
+	// as stolen.
 	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
 	d := chromium(t, "helper_browser.mjs", "killed", a.url, "{}")
 	for range 5 {
@@ -196,12 +200,11 @@ func TestHelperKilled(t *testing.T) {
 	sessions(t, a, "alice", 0)
 }
 
-// TestHelperKilledEarly has a browser killed while what it wrote to localStorage last is not on
-// disk: right after the first login, right after another one, and after a log-out of which the
-// server could not be told.
+// TestHelperKilledEarly: a browser is killed before its last write to localStorage is on disk:
+// right after the first login, right after another one, and after a logout of which the server
+// could not be told.
 func TestHelperKilledEarly(t *testing.T) {
-	// Guards: the user was signed out after the first two, and was signed in again after the
-	// log-out.
+	// Guards: the user was signed out after the logins, and was signed in again after the logout.
 	for _, browser := range []string{"Chromium", "Firefox"} {
 		t.Run(browser, func(t *testing.T) {
 			a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
@@ -238,8 +241,9 @@ func TestHelperKilledEarly(t *testing.T) {
 	}
 }
 
-// TestHelperHidden has a visible tab ask for its turn after many hidden ones, whose timers Chromium
-// throttles as it does a user's: drivers of browsers switch that off.
+// TestHelperHidden: a visible tab that asks for its turn after many hidden ones has it soon.
+// Chromium throttles the hidden tabs' timers here as it does for users; browser drivers usually
+// switch that off.
 func TestHelperHidden(t *testing.T) {
 	// Guards: each hidden tab had the turn for a second, and the visible one waited for all of
 	// them.
@@ -262,7 +266,8 @@ func TestHelperHidden(t *testing.T) {
 	noAlarm(t, a)
 }
 
-// TestHelperDevices: a log-out of one device by another signs all tabs of that device out, and nobody else.
+// TestHelperDevices: when one device ends the session of another, all tabs of that other device are
+// signed out, and nobody else is.
 func TestHelperDevices(t *testing.T) {
 	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
 	d := chromium(t, "helper_browser.mjs", "devices", a.url)

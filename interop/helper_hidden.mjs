@@ -22,12 +22,13 @@ try {
   const hidden = []
   for (let n = 0; n < count; n++) hidden.push(await browser.open(url + '/page'))
   for (const tab of hidden) await tab.until(isOnline)
-  const holder = await browser.open(url + '/socketauth/socketauth.js') // a page of the origin that is no client
+  // A page of the origin without a client.
+  const holder = await browser.open(url + '/socketauth/socketauth.js')
   await holder.until(() => location.pathname === '/socketauth/socketauth.js')
   await visible.front()
   for (const tab of hidden) await tab.until(() => document.visibilityState === 'hidden')
 
-  // Four timers of 10 ms take some seconds, one after the other, where timers are throttled.
+  // Where timers are throttled, four timers of 10 ms, one after the other, take some seconds.
   const throttled = await Promise.all(hidden.map((tab) => tab.do(async () => {
     const began = performance.now()
     for (let n = 0; n < 4; n++) await new Promise((resolve) => setTimeout(resolve, 10))
@@ -48,13 +49,13 @@ try {
     const { held, pending } = await navigator.locks.query()
     return [...new Set([...held, ...pending].map(({ clientId }) => clientId))]
   })
-  const all = async (f = () => true) => { // that wait, and the holder
+  const all = async (f = () => true) => { // the requests that wait, and the holder
     for (;;) {
       const ids = await line()
       if (ids.length === hidden.length + 2 && f(ids)) return ids
     }
   }
-  report('ready') // to be cut off for a moment
+  report('ready') // to lose the connection for a moment
   const before = await all()
   await visible.do(() => { location.reload() }) // so that it is the last to ask
   await all((ids) => ids.some((id) => !before.includes(id)))

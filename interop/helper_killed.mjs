@@ -14,9 +14,10 @@ const say = (event, ...args) => print({ socket: 'page', event, args })
 const ready = () => print({ socket: 'client', event: 'ready', args: [] })
 let browser, page
 
-// open starts the browser, with the page in it.
+// open starts the browser with the page.
 async function open() {
-  while (!await fetch(url + '/page').then((answer) => answer.ok, () => false)); // the network is back
+  // Until the network is back.
+  while (!await fetch(url + '/page').then((answer) => answer.ok, () => false));
   browser = await browsers[kind].start(folder)
   page = await browser.open(url + '/page')
 }
@@ -26,7 +27,7 @@ async function is(state) {
   say('is', state)
 }
 
-// comes tells by which states the page has come to one.
+// comes prints the states through which the page has come to a state.
 async function comes(state) {
   await page.until((state) => globalThis.client?.state === state, state)
   say('comes', await page.do(() => globalThis.states))
@@ -35,7 +36,7 @@ async function comes(state) {
 const login = (username) => page.do((username) => client.login({ username, password: 'secret' }), username)
 const ask = async () => say('user', (await page.do(() => client.emitWithAck('who am I'))).user)
 
-// isTold tells whether the server has heard of all log-outs: until then the tokens are kept.
+// isTold reports whether the server knows of all logouts. Until then the tokens are kept.
 const isTold = () => new Promise((resolve) => {
   const open = indexedDB.open('socketauth', 1)
   open.onsuccess = () => {
@@ -71,11 +72,11 @@ try {
 
   await open()
   await is('online')
-  ready() // to be cut off
+  ready() // to lose the connection
   await is('offline')
   say('told', await page.do(() => client.logout()))
   await browser.kill()
-  ready() // to be connected again
+  ready() // to have the connection back
   await open()
   await comes('signed-out')
   await page.until(isTold)

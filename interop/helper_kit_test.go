@@ -12,7 +12,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// helpers runs f for client/socketauth.js on its own, and on each client that it can be given.
+// helpers runs f with the client's own Socket.IO, and with each socket.io-client that it can be
+// given.
 func helpers(t *testing.T, f func(t *testing.T, version string)) {
 	t.Parallel()
 	for _, version := range []string{"own", "2.5.0", "3.1.3", "4.8.4"} {
@@ -23,7 +24,7 @@ func helpers(t *testing.T, f func(t *testing.T, version string)) {
 	}
 }
 
-// ledger is a Blacklist that counts what is presented, and can be out of reach.
+// ledger is a store that counts what is presented. It can be made to fail.
 type ledger struct {
 	blacklist.Store
 	mu        sync.Mutex
@@ -54,7 +55,8 @@ func (l *ledger) isDown(down bool) {
 	l.down = down
 }
 
-// clean expects all that was presented to have been accepted, and no token to have been presented more often than most.
+// clean expects that all presentations were accepted, and that no token was presented more than
+// most times.
 func (l *ledger) clean(t *testing.T, most int) {
 	t.Helper()
 	l.mu.Lock()
@@ -82,14 +84,14 @@ func help(t *testing.T, scenario, version, url, options string) *driver {
 	return d
 }
 
-// entersPage expects a page to go from the login to being in.
+// entersPage expects a page to be signed out, and then online.
 func (d *driver) entersPage(page string) {
 	d.t.Helper()
 	d.hears(page, "signed-out")
 	d.hears(page, "online")
 }
 
-// hearsAny expects a line of a socket, and gives its event.
+// hearsAny expects a line of a socket, and returns its event.
 func (d *driver) hearsAny(socket string) string {
 	d.t.Helper()
 	l, ok := d.next(socket)
@@ -99,7 +101,7 @@ func (d *driver) hearsAny(socket string) string {
 	return l.Event
 }
 
-// noAlarm expects nothing to have been taken for theft.
+// noAlarm expects that nothing was taken for theft.
 func noAlarm(t *testing.T, a *app) {
 	t.Helper()
 	if reused := a.audited(socketauth.AuditReuse); len(reused) > 0 {
@@ -107,7 +109,7 @@ func noAlarm(t *testing.T, a *app) {
 	}
 }
 
-// servePages serves an app that has the helper at ClientPath, and a page that uses it.
+// servePages serves an app that has the client at ClientPath, and a page that uses it.
 func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 	t.Helper()
 	return serve(t, setup{

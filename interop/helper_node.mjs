@@ -1,9 +1,9 @@
-// Clients of client/socketauth.js where there is no page: in Node, as on a server that renders pages.
+// Clients where there is no page: in Node, as on a server that renders pages.
 //
 //   node helper_node.mjs <url>
 //
-// What they come to is printed as lines, like those of client.mjs, for the Go side to judge. The process ends by itself,
-// as none of them may keep it.
+// What happens is printed as lines, like those of client.mjs, which the Go tests check. The process
+// ends by itself: no client may keep it running.
 import { connect } from '../client/socketauth.js'
 import { print } from './peer.mjs'
 
@@ -15,7 +15,8 @@ globalThis.fetch = async () => {
   return Response.json({})
 }
 let looks = 0
-Object.defineProperty(globalThis, 'localStorage', { configurable: true, get() { looks++ } }) // Node 25 has one
+// Node 25 has one.
+Object.defineProperty(globalThis, 'localStorage', { configurable: true, get() { looks++ } })
 
 async function tell(name, options) {
   const client = connect(options)

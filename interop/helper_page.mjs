@@ -21,8 +21,8 @@ export class Memory {
   removeItem(key) { this.items.delete(key) }
 }
 
-// Distant is a localStorage as tabs of several processes have it: what one tab writes the others see
-// a little later, and all end up with what was written last.
+// Distant is a localStorage as tabs in several processes have it: what one tab writes, the others
+// see a little later. In the end all have what was written last.
 export class Distant {
   static #count = 0
 
@@ -52,7 +52,7 @@ export class Distant {
   }
 }
 
-// Files are a storage that answers with promises, as React Native's does.
+// Files is a storage that answers with promises, as React Native's AsyncStorage does.
 export class Files {
   constructor(folder) { this.folder = folder }
   #at(key) { return join(this.folder, key) }
@@ -61,7 +61,7 @@ export class Files {
   removeItem(key) { return rm(this.#at(key), { force: true }) }
 }
 
-// Locks are a LockManager: one lock for each name, in the order of the requests.
+// Locks is a LockManager: one lock for each name, granted in the order of the requests.
 export class Locks {
   #last = new Map()
   async request(name, { signal }, hold) {
@@ -73,7 +73,7 @@ export class Locks {
       await Promise.race([before, aborted])
       signal.throwIfAborted()
     } catch (error) {
-      Promise.resolve(before).then(release) // who waits behind waits for who is before
+      Promise.resolve(before).then(release) // the next request still waits for the one before
       throw error
     }
     await hold()
@@ -107,7 +107,7 @@ export class Page {
     this.open()
   }
 
-  // kept is what is presented next.
+  // kept returns what is presented next.
   get kept() { return this.storage.getItem(KEY + '.code') ?? this.storage.getItem(KEY) }
 
   say(event, ...args) {
@@ -120,14 +120,14 @@ export class Page {
     else this.heard.push({ event, about })
   }
 
-  // next waits for a state or notice, which may have come since it was last waited for.
+  // next waits for a state or notice. It may have come already, since the last call.
   next(event) {
     const n = this.heard.findIndex((h) => h.event === event)
     if (n >= 0) return Promise.resolve(this.heard.splice(0, n + 1).at(-1).about)
     return new Promise((resolve) => this.#waiting.push({ event, resolve }))
   }
 
-  // is waits until the page is in a state, now or later.
+  // is waits until the page is in a state.
   async is(state) {
     while (this.client.state !== state) await sleep(5)
     return this
@@ -144,7 +144,8 @@ export class Page {
   }
 }
 
-// machine gives pages a window, and a function that has the wall clock go on as if the machine had slept for so long.
+// machine makes a window for pages. It returns a function that sets the wall clock forward, as if
+// the machine had slept for that long.
 export function machine() {
   const window = new EventTarget()
   globalThis.document = Object.assign(new EventTarget(), { visibilityState: 'visible' })
@@ -158,5 +159,6 @@ export function machine() {
 
 export function pattern(size) {
   const bytes = Uint8Array.from({ length: size }, (_, n) => n % 251)
-  return version === '2.5.0' ? Buffer.from(bytes) : bytes // 2.x takes no other for binary in Node
+  // Clients 2.x send nothing else as binary in Node.
+  return version === '2.5.0' ? Buffer.from(bytes) : bytes
 }

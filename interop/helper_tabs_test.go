@@ -10,8 +10,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestHelperTabs: tabs that share a storage never present one token at once, by Web Locks or without; a log-out is seen
-// by all of them.
+// TestHelperTabs: tabs that share a storage never present one token at the same time, with Web
+// Locks or without, and all of them see a logout.
 func TestHelperTabs(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		for name, options := range map[string]string{
@@ -62,14 +62,14 @@ func TestHelperTabs(t *testing.T) {
 				if strings.HasPrefix(name, "two") {
 					l.clean(t, 1)
 				} else {
-					l.clean(t, 10) // a page that was reloaded or cut off on its way comes again
+					l.clean(t, 10) // a page that was interrupted presents its token again
 				}
 			})
 		}
 	})
 }
 
-// TestHelperShelves: tabs that share a storage which answers with promises read it anew in their turns.
+// TestHelperShelves: tabs that share an asynchronous storage read it anew in each turn.
 func TestHelperShelves(t *testing.T) {
 	t.Parallel()
 	l := newLedger(blacklist.NewMemory())
@@ -92,7 +92,8 @@ func TestHelperShelves(t *testing.T) {
 	sessions(t, a, "alice", 0)
 }
 
-// TestHelperStolen: a tab that slept over its turn leaves what another has stored.
+// TestHelperStolen: a tab that lost its turn while it slept does not change what another tab has
+// stored.
 func TestHelperStolen(t *testing.T) {
 	t.Parallel()
 	for _, early := range []string{"false", "true"} {
@@ -114,7 +115,8 @@ func TestHelperStolen(t *testing.T) {
 	}
 }
 
-// TestHelperStrangers: who else has logged in to a storage is whom a live page becomes, on a connection of its own.
+// TestHelperStrangers: when another user has logged in to a page's storage, the page connects anew
+// as that user.
 func TestHelperStrangers(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
@@ -132,7 +134,8 @@ func TestHelperStrangers(t *testing.T) {
 	})
 }
 
-// TestHelperAgain: who logs in where somebody is signed in takes their place in all tabs, and their session is over.
+// TestHelperAgain: a login where another user is signed in replaces that user in all tabs and ends
+// the session.
 func TestHelperAgain(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		a := serve(t, setup{})

@@ -10,8 +10,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestHelperLife: wrong password, login, replies, reload, a cut, a restart, log-out; no token is presented twice but
-// those that a cut or a restart may have caught on their way.
+// TestHelperLife: wrong password, login, replies, reload, lost connection, restart of the server,
+// logout. No token is presented twice, except where the connection was lost or the server restarted
+// meanwhile.
 func TestHelperLife(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		store := open(t, filepath.Join(t.TempDir(), "sessions.db"))
@@ -53,7 +54,7 @@ func TestHelperLife(t *testing.T) {
 	})
 }
 
-// TestHelperFiles: a storage that answers with promises keeps a session as well as one that answers at once.
+// TestHelperFiles: an asynchronous storage keeps a session as well as a synchronous one.
 func TestHelperFiles(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
@@ -81,7 +82,7 @@ func TestHelperFiles(t *testing.T) {
 	})
 }
 
-// TestHelperRenewal: a page that stays has its token replaced in time, whatever its wall clock says.
+// TestHelperRenewal: the token of an open page is replaced in time, whatever the wall clock says.
 func TestHelperRenewal(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		for name, interval := range map[string]time.Duration{"each": 0, "interval": time.Second} {
@@ -110,7 +111,8 @@ func TestHelperRenewal(t *testing.T) {
 	})
 }
 
-// TestHelperExpiry: who comes back too late is told so, and can log in again.
+// TestHelperExpiry: a page that is opened after its token has expired says so, and its user can log
+// in again.
 func TestHelperExpiry(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) { o.TokenLifetime = 2 * time.Second }})
@@ -123,7 +125,7 @@ func TestHelperExpiry(t *testing.T) {
 	})
 }
 
-// TestHelperAsleep: a page that becomes visible looks at the clocks.
+// TestHelperAsleep: a page that becomes visible checks whether its token is to be replaced.
 func TestHelperAsleep(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) { o.TokenLifetime = 40 * time.Second }})
@@ -135,7 +137,8 @@ func TestHelperAsleep(t *testing.T) {
 	})
 }
 
-// TestHelperRevoked: a session that was ended elsewhere is over, and its token thrown away; another session's is not.
+// TestHelperRevoked: the token of a session that was revoked is removed, and the token of another
+// session is not.
 func TestHelperRevoked(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		a := serve(t, setup{})
@@ -159,7 +162,7 @@ func TestHelperRevoked(t *testing.T) {
 	})
 }
 
-// TestHelperDead: a token that is none is thrown away.
+// TestHelperDead: what is no valid token is removed.
 func TestHelperDead(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		d := help(t, "dead", version, serve(t, setup{}).url, "{}")
@@ -169,7 +172,8 @@ func TestHelperDead(t *testing.T) {
 	})
 }
 
-// TestHelperUnavailable: where the store is out of reach nobody is signed out, at a connect as at a renewal.
+// TestHelperUnavailable: a store that cannot be reached signs nobody out, neither at a connect nor
+// at a renewal.
 func TestHelperUnavailable(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
@@ -201,7 +205,8 @@ func TestHelperUnavailable(t *testing.T) {
 	})
 }
 
-// TestHelperCrowded: a client that is told to come back in 30 s does not before, and can log out all the same.
+// TestHelperCrowded: a client that is told to come back in 30 s does not come back earlier, and can
+// log out.
 func TestHelperCrowded(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 1 }})
@@ -211,16 +216,17 @@ func TestHelperCrowded(t *testing.T) {
 		d.ignore("offline")
 		d.hears("second", "login", "too_many_connections", 30)
 		d.hears("second", "refused", "too_many_connections", 30, true)
-		d.hears("second", "signed-out", "logged_out_here") // it has nothing but a code yet, which ends no session
+		d.hears("second", "signed-out", "logged_out_here") // it only has a code, which ends no session
 		d.hears("second", "told", false)
 		d.done()
-		if n := len(a.audited(socketauth.AuditRefused)); n > 2 { // the presentation, and the log-out with a code
+		if n := len(a.audited(socketauth.AuditRefused)); n > 2 { // the presentation, and the logout with a code
 			t.Errorf("it was refused %d times", n)
 		}
 	})
 }
 
-// TestHelperBanned: a login whom OnAuthenticated refuses rejects with its code, though the token was good.
+// TestHelperBanned: where OnAuthenticated refuses, login rejects with its code, though the token
+// was valid.
 func TestHelperBanned(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		a := serve(t, setup{})
@@ -245,7 +251,8 @@ func TestHelperBanned(t *testing.T) {
 	})
 }
 
-// TestHelperLost: connections that break as a token is offered, or before it is acknowledged, cost nothing.
+// TestHelperLost: connections that break when a token is offered, or before it is acknowledged,
+// cost nobody the session.
 func TestHelperLost(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
@@ -266,7 +273,8 @@ func TestHelperLost(t *testing.T) {
 	})
 }
 
-// TestHelperFull: a storage that is refused or full keeps nobody out: the token is kept in memory, and the page is told.
+// TestHelperFull: where the storage is refused or full, the token is kept in memory, and the page
+// hears a notice.
 func TestHelperFull(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
@@ -280,7 +288,7 @@ func TestHelperFull(t *testing.T) {
 			a.listener.cut()
 			d.hears(page, "offline")
 			a.listener.mend()
-			for d.hearsAny(page) != "online" { // offline still, for another reason
+			for d.hearsAny(page) != "online" { // it may be offline again, for another reason
 			}
 			d.hears(page, "reply to who am I")
 			d.hears(page, "shared", false, left[page])
@@ -293,7 +301,7 @@ func TestHelperFull(t *testing.T) {
 	})
 }
 
-// TestHelperUnit is what the helper does with a server that is made up, by a clock that is turned by hand.
+// TestHelperUnit: the client's unit tests, with a fake server and mock timers.
 func TestHelperUnit(t *testing.T) {
 	t.Parallel()
 	d := node(t, "socket.io-client-4.8.4", "helper_unit.mjs")

@@ -1,4 +1,4 @@
-// What the tests of helper_unit.mjs need: a server that is made up, and a clock that is turned by hand.
+// What the tests of helper_unit.mjs share: a fake server and mock timers.
 import assert from 'node:assert/strict'
 import { mock } from 'node:test'
 import { connect } from '../client/socketauth.js'
@@ -10,7 +10,7 @@ globalThis.addEventListener = window.addEventListener.bind(window)
 mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
 
 export const settle = () => new Promise((resolve) => setImmediate(resolve))
-export const pass = async (ms) => { // in steps, as what a timer starts may set the next
+export const pass = async (ms) => { // in steps, since one timer may start the next
   for (let left = ms; left > 0; left -= 50) {
     mock.timers.tick(Math.min(50, left))
     await settle()
@@ -30,14 +30,14 @@ export const storage = (value) => {
   }
 }
 
-// An IndexedDB that answers when the test says, with what it has of the key.
+// Database is an IndexedDB that answers when the test says.
 export class Database {
   items = new Map()
   opened = 0
   closed = 0
   waiting = []
   stores = ['tokens']
-  #line = [] // one transaction comes after the other
+  #line = [] // transactions run one after the other
 
   open() {
     this.opened++
@@ -79,7 +79,7 @@ export class Database {
     return request
   }
 
-  // answers all that waits, and what follows from that
+  // answer answers all requests that wait, and those that follow from them.
   async answer() {
     await settle()
     while (this.waiting.length > 0) {
@@ -89,7 +89,8 @@ export class Database {
   }
 }
 
-// A server that answers as the test says; presented are the tokens it was shown.
+// Server is a server that answers as the test says. presented has the tokens that were presented to
+// it.
 export class Server {
   presented = []
   sockets = []
@@ -109,7 +110,7 @@ export class Server {
         this.most = Math.max(this.most, ++this.open)
         this.sockets.push(socket)
       }
-      socket.disconnect = () => { // tells, as the real ones do, before it returns
+      socket.disconnect = () => { // like the real ones, it calls the handlers before it returns
         if (socket.left) return
         socket.left = true
         this.open--
@@ -121,7 +122,7 @@ export class Server {
 
   get socket() { return this.sockets.at(-1) }
 
-  // lets the last socket in as far as the presentation
+  // hear connects the last socket and takes its presentation.
   hear() {
     if (this.socket.auth) this.socket.auth(({ token, confirm }) => {
       assert.equal(confirm, true)
@@ -161,12 +162,13 @@ export async function online(stored = token(1), options) {
   return all
 }
 
-// begin logs in as far as the code.
+// begin begins a login, which ends with the code.
 export function begin(client) {
   client.login({}).catch(() => {})
 }
 
-// admit lets in whose login was begun, as far as the server's decision, and gives the function that tells it.
+// admit lets in the session of a login. It returns the function that answers the probe, which tells
+// the server's decision.
 export function admit(server, sid) {
   server.hear()
   assert.equal(server.presented.at(-1), code(sid))

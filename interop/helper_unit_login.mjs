@@ -6,7 +6,7 @@ import {
 
 export const tests = {
   async 'a login resolves when the server has let it in'() {
-    // Guards: it resolved with the code alone, so that what came next was sent while there was no connection yet.
+    // Guards: login resolved with the code, so that what the page sent next had no connection yet.
     globalThis.fetch = async () => Response.json({ token: code('two') })
     for (const name of ['login', 'register']) {
       const { server, client } = await start()
@@ -16,7 +16,8 @@ export const tests = {
       assert.equal(client.state, 'connecting')
       const decided = admit(server, 'two')
       await settle()
-      assert.deepEqual([client.state, settled], ['online', false]) // OnAuthenticated may refuse it still
+      // OnAuthenticated may still refuse it.
+      assert.deepEqual([client.state, settled], ['online', false])
       decided({ error: { code: 'unknown_event' } })
       await loggedIn
       assert.equal(client.token, token(1, { sid: 'two' }))
@@ -26,13 +27,14 @@ export const tests = {
       await settle()
       server.hear()
       server.socket.tell('authenticated', token(2, { sid: 'two' }), () => {})
-      assert.deepEqual(server.socket.sent, []) // it asks once
+      assert.deepEqual(server.socket.sent, []) // the probe is sent once
       client.close()
     }
   },
 
   async 'a login that is delayed resolves in the end'() {
-    // Guards: it must fail neither for a network that comes back, nor for a server that is busy for a moment.
+    // Guards: login must not fail because of a network that comes back, or a server that is busy
+    // for a moment.
     globalThis.fetch = async () => Response.json({ token: code('two') })
     const { server, client } = await start()
     const loggedIn = client.login({})
@@ -52,7 +54,7 @@ export const tests = {
   },
 
   async 'a login rejects when it is not let in'() {
-    // Guards: it had resolved by then, and only the state said why nobody was in.
+    // Guards: login had resolved by then, and only the state said why nobody was signed in.
     globalThis.fetch = async () => Response.json({ token: code('two') })
     const refuse = (code, more) => ({ server }) => {
       server.hear()
@@ -109,7 +111,8 @@ export const tests = {
   },
 
   async 'logs out while it is offline, if the server is there after all'() {
-    // Guards: the end of the connection that told the server was taken for its answer, so that the log-out said false.
+    // Guards: the end of the connection on which the server was told was taken for its answer, so
+    // that logout resolved to false.
     const { server, kept, client, states } = await online()
     server.socket.tell('disconnect', 'transport close')
     const told = client.logout()
@@ -125,7 +128,8 @@ export const tests = {
   },
 
   async 'a link with a code that is refused costs nobody a session'() {
-    // Guards: the code of a link took the place of the session in the storage, so any link signed its reader out.
+    // Guards: the code of a link replaced the session in the storage, so that any link signed its
+    // reader out.
     globalThis.history = { replaceState: (_, __, url) => { location.href = String(url) } }
     for (const first of [code('junk'), code('other')]) {
       const { server, kept, client } = await online()
@@ -149,8 +153,9 @@ export const tests = {
     delete globalThis.history
   },
 
-  async 'who logs in while a log-out is on its way is in'() {
-    // Guards: the end of the log-out closed the new session's connection, and said signed-out.
+  async 'who logs in while a logout is on its way is in'() {
+    // Guards: the end of the logout closed the new session's connection, and the state was
+    // signed-out.
     const { server, kept, client } = await online()
     globalThis.fetch = async () => Response.json({ token: code('two') })
     const told = client.logout()
@@ -170,8 +175,8 @@ export const tests = {
     assert.equal(server.most, 1)
   },
 
-  async 'a log-in ends the session that was there, once the new one has begun'() {
-    // Guards: each log-in over another left a session behind that lived for as long as its last token.
+  async 'a login ends the session that was there, once the new one has begun'() {
+    // Guards: each login over a session left that session alive until its last token expired.
     const { server, kept, client } = await online()
     globalThis.fetch = async () => Response.json({ token: code('two') })
     begin(client)
@@ -190,7 +195,8 @@ export const tests = {
     assert.equal(kept.token, token(1, { sid: 'two' }))
     assert.equal(client.state, 'online')
 
-    newer.tell('authenticated', token(2, { sid: 'two' }), () => {}) // as at a renewal: there is none to end
+    // As at a renewal: there is no session to end.
+    newer.tell('authenticated', token(2, { sid: 'two' }), () => {})
     assert.equal(server.socket.sent.length, 1)
     const first = await start()
     begin(first.client)
@@ -200,8 +206,9 @@ export const tests = {
     assert.equal(first.server.sockets.length, 1)
   },
 
-  async 'a log-out ends the session whose token is stored, and one whose token is gone'() {
-    // Guards: it ended the connection's session where another's was stored, and none where the storage was cleared.
+  async 'a logout ends the session whose token is stored, and one whose token is gone'() {
+    // Guards: logout ended the connection's session where another session's token was stored, and
+    // no session where the storage was cleared.
     const replaced = await online()
     const other = token(4, { sid: 'two' })
     replaced.kept.setItem(KEY, other)
@@ -218,7 +225,8 @@ export const tests = {
   },
 
   async 'an answer that is none harms nobody'() {
-    // Guards: a script for a URL was run, and an empty answer navigated to; a login without an answer waited for ever.
+    // Guards: a javascript: URL was run, the page went to an empty URL, and a login without an
+    // answer never settled.
     const went = []
     globalThis.location = Object.assign(new URL('http://app.example/some/where'), { assign: (to) => went.push(String(to)) })
     const { client } = await start()
@@ -231,7 +239,8 @@ export const tests = {
     }
     await fails(Response.json(null, { status: 502 }), 'http_502')
     await fails(new Response('<h1>', { status: 502 }), 'http_502')
-    // Guards: a page in the place of an answer, as servers of single-page apps give for any route, was called a network failure.
+    // Guards: where the server of a single-page app answers any route with a page, the error was
+    // "network".
     await fails(new Response('<!doctype html>'), 'bad_answer')
     await fails(new Response(new ReadableStream({ pull(c) { c.error(new Error('cut')) } })), 'network')
     assert.deepEqual(went, [])
@@ -240,8 +249,9 @@ export const tests = {
     delete globalThis.location
   },
 
-  async 'a log-out right after a log-in over a session ends that'() {
-    // Guards: only the code was told, which ends nothing; the session it was to replace lived on for as long as its token.
+  async 'a logout right after a login over a session ends that'() {
+    // Guards: the server was sent the code, which ends no session, so that the session before it
+    // lived until its token expired.
     const { server, kept, client } = await online()
     globalThis.fetch = async () => Response.json({ token: code('two') })
     begin(client)

@@ -1,17 +1,17 @@
-// The client's unit tests of log-outs of which the server is told later: see helper_unit.mjs.
+// The client's unit tests of logouts of which the server is told later: see helper_unit.mjs.
 import assert from 'node:assert/strict'
 import {
   KEY, window, settle, pass, token, code, storage, Database, start, online,
 } from './helper_unit_kit.mjs'
 
 export const tests = {
-  async 'a log-out is remembered before it is said to be done, and told when the server is there'() {
-    // Guards: a browser that was killed after a log-out without a network was signed in again.
+  async 'a logout is remembered before it is said to be done, and told when the server is there'() {
+    // Guards: a browser that was killed after a logout without a network was signed in again.
     const disk = globalThis.indexedDB = new Database()
     globalThis.localStorage = storage(token(1))
     const page = async (kept) => {
       const page = await start(undefined, { storage: globalThis.localStorage = kept })
-      assert.equal(page.client.token, null) // until it is known that it was not logged out
+      assert.equal(page.client.token, null) // until it is known that the session was not logged out
       await disk.answer()
       return page
     }
@@ -70,8 +70,8 @@ export const tests = {
     assert.deepEqual(server.presented, [])
     client.close()
 
-    disk.items.set(KEY, token(3)) // a tab was about to have its token replaced
-    // The server knows, and the browser has lost its removal.
+    disk.items.set(KEY, token(3)) // another tab has stored its next token
+    // The server knows of the end, and the browser has lost the removal of the token.
     const again = await page(storage(token(1)))
     await disk.answer()
     assert.deepEqual([again.client.state, again.server.sockets.length], ['signed-out', 0])
@@ -80,7 +80,8 @@ export const tests = {
   },
 
   async 'a session that was ended here while the server could not be told is ended by the same page'() {
-    // Guards: after a log-out, or a login over a session, it lived on for as long as its last token.
+    // Guards: after a logout, or a login over a session, that session lived until its last token
+    // expired.
     for (const end of ['logout', 'login']) {
       const disk = globalThis.indexedDB = new Database()
       const kept = globalThis.localStorage = storage(token(1))
@@ -118,8 +119,8 @@ export const tests = {
     delete globalThis.localStorage
   },
 
-  async 'one tab of all tells the server of a log-out'() {
-    // Guards: after a browser's end each tab that was opened again told it.
+  async 'one tab of all tells the server of a logout'() {
+    // Guards: after a restart of the browser each tab told the server.
     const disk = globalThis.indexedDB = new Database()
     disk.items.set(KEY + '.ended', [{ sid: 'one', token: token(2) }])
     const kept = globalThis.localStorage = storage()
@@ -128,7 +129,7 @@ export const tests = {
     const { server } = await start(undefined, { storage: kept, locks })
     await disk.answer()
     assert.equal(server.sockets.length, 0)
-    busy = false // that tab could not tell it
+    busy = false // the other tab could not tell the server
     await pass(1_050)
     await disk.answer()
     server.socket.tell('connect')
@@ -137,8 +138,8 @@ export const tests = {
     delete globalThis.localStorage
   },
 
-  async 'a log-out while the durable copy is read ends what is in there'() {
-    // Guards: the session that was just being brought back was there again after the log-out.
+  async 'a logout while the durable copy is read ends what is in there'() {
+    // Guards: the session that was being restored was there again after the logout.
     for (const answers of [0, 1, 2, 3, 4]) {
       const disk = globalThis.indexedDB = new Database()
       disk.items.set(KEY, token(3))
@@ -162,9 +163,9 @@ export const tests = {
     delete globalThis.localStorage
   },
 
-  async 'a log-out was told only if the server says logged_out'() {
-    // Guards: a refused log-out, as one with a token that a thief has replaced, was said to have
-    // ended the session.
+  async 'a logout was told only if the server says logged_out'() {
+    // Guards: logout resolved to true where the server refused it, such as for a token that a thief
+    // has replaced.
     for (const [code, terminal] of [['no_longer_valid', true], ['token_reused', true], ['unavailable', false]]) {
       const live = await online()
       const told = live.client.logout()

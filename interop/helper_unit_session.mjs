@@ -5,7 +5,8 @@ import { KEY, window, settle, pass, token, code, start, online } from './helper_
 
 export const tests = {
   async 'a client that was closed does nothing more'() {
-    // Guards: one kept by a component that was left logged in for the other tabs, and said online for ever.
+    // Guards: a client that a component had kept after close logged in for the other tabs too, and
+    // its state stayed online.
     const { client, kept, states, server } = await online()
     let answer
     globalThis.fetch = () => new Promise((resolve) => { answer = resolve })
@@ -108,7 +109,7 @@ export const tests = {
     for (const [code, terminal, stored, left] of cases) {
       const { server, kept, client } = await start(token(1))
       server.hear()
-      kept.setItem(KEY, stored) // another tab's
+      kept.setItem(KEY, stored) // by another tab
       server.socket.tell('unauthorized', { code, terminal })
       assert.equal(kept.token, left, code)
       assert.equal(client.state, left ? 'offline' : 'signed-out', code)
@@ -160,7 +161,7 @@ export const tests = {
     for (const kept of [false, true]) {
       const { server, client } = await start(token(1))
       server.hear()
-      const next = kept ? token(1) : token(2) // one that came back as it was may be half through its life
+      const next = kept ? token(1) : token(2) // the same token again may be half through its life
       server.socket.tell('authenticated', next, () => {})
       const [from, to] = kept ? [200, 300] : [700, 800]
       const now = performance.now.bind(performance)
@@ -168,7 +169,8 @@ export const tests = {
       performance.now = () => now() + shift
       const go = async (seconds) => {
         shift += seconds * 1000
-        for (let n = 0; n < 30 && server.socket.sent.length === 0; n++) await pass(1_000) // it looks at least so often
+        // It checks the clocks at least this often.
+        for (let n = 0; n < 30 && server.socket.sent.length === 0; n++) await pass(1_000)
       }
       await go(from - 1)
       assert.deepEqual(server.socket.sent, [])
@@ -219,7 +221,8 @@ export const tests = {
   },
 
   async 'nonsense on a socket ends that connection, and no more'() {
-    // Guards: an offer that is no token took the place of the one that was good; others were thrown into the socket.
+    // Guards: what is no token replaced the token that was stored, and other nonsense made the
+    // socket's handler throw.
     for (const [event, ...args] of [['authenticated'], ['authenticated', {}], ['authenticated', 'x.y.z'], ['unauthorized'], ['unauthorized', null]]) {
       const { server, kept, client } = await start(token(1))
       server.hear()
@@ -231,7 +234,7 @@ export const tests = {
   },
 
   async 'no retryAfter makes it storm'() {
-    // Guards: what setTimeout cannot hold was waited for not at all.
+    // Guards: a wait that is too long for setTimeout was no wait at all.
     for (const retryAfter of [1e12, 'soon', NaN, -1, {}]) {
       const { server, client } = await start(token(1))
       server.hear()
@@ -243,14 +246,14 @@ export const tests = {
   },
 
   async 'what is not given has its default'() {
-    // Guards: an option that is there but undefined was taken for its value.
+    // Guards: an option that is given as undefined did not have its default.
     const undefinedOptions = Object.fromEntries(['key', 'path', 'loginPath', 'minDelay', 'transport', 'fragment'].map((k) => [k, undefined]))
     const { server } = await online(token(1), undefinedOptions)
     assert.equal(server.presented.length, 1)
   },
 
   async 'a page that closes leaves no timer'() {
-    // Guards: a log-out, and an event that could not be sent, left theirs behind.
+    // Guards: a logout, and an event that could not be sent, left a timer.
     const timers = new Set()
     const { setTimeout: set, clearTimeout: clear } = globalThis
     globalThis.setTimeout = (f, ...rest) => {
@@ -273,7 +276,8 @@ export const tests = {
   },
 
   async 'a socket that cannot be made is a connection that failed'() {
-    // Guards: on a page of https a ws URL throws; it was tried on a timer of 20 s, and a log-out never ended.
+    // Guards: on a page of https a ws URL throws. The client tried again only every 20 s, and
+    // logout never resolved.
     class WebSocket { constructor() { throw new Error('SecurityError') } }
     const { client, kept } = await start(token(1), { io: undefined, WebSocket })
     assert.deepEqual([client.state, client.reason], ['offline', 'SecurityError'])
@@ -283,7 +287,8 @@ export const tests = {
   },
 
   async 'JSON that is nested deeply ends no connection'() {
-    // Guards: what one user has stored disconnected all who were sent it, again and again.
+    // Guards: deeply nested data of one user disconnected all clients that it was sent to, each
+    // time.
     let ws
     class WebSocket {
       readyState = 1

@@ -24,7 +24,8 @@ export const tests = {
   },
 
   async 'a page that wakes up looks at the storage'() {
-    // Guards: a tab that was frozen hears of no log-out, where its browser kept no event for it.
+    // Guards: a tab that was frozen missed a logout, where the browser keeps no storage event for
+    // it.
     const { server, kept, client } = await online()
     kept.removeItem(KEY)
     document.dispatchEvent(new Event('visibilitychange'))
@@ -33,11 +34,12 @@ export const tests = {
   },
 
   async 'a tab knows why another one ended the session'() {
-    // Guards: the page's own log-out, and a token that had expired, read in the other tabs like an end from elsewhere.
+    // Guards: after a logout in one tab, or where the token had expired, the reason in the other
+    // tabs was "elsewhere".
     const hear = (kept, key, newValue) => {
       window.dispatchEvent(Object.assign(new Event('storage'), { storageArea: kept, key, newValue }))
     }
-    const write = (all) => { // what another tab is told of what this one does
+    const write = (all) => { // the storage events that another tab gets
       const { setItem, removeItem } = all.kept
       const told = []
       all.kept.setItem = (key, value) => { setItem(key, value); told.push([key, value]) }
@@ -53,7 +55,8 @@ export const tests = {
     const refused = (code) => ({ server }) => server.socket.tell('unauthorized', { code, terminal: true })
     for (const [state, ends] of [
       ['signed-out: logged_out', ({ client }) => { client.logout() }],
-      ['signed-out: logged_out', ({ server }) => server.socket.tell('logged_out')], // by a client that told nobody
+      // By a client without storage events.
+      ['signed-out: logged_out', ({ server }) => server.socket.tell('logged_out')],
       ['expired: token_expired', async ({ server }) => {
         await comeBack(server)
         refused('token_expired')({ server })
@@ -72,7 +75,7 @@ export const tests = {
       assert.equal(other.states.at(-1), state)
       assert.equal(one.kept.getItem(KEY + '.end'), null)
     }
-    const { kept, states } = await online() // one that heard nothing, as it was frozen
+    const { kept, states } = await online() // frozen, so that it heard no events
     kept.removeItem(KEY)
     const { now } = Date
     Date.now = () => now() + 1_000_000
@@ -80,7 +83,7 @@ export const tests = {
     Date.now = now
     assert.equal(states.at(-1), 'expired: token_expired')
 
-    const another = await online() // what was said of one session is not said of the next
+    const another = await online() // the reason for one session's end is not kept for the next
     hear(another.kept, KEY + '.end', 'logged_out')
     await comeBack(another.server)
     another.server.socket.tell('authenticated', token(3), () => {})
@@ -90,7 +93,7 @@ export const tests = {
   },
 
   async 'a storage that answers later is read before it connects, and written before it acknowledges'() {
-    // Guards: a promise was taken for a token, and nothing was kept.
+    // Guards: a promise was taken for a token, and nothing was stored.
     const later = (items) => {
       const waiting = []
       const when = (f) => new Promise((resolve, reject) => { waiting.push(() => { try { resolve(f()) } catch (error) { reject(error) } }) })
@@ -121,7 +124,7 @@ export const tests = {
     await settle()
     assert.equal(acknowledged, false)
     const second = await start(undefined, { storage, locks: null }) // of the same page
-    assert.equal(second.server.sockets.length, 0) // the first one has its turn
+    assert.equal(second.server.sockets.length, 0) // the first one has the turn
     await storage.answer()
     assert.deepEqual([acknowledged, storage.items.get(KEY).trim(), client.state], [true, token(2), 'online'])
 
@@ -138,7 +141,7 @@ export const tests = {
 
     const another = later(new Map([[KEY, token(1)]]))
     const early = await start(undefined, { storage: another, locks: null })
-    const leaving = early.client.logout() // before it is known what there is
+    const leaving = early.client.logout() // before the storage was read
     await another.answer()
     early.server.socket.tell('connect')
     assert.deepEqual(early.server.socket.sent, [['logout', token(1)]])
@@ -148,12 +151,14 @@ export const tests = {
   },
 
   async 'a storage that answers later and fails is given up for memory'() {
-    // Guards: what it could not store was acknowledged, and after a restart the token before it was taken for stolen.
+    // Guards: a token that could not be stored was acknowledged, and after a restart the token
+    // before it was taken for stolen.
     const fail = async () => { throw new Error('no') }
     const hang = () => new Promise(() => {})
     for (const getItem of [fail, hang]) {
       const { client, states, notices, server } = await start(undefined, {
-        storage: { getItem, setItem: fail, removeItem: fail }, key: getItem.name, locks: null, // the next client is no heir
+        // A key for each test, so that no client takes over another's memory.
+        storage: { getItem, setItem: fail, removeItem: fail }, key: getItem.name, locks: null,
       })
       await pass(5_050)
       assert.deepEqual([states, client.shared, notices], [['connecting', 'signed-out'], false, ['storage_refused']])
@@ -185,7 +190,8 @@ export const tests = {
   },
 
   async 'what was stored is acknowledged once it is on disk, and only by who still has the turn'() {
-    // Guards: while the disk took its time, the turn or the token itself could go, and it was acknowledged all the same.
+    // Guards: a token was acknowledged although the turn had ended or another token was stored
+    // while IndexedDB was writing.
     let rob
     const locks = { request: (_, __, hold) => new Promise((resolve, reject) => { rob = reject; hold().then(resolve) }) }
     for (const [left, meanwhile] of [
@@ -215,7 +221,8 @@ export const tests = {
   },
 
   async 'a disk that is none harms nobody'() {
-    // Guards: no client was made where IndexedDB must not be asked for; a connection to another's database was kept open.
+    // Guards: connect threw where reading indexedDB throws, and a connection to another script's
+    // database was kept open.
     const kept = globalThis.localStorage = storage(token(1))
     const online = async () => {
       const { server, client } = await start(undefined, { storage: kept })
@@ -240,7 +247,8 @@ export const tests = {
   },
 
   async 'what the browser lost is brought back, also behind a code'() {
-    // Guards: after a crash and a link with a code that was refused, the replaced token was presented: a theft, it seemed.
+    // Guards: after a crash and a link whose code was refused, the replaced token was presented,
+    // which looked like theft.
     const saved = token(5)
     for (const [link, refused] of [[undefined, false], [code('one'), false], [code('two'), true]]) {
       const disk = globalThis.indexedDB = new Database()
@@ -265,7 +273,7 @@ export const tests = {
   },
 
   async 'a tab that is alone leaves the disk to the others'() {
-    // Guards: its log-out removed the token of the session that they share.
+    // Guards: the logout of such a tab removed the token of the session that the other tabs share.
     const disk = globalThis.indexedDB = new Database()
     disk.items.set(KEY, token(1))
     const kept = globalThis.localStorage = storage(token(1))
@@ -277,7 +285,7 @@ export const tests = {
     server.socket.tell('authenticated', token(2), () => {})
     assert.deepEqual([client.state, client.shared], ['online', false])
     await disk.answer()
-    assert.equal(disk.items.has(KEY), false) // it has been replaced by what is in memory
+    assert.equal(disk.items.has(KEY), false) // the token in memory has replaced it
     kept.setItem = setItem
     disk.items.set(KEY, token(1, { sid: 'two' })) // another tab has logged in since
     client.logout()
@@ -297,7 +305,8 @@ export const tests = {
       const kept = globalThis.localStorage = storage()
       const { server, client, states } = await start(undefined, { storage: kept })
       assert.deepEqual(states, ['connecting'])
-      document.dispatchEvent(new Event('visibilitychange')) // an empty storage is no log-out yet
+      // An empty storage alone is not taken for a logout.
+      document.dispatchEvent(new Event('visibilitychange'))
       assert.equal(client.state, 'connecting')
       await disk.answer()
       assert.equal(server.sockets.length, saved ? 1 : 0)
@@ -311,8 +320,8 @@ export const tests = {
   },
 
   async 'of two sessions the later is presented, and the other where that is dead'() {
-    // Guards: after a login over another and a kill, the session before was presented, and its end
-    // signed the user out.
+    // Guards: after a login over a session and a kill, the earlier session was presented, and its
+    // refusal signed the user out.
     const session = (sid, auth_time) => token(3, { sid, auth_time })
     for (const [stored, saved, presented] of [
       [session('one', 1.25), session('two', 1.5), ['two']],
@@ -346,7 +355,7 @@ export const tests = {
   },
 
   async 'a page that is left and come back to at once is in'() {
-    // Guards: a storage that was still to be restored looked like one that was cleared.
+    // Guards: a storage that was not restored yet looked like one that was cleared.
     const disk = globalThis.indexedDB = new Database()
     disk.items.set(KEY, token(3))
     const { server, client } = await start(undefined, { storage: globalThis.localStorage = storage() })
@@ -361,7 +370,8 @@ export const tests = {
   },
 
   async 'a session whose storage was emptied does not come back'() {
-    // Guards: the durable copy was kept, and signed the user in again when the page was opened next.
+    // Guards: the durable copy was kept, and signed the user in again when the page was opened
+    // next.
     const disk = globalThis.indexedDB = new Database()
     const kept = globalThis.localStorage = storage(token(1))
     const { server, client } = await start(undefined, { storage: kept })

@@ -4,7 +4,7 @@ import { KEY, window, settle, pass, token, storage, Database, start } from './he
 
 export const tests = {
   async 'a turn lasts until the other tabs can see what was stored'() {
-    // Guards: in Chromium a lock that is passed on may be there before what was stored under it.
+    // Guards: in Chromium another tab may have the lock before it sees what was stored under it.
     let ended = 0
     const locks = { request: async (_, __, hold) => { await hold(); ended++ } }
     const { server, client } = await start(token(1), { locks })
@@ -28,7 +28,8 @@ export const tests = {
   },
 
   async 'a turn that is never given back is taken, and who lost it stores nothing'() {
-    // Guards: a tab that is frozen, or paused by a debugger, with the lock, kept all others waiting for ever.
+    // Guards: a tab that was frozen, or paused by a debugger, while it had the lock kept all others
+    // waiting for ever.
     let rob
     const locks = {
       request: (_, { steal }, hold) => new Promise((resolve, reject) => {
@@ -51,7 +52,7 @@ export const tests = {
   },
 
   async 'a turn that left its token in the durable copy ends without a timer'() {
-    // Guards: timers of hidden tabs take a second, and each of them had the turn for as long.
+    // Guards: timers of hidden tabs take a second, and each hidden tab kept the turn for that long.
     const disk = globalThis.indexedDB = new Database()
     const kept = globalThis.localStorage = storage(token(1))
     let ended = 0
@@ -64,7 +65,7 @@ export const tests = {
     assert.equal(client.state, 'online')
     await settle()
     assert.equal(ended, 1)
-    disk.items.set(KEY, token(5)) // another tab's, which is not to be seen in the storage yet
+    disk.items.set(KEY, token(5)) // by another tab; it cannot be seen in localStorage yet
     server.socket.tell('disconnect', 'transport close')
     window.dispatchEvent(new Event('online'))
     await disk.answer()
@@ -75,8 +76,8 @@ export const tests = {
   },
 
   async 'hidden tabs let a visible one go first'() {
-    // Guards: the visible tab waited for the turns of all tabs that had asked before it.
-    const waiting = new Map() // name to those in line
+    // Guards: the visible tab waited for the turns of all hidden tabs that had asked before it.
+    const waiting = new Map() // by name, the requests that wait
     const locks = {
       request: (name, { signal }, hold) => new Promise((resolve, reject) => {
         const line = waiting.get(name) ?? waiting.set(name, []).get(name)
