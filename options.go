@@ -17,164 +17,194 @@ import (
 	"github.com/z-open/socketauth/internal/origin"
 )
 
-// Options say who may come in and for how long. U is the app's own user type, which the library only carries from a
-// look-up to Claim; a process that only serves sockets writes Options[any].
+// Options configure the library. U is the app's own type of a user, which the library only passes
+// from FindUserByCredentials or Register to Claim; a process without login uses Options[any].
 //
-// Options are copied, given their defaults and checked once; all faults are reported together. A duration of zero is
-// its default, a negative one is a fault. Hooks may be called from many goroutines at once; one that panics fails the
-// request it was called for, and nothing else.
+// Options are copied and checked once, by New or a function that calls it. The error names all
+// faults. A duration of zero stands for its default, a negative one is a fault.
+//
+// Hooks are called by several goroutines at the same time. A hook that panics fails the request or
+// the presentation that it was called for and nothing else; the panic is logged.
 type Options[U any] struct {
-	// FindUserByCredentials looks up who logs in. It says ErrInvalidCredentials for an unknown user and for a wrong
-	// password alike, a *PublicError where it refuses for a reason the client may know, and any other error where it
-	// could not tell. PasswordLogin makes one. Its context ends after 30 s. Required by APIServe.
+	// FindUserByCredentials returns the user who logs in. It returns ErrInvalidCredentials if the
+	// user is unknown or the password is wrong, a *PublicError to refuse for a reason that the
+	// client may know, ErrUnavailable or ErrTooManyAttempts to have the client come back, and any
+	// other error if it failed. ctx ends 30 seconds after the login began. PasswordLogin makes such
+	// a function. APIServe requires it.
 	FindUserByCredentials func(ctx context.Context, c Credentials) (U, error)
 
-	// Register creates the user of a registration, with errors as above. nil: there is no registration route.
+	// Register creates the user of a registration and returns it, with the errors of
+	// FindUserByCredentials. If nil, there is no registration route.
 	Register func(ctx context.Context, c Credentials) (U, error)
 
-	// Claim says what the tokens of a user carry: "sub", a string that is not empty, and what else the app wants, but
-	// none of the library's own claims (see the package documentation). Required by APIServe.
+	// Claim returns the claims of a user's tokens: "sub", a string that is not empty, and claims of
+	// the app's own. It must not return any of the library's own claims, which the package comment
+	// lists. APIServe requires it.
 	Claim func(u U) (jwt.MapClaims, error)
 
-	// Authorization mints the code in the library's place. It receives all claims of the code, and
-	// must sign them unchanged, but for "exp", which may be earlier, and for claims of the app's
-	// own, which it gets as Claim gave them. nil: the library signs.
+	// Authorization signs the code of a login and returns it. c has all claims of the code, the
+	// app's own as Claim returned them. Authorization must sign the library's own claims unchanged,
+	// except that "exp" may be earlier. If nil, the library signs.
 	Authorization func(ctx context.Context, c jwt.MapClaims) (string, error)
 
-	// Refresh mints each session token in the library's place, on the terms of Authorization. It is
-	// the place to bring the app's own claims up to date, which it gets as ClaimsFromContext gives
-	// them. nil: the library signs, and the app's claims go from token to token as the JSON that
-	// was signed first.
+	// Refresh signs each session token and returns it, under the same conditions as Authorization.
+	// c has the app's own claims as ClaimsFromContext returns them; Refresh may change them, for
+	// example to bring them up to date. ctx ends after Timeout. If nil, the library signs, and the
+	// app's own claims are copied from token to token as the JSON of the first one.
 	Refresh func(ctx context.Context, c jwt.MapClaims) (string, error)
 
-	// AppURL makes the URL that login and registration answer instead of the bare code. Put the code in the fragment,
-	// which browsers send to no server: "https://app.example/#code="+code. nil: the code itself is answered.
+	// AppURL returns the URL that login and registration answer instead of the code. It should have
+	// the code in its fragment, which browsers do not send to servers:
+	// "https://app.example/#code="+code. If nil, the code is answered.
 	AppURL func(code string) string
 
-	// TenantID finds the tenant that a token's claims belong to, for Socket.TenantID. An empty tenant refuses the token
-	// with invalid_tenant. nil: there are no tenants.
+	// TenantID returns the tenant of a token, by its claims, for Socket.TenantID. It is called for
+	// each token that is presented or sent to Middleware. If the tenant is empty, the token is
+	// refused with invalid_tenant. ctx ends after Timeout. If nil, there are no tenants.
 	TenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
 
-	// Secret is an HS256 key of at least 32 random bytes, used as given; DecodeSecret reads one from base64. Exactly
-	// one of Secret, Keys and KeyFunc is set.
+	// Secret is an HS256 key of at least 32 random bytes. DecodeSecret reads one from base64.
+	// Exactly one of Secret, Keys and KeyFunc must be set.
 	Secret []byte
 
-	// Keys are several keys at once: the first signs, all verify, each the tokens whose "kid" is
-	// its ID. A token without "kid", as Secret makes them, is tried with every key of its
-	// algorithm: so an app goes from Secret to Keys, with the secret as one of them, and nobody is
-	// signed out. Where the first has no Sign, the core serves Middleware alone.
+	// Keys are several keys. The first one signs. Each verifies the tokens whose header "kid" is
+	// its ID; a token without "kid" is tried with every key of its algorithm. An app that used
+	// Secret can therefore change to Keys, with the secret as one of them, and no user is signed
+	// out. If the first key has no Sign, only Middleware can be used.
 	Keys []Key
 
-	// KeyFunc finds the key of one token, by its header or its claims: to verify a token that came in, whose claims are
-	// still only claimed, and to sign one that goes out, whose header has no "kid" yet. The Method of the Key it
-	// returns is the only algorithm accepted. For a token it knows no key for, it says ErrUnknownKey.
+	// KeyFunc returns the key of a token. It is called to verify a token, whose claims are not
+	// verified yet, and to sign one, whose header has no "kid" yet. The Method of the Key is the
+	// only algorithm that is accepted. For a token that it has no key for, KeyFunc returns
+	// ErrUnknownKey.
 	KeyFunc func(ctx context.Context, t *jwt.Token) (Key, error)
 
-	// Issuer and Audience are put into every token and demanded of every token that comes in. Set them wherever a key
-	// is shared with anything else. Empty: neither set nor looked at.
+	// Issuer is the claim "iss" and Audience the claim "aud" (RFC 7519 section 4.1) of all tokens.
+	// A token with others is refused. Set them if the key is also used for anything else. If empty,
+	// the claim is neither set nor checked.
 	Issuer   string
 	Audience string
 
-	// Timeout is how long a socket may take to authenticate, a presentation to be decided, and a reused token to be
-	// taken for a late frame. 0: 5 s.
+	// Timeout is how long a socket may take to authenticate, how long its hooks and the calls of
+	// the blacklist may take together with their repetitions, and how long after its replacement a
+	// token that arrives on an older socket counts as late, not as reused. The default is 5
+	// seconds.
 	Timeout time.Duration
 
-	// CodeLifetime is how long a login's code may be traded for a token. 0: 30 s.
+	// CodeLifetime is how long after the login its code is accepted. The default is 30 seconds.
 	CodeLifetime time.Duration
 
-	// TokenLifetime is how long a session token lives. A socket whose token was not replaced in time is disconnected.
-	// 0: 24 h.
+	// TokenLifetime is how long a session token lives. A socket is disconnected when its token
+	// expires, unless it was replaced before. The default is 24 hours.
 	TokenLifetime time.Duration
 
-	// SessionLifetime is how long after the login the last token of its session ends, however often it was replaced.
-	// 0: 30 days.
+	// SessionLifetime is how long a session lives from its login: no token of it expires later. The
+	// default is 30 days.
 	SessionLifetime time.Duration
 
-	// RefreshInterval is how old a session token has to be to be replaced when it is presented; a younger one is answered
-	// as it is, unless half of its life is over. At most half of TokenLifetime. 0: each is replaced on every use.
+	// RefreshInterval is the age from which a presented session token is replaced. A younger token
+	// is sent back as it is, unless half of its life is over. It must not be more than half of
+	// TokenLifetime. The default is 0: each token is replaced each time.
 	RefreshInterval time.Duration
 
-	// ReusePolicy says what happens when a token comes back that was used and replaced. Zero: EndSession.
+	// ReusePolicy is what happens when a token is presented that was replaced before. The default
+	// is EndSession.
 	ReusePolicy ReusePolicy
 
-	// AllowedOrigins are the exact browser origins, besides the server's own, that may log in and
-	// connect, such as "https://app.example" or "http://localhost:5173". One that no browser could
-	// ever send is a fault. "unsafe:null" and "unsafe:file://" allow the origins "null" and "file://",
-	// which some desktop wrappers and embedded clients send: any site can send "null" from a frame, and
-	// any local file "file://". None: the server's own alone.
+	// AllowedOrigins are the origins of pages, other than the server's own, that may log in and
+	// connect, such as "https://app.example" or "http://localhost:5173". They are compared exactly;
+	// an entry that no browser sends is a fault. If empty, only the server's own origin is allowed.
+	// Requests without an Origin header are allowed, unless their header Sec-Fetch-Site names
+	// another site.
+	//
+	// "unsafe:null" and "unsafe:file://" allow the origins "null" and "file://", which some desktop
+	// wrappers and embedded clients send. They are unsafe: a page of any site can have the origin
+	// "null", and any local file "file://".
 	AllowedOrigins []string
 
-	// Hosts are the app's own names, as the Host header of requests for login and sockets has them, such
-	// as "app.example" or "localhost:8080"; one without a port stands for any port. A request for any
-	// other Host is refused: it may come from a page whose own name was made to point to this server
-	// (DNS rebinding), so set it wherever the server can be reached without TLS. None: any Host is the
-	// app's own.
+	// Hosts are the names of the server as the Host header of requests has them, such as
+	// "app.example" or "localhost:8080"; a name without a port stands for all ports. A login or
+	// socket request for another host is refused. Set Hosts if the server can be reached without
+	// TLS: the page of an attacker, whose name was made to resolve to this server (DNS rebinding),
+	// counts as the server's own origin otherwise. If empty, all hosts are accepted.
 	Hosts []string
 
-	// Blacklist remembers which tokens are dead. nil: in memory, for one process and one core; it forgets on a restart,
-	// and all have to log in again. A process that only has Middleware needs the one of the process that has the
-	// sockets: on its own it knows no session, and refuses every token.
+	// Blacklist stores which sessions exist and which tokens are dead. If nil, it is kept in the
+	// memory of this core: it is empty after a restart, and all users have to log in again. A
+	// process that only uses Middleware must share the blacklist of the process that serves the
+	// sockets; with one of its own it would refuse every token.
 	Blacklist blacklist.Store
 
-	// Audit is told what happens to identities: logins, rotations, reuse, revocations, refusals. It is called where that
-	// happens, so it returns soon, and by many goroutines at once. nil: only Logger is.
+	// Audit is called for what happens to identities: logins, rotations, reuse, revocations,
+	// refusals. It is called synchronously, and should return soon. If nil, events are only logged.
 	Audit func(ctx context.Context, e AuditEvent)
 
-	// Account says which account a login or registration is for, so that failures are counted for it. Give the name as the
-	// look-up has it, where that takes several spellings alike. nil: the fields "username" and "email", whichever are there.
+	// Account returns the account that a login or registration is for, for which its failure is
+	// counted. If FindUserByCredentials accepts several spellings of a name, Account should return
+	// the same for all. If nil, the accounts are the fields "username" and "email".
 	Account func(c Credentials) string
 
-	// Limits bound what clients can make the process hold. Zero: the defaults that are stated there.
+	// Limits bound the memory and the work that clients can cause. Zero fields have the defaults
+	// that Limits gives.
 	Limits Limits
 
-	// ClientIP tells the client's address where a proxy stands in front: from a header that the proxy sets, and that
-	// clients cannot. It returns one IP address; a port, brackets and quotes are dropped, of a list the last one counts,
-	// and "" or anything else is the peer's; a list and what is no address are logged once a minute. nil: the host of
-	// Request.RemoteAddr, and no limits for each address of peers that may be a proxy: on loopback, private, link-local
-	// and shared (100.64.0.0/10) addresses, and on unix sockets. Behind those a login sets the cookie "socketauth_device",
-	// by which the account's owner is let in from the same browser for 14 days whatever others do to the account; who has
-	// none may be held up for as long as strangers guess.
+	// ClientIP returns the IP address of the client of a request. Set it if a proxy is in front, to
+	// a function that reads a header which the proxy sets and clients cannot set. It may return an
+	// address with port, brackets or quotes. Of a list, the last address is used; for "" and for
+	// what is not an address, the address of the peer is. A list and what is not an address are
+	// logged once a minute.
+	//
+	// If nil, the client is the peer of the connection, and no limits per address apply to peers
+	// that may be a proxy: those on loopback, private, link-local and shared (100.64.0.0/10)
+	// addresses and on unix sockets. For such peers, a login sets the cookie "socketauth_device".
+	// For 14 days, it lets its owner try to log in to the account from the same browser, however
+	// many attempts of others fail. Without it, an owner may have to wait for as long as others
+	// guess the password.
 	ClientIP func(r *http.Request) string
 
-	// LoginPath, RegisterPath and SocketPath are where the library serves. SocketPath is served with and
-	// without its last slash. Empty: "/login", "/register", "/socket.io/".
+	// LoginPath, RegisterPath and SocketPath are the paths that the library serves. SocketPath is
+	// served with and without a slash at its end. The defaults are "/login", "/register" and
+	// "/socket.io/".
 	LoginPath    string
 	RegisterPath string
 	SocketPath   string
 
-	// ClientPath is the folder in which SocketServe serves the client for browsers, the files of client/.
-	// With "/socketauth/", for example, pages import "/socketauth/socketauth.js", which imports the others.
-	// It starts and ends with a slash. Empty: nowhere.
+	// ClientPath is the folder under which SocketServe serves the client for browsers. With
+	// "/socketauth/", for example, pages import "/socketauth/socketauth.js", which imports the other
+	// files. It must start and end with a slash. If empty, the client is not served.
 	ClientPath string
 
-	// Logger gets what the app's operator should know, and never a secret; at debug level, why each token was refused.
-	// nil: slog.Default().
+	// Logger receives what an operator of the app should know, and never a secret. At level debug
+	// it receives why each token was refused. If nil, slog.Default() is used.
 	Logger *slog.Logger
 }
 
 // LogValue keeps keys out of logs.
 func (o Options[U]) LogValue() slog.Value { return slog.StringValue("socketauth.Options") }
 
-// Format keeps keys out of whatever fmt prints.
+// Format keeps keys out of the output of package fmt.
 func (o Options[U]) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Options") }
 
-// ReusePolicy says what a presentation of a used and replaced token does to its session.
+// ReusePolicy is what happens to a session when one of its tokens is presented that was replaced
+// before: two parties have had the token, and one of them may be a thief.
 type ReusePolicy int
 
 const (
-	// EndSession ends the session everywhere: whether thief or owner came second, one of them has the other's token.
+	// EndSession ends the session everywhere: which of the two parties is the thief is not known.
 	EndSession ReusePolicy = iota
-	// RejectOnly refuses that one presentation; the session lives on.
+	// RejectOnly refuses the token. The session goes on.
 	RejectOnly
 )
 
-// config is Options after they were checked, without the type parameter.
+// config is Options without the type parameter, checked and with defaults.
 type config struct {
 	*recorder
 	*locator
 
-	login    func(ctx context.Context, c Credentials) (jwt.MapClaims, error) // nil where a hook it needs is missing
-	register func(ctx context.Context, c Credentials) (jwt.MapClaims, error) // nil where there is no registration
+	// login and register are nil if a hook that they need is missing.
+	login    func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
+	register func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
+
 	appURL   func(code string) string
 	tenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
 
@@ -190,17 +220,17 @@ type config struct {
 	reusePolicy ReusePolicy
 
 	loginPath, registerPath, socketPath string
-	clientPath                          string  // "": not served
-	apiFaults                           []error // what APIServe misses
+	clientPath                          string  // "" if the client is not served
+	apiFaults                           []error // why APIServe cannot be used
 }
 
-// config is check, with all faults in one error.
+// config is check with all faults in one error.
 func (o Options[U]) config() (*config, error) {
 	c, faults := o.check()
 	return c, optionsError(faults)
 }
 
-// check gives the options their defaults, and says all that is wrong with them.
+// check returns the options with their defaults, and all their faults.
 func (o Options[U]) check() (*config, []error) {
 	r := &recorder{log: cmp.Or(o.Logger, slog.Default()), audit: o.Audit, attempts: o.Limits.throttle()}
 	c := &config{
@@ -224,12 +254,12 @@ func (o Options[U]) check() (*config, []error) {
 
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	lasting := func(name string, d, standard time.Duration) time.Duration {
+	duration := func(name string, d, standard time.Duration) time.Duration {
 		switch {
 		case d < 0:
 			fault("%s is negative: %v", name, d)
 		case 0 < d && d < time.Millisecond:
-			fault("%s is %v: was it meant in seconds? Write %d * time.Second", name, d, int64(d))
+			fault("%s is %v, less than a millisecond: for %d seconds, write %[3]d * time.Second", name, d, int64(d))
 		}
 		return cmp.Or(d, standard)
 	}
@@ -238,15 +268,15 @@ func (o Options[U]) check() (*config, []error) {
 	if err != nil {
 		faults = append(faults, err)
 	}
-	c.timeout = lasting("Timeout", o.Timeout, 5*time.Second)
+	c.timeout = duration("Timeout", o.Timeout, 5*time.Second)
 	c.tokens = &issuer{
 		keys:            keys,
 		issuer:          o.Issuer,
 		audience:        o.Audience,
-		codeLifetime:    lasting("CodeLifetime", o.CodeLifetime, 30*time.Second),
-		tokenLifetime:   lasting("TokenLifetime", o.TokenLifetime, 24*time.Hour),
-		sessionLifetime: lasting("SessionLifetime", o.SessionLifetime, 30*24*time.Hour),
-		refreshInterval: lasting("RefreshInterval", o.RefreshInterval, 0),
+		codeLifetime:    duration("CodeLifetime", o.CodeLifetime, 30*time.Second),
+		tokenLifetime:   duration("TokenLifetime", o.TokenLifetime, 24*time.Hour),
+		sessionLifetime: duration("SessionLifetime", o.SessionLifetime, 30*24*time.Hour),
+		refreshInterval: duration("RefreshInterval", o.RefreshInterval, 0),
 		authorization:   o.Authorization,
 		refresh:         o.Refresh,
 	}
@@ -277,8 +307,8 @@ func (o Options[U]) check() (*config, []error) {
 		fault("LoginPath and RegisterPath are both %q", c.loginPath)
 	}
 
-	c.login = hooks(o.FindUserByCredentials, o.Claim)
-	c.register = hooks(o.Register, o.Claim)
+	c.login = credentialHook(o.FindUserByCredentials, o.Claim)
+	c.register = credentialHook(o.Register, o.Claim)
 	if o.FindUserByCredentials == nil {
 		c.apiFaults = append(c.apiFaults, errors.New("option FindUserByCredentials is missing"))
 	}
@@ -291,6 +321,7 @@ func (o Options[U]) check() (*config, []error) {
 	return c, faults
 }
 
+// optionsError returns one error for all faults, or nil if there are none.
 func optionsError(faults []error) error {
 	if len(faults) == 0 {
 		return nil
@@ -298,8 +329,11 @@ func optionsError(faults []error) error {
 	return fmt.Errorf("socketauth: options: %w", errors.Join(faults...))
 }
 
-// hooks makes one step of a look-up and of Claim, and so ends the reach of the type parameter.
-func hooks[U any](find func(context.Context, Credentials) (U, error), claim func(U) (jwt.MapClaims, error)) func(context.Context, Credentials) (jwt.MapClaims, error) {
+// credentialHook returns a function that calls find and then claim, without the type parameter. It
+// is nil if one of them is.
+func credentialHook[U any](
+	find func(context.Context, Credentials) (U, error), claim func(U) (jwt.MapClaims, error),
+) func(context.Context, Credentials) (jwt.MapClaims, error) {
 	if find == nil || claim == nil {
 		return nil
 	}
@@ -310,12 +344,4 @@ func hooks[U any](find func(context.Context, Credentials) (U, error), claim func
 		}
 		return claim(user)
 	}
-}
-
-func or[T comparable](v, standard T) T {
-	var zero T
-	if v == zero {
-		return standard
-	}
-	return v
 }
