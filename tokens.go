@@ -24,32 +24,32 @@ import (
 	"github.com/z-open/socketauth/internal/authn"
 )
 
-// What a token is for (claim "token_use").
+// The values of the claim "token_use".
 const (
-	useCode    = "code"    // what a login gives, to be traded for a session token once
-	useSession = "session" // what a socket lives on
+	useCode    = "code"    // a login is answered with it; it is exchanged for a session token once
+	useSession = "session" // a socket authenticates with it
 )
 
-// maxTokenLength bounds what is decoded at all, and what is minted.
+// maxTokenLength is the maximum length of tokens that are verified or minted, in bytes.
 const maxTokenLength = 16 << 10
 
-// maxCodeLength bounds the codes that are minted. The session's later tokens are longer: their
-// generations have more digits, and a longer key may sign them.
+// maxCodeLength is the maximum length of codes that are minted. The later tokens of a session may be
+// longer: their generations have more digits, and a longer key may sign them.
 const maxCodeLength = maxTokenLength - 1<<10
 
-// errExpired tells a token that was good once from one that never was.
+// The errors of an issuer.
 var (
-	errExpired  = errors.New("token expired")
+	errExpired  = errors.New("token expired") // and otherwise valid
 	errInvalid  = errors.New("invalid token")
-	errReserved = errors.New("it is the library's own")
+	errReserved = errors.New("only the library may set it")
 
-	errNoSigning = errors.New("no key that signs: the first of Keys has no Sign")
+	errNoSigning = errors.New("no key to sign with: the first of Keys has no Sign")
 )
 
-// token is a token that was verified or minted. It is not changed after it was made.
+// token is a token that was verified or minted. It does not change after that.
 type token authn.Token
 
-// ref is what the blacklist knows a token by.
+// ref returns what the blacklist knows of the token.
 func (t *token) ref() blacklist.TokenRef {
 	return blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
@@ -57,7 +57,8 @@ func (t *token) ref() blacklist.TokenRef {
 	}
 }
 
-// The getters of jwt.Claims. Times are given with their fraction, which golang-jwt's own types cut off.
+// The getters of jwt.Claims. Times have fractions of seconds, which the types of golang-jwt cut
+// off.
 
 func (t *token) GetExpirationTime() (*jwt.NumericDate, error) {
 	return &jwt.NumericDate{Time: t.ExpiresAt}, nil
@@ -88,7 +89,10 @@ func (t *token) GetAudience() (jwt.ClaimStrings, error) {
 	return c.GetAudience()
 }
 
-// issuer mints tokens and verifies them.
+// mintHook is one of the hooks Authorization and Refresh.
+type mintHook func(context.Context, jwt.MapClaims) (string, error)
+
+// issuer mints and verifies tokens.
 type issuer struct {
 	keys             *keyring
 	parser           *jwt.Parser
@@ -96,7 +100,7 @@ type issuer struct {
 
 	codeLifetime, tokenLifetime, sessionLifetime, refreshInterval time.Duration
 
-	authorization, refresh func(context.Context, jwt.MapClaims) (string, error)
+	authorization, refresh mintHook // may be nil
 }
 
 func (i *issuer) newParser() *jwt.Parser {
@@ -110,22 +114,24 @@ func (i *issuer) newParser() *jwt.Parser {
 	return jwt.NewParser(options...)
 }
 
-// signs says whether there is what it takes to mint: a key, or a hook that has one.
-func (i *issuer) signs(hook func(context.Context, jwt.MapClaims) (string, error)) bool {
+// signs reports whether tokens can be signed: by hook, unless it is nil, or with a key.
+func (i *issuer) signs(hook mintHook) bool {
 	return hook != nil || i.keys == nil || i.keys.find != nil || i.keys.signing.Sign != nil
 }
 
-// verify checks everything about a token that needs no store. Errors: errInvalid, errExpired for one that only came
-// too late, and any other where the key could not be had.
+// verify checks a token without the store. The error wraps errInvalid, or is errExpired if the
+// token is valid except that it has expired; then the token is returned too. Any other error means
+// that KeyFunc failed.
 func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
-	if len(text) > maxTokenLength || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks, even strict ones
+	// Line breaks are refused because even strict base64 decoders skip them.
+	if len(text) > maxTokenLength || strings.ContainsAny(text, "\r\n") {
 		return nil, errInvalid
 	}
 	t := &token{Text: text}
-	var failed error // of the app's KeyFunc, which says nothing about the token
+	var failed error // the error of KeyFunc, which does not mean that the token is invalid
 	_, err := i.parser.ParseWithClaims(text, t, func(parsed *jwt.Token) (any, error) {
 		if _, ok := parsed.Header["crit"]; ok {
-			return nil, errors.New("critical headers are not understood (RFC 7515 section 4.1.11)")
+			return nil, errors.New("critical headers are not supported (RFC 7515 section 4.1.11)")
 		}
 		keys, err := i.keys.verifying(ctx, parsed, t)
 		if err != nil && !errors.Is(err, ErrUnknownKey) {
@@ -146,10 +152,11 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 	}
 }
 
-// code mints what a login answers: generation 0 of a new session.
+// code mints the code of a login: generation 0 of a new session.
 func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time) (*token, error) {
 	if s, ok := app["sub"].(string); !ok || s == "" || !utf8.ValidString(s) {
-		return nil, fmt.Errorf(`socketauth: claim "sub" must be a string in UTF-8 that is not empty, and is of type %T`, app["sub"])
+		return nil, fmt.Errorf(
+			`socketauth: claim "sub" must be a string in UTF-8 that is not empty; its type is %T`, app["sub"])
 	}
 	for _, name := range ownClaims {
 		if _, ok := app[name]; ok {
@@ -167,10 +174,10 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	now := time.Now()
 	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
 	if err == nil && i.authorization == nil {
-		t, err = i.verify(ctx, t.Text) // the app's claims may make a token that nobody accepts
+		t, err = i.verify(ctx, t.Text) // the app's claims may make it invalid
 	}
 	if err == nil && len(t.Text) > maxCodeLength {
-		return nil, fmt.Errorf("socketauth: code of %d bytes, more than %d", len(t.Text), maxCodeLength)
+		return nil, fmt.Errorf("socketauth: the code has %d bytes, more than %d", len(t.Text), maxCodeLength)
 	}
 	return t, err
 }
@@ -190,22 +197,25 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 	return i.mint(ctx, &next, now, expires, "Refresh", i.refresh, nil)
 }
 
-// keeps reports whether a token is too young to be replaced. One whose iat is ahead of the clock is
-// not: how old it is nobody knows.
+// keeps reports whether a token is too young to be replaced. A token whose iat is ahead of the
+// clock is replaced, because its age is not known.
 func (i *issuer) keeps(t *token) bool {
 	age, left := time.Since(t.IssuedAt), time.Until(t.ExpiresAt)
 	return t.Use == useSession && 0 <= age && age < i.refreshInterval && age < left
 }
 
-// hookTimeout is how long the hooks of one login may take.
+// hookTimeout is how long all hooks of one login may take together.
 const hookTimeout = 30 * time.Second
 
-// codeWithin is how long a code can still come, and then live, from a login that has begun.
+// codeWithin returns how long after a login has begun its code can still be accepted.
 func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetime + time.Minute }
 
-// mint completes a token and signs it, by the app's hook if there is one. The hook gets given as it
-// is, where that is its claims before they became JSON.
-func (i *issuer) mint(ctx context.Context, t *token, now, expires time.Time, hook string, sign func(context.Context, jwt.MapClaims) (string, error), given jwt.MapClaims) (*token, error) {
+// mint completes a token and signs it, with sign if it is not nil: the hook of the given name.
+// given are the app's claims before they were marshaled to JSON, if sign is to receive them
+// unchanged.
+func (i *issuer) mint(
+	ctx context.Context, t *token, now, expires time.Time, hook string, sign mintHook, given jwt.MapClaims,
+) (*token, error) {
 	now, expires = now.Truncate(time.Microsecond), expires.Truncate(time.Microsecond)
 	t.ID, t.Duration = newID(), expires.Sub(now).Seconds()
 	t.IssuedAt, t.ExpiresAt = fromSeconds(seconds(now)), fromSeconds(seconds(expires))
@@ -225,37 +235,42 @@ func (i *issuer) mint(ctx context.Context, t *token, now, expires time.Time, hoo
 		return i.mintByHook(ctx, t, claims, hook, sign)
 	}
 	if t.Text, err = i.keys.sign(ctx, t); err == nil && len(t.Text) > maxTokenLength {
-		err = fmt.Errorf("socketauth: token of %d bytes, more than %d", len(t.Text), maxTokenLength)
+		err = fmt.Errorf("socketauth: the token has %d bytes, more than %d", len(t.Text), maxTokenLength)
 	}
 	return t, err
 }
 
-// mintByHook lets the app sign, and takes nothing it has signed on trust.
-func (i *issuer) mintByHook(ctx context.Context, want *token, claims jwt.MapClaims, hook string, sign func(context.Context, jwt.MapClaims) (string, error)) (*token, error) {
+// mintByHook has a hook sign the claims, and verifies the token that it returns.
+func (i *issuer) mintByHook(
+	ctx context.Context, want *token, claims jwt.MapClaims, hook string, sign mintHook,
+) (*token, error) {
 	text, err := sign(ctx, claims)
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: %s: %w", hook, err)
 	}
 	got, err := i.verify(ctx, text)
 	if err != nil {
-		return nil, fmt.Errorf("socketauth: the token that %s made is not accepted: %w", hook, err)
+		return nil, fmt.Errorf("socketauth: the token of %s is not accepted: %w", hook, err)
 	}
 	same := got.UserID == want.UserID && got.SessionID == want.SessionID && got.ID == want.ID && got.Use == want.Use &&
 		got.Generation == want.Generation && got.Duration == want.Duration && got.IssuedAt.Equal(want.IssuedAt) &&
 		got.AuthTime.Equal(want.AuthTime) && !got.ExpiresAt.After(want.ExpiresAt)
 	if !same {
-		return nil, fmt.Errorf("socketauth: %s changed a claim that is the library's own", hook)
+		return nil, fmt.Errorf("socketauth: %s changed a claim that only the library may set", hook)
 	}
 	return got, nil
 }
 
-// keyring finds the key of a token: by its kid among those given, or by the app's KeyFunc.
+// keyring has the keys of tokens, or the hook that finds them.
 type keyring struct {
 	signing Key
 	all     []Key
 	byID    map[string]Key
-	find    func(context.Context, *jwt.Token) (Key, error)
+	find    func(context.Context, *jwt.Token) (Key, error) // Options.KeyFunc, or nil
 }
+
+// newKeyring returns the keyring for the options Secret, Keys and KeyFunc. The error names all
+// faults.
 
 func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token) (Key, error)) (*keyring, error) {
 	set := 0
@@ -265,14 +280,15 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 		}
 	}
 	if set != 1 {
-		return nil, fmt.Errorf("exactly one of Secret, Keys and KeyFunc must be set, and %d are", set)
+		return nil, fmt.Errorf("exactly one of Secret, Keys and KeyFunc must be set, not %d of them", set)
 	}
 	if find != nil {
 		return &keyring{find: find}, nil
 	}
 	if secret != nil {
 		if len(secret) < 32 {
-			return nil, fmt.Errorf("option Secret has %d bytes and needs at least 32 random ones: openssl rand -base64 32, read by DecodeSecret", len(secret))
+			return nil, fmt.Errorf("option Secret has %d bytes and needs at least 32 random ones: "+
+				"make one with openssl rand -base64 32 and read it with DecodeSecret", len(secret))
 		}
 		keys = []Key{{Method: jwt.SigningMethodHS256, Sign: secret, Verify: secret}}
 	}
@@ -284,7 +300,7 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 			faults = append(faults, fmt.Errorf("key %d (%q): %w", n, key.ID, err))
 		}
 		if _, taken := k.byID[key.ID]; taken || key.ID == "" && len(keys) > 1 {
-			faults = append(faults, fmt.Errorf("key %d: of several keys each needs an ID of its own, not %q", n, key.ID))
+			faults = append(faults, fmt.Errorf("key %d: each of several keys needs an ID of its own, and %q is not", n, key.ID))
 		}
 		k.byID[key.ID] = key
 		k.all = append(k.all, key)
@@ -296,7 +312,7 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 	return k, errors.Join(faults...)
 }
 
-// copyKey copies a key that the app could change, or clear, under the library's hands.
+// copyKey copies a key that the app could change or clear later.
 func copyKey(key any) any {
 	switch key := key.(type) {
 	case []byte:
@@ -309,11 +325,11 @@ func copyKey(key any) any {
 	return key
 }
 
-// check says what is wrong with a key: an algorithm that proves nothing, a key of another kind, a weak key, a pair that
-// does not belong together.
+// check returns an error if a key has no algorithm, or "none", is of another type than the
+// algorithm needs, is weak, or is half of two different pairs.
 func (k Key) check() error {
 	if k.Method == nil || k.Method.Alg() == "none" {
-		return errors.New("its Method is missing, or proves nothing")
+		return errors.New("its Method is missing, or is \"none\"")
 	}
 	if err := k.checkStrength(); err != nil {
 		return err
@@ -331,6 +347,7 @@ func (k Key) check() error {
 	return nil
 }
 
+// checkStrength returns an error if Verify is not a key of the type and size that Method needs.
 func (k Key) checkStrength() error {
 	switch m := k.Method.(type) {
 	case *jwt.SigningMethodHMAC:
@@ -360,12 +377,14 @@ func checkRSA(key any) error {
 	return nil
 }
 
-// verifying returns the keys that a token which came in may be signed with. Nothing of the token is
-// proven yet. One without "kid" is tried with every key, since it may date from when there was one
-// key alone, without a name.
+// verifying returns the keys that a token may be signed with, which is not verified yet. A token
+// without "kid" may be signed with any key: it may be from a time when there was a single key
+// without an ID.
 func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, t *token) ([]Key, error) {
 	if k.find != nil {
-		key, err := k.ask(ctx, &jwt.Token{Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: t.claims()})
+		key, err := k.ask(ctx, &jwt.Token{
+			Raw: parsed.Raw, Method: parsed.Method, Header: parsed.Header, Claims: t.claims(),
+		})
 		return []Key{key}, err
 	}
 	kid, given := parsed.Header["kid"]
@@ -373,7 +392,7 @@ func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, t *token) ([
 		return k.all, nil
 	}
 	if len(k.all) == 1 && k.signing.ID == "" {
-		return k.all, nil // one key without a name: whatever kid the app's own minting gave
+		return k.all, nil // whatever "kid" the app's own hook has set
 	}
 	id, _ := kid.(string)
 	key, ok := k.byID[id]
@@ -383,8 +402,8 @@ func (k *keyring) verifying(ctx context.Context, parsed *jwt.Token, t *token) ([
 	return []Key{key}, nil
 }
 
-// verificationKeys returns what golang-jwt verifies a signature with: those of the keys that are for
-// the algorithm. An empty set verifies nothing.
+// verificationKeys returns the keys of an algorithm for golang-jwt, which refuses all signatures if
+// there are none.
 func verificationKeys(keys []Key, alg string) (set jwt.VerificationKeySet) {
 	for _, key := range keys {
 		if key.Method != nil && key.Method.Alg() == alg {
@@ -394,18 +413,20 @@ func verificationKeys(keys []Key, alg string) (set jwt.VerificationKeySet) {
 	return set
 }
 
+// ask returns the key that KeyFunc finds for a token.
 func (k *keyring) ask(ctx context.Context, t *jwt.Token) (Key, error) {
 	key, err := k.find(ctx, t)
 	if err != nil {
 		return Key{}, err
 	}
 	if key.Method == nil || key.Method.Alg() == "none" {
-		return Key{}, errors.New("the key has no Method that signs")
+		return Key{}, errors.New("the key has no Method, or \"none\"")
 	}
 	return key, key.checkStrength()
 }
 
-// sign signs the claims as they are: golang-jwt would write them anew.
+// sign returns the signed token. It does not use jwt.Token.SignedString, which would marshal the
+// claims again and so might change the app's.
 func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
 	key := k.signing
 	if k.find != nil {
@@ -430,48 +451,55 @@ func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
-// newID makes 128 random bits. crypto/rand does not fail; it ends the process where the system has no randomness.
+// newID returns 128 random bits in base64.
 func newID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// isID reports whether s is 128 bits in base64, as newID returns them.
 func isID(s string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(b) == 16 && len(s) == 22
 }
 
-// seconds is a NumericDate (RFC 7519 section 2) with microseconds: revoking a user compares times within one second.
+// seconds returns a time as a NumericDate (RFC 7519 section 2) with microseconds: RevokeUser has to
+// tell logins within one second apart.
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
+// fromSeconds is the reverse of seconds.
 func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f * 1e6))) }
 
-// Key is one key of several. For HMAC, Sign and Verify are the same []byte; for RSA, ECDSA and Ed25519 a private and a
-// public key of crypto/rsa, crypto/ecdsa, crypto/ed25519.
+// Key is a key for signing and verifying tokens. For HMAC, Sign and Verify are the same []byte, of
+// at least 32 bytes and not shorter than the hash (RFC 7518 section 3.2). For RSA, ECDSA and
+// Ed25519 they are a private and a public key of crypto/rsa (at least 2048 bits), crypto/ecdsa or
+// crypto/ed25519.
 type Key struct {
-	ID     string            // the "kid" of its tokens; may be empty where there is one key alone
-	Method jwt.SigningMethod // the only algorithm accepted with this key
-	Sign   any               // nil for a key that only verifies
+	ID     string            // the header "kid" of its tokens; may be empty if there is only one key
+	Method jwt.SigningMethod // the algorithm, such as jwt.SigningMethodES256; no other is accepted
+	Sign   any               // nil if the key only verifies
 	Verify any
 }
 
 // LogValue keeps the key out of logs.
 func (k Key) LogValue() slog.Value { return slog.StringValue("socketauth.Key " + k.ID) }
 
-// Format keeps the key out of whatever fmt prints.
+// Format keeps the key out of the output of package fmt.
 func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Key "+k.ID) }
 
-// MarshalJSON keeps the key out of logs that marshal.
+// MarshalJSON keeps the key out of logs in JSON.
 func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth.Key " + k.ID) }
 
-// DecodeSecret reads a Secret from base64, standard or URL alphabet, padded or not: for keys kept in the environment.
-// Its error says that it is not base64, and never quotes it; how long a key has to be is New's to say.
+// DecodeSecret decodes a secret from base64, for example from an environment variable. It accepts
+// the standard and the URL alphabet (RFC 4648 sections 4 and 5), with or without padding, and
+// ignores white space around it. The error does not contain the secret. DecodeSecret does not check
+// the length, which New does.
 func DecodeSecret(s string) ([]byte, error) {
 	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
 	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)
 	if err != nil {
-		return nil, errors.New("socketauth: secret is not base64") // the cause would quote the secret
+		return nil, errors.New("socketauth: secret is not base64") // without the cause, which quotes it
 	}
 	return secret, nil
 }
