@@ -21,19 +21,19 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// Mux registers the routes of the library. http.ServeMux and chi's Router implement it; MuxFunc makes
-// one of other routers.
+// Mux registers the routes of the library. http.ServeMux and chi's Router implement it; MuxFunc
+// makes one of other routers.
 //
-// A pattern is a method, a space and a path without wildcards, such as "POST /login". A path that ends
-// with a slash stands for that path alone, not for the paths below it. If a route is taken, Handle
-// should panic, as that of http.ServeMux and of gin does: the library returns that as an error. chi and
-// echo silently replace a route that is taken.
+// A pattern is a method, a space and a path without wildcards, such as "POST /login". A path that
+// ends with a slash stands for that path alone, not for the paths below it. If a route is taken,
+// Handle should panic, as that of http.ServeMux and of gin does: the library returns that as an
+// error. chi and echo silently replace a route that is taken.
 type Mux interface {
 	Handle(pattern string, h http.Handler)
 }
 
-// MuxFunc returns a Mux for a router that takes method and path as two arguments: f registers h there.
-// For gin and echo:
+// MuxFunc returns a Mux for a router that takes method and path as two arguments: f registers h
+// there. For gin and echo:
 //
 //	mux := socketauth.MuxFunc(func(method, path string, h http.Handler) {
 //		router.Handle(method, path, gin.WrapH(h))
@@ -58,7 +58,7 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 		return errors.New("socketauth: the mux is nil")
 	}
 	bounded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		deadline.Body(w, r) // for all who answer without a look at it
+		deadline.Body(w, r) // for handlers that answer without reading the body
 		if r.Method == http.MethodOptions {
 			deadline.Answer(w)
 		}
@@ -77,13 +77,14 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	return nil
 }
 
+// The bounds of the body of a login or registration.
 const (
 	maxBody     = 64 << 10
 	bodyTimeout = 10 * time.Second
 )
 
-// APIServe builds a core of its own and serves login and registration on mux. To share the core with sockets, call New
-// once and use its methods.
+// APIServe makes a core of its own with New and registers the routes for login and registration on
+// mux. To share a core with sockets or Middleware, call New once and use its methods.
 func APIServe[U any](mux Mux, opts Options[U]) (*Auth, error) {
 	a, err := newWithAPI(opts)
 	if err != nil {
@@ -92,27 +93,31 @@ func APIServe[U any](mux Mux, opts Options[U]) (*Auth, error) {
 	return a, a.APIServe(mux)
 }
 
-// APIServe puts "POST /login" and, where there is a Register hook, "POST /register" on mux, each with OPTIONS for
-// preflights. Both answer a code, to be traded for a token on a socket.
+// APIServe registers POST and OPTIONS of LoginPath on mux, and of RegisterPath if there is a
+// Register hook. Both are answered with a code, which the client exchanges for a session token on a
+// socket. It returns an error if a hook or key that they need is missing, or if the mux panics
+// because a route is taken.
 func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
 	}
 	err := a.serveHook(mux, a.loginPath, endpoint{"login", AuditLogin, http.StatusForbidden, a.login})
 	if err == nil && a.config.register != nil {
-		err = a.serveHook(mux, a.registerPath, endpoint{"register", AuditRegistered, http.StatusBadRequest, a.config.register})
+		e := endpoint{"register", AuditRegistered, http.StatusBadRequest, a.config.register}
+		err = a.serveHook(mux, a.registerPath, e)
 	}
 	return err
 }
 
-// endpoint is one of the two ways in.
+// endpoint is login or registration.
 type endpoint struct {
 	name          string
 	accepted      AuditKind
-	refusedStatus int // of a refusal whose reason the client may know
+	refusedStatus int // the status of a refusal whose reason the client may know
 	hook          func(ctx context.Context, c Credentials) (jwt.MapClaims, error)
 }
 
+// serveHook registers an endpoint for requests of allowed origins.
 func (a *Auth) serveHook(mux Mux, path string, e endpoint) error {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.handleCredentials(w, r, e) })
 	guarded := a.origins.Guard(h, func(w http.ResponseWriter, _ *http.Request) {
@@ -121,39 +126,43 @@ func (a *Auth) serveHook(mux Mux, path string, e endpoint) error {
 	return register(mux, path, guarded, http.MethodPost, http.MethodOptions)
 }
 
+// handleCredentials handles a login or registration.
 func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpoint) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "OPTIONS, POST")
 		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusNoContent) // OPTIONS that is no preflight
+		w.WriteHeader(http.StatusNoContent) // OPTIONS, but not a preflight
 		return
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // where that cannot be done, the http.Server's own holds
+	// If w does not support deadlines, that of the http.Server applies.
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	credentials, fault := readCredentials(w, r)
-	if fault != nil { // the deadline stays, for net/http reads what is left of the body
+	if fault != nil { // the deadline remains, because net/http reads the rest of the body
 		answer(w, fault.status, map[string]string{"code": fault.code})
 		return
 	}
 	_ = rc.SetReadDeadline(time.Time{})
 	address, accounts := a.address(r), a.accountsOf(credentials)
 	network := a.network(r, address)
-	failed := AuditEvent{Kind: AuditLoginFailed, Account: truncate(accounts[0]), Address: address, UserAgent: truncate(r.UserAgent())}
+	failed := AuditEvent{
+		Kind: AuditLoginFailed, Account: truncate(accounts[0]), Address: address, UserAgent: truncate(r.UserAgent()),
+	}
 	attempt, wait, turn := a.begin(r, network, accounts)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
 		return
 	}
-	defer attempt.Void() // what has no other end says nothing about who tries
+	defer attempt.Void() // unless it failed or succeeded, it does not count
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), turnKey{}, turn), hookTimeout)
 	defer cancel()
-	authTime := time.Now() // before the hook: a revocation while it runs must beat this login
+	authTime := time.Now() // before the hook, so that a revocation while it runs ends this login
 	var code *token
 	err := a.contain(e.name, func() error {
 		claims, err := e.hook(ctx, credentials)
 		if err == nil {
-			err = ctx.Err() // a hook that takes longer might outlive the memory of a revocation meanwhile
+			err = ctx.Err() // after hookTimeout, a revocation that came meanwhile may be forgotten
 		}
 		if err == nil {
 			code, err = a.tokens.code(ctx, claims, authTime)
@@ -176,7 +185,8 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		a.devices.remember(w, r, accounts)
 	}
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
-		Kind: e.accepted, UserID: code.UserID, SessionID: code.SessionID, Address: address, UserAgent: truncate(r.UserAgent()),
+		Kind: e.accepted, UserID: code.UserID, SessionID: code.SessionID,
+		Address: address, UserAgent: truncate(r.UserAgent()),
 	})
 	switch {
 	case a.appURL != nil:
@@ -186,24 +196,27 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	}
 }
 
-// begin asks for an attempt at the accounts that a login or registration may be for. turn is how it waits for what all
-// share. Who has no network is told from others by less than an address: by a proof that it was let in before, or by what
-// a proxy may have told of it.
-func (a *Auth) begin(r *http.Request, network string, accounts []string) (attempt *throttle.Attempt, wait time.Duration, t turn) {
+// begin begins an attempt to log in to or register one of the accounts. wait is how long the client
+// has to wait instead, or 0. t is its turn in the queue of Passwords. Clients whose network is not
+// known are told apart by a proof that they were logged in before, or by the headers of a proxy.
+func (a *Auth) begin(
+	r *http.Request, network string, accounts []string,
+) (attempt *throttle.Attempt, wait time.Duration, t turn) {
 	if network != "" {
 		attempt, wait = a.attempts.Begin(network, accounts...)
-		return attempt, wait, turn{crowd: throttle.Wide(network)}
+		return attempt, wait, turn{group: throttle.Wide(network)}
 	}
-	hash, told := hashAccounts(accounts), toldOf(r)
+	hash, client := hashAccounts(accounts), forwardedFor(r)
 	device := a.devices.find(r, hash)
-	attempt, wait = a.attempts.BeginUnlocated(told, device, accounts...)
+	attempt, wait = a.attempts.BeginUnlocated(client, device, accounts...)
 	if device != "" {
-		return attempt, wait, turn{crowd: "known " + string(hash[:])}
+		return attempt, wait, turn{group: "known " + string(hash[:])}
 	}
-	return attempt, wait, turn{name: told}
+	return attempt, wait, turn{name: client}
 }
 
-// answerRefused tells the client as little, and the log as much, as each may know.
+// answerRefused answers a login or registration that failed with err, and records it. Only the log
+// has the cause.
 func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
 	switch public := publicCode(err); {
@@ -218,7 +231,7 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 	case errors.Is(err, ErrUnavailable):
 		status, code, level, retry = http.StatusServiceUnavailable, httpUnavailable, slog.LevelInfo, retrySoon
 	case r.Context().Err() != nil:
-		level = slog.LevelDebug // the client has gone, and the hook has noticed
+		level = slog.LevelDebug // the client has left, and the hook ended because of that
 	}
 	if retry > 0 {
 		a.recordLimit(r.Context(), e, limitLogins, code, failed, slog.Any("cause", err))
@@ -230,7 +243,8 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 	answer(w, status, map[string]string{"code": code})
 }
 
-// recordLimit records what a limit has refused, once a minute, since anybody can have it happen as often as they like.
+// recordLimit records a refusal by a limit, which clients can cause at will: once a minute. All are
+// counted.
 func (a *Auth) recordLimit(ctx context.Context, e endpoint, limit, code string, failed AuditEvent, attrs ...any) {
 	if a.limited(limit, slog.String("address", failed.Address)) {
 		failed.Code = code
@@ -240,8 +254,9 @@ func (a *Auth) recordLimit(ctx context.Context, e endpoint, limit, code string, 
 	a.counts.logins.add(code)
 }
 
-// accountsOf names the accounts that someone may try to get into. Where the app does not say which field does, each of
-// the usual ones counts, or one that the app does not read would hide the one that it does.
+// accountsOf returns the names of the accounts that a client may be trying to log in to, at least
+// one. Without Options.Account both usual fields count: the library does not know which one the app
+// reads, and a client could fill the other one to hide it.
 func (c *config) accountsOf(credentials Credentials) []string {
 	username, email := credentials.Get("username"), credentials.Get("email")
 	switch {
@@ -255,16 +270,17 @@ func (c *config) accountsOf(credentials Credentials) []string {
 	return []string{cmp.Or(username, email)}
 }
 
-// httpFault is what is wrong with a request.
+// httpFault is the answer to a request that is not valid.
 type httpFault struct {
 	status int
 	code   string
 }
 
-// readCredentials reads a JSON object or a form, and nothing else.
+// readCredentials reads the body of a request, which must be a JSON object or a form.
 func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *httpFault) {
+	const jsonType, formType = "application/json", "application/x-www-form-urlencoded"
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || len(r.Header.Values("Content-Type")) > 1 || media != "application/json" && media != "application/x-www-form-urlencoded" {
+	if err != nil || len(r.Header.Values("Content-Type")) > 1 || media != jsonType && media != formType {
 		return nil, &httpFault{http.StatusUnsupportedMediaType, httpMediaType}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -277,7 +293,7 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 		return nil, malformed
 	}
 	var c Credentials
-	if media == "application/json" {
+	if media == jsonType {
 		if json.Unmarshal(body, (*map[string]any)(&c)) != nil || c == nil {
 			return nil, malformed
 		}
@@ -289,7 +305,7 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 	}
 	c = make(Credentials, len(form))
 	for name, values := range form {
-		if !utf8.ValidString(name + values[0]) { // two users would share a name once it is in JSON
+		if !utf8.ValidString(name + values[0]) { // in JSON two different names could become the same
 			return nil, malformed
 		}
 		c[name] = values[0]

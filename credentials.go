@@ -18,62 +18,68 @@ import (
 	"github.com/z-open/socketauth/internal/fairqueue"
 )
 
+// maxPassword is how many bytes of a password bcrypt looks at.
 const maxPassword = 72
 
-// Passwords hashes and compares passwords by bcrypt, a bounded number at a time so that a rush of logins leaves
-// processor time for everything else. In the hooks of a login, whose context it has to be given, addresses take turns, so
-// that a rush from one of them leaves time for the others. The zero value is ready; it must not be copied after its first use, and its
-// methods are safe for concurrent use.
+// Passwords hashes and compares passwords with bcrypt, a limited number at a time, so that many
+// logins at once leave processor time for everything else. Its methods must be called with the
+// context of the login's hook: the clients of different addresses then take turns, so that one of
+// them cannot keep the others waiting. The zero value is ready to use. A Passwords must not be
+// copied after its first use, and is safe for concurrent use.
 type Passwords struct {
-	// Cost is bcrypt's cost for new hashes, 4 to 31; each step doubles the time. Another one is an error of the first
-	// use. 0: 10. When it is raised, hashes of before go on to work, and a login that fails takes as long for all users,
-	// known or not; Outdated reports which hashes to make anew.
+	// Cost is the cost of new hashes, from 4 to 31; each step doubles the time. The first use
+	// returns an error if it is out of range. The default is 10. It can be raised at any time:
+	// older hashes remain valid, and Outdated reports which ones to replace. A login that fails
+	// takes as long as a hash of the highest cost in use, for all users and for names that do not
+	// exist.
 	Cost int
 
-	// Concurrent is how many hashes are worked on at a time. 0: half of GOMAXPROCS, and one at least.
+	// Concurrent is how many passwords are hashed at the same time. The default is half of
+	// GOMAXPROCS, and at least 1.
 	Concurrent int
 
-	// Queue is how many more may wait for their turn; past it, ErrUnavailable, which hits those of the address first
-	// that has most of them. 0: 128 for each of Concurrent.
+	// Queue is how many calls may wait. If there is one more, a call of the address with the most
+	// calls waiting fails with ErrUnavailable. The default is 128 for each of Concurrent.
 	Queue int
 
 	once    sync.Once
 	turns   *fairqueue.Queue
-	dummy   []byte       // a hash that no password has, to be compared with where there is no user
-	highest atomic.Int32 // cost of Cost and of all hashes seen: what every comparison that fails takes
+	dummy   []byte       // the hash of no password, to compare with if there is no user
+	highest atomic.Int32 // the highest cost of Cost and of all hashes seen
 	compare func(hash, password []byte) error
 	err     error
 }
 
+// start does what has to be done before the first use, once. It returns the same error each time.
 func (p *Passwords) start() error {
 	p.once.Do(func() {
-		if p.compare == nil { // a test counts
+		if p.compare == nil { // a test may have set it
 			p.compare = bcrypt.CompareHashAndPassword
 		}
 		cost := cmp.Or(p.Cost, bcrypt.DefaultCost)
 		concurrent := cmp.Or(max(p.Concurrent, 0), max(1, runtime.GOMAXPROCS(0)/2))
 		p.turns = fairqueue.New(concurrent, cmp.Or(max(p.Queue, 0), 128*concurrent))
-		nobody := make([]byte, 32)
-		_, _ = rand.Read(nobody)
-		if cost < bcrypt.MinCost { // bcrypt would quietly take another
+		random := make([]byte, 32)
+		_, _ = rand.Read(random)
+		if cost < bcrypt.MinCost { // bcrypt would silently use its default
 			p.err = fmt.Errorf("socketauth: Passwords.Cost %d is below %d", cost, bcrypt.MinCost)
 			return
 		}
-		p.dummy, p.err = bcrypt.GenerateFromPassword(nobody, cost)
+		p.dummy, p.err = bcrypt.GenerateFromPassword(random, cost)
 		p.highest.Store(int32(cost))
 	})
 	return p.err
 }
 
-// dummyHash returns a hash of that cost that no password has.
+// dummyHash returns a hash with the given cost that matches no password.
 func (p *Passwords) dummyHash(cost int) []byte {
-	const costAt = len("$2a$")
+	const costAt = len("$2a$") // where two digits of cost begin
 	hash := bytes.Clone(p.dummy)
 	copy(hash[costAt:], fmt.Sprintf("%02d", cost))
 	return hash
 }
 
-// sawCost notes the cost of a stored hash.
+// sawCost raises p.highest to the cost of a stored hash.
 func (p *Passwords) sawCost(cost int) {
 	for {
 		highest := p.highest.Load()
@@ -83,10 +89,11 @@ func (p *Passwords) sawCost(cost int) {
 	}
 }
 
-// check compares a password with a stored hash, "" where there is none. One that is wrong takes the work of the highest
-// cost, whatever the hash's own: of a quicker answer could be told which users exist, and whose password is old.
+// check compares a password with a stored hash, or with a dummy if that is "". If the password is
+// wrong, it always takes as long as the highest cost does. Otherwise a quick answer would show that
+// a user does not exist, or has an old hash.
 func (p *Passwords) check(hash string, password []byte) error {
-	begin := password[:min(len(password), maxPassword)] // all that bcrypt looks at
+	begin := password[:min(len(password), maxPassword)] // bcrypt ignores the rest
 	if hash == "" {
 		return p.compare(p.dummyHash(int(p.highest.Load())), begin)
 	}
@@ -100,28 +107,31 @@ func (p *Passwords) check(hash string, password []byte) error {
 		err = bcrypt.ErrMismatchedHashAndPassword
 	}
 	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		for highest := int(p.highest.Load()); cost < highest; cost++ { // each doubles, so together they are what is missing
+		// Each step of cost doubles the time, so the compared hash and one dummy of each cost from
+		// its own up to the highest take as long together as one hash of the highest cost.
+		for highest := int(p.highest.Load()); cost < highest; cost++ {
 			_ = p.compare(p.dummyHash(cost), begin)
 		}
 	}
 	return err
 }
 
-// turn is whom a login takes its turns with: the crowd of an address, of a known device's account, or, where that is
-// empty, of all others, among whom the name is one that may be made up.
-type turn struct{ crowd, name string }
+// turn is with whom a login takes turns, as group and name of package fairqueue. The group is an
+// address or the account of a known device. For all other logins it is empty, and the name is what
+// the proxy says of the client, which the client may have made up.
+type turn struct{ group, name string }
 
-// turnKey finds in the context of a login's hooks its turn.
+// turnKey is the key of a turn in the context of a login's hooks.
 type turnKey struct{}
 
-// work runs f when it is its turn.
+// work waits for its turn and calls f.
 func (p *Passwords) work(ctx context.Context, f func() error) error {
 	if err := p.start(); err != nil {
 		return err
 	}
 	turn, _ := ctx.Value(turnKey{}).(turn)
-	if err := p.turns.Begin(ctx, turn.crowd, turn.name); errors.Is(err, fairqueue.ErrFull) {
-		return fmt.Errorf("%w: too many passwords wait to be hashed", ErrUnavailable)
+	if err := p.turns.Begin(ctx, turn.group, turn.name); errors.Is(err, fairqueue.ErrFull) {
+		return fmt.Errorf("%w: too many passwords are waiting to be hashed", ErrUnavailable)
 	} else if err != nil {
 		return err
 	}
@@ -129,8 +139,9 @@ func (p *Passwords) work(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// Hash makes the hash to store for a password. Errors: ErrPasswordTooLong, which a Register hook may return as it is
-// (the client is told PASSWORD_TOO_LONG), ErrUnavailable, the context's, a Cost that bcrypt does not have.
+// Hash returns the hash of a password, to be stored. It returns ErrPasswordTooLong if the password
+// has more than 72 bytes, an error that wraps ErrUnavailable if too many calls wait, and ctx.Err()
+// if ctx ends while it waits. A Register hook may return these errors as they are.
 func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err error) {
 	if len(password) > maxPassword {
 		return "", ErrPasswordTooLong
@@ -143,9 +154,10 @@ func (p *Passwords) Hash(ctx context.Context, password string) (hash string, err
 	return hash, err
 }
 
-// Compare says ErrInvalidCredentials where the password is not the one of the hash, after the time that a hash of the
-// highest cost in use takes; an empty hash is one that no password has. Other errors: ErrUnavailable, the context's, a
-// hash that is none.
+// Compare returns nil if the hash is that of the password, and ErrInvalidCredentials if it is not;
+// that takes as long as a hash of the highest cost in use. No password matches an empty hash. It
+// returns an error that wraps ErrUnavailable if too many calls wait, ctx.Err() if ctx ends while it
+// waits, and another error if hash is not a bcrypt hash.
 func (p *Passwords) Compare(ctx context.Context, hash, password string) error {
 	return p.work(ctx, func() error {
 		err := p.check(hash, []byte(password))
@@ -156,42 +168,47 @@ func (p *Passwords) Compare(ctx context.Context, hash, password string) error {
 	})
 }
 
-// Outdated reports whether a hash was made at a lower cost than Hash makes them now. A login that succeeded is the time to
-// store a new one, since the password is at hand. It is false for what is no bcrypt hash.
+// Outdated reports whether a hash has a lower cost than those that Hash returns. After a successful
+// login, when the password is known, such a hash can be replaced. It returns false if hash is not a
+// bcrypt hash.
 func (p *Passwords) Outdated(hash string) bool {
 	cost, err := bcrypt.Cost([]byte(hash))
 	return err == nil && cost < cmp.Or(p.Cost, bcrypt.DefaultCost)
 }
 
-// PasswordLogin makes a FindUserByCredentials from a look-up of a user and their stored hash by name. It reads the
-// credentials "username" and "password". lookup says ErrInvalidCredentials, bare or wrapped, for a name it does not
-// know; the login then takes as long, and says the same, as with a wrong password. p may be nil.
-func PasswordLogin[U any](p *Passwords, lookup func(ctx context.Context, name string) (user U, hash string, err error)) func(context.Context, Credentials) (U, error) {
+// PasswordLogin returns a function for Options.FindUserByCredentials. It reads the credentials
+// "username" and "password". lookup returns the user of a name and the stored hash of the user's
+// password, or ErrInvalidCredentials, which may be wrapped, if the name does not exist: the login
+// then takes as long and has the same answer as with a wrong password. If p is nil, a new Passwords
+// is used.
+func PasswordLogin[U any](
+	p *Passwords, lookup func(ctx context.Context, name string) (user U, hash string, err error),
+) func(context.Context, Credentials) (U, error) {
 	if p == nil {
 		p = new(Passwords)
 	}
 	return func(ctx context.Context, c Credentials) (U, error) {
-		var nobody U
+		var none U
 		user, hash, err := lookup(ctx, c.Get("username"))
 		if errors.Is(err, ErrInvalidCredentials) {
-			hash = "" // compared all the same, for its time
+			hash = "" // Compare takes its time all the same
 		} else if err != nil {
-			return nobody, err
+			return none, err
 		}
 		if err := p.Compare(ctx, hash, c.Get("password")); err != nil {
-			return nobody, err
+			return none, err
 		}
 		return user, nil
 	}
 }
 
-// Credentials are the fields of a login or registration. They print and log as a placeholder; the app reads them by
-// Get or as the map they are.
+// Credentials are the fields of a login or registration: a JSON object, or a form, whose values are
+// strings. Printed, logged or marshaled, they are the placeholder "[redacted]".
 type Credentials map[string]any
 
 const redacted = "[redacted]"
 
-// Get is a field as a string: empty where there is none, or where it is not a string.
+// Get returns a field, or "" if there is none of the name or it is not a string.
 func (c Credentials) Get(name string) string {
 	s, _ := c[name].(string)
 	return s
@@ -200,8 +217,9 @@ func (c Credentials) Get(name string) string {
 // LogValue keeps passwords out of logs.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// Format keeps passwords out of whatever fmt prints.
+// Format keeps passwords out of the output of package fmt.
 func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalJSON keeps passwords out of logs that marshal. To pass the fields on, convert: map[string]any(c).
+// MarshalJSON keeps passwords out of logs in JSON. To marshal the fields, convert them first:
+// map[string]any(c).
 func (c Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }

@@ -14,42 +14,44 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-// deviceCookie proves to a later login that this browser was let in to an account before, so that strangers who guess at
-// that account do not hold its owner up. It is set only where clients have no address to be known by: Options.ClientIP is
-// nil, and the peer may be a proxy. It lets nobody in, and is of no use but at the account it was made for.
+// deviceCookie is the name of a cookie that proves to a later login that this browser was logged in
+// to an account before, so that the failures of others at that account do not hold its owner up. It
+// is only set if the addresses of clients are not known: Options.ClientIP is nil, and the peer may
+// be a proxy. It does not log anybody in, and is of no use for another account.
 const deviceCookie = "socketauth_device"
 
 const (
-	deviceLifetime = 14 * 24 * time.Hour // as long as an address is known good
-	maxDevices     = 4                   // accounts that one browser is known for
+	deviceLifetime = 14 * 24 * time.Hour // as long as package throttle remembers an address
+	maxDevices     = 4                   // how many proofs one cookie has
 )
 
-// devices makes and reads the values of deviceCookie: proofs, the newest first, each a random name, when it ends, and an
-// HMAC of both with the account.
+// devices writes and reads deviceCookie. Its value is a list of proofs, the newest first, each for
+// an account. A proof is a random name of the device, the time when the proof expires, and an HMAC
+// of both with the account.
 type devices struct {
 	key []byte
 }
 
 const (
-	deviceName   = 16 // bytes of a proof that name the device
-	deviceSigned = deviceName + 8
-	deviceProof  = deviceSigned + 16
+	deviceName   = 16                // bytes of the name of a device
+	deviceSigned = deviceName + 8    // bytes of a proof that the HMAC covers
+	deviceProof  = deviceSigned + 16 // bytes of a proof
 )
 
-// newDevices derives its key from the secret, so that proofs survive a restart and are good in all processes. Without a
-// secret they end with the process.
+// newDevices derives the key from the secret, so that proofs are valid after a restart and in all
+// processes. Without a secret they are valid in this process only.
 func newDevices(secret []byte) devices {
 	if len(secret) == 0 {
 		secret = make([]byte, 32)
 		_, _ = rand.Read(secret)
 	}
 	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("socketauth device cookie")) // never what a JWT signs, which has a dot
+	mac.Write([]byte("socketauth device cookie")) // no JWT is signed like this: it would have dots
 	return devices{key: mac.Sum(nil)}
 }
 
-// find returns the name of the device that a request proves to come from, if that was let in to these accounts before, and
-// otherwise "".
+// find returns the name of the device that a request comes from, if it proves that it was logged in
+// to these accounts before, and otherwise "".
 func (d devices) find(r *http.Request, accounts accountsHash) (name string) {
 	for _, proof := range d.read(r) {
 		if d.proves(proof, accounts) {
@@ -59,7 +61,8 @@ func (d devices) find(r *http.Request, accounts accountsHash) (name string) {
 	return ""
 }
 
-// remember has the browser keep a proof that it was let in to these accounts, beside those that it has for others.
+// remember sends the browser a proof that it was logged in to these accounts, with the proofs that
+// it has for others.
 func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []string) {
 	if strings.TrimSpace(strings.Join(accounts, "")) == "" {
 		return
@@ -83,12 +86,13 @@ func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []str
 		HttpOnly: true,
 		SameSite: http.SameSiteStrictMode,
 		Secure:   r.TLS != nil || strings.HasPrefix(r.Header.Get("Origin"), "https://"),
-		// No Path: a proxy may have taken a part of it off, and the browser's default is right.
+		// No Path: a proxy may have removed a part of the path, and the browser's default is right.
 	})
 }
 
-// read returns what may be proofs in a request. The browser may have several cookies of the name: of
-// other paths, or set by another host of the site. Their order says nothing.
+// read returns the proofs in a request, which are not verified. The browser may have several
+// cookies of the name: of other paths, or set by another host of the site. They have no particular
+// order.
 func (d devices) read(r *http.Request) (proofs [][]byte) {
 	cookies := r.CookiesNamed(deviceCookie)
 	for _, cookie := range cookies[:min(len(cookies), maxDevices)] {
@@ -105,12 +109,14 @@ func (d devices) read(r *http.Request) (proofs [][]byte) {
 	return proofs
 }
 
+// proves reports whether a proof is valid for these accounts and has not expired.
 func (d devices) proves(proof []byte, accounts accountsHash) bool {
-	ends := binary.BigEndian.Uint64(proof[deviceName:])
-	return hmac.Equal(proof[deviceSigned:], d.sign(proof[:deviceSigned], accounts)) && time.Now().Unix() < int64(ends)
+	expires := binary.BigEndian.Uint64(proof[deviceName:])
+	genuine := hmac.Equal(proof[deviceSigned:], d.sign(proof[:deviceSigned], accounts))
+	return genuine && time.Now().Unix() < int64(expires)
 }
 
-// sign makes the HMAC of the signed part of a proof with the accounts.
+// sign returns the HMAC of the signed part of a proof with the accounts.
 func (d devices) sign(signed []byte, accounts accountsHash) []byte {
 	mac := hmac.New(sha256.New, d.key)
 	mac.Write(signed)
@@ -118,11 +124,12 @@ func (d devices) sign(signed []byte, accounts accountsHash) []byte {
 	return mac.Sum(nil)[:deviceProof-deviceSigned]
 }
 
-// accountsHash stands for the accounts that a login may be for. Names that are counted as one account
-// have the same.
+// accountsHash is a hash of the accounts that a login may be for. Names that package throttle
+// counts as one account have the same hash.
 type accountsHash [sha256.Size]byte
 
-// hashAccounts hashes names, which may be long, once for all proofs of a request.
+// hashAccounts returns the hash of names. It is computed once for each request, since names may be
+// long.
 func hashAccounts(accounts []string) (h accountsHash) {
 	sum := sha256.New()
 	for _, account := range accounts {
@@ -133,19 +140,20 @@ func hashAccounts(accounts []string) (h accountsHash) {
 	return accountsHash(sum.Sum(nil))
 }
 
-// toldOf returns what a request says of the client that a proxy had it from, "" for nothing. A client can say anything
-// where its proxy does not replace or add to these headers, so it must buy nothing: it only keeps those apart who do not
-// lie.
-func toldOf(r *http.Request) string {
-	told := ""
+// forwardedFor returns what the proxy headers of a request say about the client, or "". If no proxy
+// sets them, the client can send anything, so they must not give it an advantage: they only tell
+// clients apart that do not lie.
+func forwardedFor(r *http.Request) string {
+	client := ""
 	for _, header := range []string{"X-Forwarded-For", "X-Real-Ip"} {
 		values := r.Header[header]
 		if len(values) == 0 {
 			continue
 		}
-		last := values[len(values)-1] // what the nearest proxy has added
+		last := values[len(values)-1] // the nearest proxy has added the last one
 		last = last[strings.LastIndexByte(last, ',')+1:]
-		told += header + " " + throttle.Network(strings.TrimSpace(last[:min(len(last), maxHeaderLength)])) + "\n"
+		last = strings.TrimSpace(last[:min(len(last), maxHeaderLength)])
+		client += header + " " + throttle.Network(last) + "\n"
 	}
-	return told
+	return client
 }
