@@ -16,7 +16,7 @@ import (
 	"github.com/z-open/socketauth/internal/deadline"
 )
 
-// clientEntry is the file of the client that pages import. It imports the others.
+// clientEntry is the name of the file that pages import. It imports the others.
 const clientEntry = "socketauth.js"
 
 //go:embed client/*.js
@@ -25,7 +25,7 @@ var clientSources embed.FS
 // clientFile serves one file of the client.
 type clientFile struct {
 	name    string
-	version string // the value of the query parameter v with which the other files import this one
+	version string // the query parameter v in the URLs by which the other files import this one
 	plain   encodedFile
 	gzipped encodedFile
 }
@@ -36,9 +36,10 @@ type encodedFile struct {
 	etag    string
 }
 
-// clientFiles returns the files of the client as they are served. They import each other by URLs that name a version,
-// which is a hash of all of them: "./token.js?v=0123456789abcdef". So a browser can keep the files for as long as it
-// likes and asks only for the entry at each visit, and a page never mixes files of two versions.
+// clientFiles returns the files of the client as they are served. They import each other by URLs
+// with a version, which is a hash of all files: "./token.js?v=0123456789abcdef". A browser can
+// therefore store the files without a time limit and only asks for the entry at each visit, and a
+// page never mixes files of two versions.
 var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	entries, err := clientSources.ReadDir("client")
 	if err != nil {
@@ -64,8 +65,8 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 		urls = append(urls, `"./`+name+`"`, `"./`+name+`?v=`+version+`"`)
 	}
 	versioned := strings.NewReplacer(urls...)
-	// The entry imports all files, so that a browser asks for them at once, and not for each when it has read the file
-	// that imports it.
+	// The entry imports all files, so that a browser requests all of them at once. Otherwise it
+	// would request each file only after it has read the one that imports it.
 	for _, name := range names {
 		if name != clientEntry {
 			sources[clientEntry] += `import "./` + name + "\";\n"
@@ -97,8 +98,8 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	return files, nil
 })
 
-// registerClient registers the client's files below folder. Routers differ in how they match a whole folder, so each
-// file has a route of its own.
+// registerClient registers the files of the client under folder. Each file has a route of its own,
+// because routers differ in how they match a whole folder.
 func registerClient(mux Mux, folder string) error {
 	files, err := clientFiles()
 	if err != nil {
@@ -112,8 +113,9 @@ func registerClient(mux Mux, folder string) error {
 	return nil
 }
 
-// ServeHTTP implements http.Handler. Under a URL with its version the file never changes. Under any other URL, as that
-// of the entry, the browser asks each time whether it has changed, so that it is never older than the server.
+// ServeHTTP implements http.Handler. A file never changes under a URL with its version. Under any
+// other URL, such as that of the entry, the browser asks each time whether it has changed, so that
+// its version is that of the server.
 func (f *clientFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
@@ -135,7 +137,7 @@ func (f *clientFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(encoded.content))
 }
 
-// acceptsGzip reports whether a client takes a body that is compressed by gzip.
+// acceptsGzip reports whether the client accepts the content coding gzip (RFC 9110 section 12.5.3).
 func acceptsGzip(h http.Header) bool {
 	for coding := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
 		name, parameter, _ := strings.Cut(coding, ";")
