@@ -21,32 +21,30 @@ func TestIdentifiers(t *testing.T) {
 		"blacklisttest": declared(t, "blacklist/blacklisttest"),
 		"boltstore":     declared(t, "boltstore"),
 	}
-	name := regexp.MustCompile(`^(?:(\w+)\.)?([A-Z]\w*)(?:\.([A-Z]\w*))?\b`)
+	name := regexp.MustCompile(`(?:\b(\w+)\.)?\b([A-Z]\w*)(?:\.([A-Z]\w*))?`)
 	checked := 0
 	for _, d := range markdown(t) {
 		for n, line := range d.prose {
 			for _, span := range codeSpan.FindAllString(line, -1) {
-				parts := name.FindStringSubmatch(strings.Trim(span, "`&*"))
-				if parts == nil {
-					continue
-				}
-				of, first, member := parts[1], parts[2], parts[3]
-				if all := packages[""]; all["type "+of] { // Limits.Depth
-					of, first, member = "", of, first
-				}
-				known, ok := packages[of]
-				switch {
-				case !ok:
-				case of == "" && member == "" && !strings.HasPrefix(first, "Err"):
-				case of == "" && member != "" && !known["type "+first]:
-				default:
-					checked++
-					want := first
-					if member != "" {
-						want += "." + member
+				for _, parts := range name.FindAllStringSubmatch(span, -1) {
+					of, first, member := parts[1], parts[2], parts[3]
+					if packages[""]["type "+of] { // Limits.Depth
+						of, first, member = "", of, first
 					}
-					if !known[want] {
-						t.Errorf("%s:%d names %s, which does not exist", d.path, n, span)
+					known, ok := packages[of]
+					switch {
+					case !ok:
+					case of == "" && member == "" && (first == "Err" || !strings.HasPrefix(first, "Err")):
+					case of == "" && member != "" && !known["type "+first]:
+					default:
+						checked++
+						want := first
+						if member != "" {
+							want += "." + member
+						}
+						if !known[want] {
+							t.Errorf("%s:%d names %s, which does not exist", d.path, n, want)
+						}
 					}
 				}
 			}
