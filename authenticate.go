@@ -267,7 +267,7 @@ func (s *Socket) offer(t, next *token, tenant string) {
 		return
 	}
 	s.sendToken(next, true, func() {
-		s.control.Must(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
+		s.control.PushAlways(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
 	})
 }
 

@@ -130,12 +130,12 @@ func (p *Passwords) work(ctx context.Context, f func() error) error {
 		return err
 	}
 	turn, _ := ctx.Value(turnKey{}).(turn)
-	if err := p.turns.Begin(ctx, turn.group, turn.name); errors.Is(err, fairqueue.ErrFull) {
+	if err := p.turns.Acquire(ctx, turn.group, turn.name); errors.Is(err, fairqueue.ErrFull) {
 		return fmt.Errorf("%w: too many passwords are waiting to be hashed", ErrUnavailable)
 	} else if err != nil {
 		return err
 	}
-	defer p.turns.End()
+	defer p.turns.Release()
 	return f()
 }
 

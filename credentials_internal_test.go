@@ -131,7 +131,7 @@ func TestOneIPv6NetworkHasOneLine(t *testing.T) {
 		if err := p.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.turns.Begin(t.Context(), "", ""); err != nil { // one is at work
+		if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // one is at work
 			t.Fatal(err)
 		}
 		answered := make(chan string, 4)
@@ -149,7 +149,7 @@ func TestOneIPv6NetworkHasOneLine(t *testing.T) {
 		if got := <-answered; got != "2001:db8:7:2::1 true" {
 			t.Errorf("turned away: %s", got)
 		}
-		p.turns.End()
+		p.turns.Release()
 		for range 3 {
 			if got := <-answered; !strings.HasSuffix(got, " false") {
 				t.Errorf("turned away: %s", got)
@@ -163,7 +163,7 @@ func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.turns.Begin(t.Context(), "", ""); err != nil { // one is at work
+	if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // one is at work
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -183,7 +183,7 @@ func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
 	if err := <-waiting; !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that waited: %v", err)
 	}
-	p.turns.End()
+	p.turns.Release()
 	if _, err := p.Hash(t.Context(), "x"); err != nil {
 		t.Errorf("after the rush: %v", err)
 	}

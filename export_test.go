@@ -54,10 +54,10 @@ func Occupy(p *Passwords) (release func(), err error) {
 	if err := p.start(); err != nil {
 		return nil, err
 	}
-	if err := p.turns.Begin(context.Background(), "", ""); err != nil {
+	if err := p.turns.Acquire(context.Background(), "", ""); err != nil {
 		return nil, err
 	}
-	return p.turns.End, nil
+	return p.turns.Release, nil
 }
 
 // StoreLeft has the store in memory forget what is over, and returns how many sessions and users with

@@ -253,7 +253,7 @@ func (c *counts) limit(name string) (unsaid int, now bool) {
 	if !ok {
 		minute, _ = c.logged.LoadOrStore(name, new(logonce.Minute))
 	}
-	return minute.(*logonce.Minute).Say()
+	return minute.(*logonce.Minute).Allow()
 }
 
 // maxNames is how many names a tally has. Codes come from the app and could be of any number.
@@ -338,7 +338,7 @@ func (r *recorder) limited(limit string, attrs ...any) (logged bool) {
 
 // logLoss logs once a minute that the blacklist does not know the session of a valid token.
 func (r *recorder) logLoss(about ...any) {
-	if unsaid, now := r.losses.Say(); now {
+	if unsaid, now := r.losses.Allow(); now {
 		r.log.Warn("socketauth: the blacklist does not know the session of a valid token: "+
 			"it has lost state (a blacklist in memory does at each restart), "+
 			"or it is not shared with the process that made the token",
@@ -350,7 +350,7 @@ func (r *recorder) logLoss(about ...any) {
 // nor false. The value itself is not logged: a client that confuses fields may have put its token
 // there.
 func (r *recorder) logUnclear(typ string, about ...any) {
-	if unsaid, now := r.unclear.Say(); now {
+	if unsaid, now := r.unclear.Allow(); now {
 		r.log.Warn(`socketauth: the field "confirm" of a client is neither true nor false and is taken as false: `+
 			"the client loses its session if a reply to it is lost",
 			append(about, slog.String("type", typ), slog.Int("more_since_last", unsaid),

@@ -102,7 +102,7 @@ func (l *locator) address(r *http.Request) string {
 
 // logInvalid logs once a minute that Options.ClientIP did not return one address.
 func (l *locator) logInvalid(given string, err error) {
-	unsaid, now := l.invalid.Say()
+	unsaid, now := l.invalid.Allow()
 	if !now {
 		return
 	}

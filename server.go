@@ -149,7 +149,7 @@ func hasUpgrade(h http.Header) bool {
 // logNoUpgrade logs once a minute that a proxy does not pass on the headers of websocket handshakes.
 // Clients that can poll do so without an error, and others never connect.
 func (s *Server) logNoUpgrade(r *http.Request) {
-	unsaid, now := s.noUpgrade.Say()
+	unsaid, now := s.noUpgrade.Allow()
 	if !now {
 		return
 	}
@@ -178,7 +178,7 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	socket.connection.evict.Store(&evictSocket)
 	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // sets the deadline
 	if p, given := presentedAs(h.Auth, now); given {
-		socket.control.Must(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
+		socket.control.PushAlways(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}
 }

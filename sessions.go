@@ -294,7 +294,7 @@ func (s *Socket) recheck() bool {
 	})
 	switch {
 	case err != nil && s.phase() != authn.Closed:
-		if unsaid, now := a.losses.Say(); now {
+		if unsaid, now := a.losses.Allow(); now {
 			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket has ended; the socket stays open meanwhile",
 				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
 		}

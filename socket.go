@@ -266,7 +266,7 @@ func (r receiver) Disconnected(reason engine.Reason) {
 	s.finish(string(reason))
 	if reason == engine.ClientDisconnect { // the connection is still open
 		if reached, oldest := s.server.pool.Demote(&s.connection.Member, s.server.auth.limits.admission()); reached != admission.None {
-			s.control.Must(&s.server.work, s.guarded(func() { s.server.evictOldest(s.connection, reached, oldest) }))
+			s.control.PushAlways(&s.server.work, s.guarded(func() { s.server.evictOldest(s.connection, reached, oldest) }))
 		}
 	}
 	s.step((*authn.Machine).Gone)
@@ -379,7 +379,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 		s.sendRotated()
 	}
 	if e.Depart {
-		s.handlers.Must(&s.server.work, s.guarded(func() { s.server.notifyDisconnect(s, reason) }))
+		s.handlers.PushAlways(&s.server.work, s.guarded(func() { s.server.notifyDisconnect(s, reason) }))
 	}
 	return e
 }

@@ -32,8 +32,9 @@ func TestOutboxAccounts(t *testing.T) {
 	if !o.empty() || o.waiting != a.cost() {
 		t.Errorf("discarded: %+v", o)
 	}
+	o.add([]Packet{b, b})
 	o.wrote()
-	if o.writing || o.waiting != 0 || o.inFlight != 0 {
+	if o.writing || o.waiting != 2*b.cost() || o.inFlight != 0 {
 		t.Errorf("written: %+v", o)
 	}
 }

@@ -219,7 +219,7 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, *R
 		return nil, nil
 	}
 	if errors.Is(h.err, http.ErrNotSupported) {
-		if _, now := e.unsupported.Say(); now {
+		if _, now := e.unsupported.Allow(); now {
 			e.o.Logger.Warn("engine: websockets are impossible behind this middleware",
 				"fix", "its ResponseWriter must have Unwrap or Hijack; "+
 					"http.TimeoutHandler and the like must leave the socket path alone")

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// ErrFull is returned by Begin if too many callers wait.
+// ErrFull is returned by Acquire if too many callers wait.
 var ErrFull = errors.New("fairqueue: too many wait")
 
 // Queue is a fair queue for workers. Use New to create one. It is safe for concurrent use.
@@ -34,13 +34,13 @@ func New(workers, waiting int) *Queue {
 	return &Queue{free: workers, room: waiting, groups: make(map[string]*group)}
 }
 
-// Begin waits for a worker. End must be called when the work is done. The name may be empty, which
-// is one of the names of its group. Begin returns the context's error or ErrFull.
+// Acquire waits for a worker. Release must be called when the work is done. The name may be empty,
+// which is one of the names of its group. Acquire returns the context's error or ErrFull.
 //
 // If there is no room to wait, and the group with the most callers waiting has more than the new
 // caller's group would have, it loses one: the last caller of the name with the most. Within the
 // group with the most callers the same applies to names.
-func (q *Queue) Begin(ctx context.Context, group, name string) error {
+func (q *Queue) Acquire(ctx context.Context, group, name string) error {
 	turn, err := q.wait(group, name)
 	if turn == nil {
 		return err
@@ -51,7 +51,7 @@ func (q *Queue) Begin(ctx context.Context, group, name string) error {
 	case <-ctx.Done():
 	}
 	if !q.leave(group, name, turn) && <-turn == nil { // it has got a worker meanwhile
-		q.End()
+		q.Release()
 	}
 	return ctx.Err()
 }
@@ -136,9 +136,9 @@ func (q *Queue) leave(of, name string, turn chan error) bool {
 	return at >= 0
 }
 
-// End gives a worker back, or passes it on to the first caller of the name whose turn it is, in the
-// group whose turn it is.
-func (q *Queue) End() {
+// Release gives a worker back, or passes it on to the first caller of the name whose turn it is, in
+// the group whose turn it is.
+func (q *Queue) Release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.next) == 0 {

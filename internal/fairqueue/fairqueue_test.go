@@ -23,12 +23,12 @@ func line(t *testing.T, q *Queue, names string) <-chan string {
 	for _, name := range strings.Split(names, "") {
 		go func() {
 			group, of := where(name)
-			if err := q.Begin(t.Context(), group, of); err != nil {
+			if err := q.Acquire(t.Context(), group, of); err != nil {
 				ended <- fmt.Sprint("no ", name)
 				return
 			}
 			ended <- name
-			q.End()
+			q.Release()
 		}()
 		synctest.Wait()
 	}
@@ -39,11 +39,11 @@ func TestNamesTakeTurns(t *testing.T) {
 	// Guards that a name with many callers does not make all others wait for all of them.
 	synctest.Test(t, func(t *testing.T) {
 		q := New(1, 10)
-		if err := q.Begin(t.Context(), "x", ""); err != nil {
+		if err := q.Acquire(t.Context(), "x", ""); err != nil {
 			t.Fatal(err)
 		}
 		ended := line(t, q, "aaaabbc")
-		q.End()
+		q.Release()
 		for n, want := range strings.Split("abcabaa", "") {
 			if got := <-ended; got != want {
 				t.Errorf("turn %d: %q, want %q", n, got, want)
@@ -60,7 +60,7 @@ func TestLongestLineMakesRoom(t *testing.T) {
 	// Guards that a name that has taken all the room does not keep all others out.
 	synctest.Test(t, func(t *testing.T) {
 		q := New(1, 3)
-		if err := q.Begin(t.Context(), "x", ""); err != nil {
+		if err := q.Acquire(t.Context(), "x", ""); err != nil {
 			t.Fatal(err)
 		}
 		ended := line(t, q, "aaaabcd")
@@ -68,7 +68,7 @@ func TestLongestLineMakesRoom(t *testing.T) {
 		for range 4 {
 			got = append(got, <-ended)
 		}
-		q.End()
+		q.Release()
 		for range 3 {
 			got = append(got, <-ended)
 		}
@@ -94,7 +94,7 @@ func TestGroupTakesTurnsAsOne(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			q := New(1, tt.room)
-			if err := q.Begin(t.Context(), "x", ""); err != nil {
+			if err := q.Acquire(t.Context(), "x", ""); err != nil {
 				t.Fatal(err)
 			}
 			ended := line(t, q, tt.names)
@@ -103,7 +103,7 @@ func TestGroupTakesTurnsAsOne(t *testing.T) {
 			for range refused {
 				got = append(got, <-ended)
 			}
-			q.End()
+			q.Release()
 			for range len(tt.names) - refused {
 				got = append(got, <-ended)
 			}
@@ -135,12 +135,12 @@ func TestCancelledCaller(t *testing.T) {
 	// Guards that a caller whose context ends takes no turn and leaves nothing behind.
 	synctest.Test(t, func(t *testing.T) {
 		q := New(1, 2)
-		if err := q.Begin(t.Context(), "x", ""); err != nil {
+		if err := q.Acquire(t.Context(), "x", ""); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- q.Begin(ctx, "a", "") }()
+		go func() { ended <- q.Acquire(ctx, "a", "") }()
 		synctest.Wait()
 		if q.Waiting() != 1 {
 			t.Errorf("%d wait", q.Waiting())
@@ -149,7 +149,7 @@ func TestCancelledCaller(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		q.End()
+		q.Release()
 		if q.free != 1 || q.room != 2 || q.Waiting() != 0 {
 			t.Errorf("left: %+v", q)
 		}

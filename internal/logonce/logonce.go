@@ -14,9 +14,9 @@ type Minute struct {
 	suppressed int
 }
 
-// Say reports whether the message may be logged now and, if so, how often it was suppressed since
+// Allow reports whether the message may be logged now and, if so, how often it was suppressed since
 // the last time.
-func (m *Minute) Say() (suppressed int, now bool) {
+func (m *Minute) Allow() (suppressed int, now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := time.Now()

@@ -12,7 +12,7 @@ func TestMinute(t *testing.T) {
 		var m Minute
 		say := func(wantSuppressed int, want bool) {
 			t.Helper()
-			if suppressed, now := m.Say(); suppressed != wantSuppressed || now != want {
+			if suppressed, now := m.Allow(); suppressed != wantSuppressed || now != want {
 				t.Errorf("%d, %v, want %d, %v", suppressed, now, wantSuppressed, want)
 			}
 		}

@@ -183,13 +183,13 @@ var fixes = [verdicts]string{
 
 // logRefusal says once a minute what was refused and how to allow it.
 func (p *Policy) logRefusal(r *http.Request, v verdict) {
-	unsaid, now := p.refusals[v].Say()
+	suppressed, now := p.refusals[v].Allow()
 	if !now {
 		return
 	}
 	p.log.WarnContext(r.Context(), "socketauth: request of another origin refused",
 		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)),
-		slog.String("site", short(r.Header.Get("Sec-Fetch-Site"))), slog.Int("more_since_last", unsaid),
+		slog.String("site", short(r.Header.Get("Sec-Fetch-Site"))), slog.Int("more_since_last", suppressed),
 		slog.String("fix", fixes[v]))
 }
 

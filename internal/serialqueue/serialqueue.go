@@ -41,8 +41,8 @@ func (q *Queue) Push(wg *sync.WaitGroup, l Limits, cost int, f func()) error {
 	return nil
 }
 
-// Must adds f regardless of the limits, for functions that have to run.
-func (q *Queue) Must(wg *sync.WaitGroup, f func()) {
+// PushAlways adds f regardless of the limits, for functions that have to run.
+func (q *Queue) PushAlways(wg *sync.WaitGroup, f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.push(wg, job{f, 0})

@@ -42,7 +42,7 @@ func TestLimits(t *testing.T) {
 			var q Queue
 			var wg sync.WaitGroup
 			started, hold := make(chan struct{}), make(chan struct{})
-			q.Must(&wg, func() { close(started); <-hold })
+			q.PushAlways(&wg, func() { close(started); <-hold })
 			<-started
 			ran := 0
 			for range c.fit {
@@ -53,7 +53,7 @@ func TestLimits(t *testing.T) {
 			if err := q.Push(&wg, c.limits, c.cost, func() { ran++ }); !errors.Is(err, ErrFull) {
 				t.Errorf("one more: %v", err)
 			}
-			q.Must(&wg, func() { ran++ })
+			q.PushAlways(&wg, func() { ran++ })
 			close(hold)
 			wg.Wait()
 			if ran != c.fit+1 {
