@@ -1,4 +1,4 @@
-// Command minimal is a complete server: a login, sockets that know whom they serve, and a page that uses them.
+// Command minimal is a complete server: login, authenticated sockets, and a page that uses them.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	addr := flag.String("addr", "localhost:8080", "`host:port` to serve on")
 	flag.Parse()
 	var passwords socketauth.Passwords
-	hash, err := passwords.Hash(context.Background(), "open sesame") // yours are in your database
+	hash, err := passwords.Hash(context.Background(), "open sesame") // an app reads it from its database
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func main() {
 	server := &http.Server{Addr: *addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 
 	srv, err := socketauth.Infrastructure(server, mux, socketauth.Options[string]{
-		Secret: []byte(rand.Text() + rand.Text()), // yours is kept: see socketauth.DecodeSecret
+		Secret: []byte(rand.Text() + rand.Text()), // an app keeps its secret: see socketauth.DecodeSecret
 		FindUserByCredentials: socketauth.PasswordLogin(&passwords, func(_ context.Context, name string) (string, string, error) {
 			if name != "ada" {
 				return "", "", socketauth.ErrInvalidCredentials
@@ -45,7 +45,7 @@ func main() {
 		log.Fatal(err)
 	}
 	srv.On("hello", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		return "Hello, " + s.UserID(), nil // only those who are authenticated come this far
+		return "Hello, " + s.UserID(), nil // only authenticated sockets reach handlers
 	})
 	log.Fatal(server.ListenAndServe())
 }

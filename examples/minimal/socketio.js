@@ -1,18 +1,18 @@
-// What a client with socket.io-client alone does, 4.6 or later for emitWithAck. What it leaves out, several tabs and
-// renewal before the token expires, client/socketauth.js does.
+// What a page does that has only socket.io-client (4.6 or later, for emitWithAck). It does not share the session among
+// tabs and does not renew the token before it expires; the library's own client does both.
 
 import { io } from "socket.io-client";
 
-let code; // of a login, until it is traded
+let code; // the code of a login, until it is traded for a token
 
 export const socket = io({
   autoConnect: false,
-  auth: (give) => give({ token: code ?? localStorage.token, confirm: true }), // a function: the token changes
+  auth: (give) => give({ token: code ?? localStorage.token, confirm: true }), // a function, because the token changes
 });
 
 socket.on("authenticated", async (token, stored) => {
   localStorage.token = token;
-  stored(); // now, and not before, the one it replaces is dead, and the socket is in
+  stored(); // from now on the old token is dead, and the socket is authenticated
   code = undefined;
   console.log(await socket.emitWithAck("hello"));
 });
@@ -20,8 +20,8 @@ socket.on("authenticated", async (token, stored) => {
 socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
   console.log("refused:", reason);
   if (!terminal) return setTimeout(() => socket.connect(), retryAfter * 1000);
-  if (code) code = undefined; // which was refused, and not the token
-  else delete localStorage.token; // and it is time for the login form
+  if (code) code = undefined; // the code was refused, not the token
+  else delete localStorage.token; // show the login form
 });
 
 socket.on("logged_out", () => delete localStorage.token);
@@ -36,7 +36,7 @@ export async function login(username, password) {
   });
   if (!response.ok) throw new Error((await response.json()).code);
   code = (await response.json()).token;
-  socket.disconnect().connect(); // anew, where someone is signed in already
+  socket.disconnect().connect(); // a new connection, in case somebody is signed in already
 }
 
-if (localStorage.token) socket.connect(); // who was here before need not log in again
+if (localStorage.token) socket.connect(); // a user who was here before does not log in again
