@@ -20,13 +20,13 @@ const (
 
 var errNameTooLong = errors.New("name too long")
 
-// accounts are the hooks that socketauth asks about users.
+// accounts has the hooks by which socketauth looks up and registers users.
 type accounts struct {
 	store     *store
 	passwords *socketauth.Passwords
 }
 
-// Register is the hook behind POST /register.
+// Register is the hook Options.Register, which POST /register calls.
 func (a *accounts) Register(ctx context.Context, c socketauth.Credentials) (user, error) {
 	name, key, err := parseName(c.Get("username"))
 	switch {
@@ -53,7 +53,7 @@ func (a *accounts) Register(ctx context.Context, c socketauth.Credentials) (user
 	return u, err
 }
 
-// FindByName is what a login looks up; the password is compared by socketauth.
+// FindByName looks up a user and the hash of their password, which socketauth compares.
 func (a *accounts) FindByName(ctx context.Context, name string) (u user, hash string, err error) {
 	_, key, err := parseName(name)
 	if err != nil {
@@ -66,19 +66,21 @@ func (a *accounts) FindByName(ctx context.Context, name string) (u user, hash st
 	return u, hash, err
 }
 
-// Account counts failed logins for the account, however its name was spelled.
+// Account is the hook Options.Account. It returns the same for all spellings of a name, so that
+// failed logins are counted together.
 func (a *accounts) Account(c socketauth.Credentials) string {
-	_, key, _ := parseName(c.Get("username")) // no valid name is nobody's
+	_, key, _ := parseName(c.Get("username")) // the key is "" if the name is not valid
 	return key
 }
 
-// Claim is what tokens say of a user.
+// Claim is the hook Options.Claim. It returns what tokens say about a user.
 func (a *accounts) Claim(u user) (jwt.MapClaims, error) {
 	return jwt.MapClaims{"sub": strconv.FormatInt(u.ID, 10), "name": u.Name}, nil
 }
 
-// parseName gives a name as it is shown, and a key that is the same for all its spellings (RFC 8265): in capitals or
-// not, composed or not. Spaces and control characters are refused.
+// parseName returns a name as it is shown, and a key that is the same for all its spellings (RFC
+// 8265): with capitals or without, with composed characters or without. It returns an error for a
+// name with spaces or control characters inside.
 func parseName(s string) (name, key string, err error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxName*utf8.UTFMax {

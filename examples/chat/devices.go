@@ -9,19 +9,19 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// device is a session of a user's, as their page shows it.
+// device is a session of a user, as the page shows it.
 type device struct {
 	ID       string    `json:"id"`
-	Name     string    `json:"name"`  // of its browser
+	Name     string    `json:"name"`  // of the browser
 	Phone    bool      `json:"phone"` // or a tablet
-	Here     bool      `json:"here"`  // it is the one that asks
+	Here     bool      `json:"here"`  // the request comes from this session
 	Address  string    `json:"address"`
 	Since    time.Time `json:"since"`
 	LastSeen time.Time `json:"lastSeen"`
-	Tabs     int       `json:"tabs"` // that are connected
+	Tabs     int       `json:"tabs"` // connected sockets
 }
 
-// serveDevices lets users see their sessions and end them: theirs, and nobody else's.
+// serveDevices lets users list their own sessions and end them.
 func serveDevices(srv *socketauth.Server) {
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		sessions, err := srv.Auth().Sessions(ctx, s.UserID())
@@ -45,7 +45,7 @@ func serveDevices(srv *socketauth.Server) {
 			return nil, err
 		}
 		if !slices.ContainsFunc(mine, func(session socketauth.Session) bool { return session.ID == id }) {
-			return nil, &socketauth.PublicError{Code: "NOT_YOURS"} // RevokeSession does not ask whose it is
+			return nil, &socketauth.PublicError{Code: "NOT_YOURS"} // RevokeSession does not check whose session it is
 		}
 		if _, err := srv.Auth().RevokeSession(ctx, id); err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func serveDevices(srv *socketauth.Server) {
 		return nil, tellDevices(srv, s)
 	})
 	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		ended, err := srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // and logins that have not connected yet
+		ended, err := srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // also logins whose code was not used yet
 		if err != nil {
 			return nil, err
 		}
@@ -62,12 +62,13 @@ func serveDevices(srv *socketauth.Server) {
 	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) { _ = tellDevices(srv, s) })
 }
 
-// tellDevices has the pages of a socket's user ask for their devices again.
+// tellDevices makes all pages of a socket's user request their devices again.
 func tellDevices(srv *socketauth.Server, s *socketauth.Socket) error {
 	return srv.ToUser(s.UserID()).Emit("devices changed")
 }
 
-// describe tells people which browser a User-Agent is. Each claims to be those before it, hence the order.
+// describe returns the name of a browser by its User-Agent header. Newer browsers include the names
+// of older ones in theirs, so the order of the names matters.
 func describe(userAgent string) (name string, phone bool) {
 	first := func(pairs ...string) string {
 		for n := 0; n < len(pairs); n += 2 {
@@ -83,7 +84,7 @@ func describe(userAgent string) (name string, phone bool) {
 		"Mac OS X", "macOS", "Linux", "Linux")
 	phone = slices.Contains([]string{"Android", "iPhone", "iPad"}, system)
 	if browser == "" {
-		browser, _, _ = strings.Cut(userAgent, "/") // a program, such as curl
+		browser, _, _ = strings.Cut(userAgent, "/") // another program, such as curl
 	}
 	switch {
 	case browser == "":

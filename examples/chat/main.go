@@ -1,4 +1,4 @@
-// Command chat is a chat room with accounts: a small app of the kind that socketauth is made for.
+// Command chat is a chat room with accounts, as an example of an app that uses socketauth.
 //
 //	go run -C examples ./chat
 package main
@@ -46,7 +46,8 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	})
 }
 
-// defaultData is the same folder at each start, wherever the command is started from, if the system has a place for it.
+// defaultData returns a folder that does not depend on where the command is started, if the system
+// has one for such data.
 func defaultData() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {

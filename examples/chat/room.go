@@ -14,28 +14,30 @@ import (
 
 const maxMessageText = 1000 // characters
 
-// online is who is there. Of two lists the one with the higher version is right, in whatever order they arrive.
+// online is the list of users who are in the room. Lists may arrive in another order than they were
+// sent: the one with the highest version is current.
 type online struct {
 	Version int64    `json:"version"`
 	Names   []string `json:"names"`
 }
 
-// view is what somebody gets who enters.
+// view is what a client receives when it joins.
 type view struct {
 	You      string    `json:"you"`
 	Messages []message `json:"messages"`
 	Online   online    `json:"online"`
 }
 
-// room is who is there.
+// room has the sockets that have joined.
 type room struct {
 	mu      sync.Mutex
 	version int64
-	sockets map[string]string // by id, the name of the user
+	sockets map[string]string // the name of the user, by the ID of the socket
 }
 
 func newRoom() *room { return &room{sockets: make(map[string]string)} }
 
+// enter adds a socket and returns the new list.
 func (r *room) enter(socket, name string) online {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,7 +45,7 @@ func (r *room) enter(socket, name string) online {
 	return r.online()
 }
 
-// leave says who is still there. ok is false where the socket never entered.
+// leave removes a socket and returns the new list. ok is false if the socket had not joined.
 func (r *room) leave(socket string) (still online, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,24 +56,25 @@ func (r *room) leave(socket string) (still online, ok bool) {
 	return r.online(), true
 }
 
-// online names each user once, whatever the number of their tabs. The caller holds the lock.
+// online returns the list with a new version. It names each user once, however many sockets they
+// have. The caller holds the lock.
 func (r *room) online() online {
 	names := make([]string, 0, len(r.sockets))
 	for _, name := range r.sockets {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	r.version = max(r.version+1, time.Now().UnixMilli()) // grows over restarts too
+	r.version = max(r.version+1, time.Now().UnixMilli()) // higher than before, also after a restart
 	return online{Version: r.version, Names: slices.Compact(names)}
 }
 
-const lobby = "lobby" // the Socket.IO room of those who entered
+const lobby = "lobby" // the name of the Socket.IO room
 
-// serveRoom is the talk: who enters, who says what, who leaves. No lock is held while anything is sent.
+// serveRoom handles the events of the conversation. No lock is held while events are sent.
 func serveRoom(srv *socketauth.Server, store *store) {
 	room := newRoom()
 	srv.On("join", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-		s.Join(lobby) // first, so that nothing is said between what the view shows and what is heard
+		s.Join(lobby) // first, so that no message is missed between the view and the first event
 		messages, err := store.Messages(ctx)
 		if err != nil {
 			return nil, err
@@ -99,12 +102,12 @@ func serveRoom(srv *socketauth.Server, store *store) {
 	})
 	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) {
 		if still, ok := room.leave(s.ID()); ok {
-			_ = srv.To(lobby).Emit("online", still) // its error is one of encoding alone
+			_ = srv.To(lobby).Emit("online", still) // it only fails if the list cannot be encoded
 		}
 	})
 }
 
-// nameOf is the claim "name", from a token that was verified.
+// nameOf returns the claim "name" of a socket, whose token was verified.
 func nameOf(s *socketauth.Socket) string {
 	name, _ := s.Claims()["name"].(string)
 	return name

@@ -22,11 +22,11 @@ var static embed.FS
 
 const shutdownTimeout = 10 * time.Second
 
-// config is what one server is made of.
+// config configures a server.
 type config struct {
 	Data     string        // folder
-	Cost     int           // of bcrypt; 0: the standard one
-	Lifetime time.Duration // of session tokens; 0: the standard one
+	Cost     int           // of bcrypt; 0 for the default
+	Lifetime time.Duration // of session tokens; 0 for the default
 	Log      *slog.Logger
 }
 
@@ -48,7 +48,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 	if err != nil {
 		return fmt.Errorf("database in %s: %w", c.Data, err)
 	}
-	blacklist, err := boltstore.Open(filepath.Join(c.Data, "sessions.db")) // so that a restart keeps everyone signed in
+	blacklist, err := boltstore.Open(filepath.Join(c.Data, "sessions.db")) // sessions outlive a restart
 	if err != nil {
 		return fmt.Errorf("sessions in %s: %w", c.Data, err)
 	}
@@ -98,7 +98,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	// Sockets first: http.Server does not wait for websockets.
+	// Sockets first, because http.Server does not wait for websockets.
 	err = errors.Join(sockets.Shutdown(stopping), server.Shutdown(stopping))
 	if served == nil {
 		served = <-serving
@@ -109,6 +109,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 	return err
 }
 
+// ignoreClosed returns err unless it says that the listener is closed already.
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -116,19 +117,20 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// urlOf returns the URL at which a browser on this machine reaches the server.
 func urlOf(listener net.Listener) string {
 	addr, ok := listener.Addr().(*net.TCPAddr)
 	if !ok {
 		return listener.Addr().String()
 	}
-	host := "localhost" // where browsers have Web Locks without TLS
+	host := "localhost" // without TLS, browsers have Web Locks only there
 	if !addr.IP.IsLoopback() && !addr.IP.IsUnspecified() {
 		host = addr.IP.String()
 	}
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
 }
 
-// secure lets pages load what this server serves, and nothing else; no script in a page, whoever put it there, runs.
+// secure adds headers that let pages load only what this server serves, and run no inline scripts.
 func secure(next http.Handler) http.Handler {
 	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"

@@ -20,14 +20,14 @@ var (
 
 const schema = `
 CREATE TABLE IF NOT EXISTS users (
-	id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, for tokens name users by it
-	name       TEXT NOT NULL,                     -- as its owner writes it
-	name_key   TEXT NOT NULL UNIQUE,              -- the same for all spellings of a name
+	id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice, since tokens have it
+	name       TEXT NOT NULL,                     -- as the user writes it
+	name_key   TEXT NOT NULL UNIQUE,              -- the same for all spellings of the name
 	hash       TEXT NOT NULL,
 	created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) STRICT;
 CREATE TABLE IF NOT EXISTS messages (
-	id     INTEGER PRIMARY KEY AUTOINCREMENT, -- grows
+	id     INTEGER PRIMARY KEY AUTOINCREMENT, -- increases
 	author TEXT NOT NULL,
 	text   TEXT NOT NULL,
 	time   INTEGER NOT NULL                   -- in milliseconds
@@ -40,26 +40,27 @@ CREATE TABLE IF NOT EXISTS settings (
 	value BLOB NOT NULL
 ) STRICT;`
 
-// user is who somebody is, without what proves it.
+// user is a user without the hash of the password.
 type user struct {
 	ID   int64
 	Name string
 }
 
-// message is something that was said.
+// message is a message of the room.
 type message struct {
-	ID     int64     `json:"id"` // grows
+	ID     int64     `json:"id"` // increases
 	Author string    `json:"author"`
 	Text   string    `json:"text"`
 	Time   time.Time `json:"time"`
 }
 
-// store is the users, the secret that signs their tokens, and what was said last, in one SQLite file.
+// store has the users, the secret that signs their tokens, and the last messages, in one SQLite
+// file.
 type store struct{ db *sql.DB }
 
-// openStore opens the file at an absolute path, and makes it where there is none.
+// openStore opens the file at an absolute path, and creates it if it does not exist.
 func openStore(ctx context.Context, path string) (*store, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // before SQLite makes it readable by everyone
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would create it readable by everyone
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func openStore(ctx context.Context, path string) (*store, error) {
 
 func (s *store) Close() error { return s.db.Close() }
 
-// Secret is 32 random bytes, made at the first call and the same ever after.
+// Secret returns 32 random bytes. The first call creates them, and later ones return the same.
 func (s *store) Secret(ctx context.Context) ([]byte, error) {
 	fresh := make([]byte, 32)
 	if _, err := rand.Read(fresh); err != nil {
@@ -96,7 +97,7 @@ func (s *store) Secret(ctx context.Context) ([]byte, error) {
 	return secret, err
 }
 
-// AddUser says errNameTaken where another user has the key.
+// AddUser adds a user. It returns errNameTaken if another user has the key.
 func (s *store) AddUser(ctx context.Context, name, key, hash string) (user, error) {
 	const insert = `INSERT INTO users (name, name_key, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`
 	u := user{Name: name}
@@ -107,7 +108,7 @@ func (s *store) AddUser(ctx context.Context, name, key, hash string) (user, erro
 	return u, err
 }
 
-// UserByKey gives a user with the hash of their password, or errNoUser.
+// UserByKey returns a user and the hash of the password, or errNoUser.
 func (s *store) UserByKey(ctx context.Context, key string) (u user, hash string, err error) {
 	const query = `SELECT id, name, hash FROM users WHERE name_key = ?`
 	err = s.db.QueryRowContext(ctx, query, key).Scan(&u.ID, &u.Name, &hash)
@@ -117,7 +118,7 @@ func (s *store) UserByKey(ctx context.Context, key string) (u user, hash string,
 	return u, hash, err
 }
 
-// AddMessage keeps a message, and forgets the oldest where there are many.
+// AddMessage stores a message. A trigger deletes the oldest one if there are more than 50.
 func (s *store) AddMessage(ctx context.Context, author, text string) (message, error) {
 	m := message{Author: author, Text: text, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	const insert = `INSERT INTO messages (author, text, time) VALUES (?, ?, ?) RETURNING id`
@@ -125,14 +126,14 @@ func (s *store) AddMessage(ctx context.Context, author, text string) (message, e
 	return m, err
 }
 
-// Messages are those that are kept, in the order in which they were said.
+// Messages returns the stored messages, the oldest first.
 func (s *store) Messages(ctx context.Context) (messages []message, err error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT id, author, text, time FROM messages ORDER BY id`)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	messages = []message{} // for the page: nil would be null
+	messages = []message{} // not nil, which would be null in JSON
 	for rows.Next() {
 		var m message
 		var at int64

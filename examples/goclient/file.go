@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// tokenFile keeps one string, the code or token that is to be presented next. It is for one process: two that present
-// one token look like a theft, and the server ends the session.
+// tokenFile stores the code or token that is to be presented next. Only one process at a time may
+// use it: if two present the same token, that looks like a theft, and the server ends the session.
 type tokenFile struct {
 	path string
-	lock *os.File // beside it, since the file itself is replaced
+	lock *os.File // another file, because the file itself is replaced
 }
 
+// openTokenFile opens the file at path and locks it.
 func openTokenFile(path string) (*tokenFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func openTokenFile(path string) (*tokenFile, error) {
 // Close releases the lock.
 func (f *tokenFile) Close() error { return f.lock.Close() }
 
-// Load gives "" where there is none.
+// Load returns the token, or "" if there is none.
 func (f *tokenFile) Load() (string, error) {
 	text, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,7 +43,8 @@ func (f *tokenFile) Load() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// Store has the token on disk when it returns: the one before it is dead as soon as this one is acknowledged.
+// Store replaces the token. The new one is on disk when it returns, because the old one is dead as
+// soon as the new one is acknowledged.
 func (f *tokenFile) Store(token string) (err error) {
 	next := f.path + ".new"
 	file, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -59,7 +61,7 @@ func (f *tokenFile) Store(token string) (err error) {
 	return syncFolder(f.path)
 }
 
-// Remove forgets the token.
+// Remove removes the token.
 func (f *tokenFile) Remove() error {
 	if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

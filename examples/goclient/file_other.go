@@ -4,8 +4,9 @@ package main
 
 import "os"
 
-// lockFile does nothing here: that no two processes share a token file is up to whoever starts them.
+// lockFile does nothing on this system. Users must not start two processes with the same token
+// file.
 func lockFile(*os.File) error { return nil }
 
-// syncFolder does nothing here: folders cannot be synced everywhere.
+// syncFolder does nothing, because not all of these systems can sync folders.
 func syncFolder(string) error { return nil }

@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// lockFile fails where another process has the lock. It ends with the process, however that ends.
+// lockFile locks a file until the process ends. It fails if another process has the lock.
 func lockFile(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
 
-// syncFolder makes the last rename in a file's folder last.
+// syncFolder writes the last change of a file's folder to disk.
 func syncFolder(file string) error {
 	folder, err := os.Open(filepath.Dir(file))
 	if err != nil {

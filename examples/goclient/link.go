@@ -10,51 +10,53 @@ import (
 )
 
 const (
-	patience = 20 * time.Second // from a presentation to its answer; then the connection is given up
-	look     = 30 * time.Second // between looks at the clocks: no timer counts while a machine sleeps
+	answerTimeout = 20 * time.Second // for an answer; after it, the connection is given up
+	clockCheck    = 30 * time.Second // the longest timer, because timers stop while a machine sleeps
 )
 
-// link is one connection of a session. All of it happens on the goroutine that called connect.
+// link is one connection of a session. Only the goroutine that called connect uses it.
 type link struct {
 	*session
 	conn      *conn
-	waiting   bool   // for the answer to a presentation, of which there is never more than one, or to a log-out
-	presented string // the token presented last
-	refused   error  // and what the server said against it, on a socket that lives on
-	online    bool   // it was let in
+	waiting   bool   // for the answer to a presentation or a log-out; there is at most one at a time
+	presented string // the token that was presented last
+	refused   error  // why the server refused it, if the connection goes on
+	online    bool   // the client is authenticated
 
-	reply chan<- error // of the call under way, of which there is never more than one
+	reply chan<- error // of the call in progress; there is at most one at a time
 
+	// The timer is set at the time set for the duration wait. When that is over, the answer is late
+	// or, if the client is not waiting for one, it is time for the next request.
 	timer *time.Timer
-	set   time.Time     // when, and
-	wait  time.Duration // for how long: then it is time for an answer or, where none is waited for, for the next request
+	set   time.Time
+	wait  time.Duration
 }
 
-// connect is one connection, from the dialling to whatever ended it.
+// connect opens a connection and serves it until it ends. It returns the reason.
 func (s *session) connect(ctx context.Context) error {
 	conn, err := dial(ctx, s.dialer, s.server)
 	if err != nil {
 		return err
 	}
-	l := &link{session: s, conn: conn, waiting: true, timer: time.NewTimer(patience)}
+	l := &link{session: s, conn: conn, waiting: true, timer: time.NewTimer(answerTimeout)}
 	defer conn.close()
 	defer l.timer.Stop()
-	l.alarm(patience)
+	l.alarm(answerTimeout)
 	err = l.serve(ctx)
 	if l.reply != nil {
 		l.reply <- errLost
 	}
 	if l.refused != nil {
-		err = l.refused // the server has said why it disconnects
+		err = l.refused // it is why the server has disconnected
 	}
 	return err
 }
 
-// serve does one thing after the other, until one fails.
+// serve handles what happens on the connection, until something fails.
 func (l *link) serve(ctx context.Context) (err error) {
 	leave := l.leave
 	for err == nil {
-		var outgoing chan call // nothing, where it is not online
+		var outgoing chan call // nil, which is never ready, while no call can be sent
 		if l.online && l.reply == nil {
 			outgoing = l.outgoing
 		}
@@ -68,7 +70,7 @@ func (l *link) serve(ctx context.Context) (err error) {
 			err = l.receive(parse(frame))
 		case c := <-outgoing:
 			l.reply = c.reply
-			err = l.conn.send("42", "0", c.event) // nothing else asks for an acknowledgement, so that one id is enough
+			err = l.conn.send("42", "0", c.event) // one ID is enough, because there is one call at a time
 		case <-leave:
 			leave = nil
 			if !l.waiting {
@@ -81,18 +83,19 @@ func (l *link) serve(ctx context.Context) (err error) {
 	return err
 }
 
-// alarm sets the one timer.
+// alarm sets the timer.
 func (l *link) alarm(d time.Duration) {
 	l.set, l.wait = time.Now(), d
-	l.timer.Reset(min(d, look))
+	l.timer.Reset(min(d, clockCheck))
 }
 
-// ring looks at both clocks, and believes the one that says more: the wall clock goes on while a machine sleeps, and the
-// other cannot be set.
+// ring is called when the timer fires. It checks the wall clock, which continues while a machine
+// sleeps, and the monotonic clock, which cannot be set back, and uses the one by which more time
+// has passed.
 func (l *link) ring() error {
 	now := time.Now()
 	if left := l.wait - max(now.Sub(l.set), now.Round(0).Sub(l.set.Round(0))); left > 0 {
-		l.timer.Reset(min(left, look))
+		l.timer.Reset(min(left, clockCheck))
 		return nil
 	}
 	if l.waiting {
@@ -114,6 +117,7 @@ func (l *link) next() error {
 	return l.conn.send("42", "", []any{"authenticate", data})
 }
 
+// leaving reports whether Logout was called.
 func (l *link) leaving() bool {
 	select {
 	case <-l.leave:
@@ -123,12 +127,13 @@ func (l *link) leaving() bool {
 	}
 }
 
+// expect records that the client waits for an answer.
 func (l *link) expect() {
 	l.waiting, l.refused = true, nil
-	l.alarm(patience)
+	l.alarm(answerTimeout)
 }
 
-// present is what proves who this is, read afresh each time.
+// present returns the data of a presentation, with the token that is stored now.
 func (l *link) present() (data any, err error) {
 	token, err := l.file.Load()
 	if err != nil {
@@ -142,6 +147,7 @@ func (l *link) present() (data any, err error) {
 	return map[string]any{"token": token, "confirm": true}, nil
 }
 
+// receive handles one packet.
 func (l *link) receive(p packet) error {
 	switch p.kind {
 	case "0": // OPEN: now CONNECT, which carries the token
@@ -161,9 +167,10 @@ func (l *link) receive(p packet) error {
 	case "43":
 		l.replied(p)
 	}
-	return nil // "40", and what this client leaves out
+	return nil // "40", and packets that this client ignores
 }
 
+// event handles one event.
 func (l *link) event(p packet) error {
 	var name string
 	var args []json.RawMessage
@@ -181,40 +188,40 @@ func (l *link) event(p packet) error {
 		return l.accepted(args, p.id)
 	case "unauthorized":
 		return l.unauthorized(args)
-	case "rotated": // another socket of this session has a newer token; one file is for one process, so that is none of ours
-		l.log.Warn("another socket lives on this session")
+	case "rotated": // another socket of this session has a newer token, although the file is locked
+		l.log.Warn("another client uses this session")
 	case "logged_out":
 		if err := l.file.Remove(); err != nil {
 			return err
 		}
 		return errLoggedOut
 	default:
-		l.heard(name, args)
+		l.onEvent(name, args)
 	}
 	return nil
 }
 
-// replied tells who called what came of it.
+// replied passes the reply to the call in progress.
 func (l *link) replied(p packet) {
 	if l.reply == nil {
 		return
 	}
 	var args []struct{ Error struct{ Code string } }
-	if json.Unmarshal(p.data, &args) == nil && len(args) > 0 && args[0].Error.Code != "" { // else it is data, or nothing
+	if json.Unmarshal(p.data, &args) == nil && len(args) > 0 && args[0].Error.Code != "" { // otherwise it is data, or nothing
 		l.reply <- errors.New(args[0].Error.Code)
 	}
 	close(l.reply)
 	l.reply = nil
 }
 
-// accepted stores the next token, and then acknowledges it: until that the one before is good, and from then on this one.
+// accepted stores the next token and then acknowledges it. Until then, the old token is valid.
 func (l *link) accepted(args []json.RawMessage, ack string) error {
 	var token string
 	if err := decode(args, &token); err != nil {
 		return err
 	}
 	if err := l.file.Store(token); err != nil {
-		return fmt.Errorf("token not stored, and so not acknowledged: %w", err)
+		return fmt.Errorf("token not stored and therefore not acknowledged: %w", err)
 	}
 	if err := l.conn.send("43", ack, []any{}); err != nil {
 		return err
@@ -233,7 +240,7 @@ func (l *link) accepted(args []json.RawMessage, ack string) error {
 	return l.conn.send("42", "", []any{l.greeting})
 }
 
-// unauthorized throws the token away if the server calls it dead, or its session; and for nothing else.
+// unauthorized removes the stored token only if the server says that it, or its session, is dead.
 func (l *link) unauthorized(args []json.RawMessage) error {
 	r := new(refusal)
 	if err := decode(args, r); err != nil {
@@ -249,13 +256,14 @@ func (l *link) unauthorized(args []json.RawMessage) error {
 		return errors.Join(r, err)
 	}
 	if !l.online {
-		return r // it is about to be disconnected
+		return r // the server disconnects
 	}
-	l.waiting, l.refused = false, r // it lives on, or the end of the connection follows
+	l.waiting, l.refused = false, r // the connection goes on, or its end follows
 	l.alarm(l.delay(r))
 	return nil
 }
 
+// decode unmarshals the first argument of an event.
 func decode(args []json.RawMessage, dst any) error {
 	if len(args) == 0 {
 		return errors.New("event without data")

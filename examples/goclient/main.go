@@ -1,9 +1,10 @@
-// Command goclient is a client of the chat that has no browser: it follows the rules of "The raw protocol" in
-// docs/protocol.md.
+// Command goclient is a client of the chat without a browser: it follows the rules of "The raw
+// protocol" in docs/protocol.md.
 //
 //	PASSWORD=... go run -C examples ./goclient -user ada
 //
-// Each line typed is said in the chat. /logout ends the session; the end of the input leaves it to the next start.
+// Each line of the input is sent to the chat. /logout ends the session. At the end of the input the
+// command ends and keeps the session for its next start.
 package main
 
 import (
@@ -35,7 +36,7 @@ func main() {
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("goclient", flag.ContinueOnError)
 	address := flags.String("url", "http://localhost:8080", "`address` of the server")
-	user := flags.String("user", "", "`name` to log in with, where no token is stored; $PASSWORD is the password")
+	user := flags.String("user", "", "`name` to log in with if no token is stored; $PASSWORD is the password")
 	register := flags.Bool("register", false, "register that name")
 	path := flags.String("token", defaultFile(), "`file` that keeps the token, for one process at a time")
 	if err := flags.Parse(args); err != nil {
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	}
 	if token == "" {
 		if *user == "" {
-			return errors.New("nobody is logged in: say -user")
+			return errors.New("no token is stored: log in with -user")
 		}
 		route := "/login"
 		if *register {
@@ -72,8 +73,8 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	s.greeting = "join"
-	s.heard = func(name string, args []json.RawMessage) { show(out, name, args) }
-	go func() { // ends with the input, or else with the process: nothing stops the reading of a terminal
+	s.onEvent = func(name string, args []json.RawMessage) { show(out, name, args) }
+	go func() { // it ends with the input or with the process, because reading a terminal cannot be stopped
 		if !speak(ctx, s, in, out) {
 			quit()
 		}
@@ -84,6 +85,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	return nil
 }
 
+// show prints the events that concern the user.
 func show(out io.Writer, name string, args []json.RawMessage) {
 	var said struct{ Author, Text string }
 	var online struct{ Names []string }
@@ -95,7 +97,8 @@ func show(out io.Writer, name string, args []json.RawMessage) {
 	}
 }
 
-// speak says what comes in, line by line, and tells what went wrong with it. It returns whether it ended with a log-out.
+// speak sends each line of the input and prints what was wrong with it. It reports whether the last
+// one was /logout.
 func speak(ctx context.Context, s *session, in io.Reader, out io.Writer) bool {
 	for input := bufio.NewScanner(in); input.Scan(); {
 		if input.Text() == "/logout" {
@@ -113,7 +116,7 @@ func speak(ctx context.Context, s *session, in io.Reader, out io.Writer) bool {
 	return false
 }
 
-// defaultFile is the same at each start, wherever the command is started from.
+// defaultFile returns a path that does not depend on where the command is started.
 func defaultFile() string {
 	folder, err := os.UserConfigDir()
 	if err != nil {

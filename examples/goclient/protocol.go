@@ -11,22 +11,23 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// This file is the wire: the Socket.IO protocol, revision 5, in the root namespace over one websocket.
+// This file has the Socket.IO protocol, revision 5, in the root namespace over one websocket.
 
 const (
-	openPatience  = 10 * time.Second // until the server's first word
-	writePatience = 10 * time.Second
-	maxMessage    = 1 << 20
+	openTimeout  = 10 * time.Second // for the first packet of the server
+	writeTimeout = 10 * time.Second
+	maxMessage   = 1 << 20
 )
 
-// conn is one connection. One goroutine reads it; all methods are for one other.
+// conn is one connection. One goroutine of its own reads it; one other may call its methods.
 type conn struct {
 	ws     *websocket.Conn
-	frames chan string   // as they come; closed at the end, of which err is the cause
-	err    error         // readable once frames is closed
-	closed chan struct{} // nobody listens any more
+	frames chan string   // what the server sends; closed when the connection ends
+	err    error         // why it ended; must be read only once frames is closed
+	closed chan struct{} // closed by close
 }
 
+// dial opens a connection.
 func dial(ctx context.Context, dialer *websocket.Dialer, server *url.URL) (*conn, error) {
 	u := server.JoinPath("socket.io/")
 	u.Scheme = strings.Replace(u.Scheme, "http", "ws", 1)
@@ -44,26 +45,27 @@ func dial(ctx context.Context, dialer *websocket.Dialer, server *url.URL) (*conn
 	return c, nil
 }
 
-// read hands on what comes, until the server has been silent for longer than its heartbeat allows.
+// read receives frames until the connection ends, or the server has been silent for longer than its
+// heartbeat allows.
 func (c *conn) read() {
 	defer close(c.frames)
-	patience := openPatience
+	timeout := openTimeout
 	for {
-		_ = c.ws.SetReadDeadline(time.Now().Add(patience)) // where it fails, so does the read
+		_ = c.ws.SetReadDeadline(time.Now().Add(timeout)) // if it fails, so does the read
 		kind, data, err := c.ws.ReadMessage()
 		if err != nil {
 			c.err = err
 			return
 		}
 		if kind != websocket.TextMessage {
-			continue // attachments of binary events, which this client leaves out
+			continue // an attachment of a binary event, which this client ignores
 		}
 		if p := parse(string(data)); p.kind == "0" {
 			var open struct{ PingInterval, PingTimeout int64 } // ms
 			if c.err = json.Unmarshal(p.data, &open); c.err != nil {
 				return
 			}
-			patience = time.Duration(open.PingInterval+open.PingTimeout) * time.Millisecond
+			timeout = time.Duration(open.PingInterval+open.PingTimeout) * time.Millisecond
 		}
 		select {
 		case c.frames <- string(data):
@@ -73,7 +75,7 @@ func (c *conn) read() {
 	}
 }
 
-// send writes one packet; nil is no data.
+// send writes one packet. If data is nil, the packet has none.
 func (c *conn) send(kind, id string, data any) error {
 	var text []byte
 	if data != nil {
@@ -82,25 +84,27 @@ func (c *conn) send(kind, id string, data any) error {
 			return err
 		}
 	}
-	_ = c.ws.SetWriteDeadline(time.Now().Add(writePatience))
+	_ = c.ws.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return c.ws.WriteMessage(websocket.TextMessage, append([]byte(kind+id), text...))
 }
 
-// close ends the connection, and waits for its reader.
+// close ends the connection and waits for the reading goroutine.
 func (c *conn) close() {
 	close(c.closed)
-	_ = c.ws.Close() // it is given up, whatever it has to say
+	_ = c.ws.Close() // its error no longer matters
 	for range c.frames {
 	}
 }
 
-// packet is one frame taken apart: 427["chat","hi"] is a "42" that asks for the acknowledgement "7".
+// packet is the parts of a frame: 427["chat","hi"] is of kind "42" and asks for the acknowledgement
+// "7".
 type packet struct {
-	kind string // Engine.IO's digit, and behind a "4" Socket.IO's
+	kind string // the digit of Engine.IO and, after a "4", that of Socket.IO
 	id   string
 	data json.RawMessage
 }
 
+// parse splits a frame into its parts.
 func parse(frame string) packet {
 	n := min(1, len(frame))
 	if n == 1 && frame[0] == '4' {

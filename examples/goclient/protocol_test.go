@@ -51,7 +51,7 @@ func TestHeartbeat(t *testing.T) {
 	if err := file.Store("a token"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), openPatience/2)
+	ctx, cancel := context.WithTimeout(t.Context(), openTimeout/2)
 	defer cancel()
 	err = newSession(u, file, slog.New(slog.DiscardHandler)).connect(ctx)
 	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || ctx.Err() != nil {

@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	minDelay = time.Second      // before the second connection; then twice as long each time, up to
-	maxDelay = 30 * time.Second // this
-	steady   = 10 * time.Second // online after which a connection counts as one that works
+	minDelay    = time.Second      // before the second connection; it doubles after each failure
+	maxDelay    = 30 * time.Second // the longest it gets
+	stableAfter = 10 * time.Second // a connection that lasts longer is not a failure
 )
 
 var (
@@ -31,47 +31,49 @@ var (
 	errLost      = errors.New("the connection was lost before the reply")
 )
 
-// refusal is what the server says with "unauthorized".
+// refusal is the data of the event "unauthorized".
 type refusal struct {
 	Code       string
-	Terminal   bool // the token presented last is dead
-	RetryAfter int  // seconds
+	Terminal   bool // the presented token is dead
+	RetryAfter int  // in seconds; 0 if the server does not say
 }
 
 func (r *refusal) Error() string { return r.Code }
 
-// session is one login, for as long as it lives: it connects, proves who it is, has its token replaced in time, and comes
-// back when a connection is lost. link.go has the rules that it keeps on each connection.
+// session is one login. It connects, authenticates, has its token replaced before it expires, and
+// connects again when a connection is lost. link.go has the rules for a connection.
 type session struct {
 	server *url.URL
 	file   *tokenFile
 	log    *slog.Logger
 	dialer *websocket.Dialer
-	pause  func(ctx context.Context, d time.Duration) error    // between connections
-	due    func(token string, kept bool) (after time.Duration) // when to have a token replaced
+	pause  func(ctx context.Context, d time.Duration) error    // waits between connections
+	due    func(token string, kept bool) (after time.Duration) // returns when to have a token replaced
 
-	greeting string                                    // the event that is sent on each connection once it is let in
-	heard    func(name string, args []json.RawMessage) // is given the app's events, in order; it must not wait
+	greeting string                                    // the event that is sent when a connection is authenticated
+	onEvent  func(name string, args []json.RawMessage) // called for the app's events, in order; it must not block
 
 	outgoing chan call
 	leave    chan struct{} // closed by Logout
-	Logout   func()        // asks for the end of the session; Run returns when the server has ended it
-	failures int           // in a row; Run's
+	Logout   func()        // ends the session; Run returns when the server has ended it
+	failures int           // in a row; only for the goroutine of Run
 }
 
+// newSession returns a session whose token is in file.
 func newSession(server *url.URL, file *tokenFile, log *slog.Logger) *session {
 	leave := make(chan struct{})
 	return &session{
 		server: server, file: file, log: log, pause: pause, due: renewal,
-		dialer:   &websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: openPatience},
-		heard:    func(string, []json.RawMessage) {},
+		dialer:   &websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: openTimeout},
+		onEvent:  func(string, []json.RawMessage) {},
 		outgoing: make(chan call),
 		leave:    leave,
 		Logout:   sync.OnceFunc(func() { close(leave) }),
 	}
 }
 
-// Login trades credentials for a code, and keeps that where its tokens will be. path is /login or /register.
+// Login sends credentials and stores the code that it gets in the file of the token. path is /login
+// or /register.
 func (s *session) Login(ctx context.Context, path string, credentials map[string]string) error {
 	body, err := json.Marshal(credentials)
 	if err != nil {
@@ -100,8 +102,9 @@ func (s *session) Login(ctx context.Context, path string, credentials map[string
 	return s.file.Store(answer.Token)
 }
 
-// Run keeps the session until it is over: nil after a log-out, here or on another device. Else the error says why there
-// is nothing left to present, or is that of ctx, and then the session lives on in the file.
+// Run keeps the session connected until it ends. It returns nil after a log-out, which may come
+// from another device, and ctx.Err() if ctx has ended; the session then goes on in the file. Any
+// other error says why no token is left.
 func (s *session) Run(ctx context.Context) error {
 	for {
 		began := time.Now()
@@ -115,7 +118,7 @@ func (s *session) Run(ctx context.Context) error {
 		if token, loadErr := s.file.Load(); loadErr != nil || token == "" {
 			return errors.Join(err, loadErr)
 		}
-		if time.Since(began) > steady {
+		if time.Since(began) > stableAfter {
 			s.failures = 0
 		}
 		delay := s.delay(err)
@@ -126,18 +129,20 @@ func (s *session) Run(ctx context.Context) error {
 	}
 }
 
-// delay is how long to wait after a failure: as long as told, longer with each, and never as long as all others.
+// delay returns how long to wait after a failure: at least as long as the server says, longer after
+// each failure, and with a random part, so that clients do not all come back at the same time.
 func (s *session) delay(cause error) time.Duration {
 	delay := min(maxDelay, minDelay<<min(s.failures, 10))
 	s.failures++
-	var told time.Duration
+	var retryAfter time.Duration
 	if r, ok := errors.AsType[*refusal](cause); ok {
-		told = time.Duration(r.RetryAfter) * time.Second
+		retryAfter = time.Duration(r.RetryAfter) * time.Second
 	}
 	jitter := rand.N(delay / 2)
-	return max(told, delay/2) + jitter
+	return max(retryAfter, delay/2) + jitter
 }
 
+// pause waits for d or for the end of ctx.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -147,14 +152,15 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// call is an event of the app's, and where what came of it goes.
+// call is an event of the app with a channel for its result.
 type call struct {
 	event []any
-	reply chan error // has room for one, so that a link need not wait
+	reply chan error // with room for one, so that a link never blocks
 }
 
-// Call sends an event of the app's, and waits until the server has handled it: the error is what it said against it, or
-// errLost. Offline it waits for a connection, as long as ctx lets it.
+// Call sends an event of the app and waits until the server has handled it. The error is the code
+// of the server's reply, or errLost. If the client is offline, Call waits for a connection. It
+// returns ctx.Err() if ctx ends.
 func (s *session) Call(ctx context.Context, event string, args ...any) error {
 	c := call{append([]any{event}, args...), make(chan error, 1)}
 	select {
@@ -170,20 +176,20 @@ func (s *session) Call(ctx context.Context, event string, args ...any) error {
 	}
 }
 
-// renewal is when to have a token replaced. It goes by the token's seconds of life, since "exp" would need a clock that
-// agrees with the server's.
+// renewal returns after how long to have a token replaced. It uses the claim "dur", because "exp"
+// would need a clock that agrees with the server's.
 func renewal(token string, kept bool) time.Duration {
 	var claims struct{ Dur float64 }
 	if parts := strings.Split(token, "."); len(parts) == 3 {
 		text, _ := base64.RawURLEncoding.DecodeString(parts[1])
-		_ = json.Unmarshal(text, &claims) // unverified: that is the server's to do
+		_ = json.Unmarshal(text, &claims) // the server verifies tokens, not the client
 	}
-	if claims.Dur <= 2 { // the end of the longest that a session may live
+	if claims.Dur <= 2 { // the session ends, and no token of it lives longer
 		return math.MaxInt64
 	}
-	due := claims.Dur * (0.7 + 0.1*rand.Float64()) // not all clients at one time
+	due := claims.Dur * (0.7 + 0.1*rand.Float64()) // not the same for all clients
 	if kept {
-		due -= claims.Dur / 2 // one that came back as it was is at most half through
+		due -= claims.Dur / 2 // a token that is sent back unchanged is at most half through its life
 	}
 	return time.Duration(due * float64(time.Second))
 }

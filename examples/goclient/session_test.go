@@ -301,7 +301,7 @@ func TestCommand(t *testing.T) {
 		t.Error(err)
 	}
 	err := run(t.Context(), []string{"-url", a.url.String(), "-token", args[5]}, strings.NewReader(""), io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "nobody is logged in") {
+	if err == nil || !strings.Contains(err.Error(), "no token is stored") {
 		t.Errorf("after the log-out: %v", err)
 	}
 }

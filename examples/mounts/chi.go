@@ -24,8 +24,8 @@ func OnChi[U any](server *http.Server, r chi.Router, opts socketauth.Options[U])
 	return socketauth.Infrastructure(server, r, opts)
 }
 
-// CarefulChi is a mux to mount on instead of r, to hear of a route that the app has already: chi itself replaces it
-// without a word.
+// CarefulChi returns a mux for r that panics if the app has a route already. chi itself replaces
+// the route silently.
 func CarefulChi(r chi.Router) socketauth.Mux {
 	return socketauth.MuxFunc(func(method, path string, h http.Handler) {
 		err := chi.Walk(r, func(m, p string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
@@ -35,7 +35,7 @@ func CarefulChi(r chi.Router) socketauth.Mux {
 			return nil
 		})
 		if err != nil {
-			panic(err) // as http.ServeMux does; socketauth makes an error of it
+			panic(err) // as http.ServeMux does; socketauth returns it as an error
 		}
 		r.Method(method, path, h)
 	})

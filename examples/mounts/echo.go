@@ -16,7 +16,8 @@ func EchoApp(log *slog.Logger) *echo.Echo {
 	e.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			err := next(c)
-			log.Info("request", slog.String("method", c.Request().Method), slog.String("path", c.Request().URL.Path), slog.Int("status", c.Response().Status))
+			log.Info("request", slog.String("method", c.Request().Method),
+				slog.String("path", c.Request().URL.Path), slog.Int("status", c.Response().Status))
 			return err
 		}
 	})
@@ -27,16 +28,18 @@ func EchoApp(log *slog.Logger) *echo.Echo {
 
 // OnEcho mounts socketauth.
 func OnEcho[U any](server *http.Server, e *echo.Echo, opts socketauth.Options[U]) (*socketauth.Server, error) {
-	return socketauth.Infrastructure(server, socketauth.MuxFunc(func(method, path string, h http.Handler) { e.Add(method, path, echo.WrapHandler(h)) }), opts)
+	mux := socketauth.MuxFunc(func(method, path string, h http.Handler) { e.Add(method, path, echo.WrapHandler(h)) })
+	return socketauth.Infrastructure(server, mux, opts)
 }
 
-// CarefulEcho is a mux to mount on instead, to hear of a route that the app has already: echo itself replaces it
-// without a word.
+// CarefulEcho returns a mux for e that panics if the app has a route already. echo itself replaces
+// the route silently.
 func CarefulEcho(e *echo.Echo) socketauth.Mux {
 	return socketauth.MuxFunc(func(method, path string, h http.Handler) {
 		for _, route := range e.Routes() {
 			if route.Method == method && route.Path == path {
-				panic(fmt.Errorf("the app has %s %s already", method, path)) // as http.ServeMux does; socketauth makes an error of it
+				// As http.ServeMux does; socketauth returns it as an error.
+				panic(fmt.Errorf("the app has %s %s already", method, path))
 			}
 		}
 		e.Add(method, path, echo.WrapHandler(h))

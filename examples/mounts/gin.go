@@ -14,7 +14,8 @@ func GinApp(log *slog.Logger) *gin.Engine {
 	r := gin.New()
 	r.Use(func(c *gin.Context) {
 		c.Next()
-		log.Info("request", slog.String("method", c.Request.Method), slog.String("path", c.Request.URL.Path), slog.Int("status", c.Writer.Status()))
+		log.Info("request", slog.String("method", c.Request.Method),
+			slog.String("path", c.Request.URL.Path), slog.Int("status", c.Writer.Status()))
 	})
 	r.GET("/", gin.WrapF(text(homePage)))
 	r.GET("/login", gin.WrapF(text(loginPage)))
@@ -23,5 +24,6 @@ func GinApp(log *slog.Logger) *gin.Engine {
 
 // OnGin mounts socketauth.
 func OnGin[U any](server *http.Server, r gin.IRouter, opts socketauth.Options[U]) (*socketauth.Server, error) {
-	return socketauth.Infrastructure(server, socketauth.MuxFunc(func(method, path string, h http.Handler) { r.Handle(method, path, gin.WrapH(h)) }), opts)
+	mux := socketauth.MuxFunc(func(method, path string, h http.Handler) { r.Handle(method, path, gin.WrapH(h)) })
+	return socketauth.Infrastructure(server, mux, opts)
 }

@@ -1,5 +1,5 @@
-// Package mounts shows socketauth on four routers. In each file there is an app that has pages and a logging middleware
-// already, and the one line that mounts socketauth on it.
+// Package mounts shows socketauth on four routers. Each file has an app with pages and a logging
+// middleware, and the call that adds socketauth to it.
 package mounts
 
 import (
@@ -17,7 +17,7 @@ func text(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
 }
 
-// logged is a logging middleware as many apps have one.
+// logged returns a logging middleware such as many apps have.
 func logged(log *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -28,6 +28,7 @@ func logged(log *slog.Logger) func(http.Handler) http.Handler {
 	}
 }
 
+// statusRecorder records the status of an answer.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
@@ -38,5 +39,6 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is all that websockets and long polling need of a middleware's writer: http.ResponseController finds the rest.
+// Unwrap is what websockets and long polling need from the ResponseWriter of a middleware, for
+// http.ResponseController.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

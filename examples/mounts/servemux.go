@@ -7,7 +7,7 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// ServeMuxApp is an app on net/http's own router. Its middleware stands in front of the whole mux.
+// ServeMuxApp is an app on http.ServeMux. Its middleware wraps the whole mux.
 func ServeMuxApp(log *slog.Logger) (*http.ServeMux, http.Handler) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", text(homePage))

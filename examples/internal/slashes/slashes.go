@@ -1,5 +1,5 @@
-// Package slashes mounts socketauth behind whatever routers have that changes the slashes of a path,
-// for the tests of mounts and for real clients in interop.
+// Package slashes mounts socketauth behind middleware and router options that change the slashes of
+// a path, for the tests of package mounts and for real clients in interop.
 package slashes
 
 import (
@@ -19,14 +19,14 @@ import (
 type App struct {
 	Name string
 
-	// Redirects says that the router itself redirects requests that end with a slash, which no client
-	// follows for a POST or a websocket: clients have to leave it out.
+	// Redirects reports whether the router redirects requests whose path ends with a slash. Clients
+	// do not follow redirects of a POST or a websocket, so they have to leave out the slash.
 	Redirects bool
 
 	Mount func(opts socketauth.Options[string]) (http.Handler, *socketauth.Server, error)
 }
 
-// Apps are all of them.
+// Apps returns all apps.
 func Apps() []App {
 	return []App{
 		{Name: "servemux", Mount: func(opts socketauth.Options[string]) (http.Handler, *socketauth.Server, error) {
@@ -62,7 +62,7 @@ func onChi(name string, middleware func(http.Handler) http.Handler) App {
 	}}
 }
 
-// onEcho has the login where the middleware leads to; "" is the default.
+// onEcho returns an app with the given LoginPath, which is where the middleware leads to.
 func onEcho(name string, middleware echo.MiddlewareFunc, login string) App {
 	return App{Name: name, Mount: func(opts socketauth.Options[string]) (http.Handler, *socketauth.Server, error) {
 		e := echo.New()

@@ -1,5 +1,5 @@
-// Package wire is what the tests of the examples talk to their servers with: a Socket.IO client of its own, so that no
-// test depends on what the library thinks of the protocol, and a few lines of HTTP.
+// Package wire is what the tests of the examples use to talk to their servers: a Socket.IO client
+// that shares no code with the library, and a few functions for HTTP.
 package wire
 
 import (
@@ -15,18 +15,19 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-const patience = 20 * time.Second // until a test gives up
+const timeout = 20 * time.Second // for everything that a test waits for
 
-// Client is one connection in the root namespace. Its methods fail the test where something does not come.
+// Client is one connection in the root namespace. Its methods fail the test if what they wait for
+// does not come.
 type Client struct {
 	tb      testing.TB
 	send    func(packet string) error
-	packets chan string // what came, without heartbeats; closed at the end of the connection
-	waiting []string    // came, and nobody has asked for it yet
+	packets chan string // received, without heartbeats; closed when the connection ends
+	waiting []string    // received and not returned yet
 	acks    int
 }
 
-// WebSocket connects by websocket alone. auth is the handshake's, or nil.
+// WebSocket connects by websocket. auth is the auth object of the handshake, or nil.
 func WebSocket(tb testing.TB, server string, auth any) *Client {
 	tb.Helper()
 	return WebSocketAt(tb, server+"/socket.io/", auth)
@@ -49,7 +50,7 @@ func WebSocketAt(tb testing.TB, url string, auth any) *Client {
 			return io.ErrClosedPipe
 		}
 	})
-	run(tb, func() { // gorilla's connections take one writer
+	run(tb, func() { // only one goroutine may write to the connection
 		for {
 			select {
 			case packet := <-outgoing:
@@ -74,7 +75,7 @@ func WebSocketAt(tb testing.TB, url string, auth any) *Client {
 	return c
 }
 
-// Polling connects by HTTP long-polling alone.
+// Polling connects by HTTP long-polling.
 func Polling(tb testing.TB, server string, auth any) *Client {
 	tb.Helper()
 	return PollingAt(tb, server+"/socket.io/", auth)
@@ -121,16 +122,17 @@ func newClient(tb testing.TB, send func(string) error) *Client {
 	return &Client{tb: tb, send: send, packets: make(chan string, 1024)}
 }
 
-// run starts a goroutine that the test waits for at its end. What stops it has to be registered after it.
+// run starts a goroutine for which the end of the test waits. A cleanup that stops it must be
+// registered after it.
 func run(tb testing.TB, f func()) {
 	done := make(chan struct{})
 	go func() { defer close(done); f() }()
 	tb.Cleanup(func() { <-done })
 }
 
-// exchange is one request, which has to be answered 200.
+// exchange sends one request. It returns an error if the status of the answer is not 200.
 func exchange(ctx context.Context, method, url, body string, answer *string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -154,7 +156,7 @@ func exchange(ctx context.Context, method, url, body string, answer *string) err
 	return nil
 }
 
-// receive takes one packet, and says whether the connection goes on.
+// receive handles one packet and reports whether the connection goes on.
 func (c *Client) receive(packet string) bool {
 	switch {
 	case packet == "1":
@@ -184,7 +186,7 @@ func (c *Client) Emit(event string, args ...any) {
 	c.write("42" + encode(c.tb, append([]any{event}, args...)))
 }
 
-// Call sends an event, and reads the first value of the reply into dst; a reply without one leaves it as it is.
+// Call sends an event and decodes the first value of the reply into dst, if it has one.
 func (c *Client) Call(dst any, event string, args ...any) {
 	c.tb.Helper()
 	c.acks++
@@ -198,7 +200,7 @@ func (c *Client) Call(dst any, event string, args ...any) {
 	}
 }
 
-// Await waits for an event, and reads its arguments into dst.
+// Await waits for an event and decodes its arguments into dst.
 func (c *Client) Await(event string, dst ...any) {
 	c.tb.Helper()
 	packet := c.await("the event "+event, "42["+encode(c.tb, event))
@@ -212,14 +214,14 @@ func (c *Client) Await(event string, dst ...any) {
 	}
 }
 
-// AwaitToken waits for "authenticated".
+// AwaitToken waits for "authenticated" and returns the token.
 func (c *Client) AwaitToken() (token string) {
 	c.tb.Helper()
 	c.Await("authenticated", &token)
 	return token
 }
 
-// AwaitRefusal waits for "unauthorized" and the end that follows, and gives the code.
+// AwaitRefusal waits for "unauthorized" and for the end of the connection, and returns the code.
 func (c *Client) AwaitRefusal() (code string) {
 	c.tb.Helper()
 	var refusal struct{ Code string }
@@ -228,17 +230,17 @@ func (c *Client) AwaitRefusal() (code string) {
 	return refusal.Code
 }
 
-// AwaitDisconnect waits until the server has said that it ends the connection, and why nobody should come back.
+// AwaitDisconnect waits for the disconnect packet of the server and for the end of the connection.
 func (c *Client) AwaitDisconnect() {
 	c.tb.Helper()
 	c.await("a disconnect by the server", "41")
 	c.AwaitEnd()
 }
 
-// AwaitEnd waits until the connection is over, whoever ended it.
+// AwaitEnd waits until the connection has ended, on whichever side.
 func (c *Client) AwaitEnd() {
 	c.tb.Helper()
-	timeout := time.After(patience)
+	late := time.After(timeout)
 	for {
 		select {
 		case packet, ok := <-c.packets:
@@ -246,13 +248,13 @@ func (c *Client) AwaitEnd() {
 				return
 			}
 			c.waiting = append(c.waiting, packet)
-		case <-timeout:
+		case <-late:
 			c.tb.Fatalf("the connection has not ended; waiting: %.300q", c.waiting)
 		}
 	}
 }
 
-// await gives the first packet that begins like that. Others stay for later.
+// await returns the first packet with the prefix head. It keeps the others for later.
 func (c *Client) await(what, head string) string {
 	c.tb.Helper()
 	for i, packet := range c.waiting {
@@ -261,7 +263,7 @@ func (c *Client) await(what, head string) string {
 			return packet
 		}
 	}
-	timeout := time.After(patience)
+	late := time.After(timeout)
 	for {
 		select {
 		case packet, ok := <-c.packets:
@@ -272,7 +274,7 @@ func (c *Client) await(what, head string) string {
 				return packet
 			}
 			c.waiting = append(c.waiting, packet)
-		case <-timeout:
+		case <-late:
 			c.tb.Fatalf("%s did not come; came: %.300q", what, c.waiting)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Do sends a request, and gives the answer with its body. header is names and values in turn.
+// Do sends a request and returns the answer and its body. header has names and values alternately.
 func Do(tb testing.TB, method, url, body string, header ...string) (*http.Response, string) {
 	tb.Helper()
 	r, err := http.NewRequestWithContext(tb.Context(), method, url, strings.NewReader(body))
@@ -30,13 +30,13 @@ func Do(tb testing.TB, method, url, body string, header ...string) (*http.Respon
 	return response, string(text)
 }
 
-// Answer is what login and registration say.
+// Answer is the answer of login or registration.
 type Answer struct {
 	Status      int `json:"-"`
 	Token, Code string
 }
 
-// Post sends a user's name and password to /login or /register.
+// Post sends a name and a password to /login or /register.
 func Post(tb testing.TB, url, username, password string) (a Answer) {
 	tb.Helper()
 	body := encode(tb, map[string]string{"username": username, "password": password})
@@ -46,7 +46,7 @@ func Post(tb testing.TB, url, username, password string) (a Answer) {
 	return a
 }
 
-// Code is Post where it has to succeed.
+// Code is Post for a request that must succeed. It returns the code.
 func Code(tb testing.TB, url, username, password string) string {
 	tb.Helper()
 	a := Post(tb, url, username, password)
@@ -56,7 +56,7 @@ func Code(tb testing.TB, url, username, password string) string {
 	return a.Token
 }
 
-// Auth is the handshake auth of who has a code or a token.
+// Auth returns the auth object of the handshake for a code or token.
 func Auth(token string) any { return map[string]string{"token": token} }
 
 func encode(tb testing.TB, v any) string {

@@ -1,5 +1,5 @@
-// Command serve has each of the apps of package slashes below a path that is its name, for interop. It
-// prints its address and the apps as one line of JSON, and serves until its standard input ends.
+// Command serve has each of the apps of package slashes below a path that is its name, for interop.
+// It prints its address and the apps as one line of JSON, and serves until its standard input ends.
 package main
 
 import (
