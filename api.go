@@ -143,11 +143,15 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		return
 	}
 	_ = rc.SetReadDeadline(time.Time{})
-	address, accounts := a.address(r), a.accountsOf(credentials)
+	address := a.address(r)
 	network := a.network(r, address)
-	failed := AuditEvent{
-		Kind: AuditLoginFailed, Account: truncate(accounts[0]), Address: address, UserAgent: truncate(r.UserAgent()),
+	failed := AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: truncate(r.UserAgent())}
+	accounts, err := a.accountsOf(credentials)
+	if err != nil { // nobody may guess without being counted
+		a.answerRefused(w, r, e, failed, err)
+		return
 	}
+	failed.Account = truncate(accounts[0])
 	attempt, wait, turn := a.begin(r, network, accounts)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
@@ -159,7 +163,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	defer cancel()
 	authTime := time.Now() // before the hook, so that a revocation while it runs ends this login
 	var code *token
-	err := a.contain(e.name, func() error {
+	err = a.contain(e.name, func() error {
 		claims, err := e.hook(ctx, credentials)
 		if err == nil {
 			err = ctx.Err() // after hookTimeout, a revocation that came meanwhile may be forgotten
@@ -257,17 +261,16 @@ func (a *Auth) recordLimit(ctx context.Context, e endpoint, limit, code string, 
 // accountsOf returns the names of the accounts that a client may be trying to log in to, at least
 // one. Without Options.Account both usual fields count: the library does not know which one the app
 // reads, and a client could fill the other one to hide it.
-func (c *config) accountsOf(credentials Credentials) []string {
+func (c *config) accountsOf(credentials Credentials) (names []string, err error) {
 	username, email := credentials.Get("username"), credentials.Get("email")
 	switch {
 	case c.account != nil:
-		name := ""
-		_ = c.contain("Account", func() error { name = c.account(credentials); return nil })
-		return []string{name}
+		err = c.contain("Account", func() error { names = []string{c.account(credentials)}; return nil })
+		return names, err
 	case username != "" && email != "" && username != email:
-		return []string{username, email}
+		return []string{username, email}, nil
 	}
-	return []string{cmp.Or(username, email)}
+	return []string{cmp.Or(username, email)}, nil
 }
 
 // httpFault is the answer to a request that is not valid.

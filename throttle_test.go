@@ -257,6 +257,26 @@ func TestAccountIsNamedByTheApp(t *testing.T) {
 	})
 }
 
+func TestAccountThatPanicsLetsNobodyGuess(t *testing.T) {
+	// Guards: where Options.Account panicked, because of a field that is missing for example, the login went on, and was
+	// counted for no account.
+	for name, change := range map[string]func(*socketauth.Options[string]){
+		"an address": byHeader, "an unknown proxy": func(*socketauth.Options[string]) {},
+	} {
+		inWorld(t, func(o *socketauth.Options[string]) {
+			change(o)
+			o.Account = func(c socketauth.Credentials) string { return c["tenant"].(string) + "/" + c.Get("username") }
+		}, func(w *world) {
+			for n := range 30 {
+				if status, _ := w.try(fmt.Sprint("203.0.113.", n), "/login", "anna", []string{"wrong", "secret"}[n%2]); status != http.StatusInternalServerError {
+					t.Errorf("%s, login %d: %d", name, n, status)
+				}
+			}
+			w.logged("hook=Account")
+		})
+	}
+}
+
 func TestLimitsOfFailures(t *testing.T) {
 	for _, tt := range []struct {
 		limits socketauth.Limits
