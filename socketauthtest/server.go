@@ -111,8 +111,8 @@ func newSecret() []byte { return []byte(rand.Text() + rand.Text()) }
 // listen begins to listen and sets host and dial.
 func (s *Server) listen() (net.Listener, error) {
 	if inBubble() {
-		memory := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		s.host, s.dial = "server.test", memory.dial
+		memory := siotest.Listen()
+		s.host, s.dial = "server.test", memory.DialContext
 		return memory, nil
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -252,35 +252,4 @@ func (l *testLog) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.t = nil
-}
-
-// memoryListener is a network in memory.
-type memoryListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *memoryListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory"} }
-
-func (l *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case l.conns <- theirs:
-		return ours, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }

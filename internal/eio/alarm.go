@@ -25,8 +25,9 @@ const (
 // them; 0 means not set.
 type alarms struct {
 	due    [alarmCount]time.Duration
-	owed   bool // heartbeatDue is for the client's pong (version 4) or its next ping (version 3)
-	unsent bool // the ping that asks for the pong waits to be written
+	owed   bool          // heartbeatDue is for the client's pong (version 4) or its next ping (version 3)
+	unsent bool          // the ping that asks for the pong waits to be written
+	joinBy time.Duration // the deadline that JoinBy set last
 	timer  *time.Timer
 	set    time.Duration // when the timer fires; 0: not set
 }
@@ -182,8 +183,8 @@ func (s *Session) JoinBy(within time.Duration) {
 		s.alarmLocked(joinDue, 0)
 		return
 	}
-	if s.joinBy == 0 || s.trusted.Load() {
-		s.joinBy = s.e.now() + within
+	if s.alarms.joinBy == 0 || s.trusted.Load() {
+		s.alarms.joinBy = s.e.now() + within
 	}
-	s.alarmLocked(joinDue, s.joinBy)
+	s.alarmLocked(joinDue, s.alarms.joinBy)
 }

@@ -18,7 +18,7 @@ type outbox struct {
 	waiting    int           // the cost of queue and of what is being written
 	inFlight   int           // the part of waiting that is being written
 	writing    bool          // a batch has been taken and is neither written nor requeued
-	drained    chan struct{} // closed when little is waiting again; nil if no goroutine waits for that
+	drained    chan struct{} // closed when little is waiting again; nil if nothing waits for it
 	lastPacket Packet        // ends the last poll
 	lastTaken  bool          // the batch that ends the session has been taken
 }

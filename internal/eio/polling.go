@@ -289,7 +289,8 @@ func (s *Session) receivePayload(payload []byte, contentType string) bool {
 			break
 		}
 		if len(p.Data) < len(payload)/2 {
-			p.Data = bytes.Clone(p.Data) // who keeps a small message must not keep the whole payload
+			// A receiver that keeps a small message must not keep the whole payload.
+			p.Data = bytes.Clone(p.Data)
 		}
 		if err == nil {
 			err = s.link.Receive(p)

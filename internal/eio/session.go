@@ -44,7 +44,6 @@ type Session struct {
 	reason engine.Reason // why it is not open
 	cause  error         // logged with reason
 	alarms alarms
-	joinBy time.Duration // the deadline that JoinBy set last
 	out    outbox
 
 	ws        *WebSocket               // nil while polling is the transport

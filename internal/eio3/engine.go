@@ -2,8 +2,8 @@
 // and 2.x speak. It is built on github.com/googollee/go-socket.io ("the library").
 //
 // It contains what these versions have to themselves; packages eio and sio do the rest. packet.go
-// encodes and decodes packets, link.go opens, reads and upgrades sessions, socket.go handles
-// CONNECT.
+// and double.go encode and decode packets, link.go opens, reads and upgrades sessions, socket.go
+// handles CONNECT.
 //
 // Of the library it uses the Engine.IO half: handshake, session table, heartbeat, and the steps of
 // an upgrade. The library reads from and writes to transports of this package (transport.go), so
@@ -87,7 +87,7 @@ func (p *protocol) addOpening(k *link) {
 func (p *protocol) acceptNext() {
 	lib, err := p.lib.Accept()
 	if err != nil {
-		return // impossible: the library's server is never closed, since handshakes would then panic
+		return // impossible: the library's server is never closed, so that handshakes do not panic
 	}
 	p.mu.Lock()
 	k := p.opening[lib.ID()]

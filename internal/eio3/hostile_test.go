@@ -265,7 +265,7 @@ func TestHostile_Requests(t *testing.T) {
 			{http.MethodGet, "", "Transport unknown"},
 			{http.MethodGet, "transport=flashsocket", "Transport unknown"},
 			{http.MethodGet, "transport=websocket", "Bad request"},
-			{http.MethodGet, "transport=polling&j=0", "Bad request"}, // JSONP, whose index was echoed unescaped
+			{http.MethodGet, "transport=polling&j=0", "Bad request"}, // JSONP: its index was echoed
 			{http.MethodGet, "transport=polling&j=alert(1)" + c.SID(), "Bad request"},
 			{http.MethodPut, "transport=polling" + c.SID(), "Bad request"},
 			{http.MethodGet, "transport=polling&sid=%00", "Session ID unknown"},

@@ -175,7 +175,7 @@ type step uint8
 const (
 	probing  step = iota // waiting for the probe
 	probed               // waiting for the upgrade
-	unprobed             // the upgrade came without a probe; the library got a probe, but not the upgrade
+	unprobed             // the client left out the probe; the library has not got the upgrade yet
 	active               // it is the transport
 )
 

@@ -23,7 +23,8 @@ func (k link) Open(_ *http.Request, ws *eio.WebSocket) bool {
 	k.Begin(sid, openPacket(sid, k.Options(), upgrades), false)
 	if ws != nil {
 		k.Hold()
-		go k.read(ws) // in a goroutine of its own, so that what net/http holds for this request is freed
+		// In a goroutine of its own, so that what net/http holds for this request is freed.
+		go k.read(ws)
 	}
 	return true
 }

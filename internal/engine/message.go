@@ -11,7 +11,7 @@ import (
 // Message is an event or a reply, encoded once for all connections that it goes to. It must not be
 // changed.
 type Message struct {
-	Text        []byte   // the JSON array on the wire, beginning with the event's name, with placeholders
+	Text        []byte   // the JSON array, which begins with the event's name, with placeholders
 	Attachments [][]byte // what the placeholders stand for
 }
 

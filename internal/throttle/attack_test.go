@@ -48,7 +48,7 @@ func TestGuessesAtOneAccount(t *testing.T) {
 // Guards how many guesses one address has at endless accounts in an hour, and how much memory they
 // take.
 func TestSprayFromOneAddress(t *testing.T) {
-	for _, returning := range []bool{false, true} { // each name once, or again when it may come back
+	for _, returning := range []bool{false, true} { // whether names come back when they may
 		t.Run(fmt.Sprint("returning ", returning), func(t *testing.T) {
 			virtual(t, Limits{}, func(t *testing.T, g *Guard) {
 				guesses := 0
@@ -215,7 +215,8 @@ func TestFloods(t *testing.T) {
 			fail(g, fmt.Sprint("192.0.2.", i), "spent")
 		}
 		for i := range 200_000 {
-			fail(g, fmt.Sprintf("2001:%x:%x::", i>>16, i&0xffff), fmt.Sprint("invented", i)) // a /48 each
+			address := fmt.Sprintf("2001:%x:%x::", i>>16, i&0xffff) // a /48 each
+			fail(g, address, fmt.Sprint("invented", i))
 		}
 		if fail(g, here, "anna") {
 			t.Error("200,000 addresses replaced a locked one")

@@ -79,10 +79,10 @@
 //
 //   - Someone who guesses at an account from its owner's address or /64 (or /48, if the pair is not
 //     known good) cannot be distinguished from the owner. The pair is locked for both meanwhile.
-//   - Someone who tries endless names at a spent address, and each name again when told to, cannot be
-//     distinguished from many fresh neighbours. In a simulation such a neighbour waits 25 s on average
-//     at 20 attempts a second, and 6 min at 200. (To let in whoever is known good elsewhere would help,
-//     but reveal which accounts exist.)
+//   - Someone who tries endless names at a spent address, and each name again when told to, cannot
+//     be distinguished from many fresh neighbours. In a simulation such a neighbour waits 25 s on
+//     average at 20 attempts a second, and 6 min at 200. (To let in whoever is known good elsewhere
+//     would help, but reveal which accounts exist.)
 //   - Someone who keeps 50 attempts in progress keeps out others behind the same address.
 //   - At a spent address, others behind it can find out whether a pair is known good there.
 //

@@ -159,7 +159,8 @@ func fold(r rune) rune {
 		return r - 'a' + 'A'
 	case r < utf8.RuneSelf:
 		return r
-	case r == '\u0130', r == '\u0131': // the i with and without its dot, which strings.ToLower and ToUpper make plain
+	case r == '\u0130', r == '\u0131':
+		// The i with and without its dot, which strings.ToLower and ToUpper make plain.
 		return 'I'
 	}
 	least := r

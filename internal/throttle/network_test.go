@@ -143,7 +143,8 @@ func TestTwoAccounts(t *testing.T) {
 			}
 		})
 		virtual(t, Limits{}, func(t *testing.T, g *Guard) {
-			begin(g, here, both("victim", "attacker")...).Succeeded() // the app has read the attacker's name
+			// The app has read the attacker's name.
+			begin(g, here, both("victim", "attacker")...).Succeeded()
 			for n := range 200 {
 				failAll(g, fmt.Sprint("192.0.2.", n), "victim")
 			}

@@ -13,7 +13,7 @@ import (
 // Limits are the budgets of a Guard. Fields that are zero or less have the value of Defaults.
 type Limits struct {
 	Address  Rate          // of one address
-	Reserve  Rate          // of one address in addition, for accounts without a failure there within Fresh
+	Reserve  Rate          // of one address in addition, for fresh pairs
 	Account  Rate          // of one account, at all addresses
 	Pair     Rate          // of one account at one address
 	UnderWay int           // how many attempts of one address may be in progress
@@ -285,7 +285,7 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 	switch {
 	case known && located:
 		return wait
-	case known: // the known devices of the same accounts share a budget, since one user may have any number
+	case known: // known devices share a budget, since one user may have any number of them
 		t.account = pair(g.devices, t.account)
 	}
 	account := g.accounts.peek(t.account)
@@ -293,7 +293,8 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 	if spent == 0 {
 		t.held |= heldAccount
 	}
-	return max(wait, min(spent, freshIn)) // a fresh pair has one attempt even if the account is spent
+	// A fresh pair has one attempt even if the account is spent.
+	return max(wait, min(spent, freshIn))
 }
 
 // ofNetwork returns how long an attempt has to wait for the budget of a network that counts as the

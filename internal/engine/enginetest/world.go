@@ -73,7 +73,8 @@ func In(t *testing.T, version Version, start func(engine.Options) engine.Engine,
 			w.client.CloseIdleConnections()
 			_ = server.Close()
 			served.Wait()
-			<-time.After(time.Second) // net/http waits before it closes a connection whose request it has not read completely
+			// net/http waits before it closes a connection whose request it has not read completely.
+			<-time.After(time.Second)
 		}()
 		f(t, w)
 	})
