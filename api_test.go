@@ -28,7 +28,10 @@ func serveAPI(t *testing.T, o socketauth.Options[string]) (*socketauth.Auth, htt
 	return a, mux
 }
 
-func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
+// TestLoginAnswers checks the status, code and headers of every kind of answer of login and
+// registration, that the code of a good one authenticates, and that the log has the causes and no
+// secret.
+func TestLoginAnswers(t *testing.T) {
 	form := url.Values{"username": {"anna"}, "password": {"secret"}}.Encode()
 	const formType = "application/x-www-form-urlencoded"
 	rows := map[string]struct {
@@ -70,17 +73,17 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 		"a media type of no use": {"/login", "application/json;;=", "{}", 415, "MEDIA_TYPE_NOT_SUPPORTED"},
 		"too large":              {"/login", jsonType, `{"a":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "BODY_TOO_LARGE"},
 	}
-	inWorld(t, nil, func(w *world) {
+	withServer(t, nil, func(srv *testServer) {
 		for name, c := range rows {
-			status, body, header := post(w.Config.Handler, c.path, c.media, c.body)
+			status, body, header := post(srv.Config.Handler, c.path, c.media, c.body)
 			if status != c.status || body["code"] != c.code {
 				t.Errorf("%s: %d %v", name, status, body)
 			}
 			if c.code == "" {
-				client := w.dial(fmt.Sprintf(`{"token":%q}`, body["token"]))
-				client.token()
+				client := srv.dial(fmt.Sprintf(`{"token":%q}`, body["token"]))
+				client.expectToken()
 				synctest.Wait()
-				if id := w.socketOf(client).UserID(); id != "anna" {
+				if id := srv.socketOf(client).UserID(); id != "anna" {
 					t.Errorf("%s: the code of %s", name, id)
 				}
 			}
@@ -92,64 +95,68 @@ func TestLoginAnswersEveryRowOfTheTable(t *testing.T) {
 			}
 		}
 		for _, secret := range []string{"guess", "secret\"", "eyJ"} {
-			if strings.Contains(w.logs.String(), secret) {
-				t.Errorf("the log has %q:\n%s", secret, w.logs)
+			if strings.Contains(srv.logs.String(), secret) {
+				t.Errorf("the log has %q:\n%s", secret, srv.logs)
 			}
 		}
 		for _, cause := range []string{"database down", "by the moderator", "a bug in the app", "goroutine", "not in the directory"} {
-			w.logged(cause)
+			srv.expectLogged(cause)
 		}
 	})
 }
 
-func TestAppURLCarriesTheCode(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestAppURL checks that with AppURL the answer is a URL with a code that authenticates.
+func TestAppURL(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.AppURL = func(code string) string { return "https://app.example/#code=" + code }
-	}, func(w *world) {
-		_, body, _ := post(w.Config.Handler, "/login", jsonType, credentialsJSON("anna", "secret"))
+	}, func(srv *testServer) {
+		_, body, _ := post(srv.Config.Handler, "/login", jsonType, credentialsJSON("anna", "secret"))
 		_, code, _ := strings.Cut(body["url"], "#code=")
 		if body["token"] != "" {
 			t.Errorf("answer %v", body)
 		}
-		w.dial(fmt.Sprintf(`{"token":%q}`, code)).token()
+		srv.dial(fmt.Sprintf(`{"token":%q}`, code)).expectToken()
 	})
 }
 
-func TestAuthorizationHookMintsTheCode(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestAuthorizationHook checks that the code is the one that Authorization returned.
+func TestAuthorizationHook(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.Authorization = func(_ context.Context, c jwt.MapClaims) (string, error) {
 			c["minted"] = "by the app"
 			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 		}
-	}, func(w *world) {
-		c := w.dial(fmt.Sprintf(`{"token":%q}`, w.login()))
-		c.token()
+	}, func(srv *testServer) {
+		c := srv.dial(fmt.Sprintf(`{"token":%q}`, srv.loginCode()))
+		c.expectToken()
 		synctest.Wait()
-		if claims := w.socketOf(c).Claims(); claims["minted"] != "by the app" {
+		if claims := srv.socketOf(c).Claims(); claims["minted"] != "by the app" {
 			t.Errorf("claims %v", claims)
 		}
 	})
 }
 
-func TestAuthTimeIsTakenBeforeTheHookIsCalled(t *testing.T) {
-	// Guards: a revocation while the password is checked must beat the login, so auth_time is older than it.
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestAuthTimePrecedesHook checks that auth_time is from before the password is looked at, so that
+// a revocation meanwhile beats the login.
+func TestAuthTimePrecedesHook(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		find := o.FindUserByCredentials
 		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
 			time.Sleep(time.Second)
 			return find(ctx, c)
 		}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		began := time.Now()
 		var at float64
-		if err := json.Unmarshal(payloadOf(t, w.login())["auth_time"], &at); err != nil || !time.UnixMicro(int64(at*1e6)).Equal(began) {
+		if err := json.Unmarshal(payloadOf(t, srv.loginCode())["auth_time"], &at); err != nil || !time.UnixMicro(int64(at*1e6)).Equal(began) {
 			t.Errorf("auth_time %f, %v, want %v", at, err, began)
 		}
 	})
 }
 
-func TestHooksOfALoginHaveADeadline(t *testing.T) {
-	o := apiOptions(io.Discard)
+// TestLoginHookDeadline checks that the context of a login's hooks has a deadline.
+func TestLoginHookDeadline(t *testing.T) {
+	o := testOptions(io.Discard)
 	var has bool
 	find := o.FindUserByCredentials
 	o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
@@ -163,8 +170,10 @@ func TestHooksOfALoginHaveADeadline(t *testing.T) {
 	}
 }
 
-func TestRoutesStandWhereTheyAreAskedToAndLeaveTheRestAlone(t *testing.T) {
-	o := apiOptions(io.Discard)
+// TestLoginRoutes checks that login and registration are served at the configured paths, by POST
+// alone, and that no other route of the mux is taken.
+func TestLoginRoutes(t *testing.T) {
+	o := testOptions(io.Discard)
 	o.LoginPath, o.RegisterPath = "/auth/in", "/auth/new"
 	_, h := serveAPI(t, o)
 	for path, want := range map[string]int{"/auth/in": 200, "/auth/new": 200, "/login": 404, "/register": 404} {
@@ -184,7 +193,7 @@ func TestRoutesStandWhereTheyAreAskedToAndLeaveTheRestAlone(t *testing.T) {
 	}
 	mux.Handle("GET /", page("home"))
 	mux.Handle("GET /login", page("form"))
-	if _, err := socketauth.Infrastructure(nil, mux, apiOptions(io.Discard)); err != nil {
+	if _, err := socketauth.Infrastructure(nil, mux, testOptions(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{"/": "home", "/login": "form"} {
@@ -196,20 +205,23 @@ func TestRoutesStandWhereTheyAreAskedToAndLeaveTheRestAlone(t *testing.T) {
 	}
 }
 
-func TestConflictOnTheMuxIsAnErrorThatNamesBoth(t *testing.T) {
+// TestMuxConflict checks that a route that is taken is an error that names both patterns, not a
+// panic.
+func TestMuxConflict(t *testing.T) {
 	for _, taken := range []string{"POST /login", "POST /register", "GET /socket.io/"} {
 		mux := http.NewServeMux()
 		mux.Handle(taken, http.NotFoundHandler())
-		_, err := socketauth.Infrastructure(nil, mux, apiOptions(io.Discard))
+		_, err := socketauth.Infrastructure(nil, mux, testOptions(io.Discard))
 		if err == nil || strings.Count(err.Error(), taken) < 2 {
 			t.Errorf("%s: %v", taken, err)
 		}
 	}
 }
 
-func TestMuxFuncTakesPatternsApart(t *testing.T) {
+// TestMuxFunc checks that a router other than ServeMux gets the method and the path of each route.
+func TestMuxFunc(t *testing.T) {
 	var got []string
-	_, err := socketauth.Infrastructure(nil, socketauth.MuxFunc(func(method, path string, _ http.Handler) { got = append(got, method+"|"+path) }), apiOptions(io.Discard))
+	_, err := socketauth.Infrastructure(nil, socketauth.MuxFunc(func(method, path string, _ http.Handler) { got = append(got, method+"|"+path) }), testOptions(io.Discard))
 	want := "POST|/login OPTIONS|/login POST|/register OPTIONS|/register" +
 		" GET|/socket.io POST|/socket.io OPTIONS|/socket.io GET|/socket.io/ POST|/socket.io/ OPTIONS|/socket.io/"
 	if err != nil || strings.Join(got, " ") != want {

@@ -16,10 +16,12 @@ import (
 	"github.com/z-open/socketauth"
 )
 
+// TestAudit checks which audit events there are of what, with what in them, and that the log has no
+// secret.
 func TestAudit(t *testing.T) {
 	var mu sync.Mutex
 	var events []socketauth.AuditEvent
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.TokenLifetime = time.Hour
 		o.Audit = func(ctx context.Context, e socketauth.AuditEvent) {
 			if err := ctx.Err(); err != nil {
@@ -29,7 +31,7 @@ func TestAudit(t *testing.T) {
 			defer mu.Unlock()
 			events = append(events, e)
 		}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		var secrets []string
 		expect := func(step string, want ...socketauth.AuditKind) []socketauth.AuditEvent {
 			t.Helper()
@@ -50,57 +52,57 @@ func TestAudit(t *testing.T) {
 			}
 			return got
 		}
-		code := w.login()
+		code := srv.loginCode()
 		if e := expect("login", socketauth.AuditLogin); e[0].UserID != "anna" || e[0].SessionID == "" {
 			t.Errorf("%+v", e)
 		}
-		w.post("/login", `{"username":"anna","password":"wrong"}`)
+		srv.post("/login", `{"username":"anna","password":"wrong"}`)
 		if e := expect("wrong password", socketauth.AuditLoginFailed); e[0].Code != "USER_INVALID" || e[0].Account != "anna" || e[0].UserID != "" {
 			t.Errorf("%+v", e)
 		}
-		w.post("/register", `{"username":"anna","password":"secret"}`)
+		srv.post("/register", `{"username":"anna","password":"secret"}`)
 		expect("register", socketauth.AuditRegistered)
-		c := w.dial("")
+		c := srv.dial("")
 		c.authenticate(code)
-		token := c.token()
+		token := c.expectToken()
 		if e := expect("authenticate", socketauth.AuditAuthenticated); e[0].UserID != "anna" || e[0].SocketID != c.sid || e[0].SessionID == "" {
 			t.Errorf("%+v", e)
 		}
-		o := c.confirms(token)
+		o := c.offerFor(token)
 		expect("offered")
 		o.confirm()
 		expect("confirmed", socketauth.AuditRotated)
-		w.refuses("x", "invalid_token")
+		srv.expectTokenRefused("x", "invalid_token")
 		if e := expect("garbage", socketauth.AuditRefused); e[0].Code != "invalid_token" || e[0].UserID != "" {
 			t.Errorf("%+v", e)
 		}
-		w.get("x")
+		srv.get("x")
 		expect("request", socketauth.AuditRefused)
 		time.Sleep(time.Minute)
-		w.refuses(token, "token_reused")
-		c.refusedAndGone("token_reused")
+		srv.expectTokenRefused(token, "token_reused")
+		c.expectRefused("token_reused")
 		if e := expect("reuse", socketauth.AuditReuse, socketauth.AuditRefused); e[0].UserID != "anna" || e[1].Code != "token_reused" || e[1].UserID != "anna" {
 			t.Errorf("%+v", e)
 		}
-		c, token = w.in()
+		c, token = srv.authenticated()
 		expect("in", socketauth.AuditAuthenticated)
 		time.Sleep(time.Hour)
-		c.refusedAndGone("token_expired")
+		c.expectRefused("token_expired")
 		if e := expect("expiry", socketauth.AuditExpired); e[0].UserID != "anna" {
 			t.Errorf("%+v", e)
 		}
-		w.refuses(token, "token_expired")
+		srv.expectTokenRefused(token, "token_expired")
 		if e := expect("too late", socketauth.AuditRefused); e[0].UserID != "anna" || e[0].Code != "token_expired" {
 			t.Errorf("%+v", e)
 		}
-		c, token2 := w.in()
+		c, token2 := srv.authenticated()
 		c.emit("logout")
-		c.next(`42["logged_out"]`)
+		c.expect(`42["logged_out"]`)
 		if e := expect("logout", socketauth.AuditAuthenticated, socketauth.AuditLogout); e[1].UserID != "anna" || e[1].SessionID != e[0].SessionID {
 			t.Errorf("%+v", e)
 		}
-		c, token3 := w.in()
-		if _, err := w.Auth().RevokeSession(w.Context(), w.sessionOf(c)); err != nil {
+		c, token3 := srv.authenticated()
+		if _, err := srv.Auth().RevokeSession(srv.Context(), srv.sessionOf(c)); err != nil {
 			t.Fatal(err)
 		}
 		if e := expect("revoke", socketauth.AuditAuthenticated, socketauth.AuditRevoked); e[1].UserID != "anna" || e[1].SessionID == "" {
@@ -108,55 +110,58 @@ func TestAudit(t *testing.T) {
 		}
 		secrets = append(secrets, code, token, token2, token3, o.token, "secret", "wrong")
 		for _, secret := range secrets {
-			if strings.Contains(w.logs.String(), secret) {
+			if strings.Contains(srv.logs.String(), secret) {
 				t.Errorf("the log has %s", secret)
 			}
 		}
 	})
 }
 
-func TestAuditThatPanicsHarmsNothing(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestAuditPanics checks that a panic of Audit is logged and does no other harm.
+func TestAuditPanics(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.Audit = func(context.Context, socketauth.AuditEvent) { panic("a bug") }
-	}, func(w *world) {
-		c, _ := w.in()
-		c.alive()
-		w.logged("hook=Audit")
+	}, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		c.expectAuthenticated()
+		srv.expectLogged("hook=Audit")
 	})
 }
 
-func TestAuditThatTakesItsTimeHoldsNobodyUp(t *testing.T) {
-	// Guards: a socket is closed before Audit hears of it, and another client's confirmation does not wait for that.
+// TestAuditBlocks checks that a socket is closed before Audit is told of it, and that no other
+// client waits for Audit.
+func TestAuditBlocks(t *testing.T) {
 	goOn := make(chan struct{})
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		goOn = make(chan struct{})
 		o.Audit = func(_ context.Context, e socketauth.AuditEvent) {
 			if e.Kind == socketauth.AuditRefused {
 				<-goOn
 			}
 		}
-	}, func(w *world) {
-		code := w.code()
-		a, b := w.dial(""), w.dial("")
-		a.confirms(code)
-		won := b.confirms(code)
+	}, func(srv *testServer) {
+		code := srv.code()
+		a, b := srv.dial(""), srv.dial("")
+		a.offerFor(code)
+		won := b.offerFor(code)
 		won.confirm()
-		b.alive()
-		a.refusedAndGone("no_longer_valid")
-		silent := w.dial("")
-		silent.refusedAndGone("timeout")
+		b.expectAuthenticated()
+		a.expectRefused("no_longer_valid")
+		silent := srv.dial("")
+		silent.expectRefused("timeout")
 		close(goOn)
 	})
 }
 
-func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
-	// Guards: each garbage token, and each use of one dead token, was an audit event and a log line of its own.
+// TestAuditFlood checks that of a flood of bad tokens only the first are recorded, and that no
+// event of others is lost by it.
+func TestAuditFlood(t *testing.T) {
 	var mu sync.Mutex
 	recorded := make(map[string]int)
 	for _, proxied := range []bool{false, true} {
 		clear(recorded)
 		from := "203.0.113.1" // where the flood comes from
-		inWorld(t, func(o *socketauth.Options[string]) {
+		withServer(t, func(o *socketauth.Options[string]) {
 			if !proxied {
 				o.ClientIP = func(*http.Request) string { mu.Lock(); defer mu.Unlock(); return from }
 			}
@@ -168,19 +173,19 @@ func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
 					recorded[e.SessionID]++
 				}
 			}
-		}, func(w *world) {
-			live, dead := w.in()
-			session := w.sessionOf(live)
-			other, _ := w.inAs(jwt.MapClaims{"sub": "bert"})
-			others := w.sessionOf(other)
+		}, func(srv *testServer) {
+			live, dead := srv.authenticated()
+			session := srv.sessionOf(live)
+			other, _ := srv.authenticatedAs(jwt.MapClaims{"sub": "bert"})
+			others := srv.sessionOf(other)
 			live.emit("logout")
-			live.next(`42["logged_out"]`)
+			live.expect(`42["logged_out"]`)
 			flood := func(n int) {
 				for range n {
-					if status, _, _ := w.get("garbage"); status != http.StatusUnauthorized {
+					if status, _, _ := srv.get("garbage"); status != http.StatusUnauthorized {
 						t.Fatalf("garbage: %d", status)
 					}
-					if status, _, _ := w.get(dead); status != http.StatusUnauthorized {
+					if status, _, _ := srv.get(dead); status != http.StatusUnauthorized {
 						t.Fatalf("a dead token: %d", status)
 					}
 				}
@@ -193,10 +198,10 @@ func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
 			if n := recorded[session] - logins; n != 60 {
 				t.Errorf("%d events of a dead token", n)
 			}
-			if s := w.Auth().Stats(); s.Requests["invalid_token"] != 200 || s.Requests["session_revoked"]+s.Requests["no_longer_valid"] != 200 || s.Limited["refusals_recorded"] != 280 {
+			if s := srv.Auth().Stats(); s.Requests["invalid_token"] != 200 || s.Requests["session_revoked"]+s.Requests["no_longer_valid"] != 200 || s.Limited["refusals_recorded"] != 280 {
 				t.Errorf("%+v", s)
 			}
-			if n := strings.Count(w.logs.String(), "limit=refusals_recorded"); n != 1 {
+			if n := strings.Count(srv.logs.String(), "limit=refusals_recorded"); n != 1 {
 				t.Errorf("%d lines about it", n)
 			}
 			time.Sleep(20 * time.Second)
@@ -204,17 +209,17 @@ func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
 			if n := recorded["refused invalid_token"]; n != 70 {
 				t.Errorf("20 s later: %d events of garbage", n)
 			}
-			before := recorded[others] // what happens to others is told meanwhile
+			before := recorded[others] // meanwhile events of others are recorded
 			token := other.current
 			other.authenticate("42")
-			other.refusedAndGone("invalid_token")
-			if status, _, _ := w.get(token); status != http.StatusOK {
+			other.expectRefused("invalid_token")
+			if status, _, _ := srv.get(token); status != http.StatusOK {
 				t.Errorf("a good token: %d", status)
 			}
-			if _, err := w.Auth().RevokeUser(w.Context(), "bert"); err != nil {
+			if _, err := srv.Auth().RevokeUser(srv.Context(), "bert"); err != nil {
 				t.Fatal(err)
 			}
-			w.get(token)
+			srv.get(token)
 			synctest.Wait()
 			if n := recorded[others] - before; n != 2 {
 				t.Errorf("%d events of another session", n)
@@ -223,11 +228,11 @@ func TestFloodOfRefusalsIsNotRecorded(t *testing.T) {
 				mu.Lock()
 				from = "203.0.113.2"
 				mu.Unlock()
-				if w.get("garbage"); recorded["refused invalid_token"] != 72 {
+				if srv.get("garbage"); recorded["refused invalid_token"] != 72 {
 					t.Errorf("garbage from another address was not told: %v", recorded)
 				}
 			}
-			if status, _ := w.try("", "/login", "anna", "secret"); status != http.StatusOK {
+			if status, _ := srv.tryLogin("", "/login", "anna", "secret"); status != http.StatusOK {
 				t.Errorf("a login from there: %d", status)
 			}
 		})

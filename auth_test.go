@@ -16,50 +16,55 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-func TestTheWholeFlow(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.On("whoami", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) { return s.UserID(), nil })
+// TestWholeFlow checks the way of a user from the login through the socket and the middleware to
+// the log-out.
+func TestWholeFlow(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		srv.On("whoami", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) { return s.UserID(), nil })
 
-		_, body, _ := post(w.Config.Handler, "/login", jsonType, credentialsJSON("anna", "secret"))
-		c := w.dial("")
+		_, body, _ := post(srv.Config.Handler, "/login", jsonType, credentialsJSON("anna", "secret"))
+		c := srv.dial("")
 		c.authenticate(body["token"])
-		token := c.token()
-		if got := c.ask("whoami"); got != `["anna"]` {
+		token := c.expectToken()
+		if got := c.call("whoami"); got != `["anna"]` {
 			t.Errorf("got %s", got)
 		}
-		if status, body, _ := w.get(token); status != 200 || body != "anna" {
+		if status, body, _ := srv.get(token); status != 200 || body != "anna" {
 			t.Errorf("middleware: %d %s", status, body)
 		}
 		c.close() // the connection is lost
 
-		c = w.dial(fmt.Sprintf(`{"token":%q}`, token))
-		next := c.token()
+		c = srv.dial(fmt.Sprintf(`{"token":%q}`, token))
+		next := c.expectToken()
 		c.emit("logout", next)
-		c.next(`42["logged_out"]`)
-		c.gone()
-		if status, body, _ := w.get(next); status != 401 || !strings.Contains(body, "no_longer_valid") {
+		c.expect(`42["logged_out"]`)
+		c.expectDisconnected()
+		if status, body, _ := srv.get(next); status != 401 || !strings.Contains(body, "no_longer_valid") {
 			t.Errorf("middleware: %d %s", status, body)
 		}
 	})
 }
 
-func TestTwoLoginsOfOneUserInOneSecondBothWork(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, b := w.code(), w.code()
-		one, two := w.dial(""), w.dial("")
+// TestTwoLoginsInOneSecond checks that two logins of one user in one second are two sessions.
+func TestTwoLoginsInOneSecond(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a, b := srv.code(), srv.code()
+		one, two := srv.dial(""), srv.dial("")
 		one.authenticate(a)
 		two.authenticate(b)
-		one.token()
-		two.token()
-		one.alive()
-		two.alive()
+		one.expectToken()
+		two.expectToken()
+		one.expectAuthenticated()
+		two.expectAuthenticated()
 	})
 }
 
-func TestLoginAndSocketsShareACoreOrAStore(t *testing.T) {
+// TestSharedAuth checks that login and sockets can share an Auth, and that a process may serve
+// sockets alone.
+func TestSharedAuth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mux := http.NewServeMux()
-		o := apiOptions(io.Discard)
+		o := testOptions(io.Discard)
 		a, err := socketauth.New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +88,8 @@ func TestLoginAndSocketsShareACoreOrAStore(t *testing.T) {
 	})
 }
 
-func TestIssueCodeContainsThePanicsOfHooks(t *testing.T) {
+// TestIssueCodeHookPanic checks that a panic of Authorization is an error of IssueCode.
+func TestIssueCodeHookPanic(t *testing.T) {
 	a, err := socketauth.New(socketauth.Options[any]{Secret: testSecret, Logger: slog.New(slog.DiscardHandler), Authorization: func(context.Context, jwt.MapClaims) (string, error) { panic("a bug") }})
 	if err != nil {
 		t.Fatal(err)
@@ -93,23 +99,24 @@ func TestIssueCodeContainsThePanicsOfHooks(t *testing.T) {
 	}
 }
 
-func TestNoSecretIsLogged(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		code := w.code()
-		c := w.dial(fmt.Sprintf(`{"token":%q}`, code))
-		first := c.token()
+// TestSecretsNotLogged checks that no part of a code or token is in the log, even at debug level.
+func TestSecretsNotLogged(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		code := srv.code()
+		c := srv.dial(fmt.Sprintf(`{"token":%q}`, code))
+		first := c.expectToken()
 		c.authenticate(first)
-		second := c.token()
+		second := c.expectToken()
 		time.Sleep(time.Minute)
 		c.authenticate(code)
-		c.refusedAndGone("token_expired")
-		c = w.dial("")
+		c.expectRefused("token_expired")
+		c = srv.dial("")
 		c.authenticate(first)
-		c.refusedAndGone("token_reused")
-		c = w.dial("")
+		c.expectRefused("token_reused")
+		c = srv.dial("")
 		c.authenticate(respell(second))
-		c.refusedAndGone("invalid_token")
-		log := w.logs.String()
+		c.expectRefused("invalid_token")
+		log := srv.logs.String()
 		for _, token := range []string{code, first, second} {
 			parts := strings.Split(token, ".")
 			for _, secret := range []string{parts[1][:20], parts[2][:20]} {

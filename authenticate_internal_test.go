@@ -25,9 +25,10 @@ func FuzzTokenIn(f *testing.F) {
 	})
 }
 
-func TestClockSetBackAndLateFrames(t *testing.T) {
-	// Guards: a socket opened before the clock was set back seemed to be opened after whatever was replaced since, and its
-	// late frame ended the session as reuse. Outside a bubble, whose times have no monotonic reading.
+// TestClockSetBackLateFrame checks that a socket opened before the wall clock was set back keeps
+// its place in time, so that its late frame is no reuse. It runs outside a bubble, whose times have
+// no monotonic reading.
+func TestClockSetBackLateFrame(t *testing.T) {
 	now := time.Now()
 	p := (&Socket{
 		server:     &Server{auth: &Auth{config: new(config)}},
@@ -40,8 +41,8 @@ func TestClockSetBackAndLateFrames(t *testing.T) {
 	}
 }
 
-// readBefore returns t as a process has it that read it before its wall clock was set back by step: the
-// monotonic reading is the same, that of the wall clock is later.
+// readBefore returns t as if it had been read before the wall clock was set back by step: the same
+// monotonic reading, a later wall clock.
 func readBefore(t time.Time, step time.Duration) time.Time {
 	wall := (*uint64)(unsafe.Pointer(&t)) // with a monotonic reading, seconds above 30 bits of nanoseconds
 	*wall += uint64(step/time.Second) << 30

@@ -14,39 +14,43 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-func TestCodeIsTradedForATokenAndTheTokenForItsSuccessor(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
-		c.authenticate(w.code())
-		first := c.token()
-		c.alive()
+// TestTokenSuccession checks that a code is exchanged for a session token, each token for its
+// successor, and that the socket ends with the last one's expiry.
+func TestTokenSuccession(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
+		c.authenticate(srv.code())
+		first := c.expectToken()
+		c.expectAuthenticated()
 		c.close()
 
-		c = w.dial(fmt.Sprintf(`{"token":%q}`, first)) // by handshake auth this time
-		second := c.token()
-		c.alive()
+		c = srv.dial(fmt.Sprintf(`{"token":%q}`, first)) // by the handshake's auth
+		second := c.expectToken()
+		c.expectAuthenticated()
 		time.Sleep(time.Hour)
-		c.authenticate(second) // and in place
-		third := c.token()
-		c.alive()
+		c.authenticate(second) // on the same socket
+		third := c.expectToken()
+		c.expectAuthenticated()
 		if first == second || second == third {
 			t.Error("a token came twice")
 		}
 		time.Sleep(24*time.Hour - time.Second) // past the second's expiry
-		c.alive()
+		c.expectAuthenticated()
 		time.Sleep(2 * time.Second)
-		if u := c.refusedAndGone("token_expired"); !u.Terminal {
+		if u := c.expectRefused("token_expired"); !u.Terminal {
 			t.Error("not terminal")
 		}
 	})
 }
 
+// TestTwentySocketsWithOneCode checks that of twenty sockets that present one code at once, one is
+// authenticated.
 func TestTwentySocketsWithOneCode(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		code := w.code()
+	withServer(t, nil, func(srv *testServer) {
+		code := srv.code()
 		clients := make([]*client, 20)
 		for n := range clients {
-			clients[n] = w.dial("")
+			clients[n] = srv.dial("")
 		}
 		var wg sync.WaitGroup
 		for _, c := range clients {
@@ -61,61 +65,66 @@ func TestTwentySocketsWithOneCode(t *testing.T) {
 			} else if !strings.Contains(frame, `"code":"no_longer_valid"`) || !strings.Contains(frame, `"terminal":false`) {
 				t.Errorf("got %q", frame)
 			} else {
-				c.gone()
+				c.expectDisconnected()
 			}
 		}
 		if len(in) != 1 {
 			t.Fatalf("%d are in", len(in))
 		}
 		time.Sleep(time.Minute)
-		in[0].alive()
+		in[0].expectAuthenticated()
 	})
 }
 
-func TestSilentSocketIsToldAndDisconnected(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.Timeout = 3 * time.Second }, func(w *world) {
+// TestAuthenticationTimeout checks that a socket that does not authenticate is told so and
+// disconnected after Timeout.
+func TestAuthenticationTimeout(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Timeout = 3 * time.Second }, func(srv *testServer) {
 		start := time.Now()
-		c := w.dial("")
-		if u := c.refusedAndGone("timeout"); u.Terminal || time.Since(start) != 3*time.Second {
+		c := srv.dial("")
+		if u := c.expectRefused("timeout"); u.Terminal || time.Since(start) != 3*time.Second {
 			t.Errorf("after %v: %+v", time.Since(start), u)
 		}
 	})
 }
 
-func TestRefusedSocketCannotLingerOrTryAgain(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
+// TestRefusedSocketIsClosed checks that a refused socket is disconnected and has no second attempt.
+func TestRefusedSocketIsClosed(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
 		c.send(`42["authenticate",{"token":"guess 1"}]`)
-		c.refusedWith("invalid_token")
+		c.expectUnauthorized("invalid_token")
 		_ = c.Write(`42["authenticate",{"token":"guess 2"}]`) // nobody reads it
-		c.gone()
+		c.expectDisconnected()
 	})
 }
 
-func TestStrangerThatLeavesDoesNotJoinAgain(t *testing.T) {
-	// Guards: a client that leaves the namespace and joins it again must not have its time, and its turn of the hooks,
-	// again and again.
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
+// TestUnauthenticatedRejoin checks that a client that leaves the namespace and joins again without
+// having authenticated gets no new time and no new turn at the hooks.
+func TestUnauthenticatedRejoin(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
 		c.send("41")
 		c.send("40")
-		c.next(`40{"sid":`)
-		c.gone()
+		c.expect(`40{"sid":`)
+		c.expectDisconnected()
 
-		c, token := w.in() // one that has proved itself has its time anew
+		c, token := srv.authenticated() // one that had authenticated gets the whole time
 		c.send("41")
 		c.send("40")
-		c.next(`40{"sid":`)
+		c.expect(`40{"sid":`)
 		time.Sleep(4 * time.Second)
 		c.authenticate(token)
-		c.token()
+		c.expectToken()
 	})
 }
 
-func TestBadInputToAuthenticate(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		bystander, _ := w.in()
-		good := w.code()
+// TestAuthenticateBadInput checks that malformed arguments of authenticate and of the handshake are
+// refused, end nobody else's socket and consume nothing.
+func TestAuthenticateBadInput(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		bystander, _ := srv.authenticated()
+		good := srv.code()
 		for name, frame := range map[string]string{
 			"nothing":           `42["authenticate"]`,
 			"null":              `42["authenticate",null]`,
@@ -138,94 +147,103 @@ func TestBadInputToAuthenticate(t *testing.T) {
 		} {
 			var c *client
 			if strings.HasPrefix(frame, "{") {
-				c = w.dial(frame)
+				c = srv.dial(frame)
 			} else {
-				c = w.dial("")
+				c = srv.dial("")
 				c.send(frame)
 			}
-			if u := c.refusedAndGone("invalid_token"); !u.Terminal {
+			if u := c.expectRefused("invalid_token"); !u.Terminal {
 				t.Errorf("%s: not terminal", name)
 			}
 		}
-		bystander.alive()
-		c := w.dial(fmt.Sprintf(`{"token":%q}`, good)) // none of it consumed the good one
-		c.token()
+		bystander.expectAuthenticated()
+		c := srv.dial(fmt.Sprintf(`{"token":%q}`, good)) // none of it consumed the good one
+		c.expectToken()
 	})
 }
 
-func TestHandshakeWithoutATokenLeavesTimeToAuthenticate(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestHandshakeWithoutToken checks that a handshake without a token is followed by the time to
+// authenticate by event.
+func TestHandshakeWithoutToken(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		for _, auth := range []string{"", `{}`, `{"token":null}`, `{"token":""}`, `{"room":"x"}`} {
-			c := w.dial(auth)
+			c := srv.dial(auth)
 			time.Sleep(time.Second)
-			c.authenticate(w.code())
-			c.token()
+			c.authenticate(srv.code())
+			c.expectToken()
 			c.close()
 		}
 	})
 }
 
-func TestReauthenticationKeepsTheIdentity(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(w *world) {
-		anna, token := w.in()
-		_, ottos := w.inAs(jwt.MapClaims{"sub": "otto"})
-		_, annasOther := w.in()
-		for _, foreign := range []string{ottos, annasOther, w.code()} {
+// TestReauthenticationIdentity checks that an authenticated socket takes no token of another
+// session, and renews its expiry with one of its own.
+func TestReauthenticationIdentity(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(srv *testServer) {
+		anna, token := srv.authenticated()
+		_, ottos := srv.authenticatedAs(jwt.MapClaims{"sub": "otto"})
+		_, annasOther := srv.authenticated()
+		for _, foreign := range []string{ottos, annasOther, srv.code()} {
 			anna.authenticate(foreign)
-			if u := anna.refusedWith("wrong_session"); u.Terminal {
+			if u := anna.expectUnauthorized("wrong_session"); u.Terminal {
 				t.Error("terminal")
 			}
-			anna.alive() // told, not disconnected
+			anna.expectAuthenticated() // told, not disconnected
 		}
 		time.Sleep(50 * time.Second)
 		anna.authenticate(token)
-		next := anna.token()
+		next := anna.expectToken()
 		time.Sleep(8 * time.Second)
-		anna.alive()
+		anna.expectAuthenticated()
 		anna.authenticate(token)
-		anna.refusedAndGone("token_reused") // long ago replaced, so no late frame
-		anna = w.dial("")
+		anna.expectRefused("token_reused") // replaced too long ago for a late frame
+		anna = srv.dial("")
 		anna.authenticate(next)
-		anna.refusedAndGone("token_reused")
+		anna.expectRefused("token_reused")
 	})
 }
 
-func TestInvalidTokenOnALiveSocketEndsIt(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, token := w.in()
+// TestInvalidTokenOnAuthenticatedSocket checks that an invalid token ends an authenticated socket,
+// but not its session.
+func TestInvalidTokenOnAuthenticatedSocket(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, token := srv.authenticated()
 		c.authenticate("garbage")
-		c.refusedAndGone("invalid_token")
-		c = w.dial("")
-		c.authenticate(token) // its session lives
-		c.token()
+		c.expectRefused("invalid_token")
+		c = srv.dial("")
+		c.authenticate(token) // its session goes on
+		c.expectToken()
 	})
 }
 
-func TestEventsBehindAnAuthenticateWaitForIt(t *testing.T) {
-	// Guards: a client that emits right behind its authenticate, as clients with a queue do, is served in order.
-	inWorld(t, nil, func(w *world) {
-		w.On("chat", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "hello", nil })
-		c := w.dial("")
-		c.authenticate(w.code())
+// TestEventsDuringAuthentication checks that events sent right behind authenticate are handled
+// after it, in order.
+func TestEventsDuringAuthentication(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		srv.On("chat", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "hello", nil })
+		c := srv.dial("")
+		c.authenticate(srv.code())
 		c.send(`421["chat"]`)
-		c.token()
-		c.next(`431["hello"]`)
+		c.expectToken()
+		c.expect(`431["hello"]`)
 	})
 }
 
-func TestAcknowledgementsOfAuthenticateAndLogout(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
-		c.send(fmt.Sprintf(`421["authenticate",{"token":%q}]`, w.code()))
-		c.token()
-		c.next("431[]")
+// TestAuthenticateAcknowledgements checks that authenticate and logout are acknowledged where the
+// client asks for it, with the error where they fail.
+func TestAuthenticateAcknowledgements(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
+		c.send(fmt.Sprintf(`421["authenticate",{"token":%q}]`, srv.code()))
+		c.expectToken()
+		c.expect("431[]")
 		c.send(`422["logout"]`)
-		c.next("432[]")
-		c.next(`42["logged_out"]`)
-		c.gone()
-		c = w.dial("")
+		c.expect("432[]")
+		c.expect(`42["logged_out"]`)
+		c.expectDisconnected()
+		c = srv.dial("")
 		c.send(`421["authenticate",{"token":"x"}]`)
-		c.next(`431[{"error":{"code":"invalid_token"}}]`)
-		c.refusedAndGone("invalid_token")
+		c.expect(`431[{"error":{"code":"invalid_token"}}]`)
+		c.expectRefused("invalid_token")
 	})
 }

@@ -14,103 +14,111 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
+// TestStoreOutage checks that nothing is accepted while the store is out of reach, that
+// authenticated sockets go on, and that short outages and lost replies are ridden out.
 func TestStoreOutage(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		live, token := w.in()
-		code := w.code()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		live, token := srv.authenticated()
+		code := srv.code()
 
-		store.fail(down, nil)
+		store.fail(storeDown, nil)
 		start := time.Now()
-		c := w.dial(fmt.Sprintf(`{"token":%q}`, code))
-		if u := c.refusedAndGone("unavailable"); u.Terminal || u.RetryAfter < 1 || time.Since(start) > 6*time.Second {
+		c := srv.dial(fmt.Sprintf(`{"token":%q}`, code))
+		if u := c.expectRefused("unavailable"); u.Terminal || u.RetryAfter < 1 || time.Since(start) > 6*time.Second {
 			t.Errorf("after %v: %+v", time.Since(start), u)
 		}
 		live.authenticate(token)
-		live.refusedWith("unavailable")
+		live.expectUnauthorized("unavailable")
 		live.emit("logout")
-		live.refusedWith("unavailable")
-		live.alive() // live sockets run on
-		if status, body, header := w.get(token); status != 503 || !strings.Contains(body, "unavailable") || header.Get("Retry-After") == "" {
+		live.expectUnauthorized("unavailable")
+		live.expectAuthenticated() // authenticated sockets go on
+		if status, body, header := srv.get(token); status != 503 || !strings.Contains(body, "unavailable") || header.Get("Retry-After") == "" {
 			t.Errorf("middleware: %d %s", status, body)
 		}
 
 		failures := 0
-		store.fail(func(string) error { // back after a moment: the server has tried again meanwhile
+		store.fail(func(string) error { // back after a moment, while the server retries
 			if failures++; failures < 5 {
 				return errStoreDown
 			}
 			return nil
 		}, nil)
 		live.authenticate(token)
-		token = live.token()
+		token = live.expectToken()
 
 		replies := 0
-		store.fail(nil, func(string) error { // the step is done, the reply lost
+		store.fail(nil, func(string) error { // the call takes effect, and its reply is lost
 			if replies++; replies < 3 {
 				return errStoreDown
 			}
 			return nil
 		})
 		live.authenticate(token)
-		token = live.token()
+		token = live.expectToken()
 		store.fail(nil, nil)
 		live.authenticate(token)
-		live.token()
+		live.expectToken()
 	})
 }
 
-func TestSocketHearsNothingWhileTheStoreDecides(t *testing.T) {
+// TestNoBroadcastsWhileStoreDecides checks that a socket that the store decides on hears no
+// broadcasts, though a revocation would find it.
+func TestNoBroadcastsWhileStoreDecides(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		deciding, goOn := make(chan struct{}), make(chan struct{})
 		store.fail(func(string) error { close(deciding); <-goOn; return nil }, nil)
-		c := w.dial("")
-		c.authenticate(w.code())
+		c := srv.dial("")
+		c.authenticate(srv.code())
 		<-deciding
-		if n := len(socketauth.Members(w.ToUser("anna"))); n != 1 {
+		if n := len(socketauth.Members(srv.ToUser("anna"))); n != 1 {
 			t.Errorf("%d sockets would be found by a revocation", n)
 		}
-		if err := w.ToUser("anna").Emit("secret"); err != nil {
+		if err := srv.ToUser("anna").Emit("secret"); err != nil {
 			t.Error(err)
 		}
-		c.silence()
+		c.expectNothing()
 		close(goOn)
-		c.token()
+		c.expectToken()
 	})
 }
 
-func TestDecisionThatHasBegunIsWaitedForPastTheDeadline(t *testing.T) {
-	// Guards: once the store has the step, its outcome counts: a timeout would cost a plain client its session.
+// TestDeadlineWaitsForStore checks that a call of the store that has begun is waited for past the
+// deadline: a timeout would cost a plain client its session.
+func TestDeadlineWaitsForStore(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c := w.dial("")
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c := srv.dial("")
 		store.fail(func(string) error { time.Sleep(2 * time.Second); return nil }, nil)
 		time.Sleep(4 * time.Second)
-		c.authenticate(w.code()) // decided a second after the deadline
-		c.token()
-		c.alive()
+		c.authenticate(srv.code()) // decided a second after the deadline
+		c.expectToken()
+		c.expectAuthenticated()
 	})
 }
 
-func TestStoreThatHasLostStateIsLoggedAndNoAlarm(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
-		c.authenticate(w.foreignToken())
-		if u := c.refusedAndGone("no_longer_valid"); !u.Terminal {
+// TestStoreLostState checks that a token of a session that the store does not know is refused and
+// logged, and is no reuse.
+func TestStoreLostState(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
+		c.authenticate(srv.foreignToken())
+		if u := c.expectRefused("no_longer_valid"); !u.Terminal {
 			t.Error("not terminal")
 		}
-		w.logged("lost state")
+		srv.expectLogged("lost state")
 	})
 }
 
-func TestStoreThatIgnoresItsContextKeepsNoSocketConnecting(t *testing.T) {
-	// Guards: a call that never comes back must not keep a stranger's place for ever, nor leave its client without a word.
+// TestStoreIgnoresContext checks that a call of the store that never returns keeps no connection
+// unauthenticated for ever, nor its client without an answer.
+func TestStoreIgnoresContext(t *testing.T) {
 	for _, call := range []string{"Present", "Confirm", "Revoke"} {
 		store := new(faultyStore)
-		inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-			friend, token := w.in()
-			c := w.dial("")
+		withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+			authenticated, token := srv.authenticated()
+			c := srv.dial("")
 			goOn := make(chan struct{})
 			store.fail(func(name string) error {
 				if name == call {
@@ -124,67 +132,68 @@ func TestStoreThatIgnoresItsContextKeepsNoSocketConnecting(t *testing.T) {
 			case "Present":
 				c.authenticate(token)
 			case "Confirm":
-				c.confirms(token).confirm()
+				c.offerFor(token).confirm()
 			case "Revoke":
 				c.emit("logout", token)
 			}
-			if u := c.refusedAndGone("unavailable"); u.Terminal || u.RetryAfter == 0 {
+			if u := c.expectRefused("unavailable"); u.Terminal || u.RetryAfter == 0 {
 				t.Errorf("%s: %+v", call, u)
 			}
 			if d := time.Since(began); d > 11*time.Second {
 				t.Errorf("%s: after %v", call, d)
 			}
 			synctest.Wait()
-			if n := w.Auth().Stats().Sockets["4"]; n.Connecting != 0 || n.Authenticated != 1 {
+			if n := srv.Auth().Stats().Sockets["4"]; n.Connecting != 0 || n.Authenticated != 1 {
 				t.Errorf("%s: %+v", call, n)
 			}
-			friend.alive()
+			authenticated.expectAuthenticated()
 			store.fail(nil, nil)
 			close(goOn)
 		})
 	}
 }
 
-func TestNothingIsConsumedForAClientThatGaveUpOnAnOutage(t *testing.T) {
-	// Guards: the step of a socket that has ended must not be taken once the store is back: its client comes back with
-	// the very token.
+// TestClientGaveUpDuringOutage checks that the token of a client that left during an outage is not
+// consumed once the store is back.
+func TestClientGaveUpDuringOutage(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, token := w.in()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, token := srv.authenticated()
 		c.close()
-		store.fail(down, nil)
-		c = w.dial("")
+		store.fail(storeDown, nil)
+		c = srv.dial("")
 		c.authenticate(token)
 		time.Sleep(time.Second)
 		c.close()
 		time.Sleep(time.Second)
 		store.fail(nil, nil)
 		time.Sleep(time.Second)
-		c = w.dial("")
+		c = srv.dial("")
 		c.authenticate(token)
-		c.token()
+		c.expectToken()
 	})
 }
 
-func TestClientThatLeavesDuringItsPresentationLeavesNothingBehind(t *testing.T) {
-	// Guards: a socket that joins its session's group after it has ended must leave it again.
+// TestClientLeavesDuringPresentation checks that a socket that is registered under its session
+// after it has ended is removed again.
+func TestClientLeavesDuringPresentation(t *testing.T) {
 	var minting, gone chan struct{}
-	inWorld(t, func(o *socketauth.Options[string]) {
-		minting, gone = make(chan struct{}, 1), make(chan struct{}) // in the bubble, as all that is waited for
+	withServer(t, func(o *socketauth.Options[string]) {
+		minting, gone = make(chan struct{}, 1), make(chan struct{}) // made in the bubble
 		o.Refresh = func(_ context.Context, c jwt.MapClaims) (string, error) {
 			minting <- struct{}{}
 			<-gone
 			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 		}
-	}, func(w *world) {
-		c := w.dial("")
-		c.authenticate(w.code())
+	}, func(srv *testServer) {
+		c := srv.dial("")
+		c.authenticate(srv.code())
 		<-minting
 		c.close()
 		synctest.Wait()
 		close(gone)
 		synctest.Wait()
-		if !socketauth.HubEmpty(w.Server.Server) {
+		if !socketauth.HubEmpty(srv.Server.Server) {
 			t.Error("the hub remembers it")
 		}
 	})

@@ -30,11 +30,12 @@ func payloadOf(t *testing.T, text string) (claims map[string]json.RawMessage) {
 	return claims
 }
 
+// TestClaimsAreCopies checks that each reader of claims gets a copy.
 func TestClaimsAreCopies(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	token := mustCode(t, i, jwt.MapClaims{"sub": "anna", "list": []any{map[string]any{"a": 1}}})
 	var wg sync.WaitGroup
-	for range 4 { // under -race, what is shared would be seen
+	for range 4 { // the race detector would find a map that is shared
 		wg.Go(func() {
 			for range 2 {
 				c, _ := ClaimsFromContext(contextWithToken(context.Background(), token))
@@ -49,8 +50,9 @@ func TestClaimsAreCopies(t *testing.T) {
 	wg.Wait()
 }
 
-func TestClaimThatIsThereTwiceIsRefused(t *testing.T) {
-	// Guards: a token of which another reader would take another user, or another expiry.
+// TestDuplicateClaims checks that a token is refused that has one of the library's claims twice, of
+// which another reader could take the other.
+func TestDuplicateClaims(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	good := string(mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna", "a": 1})).payload())
 	for name, c := range map[string]struct {
@@ -92,7 +94,9 @@ func signedText(t *testing.T, claims string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func TestNumbersThatFloat64Holds(t *testing.T) {
+// TestExactNumbers checks which numbers become a float64 and which stay text, and that none
+// changes.
+func TestExactNumbers(t *testing.T) {
 	for number, isFloat := range map[string]bool{
 		"0": true, "-0": true, "0.0e5": true, "1": true, "-1": true, "1.0": true, "1e2": true, "100E-2": true, "0.1": true, "1e+2": true, "123.456": true,
 		"9007199254740991": true, "9007199254740992": true, "9007199254740993": false, "9007199254740994": true, "-9007199254740993": false,
@@ -111,7 +115,7 @@ func TestNumbersThatFloat64Holds(t *testing.T) {
 	}
 }
 
-// equalNumbers compares by other means than the code under test, where that is possible at all.
+// equalNumbers compares numbers by other means than the code under test.
 func equalNumbers(a, b string) bool {
 	if a == b {
 		return true
@@ -121,7 +125,7 @@ func equalNumbers(a, b string) bool {
 	return okX && okY && x.Cmp(y) == 0
 }
 
-// equalJSON compares what two texts say, with numbers digit for digit.
+// equalJSON compares two decoded values, numbers digit for digit.
 func equalJSON(a, b any) bool {
 	switch a := a.(type) {
 	case json.Number:
@@ -164,8 +168,8 @@ func exactly(t *testing.T, text []byte) (v any) {
 	return v
 }
 
-// FuzzAppClaims has an app sign claims of its own in whatever form, and wants them the same two tokens later: byte for
-// byte where the library signs, and by what they say where a hook does.
+// FuzzAppClaims checks that claims of an app, however they are written, are the same two tokens later:
+// byte for byte where the library signs, and in meaning where a hook does.
 func FuzzAppClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"account":9007199254740993}`, `{"a":1e400,"b":-0.0,"c":[1E+2,0.1000000000000000055],"d":{"e":18446744073709551615}}`,

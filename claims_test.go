@@ -18,10 +18,10 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// account is one more than what float64 counts to: with a float64 it becomes another user's.
+// account is 2^53 + 1, which no float64 holds: rounded, it is another user's.
 const account = "9007199254740993"
 
-// exactClaims are claims of an app with numbers that float64 cannot hold, and with some that it can.
+// exactClaims returns claims with numbers that float64 cannot hold, and with some that it can.
 func exactClaims() jwt.MapClaims {
 	return jwt.MapClaims{
 		"sub": "anna", "account": int64(9007199254740993), "most": uint64(math.MaxUint64), "least": int64(math.MinInt64),
@@ -52,14 +52,15 @@ func wantExact(t *testing.T, where string, got jwt.MapClaims) {
 	}
 }
 
-func TestNoNumberOfTheAppsIsRounded(t *testing.T) {
-	// Guards: an account number past 2^53 must not become another user's, in any token nor for whoever reads it.
+// TestClaimNumbersExact checks that a number past 2^53 in a claim, such as an account number, is
+// exact in every token and for whoever reads it.
+func TestClaimNumbersExact(t *testing.T) {
 	sign := func(_ context.Context, c jwt.MapClaims) (string, error) {
 		return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 	}
 	for _, hooks := range []bool{false, true} {
 		t.Run(fmt.Sprintf("hooks %v", hooks), func(t *testing.T) {
-			inWorld(t, func(o *socketauth.Options[string]) {
+			withServer(t, func(o *socketauth.Options[string]) {
 				o.TenantID = func(_ context.Context, c jwt.MapClaims) (string, error) {
 					wantExact(t, "TenantID", c)
 					return "a tenant", nil
@@ -71,27 +72,27 @@ func TestNoNumberOfTheAppsIsRounded(t *testing.T) {
 						return sign(ctx, c)
 					}
 				}
-			}, func(w *world) {
+			}, func(srv *testServer) {
 				fromContext := func(ctx context.Context, where string) {
 					claims, ok := socketauth.ClaimsFromContext(ctx)
 					if wantExact(t, where, claims); !ok {
 						t.Errorf("%s: no claims", where)
 					}
 				}
-				w.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error { fromContext(ctx, "OnAuthenticated"); return nil })
-				w.OnDisconnect(func(ctx context.Context, _ *socketauth.Socket, _ string) { fromContext(ctx, "OnDisconnect") })
-				w.On("claims", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+				srv.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error { fromContext(ctx, "OnAuthenticated"); return nil })
+				srv.OnDisconnect(func(ctx context.Context, _ *socketauth.Socket, _ string) { fromContext(ctx, "OnDisconnect") })
+				srv.On("claims", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 					fromContext(ctx, "a handler")
 					wantExact(t, "Claims", s.Claims())
 					return s.Claims()["account"], nil
 				})
-				api := w.Auth().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { fromContext(r.Context(), "Middleware") }))
+				api := srv.Auth().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { fromContext(r.Context(), "Middleware") }))
 
-				code := w.codeFor(exactClaims())
-				first, c, token := payloadOf(t, code), w.dial(""), code
+				code := srv.codeFor(exactClaims())
+				first, c, token := payloadOf(t, code), srv.dial(""), code
 				for range 5 {
 					c.authenticate(token)
-					token = c.token()
+					token = c.expectToken()
 					payload := payloadOf(t, token)
 					for name := range exactClaims() {
 						if !bytes.Equal(payload[name], first[name]) {
@@ -99,7 +100,7 @@ func TestNoNumberOfTheAppsIsRounded(t *testing.T) {
 						}
 					}
 				}
-				if got := c.ask("claims"); got != "["+account+"]" {
+				if got := c.call("claims"); got != "["+account+"]" {
 					t.Errorf("the handler says %s", got)
 				}
 				r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -115,8 +116,9 @@ func TestNoNumberOfTheAppsIsRounded(t *testing.T) {
 	}
 }
 
-func TestAuthorizationGetsTheClaimsThatClaimGave(t *testing.T) {
-	// Guards: the hook gets the app's own types, not what JSON makes of them.
+// TestAuthorizationClaimTypes checks that Authorization gets the claims with the types that Claim
+// returned, not with what JSON makes of them.
+func TestAuthorizationClaimTypes(t *testing.T) {
 	given := jwt.MapClaims{"sub": "anna", "account": int64(9007199254740993), "roles": []string{"admin"}, "at": time.Unix(1, 0).UTC()}
 	a, err := socketauth.New(socketauth.Options[any]{Secret: testSecret, Authorization: func(_ context.Context, c jwt.MapClaims) (string, error) {
 		for name, value := range given {

@@ -12,231 +12,251 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestConfirmingClientIsNobodyUntilItConfirms(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		introduced := 0
-		w.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {
-			introduced++
+// TestUnconfirmedClient checks that a confirming client is unauthenticated until it confirms: no
+// events, no broadcasts, no OnAuthenticated.
+func TestUnconfirmedClient(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		called := 0
+		srv.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {
+			called++
 			s.Join("room")
 			return nil
 		})
-		c := w.dial(fmt.Sprintf(`{"token":%q,"confirm":true}`, w.code()))
-		o := c.offered()
-		c.nobody()
-		for _, err := range []error{w.Emit("news"), w.ToUser("anna").Emit("news"), w.To("room").Emit("news")} {
+		c := srv.dial(fmt.Sprintf(`{"token":%q,"confirm":true}`, srv.code()))
+		o := c.expectOffer()
+		c.expectUnauthenticated()
+		for _, err := range []error{srv.Emit("news"), srv.ToUser("anna").Emit("news"), srv.To("room").Emit("news")} {
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		c.silence()
-		if introduced != 0 {
+		c.expectNothing()
+		if called != 0 {
 			t.Error("OnAuthenticated was called before the confirmation")
 		}
 		o.confirm()
-		c.alive()
-		if introduced != 1 {
-			t.Errorf("OnAuthenticated was called %d times", introduced)
+		c.expectAuthenticated()
+		if called != 1 {
+			t.Errorf("OnAuthenticated was called %d times", called)
 		}
-		if err := w.To("room").Emit("news"); err != nil {
+		if err := srv.To("room").Emit("news"); err != nil {
 			t.Fatal(err)
 		}
-		c.next(`42["news"]`)
+		c.expect(`42["news"]`)
 	})
 }
 
-func TestConfirmationThatOnAuthenticatedRefusesCostsNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestConfirmationRefusedByHook checks that a confirmation that OnAuthenticated refuses leaves the
+// offered token good.
+func TestConfirmationRefusedByHook(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		refusing := true
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error {
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error {
 			if refusing {
 				return &socketauth.PublicError{Code: "banned"}
 			}
 			return nil
 		})
-		c := w.dial("")
-		o := c.confirms(w.code())
+		c := srv.dial("")
+		o := c.offerFor(srv.code())
 		o.confirm()
-		c.refusedAndGone("banned")
+		c.expectRefused("banned")
 		refusing = false
-		w.stays(o.token)
+		srv.confirmed(o.token)
 	})
 }
 
-func TestBreakAtAnyMessageCostsAConfirmingClientNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		token := w.code()
+// TestConnectionBreaksWhileConfirming checks that a connection that breaks at any message costs a
+// confirming client nothing, again and again.
+func TestConnectionBreaksWhileConfirming(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		token := srv.code()
 		for range 3 {
-			// The answer never came: what was presented is good still.
+			// The answer never came: what was presented is still good.
 			for range 3 {
-				c := w.dial("")
+				c := srv.dial("")
 				c.emit("authenticate", map[string]any{"token": token, "confirm": true})
 				c.close()
 			}
 			// It came and was stored, and the connection broke before the acknowledgement.
-			c := w.dial("")
-			o := c.confirms(token)
+			c := srv.dial("")
+			o := c.offerFor(token)
 			c.close()
 			token = o.token
 			// The acknowledgement was sent, and nothing came back.
-			c = w.dial("")
-			o = c.confirms(token)
+			c = srv.dial("")
+			o = c.offerFor(token)
 			o.confirm()
 			c.close()
 			token = o.token
 		}
-		c, _ := w.stays(token)
+		c, _ := srv.confirmed(token)
 		c.close()
-		if s := w.logs.String(); strings.Contains(s, "level=WARN") || strings.Contains(s, "level=ERROR") {
+		if s := srv.logs.String(); strings.Contains(s, "level=WARN") || strings.Contains(s, "level=ERROR") {
 			t.Errorf("the log has warnings:\n%s", s)
 		}
 	})
 }
 
-func TestOneBranchSurvivesAConfirmation(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		code := w.code()
-		a, b, c := w.dial(""), w.dial(""), w.dial("")
-		lost, won := a.confirms(code), b.confirms(code)
-		third := c.confirms(code)
+// TestOneBranchSurvives checks that of the tokens offered for one token the first that is confirmed
+// survives, and that the others end their sockets and are reuse later.
+func TestOneBranchSurvives(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		code := srv.code()
+		a, b, c := srv.dial(""), srv.dial(""), srv.dial("")
+		lost, won := a.offerFor(code), b.offerFor(code)
+		third := c.offerFor(code)
 		if lost.token == won.token || won.token == third.token {
 			t.Fatal("two sockets got one branch")
 		}
 		won.confirm()
-		b.alive()
-		for _, loser := range []*client{a, c} { // that entered on branches that lost
-			if u := loser.refusedAndGone("no_longer_valid"); u.Terminal {
+		b.expectAuthenticated()
+		for _, loser := range []*client{a, c} { // whose offered tokens lost
+			if u := loser.expectRefused("no_longer_valid"); u.Terminal {
 				t.Error("terminal, though its client may hold the other branch")
 			}
 		}
-		if status, _, _ := w.get(lost.token); status != 401 {
+		if status, _, _ := srv.get(lost.token); status != 401 {
 			t.Errorf("Middleware answers a lost branch %d", status)
 		}
-		if status, _, _ := w.get(won.token); status != 200 {
+		if status, _, _ := srv.get(won.token); status != 200 {
 			t.Errorf("Middleware answers the branch that won %d", status)
 		}
 		time.Sleep(10 * time.Second)
-		w.refuses(third.token, "token_reused")
-		b.refusedAndGone("token_reused")
+		srv.expectTokenRefused(third.token, "token_reused")
+		b.expectRefused("token_reused")
 	})
 }
 
-func TestPresentingABranchConfirmsIt(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		code := w.code()
-		a := w.dial("")
-		o := a.confirms(code)
-		b := w.dial("")
-		next := b.confirms(o.token) // the client has stored it, then its connection broke
-		w.refuses(code, "no_longer_valid")
+// TestPresentationConfirms checks that presenting an offered token confirms it.
+func TestPresentationConfirms(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		code := srv.code()
+		a := srv.dial("")
+		o := a.offerFor(code)
+		b := srv.dial("")
+		next := b.offerFor(o.token) // the client has stored it, then its connection broke
+		srv.expectTokenRefused(code, "no_longer_valid")
 		next.confirm()
-		b.alive()
+		b.expectAuthenticated()
 	})
 }
 
-func TestWithheldConfirmationIsATimeout(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
+// TestConfirmationTimeout checks that a client that does not confirm is disconnected after Timeout,
+// however often it presents its token.
+func TestConfirmationTimeout(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
 		time.Sleep(4 * time.Second)
 		began := time.Now()
-		o := c.confirms(w.code())
-		for range 3 { // again and again buys no time
+		o := c.offerFor(srv.code())
+		for range 3 { // further events give no more time
 			time.Sleep(time.Second)
-			c.nobody()
+			c.expectUnauthenticated()
 		}
-		if u := c.refusedAndGone("timeout"); u.Terminal {
+		if u := c.expectRefused("timeout"); u.Terminal {
 			t.Error("terminal")
 		}
 		if d := time.Since(began); d != 5*time.Second {
 			t.Errorf("after %v", d)
 		}
 
-		c, token := w.stays(o.token) // a live socket too
+		c, token := srv.confirmed(o.token) // an authenticated socket too
 		began = time.Now()
-		o = c.confirms(token)
+		o = c.offerFor(token)
 		time.Sleep(3 * time.Second)
-		if again := c.confirms(token); again.token != o.token {
+		if again := c.offerFor(token); again.token != o.token {
 			t.Error("the same token presented again on the same socket got another branch")
 		}
-		c.alive()
-		c.refusedAndGone("timeout")
+		c.expectAuthenticated()
+		c.expectRefused("timeout")
 		if d := time.Since(began); d != 5*time.Second {
 			t.Errorf("after %v", d)
 		}
-		w.stays(token)
+		srv.confirmed(token)
 	})
 }
 
-func TestTimeToConfirmBeginsAnewWithAConfirmation(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, token := w.stays(w.code())
+// TestConfirmationTimeoutRestarts checks that each offer has the whole Timeout to be confirmed in.
+func TestConfirmationTimeoutRestarts(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, token := srv.confirmed(srv.code())
 		for range 4 {
-			o := c.confirms(token)
+			o := c.offerFor(token)
 			time.Sleep(4 * time.Second)
 			o.confirm()
-			c.alive()
+			c.expectAuthenticated()
 			token = o.token
 		}
 		for range 4 { // presenting it on the same socket confirms it too
-			o := c.confirms(token)
+			o := c.offerFor(token)
 			time.Sleep(4 * time.Second)
 			token = o.token
 		}
-		c.alive()
-		time.Sleep(time.Hour - time.Minute) // nothing runs any more but the last one's time
-		c.refusedAndGone("timeout")
+		c.expectAuthenticated()
+		time.Sleep(time.Hour - time.Minute) // only the last offer's time runs
+		c.expectRefused("timeout")
 	})
 }
 
-func TestConfirmationOfAnotherBranchClosesALiveSocketThatConfirmsTooLate(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, token := w.stays(w.code())
-		mine := c.confirms(token)
-		d, _ := w.stays(token)
-		c.next(`42["rotated"]`)
-		c.alive() // nothing was said of the branch that lost yet
+// TestLateConfirmationOfLostBranch checks that a socket that confirms a token after another offer
+// was confirmed is disconnected, and not for good.
+func TestLateConfirmationOfLostBranch(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, token := srv.confirmed(srv.code())
+		mine := c.offerFor(token)
+		d, _ := srv.confirmed(token)
+		c.expect(`42["rotated"]`)
+		c.expectAuthenticated() // it was not told yet that its offered token lost
 		mine.confirm()
-		if u := c.refusedAndGone("no_longer_valid"); u.Terminal {
+		if u := c.expectRefused("no_longer_valid"); u.Terminal {
 			t.Error("terminal")
 		}
-		d.alive()
+		d.expectAuthenticated()
 	})
 }
 
-func TestConfirmationOfAnOlderGenerationChangesNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, token := w.stays(w.code())
-		mine := c.confirms(token)
-		d, theirs := w.stays(token)
-		c.next(`42["rotated"]`)
-		d.confirms(theirs).confirm()
-		c.next(`42["rotated"]`)
+// TestConfirmationOfOlderGeneration checks that a confirmation that comes after further rotations
+// changes nothing.
+func TestConfirmationOfOlderGeneration(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, token := srv.confirmed(srv.code())
+		mine := c.offerFor(token)
+		d, theirs := srv.confirmed(token)
+		c.expect(`42["rotated"]`)
+		d.offerFor(theirs).confirm()
+		c.expect(`42["rotated"]`)
 		mine.confirm()
-		c.alive()
+		c.expectAuthenticated()
 		time.Sleep(10 * time.Second)
-		c.alive()
-		d.alive()
+		c.expectAuthenticated()
+		d.expectAuthenticated()
 	})
 }
 
-func TestPlainPresentationOfWhatWasOfferedCounts(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c := w.dial("")
-		code := w.code()
-		o := c.confirms(code)
-		c.authenticate(code) // again, and plainly
-		if c.token() != o.token {
+// TestPlainPresentationAfterOffer checks that a client that presents its token again without
+// confirm gets the token that it was offered, and is authenticated.
+func TestPlainPresentationAfterOffer(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
+		code := srv.code()
+		o := c.offerFor(code)
+		c.authenticate(code) // again, without confirm
+		if c.expectToken() != o.token {
 			t.Error("another branch")
 		}
-		c.alive()
-		o.confirm() // late, and of no consequence
+		c.expectAuthenticated()
+		o.confirm() // late, without effect
 		time.Sleep(time.Minute)
-		c.alive()
+		c.expectAuthenticated()
 	})
 }
 
-func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
+// TestConfirmationStoreFailure checks that a confirmation that the store fails to take is tried
+// again, and at last answered as unavailable with nothing lost.
+func TestConfirmationStoreFailure(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		broken := func(times int) func(string) error {
 			return func(call string) error {
 				if times--; call == "Confirm" && times >= 0 {
@@ -245,36 +265,38 @@ func TestConfirmationThatTheStoreDoesNotTake(t *testing.T) {
 				return nil
 			}
 		}
-		c := w.dial("")
-		o := c.confirms(w.code())
-		store.fail(broken(3), nil) // it is asked again
+		c := srv.dial("")
+		o := c.offerFor(srv.code())
+		store.fail(broken(3), nil) // the server retries
 		o.confirm()
-		c.alive()
-		o = c.confirms(o.token)
-		store.fail(nil, broken(3)) // where only the reply was lost too
+		c.expectAuthenticated()
+		o = c.offerFor(o.token)
+		store.fail(nil, broken(3)) // also where only the reply was lost
 		o.confirm()
-		c.alive()
+		c.expectAuthenticated()
 
 		store.fail(broken(1000), nil)
-		o = c.confirms(o.token)
+		o = c.offerFor(o.token)
 		o.confirm()
-		if u := c.refusedWith("unavailable"); u.Terminal || u.RetryAfter == 0 {
+		if u := c.expectUnauthorized("unavailable"); u.Terminal || u.RetryAfter == 0 {
 			t.Errorf("%+v", u)
 		}
-		c.alive() // and stays what it was
-		d := w.dial("")
-		o = d.confirms(o.token)
+		c.expectAuthenticated() // still
+		d := srv.dial("")
+		o = d.offerFor(o.token)
 		o.confirm()
-		d.refusedAndGone("unavailable")
+		d.expectRefused("unavailable")
 		store.fail(nil, nil)
-		w.stays(o.token)
+		srv.confirmed(o.token)
 	})
 }
 
-func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
+// TestConfirmationRacingRevocation checks that a revocation while the store decides on a
+// confirmation, before or after its decision, ends the socket and both tokens.
+func TestConfirmationRacingRevocation(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		// Both orders: the revocation comes while the store decides on the confirmation, before and after its decision.
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		// The revocation comes before or after the decision of the store on the confirmation.
 		for _, before := range []bool{true, false} {
 			at, goOn := make(chan struct{}), make(chan struct{})
 			block := func(call string) error {
@@ -284,8 +306,8 @@ func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
 				}
 				return nil
 			}
-			c := w.dial("")
-			o := c.confirms(w.code())
+			c := srv.dial("")
+			o := c.offerFor(srv.code())
 			if before {
 				store.fail(block, nil)
 			} else {
@@ -294,71 +316,75 @@ func TestConfirmationAfterARevocationChangesNothing(t *testing.T) {
 			o.confirm()
 			<-at
 			store.fail(nil, nil)
-			sessions, err := w.Auth().Sessions(w.Context(), "anna")
+			sessions, err := srv.Auth().Sessions(srv.Context(), "anna")
 			if err != nil || len(sessions) != 1 {
 				t.Fatalf("%v, %v", sessions, err)
 			}
-			if _, err := w.Auth().RevokeSession(w.Context(), sessions[0].ID); err != nil {
+			if _, err := srv.Auth().RevokeSession(srv.Context(), sessions[0].ID); err != nil {
 				t.Fatal(err)
 			}
-			c.refusedAndGone("session_revoked")
+			c.expectRefused("session_revoked")
 			close(goOn)
 			synctest.Wait()
-			if n := len(socketauth.Registered(w.Server.Server)); n != 0 {
+			if n := len(socketauth.Registered(srv.Server.Server)); n != 0 {
 				t.Errorf("%d sockets survive", n)
 			}
-			w.refuses(o.token, "session_revoked")
+			srv.expectTokenRefused(o.token, "session_revoked")
 		}
 	})
 }
 
-func TestThiefThatWithholdsIsNobodyAndItsTokensDie(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		_, token := w.stays(w.code())
+// TestThiefWithholdsConfirmation checks that a thief who collects offered tokens without confirming
+// them is never authenticated, and that those tokens are dead once the owner confirms.
+func TestThiefWithholdsConfirmation(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		_, token := srv.confirmed(srv.code())
 		stolen := token
 		var hoard []string
 		for range 5 {
-			thief := w.dial("")
-			hoard = append(hoard, thief.confirms(stolen).token)
-			thief.nobody()
+			thief := srv.dial("")
+			hoard = append(hoard, thief.offerFor(stolen).token)
+			thief.expectUnauthenticated()
 			thief.close()
 		}
-		owner, _ := w.stays(token) // the owner's next confirmation
+		owner, _ := srv.confirmed(token) // the owner's next confirmation
 		time.Sleep(10 * time.Second)
 		for n, token := range hoard {
-			if status, _, _ := w.get(token); status != 401 {
+			if status, _, _ := srv.get(token); status != 401 {
 				t.Errorf("token %d of the hoard is answered %d", n, status)
 			}
 		}
-		w.refuses(hoard[0], "token_reused")
-		owner.refusedAndGone("token_reused")
+		srv.expectTokenRefused(hoard[0], "token_reused")
+		owner.expectRefused("token_reused")
 	})
 }
 
-func TestPageThatSaysMuchAsSoonAsItIsOnlineGetsIn(t *testing.T) {
-	// Guards: what comes behind a confirmation waits for the store and for OnAuthenticated, and was counted as a stranger's.
+// TestManyEventsBehindConfirmation checks that many events right behind a confirmation wait for the
+// store and for OnAuthenticated, rather than being counted by the limit of unauthenticated clients.
+func TestManyEventsBehindConfirmation(t *testing.T) {
 	const many = 500
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		store.fail(func(string) error { time.Sleep(20 * time.Millisecond); return nil }, nil)
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { time.Sleep(20 * time.Millisecond); return nil })
-		w.On("subscribe", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "done", nil })
-		c := w.dial("")
-		c.confirms(w.code()).confirm()
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { time.Sleep(20 * time.Millisecond); return nil })
+		srv.On("subscribe", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "done", nil })
+		c := srv.dial("")
+		c.offerFor(srv.code()).confirm()
 		for n := range many {
 			c.send(fmt.Sprintf(`42%d["subscribe"]`, n))
 		}
 		for n := range many {
-			c.next(fmt.Sprintf(`43%d["done"]`, n))
+			c.expect(fmt.Sprintf(`43%d["done"]`, n))
 		}
 	})
 }
 
-func TestConfirmInAString(t *testing.T) {
-	// Guards: clients for Java and Kotlin can only send strings in the handshake's auth.
+// TestConfirmAsString checks that confirm may be the string "true", since clients for Java and
+// Kotlin can send only strings in the handshake, and that any other type is logged.
+func TestConfirmAsString(t *testing.T) {
 	for field, want := range map[string]struct {
 		confirms bool
 		log      string // the type that is logged
@@ -377,36 +403,36 @@ func TestConfirmInAString(t *testing.T) {
 		`{"confirm":true}`: {log: "object"},
 	} {
 		t.Run(field, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
+			withServer(t, nil, func(srv *testServer) {
 				present := map[string]func(token string) *client{
-					"handshake": func(token string) *client { return w.dial(fmt.Sprintf(`{"token":%q,"confirm":%s}`, token, field)) },
+					"handshake": func(token string) *client { return srv.dial(fmt.Sprintf(`{"token":%q,"confirm":%s}`, token, field)) },
 					"event": func(token string) *client {
-						c := w.dial("")
+						c := srv.dial("")
 						c.send(fmt.Sprintf(`42["authenticate",{"token":%q,"confirm":%s}]`, token, field))
 						return c
 					},
 				}
 				for name, present := range present {
-					code := w.code()
+					code := srv.code()
 					c := present(code)
-					frame, _ := c.frameWithin(time.Second)
+					frame, _ := c.packetWithin(time.Second)
 					c.close()
 					if !strings.Contains(frame, `["authenticated",`) {
 						t.Fatalf("%s: got %.100s", name, frame)
 					}
 					time.Sleep(time.Millisecond) // the next socket opens after the code was replaced
-					c = w.dial("")
+					c = srv.dial("")
 					c.authenticate(code)
 					if want.confirms { // its reply may have been lost
-						c.token()
+						c.expectToken()
 					} else {
-						c.refusedAndGone("token_reused")
+						c.expectRefused("token_reused")
 					}
 					c.close()
 				}
 				synctest.Wait()
 				const message = "is neither true nor false"
-				log := w.logs.String()
+				log := srv.logs.String()
 				if n := strings.Count(log, message); n != min(len(want.log), 1) {
 					t.Errorf("logged %d times within a minute", n)
 				}

@@ -16,9 +16,11 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-func quick() *Passwords { return &Passwords{Cost: bcrypt.MinCost} }
+func cheapPasswords() *Passwords { return &Passwords{Cost: bcrypt.MinCost} }
 
-func TestPasswordsTakeTheirCost(t *testing.T) {
+// TestPasswordsCost checks that hashes, the dummy one included, have the configured cost, and that
+// costs out of range are errors.
+func TestPasswordsCost(t *testing.T) {
 	for cost, want := range map[int]int{0: bcrypt.DefaultCost, 5: 5} {
 		p := &Passwords{Cost: cost}
 		hash, err := p.Hash(t.Context(), "secret")
@@ -38,9 +40,10 @@ func TestPasswordsTakeTheirCost(t *testing.T) {
 	}
 }
 
-func TestUnknownUserCostsOneComparison(t *testing.T) {
-	// Guards: the dummy hash is a real one of the same cost, so that an unknown name takes as long as a wrong password.
-	p := quick()
+// TestUnknownUserComparison checks that an unknown user is compared with a real hash of the same
+// cost, and so takes as long as a wrong password.
+func TestUnknownUserComparison(t *testing.T) {
+	p := cheapPasswords()
 	login := PasswordLogin(p, func(context.Context, string) (string, string, error) { return "", "", ErrInvalidCredentials })
 	if _, err := login(t.Context(), Credentials{"username": "otto", "password": "guess"}); !errors.Is(err, ErrInvalidCredentials) {
 		t.Fatal(err)
@@ -50,9 +53,10 @@ func TestUnknownUserCostsOneComparison(t *testing.T) {
 	}
 }
 
-func TestUnknownUserTakesAsLongAsTheCostliestHashSeen(t *testing.T) {
-	// Guards: where stored hashes cost more than Cost, a quicker answer must not tell which names exist.
-	p := quick()
+// TestUnknownUserCostliestHash checks that where stored hashes cost more than Cost, an unknown user
+// costs as much as those.
+func TestUnknownUserCostliestHash(t *testing.T) {
+	p := cheapPasswords()
 	stored, err := (&Passwords{Cost: 6}).Hash(t.Context(), "secret")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +73,7 @@ func TestUnknownUserTakesAsLongAsTheCostliestHashSeen(t *testing.T) {
 	}
 }
 
-// counted makes p count the work of its comparisons, in units of cost 0.
+// counted makes p count the work of its comparisons. A comparison of cost n counts as 2^n.
 func counted(p *Passwords) *atomic.Int64 {
 	work := new(atomic.Int64)
 	p.compare = func(hash, password []byte) error {
@@ -83,8 +87,9 @@ func counted(p *Passwords) *atomic.Int64 {
 	return work
 }
 
-func TestFailedLoginTakesTheSameWorkForAll(t *testing.T) {
-	// Guards: once Cost was raised, a wrong password was answered sooner for a hash of before than for an unknown name.
+// TestFailedLoginWork checks that a failed login takes the same work whatever the name, the
+// password and the cost of the stored hash.
+func TestFailedLoginWork(t *testing.T) {
 	const costNow = 7
 	hashes := map[string]string{"unknown": "", "without a password": ""}
 	for cost := bcrypt.MinCost; cost <= costNow; cost++ {
@@ -94,7 +99,7 @@ func TestFailedLoginTakesTheSameWorkForAll(t *testing.T) {
 		}
 		hashes[fmt.Sprint("cost ", cost)] = hash
 	}
-	for _, now := range []int{costNow, bcrypt.MinCost} { // also where a hash was seen that costs more than new ones
+	for _, now := range []int{costNow, bcrypt.MinCost} { // also where a stored hash costs more than new ones
 		p := &Passwords{Cost: now}
 		work := counted(p)
 		if err := p.Compare(t.Context(), hashes[fmt.Sprint("cost ", costNow)], "seen"); !errors.Is(err, ErrInvalidCredentials) {
@@ -120,8 +125,9 @@ func TestFailedLoginTakesTheSameWorkForAll(t *testing.T) {
 	}
 }
 
-func TestOneIPv6NetworkHasOneLine(t *testing.T) {
-	// Guards: whoever has a /48 has 65,536 networks of /64, one waiting of each of which filled the queue for good.
+// TestPasswordQueueOfIPv6Network checks that all of one IPv6 /48 share a line of the queue of
+// passwords, which they would fill otherwise.
+func TestPasswordQueueOfIPv6Network(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, err := New(Options[any]{Secret: testSecret, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -131,7 +137,7 @@ func TestOneIPv6NetworkHasOneLine(t *testing.T) {
 		if err := p.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // one is at work
+		if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // takes the one turn
 			t.Fatal(err)
 		}
 		answered := make(chan string, 4)
@@ -158,12 +164,14 @@ func TestOneIPv6NetworkHasOneLine(t *testing.T) {
 	})
 }
 
-func TestTooManyPasswordsAtOnceAreTurnedAway(t *testing.T) {
+// TestPasswordQueueFull checks that passwords past the queue are refused at once, and that waiting
+// ends with the context.
+func TestPasswordQueueFull(t *testing.T) {
 	p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 1}
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // one is at work
+	if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // takes the one turn
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

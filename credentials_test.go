@@ -11,8 +11,10 @@ import (
 	"github.com/z-open/socketauth"
 )
 
+// TestPasswordsHashAndCompare checks that passwords match their own hashes alone, in any script,
+// and that those bcrypt would cut are errors.
 func TestPasswordsHashAndCompare(t *testing.T) {
-	p, ctx := quick(), t.Context()
+	p, ctx := cheapPasswords(), t.Context()
 	for _, password := range []string{"secret", "", "пароль", "with\x00zero", strings.Repeat("x", 72)} {
 		hash, err := p.Hash(ctx, password)
 		if err != nil {
@@ -38,8 +40,9 @@ func TestPasswordsHashAndCompare(t *testing.T) {
 	}
 }
 
-func TestOutdated(t *testing.T) {
-	// Guards: who raises Cost has to be able to find the hashes to make anew, and those alone.
+// TestPasswordsOutdated checks that the hashes to make anew after Cost was raised are found, and no
+// others.
+func TestPasswordsOutdated(t *testing.T) {
 	for _, tt := range []struct {
 		made, now int
 		want      bool
@@ -59,8 +62,9 @@ func TestOutdated(t *testing.T) {
 	}
 }
 
+// TestPasswordLogin checks who PasswordLogin lets in, and its errors.
 func TestPasswordLogin(t *testing.T) {
-	p := quick()
+	p := cheapPasswords()
 	hash, err := p.Hash(t.Context(), "secret")
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +101,8 @@ func TestPasswordLogin(t *testing.T) {
 	}
 }
 
-// An unknown user must take as long as a wrong password: compare the medians of many samples.
+// BenchmarkPasswordLogin measures an unknown user and a wrong password, which must take the same
+// time: compare the medians of many samples.
 // go test -run - -bench PasswordLogin -count 20 .
 func BenchmarkPasswordLogin(b *testing.B) {
 	passwords := new(socketauth.Passwords)
@@ -122,4 +127,4 @@ func BenchmarkPasswordLogin(b *testing.B) {
 	}
 }
 
-func quick() *socketauth.Passwords { return &socketauth.Passwords{Cost: bcrypt.MinCost} }
+func cheapPasswords() *socketauth.Passwords { return &socketauth.Passwords{Cost: bcrypt.MinCost} }

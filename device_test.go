@@ -22,22 +22,22 @@ import (
 
 const deviceCookieName = "socketauth_device"
 
-// browser is one that keeps cookies, behind a proxy that the library was not told of.
+// browser keeps cookies and is behind a proxy that the library was not told of.
 type browser struct {
-	w    *world
+	w    *testServer
 	jar  http.CookieJar
-	told string // X-Forwarded-For
-	made bool   // another one each time
+	told string // the address that the proxy adds to X-Forwarded-For
+	made bool   // X-Forwarded-For is made up, another one each time
 	n    int
 }
 
-func (w *world) browser(told string) *browser {
-	w.Helper()
+func (srv *testServer) browser(told string) *browser {
+	srv.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
-	return &browser{w: w, jar: jar, told: told}
+	return &browser{w: srv, jar: jar, told: told}
 }
 
 func (b *browser) login(username, password string) int {
@@ -59,7 +59,7 @@ func (b *browser) login(username, password string) int {
 	return res.StatusCode
 }
 
-// proof is the value of the cookie that a browser has.
+// proof returns the value of the browser's device cookie.
 func (b *browser) proof() string {
 	for _, c := range b.jar.Cookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}) {
 		if c.Name == deviceCookieName {
@@ -73,20 +73,22 @@ func (b *browser) setProof(value string) {
 	b.jar.SetCookies(&url.URL{Scheme: "http", Host: "server", Path: "/"}, []*http.Cookie{{Name: deviceCookieName, Value: value}})
 }
 
-// attack has someone guess at anna's password twice a second.
-func (w *world) attack(by *browser, d time.Duration) {
+// attack guesses at anna's password twice a second.
+func (srv *testServer) attack(by *browser, d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second / 2) {
 		by.login("anna", "wrong")
 	}
 }
 
-func TestOwnerBehindAnUnknownProxyIsNotLockedOut(t *testing.T) {
-	// Guards: behind a proxy that nobody told the library of, two guesses a second kept an account's owner out.
+// TestOwnerBehindUnknownProxy checks that behind a proxy that the library was not told of, an
+// attacker's guesses do not keep the account's owner out of a browser that they have logged in
+// from.
+func TestOwnerBehindUnknownProxy(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		told, attacker string
-		made           bool // by the attacker, at each guess
-		fresh          bool // whether a browser gets in that was not there before
+		made           bool // the attacker makes an address up for each guess
+		fresh          bool // whether the owner can log in from a new browser
 	}{
 		{"the proxy tells nothing", "", "", false, false},
 		{"the proxy tells addresses", "203.0.113.1", "203.0.113.2", false, true},
@@ -95,22 +97,22 @@ func TestOwnerBehindAnUnknownProxyIsNotLockedOut(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := ""
-			inWorld(t, nil, func(w *world) {
-				owner := w.browser(tt.told)
+			withServer(t, nil, func(srv *testServer) {
+				owner := srv.browser(tt.told)
 				if status := owner.login("anna", "secret"); status != http.StatusOK {
 					t.Fatal(status)
 				}
 				before = owner.proof()
 			})
-			inWorld(t, nil, func(w *world) { // after a restart
-				owner, fresh, attacker := w.browser(tt.told), w.browser(tt.told), w.browser(tt.attacker)
+			withServer(t, nil, func(srv *testServer) { // after a restart
+				owner, fresh, attacker := srv.browser(tt.told), srv.browser(tt.told), srv.browser(tt.attacker)
 				owner.setProof(before)
 				attacker.made = tt.made
-				w.attack(attacker, time.Minute)
+				srv.attack(attacker, time.Minute)
 				in, freshIn := 0, 0
 				for range 14 {
-					w.attack(attacker, 5*time.Second)
-					for attacker.login("anna", "wrong") == http.StatusUnauthorized { // it comes just before each of the owner's
+					srv.attack(attacker, 5*time.Second)
+					for attacker.login("anna", "wrong") == http.StatusUnauthorized { // just before each of the owner's logins
 					}
 					if owner.login("anna", "secret") == http.StatusOK {
 						in++
@@ -143,19 +145,20 @@ func TestOwnerBehindAnUnknownProxyIsNotLockedOut(t *testing.T) {
 	}
 }
 
-func TestWhatProvesADevice(t *testing.T) {
-	// Guards: a proof is good for the accounts it was made for, for 14 days, and cannot be made or changed by others.
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestDeviceProof checks that the proof in the device cookie is good for the accounts it was made
+// for, for 14 days, and cannot be made or changed by others.
+func TestDeviceProof(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.FindUserByCredentials = func(_ context.Context, c socketauth.Credentials) (string, error) {
 			if c.Get("password") != "secret" {
 				return "", socketauth.ErrInvalidCredentials
 			}
 			return c.Get("username"), nil
 		}
-	}, func(w *world) {
-		attacker := w.browser("")
+	}, func(srv *testServer) {
+		attacker := srv.browser("")
 		proofFor := func(username string) string {
-			b := w.browser("")
+			b := srv.browser("")
 			if status := b.login(username, "secret"); status != http.StatusOK {
 				t.Fatal(status)
 			}
@@ -171,18 +174,18 @@ func TestWhatProvesADevice(t *testing.T) {
 			c[at] ^= 1
 			return base64.RawURLEncoding.EncodeToString(c)
 		}
-		several := w.browser("")
+		several := srv.browser("")
 		for _, name := range []string{"anna", "bert", "anna", "carl", "dora"} {
 			several.login(name, "secret")
 		}
 		if n := strings.Count(several.proof(), ".") + 1; n != 4 {
 			t.Errorf("%d proofs of four accounts", n)
 		}
-		w.attack(attacker, time.Minute)
+		srv.attack(attacker, time.Minute)
 		passes := func(proof string) bool {
-			b := w.browser("")
+			b := srv.browser("")
 			b.setProof(proof)
-			w.attack(attacker, 2*time.Second)
+			srv.attack(attacker, 2*time.Second)
 			for attacker.login("anna", "wrong") == http.StatusUnauthorized {
 			}
 			return b.login(" ANNA", "secret") == http.StatusOK
@@ -208,25 +211,26 @@ func TestWhatProvesADevice(t *testing.T) {
 			}
 		}
 		time.Sleep(14*24*time.Hour - 10*time.Minute)
-		w.attack(attacker, time.Minute)
+		srv.attack(attacker, time.Minute)
 		if !passes(mine) {
 			t.Error("it is forgotten too early")
 		}
 		time.Sleep(10 * time.Minute)
-		w.attack(attacker, time.Minute)
+		srv.attack(attacker, time.Minute)
 		if passes(mine) {
 			t.Error("it has no end")
 		}
 	})
 }
 
+// TestDeviceCookie checks that the device cookie is set only where ClientIP is missing and only
+// after a good login, with the right attributes, and is not logged.
 func TestDeviceCookie(t *testing.T) {
-	// Guards: the cookie is set only where it is needed, and only for who was let in.
-	ask := func(w *world, password, origin string) []*http.Cookie {
+	ask := func(srv *testServer, password, origin string) []*http.Cookie {
 		r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(`{"username":"anna","password":"`+password+`"}`))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Origin", origin)
-		client := http.Client{Transport: &http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}}
+		client := http.Client{Transport: &http.Transport{DialContext: srv.DialContext, DisableKeepAlives: true}}
 		res, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -234,30 +238,30 @@ func TestDeviceCookie(t *testing.T) {
 		_ = res.Body.Close()
 		return res.Cookies()
 	}
-	inWorld(t, nil, func(w *world) {
-		if c := ask(w, "wrong", "http://server"); len(c) != 0 {
+	withServer(t, nil, func(srv *testServer) {
+		if c := ask(srv, "wrong", "http://server"); len(c) != 0 {
 			t.Errorf("a wrong password: %v", c)
 		}
 		for _, secure := range []bool{false, true} {
-			c := ask(w, "secret", map[bool]string{false: "http://server", true: "https://server"}[secure])
+			c := ask(srv, "secret", map[bool]string{false: "http://server", true: "https://server"}[secure])
 			if len(c) != 1 || c[0].Name != deviceCookieName || !c[0].HttpOnly || c[0].Secure != secure || c[0].SameSite != http.SameSiteStrictMode || c[0].Path != "" || c[0].MaxAge != 14*24*3600 {
 				t.Errorf("secure %v: %v", secure, c)
 			}
-			if strings.Contains(w.logs.String(), c[0].Value) {
+			if strings.Contains(srv.logs.String(), c[0].Value) {
 				t.Error("it is logged")
 			}
 		}
 	})
-	inWorld(t, func(o *socketauth.Options[string]) { o.ClientIP = func(*http.Request) string { return "203.0.113.1" } }, func(w *world) {
-		if c := ask(w, "secret", "http://server"); len(c) != 0 {
+	withServer(t, func(o *socketauth.Options[string]) { o.ClientIP = func(*http.Request) string { return "203.0.113.1" } }, func(srv *testServer) {
+		if c := ask(srv, "secret", "http://server"); len(c) != 0 {
 			t.Errorf("with ClientIP: %v", c)
 		}
 	})
 }
 
-func TestNamesInFlightKeepNobodyOut(t *testing.T) {
-	// Guards: behind a proxy that nobody told the library of, 200 made-up names in flight filled the queue of passwords, and
-	// others got 503.
+// TestManyNamesInFlight checks that behind a proxy that the library was not told of, made-up names
+// in flight do not fill the queue of passwords for others.
+func TestManyNamesInFlight(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		told, attacker string
@@ -271,7 +275,7 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			passwords := &socketauth.Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
 			var hashed, turn atomic.Int32 // how many passwords were looked at, and which of them was anna's
-			inWorld(t, func(o *socketauth.Options[string]) {
+			withServer(t, func(o *socketauth.Options[string]) {
 				o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
 					err := passwords.Compare(ctx, "", c.Get("password"))
 					if errors.Is(err, socketauth.ErrInvalidCredentials) {
@@ -283,8 +287,8 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 					}
 					return "", err
 				}
-			}, func(w *world) {
-				anna := w.browser(tt.told)
+			}, func(srv *testServer) {
+				anna := srv.browser(tt.told)
 				if tt.proof {
 					if status := anna.login("anna", "secret"); status != http.StatusOK {
 						t.Fatal(status)
@@ -296,7 +300,7 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 				}
 				hashed.Store(0)
 				var wg sync.WaitGroup
-				attacker := w.browser(tt.attacker)
+				attacker := srv.browser(tt.attacker)
 				for n := range 200 {
 					b := *attacker
 					b.made, b.n = tt.made, n
@@ -319,27 +323,27 @@ func TestNamesInFlightKeepNobodyOut(t *testing.T) {
 	}
 }
 
-func TestDeviceCookieBesideOthersOfItsName(t *testing.T) {
-	// Guards: of several cookies of the name, as of other paths or set by another host of the site, only the first was
-	// looked at.
-	inWorld(t, nil, func(w *world) {
-		owner, attacker := w.browser(""), w.browser("")
+// TestSeveralDeviceCookies checks that all device cookies of a request are read, since another path
+// or another host of the site may have set some.
+func TestSeveralDeviceCookies(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		owner, attacker := srv.browser(""), srv.browser("")
 		if status := owner.login("anna", "secret"); status != http.StatusOK {
 			t.Fatal(status)
 		}
-		w.attack(attacker, time.Minute)
+		srv.attack(attacker, time.Minute)
 		for name, cookie := range map[string]string{
 			"first":             deviceCookieName + "=" + owner.proof() + "; " + deviceCookieName + "=x",
 			"last":              deviceCookieName + "=x; " + deviceCookieName + "=" + owner.proof(),
 			"after the longest": strings.Repeat(deviceCookieName+"="+strings.Repeat(owner.proof()[:53]+"A.", 4)+"; ", 3) + deviceCookieName + "=" + owner.proof(),
 		} {
-			w.attack(attacker, 2*time.Second)
+			srv.attack(attacker, 2*time.Second)
 			for attacker.login("anna", "wrong") == http.StatusUnauthorized {
 			}
 			r, _ := http.NewRequest(http.MethodPost, "http://server/login", strings.NewReader(`{"username":"anna","password":"secret"}`))
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Cookie", cookie)
-			res, err := (&http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}).RoundTrip(r)
+			res, err := (&http.Transport{DialContext: srv.DialContext, DisableKeepAlives: true}).RoundTrip(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -358,11 +362,12 @@ func TestDeviceCookieBesideOthersOfItsName(t *testing.T) {
 	})
 }
 
-func TestSpellingsOfAnAccountShareItsTurns(t *testing.T) {
-	// Guards: each spelling of a name that a device was let in to had turns of its own at the passwords.
+// TestAccountSpellingsShareTurns checks that the spellings of an account that a device was let in
+// to share its turns at the passwords.
+func TestAccountSpellingsShareTurns(t *testing.T) {
 	passwords := &socketauth.Passwords{Cost: bcrypt.MinCost, Concurrent: 1}
 	var hashed, turn atomic.Int32 // how many passwords were looked at, and which of them was anna's
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
 			err := passwords.Compare(ctx, "", c.Get("password"))
 			if errors.Is(err, socketauth.ErrInvalidCredentials) {
@@ -373,8 +378,8 @@ func TestSpellingsOfAnAccountShareItsTurns(t *testing.T) {
 			}
 			return "", err
 		}
-	}, func(w *world) {
-		anna, mallory := w.browser(""), w.browser("")
+	}, func(srv *testServer) {
+		anna, mallory := srv.browser(""), srv.browser("")
 		if anna.login("anna", "secret") != http.StatusOK || mallory.login("mallory", "secret") != http.StatusOK {
 			t.Fatal("not let in")
 		}

@@ -10,19 +10,20 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// forgetful is a connection that only counts what is given up.
-type forgetful struct {
+// ackConn is a connection that counts the acknowledgements that were given up.
+type ackConn struct {
 	engine.Conn
 	forgotten int
 }
 
-func (f *forgetful) EmitAck(*engine.Message, func(engine.Args, error)) (func(), error) {
+func (f *ackConn) EmitAck(*engine.Message, func(engine.Args, error)) (func(), error) {
 	return func() { f.forgotten++ }, nil
 }
 
-func TestEmitWithAckGivesUpWithItsContext(t *testing.T) {
-	// Guards: a wait that is over must not leave its acknowledgement behind in the engine.
-	conn := new(forgetful)
+// TestEmitWithAckContext checks that a wait that is over leaves no acknowledgement behind in the
+// engine.
+func TestEmitWithAckContext(t *testing.T) {
+	conn := new(ackConn)
 	s := &Socket{conn: conn, auth: authn.New(time.Now(), time.Second)}
 	s.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,55 +13,59 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-func TestOnlyAuthenticatedSocketsReachHandlersAndHearBroadcasts(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.On("chat", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+// TestOnlyAuthenticatedSockets checks that only authenticated sockets reach handlers and are
+// reached by broadcasts.
+func TestOnlyAuthenticatedSockets(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		srv.On("chat", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 			return "hello " + s.UserID(), nil
 		})
-		stranger := w.dial("")
-		friend, _ := w.in()
-		if got := stranger.ask("chat"); got != `[{"error":{"code":"unauthorized"}}]` {
-			t.Errorf("a stranger's event: %s", got)
+		unauthenticated := srv.dial("")
+		authenticated, _ := srv.authenticated()
+		if got := unauthenticated.call("chat"); got != `[{"error":{"code":"unauthorized"}}]` {
+			t.Errorf("an unauthenticated socket's event: %s", got)
 		}
-		if got := friend.ask("chat"); got != `["hello anna"]` {
-			t.Errorf("a friend's event: %s", got)
+		if got := authenticated.call("chat"); got != `["hello anna"]` {
+			t.Errorf("an authenticated socket's event: %s", got)
 		}
-		if got := friend.ask("other"); got != `[{"error":{"code":"unknown_event"}}]` {
+		if got := authenticated.call("other"); got != `[{"error":{"code":"unknown_event"}}]` {
 			t.Errorf("an event nobody handles: %s", got)
 		}
-		stranger.emit("chat") // without acknowledgement: dropped in silence
+		unauthenticated.emit("chat") // without acknowledgement: dropped
 		for _, target := range []func() error{
-			func() error { return w.Emit("news", 1) },
-			func() error { return w.ToUser("anna").Emit("news", 1) },
+			func() error { return srv.Emit("news", 1) },
+			func() error { return srv.ToUser("anna").Emit("news", 1) },
 		} {
 			if err := target(); err != nil {
 				t.Error(err)
 			}
-			friend.next(`42["news",1]`)
+			authenticated.expect(`42["news",1]`)
 		}
-		stranger.silence()
+		unauthenticated.expectNothing()
 	})
 }
 
-func TestEmitToOneClient(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, s := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+// TestEmit checks what is sent by Emit, that reserved names and what JSON cannot hold are errors,
+// and that an ended socket is ErrClosed.
+func TestEmit(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, s := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		if err := s.Emit("hello", "wörld \u2028 <&>", 5, nil, []byte{1, 2}); err != nil {
 			t.Fatal(err)
 		}
-		c.next("451-[\"hello\",\"wörld \\u2028 <&>\",5,null,{\"_placeholder\":true,\"num\":0}]")
-		c.next("bAQI=")
+		c.expect("451-[\"hello\",\"wörld \\u2028 <&>\",5,null,{\"_placeholder\":true,\"num\":0}]")
+		c.expect("bAQI=")
 		for _, event := range reservedNames {
-			if s.Emit(event) == nil || w.Emit(event) == nil {
+			if s.Emit(event) == nil || srv.Emit(event) == nil {
 				t.Errorf("%q was sent", event)
 			}
 		}
-		if s.Emit("hello", func() {}) == nil || w.Emit("hello", make(chan int)) == nil {
+		if s.Emit("hello", func() {}) == nil || srv.Emit("hello", make(chan int)) == nil {
 			t.Error("what JSON cannot hold was sent")
 		}
-		c.silence()
+		c.expectNothing()
 		s.Disconnect()
-		c.gone()
+		c.expectDisconnected()
 		if err := s.Emit("hello"); !errors.Is(err, socketauth.ErrClosed) {
 			t.Errorf("after the end: %v", err)
 		}
@@ -71,10 +75,11 @@ func TestEmitToOneClient(t *testing.T) {
 	})
 }
 
+// TestEmitWithAck checks that EmitWithAck returns the client's answer, or why there is none.
 func TestEmitWithAck(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+	withServer(t, nil, func(srv *testServer) {
 		replies := make(chan string, 1)
-		c, s := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+		c, s := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		run := func(ctx context.Context) string {
 			go func() {
 				args, err := s.EmitWithAck(ctx, "question", 1)
@@ -84,45 +89,46 @@ func TestEmitWithAck(t *testing.T) {
 				}
 				replies <- fmt.Sprint(answer, err)
 			}()
-			frame := c.next("42")
+			frame := c.expect("42")
 			id, _, _ := strings.Cut(frame, "[")
 			return id
 		}
-		id := run(w.Context())
+		id := run(srv.Context())
 		c.send("43" + id + `["answer"]`)
 		if got := <-replies; got != "answer<nil>" {
 			t.Errorf("got %s", got)
 		}
-		c.send("43" + id + `["again"]`) // for nobody
+		c.send("43" + id + `["again"]`) // nothing waits for it any more
 		c.send(`4399["stray"]`)
 
-		ctx, cancel := context.WithCancel(w.Context())
+		ctx, cancel := context.WithCancel(srv.Context())
 		run(ctx)
 		cancel()
 		if got := <-replies; !strings.Contains(got, "context canceled") {
 			t.Errorf("got %s", got)
 		}
-		c.alive()
+		c.expectAuthenticated()
 
-		run(w.Context())
+		run(srv.Context())
 		c.close()
 		if got := <-replies; !strings.Contains(got, socketauth.ErrClosed.Error()) {
 			t.Errorf("got %s", got)
 		}
-		if _, err := s.EmitWithAck(w.Context(), "question"); !errors.Is(err, socketauth.ErrClosed) {
+		if _, err := s.EmitWithAck(srv.Context(), "question"); !errors.Is(err, socketauth.ErrClosed) {
 			t.Errorf("after the end: %v", err)
 		}
-		if _, err := s.EmitWithAck(w.Context(), "connect"); err == nil {
+		if _, err := s.EmitWithAck(srv.Context(), "connect"); err == nil {
 			t.Error("a reserved name was sent")
 		}
 	})
 }
 
+// TestRooms checks which sockets rooms, users and sessions reach.
 func TestRooms(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, sa := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
-		b, sb := w.inWithSocket(jwt.MapClaims{"sub": "bert"})
-		c, _ := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+	withServer(t, nil, func(srv *testServer) {
+		a, sa := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
+		b, sb := srv.authenticatedSocket(jwt.MapClaims{"sub": "bert"})
+		c, _ := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		sa.Join("red", "blue")
 		sb.Join("red")
 		tell := func(target socketauth.Target, want ...*client) {
@@ -131,48 +137,48 @@ func TestRooms(t *testing.T) {
 				t.Error(err)
 			}
 			for _, c := range want {
-				c.next(`42["x"]`)
+				c.expect(`42["x"]`)
 			}
 			for _, c := range []*client{a, b, c} {
-				c.silence()
+				c.expectNothing()
 			}
 		}
-		tell(w.To("red"), a, b)
-		tell(w.To("blue"), a)
-		tell(w.To("anna"))
-		tell(w.ToUser("anna"), a, c)
-		tell(w.ToUser("red"))
-		tell(w.ToSession(sb.SessionID()), b)
+		tell(srv.To("red"), a, b)
+		tell(srv.To("blue"), a)
+		tell(srv.To("anna"))
+		tell(srv.ToUser("anna"), a, c)
+		tell(srv.ToUser("red"))
+		tell(srv.ToSession(sb.SessionID()), b)
 		sa.Leave("red", "never there")
-		tell(w.To("red"), b)
+		tell(srv.To("red"), b)
 		sb.Disconnect()
-		b.gone()
+		b.expectDisconnected()
 		sb.Join("red") // too late
-		if n := len(socketauth.Members(w.To("red"))); n != 0 {
+		if n := len(socketauth.Members(srv.To("red"))); n != 0 {
 			t.Errorf("%d in the room", n)
 		}
 	})
 }
 
-// TestEventThatIsTooLarge guards against one large event that disconnects all it is for.
-func TestEventThatIsTooLarge(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestEventTooLarge checks that an event too large to send is an error, and disconnects nobody.
+func TestEventTooLarge(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		large := strings.Repeat("x", 4<<20)
-		w.On("ask", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return large, nil })
+		srv.On("ask", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return large, nil })
 		sockets := make(chan *socketauth.Socket, 1)
-		w.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { sockets <- s; return s.Emit("early", large) })
-		c, _ := w.in()
-		w.logged("emit of OnAuthenticated failed")
+		srv.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { sockets <- s; return s.Emit("early", large) })
+		c, _ := srv.authenticated()
+		srv.expectLogged("emit of OnAuthenticated failed")
 		for name, emit := range map[string]func(string, ...any) error{
-			"all": w.Emit, "user": w.ToUser("anna").Emit, "socket": (<-sockets).Emit,
+			"all": srv.Emit, "user": srv.ToUser("anna").Emit, "socket": (<-sockets).Emit,
 		} {
 			if err := emit("news", large); !errors.Is(err, engine.ErrTooLarge) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if got := c.ask("ask"); got != `[{"error":{"code":"server_error"}}]` {
+		if got := c.call("ask"); got != `[{"error":{"code":"server_error"}}]` {
 			t.Errorf("the reply is %.100q", got)
 		}
-		c.alive()
+		c.expectAuthenticated()
 	})
 }

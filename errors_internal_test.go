@@ -6,8 +6,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestEveryCodeHasItsRowInTheTable(t *testing.T) {
-	// Guards: the table in which a client reads whether to throw its token away.
+// TestCodeTable checks the table by which clients decide whether to throw a token away.
+func TestCodeTable(t *testing.T) {
 	for code, want := range map[string]struct{ terminal, retry bool }{
 		"invalid_token": {true, false}, "token_expired": {true, false}, "invalid_tenant": {true, false}, "no_longer_valid": {true, false},
 		"token_reused": {true, false}, "session_revoked": {true, false}, "wrong_session": {}, "timeout": {},

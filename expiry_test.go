@@ -12,26 +12,29 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestCodeAndTokenExpire(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(w *world) {
-		code := w.code()
-		c, token := w.in()
+// TestExpiry checks that codes and session tokens are refused after their lifetimes.
+func TestExpiry(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(srv *testServer) {
+		code := srv.code()
+		c, token := srv.authenticated()
 		time.Sleep(31 * time.Second)
-		late := w.dial("")
+		late := srv.dial("")
 		late.authenticate(code)
-		late.refusedAndGone("token_expired")
+		late.expectRefused("token_expired")
 		c.close()
 		time.Sleep(30 * time.Second)
-		late = w.dial("")
+		late = srv.dial("")
 		late.authenticate(token)
-		late.refusedAndGone("token_expired")
+		late.expectRefused("token_expired")
 	})
 }
 
-func TestNothingGoesInOrOutAfterExpiry(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(w *world) {
+// TestSilenceAfterExpiry checks that a socket whose token has expired is ended: its waiting events
+// are not handled, and nothing is sent to it.
+func TestSilenceAfterExpiry(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(srv *testServer) {
 		var handled, ended atomic.Int32
-		w.On("chat", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		srv.On("chat", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 			handled.Add(1)
 			<-ctx.Done() // a handler outlives the token
 			ended.Add(1)
@@ -40,12 +43,12 @@ func TestNothingGoesInOrOutAfterExpiry(t *testing.T) {
 			}
 			return nil, nil
 		})
-		c, _ := w.in()
+		c, _ := srv.authenticated()
 		c.emit("chat")
 		c.emit("chat") // waits behind the first, and is never handled
 		time.Sleep(time.Minute + time.Second)
-		c.refusedAndGone("token_expired")
-		if err := w.Emit("news"); err != nil {
+		c.expectRefused("token_expired")
+		if err := srv.Emit("news"); err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
@@ -55,75 +58,79 @@ func TestNothingGoesInOrOutAfterExpiry(t *testing.T) {
 	})
 }
 
-func TestExpiryIsThatOfWhatWasConfirmed(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(w *world) {
-		c, token := w.stays(w.code())
+// TestExpiryOfConfirmedToken checks that a socket lives as long as the last token that it
+// confirmed, not as one that it was offered.
+func TestExpiryOfConfirmedToken(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Minute }, func(srv *testServer) {
+		c, token := srv.confirmed(srv.code())
 		time.Sleep(58 * time.Second)
-		o := c.confirms(token) // and says nothing
-		c.refusedAndGone("token_expired")
-		c, token = w.stays(o.token)
+		o := c.offerFor(token) // and says nothing
+		c.expectRefused("token_expired")
+		c, token = srv.confirmed(o.token)
 		time.Sleep(58 * time.Second)
-		c.confirms(token).confirm()
+		c.offerFor(token).confirm()
 		time.Sleep(58 * time.Second)
-		c.alive()
+		c.expectAuthenticated()
 	})
 }
 
-func TestSocketLivesOnTheTokenThatItHasPresented(t *testing.T) {
-	// Guards: a socket that presents what another socket of its session was given lives as long as that, though it has not
-	// confirmed the next.
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = 10 * time.Second }, func(w *world) {
-		c, token := w.stays(w.code())
+// TestExpiryOfPresentedToken checks that a socket that presents what another socket of its session
+// was given lives as long as that token, though it has not confirmed the next.
+func TestExpiryOfPresentedToken(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = 10 * time.Second }, func(srv *testServer) {
+		c, token := srv.confirmed(srv.code())
 		time.Sleep(6 * time.Second)
-		_, token = w.stays(token)
-		c.next(`42["rotated"]`)
+		_, token = srv.confirmed(token)
+		c.expect(`42["rotated"]`)
 		time.Sleep(3 * time.Second)
-		o := c.confirms(token)
+		o := c.offerFor(token)
 		time.Sleep(2 * time.Second) // past the end of what it had first
-		c.alive()
+		c.expectAuthenticated()
 		o.confirm()
-		c.alive()
+		c.expectAuthenticated()
 	})
 }
 
-func TestReauthenticationThatBeganInTimeLivesOn(t *testing.T) {
-	// Guards: the token must not expire under a store that is about to replace it.
+// TestExpiryDuringReauthentication checks that a token does not expire while the store is about to
+// replace it, and that nothing is sent to the socket meanwhile.
+func TestExpiryDuringReauthentication(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.TokenLifetime = time.Minute
-	}, func(w *world) {
-		c, token := w.in()
+	}, func(srv *testServer) {
+		c, token := srv.authenticated()
 		time.Sleep(59 * time.Second)
 		store.fail(func(string) error { time.Sleep(2 * time.Second); return nil }, nil)
 		c.authenticate(token)
 		synctest.Wait()
 		time.Sleep(1500 * time.Millisecond) // expired, and not decided yet
-		if err := w.ToUser("anna").Emit("secret"); err != nil {
+		if err := srv.ToUser("anna").Emit("secret"); err != nil {
 			t.Error(err)
 		}
-		token = c.token() // without the secret before it
-		c.alive()
+		token = c.expectToken() // without the secret before it
+		c.expectAuthenticated()
 
 		time.Sleep(57 * time.Second)
 		store.fail(func(string) error { time.Sleep(2 * time.Second); return errStoreDown }, nil)
 		c.authenticate(token)
-		c.refusedWith("unavailable")
-		c.refusedAndGone("token_expired")
+		c.expectUnauthorized("unavailable")
+		c.expectRefused("token_expired")
 	})
 }
 
-func TestClockSetBackAndExpiry(t *testing.T) {
-	// Guards: a socket stayed past the expiry of its token for as long as the clock was set back by.
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(w *world) {
-		c, _ := w.in()
+// TestExpiryClockSetBack checks that a socket ends at its token's expiry though the wall clock was
+// set back.
+func TestExpiryClockSetBack(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(srv *testServer) {
+		c, _ := srv.authenticated()
 		time.Sleep(time.Minute)
-		for _, s := range socketauth.Authenticated(w.Server.Server) {
+		for _, s := range socketauth.Authenticated(srv.Server.Server) {
 			socketauth.OnDeadline(s, socketauth.ExpiresAt(s).Add(-time.Second))
-			c.alive()
+			c.expectAuthenticated()
 			socketauth.OnDeadline(s, socketauth.ExpiresAt(s)) // as the timer says, though the wall clock shows less
 		}
-		c.refusedAndGone("token_expired")
+		c.expectRefused("token_expired")
 	})
 }

@@ -16,8 +16,10 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestTenantsAndWhatTheyRefuse(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestTenantID checks that sockets get their tenant, that none is a refusal for good, and that an
+// error is one for now that tells the client nothing.
+func TestTenantID(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.TenantID = func(_ context.Context, c jwt.MapClaims) (string, error) {
 			if c["tenant"] == "down" {
 				return "", errors.New("directory down")
@@ -25,28 +27,30 @@ func TestTenantsAndWhatTheyRefuse(t *testing.T) {
 			tenant, _ := c["tenant"].(string)
 			return tenant, nil
 		}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		tenants := make(chan string, 1)
-		w.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { tenants <- s.TenantID(); return nil })
-		w.inAs(jwt.MapClaims{"sub": "anna", "tenant": "acme"})
+		srv.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { tenants <- s.TenantID(); return nil })
+		srv.authenticatedAs(jwt.MapClaims{"sub": "anna", "tenant": "acme"})
 		if got := <-tenants; got != "acme" {
 			t.Errorf("tenant %q", got)
 		}
-		c := w.dial("")
-		c.authenticate(w.code())
-		c.refusedAndGone("invalid_tenant")
-		c = w.dial("")
-		c.authenticate(w.codeFor(jwt.MapClaims{"sub": "anna", "tenant": "down"}))
-		if u := c.refusedAndGone("server_error"); u.Terminal || u.RetryAfter < 1 || strings.Contains(fmt.Sprint(u), "directory") {
+		c := srv.dial("")
+		c.authenticate(srv.code())
+		c.expectRefused("invalid_tenant")
+		c = srv.dial("")
+		c.authenticate(srv.codeFor(jwt.MapClaims{"sub": "anna", "tenant": "down"}))
+		if u := c.expectRefused("server_error"); u.Terminal || u.RetryAfter < 1 || strings.Contains(fmt.Sprint(u), "directory") {
 			t.Errorf("%+v", u)
 		}
-		w.logged("directory down")
+		srv.expectLogged("directory down")
 	})
 }
 
-func TestRefreshHookMintsAndItsFailureConsumesNothing(t *testing.T) {
+// TestRefreshHook checks that session tokens are those that Refresh returned, and that its failure
+// consumes nothing and changes nothing.
+func TestRefreshHook(t *testing.T) {
 	var fail atomic.Bool
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.Refresh = func(_ context.Context, c jwt.MapClaims) (string, error) {
 			if fail.Load() {
 				return "", errors.New("signer down")
@@ -54,35 +58,36 @@ func TestRefreshHookMintsAndItsFailureConsumesNothing(t *testing.T) {
 			c["role"] = "admin"
 			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 		}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		roles := make(chan any, 1)
-		w.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { roles <- s.Claims()["role"]; return nil })
-		code := w.code()
+		srv.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { roles <- s.Claims()["role"]; return nil })
+		code := srv.code()
 		fail.Store(true)
-		c := w.dial("")
+		c := srv.dial("")
 		c.authenticate(code)
-		c.refusedAndGone("server_error")
+		c.expectRefused("server_error")
 		fail.Store(false)
-		c = w.dial("")
+		c = srv.dial("")
 		c.authenticate(code)
-		token := c.token()
+		token := c.expectToken()
 		if got := <-roles; got != "admin" {
 			t.Errorf("role %v", got)
 		}
 		fail.Store(true)
 		c.authenticate(token)
-		if u := c.refusedWith("server_error"); u.Terminal || u.RetryAfter < 1 {
+		if u := c.expectUnauthorized("server_error"); u.Terminal || u.RetryAfter < 1 {
 			t.Errorf("%+v", u)
 		}
-		c.alive() // its identity and expiry are as they were
+		c.expectAuthenticated() // its identity and expiry are as they were
 	})
 }
 
-func TestHookThatHangsDoesNotStopTheDeadline(t *testing.T) {
-	// Guards: an attempt that fails or hangs must not stop the authentication deadline, and consumes nothing.
+// TestHangingHookDeadline checks that a hook that hangs does not stop the authentication deadline,
+// and that the attempt consumes nothing.
+func TestHangingHookDeadline(t *testing.T) {
 	var hang chan struct{}
 	var hanging atomic.Bool
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		hang = make(chan struct{})
 		o.TenantID = func(ctx context.Context, _ jwt.MapClaims) (string, error) {
 			if !hanging.Load() {
@@ -92,25 +97,27 @@ func TestHookThatHangsDoesNotStopTheDeadline(t *testing.T) {
 			<-hang
 			return "", ctx.Err()
 		}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		hanging.Store(true)
-		code := w.code()
-		c := w.dial(fmt.Sprintf(`{"token":%q}`, code))
-		c.refusedAndGone("timeout")
+		code := srv.code()
+		c := srv.dial(fmt.Sprintf(`{"token":%q}`, code))
+		c.expectRefused("timeout")
 		close(hang)
 		hanging.Store(false)
-		c = w.dial(fmt.Sprintf(`{"token":%q}`, code))
-		c.token()
+		c = srv.dial(fmt.Sprintf(`{"token":%q}`, code))
+		c.expectToken()
 	})
 }
 
-func TestOnAuthenticatedRefusesWithoutConsumingTheToken(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestOnAuthenticatedRefuses checks that an error of OnAuthenticated refuses the socket with its
+// code, consumes no token, and is not followed by OnDisconnect.
+func TestOnAuthenticatedRefuses(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		var refuse error
 		var left atomic.Int32
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { return refuse })
-		w.OnDisconnect(func(context.Context, *socketauth.Socket, string) { left.Add(1) })
-		code := w.code()
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { return refuse })
+		srv.OnDisconnect(func(context.Context, *socketauth.Socket, string) { left.Add(1) })
+		code := srv.code()
 		for _, c := range []struct {
 			err  error
 			code string
@@ -122,17 +129,17 @@ func TestOnAuthenticatedRefusesWithoutConsumingTheToken(t *testing.T) {
 			{(*socketauth.PublicError)(nil), "server_error"},
 		} {
 			refuse = c.err
-			s := w.dial("")
+			s := srv.dial("")
 			s.authenticate(code)
-			s.refusedAndGone(c.code)
+			s.expectRefused(c.code)
 		}
 		if left.Load() != 0 {
 			t.Error("OnDisconnect was called for a socket that was never let in")
 		}
 		refuse = nil
-		s := w.dial("")
+		s := srv.dial("")
 		s.authenticate(code)
-		s.token()
+		s.expectToken()
 		s.close()
 		synctest.Wait()
 		if left.Load() != 1 {
@@ -141,41 +148,44 @@ func TestOnAuthenticatedRefusesWithoutConsumingTheToken(t *testing.T) {
 	})
 }
 
-func TestOnAuthenticatedMayJoinAndEmit(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestOnAuthenticatedJoinsAndEmits checks that OnAuthenticated may join rooms and emit, which
+// reaches the client behind its token and once, and that it cannot wait for the client.
+func TestOnAuthenticatedJoinsAndEmits(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		var ask error
-		w.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
+		srv.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
 			s.Join("lobby")
-			if err := w.To("lobby").Emit("too early"); err != nil {
+			if err := srv.To("lobby").Emit("too early"); err != nil {
 				return err
 			}
 			_, ask = s.EmitWithAck(ctx, "question")
 			claims, _ := socketauth.ClaimsFromContext(ctx)
 			return s.Emit("welcome", claims["sub"])
 		})
-		c, token := w.in()
-		c.next(`42["welcome","anna"]`)
-		c.silence()
+		c, token := srv.authenticated()
+		c.expect(`42["welcome","anna"]`)
+		c.expectNothing()
 		if !errors.Is(ask, socketauth.ErrNotAuthenticated) {
 			t.Errorf("asking before the client is in: %v", ask)
 		}
-		if err := w.To("lobby").Emit("hello"); err != nil {
+		if err := srv.To("lobby").Emit("hello"); err != nil {
 			t.Error(err)
 		}
-		c.next(`42["hello"]`)
+		c.expect(`42["hello"]`)
 		c.authenticate(token)
-		c.token()
-		c.silence() // no second welcome
+		c.expectToken()
+		c.expectNothing() // no second welcome
 	})
 }
 
-func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
-	// Guards: where the store cannot say beforehand whether the token is good, the socket is not let in unseen.
+// TestOnAuthenticatedStoreFailure checks that no socket is authenticated without OnAuthenticated,
+// also where the store cannot say beforehand whether the token is good.
+func TestOnAuthenticatedStoreFailure(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		var called, left atomic.Int32
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { called.Add(1); return nil })
-		w.OnDisconnect(func(context.Context, *socketauth.Socket, string) { left.Add(1) })
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { called.Add(1); return nil })
+		srv.OnDisconnect(func(context.Context, *socketauth.Socket, string) { left.Add(1) })
 		failing := func(which string) func(string) error {
 			return func(call string) error {
 				if call == which {
@@ -185,17 +195,17 @@ func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
 			}
 		}
 		store.fail(failing("Check"), nil)
-		c := w.dial("")
-		c.authenticate(w.code())
-		c.refusedAndGone("unavailable")
+		c := srv.dial("")
+		c.authenticate(srv.code())
+		c.expectRefused("unavailable")
 		synctest.Wait()
 		if called.Load() != 0 || left.Load() != 0 {
 			t.Errorf("called %d times, left %d", called.Load(), left.Load())
 		}
 		store.fail(failing("Present"), nil)
-		c = w.dial("")
-		c.authenticate(w.code())
-		c.refusedAndGone("unavailable")
+		c = srv.dial("")
+		c.authenticate(srv.code())
+		c.expectRefused("unavailable")
 		synctest.Wait()
 		if called.Load() != 1 || left.Load() != 1 {
 			t.Errorf("let in by the app, not by the store: called %d times, left %d", called.Load(), left.Load())
@@ -203,37 +213,39 @@ func TestNoSocketGetsInPastOnAuthenticated(t *testing.T) {
 	})
 }
 
-func TestSocketWhoseTokenWasConfirmedElsewhereStillMeetsOnAuthenticated(t *testing.T) {
-	// Guards: where the store accepts what it would have refused a moment ago, nobody gets in unseen by OnAuthenticated.
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
+// TestOnAuthenticatedConfirmedElsewhere checks that OnAuthenticated is called where the store
+// accepts what it would have refused a moment before.
+func TestOnAuthenticatedConfirmedElsewhere(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(srv *testServer) {
 		seen := make(map[string]bool)
-		w.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { seen[s.ID()] = true; return nil })
-		w.On("seen", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		srv.OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error { seen[s.ID()] = true; return nil })
+		srv.On("seen", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 			return seen[s.ID()], nil
 		})
-		code := w.code()
-		a := w.dial("")
-		o := a.confirms(code)
-		b := w.dial("")
-		b.authenticate(o.token) // young, so it is kept, and confirmed
-		b.token()
+		code := srv.code()
+		a := srv.dial("")
+		o := a.offerFor(code)
+		b := srv.dial("")
+		b.authenticate(o.token) // within RefreshInterval, so it is kept, and confirmed
+		b.expectToken()
 		a.authenticate(code) // gets the same token again
-		a.token()
-		if got := a.ask("seen"); got != "[true]" {
+		a.expectToken()
+		if got := a.call("seen"); got != "[true]" {
 			t.Errorf("seen: %s", got)
 		}
 	})
 }
 
-func TestOnDisconnectFollowsAnOnAuthenticatedThatCameTooLate(t *testing.T) {
-	// Guards: an app that counts who is in must not count for ever one that left while it was let in.
-	inWorld(t, nil, func(w *world) {
+// TestOnDisconnectAfterLateOnAuthenticated checks that OnDisconnect is called for a socket that
+// ended while OnAuthenticated ran, so that an app's count of users comes out even.
+func TestOnDisconnectAfterLateOnAuthenticated(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		asked, gone := make(chan struct{}), make(chan struct{})
 		var left atomic.Int32
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { close(asked); <-gone; return nil })
-		w.OnDisconnect(func(context.Context, *socketauth.Socket, string) { left.Add(1) })
-		c := w.dial("")
-		c.authenticate(w.code())
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { close(asked); <-gone; return nil })
+		srv.OnDisconnect(func(context.Context, *socketauth.Socket, string) { left.Add(1) })
+		c := srv.dial("")
+		c.authenticate(srv.code())
 		<-asked
 		c.close()
 		synctest.Wait()
@@ -245,29 +257,31 @@ func TestOnDisconnectFollowsAnOnAuthenticatedThatCameTooLate(t *testing.T) {
 	})
 }
 
-func TestOnDisconnectIsCalledOnceAfterTheLastHandler(t *testing.T) {
-	for want, end := range map[string]func(w *world, c *client, s *socketauth.Socket){
-		"client disconnect": func(_ *world, c *client, _ *socketauth.Socket) { c.send("41") },
-		"transport close":   func(_ *world, c *client, _ *socketauth.Socket) { c.close() },
-		"server disconnect": func(_ *world, _ *client, s *socketauth.Socket) { s.Disconnect() },
-		"logged out":        func(_ *world, c *client, _ *socketauth.Socket) { c.emit("logout") },
-		"token_expired": func(_ *world, _ *client, s *socketauth.Socket) {
+// TestOnDisconnect checks that OnDisconnect is called once, after the last handler, with the reason
+// and the claims, however the socket ends.
+func TestOnDisconnect(t *testing.T) {
+	for want, end := range map[string]func(srv *testServer, c *client, s *socketauth.Socket){
+		"client disconnect": func(_ *testServer, c *client, _ *socketauth.Socket) { c.send("41") },
+		"transport close":   func(_ *testServer, c *client, _ *socketauth.Socket) { c.close() },
+		"server disconnect": func(_ *testServer, _ *client, s *socketauth.Socket) { s.Disconnect() },
+		"logged out":        func(_ *testServer, c *client, _ *socketauth.Socket) { c.emit("logout") },
+		"token_expired": func(_ *testServer, _ *client, s *socketauth.Socket) {
 			time.Sleep(time.Until(socketauth.ExpiresAt(s)) + time.Second)
 		},
-		"protocol error": func(_ *world, c *client, _ *socketauth.Socket) { c.send("4x") },
-		"shutdown":       func(w *world, _ *client, _ *socketauth.Socket) { _ = w.Shutdown(context.Background()) },
+		"protocol error": func(_ *testServer, c *client, _ *socketauth.Socket) { c.send("4x") },
+		"shutdown":       func(srv *testServer, _ *client, _ *socketauth.Socket) { _ = srv.Shutdown(context.Background()) },
 	} {
 		t.Run(want, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
+			withServer(t, nil, func(srv *testServer) {
 				var calls, handled atomic.Int32
 				reasons := make(chan string, 2)
-				w.On("work", func(ctx context.Context, _ *socketauth.Socket, _ socketauth.Args) (any, error) {
+				srv.On("work", func(ctx context.Context, _ *socketauth.Socket, _ socketauth.Args) (any, error) {
 					<-ctx.Done()
 					time.Sleep(time.Second)
 					handled.Add(1)
 					return nil, nil
 				})
-				w.OnDisconnect(func(ctx context.Context, s *socketauth.Socket, reason string) {
+				srv.OnDisconnect(func(ctx context.Context, s *socketauth.Socket, reason string) {
 					claims, _ := socketauth.ClaimsFromContext(ctx)
 					if ctx.Err() == nil || claims["sub"] != "anna" || s.UserID() != "anna" || handled.Load() != 1 {
 						t.Errorf("context %v, claims %v, %d handled", ctx.Err(), claims, handled.Load())
@@ -275,10 +289,10 @@ func TestOnDisconnectIsCalledOnceAfterTheLastHandler(t *testing.T) {
 					calls.Add(1)
 					reasons <- reason
 				})
-				c, s := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+				c, s := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 				c.emit("work")
 				synctest.Wait()
-				end(w, c, s)
+				end(srv, c, s)
 				if got := <-reasons; got != want {
 					t.Errorf("reason %q", got)
 				}
@@ -292,7 +306,9 @@ func TestOnDisconnectIsCalledOnceAfterTheLastHandler(t *testing.T) {
 	}
 }
 
-func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
+// TestHookPanics checks that a panic in a hook, a handler or the store fails one request, is logged
+// with its stack, and does no other harm.
+func TestHookPanics(t *testing.T) {
 	var where atomic.Value
 	where.Store("")
 	maybe := func(hook string) {
@@ -301,7 +317,7 @@ func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
 		}
 	}
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.Secret = nil
@@ -317,42 +333,42 @@ func TestPanicsInHooksFailOneRequestAlone(t *testing.T) {
 			maybe("Refresh")
 			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 		}
-	}, func(w *world) {
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { maybe("OnAuthenticated"); return nil })
-		w.OnDisconnect(func(context.Context, *socketauth.Socket, string) { maybe("OnDisconnect") })
-		w.On("boom", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
+	}, func(srv *testServer) {
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { maybe("OnAuthenticated"); return nil })
+		srv.OnDisconnect(func(context.Context, *socketauth.Socket, string) { maybe("OnDisconnect") })
+		srv.On("boom", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
 			maybe("handler of boom")
 			return "fine", nil
 		})
 		store.fail(func(string) error { maybe("Blacklist"); return nil }, nil)
-		bystander, _ := w.in()
+		bystander, _ := srv.authenticated()
 		for hook, code := range map[string]string{
 			"KeyFunc": "server_error", "TenantID": "server_error", "Refresh": "server_error", "OnAuthenticated": "server_error", "Blacklist": "unavailable",
 		} {
-			token := w.code()
+			token := srv.code()
 			where.Store(hook)
-			c := w.dial("")
+			c := srv.dial("")
 			c.authenticate(token)
-			c.refusedAndGone(code)
+			c.expectRefused(code)
 			where.Store("")
-			w.logged("a bug in " + hook)
-			c = w.dial("")
+			srv.expectLogged("a bug in " + hook)
+			c = srv.dial("")
 			c.authenticate(token)
-			c.token()
+			c.expectToken()
 			c.close()
 		}
 		where.Store("handler of boom")
-		if got := bystander.ask("boom"); got != `[{"error":{"code":"server_error"}}]` {
+		if got := bystander.call("boom"); got != `[{"error":{"code":"server_error"}}]` {
 			t.Errorf("got %s", got)
 		}
 		where.Store("OnDisconnect")
-		other, _ := w.in()
+		other, _ := srv.authenticated()
 		other.close()
 		synctest.Wait()
-		w.logged("a bug in OnDisconnect")
-		w.logged("goroutine ")
+		srv.expectLogged("a bug in OnDisconnect")
+		srv.expectLogged("goroutine ")
 		where.Store("")
-		if got := bystander.ask("boom"); got != `["fine"]` {
+		if got := bystander.call("boom"); got != `["fine"]` {
 			t.Errorf("got %s", got)
 		}
 	})

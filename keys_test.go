@@ -20,7 +20,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// testKeys is one key of each kind.
+// testKeys returns one key of each kind.
 func testKeys(t *testing.T) []Key {
 	t.Helper()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -44,7 +44,7 @@ func testKeys(t *testing.T) []Key {
 	}
 }
 
-// weakRSA is a key of 1024 bits, which crypto/rsa refuses to make.
+// weakRSA returns a key of 1024 bits, which crypto/rsa makes only with GODEBUG.
 func weakRSA(t *testing.T) *rsa.PrivateKey {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0")
@@ -68,7 +68,9 @@ func header(t *testing.T, text string) (h map[string]any) {
 	return h
 }
 
-func TestEveryAlgorithmSignsAndVerifiesAndOldKeysStillDo(t *testing.T) {
+// TestAlgorithms checks that each algorithm signs and verifies, and that keys that only verify
+// still do.
+func TestAlgorithms(t *testing.T) {
 	keys := testKeys(t)
 	old := newIssuer(t, Options[any]{Keys: keys[:1]})
 	oldToken := mustCode(t, old, jwt.MapClaims{"sub": "anna"})
@@ -98,8 +100,9 @@ func TestEveryAlgorithmSignsAndVerifiesAndOldKeysStillDo(t *testing.T) {
 	}
 }
 
-func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
-	// Guards: an app that goes from Secret, or one key without a name, to named Keys; its tokens have no "kid".
+// TestFirstKeyRotation checks that tokens without a key ID are still good after an app went from
+// one unnamed key to named ones.
+func TestFirstKeyRotation(t *testing.T) {
 	named := Key{ID: "new", Method: jwt.SigningMethodHS256, Sign: []byte(strings.Repeat("n", 32)), Verify: []byte(strings.Repeat("n", 32))}
 	for n, key := range testKeys(t) {
 		old := Key{Method: key.Method, Sign: key.Sign, Verify: key.Verify}
@@ -141,7 +144,7 @@ func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
 	}
 	two := newIssuer(t, Options[any]{Keys: []Key{named, {ID: "hs", Method: jwt.SigningMethodHS256, Verify: testSecret}}})
 	claims := mustCode(t, two, jwt.MapClaims{"sub": "anna"}).claims()
-	for _, kid := range []any{"gone", "new", 5, nil, true} { // a kid that is given is believed
+	for _, kid := range []any{"gone", "new", 5, nil, true} { // a kid that is given must name the key
 		if _, err := two.verify(t.Context(), signed(t, jwt.SigningMethodHS256, testSecret, claims, map[string]any{"kid": kid})); !errors.Is(err, errInvalid) {
 			t.Errorf("kid %v: %v", kid, err)
 		}
@@ -151,8 +154,9 @@ func TestFirstKeyRotationSignsNobodyOut(t *testing.T) {
 	}
 }
 
-func TestPublicKeyIsNoHMACSecret(t *testing.T) {
-	// Guards: a token "signed" by HMAC with the public key, which everyone has, must not pass.
+// TestPublicKeyAsHMACSecret checks that a token signed by HMAC with the public key, which everyone
+// has, is refused.
+func TestPublicKeyAsHMACSecret(t *testing.T) {
 	keys := testKeys(t)
 	public := keys[1].Verify.(*rsa.PublicKey)
 	der, err := x509.MarshalPKIXPublicKey(public)
@@ -175,7 +179,8 @@ func TestPublicKeyIsNoHMACSecret(t *testing.T) {
 	}
 }
 
-func TestKeyFuncFindsKeysByHeaderAndByClaims(t *testing.T) {
+// TestKeyFunc checks that KeyFunc chooses keys by header and claims, and what its errors mean.
+func TestKeyFunc(t *testing.T) {
 	byTenant := map[string]Key{
 		"a": {ID: "key-a", Method: jwt.SigningMethodHS256, Sign: []byte(strings.Repeat("a", 32)), Verify: []byte(strings.Repeat("a", 32))},
 		"b": {ID: "key-b", Method: jwt.SigningMethodHS256, Sign: []byte(strings.Repeat("b", 32)), Verify: []byte(strings.Repeat("b", 32))},
@@ -215,7 +220,9 @@ func TestKeyFuncFindsKeysByHeaderAndByClaims(t *testing.T) {
 	}
 }
 
-func TestWeakAndWrongKeysAreFaults(t *testing.T) {
+// TestKeyFaults checks that weak keys and keys that do not fit their algorithm or each other are
+// refused.
+func TestKeyFaults(t *testing.T) {
 	keys := testKeys(t)
 	weak := weakRSA(t)
 	other, _, _ := ed25519.GenerateKey(rand.Reader)

@@ -15,104 +15,108 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// client is a client for version 4 on a websocket.
+// client is a client of Engine.IO 4 on a websocket. Its methods that begin with expect end the test
+// where the next packet is another.
 type client struct {
 	*siotest.Client
-	w       *world
-	sid     string // the socket's
+	w       *testServer
+	sid     string // the socket's ID
 	acks    int
-	current string // the last token that it was sent
+	current string // the last token received
 }
 
-// dial connects. auth is the handshake's, "" for none.
-func (w *world) dial(auth string) *client {
-	w.Helper()
-	c := w.open()
+// dial connects and joins the root namespace. auth is the handshake's, "" for none.
+func (srv *testServer) dial(auth string) *client {
+	srv.Helper()
+	c := srv.connect()
 	c.send("40" + auth)
-	c.sid = strings.Trim(c.next(`40{"sid":`), `"}`)
+	c.sid = strings.Trim(c.expect(`40{"sid":`), `"}`)
 	return c
 }
 
-// open connects, and leaves the handshake to the caller.
-func (w *world) open() *client { w.Helper(); return w.openAt("") }
+// connect connects and leaves joining the namespace to the caller.
+func (srv *testServer) connect() *client { srv.Helper(); return srv.connectTo("") }
 
-func (w *world) openAt(host string) *client {
-	w.Helper()
-	d := siotest.Dialer{Host: host, Net: w.DialContext}
-	conn, err := d.Dial(w.Context(), "websocket")
+func (srv *testServer) connectTo(host string) *client {
+	srv.Helper()
+	d := siotest.Dialer{Host: host, Net: srv.DialContext}
+	conn, err := d.Dial(srv.Context(), "websocket")
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
-	c := &client{w: w}
-	if c.Client, err = conn.Start(w.Context()); err != nil {
-		w.Fatal(err)
+	c := &client{w: srv}
+	if c.Client, err = conn.Start(srv.Context()); err != nil {
+		srv.Fatal(err)
 	}
 	return c
 }
 
-// in is a client that has traded a code of anna's for a token.
-func (w *world) in() (*client, string) { return w.inAs(jwt.MapClaims{"sub": "anna"}) }
+// authenticated returns a client that is authenticated as anna, and its token.
+func (srv *testServer) authenticated() (*client, string) {
+	return srv.authenticatedAs(jwt.MapClaims{"sub": "anna"})
+}
 
-func (w *world) inAs(claims jwt.MapClaims) (*client, string) {
-	w.Helper()
-	c := w.dial(fmt.Sprintf(`{"token":%q}`, w.codeFor(claims)))
-	token := c.token()
-	synctest.Wait() // it is in a moment after it was told so
+func (srv *testServer) authenticatedAs(claims jwt.MapClaims) (*client, string) {
+	srv.Helper()
+	c := srv.dial(fmt.Sprintf(`{"token":%q}`, srv.codeFor(claims)))
+	token := c.expectToken()
+	synctest.Wait() // the client gets the token a moment before the socket is authenticated
 	return c, token
 }
 
-// stays is a confirming client that is in.
-func (w *world) stays(token string) (*client, string) {
-	w.Helper()
-	c := w.dial("")
-	o := c.confirms(token)
+// confirmed returns a confirming client that presented token, confirmed the next and is
+// authenticated, and that next token.
+func (srv *testServer) confirmed(token string) (*client, string) {
+	srv.Helper()
+	c := srv.dial("")
+	o := c.offerFor(token)
 	o.confirm()
-	c.alive()
+	c.expectAuthenticated()
 	return c, o.token
 }
 
-// refuses presents a token on a new connection, for which it is refused.
-func (w *world) refuses(token, code string) unauthorized {
-	w.Helper()
-	return w.dial(fmt.Sprintf(`{"token":%q}`, token)).refusedAndGone(code)
+// expectTokenRefused presents a token on a new connection and checks that it is refused with code.
+func (srv *testServer) expectTokenRefused(token, code string) unauthorized {
+	srv.Helper()
+	return srv.dial(fmt.Sprintf(`{"token":%q}`, token)).expectRefused(code)
 }
 
 // socketOf returns the server's side of a client that is authenticated.
-func (w *world) socketOf(c *client) *socketauth.Socket {
-	w.Helper()
-	w.capture.Do(func() {
-		w.On("capture", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-			w.captured <- s
+func (srv *testServer) socketOf(c *client) *socketauth.Socket {
+	srv.Helper()
+	srv.capture.Do(func() {
+		srv.On("capture", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+			srv.captured <- s
 			return nil, nil
 		})
 	})
-	if got := c.ask("capture"); got != "[]" {
-		w.Fatalf("capture: %s", got)
+	if got := c.call("capture"); got != "[]" {
+		srv.Fatalf("capture: %s", got)
 	}
-	return <-w.captured
+	return <-srv.captured
 }
 
 // sessionOf returns the session of a client that has a token.
-func (w *world) sessionOf(c *client) string {
-	w.Helper()
+func (srv *testServer) sessionOf(c *client) string {
+	srv.Helper()
 	var sid string
-	if err := json.Unmarshal(payloadOf(w.T, c.current)["sid"], &sid); err != nil || sid == "" {
-		w.Fatalf("no sid in %q: %v", c.current, err)
+	if err := json.Unmarshal(payloadOf(srv.T, c.current)["sid"], &sid); err != nil || sid == "" {
+		srv.Fatalf("no sid in %q: %v", c.current, err)
 	}
 	return sid
 }
 
-// inWithSocket is in, with the server's side of it.
-func (w *world) inWithSocket(claims jwt.MapClaims) (*client, *socketauth.Socket) {
-	w.Helper()
-	c, _ := w.inAs(claims)
-	return c, w.socketOf(c)
+// authenticatedSocket returns an authenticated client and the server's side of it.
+func (srv *testServer) authenticatedSocket(claims jwt.MapClaims) (*client, *socketauth.Socket) {
+	srv.Helper()
+	c, _ := srv.authenticatedAs(claims)
+	return c, srv.socketOf(c)
 }
 
-// next is the rest of the next frame, which begins as it says.
-func (c *client) next(prefix string) string {
+// expect returns what follows prefix in the next packet.
+func (c *client) expect(prefix string) string {
 	c.w.Helper()
-	frame, ok := c.frameWithin(time.Minute)
+	frame, ok := c.packetWithin(time.Minute)
 	rest, found := strings.CutPrefix(frame, prefix)
 	if !ok || !found {
 		c.w.Fatalf("got frame %.200q, %v, want %q...\nof %s\nlog: %s", frame, ok, prefix, c.sid, c.w.logs)
@@ -120,7 +124,7 @@ func (c *client) next(prefix string) string {
 	return rest
 }
 
-func (c *client) frameWithin(d time.Duration) (string, bool) {
+func (c *client) packetWithin(d time.Duration) (string, bool) {
 	select {
 	case frame, ok := <-c.Packets():
 		return frame, ok
@@ -136,19 +140,19 @@ func (c *client) send(frame string) {
 	}
 }
 
-func (c *client) emit(event string, args ...any) { c.w.Helper(); c.send("42" + event42(event, args)) }
+func (c *client) emit(event string, args ...any) { c.w.Helper(); c.send("42" + eventJSON(event, args)) }
 
-func event42(event string, args []any) string {
+func eventJSON(event string, args []any) string {
 	b, _ := json.Marshal(append([]any{event}, args...))
 	return string(b)
 }
 
-// ask emits with an acknowledgement, and gives what it says.
-func (c *client) ask(event string, args ...any) string {
+// call emits with an acknowledgement and returns the answer.
+func (c *client) call(event string, args ...any) string {
 	c.w.Helper()
 	c.acks++
-	c.send("42" + strconv.Itoa(c.acks) + event42(event, args))
-	return c.next("43" + strconv.Itoa(c.acks))
+	c.send("42" + strconv.Itoa(c.acks) + eventJSON(event, args))
+	return c.expect("43" + strconv.Itoa(c.acks))
 }
 
 func (c *client) authenticate(token string) {
@@ -156,28 +160,28 @@ func (c *client) authenticate(token string) {
 	c.emit("authenticate", map[string]string{"token": token})
 }
 
-// token is the token that the server sends now.
-func (c *client) token() string {
+// expectToken returns the token that the server sends next.
+func (c *client) expectToken() string {
 	c.w.Helper()
 	var args []string
-	if err := json.Unmarshal([]byte(c.next("42")), &args); err != nil || len(args) != 2 || args[0] != "authenticated" {
+	if err := json.Unmarshal([]byte(c.expect("42")), &args); err != nil || len(args) != 2 || args[0] != "authenticated" {
 		c.w.Fatalf("got %v, %v, want authenticated", args, err)
 	}
 	c.current = args[1]
 	return args[1]
 }
 
-// offer is a token that the server wants to see confirmed.
+// offer is a token that the server wants confirmed.
 type offer struct {
 	c     *client
 	id    string // of the acknowledgement
 	token string
 }
 
-// offered is the token that the server sends now, with an acknowledgement that it waits for.
-func (c *client) offered() offer {
+// expectOffer returns the token that the server sends next, with an acknowledgement.
+func (c *client) expectOffer() offer {
 	c.w.Helper()
-	id, rest, found := strings.Cut(c.next("42"), "[")
+	id, rest, found := strings.Cut(c.expect("42"), "[")
 	var args []string
 	if err := json.Unmarshal([]byte("["+rest), &args); err != nil || id == "" || !found || len(args) != 2 || args[0] != "authenticated" {
 		c.w.Fatalf("got 42%s[%s, %v, want authenticated with an acknowledgement", id, rest, err)
@@ -191,11 +195,11 @@ func (o offer) confirm() {
 	o.c.send("43" + o.id + "[]")
 }
 
-// confirms presents a token as a confirming client does, and waits for what it is offered.
-func (c *client) confirms(token string) offer {
+// offerFor presents a token as a confirming client does and returns what it is offered.
+func (c *client) offerFor(token string) offer {
 	c.w.Helper()
 	c.emit("authenticate", map[string]any{"token": token, "confirm": true})
-	return c.offered()
+	return c.expectOffer()
 }
 
 type unauthorized struct {
@@ -207,43 +211,44 @@ type unauthorized struct {
 	Data       struct{ Message, Code, Type string }
 }
 
-// refusedWith is the unauthorized that the server sends now, with that code.
-func (c *client) refusedWith(code string) unauthorized {
+// expectUnauthorized returns the "unauthorized" that the server sends next, which has that code.
+func (c *client) expectUnauthorized(code string) unauthorized {
 	c.w.Helper()
 	var args []json.RawMessage
 	var name string
 	var u unauthorized
-	if err := json.Unmarshal([]byte(c.next("42")), &args); err != nil || len(args) != 2 ||
+	if err := json.Unmarshal([]byte(c.expect("42")), &args); err != nil || len(args) != 2 ||
 		json.Unmarshal(args[0], &name) != nil || json.Unmarshal(args[1], &u) != nil || name != "unauthorized" || u.Code != code {
 		c.w.Fatalf("got %s, %v, want unauthorized with %s\nlog: %s", args, err, code, c.w.logs)
 	}
 	return u
 }
 
-// gone waits until the server has disconnected the client, by a packet that says so, with nothing before it.
-func (c *client) gone() {
+// expectDisconnected checks that the server disconnects the client next, with a packet that says so.
+func (c *client) expectDisconnected() {
 	c.w.Helper()
-	c.next("41")
-	c.lost()
+	c.expect("41")
+	c.expectClosed()
 }
 
-// lost waits until the connection has ended, with nothing before it.
-func (c *client) lost() {
+// expectClosed checks that the connection ends next.
+func (c *client) expectClosed() {
 	c.w.Helper()
-	if frame, ok := c.frameWithin(time.Minute); ok || frame != "" {
+	if frame, ok := c.packetWithin(time.Minute); ok || frame != "" {
 		c.w.Fatalf("got %.200q, want the connection to end", frame)
 	}
 }
 
-func (c *client) refusedAndGone(code string) unauthorized {
+// expectRefused is expectUnauthorized followed by expectDisconnected.
+func (c *client) expectRefused(code string) unauthorized {
 	c.w.Helper()
-	u := c.refusedWith(code)
-	c.gone()
+	u := c.expectUnauthorized(code)
+	c.expectDisconnected()
 	return u
 }
 
-// silence makes sure that nothing comes.
-func (c *client) silence() {
+// expectNothing checks that no packet comes.
+func (c *client) expectNothing() {
 	c.w.Helper()
 	synctest.Wait()
 	select {
@@ -253,18 +258,18 @@ func (c *client) silence() {
 	}
 }
 
-// alive makes sure that the server answers this client as one that is authenticated.
-func (c *client) alive() {
+// expectAuthenticated checks that the server answers this client as an authenticated one.
+func (c *client) expectAuthenticated() {
 	c.w.Helper()
-	if got := c.ask("nobody handles this"); got != `[{"error":{"code":"unknown_event"}}]` {
+	if got := c.call("nobody handles this"); got != `[{"error":{"code":"unknown_event"}}]` {
 		c.w.Errorf("got %s", got)
 	}
 }
 
-// nobody makes sure that the server takes this client for one that has not authenticated.
-func (c *client) nobody() {
+// expectUnauthenticated checks that the server answers this client as an unauthenticated one.
+func (c *client) expectUnauthenticated() {
 	c.w.Helper()
-	if got := c.ask("anything"); got != `[{"error":{"code":"unauthorized"}}]` {
+	if got := c.call("anything"); got != `[{"error":{"code":"unauthorized"}}]` {
 		c.w.Errorf("got %s", got)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// faultyStore forces faults on a real store.
+// faultyStore is a real store whose calls can be made to fail.
 type faultyStore struct {
 	blacklist.Store
 	mu     sync.Mutex
 	before func(call string) error    // fails a call before it has an effect
 	after  func(call string) error    // fails a call after it had its effect
-	seen   func(t blacklist.TokenRef) // hears what is presented
+	seen   func(t blacklist.TokenRef) // is called with what is presented
 }
 
 func (f *faultyStore) call(name string, real func() error) error {
@@ -69,19 +69,19 @@ func (f *faultyStore) fail(before, after func(call string) error) {
 
 var errStoreDown = errors.New("store down")
 
-func down(string) error { return errStoreDown }
+func storeDown(string) error { return errStoreDown }
 
-// otherProcess is a store that hears of changes as one does that processes share.
-type otherProcess struct {
+// sharedStore is a store with a Watch, as one that several processes share has it.
+type sharedStore struct {
 	blacklist.Store
-	mu    sync.Mutex
-	heard func(blacklist.Change)
-	watch func(ctx context.Context) error
+	mu     sync.Mutex
+	notify func(blacklist.Change)
+	watch  func(ctx context.Context) error
 }
 
-func (o *otherProcess) Watch(ctx context.Context, heard func(blacklist.Change)) error {
+func (o *sharedStore) Watch(ctx context.Context, heard func(blacklist.Change)) error {
 	o.mu.Lock()
-	o.heard = heard
+	o.notify = heard
 	o.mu.Unlock()
 	return o.watch(ctx)
 }

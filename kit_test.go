@@ -22,69 +22,69 @@ import (
 	"github.com/z-open/socketauth/socketauthtest"
 )
 
-// world is a server of the library in a bubble of its own time. When its test returns, the server is shut down and
-// nothing may be left of it.
-type world struct {
+// testServer is a server of the library in a bubble of testing/synctest. When its test returns, the
+// server is shut down, and the test fails if something of it is left.
+type testServer struct {
 	*testing.T
 	*socketauthtest.Server
-	logs *syncBuffer
+	logs *logBuffer
 
 	capture  sync.Once
-	captured chan *socketauth.Socket // by the handler of "capture"
+	captured chan *socketauth.Socket // by the handler that socketOf registers
 }
 
-// inWorld runs a test against a server with login, registration and GET /api behind the middleware.
-// change may adjust its options.
-func inWorld(t *testing.T, change func(*socketauth.Options[string]), test func(w *world)) {
+// withServer runs a test against a server with login, registration and GET /api behind the
+// middleware. change may adjust its options.
+func withServer(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, logs: new(syncBuffer), captured: make(chan *socketauth.Socket, 1)}
-		o := apiOptions(w.logs)
-		o.Logger = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		srv := &testServer{T: t, logs: new(logBuffer), captured: make(chan *socketauth.Socket, 1)}
+		o := testOptions(srv.logs)
+		o.Logger = slog.New(slog.NewTextHandler(srv.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		if change != nil {
 			change(&o)
 		}
 		t.Cleanup(func() { // after the server has been shut down
-			if w.Server != nil && !socketauth.HubEmpty(w.Server.Server) {
+			if srv.Server != nil && !socketauth.HubEmpty(srv.Server.Server) {
 				t.Error("sockets that have ended are still registered")
 			}
 		})
-		w.Server = socketauthtest.NewServer(t, o)
-		synctest.Wait() // it watches the store
-		w.Mux.Handle("GET /api", w.Auth().Middleware(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		srv.Server = socketauthtest.NewServer(t, o)
+		synctest.Wait() // until it watches the store
+		srv.Mux.Handle("GET /api", srv.Auth().Middleware(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			claims, _ := socketauth.ClaimsFromContext(r.Context())
 			_, _ = io.WriteString(rw, claims["sub"].(string))
 		})))
-		test(w)
+		test(srv)
 	})
 }
 
-// What the tests inside the package use too.
+// Shared with the tests of package socketauth.
 var (
 	testSecret = socketauth.TestSecret
 	respell    = socketauth.Respell
 	payloadOf  = socketauth.PayloadOf
 )
 
-// syncBuffer is a log that several goroutines write.
-type syncBuffer struct {
+// logBuffer is a log that may be written and read by several goroutines.
+type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (s *syncBuffer) Write(p []byte) (int, error) {
+func (s *logBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
-func (s *syncBuffer) String() string {
+func (s *logBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
 }
 
-func (s *syncBuffer) has(t *testing.T, part string) {
+func (s *logBuffer) expect(t *testing.T, part string) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,67 +93,68 @@ func (s *syncBuffer) has(t *testing.T, part string) {
 	}
 }
 
-// logged makes sure that the log says so, once all that is going on has come to rest.
-func (w *world) logged(part string) {
-	w.Helper()
+// expectLogged checks that the log contains part once all goroutines wait.
+func (srv *testServer) expectLogged(part string) {
+	srv.Helper()
 	synctest.Wait()
-	w.logs.has(w.T, part)
+	srv.logs.expect(srv.T, part)
 }
 
-// code is what a login of anna's gives.
-func (w *world) code() string { return w.codeFor(jwt.MapClaims{"sub": "anna"}) }
+// code returns a code for the user anna.
+func (srv *testServer) code() string { return srv.codeFor(jwt.MapClaims{"sub": "anna"}) }
 
-func (w *world) codeFor(claims jwt.MapClaims) string {
-	w.Helper()
-	code, err := w.Auth().IssueCode(context.Background(), claims)
+func (srv *testServer) codeFor(claims jwt.MapClaims) string {
+	srv.Helper()
+	code, err := srv.Auth().IssueCode(context.Background(), claims)
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	return code
 }
 
-// get asks the HTTP side, through Middleware.
-func (w *world) get(token string) (int, string, http.Header) {
-	w.Helper()
-	client := http.Client{Transport: &http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}}
+// get sends GET /api, which is behind Middleware.
+func (srv *testServer) get(token string) (int, string, http.Header) {
+	srv.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: srv.DialContext, DisableKeepAlives: true}}
 	r, _ := http.NewRequest(http.MethodGet, "http://server/api", nil)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := client.Do(r)
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(res.Body)
 	return res.StatusCode, string(body), res.Header
 }
 
-// post asks the HTTP side to log in or to register.
-func (w *world) post(path, body string) string {
-	w.Helper()
-	client := http.Client{Transport: &http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}}
+// post sends JSON and returns the body of the answer.
+func (srv *testServer) post(path, body string) string {
+	srv.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: srv.DialContext, DisableKeepAlives: true}}
 	res, err := client.Post("http://server"+path, "application/json", strings.NewReader(body))
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	defer res.Body.Close()
 	answer, _ := io.ReadAll(res.Body)
 	return string(answer)
 }
 
-// login is the code that anna's credentials give.
-func (w *world) login() string {
-	w.Helper()
+// loginCode logs anna in and returns her code.
+func (srv *testServer) loginCode() string {
+	srv.Helper()
 	var answer struct{ Token string }
-	if err := json.Unmarshal([]byte(w.post("/login", `{"username":"anna","password":"secret"}`)), &answer); err != nil || answer.Token == "" {
-		w.Errorf("%+v, %v", answer, err)
+	if err := json.Unmarshal([]byte(srv.post("/login", `{"username":"anna","password":"secret"}`)), &answer); err != nil || answer.Token == "" {
+		srv.Errorf("%+v, %v", answer, err)
 	}
 	return answer.Token
 }
 
-// apiOptions are those of an app in which anna's password is "secret", and the name decides what the hooks do.
-func apiOptions(logs io.Writer) socketauth.Options[string] {
+// testOptions returns the options of an app in which anna's password is "secret". Other names make
+// the hooks fail in ways of their own.
+func testOptions(logs io.Writer) socketauth.Options[string] {
 	find := func(_ context.Context, c socketauth.Credentials) (string, error) {
 		switch name := c.Get("username"); name {
 		case "anna":
@@ -203,7 +204,7 @@ func apiOptions(logs io.Writer) socketauth.Options[string] {
 
 const jsonType = "application/json"
 
-// post sends one request and gives status, decoded body and headers.
+// post sends one request and returns the status, the decoded body and the headers.
 func post(h http.Handler, path, media, body string, headers ...string) (int, map[string]string, http.Header) {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", media)
@@ -224,61 +225,62 @@ func credentialsJSON(name, password string) string {
 
 func claimsOf(sub string) jwt.MapClaims { return jwt.MapClaims{"sub": sub} }
 
-// begin makes the handshake of Engine.IO as a client at that address, which for "upgrade" is left polling.
-func (w *world) begin(version, transport, address string) (*siotest.Conn, error) {
-	d := siotest.Dialer{Version: version, Header: http.Header{"X-Address": {address}}, Net: w.DialContext}
-	return d.Dial(w.Context(), transport)
+// dialEngine makes the handshake of Engine.IO with that address in the header X-Address. For
+// "upgrade" the client is left polling.
+func (srv *testServer) dialEngine(version, transport, address string) (*siotest.Conn, error) {
+	d := siotest.Dialer{Version: version, Header: http.Header{"X-Address": {address}}, Net: srv.DialContext}
+	return d.Dial(srv.Context(), transport)
 }
 
 // foreignToken returns a good token of a session that the server's store has never heard of: that of
 // another server with the same key.
-func (w *world) foreignToken() string {
-	w.Helper()
-	other := socketauthtest.NewServer(w.T, socketauth.Options[any]{Secret: testSecret})
+func (srv *testServer) foreignToken() string {
+	srv.Helper()
+	other := socketauthtest.NewServer(srv.T, socketauth.Options[any]{Secret: testSecret})
 	return other.Dial(jwt.MapClaims{"sub": "anna"}).Token()
 }
 
-// overAll runs a test on each engine and transport.
-func overAll(t *testing.T, test func(w *world, version, transport string)) {
+// onAllTransports runs a test on each engine and transport.
+func onAllTransports(t *testing.T, test func(srv *testServer, version, transport string)) {
 	t.Helper()
 	for _, version := range []string{"3", "4"} {
 		for _, transport := range siotest.Transports {
 			t.Run(version+" "+transport, func(t *testing.T) {
-				inWorld(t, nil, func(w *world) { test(w, version, transport) })
+				withServer(t, nil, func(srv *testServer) { test(srv, version, transport) })
 			})
 		}
 	}
 }
 
-// unauthenticated returns a client in the root namespace that has not authenticated.
-func (w *world) unauthenticated(version, transport string) *siotest.Conn {
-	w.Helper()
-	d := siotest.Dialer{Version: version, Net: w.DialContext}
-	c, err := d.Dial(w.Context(), transport)
+// rawUnauthenticated returns a client in the root namespace that has not authenticated.
+func (srv *testServer) rawUnauthenticated(version, transport string) *siotest.Conn {
+	srv.Helper()
+	d := siotest.Dialer{Version: version, Net: srv.DialContext}
+	c, err := d.Dial(srv.Context(), transport)
 	if err == nil {
 		_, err = c.Join("")
 	}
 	if err == nil && transport == "upgrade" {
-		err = c.Upgrade(w.Context())
+		err = c.Upgrade(srv.Context())
 	}
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	return c
 }
 
-// authenticated returns one that has.
-func (w *world) authenticated(version, transport, userID string) *siotest.Conn {
-	w.Helper()
-	c := w.unauthenticated(version, transport)
-	in, _ := json.Marshal(map[string]string{"token": w.Code(jwt.MapClaims{"sub": userID})})
+// rawAuthenticated returns a client that has authenticated.
+func (srv *testServer) rawAuthenticated(version, transport, userID string) *siotest.Conn {
+	srv.Helper()
+	c := srv.rawUnauthenticated(version, transport)
+	in, _ := json.Marshal(map[string]string{"token": srv.Code(jwt.MapClaims{"sub": userID})})
 	err := c.Write(`42["authenticate",` + string(in) + `]`)
 	if err == nil {
 		_, err = c.Expect(`42["authenticated",`)
 	}
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
-	synctest.Wait() // it is authenticated a moment after it was told so
+	synctest.Wait() // the client gets the token a moment before the socket is authenticated
 	return c
 }

@@ -13,17 +13,18 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestLateFrameIsJudgedByWhenItCame(t *testing.T) {
-	// Guards: slow hooks and a store that has to be asked again must not make a theft of a frame that came in time.
+// TestLateFrameArrivalTime checks that a late frame is judged by when it arrived: slow hooks and a
+// failing store do not make a reuse of it.
+func TestLateFrameArrivalTime(t *testing.T) {
 	t.Run("store", func(t *testing.T) {
 		store := new(faultyStore)
-		inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-			c, token := w.stays(w.code())
+		withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+			c, token := srv.confirmed(srv.code())
 			c.close()
 			time.Sleep(time.Minute)
-			late := w.open()
+			late := srv.connect()
 			time.Sleep(time.Second)
-			b, _ := w.stays(token)
+			b, _ := srv.confirmed(token)
 			time.Sleep(3 * time.Second)
 			since := time.Now()
 			store.fail(func(call string) error {
@@ -32,109 +33,112 @@ func TestLateFrameIsJudgedByWhenItCame(t *testing.T) {
 				}
 				return nil
 			}, nil)
-			late.send(fmt.Sprintf(`40{"token":%q,"confirm":true}`, token)) // 3 s after, decided 7 s after
-			late.next(`40{"sid":`)
-			if u := late.refusedAndGone("no_longer_valid"); u.Terminal {
+			late.send(fmt.Sprintf(`40{"token":%q,"confirm":true}`, token)) // 3 s after the token was replaced; decided after 7 s
+			late.expect(`40{"sid":`)
+			if u := late.expectRefused("no_longer_valid"); u.Terminal {
 				t.Error("terminal")
 			}
 			store.fail(nil, nil)
-			b.alive()
+			b.expectAuthenticated()
 		})
 	})
 	t.Run("hook", func(t *testing.T) {
 		var slow atomic.Bool
-		inWorld(t, func(o *socketauth.Options[string]) {
+		withServer(t, func(o *socketauth.Options[string]) {
 			o.TenantID = func(context.Context, jwt.MapClaims) (string, error) {
 				if slow.CompareAndSwap(true, false) {
 					time.Sleep(4 * time.Second)
 				}
 				return "t", nil
 			}
-		}, func(w *world) {
-			late, token := w.stays(w.code()) // a stranger would have no time left for such a hook
+		}, func(srv *testServer) {
+			late, token := srv.confirmed(srv.code()) // authenticated: Timeout would be over before the hook returns
 			time.Sleep(time.Minute)
-			b, _ := w.stays(token)
-			late.next(`42["rotated"]`)
+			b, _ := srv.confirmed(token)
+			late.expect(`42["rotated"]`)
 			time.Sleep(3 * time.Second)
 			slow.Store(true)
 			late.authenticate(token)
-			if u := late.refusedWith("no_longer_valid"); u.Terminal {
+			if u := late.expectUnauthorized("no_longer_valid"); u.Terminal {
 				t.Error("terminal")
 			}
-			b.alive()
+			b.expectAuthenticated()
 		})
 	})
 }
 
-func TestLateFrameOfAClientThatCameBackAgainAndAgain(t *testing.T) {
-	// Guards: on a flapping network several generations may have passed.
-	inWorld(t, nil, func(w *world) {
-		_, token := w.stays(w.code())
+// TestLateFrameAfterManyReconnects checks that a late frame is no reuse also after several
+// generations, as on a flapping network.
+func TestLateFrameAfterManyReconnects(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		_, token := srv.confirmed(srv.code())
 		stale := token
-		late := w.dial("")
+		late := srv.dial("")
 		var c *client
 		for range 9 {
 			time.Sleep(time.Second / 2)
-			c, token = w.stays(token)
+			c, token = srv.confirmed(token)
 		}
 		late.emit("authenticate", map[string]any{"token": stale, "confirm": true})
-		late.refusedAndGone("no_longer_valid")
-		c.alive()
+		late.expectRefused("no_longer_valid")
+		c.expectAuthenticated()
 	})
 }
 
-func TestLateFrameOnALiveSocketIsNoAlarm(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, token := w.in()
+// TestLateFrameOnAuthenticatedSocket checks that a token sent twice on one socket is no reuse.
+func TestLateFrameOnAuthenticatedSocket(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, token := srv.authenticated()
 		time.Sleep(time.Second)
 		c.authenticate(token)
-		c.authenticate(token) // the same again before the answer came
-		next := c.token()
-		if u := c.refusedWith("no_longer_valid"); u.Terminal {
+		c.authenticate(token) // again, before the answer came
+		next := c.expectToken()
+		if u := c.expectUnauthorized("no_longer_valid"); u.Terminal {
 			t.Error("terminal")
 		}
-		c.alive()
+		c.expectAuthenticated()
 		c.authenticate(next)
-		c.token()
+		c.expectToken()
 	})
 }
 
-func TestLateHandshakeWithATokenIsNoTheft(t *testing.T) {
-	// Guards: a connection counts from its first request, not from the handshake that brings the token: that may have been
-	// on its way while the client gave up and came back on another.
-	inWorld(t, nil, func(w *world) {
-		_, token := w.stays(w.code())
-		late := w.open()
+// TestLateHandshake checks that a connection counts from its first request, not from the handshake
+// with the token, which may be late because the client gave up and came back on another.
+func TestLateHandshake(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		_, token := srv.confirmed(srv.code())
+		late := srv.connect()
 		time.Sleep(time.Second)
-		c, _ := w.stays(token)
+		c, _ := srv.confirmed(token)
 		time.Sleep(time.Second)
 		late.send(fmt.Sprintf(`40{"token":%q,"confirm":true}`, token))
-		late.next(`40{"sid":`)
-		if u := late.refusedAndGone("no_longer_valid"); u.Terminal {
+		late.expect(`40{"sid":`)
+		if u := late.expectRefused("no_longer_valid"); u.Terminal {
 			t.Error("terminal")
 		}
-		c.alive()
+		c.expectAuthenticated()
 	})
 }
 
-func TestLogoutWithATokenReplacedAMomentAgoIsNoReuse(t *testing.T) {
-	// Guards: a tab that opens a connection to log out while another tab has the token replaced.
-	inWorldOfMinutes(t, socketauth.EndSession, nil, func(w *world, _ *audits) {
-		c, token := w.in()
-		d := w.dial("")
+// TestLateLogout checks that a tab that logs out while another tab's token replaces its own is no
+// reuse.
+func TestLateLogout(t *testing.T) {
+	withShortTokens(t, socketauth.EndSession, nil, func(srv *testServer, _ *auditLog) {
+		c, token := srv.authenticated()
+		d := srv.dial("")
 		c.authenticate(token)
-		next := c.token()
+		next := c.expectToken()
 		time.Sleep(4 * time.Second)
 		d.emit("logout", token)
-		if u := d.refusedAndGone("no_longer_valid"); u.Terminal {
+		if u := d.expectRefused("no_longer_valid"); u.Terminal {
 			t.Error("terminal")
 		}
-		c.alive()
-		d = w.dial("")
+		c.expectAuthenticated()
+		d = srv.dial("")
 		d.emit("logout", next)
 		for _, c := range []*client{d, c} {
-			c.next(`42["logged_out"]`)
-			c.gone()
+			c.expect(`42["logged_out"]`)
+			c.expectDisconnected()
 		}
 	})
 }

@@ -22,89 +22,91 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// leakOptions tell clients apart by address, so that what is counted of each has to go too.
+// leakOptions tell clients apart by address, so that what is counted for each address must go too.
 func leakOptions(o *socketauth.Options[string]) {
 	o.ClientIP = func(r *http.Request) string { return r.Header.Get("X-Address") }
 	o.Logger = slog.New(slog.DiscardHandler)
-	o.CodeLifetime = time.Hour // of those that a confirming client keeps over the pauses
+	o.CodeLifetime = time.Hour // confirming clients keep their codes over the pauses
 	o.TokenLifetime = time.Hour
 	o.Blacklist = blacklist.NewMemory()
 }
 
 func addressOf(n int) string { return fmt.Sprintf("203.0.113.%d", n%256) }
 
-// held is what the process holds that connections could leave behind.
-type held struct {
+// usage is what the process uses that connections could leave behind.
+type usage struct {
 	goroutines int
 	heap       uint64
 }
 
-func holds() held {
+func measureUsage() usage {
 	runtime.GC()
-	runtime.GC() // what was in a sync.Pool outlives one
+	runtime.GC() // a sync.Pool is empty after the second
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return held{runtime.NumGoroutine(), m.HeapAlloc}
+	return usage{runtime.NumGoroutine(), m.HeapAlloc}
 }
 
-// left has the store of a server with leakOptions clear away what is over, and returns how many sessions remain, and
-// users who have one.
-func (w *world) left() (sessions, users int) { return socketauth.StoreLeft(w.Auth()) }
+// storeLeft has the store of a server with leakOptions forget what is over, and returns how many
+// sessions, and users who have one, remain.
+func (srv *testServer) storeLeft() (sessions, users int) { return socketauth.StoreLeft(srv.Auth()) }
 
-// forgets waits until all sessions are over, and makes sure that the store has forgotten them, and whose they were.
-func (w *world) forgets() {
-	w.Helper()
+// expectForgotten waits until all sessions are over, and checks that the store has forgotten them
+// and their users.
+func (srv *testServer) expectForgotten() {
+	srv.Helper()
 	time.Sleep(2 * time.Hour)
-	sessions, users := w.left()
+	sessions, users := srv.storeLeft()
 	if sessions != 0 {
-		w.Errorf("the store remembers %d sessions that are over", sessions)
+		srv.Errorf("the store remembers %d sessions that are over", sessions)
 	}
 	if users != 0 {
-		w.Errorf("the store remembers whose sessions %d were", users)
+		srv.Errorf("the store remembers whose sessions %d were", users)
 	}
 }
 
-// nothingLeft makes sure that no connection has left anything behind, but for what the blacklist keeps of sessions.
-func (w *world) nothingLeft(before held, sessions int) held {
-	w.Helper()
-	for _, left := range socketauth.LeftBehind(w.Server.Server) {
-		w.Error(left)
+// expectNothingLeft checks that no connection has left anything behind but the sessions in the store.
+func (srv *testServer) expectNothingLeft(before usage, sessions int) usage {
+	srv.Helper()
+	for _, left := range socketauth.LeftBehind(srv.Server.Server) {
+		srv.Error(left)
 	}
-	after := holds()
+	after := measureUsage()
 	if after.goroutines > before.goroutines+2 {
-		w.Errorf("%d goroutines are left, of %d", after.goroutines, before.goroutines)
+		srv.Errorf("%d goroutines are left, of %d", after.goroutines, before.goroutines)
 	}
-	const perSession, slack = 640, 2 << 20 // each session is a user's of its own; the runtime and other tests take and give a megabyte; what is counted is counted above
+	// Each session has a user of its own. The runtime and other tests use and free about a megabyte;
+	// what can be counted was counted above.
+	const perSession, slack = 640, 2 << 20
 	if after.heap > before.heap+slack+perSession*uint64(sessions) {
-		w.Errorf("the heap grew from %d to %d bytes, with %d sessions", before.heap, after.heap, sessions)
+		srv.Errorf("the heap grew from %d to %d bytes, with %d sessions", before.heap, after.heap, sessions)
 	}
 	return after
 }
 
-// noTimerLeft makes sure that the end of the server has nothing to wait for: in the bubble's time, a timer that a socket
-// has left behind would take as long as it was set.
-func (w *world) noTimerLeft() {
-	w.Helper()
+// expectNoTimers checks that no timer is left: Shutdown would wait for it, in the bubble's time.
+func (srv *testServer) expectNoTimers() {
+	srv.Helper()
 	began := time.Now()
-	if err := w.Shutdown(w.Context()); err != nil {
-		w.Error(err)
+	if err := srv.Shutdown(srv.Context()); err != nil {
+		srv.Error(err)
 	}
 	if took := time.Since(began); took > 0 {
-		w.Errorf("Shutdown waited %v for timers of sockets that are gone", took)
+		srv.Errorf("Shutdown waited %v for timers of sockets that are gone", took)
 	}
 }
 
-// cycler is one client after another, the next with the token that the last has stored.
-type cycler struct {
-	*world
+// reconnector is one client after another, each with the token that the one before it stored.
+type reconnector struct {
+	*testServer
 	version, transport string
 	token              string
 	sessions           int
 }
 
-// cycle connects, authenticates and ends, the n-th time. Half of the ends are clean: by logout or by leaving; the others
-// are cuts, each at one of several bytes.
-func (y *cycler) cycle(n int) error {
+// cycle connects, authenticates and ends, the n-th time. Half of the ends are clean, by logging out
+// or leaving; the others cut the connection, each at one of several bytes.
+func (y *reconnector) cycle(n int) error {
 	confirming, end, at := n&1 == 1, n>>1&3, n>>3&3
 	cuts := end >= 2
 	presented := y.token
@@ -116,7 +118,7 @@ func (y *cycler) cycle(n int) error {
 		y.sessions++
 	}
 	y.token = ""
-	c, err := y.begin(y.version, y.transport, addressOf(n))
+	c, err := y.dialEngine(y.version, y.transport, addressOf(n))
 	if err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
@@ -140,7 +142,7 @@ func (y *cycler) cycle(n int) error {
 		}
 		return c.MoveTo(ws)
 	}
-	late := y.transport == "upgrade" && n%3 == 0 // the upgrade, that is
+	late := y.transport == "upgrade" && n%3 == 0 // when to upgrade
 	if y.transport == "upgrade" && !late {
 		if err := upgrade(); err != nil {
 			return fmt.Errorf("upgrade: %w", err)
@@ -153,7 +155,7 @@ func (y *cycler) cycle(n int) error {
 	}
 	if cuts && at == 0 {
 		if confirming {
-			y.token = presented // which is good still, whatever came of this
+			y.token = presented // it is still good, whatever the server received
 		}
 		return nil
 	}
@@ -187,11 +189,11 @@ func (y *cycler) cycle(n int) error {
 	case 1:
 		return c.Write("41", "1")
 	}
-	return y.cutInTheMiddle(c, n)
+	return y.cut(c, n)
 }
 
-// receive is the new token, acknowledged where that is due.
-func (y *cycler) receive(c *siotest.Conn, confirming, cut bool) (token string, err error) {
+// receive returns the new token, and acknowledges it where the server asks for it.
+func (y *reconnector) receive(c *siotest.Conn, confirming, cut bool) (token string, err error) {
 	p, err := c.Expect("42")
 	if err != nil {
 		return "", err
@@ -207,19 +209,19 @@ func (y *cycler) receive(c *siotest.Conn, confirming, cut bool) (token string, e
 	return args[1], err
 }
 
-// breakOff cuts a connection that has said nothing, or not all that it began to say.
-func (y *cycler) breakOff(c *siotest.Conn, n int) error {
+// breakOff cuts a connection that has sent nothing, or the half of something.
+func (y *reconnector) breakOff(c *siotest.Conn, n int) error {
 	if y.transport == "upgrade" {
 		if ws, err := c.Probe(y.Context()); err == nil {
 			_ = ws.Close()
 		}
 		return nil
 	}
-	return y.cutInTheMiddle(c, n)
+	return y.cut(c, n)
 }
 
-// cutInTheMiddle cuts a connection in a frame, in the body of a POST, or in a poll.
-func (y *cycler) cutInTheMiddle(c *siotest.Conn, n int) error {
+// cut cuts a connection in a frame, in the body of a POST, or in a poll.
+func (y *reconnector) cut(c *siotest.Conn, n int) error {
 	var err error
 	switch half := n >> 5 & 1; {
 	case !c.Polling() && half == 0:
@@ -233,9 +235,10 @@ func (y *cycler) cutInTheMiddle(c *siotest.Conn, n int) error {
 	return err
 }
 
-func TestNothingIsLeftOfConnections(t *testing.T) {
-	// Guards: whatever way a connection comes and goes, it leaves no goroutine, timer, session of an engine, place in the
-	// hub or the census, and no memory. SOAK=1 has 20,000 clean and 20,000 abrupt ends for each engine and transport.
+// TestLeakConnections checks that a connection, however it comes and goes, leaves no goroutine,
+// timer, session of an engine, registration, slot or memory. SOAK=1 has 20,000 clean and 20,000
+// abrupt ends for each engine and transport.
+func TestLeakConnections(t *testing.T) {
 	rounds := leakRounds
 	if os.Getenv("SOAK") != "" {
 		rounds = 20_000
@@ -244,10 +247,10 @@ func TestNothingIsLeftOfConnections(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		for _, transport := range siotest.Transports {
 			t.Run(version+" "+transport, func(t *testing.T) {
-				inWorld(t, leakOptions, func(w *world) {
-					var cyclers [workers]cycler
+				withServer(t, leakOptions, func(srv *testServer) {
+					var cyclers [workers]reconnector
 					for i := range cyclers {
-						cyclers[i] = cycler{world: w, version: version, transport: transport}
+						cyclers[i] = reconnector{testServer: srv, version: version, transport: transport}
 					}
 					run := func(from, to int) {
 						var wg sync.WaitGroup
@@ -270,56 +273,57 @@ func TestNothingIsLeftOfConnections(t *testing.T) {
 						}
 						return n
 					}
-					run(0, batch) // what pools, maps and the runtime keep for later is there from now on
-					before, known := holds(), sessions()
+					run(0, batch) // allocates what pools, maps and the runtime keep
+					before, known := measureUsage(), sessions()
 					for n := 0; n < 2*rounds && !t.Failed(); n += batch {
 						run(n, n+batch)
-						remembered, _ := w.left()
-						w.nothingLeft(before, remembered)
+						remembered, _ := srv.storeLeft()
+						srv.expectNothingLeft(before, remembered)
 					}
-					w.forgets()
-					after := w.nothingLeft(before, 0)
-					s := w.Auth().Stats()
+					srv.expectForgotten()
+					after := srv.expectNothingLeft(before, 0)
+					s := srv.Auth().Stats()
 					t.Logf("%d cycles: goroutines %d, then %d; heap %d KB, then %d KB; %d sessions, authentications %v, rotations %d, logouts %d, reuses %d",
 						2*rounds, before.goroutines, after.goroutines, before.heap>>10, after.heap>>10, sessions()-known, s.Authentications, s.Rotations, s.Logouts, s.Reuses)
 					if s.Reuses != 0 || len(s.Limited) != 0 {
 						t.Errorf("%d times reuse, limits %v", s.Reuses, s.Limited)
 					}
-					w.noTimerLeft()
+					srv.expectNoTimers()
 				})
 			})
 		}
 	}
 }
 
-func TestNothingIsLeftOfHalfOpenHandshakes(t *testing.T) {
-	// Guards: 5,000 polling handshakes that nobody goes on with stayed for ever in go-socket.io.
+// TestLeakHalfOpenHandshakes checks that polling handshakes that nobody goes on with leave nothing
+// behind. In go-socket.io they stayed for ever.
+func TestLeakHalfOpenHandshakes(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		t.Run(version, func(t *testing.T) {
-			inWorld(t, leakOptions, func(w *world) {
+			withServer(t, leakOptions, func(srv *testServer) {
 				half := func(count int) {
 					for n := range count {
-						c, err := w.begin(version, "polling", addressOf(n))
+						c, err := srv.dialEngine(version, "polling", addressOf(n))
 						if err != nil {
 							t.Fatal(errors.Join(fmt.Errorf("handshake %d", n), err))
 						}
 						_ = c.Close()
 					}
 				}
-				half(halfOpenSessions) // what maps and the runtime keep of as many at a time is there from now on
+				half(halfOpenSessions) // allocates what maps and the runtime keep
 				time.Sleep(time.Minute)
-				before := holds()
+				before := measureUsage()
 				half(halfOpenSessions)
 				synctest.Wait()
-				s := w.Auth().Stats().Sockets[version]
+				s := srv.Auth().Stats().Sockets[version]
 				if s.Connecting != halfOpenSessions {
 					t.Errorf("%+v, so nothing was tested", s)
 				}
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				after := w.nothingLeft(before, 0)
+				after := srv.expectNothingLeft(before, 0)
 				t.Logf("goroutines %d, then %d; heap %d KB, then %d KB", before.goroutines, after.goroutines, before.heap>>10, after.heap>>10)
-				w.noTimerLeft()
+				srv.expectNoTimers()
 			})
 		})
 	}

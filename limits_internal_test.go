@@ -8,7 +8,9 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
-func TestLimitOfStrangersFromOneNetwork(t *testing.T) {
+// TestLimitUnauthenticatedPerAddress checks what UnauthenticatedPerAddress counts as one address,
+// and that the oldest connection of it is the one that is closed.
+func TestLimitUnauthenticatedPerAddress(t *testing.T) {
 	l := Limits{UnauthenticatedPerAddress: 2}.withDefaults()
 	var pool admission.Pool
 	here := make(map[string][]*admission.Member)
@@ -40,7 +42,7 @@ func TestLimitOfStrangersFromOneNetwork(t *testing.T) {
 		here[step.makesWay] = here[step.makesWay][1:]
 	}
 	ended := 0
-	for n := range 100 { // a /48 has as many places as 16 of its /64
+	for n := range 100 { // a /48 may have as many connections as 16 of its /64
 		if _, oldest := come(fmt.Sprintf("2001:db8:1:%x::1", n)); oldest != nil {
 			ended++
 			if want := fmt.Sprintf("2001:db8:1:%x::1", ended-1); oldest != here[want][0] {

@@ -14,117 +14,123 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// full makes sure that no further connection is let in.
-func (w *world) full() {
-	w.Helper()
-	c, err := w.begin("4", "websocket", "")
+// expectFull checks that no further connection is accepted.
+func (srv *testServer) expectFull() {
+	srv.Helper()
+	c, err := srv.dialEngine("4", "websocket", "")
 	if err == nil {
 		_ = c.Close()
-		w.Error("a connection past the limit was let in")
+		srv.Error("a connection past the limit was let in")
 		return
 	}
 	if !strings.Contains(err.Error(), "503") {
-		w.Error(err)
+		srv.Error(err)
 	}
 }
 
-func (w *world) limited(name string, want uint64) {
-	w.Helper()
-	if got := w.Auth().Stats().Limited[name]; got != want {
-		w.Errorf("%s: %d were refused, want %d", name, got, want)
+func (srv *testServer) expectLimited(name string, want uint64) {
+	srv.Helper()
+	if got := srv.Auth().Stats().Limited[name]; got != want {
+		srv.Errorf("%s: %d were refused, want %d", name, got, want)
 	}
 }
 
-func TestLimitOfSockets(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.Sockets = 2 }, func(w *world) {
-		a, _ := w.in()
-		b, _ := w.in()
-		w.full()
-		w.full()
-		w.limited("sockets", 2)
-		if n := strings.Count(w.logs.String(), "limit=sockets"); n != 1 {
+// TestLimitSockets checks that Limits.Sockets refuses further connections, and that this is
+// counted, and logged once a minute.
+func TestLimitSockets(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.Sockets = 2 }, func(srv *testServer) {
+		a, _ := srv.authenticated()
+		b, _ := srv.authenticated()
+		srv.expectFull()
+		srv.expectFull()
+		srv.expectLimited("sockets", 2)
+		if n := strings.Count(srv.logs.String(), "limit=sockets"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}
 		time.Sleep(time.Minute)
-		w.full()
-		w.logged("more_since_last=1")
-		a.alive()
+		srv.expectFull()
+		srv.expectLogged("more_since_last=1")
+		a.expectAuthenticated()
 		b.close()
 		synctest.Wait()
-		w.in()
+		srv.authenticated()
 	})
 }
 
-func TestOldestStrangerMakesWay(t *testing.T) {
-	// Guards: who fills the places of strangers must not keep honest clients out, who need one for a round trip or two.
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.Unauthenticated = 2 }, func(w *world) {
-		code := w.code()
-		friend, _ := w.in()
-		first := w.dial("") // of Socket.IO, and
-		second := w.open()
-		third := w.open()
-		first.lost() // as by a network that fails, so that it comes back by itself
-		w.dial("")
-		second.lost()
-		w.limited("unauthenticated", 2)
-		w.logged("limit=unauthenticated")
-		if n := strings.Count(w.logs.String(), "limit=unauthenticated"); n != 1 {
+// TestLimitUnauthenticated checks that at Limits.Unauthenticated the oldest unauthenticated
+// connection is closed for a new one, so that nobody can keep others out, and that authenticated
+// ones stay.
+func TestLimitUnauthenticated(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.Unauthenticated = 2 }, func(srv *testServer) {
+		code := srv.code()
+		authenticated, _ := srv.authenticated()
+		first := srv.dial("") // joined the namespace; the next two have not
+		second := srv.connect()
+		third := srv.connect()
+		first.expectClosed() // without a packet, so that its client reconnects
+		srv.dial("")
+		second.expectClosed()
+		srv.expectLimited("unauthenticated", 2)
+		srv.expectLogged("limit=unauthenticated")
+		if n := strings.Count(srv.logs.String(), "limit=unauthenticated"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}
-		c := w.dial("")
-		third.lost()
+		c := srv.dial("")
+		third.expectClosed()
 		c.authenticate(code)
-		c.token() // and is a stranger no more
+		c.expectToken() // and is authenticated
 		for range 3 {
-			w.open()
+			srv.connect()
 		}
-		c.alive()
-		friend.alive()
+		c.expectAuthenticated()
+		authenticated.expectAuthenticated()
 	})
 }
 
-func TestWhoLeavesIsAStrangerAgain(t *testing.T) {
-	// Guards: who entered and left kept the connection past every limit but that of all, with one account from one address.
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.Unauthenticated, o.Limits.SocketsPerUser = 2, 3 }, func(w *world) {
+// TestLimitUnauthenticatedAfterLeaving checks that a connection whose socket has left counts as
+// unauthenticated again.
+func TestLimitUnauthenticatedAfterLeaving(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.Unauthenticated, o.Limits.SocketsPerUser = 2, 3 }, func(srv *testServer) {
 		var left []*client
 		for range 4 {
-			c, _ := w.in()
+			c, _ := srv.authenticated()
 			c.send("41")
 			synctest.Wait()
 			left = append(left, c)
 		}
-		left[0].lost()
-		left[1].lost()
-		w.limited("unauthenticated", 2)
-		if n := w.Auth().Stats().Sockets["4"]; n.Connecting != 2 || n.Authenticated != 0 {
+		left[0].expectClosed()
+		left[1].expectClosed()
+		srv.expectLimited("unauthenticated", 2)
+		if n := srv.Auth().Stats().Sockets["4"]; n.Connecting != 2 || n.Authenticated != 0 {
 			t.Errorf("%+v", n)
 		}
 		c := left[3]
-		c.send("40") // as the same client may
-		c.next("40")
-		c.authenticate(w.code())
-		c.token()
+		c.send("40") // the same client may join again
+		c.expect("40")
+		c.authenticate(srv.code())
+		c.expectToken()
 		synctest.Wait()
-		if n := w.Auth().Stats().Sockets["4"]; n.Connecting != 1 || n.Authenticated != 1 {
+		if n := srv.Auth().Stats().Sockets["4"]; n.Connecting != 1 || n.Authenticated != 1 {
 			t.Errorf("%+v", n)
 		}
-		w.open()
-		w.open()
-		left[2].lost()
-		c.alive()
+		srv.connect()
+		srv.connect()
+		left[2].expectClosed()
+		c.expectAuthenticated()
 	})
 }
 
-func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
-	// Guards: the answer to a presentation must not be lost for a place, since a client that does not confirm has its
-	// session in it.
+// TestLimitUnauthenticatedDuringPresentation checks that a connection is not closed for a new one
+// while the store decides on its token: a client that does not confirm would lose its session with
+// the answer.
+func TestLimitUnauthenticatedDuringPresentation(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.Limits.Unauthenticated = 1
-	}, func(w *world) {
-		c := w.dial("")
+	}, func(srv *testServer) {
+		c := srv.dial("")
 		at, goOn := make(chan struct{}), make(chan struct{})
 		store.fail(func(call string) error {
 			if call == "Present" {
@@ -133,22 +139,23 @@ func TestStrangerThatTheStoreDecidesOnDoesNotMakeWay(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		c.authenticate(w.code())
+		c.authenticate(srv.code())
 		<-at
 		store.fail(nil, nil)
-		second := w.open() // though there was room for one
-		w.open()
-		second.lost()
+		second := srv.connect() // which the limit has room for
+		srv.connect()
+		second.expectClosed()
 		close(goOn)
-		c.token()
-		c.alive()
+		c.expectToken()
+		c.expectAuthenticated()
 	})
 }
 
-func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
-	// Guards: to join late, to leave and to join again, or not to fetch the last words, must not make the time longer.
-	inWorld(t, nil, func(w *world) {
-		client := http.Client{Transport: &http.Transport{DialContext: w.DialContext, DisableKeepAlives: true}}
+// TestUnauthenticatedDeadline checks that an unauthenticated connection cannot stay longer by
+// joining late, by leaving and joining again, or by not fetching the last packets.
+func TestUnauthenticatedDeadline(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		client := http.Client{Transport: &http.Transport{DialContext: srv.DialContext, DisableKeepAlives: true}}
 		base := "http://server/socket.io/?EIO=4&transport=polling"
 		res, err := client.Get(base)
 		if err != nil {
@@ -163,14 +170,14 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 				_ = res.Body.Close()
 			}
 		}
-		websocket := w.open()
+		websocket := srv.connect()
 		for _, frame := range []string{"40", "41", "40"} {
 			time.Sleep(4700 * time.Millisecond)
 			polling(frame)
 			_ = websocket.Write(frame)
 			synctest.Wait()
 		}
-		if got := w.Auth().Stats().Sockets["4"].Connecting; got != 0 {
+		if got := srv.Auth().Stats().Sockets["4"].Connecting; got != 0 {
 			t.Errorf("%d have kept their places", got)
 		}
 	})
@@ -178,8 +185,8 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 		frame  string
 		within time.Duration
 	}{{"", 5 * time.Second}, {"40", 7 * time.Second}, {"41", 5 * time.Second}} {
-		inWorld(t, nil, func(w *world) {
-			c := w.open()
+		withServer(t, nil, func(srv *testServer) {
+			c := srv.connect()
 			time.Sleep(4 * time.Second)
 			if step.frame != "" {
 				c.send("40")
@@ -189,161 +196,170 @@ func TestStrangerKeepsItsPlaceNoLongerThanItsTime(t *testing.T) {
 			}
 			time.Sleep(step.within - 4*time.Second)
 			synctest.Wait()
-			if got := w.Auth().Stats().Sockets["4"].Connecting; got != 0 {
+			if got := srv.Auth().Stats().Sockets["4"].Connecting; got != 0 {
 				t.Errorf("%q: it has kept its place", step.frame)
 			}
 		})
 	}
 }
 
-func TestClientIPThatKnowsNoneIsThePeer(t *testing.T) {
-	// Guards: who comes past the proxy, without its header, must not be exempt from limits.
-	inWorld(t, func(o *socketauth.Options[string]) { byHeader(o); o.Limits.UnauthenticatedPerAddress = 1 }, func(w *world) {
-		first := w.open()
-		w.open()
-		first.lost()
+// TestClientIPEmpty checks that a client for which ClientIP returns nothing counts by its peer's
+// address.
+func TestClientIPEmpty(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { byHeader(o); o.Limits.UnauthenticatedPerAddress = 1 }, func(srv *testServer) {
+		first := srv.connect()
+		srv.connect()
+		first.expectClosed()
 	})
 }
 
-func TestLimitOfSocketsOfAUser(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
-		a, token := w.in()
-		bert, _ := w.inAs(claimsOf("bert"))
-		b, _ := w.in()
-		c := w.dial("")
+// TestLimitSocketsPerUser checks that a user's sockets past the limit are refused for now, with
+// nothing consumed, and that others' are not.
+func TestLimitSocketsPerUser(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 2 }, func(srv *testServer) {
+		a, token := srv.authenticated()
+		bert, _ := srv.authenticatedAs(claimsOf("bert"))
+		b, _ := srv.authenticated()
+		c := srv.dial("")
 		c.authenticate(token)
-		if u := c.refusedAndGone("too_many_connections"); u.Terminal || u.RetryAfter == 0 {
+		if u := c.expectRefused("too_many_connections"); u.Terminal || u.RetryAfter == 0 {
 			t.Errorf("%+v", u)
 		}
-		w.limited("sockets_per_user", 1)
-		a.authenticate(token) // on a socket that is in already
-		token = a.token()
+		srv.expectLimited("sockets_per_user", 1)
+		a.authenticate(token) // on a socket that is authenticated already
+		token = a.expectToken()
 		b.close()
 		synctest.Wait()
-		c = w.dial("")
+		c = srv.dial("")
 		c.authenticate(token) // nothing was consumed
-		c.token()
-		bert.alive()
+		c.expectToken()
+		bert.expectAuthenticated()
 	})
 }
 
-func TestSocketsOfAUserThatComeAtOnceAreAsFewAsInARow(t *testing.T) {
-	// Guards: to count first and to let in later would let as many in as can present meanwhile.
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestLimitSocketsPerUserAtOnce checks that the limit of a user's sockets holds for sockets that
+// are authenticated at once.
+func TestLimitSocketsPerUserAtOnce(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.RefreshInterval = time.Hour
 		o.Limits.SocketsPerUser = 5
-	}, func(w *world) {
-		w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { time.Sleep(time.Second / 10); return nil })
-		_, token := w.in()
+	}, func(srv *testServer) {
+		srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { time.Sleep(time.Second / 10); return nil })
+		_, token := srv.authenticated()
 		var all []*client
 		for range 20 {
-			all = append(all, w.dial(""))
+			all = append(all, srv.dial(""))
 		}
 		for _, c := range all {
 			c.authenticate(token)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if n := w.Auth().Stats().Sockets["4"]; n.Connecting != 0 || n.Authenticated != 5 {
+		if n := srv.Auth().Stats().Sockets["4"]; n.Connecting != 0 || n.Authenticated != 5 {
 			t.Errorf("%+v", n)
 		}
-		w.limited("sockets_per_user", 16)
+		srv.expectLimited("sockets_per_user", 16)
 	})
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 2 }, func(srv *testServer) {
 		var offers []offer
 		for range 3 {
-			offers = append(offers, w.dial("").confirms(w.code()))
+			offers = append(offers, srv.dial("").offerFor(srv.code()))
 		}
 		for _, o := range offers {
 			o.confirm()
 			synctest.Wait()
 		}
-		offers[2].c.refusedAndGone("too_many_connections")
+		offers[2].c.expectRefused("too_many_connections")
 		offers[0].c.close()
 		synctest.Wait()
-		w.stays(offers[2].token) // which it had stored
-		offers[1].c.alive()
+		srv.confirmed(offers[2].token) // which its client had stored
+		offers[1].c.expectAuthenticated()
 	})
 }
 
-func TestThiefCannotTakeAUsersPlaces(t *testing.T) {
-	// Guards: sockets that do not confirm must not keep the owner out, whose confirmation ends their tokens, and where the
-	// places are taken a reuse is noticed all the same.
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 2 }, func(w *world) {
-		c, token := w.stays(w.code())
+// TestLimitSocketsPerUserThief checks that a thief's unconfirmed sockets do not count for the
+// user's limit, and that reuse is found where the limit is reached.
+func TestLimitSocketsPerUserThief(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.SocketsPerUser = 2 }, func(srv *testServer) {
+		c, token := srv.confirmed(srv.code())
 		c.close()
 		synctest.Wait()
 		for range 5 {
-			w.dial("").confirms(token)
+			srv.dial("").offerFor(token)
 		}
-		owner, token := w.stays(token)
+		owner, token := srv.confirmed(token)
 		owner.close()
 		synctest.Wait()
 
-		thief, stolen := w.stays(token)
-		second, _ := w.stays(stolen)
+		thief, stolen := srv.confirmed(token)
+		second, _ := srv.confirmed(stolen)
 		time.Sleep(time.Minute)
-		w.refuses(token, "token_reused")
-		thief.next(`42["rotated"]`)
-		thief.refusedAndGone("token_reused")
-		second.refusedAndGone("token_reused")
+		srv.expectTokenRefused(token, "token_reused")
+		thief.expect(`42["rotated"]`)
+		thief.expectRefused("token_reused")
+		second.expectRefused("token_reused")
 	})
 }
 
-func TestLimitOfSessionsOfAUser(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.Limits.SessionsPerUser = 2 }, func(w *world) {
-		a, token := w.in()
+// TestLimitSessionsPerUser checks that a session past the limit ends the one that was presented
+// least recently.
+func TestLimitSessionsPerUser(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Limits.SessionsPerUser = 2 }, func(srv *testServer) {
+		a, token := srv.authenticated()
 		time.Sleep(time.Second)
-		b, _ := w.in()
+		b, _ := srv.authenticated()
 		time.Sleep(time.Second)
 		a.authenticate(token) // so b is the one presented least recently
-		token = a.token()
-		bert, _ := w.inAs(claimsOf("bert"))
+		token = a.expectToken()
+		bert, _ := srv.authenticatedAs(claimsOf("bert"))
 		time.Sleep(time.Second)
-		c, _ := w.stays(w.code())
-		b.refusedAndGone("session_revoked")
-		w.limited("sessions_per_user", 1)
+		c, _ := srv.confirmed(srv.code())
+		b.expectRefused("session_revoked")
+		srv.expectLimited("sessions_per_user", 1)
 		for _, c := range []*client{a, c, bert} {
-			c.alive()
+			c.expectAuthenticated()
 		}
-		if sessions, err := w.Auth().Sessions(w.Context(), "anna"); err != nil || len(sessions) != 2 {
+		if sessions, err := srv.Auth().Sessions(srv.Context(), "anna"); err != nil || len(sessions) != 2 {
 			t.Errorf("%d sessions, %v", len(sessions), err)
 		}
 		a.authenticate(token)
-		a.token()
+		a.expectToken()
 	})
 }
 
-func TestNoLimitIsNone(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestNoLimit checks that NoLimit is no limit.
+func TestNoLimit(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.Limits = socketauth.Limits{Sockets: socketauth.NoLimit, Unauthenticated: socketauth.NoLimit, UnauthenticatedPerAddress: socketauth.NoLimit, SocketsPerUser: socketauth.NoLimit, SessionsPerUser: socketauth.NoLimit}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		for range 120 { // more than the defaults allow of one user
-			w.in()
+			srv.authenticated()
 		}
 		for range 120 {
-			w.dial("")
+			srv.dial("")
 		}
-		if n := len(w.Auth().Stats().Limited); n != 0 {
-			t.Errorf("%v", w.Auth().Stats().Limited)
+		if n := len(srv.Auth().Stats().Limited); n != 0 {
+			t.Errorf("%v", srv.Auth().Stats().Limited)
 		}
 	})
 }
 
-func TestStrangersMaySayLess(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestLimitUnauthenticatedMessage checks that messages of unauthenticated clients have a lower
+// bound than those of others.
+func TestLimitUnauthenticatedMessage(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		heard := make(chan int, 1)
-		w.On("long", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
+		srv.On("long", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
 			var s string
 			err := args.Decode(&s)
 			heard <- len(s)
 			return nil, err
 		})
 		long := func(n int) string { return `42["long","` + strings.Repeat("x", n) + `"]` }
-		c := w.dial("")
+		c := srv.dial("")
 		_ = c.Write(long(64 << 10))
-		c.lost()
-		c, _ = w.in()
+		c.expectClosed()
+		c, _ = srv.authenticated()
 		c.send(long(1<<20 - 100))
 		if n := <-heard; n != 1<<20-100 {
 			t.Errorf("heard %d bytes", n)
@@ -354,12 +370,13 @@ func TestStrangersMaySayLess(t *testing.T) {
 	})
 }
 
-func TestClientMaySayMoreAsSoonAsItHasItsToken(t *testing.T) {
-	// Guards: a long event right behind the confirmation, or the token, must not be taken for a stranger's.
+// TestLimitMessageBehindConfirmation checks that a long event right behind the confirmation is not
+// held to the bound of unauthenticated clients.
+func TestLimitMessageBehindConfirmation(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		heard := make(chan int, 1)
-		w.On("long", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
+		srv.On("long", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
 			var s string
 			err := args.Decode(&s)
 			heard <- len(s)
@@ -368,7 +385,7 @@ func TestClientMaySayMoreAsSoonAsItHasItsToken(t *testing.T) {
 		at, held := make(chan struct{}), make(chan struct{})
 		goOn := sync.OnceFunc(func() { close(held) })
 		defer goOn()
-		o := w.dial("").confirms(w.code())
+		o := srv.dial("").offerFor(srv.code())
 		store.fail(func(call string) error {
 			if call == "Confirm" {
 				close(at)
@@ -387,7 +404,8 @@ func TestClientMaySayMoreAsSoonAsItHasItsToken(t *testing.T) {
 	})
 }
 
-func TestLimitsThatMakeNoSense(t *testing.T) {
+// TestLimitsInvalid checks that limits that make no sense are faults that name them.
+func TestLimitsInvalid(t *testing.T) {
 	_, err := socketauth.New(socketauth.Options[any]{Secret: testSecret, Limits: socketauth.Limits{Message: 10, UnauthenticatedMessage: socketauth.NoLimit, Depth: 1, Sockets: -2}})
 	if err == nil {
 		t.Fatal("accepted")

@@ -15,37 +15,39 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestLogoutEndsTheSessionEverywhere(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestLogout checks that logging out, with or without an argument, ends all sockets and tokens of
+// the session and of no other.
+func TestLogout(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		for name, arg := range map[string]func(token string) []any{
 			"token":   func(token string) []any { return []any{token} },
 			"nothing": func(string) []any { return nil },
 			"garbage": func(string) []any { return []any{map[string]any{"toString": 1}} },
 			"null":    func(string) []any { return []any{nil} },
 		} {
-			a, token := w.in()
+			a, token := srv.authenticated()
 			a.close()
-			a = w.dial("")
+			a = srv.dial("")
 			a.authenticate(token)
-			token = a.token()
-			b := w.dial("")
+			token = a.expectToken()
+			b := srv.dial("")
 			b.authenticate(token) // a second socket of the session
-			token = b.token()
-			a.next(`42["rotated"]`)
-			bystander, _ := w.in()
+			token = b.expectToken()
+			a.expect(`42["rotated"]`)
+			bystander, _ := srv.authenticated()
 
 			a.emit("logout", arg(token)...)
 			for _, c := range []*client{a, b} {
-				c.next(`42["logged_out"]`)
-				c.gone()
+				c.expect(`42["logged_out"]`)
+				c.expectDisconnected()
 			}
-			bystander.alive()
-			c := w.dial("")
+			bystander.expectAuthenticated()
+			c := srv.dial("")
 			c.authenticate(token)
-			if u := c.refusedAndGone("no_longer_valid"); !u.Terminal {
+			if u := c.expectRefused("no_longer_valid"); !u.Terminal {
 				t.Errorf("%s: not terminal", name)
 			}
-			if status, body, _ := w.get(token); status != 401 || !strings.Contains(body, "no_longer_valid") {
+			if status, body, _ := srv.get(token); status != 401 || !strings.Contains(body, "no_longer_valid") {
 				t.Errorf("%s: middleware %d %s", name, status, body)
 			}
 			bystander.close()
@@ -53,29 +55,33 @@ func TestLogoutEndsTheSessionEverywhere(t *testing.T) {
 	})
 }
 
-func TestLogoutOfAnotherSessionRevokesNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, _ := w.in()
-		b, foreign := w.inAs(jwt.MapClaims{"sub": "otto"})
-		if got := a.ask("logout", foreign); !strings.Contains(got, "wrong_session") {
+// TestLogoutOtherSession checks that logging out with another session's token is refused and
+// revokes nothing.
+func TestLogoutOtherSession(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a, _ := srv.authenticated()
+		b, foreign := srv.authenticatedAs(jwt.MapClaims{"sub": "otto"})
+		if got := a.call("logout", foreign); !strings.Contains(got, "wrong_session") {
 			t.Errorf("got %s", got)
 		}
-		if u := a.refusedWith("wrong_session"); u.Terminal {
+		if u := a.expectUnauthorized("wrong_session"); u.Terminal {
 			t.Error("terminal")
 		}
-		a.alive()
-		b.alive()
+		a.expectAuthenticated()
+		b.expectAuthenticated()
 		b.authenticate(foreign)
-		b.token()
+		b.expectToken()
 	})
 }
 
+// TestLogoutBeforeAuthentication checks that an unauthenticated socket can log out with a good
+// session token, and with nothing else.
 func TestLogoutBeforeAuthentication(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		code := w.code()
-		holder := w.dial("")
+	withServer(t, nil, func(srv *testServer) {
+		code := srv.code()
+		holder := srv.dial("")
 		holder.authenticate(code)
-		latest := holder.token()
+		latest := holder.expectToken()
 		time.Sleep(time.Minute)
 		for name, c := range map[string]struct {
 			arg  any
@@ -84,31 +90,32 @@ func TestLogoutBeforeAuthentication(t *testing.T) {
 			"nothing": {nil, "invalid_token"},
 			"object":  {map[string]any{"toString": 1}, "invalid_token"},
 			"garbage": {"garbage", "invalid_token"},
-			"code":    {w.code(), "invalid_token"},
+			"code":    {srv.code(), "invalid_token"},
 			"expired": {code, "token_expired"},
 		} {
-			stranger := w.dial("")
-			stranger.emit("logout", c.arg)
-			stranger.refusedAndGone(c.code)
+			unauthenticated := srv.dial("")
+			unauthenticated.emit("logout", c.arg)
+			unauthenticated.expectRefused(c.code)
 			if t.Failed() {
 				t.Fatal(name)
 			}
 		}
-		holder.alive() // none of it has revoked anything
-		stranger := w.dial("")
-		stranger.emit("logout", latest)
-		for _, c := range []*client{stranger, holder} {
-			c.next(`42["logged_out"]`)
-			c.gone()
+		holder.expectAuthenticated() // nothing was revoked
+		unauthenticated := srv.dial("")
+		unauthenticated.emit("logout", latest)
+		for _, c := range []*client{unauthenticated, holder} {
+			c.expect(`42["logged_out"]`)
+			c.expectDisconnected()
 		}
 	})
 }
 
-func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
-	// Guards: a page that logs out and closes must not leave its session alive.
+// TestLogoutClientLeaves checks that a page that logs out and closes at once does not leave its
+// session alive.
+func TestLogoutClientLeaves(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, token := w.in()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, token := srv.authenticated()
 		asked, gone := make(chan struct{}), make(chan struct{})
 		store.fail(func(string) error {
 			close(asked)
@@ -122,17 +129,18 @@ func TestLogoutIsDoneForAClientThatLeftRightAway(t *testing.T) {
 		close(gone)
 		synctest.Wait()
 		store.fail(nil, nil)
-		c = w.dial("")
+		c = srv.dial("")
 		c.authenticate(token)
-		c.refusedAndGone("no_longer_valid")
+		c.expectRefused("no_longer_valid")
 	})
 }
 
-func TestManyLogoutsAtOnceAreOne(t *testing.T) {
-	// Guards: of log-outs that a client sends together, each was recorded, and asked the store to end the session again.
+// TestLogoutsAtOnce checks that log-outs that a client sends together are one call of the store and
+// one audit event.
+func TestLogoutsAtOnce(t *testing.T) {
 	logouts, calls := 0, 0
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.Audit = func(_ context.Context, e socketauth.AuditEvent) {
@@ -140,8 +148,8 @@ func TestManyLogoutsAtOnceAreOne(t *testing.T) {
 				logouts++
 			}
 		}
-	}, func(w *world) {
-		c, _ := w.in()
+	}, func(srv *testServer) {
+		c, _ := srv.authenticated()
 		sent := make(chan struct{})
 		store.fail(func(string) error {
 			calls++
@@ -153,8 +161,8 @@ func TestManyLogoutsAtOnceAreOne(t *testing.T) {
 		}
 		synctest.Wait()
 		close(sent)
-		c.next(`42["logged_out"]`)
-		c.gone()
+		c.expect(`42["logged_out"]`)
+		c.expectDisconnected()
 		synctest.Wait()
 		if logouts != 1 || calls != 1 {
 			t.Errorf("%d log-outs recorded, %d calls of the store", logouts, calls)
@@ -162,26 +170,27 @@ func TestManyLogoutsAtOnceAreOne(t *testing.T) {
 	})
 }
 
-func TestLogoutWithAPredecessorEndsTheSession(t *testing.T) {
-	// Guards: a confirming client whose next token never came logs out with the one it has.
-	inWorldOfMinutes(t, socketauth.EndSession, nil, func(w *world, seen *audits) {
-		c, token := w.in()
+// TestLogoutWithPredecessor checks that a confirming client that never got its next token logs out
+// with the one it has.
+func TestLogoutWithPredecessor(t *testing.T) {
+	withShortTokens(t, socketauth.EndSession, nil, func(srv *testServer, seen *auditLog) {
+		c, token := srv.authenticated()
 		c.close()
-		c = w.dial("")
-		c.confirms(token)
+		c = srv.dial("")
+		c.offerFor(token)
 		c.close()
 		time.Sleep(time.Minute)
-		c = w.dial("")
-		if got := c.ask("logout", token); got != "[]" {
+		c = srv.dial("")
+		if got := c.call("logout", token); got != "[]" {
 			t.Errorf("got %s", got)
 		}
-		c.next(`42["logged_out"]`)
-		c.gone()
+		c.expect(`42["logged_out"]`)
+		c.expectDisconnected()
 		if n := seen.count("logout "); n != 1 {
 			t.Errorf("audited %d times", n)
 		}
-		c = w.dial("")
-		ack := c.ask("logout", token)
+		c = srv.dial("")
+		ack := c.call("logout", token)
 		var said []struct{ Error struct{ Code string } }
 		if err := json.Unmarshal([]byte(ack), &said); err != nil || said[0].Error.Code != "no_longer_valid" {
 			t.Errorf("once more: %s, %v", ack, err)
@@ -189,25 +198,27 @@ func TestLogoutWithAPredecessorEndsTheSession(t *testing.T) {
 	})
 }
 
-func TestSessionEndsOnAllServersOfItsCore(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestLogoutOnAllServers checks that logging out ends the session's sockets on all servers of its
+// Auth.
+func TestLogoutOnAllServers(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		mux := http.NewServeMux()
-		other, err := w.Auth().SocketServe(nil, mux)
+		other, err := srv.Auth().SocketServe(nil, mux)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Mux.Handle("second/", mux)
-		c, token := w.in()
-		d := w.openAt("second")
+		srv.Mux.Handle("second/", mux)
+		c, token := srv.authenticated()
+		d := srv.connectTo("second")
 		d.send("40")
-		d.next(`40{"sid":`)
+		d.expect(`40{"sid":`)
 		d.authenticate(token)
-		d.token()
-		c.next(`42["rotated"]`)
+		d.expectToken()
+		c.expect(`42["rotated"]`)
 		c.emit("logout")
 		for _, c := range []*client{c, d} {
-			c.next(`42["logged_out"]`)
-			c.gone()
+			c.expect(`42["logged_out"]`)
+			c.expectDisconnected()
 		}
 		if err := other.Shutdown(context.Background()); err != nil {
 			t.Error(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// FuzzBearer reads what may be the only header that names a token.
+// FuzzBearer checks that a token is read from one well-formed Authorization header alone.
 func FuzzBearer(f *testing.F) {
 	for _, s := range []string{"Bearer x", "bearer  x y", "Bearer", "Bearer ", "Basic x", "", "Bearer\tx"} {
 		f.Add(s)
@@ -31,8 +31,9 @@ func FuzzBearer(f *testing.F) {
 	})
 }
 
-func TestMiddlewareAfterTheClockWasSetBack(t *testing.T) {
-	// Guards: a token that was replaced passed Middleware for as long as the clock was set back by.
+// TestMiddlewareClockSetBack checks that a replaced token is refused also after the wall clock was
+// set back.
+func TestMiddlewareClockSetBack(t *testing.T) {
 	var a *Auth
 	var replaced, latest *token
 	status := func(bearer *token) int {

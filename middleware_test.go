@@ -14,64 +14,71 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-func TestMiddlewareAcceptsLivingSessionTokensAlone(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(w *world) {
+// TestMiddlewareTokens checks that Middleware accepts the current session token and, for a moment,
+// its predecessor, and refuses codes and all that is replaced, expired or forged.
+func TestMiddlewareTokens(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(srv *testServer) {
 		refused := func(name, token, code string) {
 			t.Helper()
-			status, body, header := w.get(token)
+			status, body, header := srv.get(token)
 			if status != 401 || strings.TrimSpace(body) != fmt.Sprintf(`{"code":%q}`, code) || !strings.HasPrefix(header.Get("WWW-Authenticate"), "Bearer") || header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %d %s %v", name, status, body, header)
 			}
 		}
 		accepted := func(name, token string) {
 			t.Helper()
-			if status, body, _ := w.get(token); status != 200 || body != "anna" {
+			if status, body, _ := srv.get(token); status != 200 || body != "anna" {
 				t.Errorf("%s: %d %s", name, status, body)
 			}
 		}
-		unused := w.code()
-		c, first := w.in()
+		unused := srv.code()
+		c, first := srv.authenticated()
 		accepted("current", first)
-		accepted("current again", first) // it only reads
+		accepted("current again", first) // Middleware uses nothing up
 		c.authenticate(first)
-		second := c.token()
-		accepted("just replaced", first) // a request that was on its way
+		second := c.expectToken()
+		accepted("just replaced", first) // as in a request that was under way
 		accepted("its successor", second)
 		time.Sleep(10 * time.Second)
 		refused("replaced", first, "no_longer_valid")
-		c.alive() // no alarm
+		c.expectAuthenticated() // it was no reuse
 		accepted("current", second)
 
 		refused("none", "", "invalid_token")
 		refused("garbage", "garbage", "invalid_token")
 		refused("code", unused, "invalid_token")
 		refused("respelt", respell(second), "invalid_token")
-		d := w.dial("")
-		d.authenticate(unused) // the middleware has not used it up
-		d.token()
+		d := srv.dial("")
+		d.authenticate(unused) // it was not used up
+		d.expectToken()
 		time.Sleep(time.Hour)
 		refused("expired", second, "token_expired")
 	})
 }
 
-func TestMiddlewareSaysThatItsBlacklistKnowsNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		token := w.foreignToken()
+// TestMiddlewareUnknownSession checks that a good token of a session that the store does not know
+// is refused, and that this is logged once.
+func TestMiddlewareUnknownSession(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		token := srv.foreignToken()
 		for range 3 {
-			if status, body, _ := w.get(token); status != 401 || !strings.Contains(body, "no_longer_valid") {
+			if status, body, _ := srv.get(token); status != 401 || !strings.Contains(body, "no_longer_valid") {
 				t.Errorf("%d %s", status, body)
 			}
 		}
-		if n := strings.Count(w.logs.String(), "lost state"); n != 1 {
+		if n := strings.Count(srv.logs.String(), "lost state"); n != 1 {
 			t.Errorf("said %d times", n)
 		}
 	})
 }
 
-func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		_, token := w.in()
-		h := w.Auth().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+// TestMiddlewareBearerHeader checks that the token is read from one well-formed Authorization
+// header, not from the query, a cookie or several headers, and that handlers get copies of the
+// claims.
+func TestMiddlewareBearerHeader(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		_, token := srv.authenticated()
+		h := srv.Auth().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			claims, ok := socketauth.ClaimsFromContext(r.Context())
 			if claims["sub"] = "changed"; !ok {
 				t.Error("no claims")
@@ -106,8 +113,9 @@ func TestMiddlewareReadsOneBearerHeaderAlone(t *testing.T) {
 	})
 }
 
-func TestMiddlewareAsksForTheTenant(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestMiddlewareTenant checks that Middleware refuses a token whose tenant TenantID refuses.
+func TestMiddlewareTenant(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.TenantID = func(_ context.Context, c jwt.MapClaims) (string, error) {
 			switch c["gen"] {
 			case 1.0:
@@ -119,20 +127,22 @@ func TestMiddlewareAsksForTheTenant(t *testing.T) {
 			}
 			panic("a bug")
 		}
-	}, func(w *world) {
-		c, first := w.in()
-		if status, _, _ := w.get(first); status != 200 {
+	}, func(srv *testServer) {
+		c, first := srv.authenticated()
+		if status, _, _ := srv.get(first); status != 200 {
 			t.Errorf("good tenant: %d", status)
 		}
 		c.authenticate(first)
-		second := c.token()
-		if status, body, _ := w.get(second); status != 401 || !strings.Contains(body, "invalid_tenant") {
+		second := c.expectToken()
+		if status, body, _ := srv.get(second); status != 401 || !strings.Contains(body, "invalid_tenant") {
 			t.Errorf("no tenant: %d %s", status, body)
 		}
 	})
 }
 
-func TestContextWithClaimsIsWhatMiddlewareGives(t *testing.T) {
+// TestContextWithClaims checks that ClaimsFromContext finds what ContextWithClaims stored, and
+// nothing in another context.
+func TestContextWithClaims(t *testing.T) {
 	ctx := socketauth.ContextWithClaims(t.Context(), jwt.MapClaims{"sub": "anna"})
 	if claims, ok := socketauth.ClaimsFromContext(ctx); !ok || claims["sub"] != "anna" {
 		t.Errorf("%v, %v", claims, ok)
@@ -142,21 +152,23 @@ func TestContextWithClaimsIsWhatMiddlewareGives(t *testing.T) {
 	}
 }
 
-func TestMiddlewareAcceptsABranchForTimeoutAlone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		_, token := w.stays(w.code())
-		c := w.dial("")
-		o := c.confirms(token)
+// TestMiddlewareUnconfirmedToken checks that Middleware accepts a token that was offered and not
+// confirmed for as long as Timeout.
+func TestMiddlewareUnconfirmedToken(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		_, token := srv.confirmed(srv.code())
+		c := srv.dial("")
+		o := c.offerFor(token)
 		for _, token := range []string{token, o.token} {
-			if status, _, _ := w.get(token); status != 200 {
+			if status, _, _ := srv.get(token); status != 200 {
 				t.Errorf("%d", status)
 			}
 		}
 		time.Sleep(5*time.Second + time.Millisecond)
-		if status, _, _ := w.get(o.token); status != 401 {
+		if status, _, _ := srv.get(o.token); status != 401 {
 			t.Errorf("a branch of %d after Timeout", status)
 		}
-		if status, _, _ := w.get(token); status != 200 {
+		if status, _, _ := srv.get(token); status != 200 {
 			t.Errorf("%d for the token that still holds", status)
 		}
 	})

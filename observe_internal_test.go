@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-func TestStatsHaveABoundOnNames(t *testing.T) {
-	// Guards: codes of refusals come from the app, which may make them of what clients send.
+// TestStatsNamesBounded checks that the counters by name are bounded, since codes come from the
+// app, which may make them of what clients send.
+func TestStatsNamesBounded(t *testing.T) {
 	var c tally
 	for n := range 10_000 {
 		c.add(fmt.Sprint("code ", n))

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-func TestDefaults(t *testing.T) {
+// TestOptionDefaults checks the defaults that are documented.
+func TestOptionDefaults(t *testing.T) {
 	c, err := Options[any]{Secret: testSecret}.config()
 	if err != nil {
 		t.Fatal(err)

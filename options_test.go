@@ -17,7 +17,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-func TestAllFaultsAreReportedTogether(t *testing.T) {
+// TestOptionFaults checks that all faults of the options are in one error.
+func TestOptionFaults(t *testing.T) {
 	_, err := socketauth.Infrastructure(nil, nil, socketauth.Options[any]{
 		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7,
 		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io?",
@@ -35,7 +36,8 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 	}
 }
 
-func TestSlipsOfTheAppAreFaults(t *testing.T) {
+// TestOptionMistakes checks that likely mistakes in options are errors that say what is wrong.
+func TestOptionMistakes(t *testing.T) {
 	for part, o := range map[string]socketauth.Options[any]{
 		"30 * time.Second": {Secret: testSecret, CodeLifetime: 30},
 		"is a nil *":       {Secret: testSecret, Blacklist: (*faultyStore)(nil)},
@@ -47,19 +49,20 @@ func TestSlipsOfTheAppAreFaults(t *testing.T) {
 	}
 }
 
-func TestEachFunctionDemandsOnlyWhatItUses(t *testing.T) {
+// TestRequiredOptions checks that each function demands the options that it uses and no others.
+func TestRequiredOptions(t *testing.T) {
 	a, err := socketauth.New(socketauth.Options[any]{Secret: testSecret})
 	if err != nil {
-		t.Fatalf("a core that serves no login: %v", err)
+		t.Fatalf("an Auth that serves no login: %v", err)
 	}
 	if err := a.APIServe(nil); err == nil || !strings.Contains(err.Error(), "FindUserByCredentials") {
 		t.Errorf("login without hooks: %v", err)
 	}
-	verifying := apiOptions(io.Discard)
+	verifying := testOptions(io.Discard)
 	verifying.Secret, verifying.Keys = nil, []socketauth.Key{{Method: jwt.SigningMethodHS256, Verify: testSecret}}
 	b, err := socketauth.New(verifying)
 	if err != nil {
-		t.Fatalf("a core that only verifies: %v", err)
+		t.Fatalf("an Auth that only verifies: %v", err)
 	}
 	_, codeErr := b.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
 	_, socketErr := b.SocketServe(nil, http.NewServeMux())
@@ -68,12 +71,13 @@ func TestEachFunctionDemandsOnlyWhatItUses(t *testing.T) {
 			t.Errorf("minting without a key that signs: %v", err)
 		}
 	}
-	if _, err := socketauth.Infrastructure(nil, nil, apiOptions(io.Discard)); err == nil || !strings.Contains(err.Error(), "mux is nil") {
+	if _, err := socketauth.Infrastructure(nil, nil, testOptions(io.Discard)); err == nil || !strings.Contains(err.Error(), "mux is nil") {
 		t.Errorf("without a mux: %v", err)
 	}
 }
 
-func TestOptionsAreCopied(t *testing.T) {
+// TestOptionsCopied checks that keys are copied, so that the app may clear its own.
+func TestOptionsCopied(t *testing.T) {
 	var edPublic []byte
 	for name, make := range map[string]func() (o socketauth.Options[any], forget func()){
 		"Secret": func() (socketauth.Options[any], func()) {
@@ -116,7 +120,9 @@ func TestOptionsAreCopied(t *testing.T) {
 	}
 }
 
-func TestSecretsAreInNothingThatIsPrinted(t *testing.T) {
+// TestSecretsNotPrinted checks that printing, logging or encoding options, keys and credentials
+// shows no secret.
+func TestSecretsNotPrinted(t *testing.T) {
 	const word = "hunter2hunter2hunter2hunter2hunter2"
 	key := socketauth.Key{ID: "k", Method: jwt.SigningMethodHS256, Sign: []byte(word), Verify: []byte(word)}
 	options := socketauth.Options[any]{Secret: []byte(word), Keys: []socketauth.Key{key}}
@@ -138,7 +144,8 @@ func TestSecretsAreInNothingThatIsPrinted(t *testing.T) {
 	}
 }
 
-func TestHookMayBeGivenForAnyUserType(t *testing.T) {
+// TestUserTypes checks that hooks may use any type of user.
+func TestUserTypes(t *testing.T) {
 	type person struct{ name string }
 	o := socketauth.Options[person]{
 		Secret: testSecret,

@@ -13,22 +13,22 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// errand is one request that a page may make the browser send.
-type errand struct {
+// browserRequest is a request that a page can make the browser send.
+type browserRequest struct {
 	name   string
 	method string
 	path   string
 	header string
 	body   string
-	done   int // the status of one that is let in
+	done   int // the status where it is accepted
 }
 
-// asks sends a request with these Origin headers.
-func (w *world) asks(e errand, host string, origins []string) *http.Response {
-	w.Helper()
-	conn, err := w.DialContext(w.Context(), "", "")
+// request sends a request with these Origin headers.
+func (srv *testServer) request(e browserRequest, host string, origins []string) *http.Response {
+	srv.Helper()
+	conn, err := srv.DialContext(srv.Context(), "", "")
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	defer conn.Close()
 	var b strings.Builder
@@ -38,57 +38,60 @@ func (w *world) asks(e errand, host string, origins []string) *http.Response {
 	}
 	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(e.body), e.body)
 	if _, err := io.WriteString(conn, b.String()); err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: e.method})
 	if err != nil {
-		w.Fatalf("%s of %q: %v", e.name, origins, err)
+		srv.Fatalf("%s of %q: %v", e.name, origins, err)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		text, err := io.ReadAll(res.Body)
 		if err != nil {
-			w.Errorf("%s of %q: %v", e.name, origins, err)
+			srv.Errorf("%s of %q: %v", e.name, origins, err)
 		}
 		res.Body = io.NopCloser(strings.NewReader(string(text)))
 	}
 	return res
 }
 
-// errands are all that lead into the library. Those of sessions go on with polling clients that are there already.
-func (w *world) errands() []errand {
-	w.Helper()
+// browserRequests returns one request for each way into the library. Those that need a session have
+// one of a polling client.
+func (srv *testServer) browserRequests() []browserRequest {
+	srv.Helper()
 	const form = "Content-Type: text/plain;charset=UTF-8\r\n"
 	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	login := "Content-Type: " + jsonType + "\r\n"
-	all := []errand{
+	all := []browserRequest{
 		{"login", "POST", "/login", login, credentialsJSON("anna", "secret"), 200},
 		{"registration", "POST", "/register", login, credentialsJSON("anna", "secret"), 200},
 		{"preflight of login", "OPTIONS", "/login", "Access-Control-Request-Method: POST\r\n", "", 204},
 	}
 	for _, version := range []string{"3", "4"} {
 		path := "/socket.io/?EIO=" + version
-		c, err := w.begin(version, "polling", "")
+		c, err := srv.dialEngine(version, "polling", "")
 		if err != nil {
-			w.Fatal(err)
+			srv.Fatal(err)
 		}
 		if _, err := c.Join(""); err != nil {
-			w.Fatal(err)
+			srv.Fatal(err)
 		}
 		sid := "&sid=" + c.Opened().SID
 		all = append(all,
-			errand{"polling handshake, version " + version, "GET", path + "&transport=polling", "", "", 200},
-			errand{"websocket, version " + version, "GET", path + "&transport=websocket", upgrade, "", 101},
-			errand{"POST, version " + version, "POST", path + "&transport=polling" + sid, form, c.Body(`420["x"]`), 200},
-			errand{"poll, version " + version, "GET", path + "&transport=polling" + sid, "", "", 200}, // of the answer to the POST
-			errand{"upgrade, version " + version, "GET", path + "&transport=websocket" + sid, upgrade, "", 101},
-			errand{"preflight, version " + version, "OPTIONS", path + "&transport=polling", "Access-Control-Request-Method: POST\r\n", "", 204},
+			browserRequest{"polling handshake, version " + version, "GET", path + "&transport=polling", "", "", 200},
+			browserRequest{"websocket, version " + version, "GET", path + "&transport=websocket", upgrade, "", 101},
+			browserRequest{"POST, version " + version, "POST", path + "&transport=polling" + sid, form, c.Body(`420["x"]`), 200},
+			browserRequest{"poll, version " + version, "GET", path + "&transport=polling" + sid, "", "", 200}, // of the answer to the POST
+			browserRequest{"upgrade, version " + version, "GET", path + "&transport=websocket" + sid, upgrade, "", 101},
+			browserRequest{"preflight, version " + version, "OPTIONS", path + "&transport=polling", "Access-Control-Request-Method: POST\r\n", "", 204},
 		)
 	}
 	return all
 }
 
-func TestOtherOriginsAreRefusedAtLogin(t *testing.T) {
-	_, h := serveAPI(t, apiOptions(io.Discard))
+// TestLoginOrigins checks that login answers the app's own origin and the allowed ones, and refuses
+// others, preflights included.
+func TestLoginOrigins(t *testing.T) {
+	_, h := serveAPI(t, testOptions(io.Discard))
 	for origin, status := range map[string]int{
 		"https://app.example": 200, "http://example.com": 200, "https://evil.example": 403, "null": 403,
 	} {
@@ -117,61 +120,63 @@ func TestOtherOriginsAreRefusedAtLogin(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsExposed(t *testing.T) {
-	// Guards: a page of an allowed origin can read when to come back.
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestRetryAfterExposed checks that a page of an allowed origin can read when to come back.
+func TestRetryAfterExposed(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.AllowedOrigins = []string{"https://app.example"}
 		o.FindUserByCredentials = func(context.Context, socketauth.Credentials) (string, error) { return "", socketauth.ErrUnavailable }
-	}, func(w *world) {
-		login := errand{"login", "POST", "/login", "Content-Type: " + jsonType + "\r\n", credentialsJSON("anna", "secret"), 503}
-		res := w.asks(login, "server", []string{"https://app.example"})
+	}, func(srv *testServer) {
+		login := browserRequest{"login", "POST", "/login", "Content-Type: " + jsonType + "\r\n", credentialsJSON("anna", "secret"), 503}
+		res := srv.request(login, "server", []string{"https://app.example"})
 		if res.StatusCode != login.done || res.Header.Get("Retry-After") == "" || res.Header.Get("Access-Control-Expose-Headers") != "Retry-After" {
 			t.Errorf("%s %v", res.Status, res.Header)
 		}
 	})
 }
 
-func TestOtherHostsAreRefusedEverywhere(t *testing.T) {
-	// Guards: with Hosts, a page whose name was made to point here gets in nowhere, be its Origin the same as Host or absent.
-	inWorld(t, func(o *socketauth.Options[string]) { o.Hosts = []string{"server"} }, func(w *world) {
-		for _, e := range w.errands() {
+// TestOtherHosts checks that with Hosts set a page whose name was made to point here gets in
+// nowhere, whether it sends an Origin or not.
+func TestOtherHosts(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.Hosts = []string{"server"} }, func(srv *testServer) {
+		for _, e := range srv.browserRequests() {
 			for _, origins := range [][]string{nil, {"http://evil.example"}} {
-				res := w.asks(e, "evil.example", origins)
+				res := srv.request(e, "evil.example", origins)
 				if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusForbidden || !strings.Contains(string(text), `"ORIGIN_NOT_ALLOWED"`) {
 					t.Errorf("%s with the origin %q: %s %s", e.name, origins, res.Status, text)
 				}
 			}
-			if res := w.asks(e, "server:8080", []string{"http://server:8080"}); res.StatusCode != e.done {
+			if res := srv.request(e, "server:8080", []string{"http://server:8080"}); res.StatusCode != e.done {
 				t.Errorf("%s of its own host: %s", e.name, res.Status)
 			}
 		}
-		w.logged("Options.Hosts")
+		srv.expectLogged("Options.Hosts")
 	})
 }
 
-func TestEmbeddedRequestsOpenNoSessions(t *testing.T) {
-	// Guards: another site's <img> or <script>, which sends no Origin, opens no session and reads no poll.
-	inWorld(t, nil, func(w *world) {
-		errands := w.errands()
-		before := w.Auth().Stats()
+// TestEmbeddedRequests checks that another site's <img> or <script>, which sends no Origin, opens
+// no session and reads no poll.
+func TestEmbeddedRequests(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		errands := srv.browserRequests()
+		before := srv.Auth().Stats()
 		for _, e := range errands {
 			if e.method != http.MethodGet {
 				continue
 			}
 			e.header += "Sec-Fetch-Site: cross-site\r\n"
-			if res := w.asks(e, "server", nil); res.StatusCode != http.StatusForbidden {
+			if res := srv.request(e, "server", nil); res.StatusCode != http.StatusForbidden {
 				t.Errorf("%s: %s", e.name, res.Status)
 			}
 		}
-		if after := w.Auth().Stats(); fmt.Sprint(after.Sockets) != fmt.Sprint(before.Sockets) {
+		if after := srv.Auth().Stats(); fmt.Sprint(after.Sockets) != fmt.Sprint(before.Sockets) {
 			t.Errorf("sockets %v, before %v", after.Sockets, before.Sockets)
 		}
 	})
 }
 
-func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
-	// Guards: what the policy says of an origin (internal/origin has more of them) holds on every way in, of both engines,
-	// and what is refused has no effect.
+// TestOtherOrigins checks that other origins are refused on every way in of both engines, without
+// effect. Package internal/origin has more of them.
+func TestOtherOrigins(t *testing.T) {
 	o := func(o *socketauth.Options[string]) {
 		o.AllowedOrigins = []string{"https://app.example", "https://[2001:db8::1]:8443", "capacitor://localhost"}
 		o.Limits.Unauthenticated, o.Limits.UnauthenticatedPerAddress = socketauth.NoLimit, socketauth.NoLimit
@@ -231,11 +236,11 @@ func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 		{"one header twice", "server", []string{"https://app.example", "https://app.example"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inWorld(t, o, func(w *world) {
-				errands := w.errands()
-				before := w.Auth().Stats()
+			withServer(t, o, func(srv *testServer) {
+				errands := srv.browserRequests()
+				before := srv.Auth().Stats()
 				for _, e := range errands {
-					res := w.asks(e, tt.host, tt.origins)
+					res := srv.request(e, tt.host, tt.origins)
 					cors := res.Header.Get("Access-Control-Allow-Origin")
 					if tt.allowed {
 						want := ""
@@ -253,7 +258,7 @@ func TestOtherOriginsAreRefusedEverywhere(t *testing.T) {
 						t.Errorf("%s: %s %s %v", e.name, res.Status, text, res.Header)
 					}
 				}
-				if s := w.Auth().Stats(); !tt.allowed && (fmt.Sprint(s.Sockets) != fmt.Sprint(before.Sockets) || len(s.Logins) != 0) {
+				if s := srv.Auth().Stats(); !tt.allowed && (fmt.Sprint(s.Sockets) != fmt.Sprint(before.Sockets) || len(s.Logins) != 0) {
 					t.Errorf("it had an effect: sockets %v, logins %v", s.Sockets, s.Logins)
 				}
 			})

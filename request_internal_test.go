@@ -13,7 +13,9 @@ import (
 	"time"
 )
 
-func TestRequestKeepsSelectedHeadersAlone(t *testing.T) {
+// TestRequestHeaders checks that of a request only some headers are kept, none of them a credential
+// or long.
+func TestRequestHeaders(t *testing.T) {
 	c, err := Options[any]{Secret: testSecret}.config()
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +28,7 @@ func TestRequestKeepsSelectedHeadersAlone(t *testing.T) {
 		r.Header.Set(name, value)
 	}
 	r.Header["X-Request-Id"] = []string{"1", "2", "3", "4", "5"}
-	r.Header.Set("Accept-Language", strings.Repeat("x", 900_000)) // strangers send them, and they are kept
+	r.Header.Set("Accept-Language", strings.Repeat("x", 900_000)) // unauthenticated clients can send it, and it is kept
 	got := c.describe(r)
 	want := Request{"192.0.2.1:5555", "192.0.2.1", "app.example", "https://app.example", "curl", http.Header{
 		"X-Forwarded-For": {"198.51.100.2"}, "X-Request-Id": {"1", "2", "3", "4"}, "Accept-Language": {strings.Repeat("x", maxHeaderLength)},
@@ -36,8 +38,9 @@ func TestRequestKeepsSelectedHeadersAlone(t *testing.T) {
 	}
 }
 
-func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
-	// Guards: behind a proxy that nobody told the library of, all clients have one address, and must not share its limits.
+// TestProxyPeersNotCounted checks that peers that may be proxies are not counted by address, since
+// behind a proxy that the library was not told of all clients have one.
+func TestProxyPeersNotCounted(t *testing.T) {
 	var logs bytes.Buffer
 	a, err := New(Options[any]{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
 	if err != nil {
@@ -52,7 +55,7 @@ func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = tt.peer
-		r.Header.Set("X-Forwarded-For", "198.51.100.7") // which nobody believes
+		r.Header.Set("X-Forwarded-For", "198.51.100.7") // which is not believed
 		for range 2 {
 			if got := a.network(r, a.address(r)); got != tt.want {
 				t.Errorf("%s: %q, want %q", tt.peer, got, tt.want)
@@ -64,9 +67,9 @@ func TestPeersThatMayBeProxiesHaveNoLimitsOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestWhatClientIPGives(t *testing.T) {
-	// Guards: a whole list, or an address in quotes or with a port, was a client of its own each time, which switched the
-	// limits for each address off without a word.
+// TestClientIP checks that what ClientIP returns is read as one address, and that a list, a port or
+// quotes do not switch the limits off without a warning.
+func TestClientIP(t *testing.T) {
 	const peer = "10.1.2.3"
 	long := strings.Repeat("203.0.113.9, ", 1000) // longer than what is kept of a header
 	for _, tt := range []struct{ given, address, network, warns string }{
@@ -79,7 +82,7 @@ func TestWhatClientIPGives(t *testing.T) {
 		{"2001:db8::1", "2001:db8::1", "2001:db8::/64", ""},
 		{"[2001:db8::1]", "2001:db8::1", "2001:db8::/64", ""},
 		{`"[2001:DB8::1]:4711"`, "2001:db8::1", "2001:db8::/64", ""},
-		{"127.0.0.1", "127.0.0.1", "127.0.0.1", ""}, // which the app has said
+		{"127.0.0.1", "127.0.0.1", "127.0.0.1", ""}, // since the app says so
 		{"198.51.100.7, 203.0.113.1", "203.0.113.1", "203.0.113.1", "returned a list"},
 		{`198.51.100.7,"[2001:db8::1]:4711"`, "2001:db8::1", "2001:db8::/64", "returned a list"},
 		{long + "203.0.113.1", "203.0.113.1", "203.0.113.1", "returned a list"},
@@ -123,7 +126,7 @@ func TestWhatClientIPGives(t *testing.T) {
 	}
 }
 
-// FuzzNetwork asks what limits count a peer as. Who is nobody's proxy is never without.
+// FuzzNetwork checks that a peer that cannot be a proxy is always counted.
 func FuzzNetwork(f *testing.F) {
 	for _, s := range []string{"127.0.0.1:1", "[::ffff:10.0.0.1]:1", "203.0.113.1:1", "[2001:db8::1%eth0]:1", "", "@", "x", "[::1]"} {
 		f.Add(s, "198.51.100.7")

@@ -16,40 +16,40 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// The ways in which a token comes on a new connection that is not, or not only, a presentation.
-var ways = map[string]func(w *world, token string) *client{
-	"logout": func(w *world, token string) *client {
-		c := w.dial("")
+// presenters send a token on a new connection, in each way in which one can come.
+var presenters = map[string]func(srv *testServer, token string) *client{
+	"logout": func(srv *testServer, token string) *client {
+		c := srv.dial("")
 		c.emit("logout", token)
 		return c
 	},
-	"authenticate": func(w *world, token string) *client {
-		c := w.dial("")
+	"authenticate": func(srv *testServer, token string) *client {
+		c := srv.dial("")
 		c.authenticate(token)
 		return c
 	},
-	"confirming": func(w *world, token string) *client {
-		c := w.dial("")
+	"confirming": func(srv *testServer, token string) *client {
+		c := srv.dial("")
 		c.emit("authenticate", map[string]any{"token": token, "confirm": true})
 		return c
 	},
-	"handshake": func(w *world, token string) *client { return w.dial(fmt.Sprintf(`{"token":%q}`, token)) },
+	"handshake": func(srv *testServer, token string) *client { return srv.dial(fmt.Sprintf(`{"token":%q}`, token)) },
 }
 
-// audits notes the kinds of what is audited.
-type audits struct {
+// auditLog records the kinds and codes of audit events.
+type auditLog struct {
 	mu    sync.Mutex
 	kinds []string
 }
 
-func (a *audits) hook(_ context.Context, e socketauth.AuditEvent) {
+func (a *auditLog) hook(_ context.Context, e socketauth.AuditEvent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.kinds = append(a.kinds, string(e.Kind)+" "+e.Code)
 }
 
-// count returns how often that was audited since it was asked last.
-func (a *audits) count(what string) (n int) {
+// count returns the number of those events since the last call.
+func (a *auditLog) count(what string) (n int) {
 	synctest.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -62,76 +62,79 @@ func (a *audits) count(what string) (n int) {
 	return n
 }
 
-// inWorldOfMinutes is inWorld with session tokens that live for ten minutes.
-func inWorldOfMinutes(t *testing.T, policy socketauth.ReusePolicy, store *faultyStore, test func(w *world, seen *audits)) {
+// withShortTokens is withServer with session tokens that live for ten minutes.
+func withShortTokens(t *testing.T, policy socketauth.ReusePolicy, store *faultyStore, test func(srv *testServer, seen *auditLog)) {
 	t.Helper()
-	seen := new(audits)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	seen := new(auditLog)
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.TokenLifetime, o.ReusePolicy, o.Audit = 10*time.Minute, policy, seen.hook
 		if store != nil {
 			store.Store = blacklist.NewMemory()
 			o.Blacklist = store
 		}
-	}, func(w *world) { test(w, seen) })
+	}, func(srv *testServer) { test(srv, seen) })
 }
 
-// stolen is a session whose token a thief has replaced, with a token of it that its owner still has.
-func stolen(w *world) (thief *client, owners string) {
-	w.Helper()
-	c, owners := w.in()
+// stolenSession returns a thief that has replaced a session's token twice, and the token that the
+// owner still has.
+func stolenSession(srv *testServer) (thief *client, owners string) {
+	srv.Helper()
+	c, owners := srv.authenticated()
 	c.close()
-	thief = w.dial("")
+	thief = srv.dial("")
 	thief.authenticate(owners)
-	next := thief.token()
+	next := thief.expectToken()
 	time.Sleep(6 * time.Minute)
 	thief.authenticate(next)
-	thief.token()
+	thief.expectToken()
 	return thief, owners
 }
 
-func TestDeadTokensAreRefusedUnderBothPolicies(t *testing.T) {
+// TestDeadTokens checks that used codes and replaced and logged-out tokens are refused under both
+// policies, and end the session under EndSession alone.
+func TestDeadTokens(t *testing.T) {
 	for _, policy := range []socketauth.ReusePolicy{socketauth.EndSession, socketauth.RejectOnly} {
 		for _, kind := range []string{"replayed code", "replaced token", "logged-out token", "logged-out code"} {
 			t.Run(fmt.Sprint(policy, " ", kind), func(t *testing.T) {
-				inWorld(t, func(o *socketauth.Options[string]) { o.ReusePolicy = policy }, func(w *world) {
-					code := w.code()
-					holder := w.dial("")
+				withServer(t, func(o *socketauth.Options[string]) { o.ReusePolicy = policy }, func(srv *testServer) {
+					code := srv.code()
+					holder := srv.dial("")
 					holder.authenticate(code)
-					first := holder.token()
+					first := holder.expectToken()
 					holder.authenticate(first)
-					latest := holder.token()
+					latest := holder.expectToken()
 					time.Sleep(time.Second)
 					dead, loggedOut := map[string]string{
 						"replayed code": code, "replaced token": first, "logged-out token": latest, "logged-out code": code,
 					}[kind], strings.HasPrefix(kind, "logged-out")
 					if loggedOut {
 						holder.emit("logout", latest)
-						holder.next(`42["logged_out"]`)
-						holder.gone()
+						holder.expect(`42["logged_out"]`)
+						holder.expectDisconnected()
 					}
-					thief := w.dial("")
+					thief := srv.dial("")
 					thief.authenticate(dead)
 					want := "no_longer_valid"
 					if policy == socketauth.EndSession && !loggedOut {
 						want = "token_reused"
 					}
-					u := thief.refusedAndGone(want)
+					u := thief.expectRefused(want)
 					if !u.Terminal || u.Message == "" || u.Type != "UnauthorizedError" || u.Data.Code != want || u.Data.Message != u.Message || u.Data.Type != u.Type {
 						t.Errorf("unauthorized is %+v", u)
 					}
 					switch {
 					case loggedOut:
 					case policy == socketauth.EndSession:
-						holder.refusedAndGone("token_reused")
-						w.logged("two clients have had the token")
-						again := w.dial("")
+						holder.expectRefused("token_reused")
+						srv.expectLogged("two clients have had the token")
+						again := srv.dial("")
 						again.authenticate(latest)
-						again.refusedAndGone("token_reused")
+						again.expectRefused("token_reused")
 					default:
-						holder.alive()
-						again := w.dial("")
+						holder.expectAuthenticated()
+						again := srv.dial("")
 						again.authenticate(latest)
-						again.token()
+						again.expectToken()
 					}
 				})
 			})
@@ -139,51 +142,52 @@ func TestDeadTokensAreRefusedUnderBothPolicies(t *testing.T) {
 	}
 }
 
-func TestReplacedTokenIsReuseWhereverItComes(t *testing.T) {
-	// Guards: logging out is no way in which a theft goes unnoticed, and neither is the expiry of
-	// the copied token.
+// TestReuse checks that a replaced token is reuse on every way it can come, logging out included,
+// and after it has expired.
+func TestReuse(t *testing.T) {
 	for _, expired := range []bool{false, true} {
-		for name, way := range ways {
+		for name, present := range presenters {
 			t.Run(fmt.Sprintf("%s, expired %v", name, expired), func(t *testing.T) {
-				inWorldOfMinutes(t, socketauth.EndSession, nil, func(w *world, seen *audits) {
-					thief, owners := stolen(w)
-					bystander, _ := w.in()
+				withShortTokens(t, socketauth.EndSession, nil, func(srv *testServer, seen *auditLog) {
+					thief, owners := stolenSession(srv)
+					bystander, _ := srv.authenticated()
 					if expired {
 						time.Sleep(5 * time.Minute)
-						if _, body, _ := w.get(owners); !strings.Contains(body, "token_expired") {
+						if _, body, _ := srv.get(owners); !strings.Contains(body, "token_expired") {
 							t.Fatalf("Middleware: %s", body)
 						}
 					}
 					seen.count("")
-					c := way(w, owners)
-					if u := c.refusedAndGone("token_reused"); !u.Terminal {
+					c := present(srv, owners)
+					if u := c.expectRefused("token_reused"); !u.Terminal {
 						t.Error("not terminal")
 					}
-					if u := thief.refusedAndGone("token_reused"); !u.Terminal {
+					if u := thief.expectRefused("token_reused"); !u.Terminal {
 						t.Error("the thief's is not terminal")
 					}
 					if n := seen.count("reuse token_reused"); n != 1 {
 						t.Errorf("audited %d times", n)
 					}
-					w.logged("a token was presented that had been replaced")
-					if n := w.Auth().Stats().Reuses; n != 1 {
+					srv.expectLogged("a token was presented that had been replaced")
+					if n := srv.Auth().Stats().Reuses; n != 1 {
 						t.Errorf("counted %d times", n)
 					}
-					if s, err := w.Auth().Sessions(context.Background(), "anna"); err != nil || len(s) != 1 {
+					if s, err := srv.Auth().Sessions(context.Background(), "anna"); err != nil || len(s) != 1 {
 						t.Errorf("%v, %v, want the bystander's session alone", s, err)
 					}
-					bystander.alive()
+					bystander.expectAuthenticated()
 				})
 			})
 		}
 	}
 }
 
-func TestReplacedTokenIsReuseWhereItsTenantIsRefused(t *testing.T) {
-	// Guards: a client that is refused for good throws its token away, and with it the proof of a theft.
+// TestReuseTenantRefused checks that reuse is found before the tenant is refused, since a client
+// that is refused for good throws the proof of a theft away.
+func TestReuseTenantRefused(t *testing.T) {
 	var suspended atomic.Bool
-	seen := new(audits)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	seen := new(auditLog)
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.Audit = seen.hook
 		o.TenantID = func(context.Context, jwt.MapClaims) (string, error) {
 			if suspended.Load() {
@@ -191,125 +195,128 @@ func TestReplacedTokenIsReuseWhereItsTenantIsRefused(t *testing.T) {
 			}
 			return "a tenant", nil
 		}
-	}, func(w *world) {
-		for name, way := range ways {
+	}, func(srv *testServer) {
+		for name, present := range presenters {
 			suspended.Store(false)
-			thief, owners := stolen(w)
-			c, current := w.in()
+			thief, owners := stolenSession(srv)
+			c, current := srv.authenticated()
 			suspended.Store(true)
-			if way(w, owners).refusedAndGone("token_reused"); t.Failed() {
+			if present(srv, owners).expectRefused("token_reused"); t.Failed() {
 				t.Fatal(name)
 			}
-			thief.refusedAndGone("token_reused")
+			thief.expectRefused("token_reused")
 			if n := seen.count("reuse token_reused"); n != 1 {
 				t.Errorf("%s: audited %d times", name, n)
 			}
-			if name != "logout" { // which asks for no tenant
-				way(w, current).refusedAndGone("invalid_tenant")
+			if name != "logout" { // logging out asks for no tenant
+				present(srv, current).expectRefused("invalid_tenant")
 			}
-			c.alive()
+			c.expectAuthenticated()
 		}
 	})
 }
 
-func TestReplacedTokenEndsNothingUnderRejectOnly(t *testing.T) {
-	for name, way := range ways {
-		inWorldOfMinutes(t, socketauth.RejectOnly, nil, func(w *world, seen *audits) {
-			thief, owners := stolen(w)
-			if u := way(w, owners).refusedAndGone("no_longer_valid"); !u.Terminal {
+// TestReuseRejectOnly checks that under RejectOnly a replaced token is refused and ends nothing.
+func TestReuseRejectOnly(t *testing.T) {
+	for name, present := range presenters {
+		withShortTokens(t, socketauth.RejectOnly, nil, func(srv *testServer, seen *auditLog) {
+			thief, owners := stolenSession(srv)
+			if u := present(srv, owners).expectRefused("no_longer_valid"); !u.Terminal {
 				t.Errorf("%s: not terminal", name)
 			}
 			time.Sleep(5 * time.Minute)
-			way(w, owners).refusedAndGone("token_expired")
+			present(srv, owners).expectRefused("token_expired")
 			if n := seen.count("reuse token_reused"); n != 0 {
 				t.Errorf("%s: audited %d times", name, n)
 			}
-			thief.alive()
+			thief.expectAuthenticated()
 		})
 	}
 }
 
-func TestThiefThatRotatesInAHurryIsStillNoticed(t *testing.T) {
-	// Guards: the owner's presentation is reuse, however often the thief has replaced the token since.
+// TestReuseAfterManyRotations checks that the owner's token is reuse however often a thief has
+// replaced it since.
+func TestReuseAfterManyRotations(t *testing.T) {
 	for _, rotations := range []int{1, 3, 8, 9, 10, 11, 20} {
 		t.Run(fmt.Sprint(rotations), func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				_, token := w.stays(w.code())
-				stolen, thief := token, w.dial("")
+			withServer(t, nil, func(srv *testServer) {
+				_, token := srv.confirmed(srv.code())
+				stolen, thief := token, srv.dial("")
 				for range rotations {
-					o := thief.confirms(stolen)
+					o := thief.offerFor(stolen)
 					o.confirm()
 					stolen = o.token
 					time.Sleep(time.Millisecond)
 				}
-				w.refuses(token, "token_reused")
-				thief.refusedAndGone("token_reused")
+				srv.expectTokenRefused(token, "token_reused")
+				thief.expectRefused("token_reused")
 			})
 		})
 	}
 }
 
-func TestExpiredTokenOfAnHonestClientIsNoReuse(t *testing.T) {
-	// Guards: whoever slept past the expiry is told so, and ends nothing that lives on.
-	for name, way := range ways {
+// TestExpiredTokenIsNoReuse checks that a client that slept past the expiry, or comes late, is told
+// that its token expired, and ends nothing that lives on.
+func TestExpiredTokenIsNoReuse(t *testing.T) {
+	for name, present := range presenters {
 		t.Run(name, func(t *testing.T) {
-			inWorldOfMinutes(t, socketauth.EndSession, nil, func(w *world, seen *audits) {
+			withShortTokens(t, socketauth.EndSession, nil, func(srv *testServer, seen *auditLog) {
 				expire := func() { time.Sleep(10*time.Minute + time.Second) }
 				is := func(what, token string) {
 					t.Helper()
-					if u := way(w, token).refusedAndGone("token_expired"); !u.Terminal {
+					if u := present(srv, token).expectRefused("token_expired"); !u.Terminal {
 						t.Errorf("%s: not terminal", what)
 					}
 				}
 
-				c, current := w.in()
+				c, current := srv.authenticated()
 				c.close()
 				expire()
 				is("the current one", current)
 
 				// Its client has stored the successor, and the acknowledgement was lost.
-				c, old := w.in()
+				c, old := srv.authenticated()
 				c.close()
 				time.Sleep(9 * time.Minute)
-				c = w.dial("")
-				o := c.confirms(old)
+				c = srv.dial("")
+				o := c.offerFor(old)
 				c.close()
 				time.Sleep(2 * time.Minute)
 				is("the predecessor of what nobody holds", old)
-				c = w.dial("")
+				c = srv.dial("")
 				c.authenticate(o.token)
-				newest := c.token()
+				newest := c.expectToken()
 
 				// It is late, on a connection that was open when the token was replaced.
 				time.Sleep(10*time.Minute - time.Second)
-				late := map[string]*client{"authenticate": w.dial(""), "logout": w.dial("")}
+				late := map[string]*client{"authenticate": srv.dial(""), "logout": srv.dial("")}
 				c.authenticate(newest)
-				next := c.token()
+				next := c.expectToken()
 				time.Sleep(2 * time.Second)
 				late["authenticate"].authenticate(newest)
 				late["logout"].emit("logout", newest)
 				for _, l := range late {
-					l.refusedAndGone("token_expired")
+					l.expectRefused("token_expired")
 				}
-				c.alive()
+				c.expectAuthenticated()
 
 				// It is another session's, on a socket that is authenticated.
-				d, _ := w.inAs(jwt.MapClaims{"sub": "otto"})
+				d, _ := srv.authenticatedAs(jwt.MapClaims{"sub": "otto"})
 				d.authenticate(newest)
-				d.refusedAndGone("token_expired")
-				d, _ = w.inAs(jwt.MapClaims{"sub": "otto"})
+				d.expectRefused("token_expired")
+				d, _ = srv.authenticatedAs(jwt.MapClaims{"sub": "otto"})
 				d.emit("logout", newest) // which ends the socket's own session
-				d.next(`42["logged_out"]`)
-				d.gone()
-				c.alive()
+				d.expect(`42["logged_out"]`)
+				d.expectDisconnected()
+				c.expectAuthenticated()
 
 				// Its session is over already, or forgotten.
 				c.authenticate(next)
-				c.token()
-				if _, err := w.Auth().RevokeUser(context.Background(), "anna"); err != nil {
+				c.expectToken()
+				if _, err := srv.Auth().RevokeUser(context.Background(), "anna"); err != nil {
 					t.Fatal(err)
 				}
-				c.refusedAndGone("session_revoked")
+				c.expectRefused("session_revoked")
 				time.Sleep(9 * time.Minute)
 				is("of a revoked session", newest)
 				time.Sleep(time.Hour)
@@ -318,7 +325,7 @@ func TestExpiredTokenOfAnHonestClientIsNoReuse(t *testing.T) {
 				if n := seen.count("reuse token_reused"); n != 0 {
 					t.Errorf("audited %d times", n)
 				}
-				if log := w.logs.String(); strings.Contains(log, "has lost state") {
+				if log := srv.logs.String(); strings.Contains(log, "has lost state") {
 					t.Errorf("a loss of state is logged:\n%s", log)
 				}
 			})
@@ -326,38 +333,40 @@ func TestExpiredTokenOfAnHonestClientIsNoReuse(t *testing.T) {
 	}
 }
 
+// TestExpiredCodeIsNoReuse checks that a page opened again from the browser's history, with the old
+// code in its URL, ends nothing.
 func TestExpiredCodeIsNoReuse(t *testing.T) {
-	// Guards: a page that is opened again from the browser's history, with the code of then in its URL.
-	for name, way := range ways {
-		inWorldOfMinutes(t, socketauth.EndSession, nil, func(w *world, _ *audits) {
-			code := w.code()
-			c := w.dial("")
+	for name, present := range presenters {
+		withShortTokens(t, socketauth.EndSession, nil, func(srv *testServer, _ *auditLog) {
+			code := srv.code()
+			c := srv.dial("")
 			c.authenticate(code)
-			c.token()
+			c.expectToken()
 			time.Sleep(time.Minute)
-			way(w, code).refusedAndGone("token_expired")
-			if c.alive(); t.Failed() {
+			present(srv, code).expectRefused("token_expired")
+			if c.expectAuthenticated(); t.Failed() {
 				t.Fatal(name)
 			}
 		})
 	}
 }
 
-func TestReuseIsFoundWhereTheStoreFails(t *testing.T) {
-	// Guards: a store that is down, or whose reply is lost, neither hides a reuse nor finds it twice.
+// TestReuseStoreFailure checks that an outage or a lost reply of the store neither hides a reuse
+// nor finds it twice.
+func TestReuseStoreFailure(t *testing.T) {
 	store := new(faultyStore)
-	inWorldOfMinutes(t, socketauth.EndSession, store, func(w *world, seen *audits) {
-		for name, way := range ways {
+	withShortTokens(t, socketauth.EndSession, store, func(srv *testServer, seen *auditLog) {
+		for name, present := range presenters {
 			for _, expired := range []bool{false, true} {
-				thief, owners := stolen(w)
+				thief, owners := stolenSession(srv)
 				if expired {
 					time.Sleep(5 * time.Minute)
 				}
-				store.fail(down, nil)
-				if u := way(w, owners).refusedAndGone("unavailable"); u.Terminal {
+				store.fail(storeDown, nil)
+				if u := present(srv, owners).expectRefused("unavailable"); u.Terminal {
 					t.Errorf("%s: terminal", name)
 				}
-				thief.alive()
+				thief.expectAuthenticated()
 				seen.count("")
 				lost := false
 				store.fail(nil, func(call string) error {
@@ -367,8 +376,8 @@ func TestReuseIsFoundWhereTheStoreFails(t *testing.T) {
 					}
 					return nil
 				})
-				way(w, owners).refusedAndGone("token_reused")
-				thief.refusedAndGone("token_reused")
+				present(srv, owners).expectRefused("token_reused")
+				thief.expectRefused("token_reused")
 				store.fail(nil, nil)
 				if n := seen.count("reuse token_reused"); n != 1 || !lost {
 					t.Errorf("%s, expired %v: audited %d times, a reply was lost: %v", name, expired, n, lost)
@@ -378,15 +387,16 @@ func TestReuseIsFoundWhereTheStoreFails(t *testing.T) {
 	})
 }
 
-func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
-	// Guards: a thief that presents and hangs up at once must not keep the alarm from the owner's sockets.
+// TestReuseSocketClosed checks that a thief who presents a replaced token and hangs up at once does
+// not keep the alarm from the owner's sockets.
+func TestReuseSocketClosed(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		owner, token := w.in()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		owner, token := srv.authenticated()
 		owner.authenticate(token)
-		owner.token()
+		owner.expectToken()
 		time.Sleep(time.Minute)
-		thief := w.dial("")
+		thief := srv.dial("")
 		decided, gone := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		store.fail(nil, func(string) (err error) { // decided, but the reply is lost
@@ -398,21 +408,22 @@ func TestReuseIsNoticedThoughItsSocketHangsUp(t *testing.T) {
 		thief.close()
 		synctest.Wait()
 		close(gone)
-		owner.refusedAndGone("token_reused")
+		owner.expectRefused("token_reused")
 		time.Sleep(time.Second)
-		w.logged("two clients have had the token")
+		srv.expectLogged("two clients have had the token")
 	})
 }
 
-func TestReuseIsNoticedThoughTheStoreFailedAndItsSocketHungUp(t *testing.T) {
-	// Guards: nothing was decided by the call that failed, and the thief has gone, but its token was dead already.
+// TestReuseStoreFailureSocketClosed checks that reuse is found where the store's first call failed
+// and the thief hung up meanwhile.
+func TestReuseStoreFailureSocketClosed(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		owner, token := w.stays(w.code())
-		owner.confirms(token).confirm()
-		owner.alive()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		owner, token := srv.confirmed(srv.code())
+		owner.offerFor(token).confirm()
+		owner.expectAuthenticated()
 		time.Sleep(time.Minute)
-		thief := w.dial("")
+		thief := srv.dial("")
 		decided, gone := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		store.fail(func(string) (err error) {
@@ -424,8 +435,8 @@ func TestReuseIsNoticedThoughTheStoreFailedAndItsSocketHungUp(t *testing.T) {
 		thief.close()
 		synctest.Wait()
 		close(gone)
-		owner.refusedAndGone("token_reused")
+		owner.expectRefused("token_reused")
 		time.Sleep(time.Second)
-		w.logged("two clients have had the token")
+		srv.expectLogged("two clients have had the token")
 	})
 }

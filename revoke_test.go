@@ -15,130 +15,138 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestRevokeSessionEndsItEverywhere(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		other, _ := w.in()
-		a, token := w.stays(w.code())
-		b, token := w.stays(token)
-		a.next(`42["rotated"]`)
-		waiting := w.dial("")
-		branch := waiting.confirms(token).token
-		sid := w.sessionOf(b)
-		ended, err := w.Auth().RevokeSession(w.Context(), sid)
+// TestRevokeSession checks that revoking a session ends its sockets, those waiting for a
+// confirmation included, and its tokens, and no other session.
+func TestRevokeSession(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		other, _ := srv.authenticated()
+		a, token := srv.confirmed(srv.code())
+		b, token := srv.confirmed(token)
+		a.expect(`42["rotated"]`)
+		waiting := srv.dial("")
+		branch := waiting.offerFor(token).token
+		sid := srv.sessionOf(b)
+		ended, err := srv.Auth().RevokeSession(srv.Context(), sid)
 		if err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 3}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
 		for _, c := range []*client{a, b, waiting} {
-			if u := c.refusedAndGone("session_revoked"); !u.Terminal {
+			if u := c.expectRefused("session_revoked"); !u.Terminal {
 				t.Error("not terminal")
 			}
 		}
 		for _, token := range []string{token, branch} {
-			w.refuses(token, "session_revoked")
-			if status, body, _ := w.get(token); status != 401 || !strings.Contains(body, "session_revoked") {
+			srv.expectTokenRefused(token, "session_revoked")
+			if status, body, _ := srv.get(token); status != 401 || !strings.Contains(body, "session_revoked") {
 				t.Errorf("Middleware: %d %s", status, body)
 			}
 		}
-		other.alive()
-		if ended, err := w.Auth().RevokeSession(w.Context(), sid); err != nil || ended != (socketauth.Ended{}) {
+		other.expectAuthenticated()
+		if ended, err := srv.Auth().RevokeSession(srv.Context(), sid); err != nil || ended != (socketauth.Ended{}) {
 			t.Errorf("again: %+v, %v", ended, err)
 		}
-		if _, err := w.Auth().RevokeSession(w.Context(), ""); err == nil {
+		if _, err := srv.Auth().RevokeSession(srv.Context(), ""); err == nil {
 			t.Error("no session is no session")
 		}
 	})
 }
 
-func TestRevokeUserEndsTheirSessionsAndTheLoginsOfBefore(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, tokenA := w.in()
-		b, _ := w.stays(w.code())
-		unused := w.code()
-		bert, _ := w.inAs(claimsOf("bert"))
+// TestRevokeUser checks that revoking a user ends all their sessions and the codes of before, and
+// no login after it.
+func TestRevokeUser(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a, tokenA := srv.authenticated()
+		b, _ := srv.confirmed(srv.code())
+		unused := srv.code()
+		bert, _ := srv.authenticatedAs(claimsOf("bert"))
 		time.Sleep(time.Microsecond)
-		ended, err := w.Auth().RevokeUser(w.Context(), "anna")
+		ended, err := srv.Auth().RevokeUser(srv.Context(), "anna")
 		if err != nil || ended != (socketauth.Ended{Sessions: 2, Sockets: 2}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
-		a.refusedAndGone("session_revoked")
-		b.refusedAndGone("session_revoked")
-		w.refuses(tokenA, "session_revoked")
-		w.refuses(unused, "session_revoked")
-		bert.alive()
+		a.expectRefused("session_revoked")
+		b.expectRefused("session_revoked")
+		srv.expectTokenRefused(tokenA, "session_revoked")
+		srv.expectTokenRefused(unused, "session_revoked")
+		bert.expectAuthenticated()
 		time.Sleep(time.Microsecond) // in the same second
-		c, token := w.in()
-		c.alive()
+		c, token := srv.authenticated()
+		c.expectAuthenticated()
 		c.close()
-		w.stays(token)
-		if _, err := w.Auth().RevokeUser(w.Context(), ""); err == nil {
+		srv.confirmed(token)
+		if _, err := srv.Auth().RevokeUser(srv.Context(), ""); err == nil {
 			t.Error("nobody is no user")
 		}
 	})
 }
 
-func TestRevokeOthersLeavesOneSessionAlone(t *testing.T) {
-	// Guards: logging out session by session leaves the login with the old password that has not traded its code yet.
-	inWorld(t, nil, func(w *world) {
-		mine, _ := w.in()
-		second := w.dial("")
-		second.confirms(mine.current).confirm()
-		second.alive()
-		mine.next(`42["rotated"]`)
-		other, token := w.in()
-		bert, _ := w.inAs(claimsOf("bert"))
-		untraded := w.code()
+// TestRevokeOthers checks that RevokeOthers leaves one session and ends the user's others, unused
+// codes of before included: those may be of a login with the old password.
+func TestRevokeOthers(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		mine, _ := srv.authenticated()
+		second := srv.dial("")
+		second.offerFor(mine.current).confirm()
+		second.expectAuthenticated()
+		mine.expect(`42["rotated"]`)
+		other, token := srv.authenticated()
+		bert, _ := srv.authenticatedAs(claimsOf("bert"))
+		untraded := srv.code()
 		time.Sleep(time.Millisecond)
-		ended, err := w.Auth().RevokeOthers(w.Context(), "anna", w.sessionOf(mine))
+		ended, err := srv.Auth().RevokeOthers(srv.Context(), "anna", srv.sessionOf(mine))
 		if err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 1}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
-		other.refusedAndGone("session_revoked")
-		w.refuses(token, "session_revoked")
-		w.refuses(untraded, "session_revoked")
+		other.expectRefused("session_revoked")
+		srv.expectTokenRefused(token, "session_revoked")
+		srv.expectTokenRefused(untraded, "session_revoked")
 		for _, c := range []*client{mine, second, bert} {
-			c.alive()
+			c.expectAuthenticated()
 		}
-		w.stays(second.current)
-		if ended, err := w.Auth().RevokeOthers(w.Context(), "anna", w.sessionOf(bert)); err != nil || ended.Sessions != 1 {
+		srv.confirmed(second.current)
+		if ended, err := srv.Auth().RevokeOthers(srv.Context(), "anna", srv.sessionOf(bert)); err != nil || ended.Sessions != 1 {
 			t.Errorf("an exception that is another user's: %+v, %v", ended, err)
 		}
-		mine.next(`42["rotated"]`)
-		mine.refusedAndGone("session_revoked")
-		bert.alive()
+		mine.expect(`42["rotated"]`)
+		mine.expectRefused("session_revoked")
+		bert.expectAuthenticated()
 		for _, ids := range [][2]string{{"anna", ""}, {"", "x"}} {
-			if _, err := w.Auth().RevokeOthers(w.Context(), ids[0], ids[1]); err == nil || errors.Is(err, socketauth.ErrUnavailable) {
+			if _, err := srv.Auth().RevokeOthers(srv.Context(), ids[0], ids[1]); err == nil || errors.Is(err, socketauth.ErrUnavailable) {
 				t.Errorf("%q: %v", ids, err)
 			}
 		}
 	})
 }
 
-func TestRevokeAllEndsAll(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, token := w.in()
-		bert, _ := w.inAs(claimsOf("bert"))
-		unused := w.code()
-		stranger := w.dial("")
+// TestRevokeAll checks that RevokeAll ends all sessions and the codes of before, and no login after
+// it.
+func TestRevokeAll(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a, token := srv.authenticated()
+		bert, _ := srv.authenticatedAs(claimsOf("bert"))
+		unused := srv.code()
+		unauthenticated := srv.dial("")
 		time.Sleep(time.Microsecond)
-		ended, err := w.Auth().RevokeAll(w.Context())
+		ended, err := srv.Auth().RevokeAll(srv.Context())
 		if err != nil || ended != (socketauth.Ended{Sessions: 2, Sockets: 2}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
-		a.refusedAndGone("session_revoked")
-		bert.refusedAndGone("session_revoked")
-		w.refuses(token, "session_revoked")
-		w.refuses(unused, "session_revoked")
+		a.expectRefused("session_revoked")
+		bert.expectRefused("session_revoked")
+		srv.expectTokenRefused(token, "session_revoked")
+		srv.expectTokenRefused(unused, "session_revoked")
 		time.Sleep(time.Microsecond)
-		stranger.authenticate(w.code())
-		stranger.token()
-		stranger.alive()
+		unauthenticated.authenticate(srv.code())
+		unauthenticated.expectToken()
+		unauthenticated.expectAuthenticated()
 	})
 }
 
-func TestLoginWhosePasswordWasCheckedBeforeTheRevocationIsDead(t *testing.T) {
-	// Guards: auth_time is from before the look-up, so that a revocation during it wins.
+// TestRevocationDuringPasswordCheck checks that a revocation while a password is looked at beats
+// that login.
+func TestRevocationDuringPasswordCheck(t *testing.T) {
 	var at, goOn chan struct{}
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		at, goOn = make(chan struct{}), make(chan struct{})
 		find := o.FindUserByCredentials
 		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
@@ -146,59 +154,65 @@ func TestLoginWhosePasswordWasCheckedBeforeTheRevocationIsDead(t *testing.T) {
 			<-goOn
 			return find(ctx, c)
 		}
-	}, func(w *world) {
+	}, func(srv *testServer) {
 		codes := make(chan string)
-		go func() { codes <- w.login() }()
+		go func() { codes <- srv.loginCode() }()
 		<-at
 		time.Sleep(time.Millisecond)
-		if _, err := w.Auth().RevokeUser(w.Context(), "anna"); err != nil {
+		if _, err := srv.Auth().RevokeUser(srv.Context(), "anna"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Millisecond)
 		close(goOn)
-		w.refuses(<-codes, "session_revoked")
+		srv.expectTokenRefused(<-codes, "session_revoked")
 	})
 }
 
-func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
-	// Guards: a socket is registered before the store decides and looks again after it. Both orders are forced, by a store
-	// that blocks before and after its decision, for each kind of presentation and of revocation.
-	presentations := map[string]func(w *world) (start func() *client){
-		"code": func(w *world) func() *client {
-			code := w.code()
-			return func() *client { c := w.dial(""); c.authenticate(code); return c }
+// TestRevocationRacingPresentation checks that no socket survives a revocation that comes while the
+// store decides, before or after its decision, for each kind of presentation and of revocation.
+func TestRevocationRacingPresentation(t *testing.T) {
+	presentations := map[string]func(srv *testServer) (start func() *client){
+		"code": func(srv *testServer) func() *client {
+			code := srv.code()
+			return func() *client { c := srv.dial(""); c.authenticate(code); return c }
 		},
-		"code, confirming": func(w *world) func() *client {
-			code := w.code()
+		"code, confirming": func(srv *testServer) func() *client {
+			code := srv.code()
 			return func() *client {
-				c := w.dial("")
+				c := srv.dial("")
 				c.emit("authenticate", map[string]any{"token": code, "confirm": true})
 				return c
 			}
 		},
-		"reconnect": func(w *world) func() *client {
-			c, token := w.in()
+		"reconnect": func(srv *testServer) func() *client {
+			c, token := srv.authenticated()
 			c.close()
 			synctest.Wait()
-			return func() *client { c := w.dial(""); c.authenticate(token); return c }
+			return func() *client { c := srv.dial(""); c.authenticate(token); return c }
 		},
-		"on a live socket": func(w *world) func() *client {
-			c, token := w.in()
+		"on a live socket": func(srv *testServer) func() *client {
+			c, token := srv.authenticated()
 			return func() *client { c.authenticate(token); return c }
 		},
 	}
-	revocations := map[string]func(w *world, sid string) error{
-		"session": func(w *world, sid string) error { _, err := w.Auth().RevokeSession(w.Context(), sid); return err },
-		"user":    func(w *world, _ string) error { _, err := w.Auth().RevokeUser(w.Context(), "anna"); return err },
-		"all":     func(w *world, _ string) error { _, err := w.Auth().RevokeAll(w.Context()); return err },
+	revocations := map[string]func(srv *testServer, sid string) error{
+		"session": func(srv *testServer, sid string) error {
+			_, err := srv.Auth().RevokeSession(srv.Context(), sid)
+			return err
+		},
+		"user": func(srv *testServer, _ string) error {
+			_, err := srv.Auth().RevokeUser(srv.Context(), "anna")
+			return err
+		},
+		"all": func(srv *testServer, _ string) error { _, err := srv.Auth().RevokeAll(srv.Context()); return err },
 	}
 	for name, present := range presentations {
 		for kind, revoke := range revocations {
 			for _, before := range []bool{true, false} {
 				t.Run(fmt.Sprint(name, "/", kind, "/before=", before), func(t *testing.T) {
 					store := new(faultyStore)
-					inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-						start := present(w)
+					withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+						start := present(srv)
 						time.Sleep(time.Microsecond)
 						at, goOn := make(chan struct{}), make(chan struct{})
 						var sid string
@@ -219,12 +233,12 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 						c := start()
 						<-at
 						store.fail(nil, nil)
-						if err := revoke(w, sid); err != nil {
+						if err := revoke(srv, sid); err != nil {
 							t.Fatal(err)
 						}
 						close(goOn)
 						synctest.Wait()
-						if n := len(socketauth.Registered(w.Server.Server)); n != 0 {
+						if n := len(socketauth.Registered(srv.Server.Server)); n != 0 {
 							t.Errorf("%d sockets survive", n)
 						}
 						var last string
@@ -236,7 +250,7 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 						if !strings.Contains(last, "session_revoked") {
 							t.Errorf("the last word was %q", last)
 						}
-						if sessions, err := w.Auth().Sessions(w.Context(), "anna"); err != nil || len(sessions) > 0 {
+						if sessions, err := srv.Auth().Sessions(srv.Context(), "anna"); err != nil || len(sessions) > 0 {
 							t.Errorf("%v, %v", sessions, err)
 						}
 					})
@@ -246,11 +260,12 @@ func TestRevocationThatRacesAPresentationLeavesNoSurvivor(t *testing.T) {
 	}
 }
 
-func TestRevocationDuringThePresentationIsFound(t *testing.T) {
-	// Guards: a session that ends while the store decides must not let the socket in, nor leave it behind.
+// TestRevocationDuringPresentation checks that a session that ends while the store decides lets no
+// socket in and leaves none behind.
+func TestRevocationDuringPresentation(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		other, token := w.in()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		other, token := srv.authenticated()
 		time.Sleep(time.Second)
 		decided, goOn := make(chan struct{}), make(chan struct{})
 		store.fail(nil, func(call string) error {
@@ -260,71 +275,77 @@ func TestRevocationDuringThePresentationIsFound(t *testing.T) {
 			}
 			return nil
 		})
-		c := w.dial("")
+		c := srv.dial("")
 		c.authenticate(token)
 		<-decided
 		store.fail(nil, nil)
-		other.next(`42["rotated"]`)
+		other.expect(`42["rotated"]`)
 		other.emit("logout")
-		other.next(`42["logged_out"]`)
-		c.next(`42["logged_out"]`)
+		other.expect(`42["logged_out"]`)
+		c.expect(`42["logged_out"]`)
 		close(goOn)
-		c.gone()
+		c.expectDisconnected()
 		synctest.Wait()
-		if got := socketauth.Authenticated(w.Server.Server); len(got) != 0 {
+		if got := socketauth.Authenticated(srv.Server.Server); len(got) != 0 {
 			t.Errorf("%d sockets hear broadcasts", len(got))
 		}
 	})
 }
 
-func TestRevocationDuringOnAuthenticatedEndsTheSocket(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestRevocationDuringOnAuthenticated checks that a revocation ends a socket whose OnAuthenticated
+// still runs.
+func TestRevocationDuringOnAuthenticated(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		entered := make(chan struct{})
-		w.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
+		srv.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
 			close(entered)
 			<-ctx.Done()
 			return nil
 		})
-		c := w.dial("")
-		c.authenticate(w.code())
+		c := srv.dial("")
+		c.authenticate(srv.code())
 		<-entered
 		time.Sleep(time.Microsecond)
-		if ended, err := w.Auth().RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 {
+		if ended, err := srv.Auth().RevokeUser(srv.Context(), "anna"); err != nil || ended.Sockets != 1 {
 			t.Errorf("%+v, %v", ended, err)
 		}
-		c.refusedAndGone("session_revoked")
+		c.expectRefused("session_revoked")
 	})
 }
 
-func TestRevocationWhileTheStoreIsDown(t *testing.T) {
+// TestRevocationStoreOutage checks that revoking and listing fail with ErrUnavailable and the cause
+// while the store is down, end nothing, and are tried again after a short outage.
+func TestRevocationStoreOutage(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, _ := w.in()
-		store.fail(down, nil)
-		if _, err := w.Auth().RevokeUser(w.Context(), "anna"); !errors.Is(err, socketauth.ErrUnavailable) || !errors.Is(err, errStoreDown) {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		store.fail(storeDown, nil)
+		if _, err := srv.Auth().RevokeUser(srv.Context(), "anna"); !errors.Is(err, socketauth.ErrUnavailable) || !errors.Is(err, errStoreDown) {
 			t.Error(err)
 		}
-		if _, err := w.Auth().Sessions(w.Context(), "anna"); !errors.Is(err, socketauth.ErrUnavailable) || !errors.Is(err, errStoreDown) {
+		if _, err := srv.Auth().Sessions(srv.Context(), "anna"); !errors.Is(err, socketauth.ErrUnavailable) || !errors.Is(err, errStoreDown) {
 			t.Error(err)
 		}
-		c.alive()
+		c.expectAuthenticated()
 		go func() { time.Sleep(time.Second); store.fail(nil, nil) }()
-		if ended, err := w.Auth().RevokeUser(w.Context(), "anna"); err != nil || ended.Sockets != 1 { // it is asked again
+		if ended, err := srv.Auth().RevokeUser(srv.Context(), "anna"); err != nil || ended.Sockets != 1 { // the server retries
 			t.Errorf("%+v, %v", ended, err)
 		}
-		c.refusedAndGone("session_revoked")
+		c.expectRefused("session_revoked")
 	})
 }
 
-func TestRevocationsAtOnceCountEachSocketOnce(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, _ := w.in()
-		sid := w.sessionOf(c)
+// TestRevocationsAtOnce checks that of revocations of one session at once each socket is counted by
+// one.
+func TestRevocationsAtOnce(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		sid := srv.sessionOf(c)
 		var sockets, sessions atomic.Int32
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				ended, err := w.Auth().RevokeSession(w.Context(), sid)
+				ended, err := srv.Auth().RevokeSession(srv.Context(), sid)
 				if err != nil {
 					t.Error(err)
 				}

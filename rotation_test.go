@@ -10,90 +10,97 @@ import (
 	"github.com/z-open/socketauth"
 )
 
+// TestYoungTokenIsKept checks that within RefreshInterval a token is answered with itself, and
+// replaced after it.
 func TestYoungTokenIsKept(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
-		_, token := w.in() // a code is always replaced
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(srv *testServer) {
+		_, token := srv.authenticated() // a code is always replaced
 		for range 2 {
-			c := w.dial("")
+			c := srv.dial("")
 			c.authenticate(token)
-			if c.token() != token {
+			if c.expectToken() != token {
 				t.Error("a young token was replaced")
 			}
-			c.alive()
-			d := w.dial("")
-			o := d.confirms(token) // with an acknowledgement, for which nothing waits
+			c.expectAuthenticated()
+			d := srv.dial("")
+			o := d.offerFor(token) // whose acknowledgement nothing waits for
 			if o.token != token {
 				t.Error("a young token was replaced")
 			}
-			d.alive()
+			d.expectAuthenticated()
 			time.Sleep(20 * time.Second)
-			d.alive()
+			d.expectAuthenticated()
 			o.confirm()
-			d.alive()
-			c.silence() // nothing rotated
+			d.expectAuthenticated()
+			c.expectNothing() // nothing rotated
 		}
 		time.Sleep(10 * time.Minute)
-		c := w.dial("")
+		c := srv.dial("")
 		c.authenticate(token)
-		next := c.token()
+		next := c.expectToken()
 		if next == token {
 			t.Error("an old token was kept")
 		}
 		time.Sleep(time.Minute)
-		w.refuses(token, "token_reused")
-		c.refusedAndGone("token_reused")
+		srv.expectTokenRefused(token, "token_reused")
+		c.expectRefused("token_reused")
 	})
 }
 
-func TestKeptTokenIsConfirmedByItsPresentation(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(w *world) {
-		code := w.code()
-		c := w.dial("")
-		o := c.confirms(code)
+// TestKeptTokenIsConfirmed checks that presenting an offered token confirms it also where it is
+// kept.
+func TestKeptTokenIsConfirmed(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime, o.RefreshInterval = time.Hour, 10*time.Minute }, func(srv *testServer) {
+		code := srv.code()
+		c := srv.dial("")
+		o := c.offerFor(code)
 		c.close()
-		d := w.dial("")
-		if kept := d.confirms(o.token); kept.token != o.token {
+		d := srv.dial("")
+		if kept := d.offerFor(o.token); kept.token != o.token {
 			t.Error("a young token was replaced")
 		}
-		d.alive()
+		d.expectAuthenticated()
 		time.Sleep(10 * time.Second)
-		w.refuses(code, "token_reused")
+		srv.expectTokenRefused(code, "token_reused")
 	})
 }
 
-func TestTokenThatEndsSoonIsNotKept(t *testing.T) {
-	// Guards: a token that Refresh has cut short must not be answered again and again until it expires.
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestTokenEndingSoonIsReplaced checks that a token that Refresh cut short is replaced before it
+// expires, RefreshInterval or not.
+func TestTokenEndingSoonIsReplaced(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.TokenLifetime, o.RefreshInterval = time.Hour, 20*time.Minute
 		o.Refresh = func(_ context.Context, c jwt.MapClaims) (string, error) {
 			c["exp"] = c["iat"].(float64) + 600
 			return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(testSecret)
 		}
-	}, func(w *world) {
-		c, token := w.in()
+	}, func(srv *testServer) {
+		c, token := srv.authenticated()
 		time.Sleep(6 * time.Minute)
 		c.authenticate(token)
-		if c.token() == token {
+		if c.expectToken() == token {
 			t.Error("kept")
 		}
 	})
 }
 
-func TestRotatedGoesToTheOthersOnce(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		a, token := w.stays(w.code())
-		b, token := w.stays(token)
-		a.next(`42["rotated"]`)
-		stranger, _ := w.in()
-		o := b.confirms(token)
-		a.silence() // not before it is confirmed
+// TestRotatedEvent checks that the other sockets of a session, and no others, are told once of each
+// confirmed token.
+func TestRotatedEvent(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a, token := srv.confirmed(srv.code())
+		b, token := srv.confirmed(token)
+		a.expect(`42["rotated"]`)
+		other, _ := srv.authenticated()
+		o := b.offerFor(token)
+		a.expectNothing() // not before it is confirmed
 		o.confirm()
-		a.next(`42["rotated"]`)
-		b.authenticate(o.token) // plainly: confirmed at once
-		b.token()
-		a.next(`42["rotated"]`)
-		for _, c := range []*client{a, b, stranger} {
-			c.silence()
+		a.expect(`42["rotated"]`)
+		b.authenticate(o.token) // without confirm, so confirmed at once
+		b.expectToken()
+		a.expect(`42["rotated"]`)
+		for _, c := range []*client{a, b, other} {
+			c.expectNothing()
 		}
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
+// TestDecodeSecret checks the base64 alphabets that DecodeSecret reads, and that its error does not
+// quote the secret.
 func TestDecodeSecret(t *testing.T) {
 	raw := []byte{0xfb, 0xff, 0xfe, 1, 2}
 	for _, s := range []string{

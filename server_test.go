@@ -14,11 +14,12 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-func TestProtocolVersionsThatAreNotServed(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestUnknownProtocolVersions checks the answer to versions of Engine.IO that are not served.
+func TestUnknownProtocolVersions(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		for _, query := range []string{"?EIO=5&transport=polling", "?EIO=&transport=polling", "?EIO=abc"} {
 			rw := httptest.NewRecorder()
-			w.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/"+query, nil))
+			srv.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/"+query, nil))
 			if rw.Code != 400 || strings.TrimSpace(rw.Body.String()) != `{"code":5,"message":"Unsupported protocol version"}` {
 				t.Errorf("%s: %d %s", query, rw.Code, rw.Body)
 			}
@@ -26,12 +27,13 @@ func TestProtocolVersionsThatAreNotServed(t *testing.T) {
 	})
 }
 
-func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
-	// Guards: clients 1.x and 2.x, on the URL that newer ones use too. Their engine opens without maxPayload.
-	inWorld(t, nil, func(w *world) {
+// TestDefaultProtocolVersion checks that a request that names no version is served as one of
+// clients 1.x and 2.x.
+func TestDefaultProtocolVersion(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		for query, want := range map[string]string{"": "engine 3", "EIO=3&": "engine 3", "EIO=4&": "engine 4"} {
 			rw := httptest.NewRecorder()
-			w.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?"+query+"transport=polling", nil))
+			srv.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?"+query+"transport=polling", nil))
 			got := "engine 3"
 			if strings.Contains(rw.Body.String(), "maxPayload") {
 				got = "engine 4"
@@ -43,19 +45,19 @@ func TestRequestsWithoutAVersionAreOfVersion3(t *testing.T) {
 	})
 }
 
-func TestSocketPathWithAndWithoutItsSlash(t *testing.T) {
-	// Guards: middleware that takes the last slash away or adds it, and io({addTrailingSlash: false}): a redirect there ends a
-	// POST or a websocket. However the option is written, both are served, each by every method.
+// TestSocketPathSlash checks that the path of sockets is served with and without its last slash by
+// every method, since a redirect ends a POST or a websocket.
+func TestSocketPathSlash(t *testing.T) {
 	for option, paths := range map[string][]string{
 		"":             {"/socket.io", "/socket.io/"},
 		"/a/socket.io": {"/a/socket.io", "/a/socket.io/"},
 		"/sockets/":    {"/sockets", "/sockets/"},
 		"/":            {"/"},
 	} {
-		inWorld(t, func(o *socketauth.Options[string]) { o.SocketPath = option }, func(w *world) {
+		withServer(t, func(o *socketauth.Options[string]) { o.SocketPath = option }, func(srv *testServer) {
 			for _, path := range paths {
-				open := errand{method: "GET", path: path + "?EIO=4&transport=polling"}
-				res := w.asks(open, "server", nil)
+				open := browserRequest{method: "GET", path: path + "?EIO=4&transport=polling"}
+				res := srv.request(open, "server", nil)
 				text, _ := io.ReadAll(res.Body)
 				_, sid, _ := strings.Cut(string(text), `"sid":"`)
 				sid, _, _ = strings.Cut(sid, `"`)
@@ -63,11 +65,11 @@ func TestSocketPathWithAndWithoutItsSlash(t *testing.T) {
 					t.Errorf("%q: GET %s: %s %s", option, path, res.Status, text)
 					continue
 				}
-				for _, e := range []errand{
+				for _, e := range []browserRequest{
 					{method: "POST", path: path + "?EIO=4&transport=polling&sid=" + sid, body: "40", done: 200},
 					{method: "OPTIONS", path: path, header: "Access-Control-Request-Method: POST\r\n", done: 204},
 				} {
-					if res := w.asks(e, "server", []string{"http://server"}); res.StatusCode != e.done {
+					if res := srv.request(e, "server", []string{"http://server"}); res.StatusCode != e.done {
 						t.Errorf("%q: %s %s: %s", option, e.method, path, res.Status)
 					}
 				}
@@ -76,28 +78,29 @@ func TestSocketPathWithAndWithoutItsSlash(t *testing.T) {
 	}
 }
 
-func TestProxyWithoutUpgradeIsLogged(t *testing.T) {
-	// Guards: whoever runs the server learns, once a minute, that a proxy makes websockets impossible. No other request says so.
-	inWorld(t, nil, func(w *world) {
+// TestProxyWithoutUpgrade checks that a proxy that makes websockets impossible is logged once a
+// minute, and that no other request is taken for one.
+func TestProxyWithoutUpgrade(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		ask := func(query string, headers ...string) {
 			r := httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport="+query, nil)
 			for i := 0; i < len(headers); i += 2 {
 				r.Header.Set(headers[i], headers[i+1])
 			}
-			w.Config.Handler.ServeHTTP(httptest.NewRecorder(), r)
+			srv.Config.Handler.ServeHTTP(httptest.NewRecorder(), r)
 		}
 		const key, version = "Sec-WebSocket-Key", "Sec-WebSocket-Version"
-		said := func() int { return strings.Count(w.logs.String(), "without its Upgrade header") }
+		said := func() int { return strings.Count(srv.logs.String(), "without its Upgrade header") }
 		ask("polling")
-		ask("websocket") // somebody who looks at the URL
+		ask("websocket") // a person who opens the URL
 		ask("websocket", key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13", "Connection", "keep-alive, Upgrade", "Upgrade", "websocket")
 		if said() != 0 {
-			t.Errorf("said without a proxy:\n%s", w.logs)
+			t.Errorf("said without a proxy:\n%s", srv.logs)
 		}
 		for range 3 {
 			ask("websocket", key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13", "Connection", "close")
 		}
-		w.logged("proxy_set_header Upgrade")
+		srv.expectLogged("proxy_set_header Upgrade")
 		if said() != 1 {
 			t.Errorf("said %d times", said())
 		}
@@ -108,16 +111,17 @@ func TestProxyWithoutUpgradeIsLogged(t *testing.T) {
 				t.Errorf("%q: said %d times", half, said())
 			}
 		}
-		w.logged("more_since_last=2")
+		srv.expectLogged("more_since_last=2")
 	})
 }
 
-func TestOtherNamespacesAreRefused(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, _ := w.in()
+// TestOtherNamespaces checks that namespaces other than the root are refused and harm nothing.
+func TestOtherNamespaces(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, _ := srv.authenticated()
 		c.send("40/admin,")
-		c.next(`44/admin,{"message":"Invalid namespace"}`)
-		c.alive()
+		c.expect(`44/admin,{"message":"Invalid namespace"}`)
+		c.expectAuthenticated()
 	})
 }
 
@@ -128,17 +132,18 @@ var reservedNames = []string{
 	"reconnect_error", "reconnect_failed", "reconnecting", "newListener", "removeListener",
 }
 
-func TestOnPanicsForNamesThatAreNotToBeHad(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestOnPanics checks that On panics for a name that is taken or reserved, and for a nil handler.
+func TestOnPanics(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		h := func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil }
-		w.On("taken", h)
+		srv.On("taken", h)
 		on := func(name string, h socketauth.Handler) {
 			defer func() {
 				if recover() == nil {
 					t.Errorf("%q was taken", name)
 				}
 			}()
-			w.On(name, h)
+			srv.On(name, h)
 		}
 		on("taken", h)
 		on("nil", nil)
@@ -148,10 +153,10 @@ func TestOnPanicsForNamesThatAreNotToBeHad(t *testing.T) {
 	})
 }
 
-func TestNamesThatClientsKeepToThemselvesAreReserved(t *testing.T) {
-	// Guards: no handler waits for an event that clients 1.x and 2.x never send, and none of what is sent is taken by them
-	// for news of their own connection. That these are the names, interop tries on the clients.
-	inWorld(t, nil, func(w *world) {
+// TestReservedNames checks that names that clients of any version keep to themselves can be neither
+// handled nor emitted. The interop tests try them on the clients.
+func TestReservedNames(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		for _, name := range []string{
 			"connect", "connect_error", "connect_timeout", "connecting", "disconnect", "disconnecting", "error", "ping", "pong", "reconnect",
 			"reconnect_attempt", "reconnect_error", "reconnect_failed", "reconnecting", "newListener", "removeListener",
@@ -162,9 +167,9 @@ func TestNamesThatClientsKeepToThemselvesAreReserved(t *testing.T) {
 						t.Errorf("On(%q): %v", name, r)
 					}
 				}()
-				w.On(name, func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil })
+				srv.On(name, func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil })
 			}()
-			if err := w.Emit(name); err == nil {
+			if err := srv.Emit(name); err == nil {
 				t.Errorf("Emit(%q) said nothing", name)
 			}
 		}

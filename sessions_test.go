@@ -13,22 +13,24 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-func TestSessionsOfAUser(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(w *world) {
+// TestSessions checks the list of a user's sessions: when each began and was seen, its device, its
+// sockets, and that it goes with log-out and expiry.
+func TestSessions(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(srv *testServer) {
 		began := time.Now()
-		a, _ := w.in()
+		a, _ := srv.authenticated()
 		time.Sleep(time.Minute)
-		b, token := w.in()
+		b, token := srv.authenticated()
 		b.authenticate(token)
-		b.token()
+		b.expectToken()
 		time.Sleep(time.Minute)
-		b2 := w.dial("")
-		b2.confirms(b.current).confirm()
-		b2.alive()
-		b.next(`42["rotated"]`)
-		bert, _ := w.inAs(claimsOf("bert"))
+		b2 := srv.dial("")
+		b2.offerFor(b.current).confirm()
+		b2.expectAuthenticated()
+		b.expect(`42["rotated"]`)
+		bert, _ := srv.authenticatedAs(claimsOf("bert"))
 
-		sessions, err := w.Auth().Sessions(w.Context(), "anna")
+		sessions, err := srv.Auth().Sessions(srv.Context(), "anna")
 		if err != nil || len(sessions) != 2 {
 			t.Fatalf("%+v, %v", sessions, err)
 		}
@@ -47,44 +49,46 @@ func TestSessionsOfAUser(t *testing.T) {
 		}
 		a.close()
 		synctest.Wait()
-		if sessions, _ = w.Auth().Sessions(w.Context(), "anna"); sessions[1].Sockets != 0 {
+		if sessions, _ = srv.Auth().Sessions(srv.Context(), "anna"); sessions[1].Sockets != 0 {
 			t.Errorf("%d sockets after it has gone", sessions[1].Sockets)
 		}
 		b.emit("logout")
-		b.next(`42["logged_out"]`)
-		if sessions, _ = w.Auth().Sessions(w.Context(), "anna"); len(sessions) != 1 || sessions[0].ID != first.ID {
+		b.expect(`42["logged_out"]`)
+		if sessions, _ = srv.Auth().Sessions(srv.Context(), "anna"); len(sessions) != 1 || sessions[0].ID != first.ID {
 			t.Errorf("after the log-out: %+v", sessions)
 		}
 		time.Sleep(time.Hour)
-		if sessions, _ = w.Auth().Sessions(w.Context(), "anna"); len(sessions) != 0 {
+		if sessions, _ = srv.Auth().Sessions(srv.Context(), "anna"); len(sessions) != 0 {
 			t.Errorf("after the last expiry: %+v", sessions)
 		}
-		bert.refusedAndGone("token_expired")
+		bert.expectRefused("token_expired")
 	})
 }
 
-func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
-	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+// TestWatchChanges checks what a change that another process made to the store does to the sockets
+// here, for each kind of change.
+func TestWatchChanges(t *testing.T) {
+	store := &sharedStore{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		synctest.Wait()
-		in := func() (*client, string) { c, _ := w.in(); return c, w.sessionOf(c) }
+		in := func() (*client, string) { c, _ := srv.authenticated(); return c, srv.sessionOf(c) }
 		for verdict, code := range map[blacklist.Verdict]string{blacklist.SessionCompromised: "token_reused", blacklist.Revoked: "session_revoked"} {
 			c, sid := in()
-			store.heard(blacklist.Change{SessionID: sid, Verdict: verdict, At: time.Now()})
-			c.refusedAndGone(code)
+			store.notify(blacklist.Change{SessionID: sid, Verdict: verdict, At: time.Now()})
+			c.expectRefused(code)
 		}
 		c, sid := in()
-		store.heard(blacklist.Change{SessionID: sid, Verdict: blacklist.LoggedOut, At: time.Now()})
-		c.next(`42["logged_out"]`)
-		c.gone()
+		store.notify(blacklist.Change{SessionID: sid, Verdict: blacklist.LoggedOut, At: time.Now()})
+		c.expect(`42["logged_out"]`)
+		c.expectDisconnected()
 
 		c, sid = in()
-		store.heard(blacklist.Change{SessionID: sid, Verdict: blacklist.Accepted, TokenID: id.New().String(), Generation: 9})
-		c.next(`42["rotated"]`)
-		d := w.dial("")
-		d.confirms(w.code())
-		store.heard(blacklist.Change{SessionID: socketauth.RegisteredSession(socketauth.Registered(w.Server.Server)[0]), Verdict: blacklist.Accepted, TokenID: id.New().String(), Generation: 1})
-		store.heard(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: time.Now()})
+		store.notify(blacklist.Change{SessionID: sid, Verdict: blacklist.Accepted, TokenID: id.New().String(), Generation: 9})
+		c.expect(`42["rotated"]`)
+		d := srv.dial("")
+		d.offerFor(srv.code())
+		store.notify(blacklist.Change{SessionID: socketauth.RegisteredSession(socketauth.Registered(srv.Server.Server)[0]), Verdict: blacklist.Accepted, TokenID: id.New().String(), Generation: 1})
+		store.notify(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: time.Now()})
 		for _, c := range []*client{c, d} {
 			for frame := range c.Packets() {
 				if strings.Contains(frame, "unauthorized") && !strings.Contains(frame, "session_revoked") && !strings.Contains(frame, "no_longer_valid") {
@@ -93,113 +97,117 @@ func TestChangesOfOtherProcessesAreHeard(t *testing.T) {
 			}
 		}
 
-		// Logins of after it stay, if the store says so too; and what was missed is looked up.
+		// Later logins stay where the store says so too; after a gap the store is asked.
 		c, sid = in()
-		store.heard(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
-		store.heard(blacklist.Change{All: true, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
-		store.heard(blacklist.Change{Gap: true})
-		c.silence()
-		if _, err := store.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+		store.notify(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
+		store.notify(blacklist.Change{All: true, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
+		store.notify(blacklist.Change{Gap: true})
+		c.expectNothing()
+		if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
-		c.alive()
-		store.heard(blacklist.Change{Gap: true})
-		c.refusedAndGone("session_revoked")
+		c.expectAuthenticated()
+		store.notify(blacklist.Change{Gap: true})
+		c.expectRefused("session_revoked")
 	})
 }
 
-func TestRevocationByAnotherClockEndsALoginThatSeemsLater(t *testing.T) {
-	// Guards: the time of a revocation is by the clock of the store or of another process. Where that says that a login came
-	// later, the store knows better, and its answer ends the socket.
-	store := &otherProcess{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+// TestWatchRevocationByOtherClock checks that a revocation whose time, by another clock, is before
+// a login ends it all the same where the store says so.
+func TestWatchRevocationByOtherClock(t *testing.T) {
+	store := &sharedStore{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		for name, all := range map[string]bool{"anna": false, "": true} {
-			c, _ := w.in()
-			if _, err := store.Store.Revoke(w.Context(), blacklist.Revocation{UserID: name, All: all, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+			c, _ := srv.authenticated()
+			if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{UserID: name, All: all, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
-			c.alive() // nobody has told the server
-			store.heard(blacklist.Change{UserID: name, All: all, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Minute)})
-			c.refusedAndGone("session_revoked")
+			c.expectAuthenticated() // nobody has told the server
+			store.notify(blacklist.Change{UserID: name, All: all, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Minute)})
+			c.expectRefused("session_revoked")
 			time.Sleep(time.Second)
 		}
 	})
 }
 
-func TestWhatWasMissedIsAskedForUntilTheStoreAnswers(t *testing.T) {
-	// Guards: the store is likely to be out of reach just when changes were missed; and many such moments are one look.
+// TestWatchGapStoreOutage checks that after a gap the store is asked until it answers, and that
+// many gaps at once are one look.
+func TestWatchGapStoreOutage(t *testing.T) {
 	faulty := new(faultyStore)
-	store := &otherProcess{Store: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-	inWorld(t, func(o *socketauth.Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, _ := w.in()
-		other, _ := w.inAs(claimsOf("bert"))
-		if _, err := faulty.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: w.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+	store := &sharedStore{Store: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	withServer(t, func(o *socketauth.Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		other, _ := srv.authenticatedAs(claimsOf("bert"))
+		if _, err := faulty.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: srv.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		var checks atomic.Int32
 		faulty.fail(func(call string) error { checks.Add(1); return errStoreDown }, nil)
 		for range 1000 {
-			store.heard(blacklist.Change{Gap: true})
+			store.notify(blacklist.Change{Gap: true})
 		}
 		time.Sleep(10 * time.Minute)
-		c.alive()
+		c.expectAuthenticated()
 		if n := checks.Load(); n > 100 {
 			t.Errorf("asked %d times", n)
 		}
 		faulty.fail(nil, nil)
-		c.refusedAndGone("session_revoked")
-		other.alive()
+		c.expectRefused("session_revoked")
+		other.expectAuthenticated()
 	})
 }
 
-func TestWatchThatFailsIsBegunAnew(t *testing.T) {
+// TestWatchRestarts checks that a watch that fails is logged and begun again.
+func TestWatchRestarts(t *testing.T) {
 	var calls atomic.Int32
-	store := &otherProcess{watch: func(ctx context.Context) error {
+	store := &sharedStore{watch: func(ctx context.Context) error {
 		if calls.Add(1) == 1 {
 			return errStoreDown
 		}
 		<-ctx.Done()
 		return nil
 	}}
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		time.Sleep(time.Minute)
 		if n := calls.Load(); n != 2 {
 			t.Errorf("watched %d times", n)
 		}
-		w.logged("cannot watch the blacklist")
+		srv.expectLogged("cannot watch the blacklist")
 	})
 }
 
-func TestWhatHappensBetweenTwoWatchesIsLookedUp(t *testing.T) {
-	// Guards: a store that fails to watch, and then watches from then on, must not leave sockets of dead sessions.
+// TestWatchGapBetweenWatches checks that what changed between a watch that failed and the next is
+// looked up.
+func TestWatchGapBetweenWatches(t *testing.T) {
 	var calls atomic.Int32
-	store := &otherProcess{watch: func(ctx context.Context) error {
+	store := &sharedStore{watch: func(ctx context.Context) error {
 		if calls.Add(1) == 1 {
 			return errStoreDown
 		}
 		<-ctx.Done()
 		return nil
 	}}
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, _ := w.in()
-		if _, err := store.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: w.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: srv.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
-		c.refusedAndGone("session_revoked")
+		c.expectRefused("session_revoked")
 	})
 }
 
-func TestSocketThatIsEnteringIsLookedAtToo(t *testing.T) {
-	// Guards: what another process has revoked, and nobody has told, is found out also for a socket on its way in.
+// TestWatchGapDuringPresentation checks that after a gap the sessions of sockets that are being
+// authenticated are looked up too.
+func TestWatchGapDuringPresentation(t *testing.T) {
 	for _, how := range []string{"the reply is on its way", "OnAuthenticated runs after the confirmation"} {
 		t.Run(how, func(t *testing.T) {
 			faulty := new(faultyStore)
-			store := &otherProcess{Store: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-			inWorld(t, func(o *socketauth.Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
+			store := &sharedStore{Store: faulty, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+			withServer(t, func(o *socketauth.Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 				at, goOn := make(chan struct{}), make(chan struct{})
 				var sid string
 				faulty.seen = func(t blacklist.TokenRef) { sid = t.SessionID }
-				c := w.dial("")
+				c := srv.dial("")
 				if how[0] == 't' {
 					faulty.fail(nil, func(call string) error {
 						if call == "Present" {
@@ -208,20 +216,20 @@ func TestSocketThatIsEnteringIsLookedAtToo(t *testing.T) {
 						}
 						return nil
 					})
-					c.authenticate(w.code())
+					c.authenticate(srv.code())
 				} else {
-					w.OnAuthenticated(func(context.Context, *socketauth.Socket) error { close(at); <-goOn; return nil })
-					c.confirms(w.code()).confirm()
+					srv.OnAuthenticated(func(context.Context, *socketauth.Socket) error { close(at); <-goOn; return nil })
+					c.offerFor(srv.code()).confirm()
 				}
 				<-at
 				faulty.fail(nil, nil)
-				if _, err := faulty.Store.Revoke(w.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+				if _, err := faulty.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 					t.Fatal(err)
 				}
-				store.heard(blacklist.Change{Gap: true})
+				store.notify(blacklist.Change{Gap: true})
 				synctest.Wait()
 				close(goOn)
-				c.refusedAndGone("session_revoked")
+				c.expectRefused("session_revoked")
 			})
 		})
 	}

@@ -13,75 +13,80 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestShutdownEndsAllSocketsSoThatTheyComeBack(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		friend, _ := w.in()
-		stranger := w.dial("")
-		if err := w.Shutdown(context.Background()); err != nil {
+// TestShutdown checks that Shutdown ends all sockets in a way after which clients reconnect,
+// refuses new ones, and may be called again.
+func TestShutdown(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		authenticated, _ := srv.authenticated()
+		unauthenticated := srv.dial("")
+		if err := srv.Shutdown(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []*client{friend, stranger} {
-			if frame, _ := c.frameWithin(time.Minute); frame == "41" {
+		for _, c := range []*client{authenticated, unauthenticated} {
+			if frame, _ := c.packetWithin(time.Minute); frame == "41" {
 				t.Error("told to stay away")
 			}
 		}
-		if err := w.Shutdown(context.Background()); err != nil {
+		if err := srv.Shutdown(context.Background()); err != nil {
 			t.Errorf("again: %v", err)
 		}
 		rw := httptest.NewRecorder()
-		w.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
+		srv.Config.Handler.ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
 		if rw.Code != http.StatusServiceUnavailable {
 			t.Errorf("a new connection: %d", rw.Code)
 		}
 	})
 }
 
-func TestShutdownWaitsForHandlersAndForItsContext(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestShutdownWaitsForHandlers checks that Shutdown waits for handlers, no longer than its context.
+func TestShutdownWaitsForHandlers(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		leave := make(chan struct{})
-		w.On("stubborn", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { <-leave; return nil, nil })
-		c, _ := w.in()
+		srv.On("stubborn", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { <-leave; return nil, nil })
+		c, _ := srv.authenticated()
 		c.emit("stubborn")
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(srv.Context(), time.Second)
 		defer cancel()
-		if err := w.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("while a handler runs: %v", err)
 		}
 		close(leave)
-		if err := w.Shutdown(context.Background()); err != nil {
+		if err := srv.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-func TestShutdownWaitsForWhatTheStoreDecides(t *testing.T) {
-	// Guards: a token that is replaced while the server shuts down must not die before its client has the next.
+// TestShutdownWaitsForStore checks that a token that is replaced during Shutdown reaches its
+// client, and that no further call of the store is begun.
+func TestShutdownWaitsForStore(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		c, token := w.in()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, token := srv.authenticated()
 		store.fail(func(string) error { time.Sleep(time.Second); return nil }, nil)
 		c.authenticate(token)
 		synctest.Wait()
 		down := make(chan error)
-		go func() { down <- w.Shutdown(context.Background()) }()
-		c.token()
+		go func() { down <- srv.Shutdown(context.Background()) }()
+		c.expectToken()
 		if err := <-down; err != nil {
 			t.Error(err)
 		}
-		if socketauth.Steps(w.Server.Server) {
+		if socketauth.Steps(srv.Server.Server) {
 			t.Error("another step was begun")
 		}
-		if socketauth.Servers(w.Auth()) != 0 {
-			t.Error("the core remembers a server that is gone")
+		if socketauth.Servers(srv.Auth()) != 0 {
+			t.Error("the Auth remembers a server that is gone")
 		}
 	})
 }
 
-func TestShutdownOfTheHTTPServerStartsTheEnd(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, _ := w.in()
-		if err := w.Config.Shutdown(context.Background()); err != nil {
+// TestShutdownOfHTTPServer checks that the Shutdown of the http.Server ends the sockets.
+func TestShutdownOfHTTPServer(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		if err := srv.Config.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		for range c.Packets() { // until the connection has ended
@@ -89,11 +94,12 @@ func TestShutdownOfTheHTTPServerStartsTheEnd(t *testing.T) {
 	})
 }
 
-func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
-	// Guards: a store that does not come back must not keep Shutdown from ending the other sockets.
+// TestShutdownHangingStore checks that a store that does not answer does not keep Shutdown from
+// ending the other sockets.
+func TestShutdownHangingStore(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(w *world) {
-		other, token := w.in()
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		other, token := srv.authenticated()
 		at, goOn := make(chan struct{}), make(chan struct{})
 		store.fail(func(call string) error {
 			if call == "Present" {
@@ -102,15 +108,15 @@ func TestShutdownEndsAllThoughAHookHangs(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		w.dial("").authenticate(token)
+		srv.dial("").authenticate(token)
 		<-at
 		store.fail(nil, nil)
-		ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(srv.Context(), time.Minute)
 		defer cancel()
 		ended := make(chan error, 1)
-		go func() { ended <- w.Shutdown(ctx) }()
+		go func() { ended <- srv.Shutdown(ctx) }()
 		synctest.Wait()
-		w.full()
+		srv.expectFull()
 		for range other.Packets() { // until it ends
 		}
 		close(goOn)

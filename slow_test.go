@@ -19,10 +19,10 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// dripUntilCut sends text a byte a second, again and again, until the connection has ended, while it reads all that
-// comes. Others are told something each time, and must hear it at once.
-func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
-	w.Helper()
+// sendSlowly sends text again and again, a byte a second, and reads what comes, until the connection
+// ends. Broadcasts meanwhile must reach others at once.
+func (srv *testServer) sendSlowly(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
+	srv.Helper()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -35,38 +35,38 @@ func (w *world) dripUntilCut(conn net.Conn, text string, within time.Duration, o
 			break
 		}
 		if time.Since(began) > within {
-			w.Errorf("it drips still after %v", within)
+			srv.Errorf("it drips still after %v", within)
 			_ = conn.Close()
 			break
 		}
-		w.tells(fmt.Sprint("drop ", n), others...)
+		srv.expectDelivery(fmt.Sprint("drop ", n), others...)
 		time.Sleep(time.Second)
 	}
 	<-read
 }
 
-// tells makes sure that others hear of something without delay.
-func (w *world) tells(news string, others ...*siotest.Conn) {
-	w.Helper()
+// expectDelivery checks that a broadcast reaches others without delay.
+func (srv *testServer) expectDelivery(news string, others ...*siotest.Conn) {
+	srv.Helper()
 	for _, other := range others {
-		w.beat(other)
+		srv.heartbeat(other)
 	}
 	began := time.Now()
-	if err := w.Emit("news", news); err != nil {
-		w.Error(err)
+	if err := srv.Emit("news", news); err != nil {
+		srv.Error(err)
 	}
 	for _, other := range others {
 		if _, err := other.Expect(`42["news","` + news + `"]`); err != nil {
-			w.Fatal(err)
+			srv.Fatal(err)
 		}
 	}
 	if took := time.Since(began); took > 0 {
-		w.Errorf("others heard of %.20q after %v", news, took)
+		srv.Errorf("others heard of %.20q after %v", news, took)
 	}
 }
 
-// beat is the heartbeat of version 3, where the client begins.
-func (w *world) beat(c *siotest.Conn) {
+// heartbeat sends the heartbeat of version 3, where the client begins.
+func (srv *testServer) heartbeat(c *siotest.Conn) {
 	if c.Version() != "3" {
 		return
 	}
@@ -75,67 +75,71 @@ func (w *world) beat(c *siotest.Conn) {
 		_, err = c.Expect("3")
 	}
 	if err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 }
 
-// half is the beginning of something that a connected client sends: a frame, or a POST.
-func (w *world) half(c *siotest.Conn) string {
+// sendHalf begins a POST on polling, and returns the beginning of a frame or body to send on.
+func (srv *testServer) sendHalf(c *siotest.Conn) string {
 	if !c.Polling() {
 		return "\x81\xfe\x10\x00\x01\x02\x03\x04" + strings.Repeat("x", 4096) // text, masked, 4096 bytes
 	}
 	if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodPost, 4096)); err != nil {
-		w.Fatal(err)
+		srv.Fatal(err)
 	}
 	return "x"
 }
 
-func TestClientsThatDripAreCut(t *testing.T) {
-	// Guards: a frame or body that comes byte by byte must not keep a connection: a stranger's no longer than any
-	// stranger may stay, nor anybody's longer than a heartbeat may fail. Nobody else waits for it.
-	overAll(t, func(w *world, version, transport string) {
-		other := w.authenticated(version, transport, "bert")
-		stranger := w.unauthenticated(version, transport)
-		w.dripUntilCut(stranger.NetConn(), w.half(stranger), 20*time.Second, other)
-		friend := w.authenticated(version, transport, "anna")
-		w.dripUntilCut(friend.NetConn(), w.half(friend), time.Minute, other)
+// TestSlowClients checks that a frame or body that comes byte by byte keeps no connection longer
+// than Timeout while it is unauthenticated, nor longer than a heartbeat may take after that, and
+// delays nobody else.
+func TestSlowClients(t *testing.T) {
+	onAllTransports(t, func(srv *testServer, version, transport string) {
+		other := srv.rawAuthenticated(version, transport, "bert")
+		unauthenticated := srv.rawUnauthenticated(version, transport)
+		srv.sendSlowly(unauthenticated.NetConn(), srv.sendHalf(unauthenticated), 20*time.Second, other)
+		authenticated := srv.rawAuthenticated(version, transport, "anna")
+		srv.sendSlowly(authenticated.NetConn(), srv.sendHalf(authenticated), time.Minute, other)
 		synctest.Wait()
-		if got := w.Auth().Stats().Sockets[version]; got.Connecting != 0 || got.Authenticated != 1 {
-			w.Errorf("%+v are left", got)
+		if got := srv.Auth().Stats().Sockets[version]; got.Connecting != 0 || got.Authenticated != 1 {
+			srv.Errorf("%+v are left", got)
 		}
 	})
 }
 
-func TestHandshakesThatDripAreCut(t *testing.T) {
-	overAll(t, func(w *world, version, transport string) {
-		other := w.authenticated(version, transport, "bert")
-		conn, err := w.DialContext(w.Context(), "", "")
+// TestSlowHandshakes checks that a handshake that comes byte by byte is cut.
+func TestSlowHandshakes(t *testing.T) {
+	onAllTransports(t, func(srv *testServer, version, transport string) {
+		other := srv.rawAuthenticated(version, transport, "bert")
+		conn, err := srv.DialContext(srv.Context(), "", "")
 		if err != nil {
-			w.Fatal(err)
+			srv.Fatal(err)
 		}
 		kind := map[string]string{"websocket": "websocket"}[transport]
-		w.dripUntilCut(conn, "GET /socket.io/?EIO="+version+"&transport="+cmp.Or(kind, "polling")+" HTTP/1.1\r\nHost: server\r\nX: "+strings.Repeat("x", 1000), 20*time.Second, other)
+		srv.sendSlowly(conn, "GET /socket.io/?EIO="+version+"&transport="+cmp.Or(kind, "polling")+" HTTP/1.1\r\nHost: server\r\nX: "+strings.Repeat("x", 1000), 20*time.Second, other)
 	})
 }
 
-func TestLoginBodyThatDripsIsCut(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		other := w.authenticated("4", "websocket", "bert")
+// TestSlowLoginBody checks that a login's body that comes byte by byte is cut.
+func TestSlowLoginBody(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		other := srv.rawAuthenticated("4", "websocket", "bert")
 		for _, path := range []string{"/login", "/register"} {
-			conn, err := w.DialContext(w.Context(), "", "")
+			conn, err := srv.DialContext(srv.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
-			w.dripUntilCut(conn, " ", 15*time.Second, other)
+			srv.sendSlowly(conn, " ", 15*time.Second, other)
 		}
 	})
 }
 
-func TestBodyThatDripsIsCut(t *testing.T) {
-	// Guards: net/http reads what is left of a body before it answers, so who answers without a look at it needs a time too.
+// TestSlowRefusedBody checks that a slow body is cut also where the answer does not depend on it:
+// net/http reads what is left of a body before it answers.
+func TestSlowRefusedBody(t *testing.T) {
 	const polling = " /socket.io/?transport=polling&EIO="
 	for name, head := range map[string]string{
 		"login":                   "POST /login HTTP/1.1\r\nContent-Type: application/json",
@@ -151,8 +155,8 @@ func TestBodyThatDripsIsCut(t *testing.T) {
 		"the app's, bad token":    "GET /api HTTP/1.1\r\nAuthorization: Bearer x",
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				conn, err := w.DialContext(w.Context(), "", "")
+			withServer(t, nil, func(srv *testServer) {
+				conn, err := srv.DialContext(srv.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -178,14 +182,15 @@ func TestBodyThatDripsIsCut(t *testing.T) {
 	}
 }
 
-func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
-	// Guards: a websocket that is tried has no heartbeat yet, and needs a deadline of its own.
+// TestSlowProbe checks that a slow probe of an upgrade, which has no heartbeat yet, is cut, and
+// that its session goes on.
+func TestSlowProbe(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		t.Run(version, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				c := w.authenticated(version, "polling", "anna")
+			withServer(t, nil, func(srv *testServer) {
+				c := srv.rawAuthenticated(version, "polling", "anna")
 				for _, first := range []string{"", "2probe"} {
-					ws, err := c.Websocket(w.Context())
+					ws, err := c.Websocket(srv.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -195,50 +200,51 @@ func TestProbeThatDripsIsCutAndItsSessionGoesOn(t *testing.T) {
 							t.Fatalf("%q, %v", data, err)
 						}
 					}
-					w.dripUntilCut(ws.NetConn(), "\x81\xfe\x10\x00\x01\x02\x03\x04"+strings.Repeat("x", 4096), 20*time.Second, c)
+					srv.sendSlowly(ws.NetConn(), "\x81\xfe\x10\x00\x01\x02\x03\x04"+strings.Repeat("x", 4096), 20*time.Second, c)
 				}
 			})
 		})
 	}
 }
 
-func TestClientThatStopsReadingIsDroppedAndDelaysNobody(t *testing.T) {
-	// Guards: one client that read nothing froze all broadcasts. Now each has a queue, and who fills it is dropped.
-	overAll(t, func(w *world, version, transport string) {
+// TestClientStopsReading checks that a client that does not read is dropped when its queue is full,
+// and delays no broadcast to others.
+func TestClientStopsReading(t *testing.T) {
+	onAllTransports(t, func(srv *testServer, version, transport string) {
 		reasons := make(chan string, 10)
-		w.OnDisconnect(func(_ context.Context, s *socketauth.Socket, reason string) { reasons <- s.UserID() + ": " + reason })
-		reader := w.authenticated(version, transport, "bert")
+		srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, reason string) { reasons <- s.UserID() + ": " + reason })
+		reader := srv.rawAuthenticated(version, transport, "bert")
 		sleepers := 1
-		w.authenticated(version, transport, "anna") // who reads nothing from now on, nor polls
+		srv.rawAuthenticated(version, transport, "anna") // reads nothing from now on, nor polls
 		if transport == "polling" {
 			sleepers++
-			c := w.authenticated(version, transport, "anna") // who polls, and does not read what comes
+			c := srv.rawAuthenticated(version, transport, "anna") // polls, and does not read the answer
 			if _, err := io.WriteString(c.NetConn(), c.Head(http.MethodGet, 0)); err != nil {
-				w.Fatal(err)
+				srv.Fatal(err)
 			}
 		}
 		news := strings.Repeat("x", 8000)
 		for n := range 600 { // more than MaxQueue holds
-			w.tells(fmt.Sprint(n, news), reader)
+			srv.expectDelivery(fmt.Sprint(n, news), reader)
 		}
 		synctest.Wait()
 		if n := len(reasons); n != sleepers {
-			w.Fatalf("%d have been dropped, of %d", n, sleepers)
+			srv.Fatalf("%d have been dropped, of %d", n, sleepers)
 		}
 		for range sleepers {
 			if got := <-reasons; got != "anna: slow peer" {
-				w.Error(got)
+				srv.Error(got)
 			}
 		}
-		if got := w.Auth().Stats().Sockets[version]; got.Connecting != 0 || got.Authenticated != 1 {
-			w.Errorf("%+v are left", got)
+		if got := srv.Auth().Stats().Sockets[version]; got.Connecting != 0 || got.Authenticated != 1 {
+			srv.Errorf("%+v are left", got)
 		}
 	})
 }
 
-// TestClientsThatNeverReadTheirAnswer guards against clients that are kept for as long as they like, each with a
-// goroutine: every answer outside the engines has a deadline too, also where middleware hides all but Unwrap.
-func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
+// TestUnreadAnswers checks that every answer outside the engines has a deadline, so that a client
+// that does not read it keeps no goroutine, also behind middleware that hides all but Unwrap.
+func TestUnreadAnswers(t *testing.T) {
 	const headers = " HTTP/1.1\r\nHost: server\r\nContent-Length: 0\r\n"
 	login := func(body string) string {
 		return "POST /login HTTP/1.1\r\nHost: server\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
@@ -263,9 +269,9 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 	for name, request := range requests {
 		for _, wrap := range []func(http.Handler) http.Handler{func(h http.Handler) http.Handler { return h }, withOnlyUnwrap} {
 			t.Run(name, func(t *testing.T) {
-				inWorld(t, func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" }, func(w *world) {
-					w.Config.Handler = wrap(w.Config.Handler)
-					conn, err := w.DialContext(w.Context(), "", "")
+				withServer(t, func(o *socketauth.Options[string]) { o.ClientPath = "/socketauth/" }, func(srv *testServer) {
+					srv.Config.Handler = wrap(srv.Config.Handler)
+					conn, err := srv.DialContext(srv.Context(), "", "")
 					if err == nil {
 						_, err = io.WriteString(conn, request)
 					}
@@ -283,11 +289,12 @@ func TestClientsThatNeverReadTheirAnswer(t *testing.T) {
 	}
 }
 
-// TestDeadlineOfAnAnswerIsForThatAlone guards the app's own routes on a connection that was answered by the library.
-func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		own := w.Config.Handler
-		w.Config.Handler = withOnlyUnwrap(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+// TestAnswerDeadlineScope checks that the deadline of an answer of the library does not stay on the
+// connection for the app's own routes.
+func TestAnswerDeadlineScope(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		own := srv.Config.Handler
+		srv.Config.Handler = withOnlyUnwrap(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/slow" {
 				own.ServeHTTP(rw, r)
 				return
@@ -295,7 +302,7 @@ func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			_, _ = io.WriteString(rw, strings.Repeat("x", 100_000))
 		}))
-		conn, err := w.DialContext(w.Context(), "", "")
+		conn, err := srv.DialContext(srv.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +322,7 @@ func TestDeadlineOfAnAnswerIsForThatAlone(t *testing.T) {
 	})
 }
 
-// onlyUnwrap is a ResponseWriter of a middleware that knows nothing older than http.ResponseController.
+// onlyUnwrap is a ResponseWriter of a middleware that has Unwrap and none of the optional methods.
 type onlyUnwrap struct{ w http.ResponseWriter }
 
 func (o onlyUnwrap) Header() http.Header { return o.w.Header() }

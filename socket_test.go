@@ -20,12 +20,14 @@ import (
 
 func validID(s string) bool { _, ok := id.Parse(s); return ok }
 
-func TestSocketsTellWhoTheyAre(t *testing.T) {
-	inWorld(t, func(o *socketauth.Options[string]) {
+// TestSocketIdentity checks what a Socket says of its user, session, tenant, claims and request,
+// and that claims are copies.
+func TestSocketIdentity(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		o.TenantID = func(context.Context, jwt.MapClaims) (string, error) { return "acme", nil }
 		o.ClientIP = func(*http.Request) string { return "203.0.113.7" }
-	}, func(w *world) {
-		_, s := w.inWithSocket(jwt.MapClaims{"sub": "anna", "roles": []string{"a"}, "deep": map[string]any{"x": 1}})
+	}, func(srv *testServer) {
+		_, s := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna", "roles": []string{"a"}, "deep": map[string]any{"x": 1}})
 		if s.UserID() != "anna" || s.TenantID() != "acme" || !validID(s.SessionID()) || !validID(s.ID()) || s.ID() == s.SessionID() {
 			t.Errorf("%q %q %q %q", s.UserID(), s.TenantID(), s.SessionID(), s.ID())
 		}
@@ -45,30 +47,32 @@ func TestSocketsTellWhoTheyAre(t *testing.T) {
 	})
 }
 
-func TestHandlersRunInOrderOneAtATimeAndHoldUpNothingElse(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestHandlerOrder checks that a socket's handlers run in order, one at a time, and delay neither
+// its heartbeat and tokens nor other sockets.
+func TestHandlerOrder(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		var got []int // no lock: two handlers at a time would be a race
 		hold := make(chan struct{})
-		w.On("slow", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { <-hold; return nil, nil })
-		w.On("count", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
+		srv.On("slow", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { <-hold; return nil, nil })
+		srv.On("count", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
 			var n int
 			err := args.Decode(&n)
 			got = append(got, n)
 			return nil, err
 		})
-		c, token := w.in()
+		c, token := srv.authenticated()
 		c.emit("slow")
 		for n := range 100 {
 			c.emit("count", n)
 		}
 		time.Sleep(10 * time.Minute) // heartbeats go on
 		c.authenticate(token)        // and presentations
-		c.token()
-		other, _ := w.in() // and other sockets
+		c.expectToken()
+		other, _ := srv.authenticated() // and other sockets
 		other.emit("count", 1000)
 		synctest.Wait()
 		close(hold)
-		if ack := c.ask("count", 100); ack != "[]" {
+		if ack := c.call("count", 100); ack != "[]" {
 			t.Errorf("got %s", ack)
 		}
 		for n, v := range got[1:] {
@@ -82,8 +86,10 @@ func TestHandlersRunInOrderOneAtATimeAndHoldUpNothingElse(t *testing.T) {
 	})
 }
 
-func TestAcknowledgementsSayExactlyOneThing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+// TestAcknowledgements checks the one answer that a client gets for each outcome of a handler,
+// panics included.
+func TestAcknowledgements(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
 		for event, h := range map[string]socketauth.Handler{
 			"value": func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
 				return map[string]int{"n": 5}, nil
@@ -116,33 +122,35 @@ func TestAcknowledgementsSayExactlyOneThing(t *testing.T) {
 				return []any{claims["sub"], ok}, nil
 			},
 		} {
-			w.On(event, h)
+			srv.On(event, h)
 		}
-		c, _ := w.in()
+		c, _ := srv.authenticated()
 		for event, want := range map[string]string{
 			"value": `[{"n":5}]`, "nil": `[]`, "public": `[{"error":{"code":"FULL"}}]`, "wrapped": `[{"error":{"code":"FULL"}}]`,
 			"fails": `[{"error":{"code":"server_error"}}]`, "decode": `[{"error":{"code":"bad_arguments"}}]`,
 			"unfit": `[{"error":{"code":"server_error"}}]`, "panic": `[{"error":{"code":"server_error"}}]`,
 			"marshal": `[{"error":{"code":"server_error"}}]`, "typed nil": `[{"error":{"code":"server_error"}}]`, "claims": `[["anna",true]]`,
 		} {
-			if got := c.ask(event, "x"); got != want {
+			if got := c.call(event, "x"); got != want {
 				t.Errorf("%s: %s", event, got)
 			}
-			c.silence()
+			c.expectNothing()
 		}
-		w.logged("database down")
-		w.logged("of people")
+		srv.expectLogged("database down")
+		srv.expectLogged("of people")
 	})
 }
 
+// TestArgsDecode checks how Args are decoded, attachments included, and that arguments of other
+// types are ErrBadArguments.
 func TestArgsDecode(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+	withServer(t, nil, func(srv *testServer) {
 		var n int
 		var s string
 		var b []byte
 		var o struct{ X int }
 		results := make(chan error, 1)
-		w.On("args", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
+		srv.On("args", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
 			switch args.Len() {
 			case 4:
 				results <- args.Decode(&n, nil, &o)
@@ -153,7 +161,7 @@ func TestArgsDecode(t *testing.T) {
 			}
 			return nil, nil
 		})
-		c, _ := w.in()
+		c, _ := srv.authenticated()
 		c.emit("args", 5, "skipped", map[string]int{"X": 7}, "ignored")
 		if err := <-results; err != nil || n != 5 || o.X != 7 {
 			t.Errorf("%v, %d, %+v", err, n, o)
@@ -172,10 +180,10 @@ func TestArgsDecode(t *testing.T) {
 	})
 }
 
-func TestHandlerMayAskItsOwnClient(t *testing.T) {
-	// Guards: acknowledgements never wait behind handlers.
-	inWorld(t, nil, func(w *world) {
-		w.On("ask me", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+// TestHandlerAsksItsClient checks that acknowledgements do not wait behind handlers.
+func TestHandlerAsksItsClient(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		srv.On("ask me", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 			args, err := s.EmitWithAck(ctx, "what?")
 			var answer string
 			if err == nil {
@@ -183,73 +191,77 @@ func TestHandlerMayAskItsOwnClient(t *testing.T) {
 			}
 			return answer, err
 		})
-		c, _ := w.in()
+		c, _ := srv.authenticated()
 		c.send(`427["ask me"]`)
-		id, _, _ := strings.Cut(c.next("42"), "[")
+		id, _, _ := strings.Cut(c.expect("42"), "[")
 		c.send("43" + id + `["this"]`)
-		c.next(`437["this"]`)
+		c.expect(`437["this"]`)
 	})
 }
 
-func TestSocketWithTooMuchWaitingIsClosed(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.On("slow", func(ctx context.Context, _ *socketauth.Socket, _ socketauth.Args) (any, error) {
+// TestWaitingEventsBounded checks that a socket whose waiting events are too many or too large is
+// closed, and no other.
+func TestWaitingEventsBounded(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		srv.On("slow", func(ctx context.Context, _ *socketauth.Socket, _ socketauth.Args) (any, error) {
 			<-ctx.Done()
 			return nil, nil
 		})
-		bystander, _ := w.in()
-		c, _ := w.in()
+		bystander, _ := srv.authenticated()
+		c, _ := srv.authenticated()
 		for range 1024 + 10 {
 			if c.Write(`42["slow"]`) != nil {
 				break
 			}
 		}
-		c.gone()
-		w.logged("limit=events")
+		c.expectDisconnected()
+		srv.expectLogged("limit=events")
 
 		big := `42["slow","` + strings.Repeat("x", 900_000) + `"]`
-		c, _ = w.in()
+		c, _ = srv.authenticated()
 		for range (4<<20)/900_000 + 3 {
 			if c.Write(big) != nil {
 				break
 			}
 		}
-		c.gone()
-		bystander.alive()
+		c.expectDisconnected()
+		bystander.expectAuthenticated()
 
-		padded := `42["slow",` + strings.Repeat(" ", 900_000) + `1]` // what is waiting holds on to all of it
-		c, _ = w.in()
+		padded := `42["slow",` + strings.Repeat(" ", 900_000) + `1]` // a waiting event keeps all of its text in memory
+		c, _ = srv.authenticated()
 		for range (4<<20)/900_000 + 3 {
 			if c.Write(padded) != nil {
 				break
 			}
 		}
-		c.gone()
-		bystander.alive()
+		c.expectDisconnected()
+		bystander.expectAuthenticated()
 	})
 }
 
-func TestFaultOfTheLibraryEndsOneSocketAlone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		bystander, _ := w.in()
-		c, s := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+// TestLibraryPanic checks that a panic in the library's own code ends one socket and is logged.
+func TestLibraryPanic(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		bystander, _ := srv.authenticated()
+		c, s := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		socketauth.Guarded(s, func() { panic("a bug of ours") })
-		c.gone()
-		bystander.alive()
-		w.logged("a bug of ours")
+		c.expectDisconnected()
+		bystander.expectAuthenticated()
+		srv.expectLogged("a bug of ours")
 	})
 }
 
-func TestUseOfASocketFromManyGoroutines(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		c, s := w.inWithSocket(jwt.MapClaims{"sub": "anna"})
+// TestSocketConcurrentUse checks that a Socket may be used by many goroutines while it ends.
+func TestSocketConcurrentUse(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, s := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		done := make(chan struct{})
 		for n := range 8 {
 			go func() {
 				for range 50 {
 					s.Join("room")
 					_ = s.Emit("x", n)
-					_ = w.To("room").Emit("y")
+					_ = srv.To("room").Emit("y")
 					s.Set("k", n)
 					s.Value("k")
 					s.Claims()

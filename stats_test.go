@@ -10,33 +10,34 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
+// TestStats checks what each of the counters counts.
 func TestStats(t *testing.T) {
 	store := new(faultyStore)
-	inWorld(t, func(o *socketauth.Options[string]) {
+	withServer(t, func(o *socketauth.Options[string]) {
 		store.Store = blacklist.NewMemory()
 		o.Blacklist = store
 		o.TokenLifetime = time.Hour
-	}, func(w *world) {
-		w.login()
-		w.post("/login", `{"username":"anna","password":"wrong"}`)
-		stranger := w.dial("")
-		c, token := w.in()
+	}, func(srv *testServer) {
+		srv.loginCode()
+		srv.post("/login", `{"username":"anna","password":"wrong"}`)
+		unauthenticated := srv.dial("")
+		c, token := srv.authenticated()
 		c.authenticate(token)
-		token = c.token()
-		w.refuses("x", "invalid_token")
-		w.get("x")
-		d, _ := w.in()
+		token = c.expectToken()
+		srv.expectTokenRefused("x", "invalid_token")
+		srv.get("x")
+		d, _ := srv.authenticated()
 		d.emit("logout")
-		d.next(`42["logged_out"]`)
-		store.fail(down, nil)
-		e := w.dial("")
+		d.expect(`42["logged_out"]`)
+		store.fail(storeDown, nil)
+		e := srv.dial("")
 		e.authenticate(token)
-		e.refusedAndGone("unavailable")
+		e.expectRefused("unavailable")
 		store.fail(nil, nil)
 		synctest.Wait()
-		stranger.refusedAndGone("timeout")
+		unauthenticated.expectRefused("timeout")
 
-		s := w.Auth().Stats()
+		s := srv.Auth().Stats()
 		if got := s.Sockets["4"]; got.Connecting != 0 || got.Authenticated != 1 {
 			t.Errorf("sockets %+v", s.Sockets)
 		}
@@ -55,18 +56,18 @@ func TestStats(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		c.refusedAndGone("token_expired")
-		c, token = w.in()
+		c.expectRefused("token_expired")
+		c, token = srv.authenticated()
 		c.authenticate(token)
-		c.token()
+		c.expectToken()
 		time.Sleep(time.Minute)
-		w.refuses(token, "token_reused")
-		c.refusedAndGone("token_reused")
+		srv.expectTokenRefused(token, "token_reused")
+		c.expectRefused("token_reused")
 		synctest.Wait()
-		if _, err := w.Auth().RevokeAll(w.Context()); err != nil {
+		if _, err := srv.Auth().RevokeAll(srv.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if s = w.Auth().Stats(); s.Expiries != 1 || s.Reuses != 1 || s.Revocations != 1 || s.Sockets["4"].Connecting != 0 || s.Sockets["4"].Authenticated != 0 {
+		if s = srv.Auth().Stats(); s.Expiries != 1 || s.Reuses != 1 || s.Revocations != 1 || s.Sockets["4"].Connecting != 0 || s.Sockets["4"].Authenticated != 0 {
 			t.Errorf("%+v", s)
 		}
 	})

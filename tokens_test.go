@@ -20,7 +20,7 @@ import (
 
 var testSecret = []byte("0123456789abcdef0123456789abcdef")
 
-// newIssuer is the issuer of a core with these options.
+// newIssuer returns the issuer of an Auth with these options.
 func newIssuer(t *testing.T, o Options[any]) *issuer {
 	t.Helper()
 	if o.Secret == nil && o.Keys == nil && o.KeyFunc == nil {
@@ -65,14 +65,16 @@ func signed(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaim
 	return text
 }
 
-// respell changes the last character of a token so that a lenient base64 decoder reads the same bytes.
+// respell changes the last character of a token to one of which a lenient base64 decoder makes the
+// same bytes.
 func respell(text string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, text[len(text)-1])
 	return text[:len(text)-1] + string(alphabet[last^1])
 }
 
-func TestTokensCarryTheClaimsOfTheContract(t *testing.T) {
+// TestTokenClaims checks the claims of codes and of session tokens.
+func TestTokenClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t, Options[any]{Issuer: "me", Audience: "you"})
 		start := time.Now()
@@ -104,8 +106,9 @@ func TestTokensCarryTheClaimsOfTheContract(t *testing.T) {
 	})
 }
 
-func TestTwoCodesOfOneMomentDiffer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // time stands still in here
+// TestCodesDiffer checks that two logins at one moment differ in code, token and session.
+func TestCodesDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // where time stands still
 		i := newIssuer(t, Options[any]{})
 		a, b := mustCode(t, i, jwt.MapClaims{"sub": "anna"}), mustCode(t, i, jwt.MapClaims{"sub": "anna"})
 		if a.Text == b.Text || a.ID == b.ID || a.SessionID == b.SessionID {
@@ -114,7 +117,9 @@ func TestTwoCodesOfOneMomentDiffer(t *testing.T) {
 	})
 }
 
-func TestTokenLifetimesAndTheirEnd(t *testing.T) {
+// TestTokenLifetimes checks that codes, tokens and sessions end after their lifetimes, and no token
+// after its session.
+func TestTokenLifetimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t, Options[any]{CodeLifetime: time.Second, TokenLifetime: 10 * time.Second, SessionLifetime: 15 * time.Second})
 		code := mustCode(t, i, jwt.MapClaims{"sub": "anna"})
@@ -140,7 +145,9 @@ func TestTokenLifetimesAndTheirEnd(t *testing.T) {
 	})
 }
 
-func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
+// TestVerifyRefuses checks that tokens are refused of another algorithm, key, use, issuer, audience
+// or spelling, or with claims missing or wrong.
+func TestVerifyRefuses(t *testing.T) {
 	i := newIssuer(t, Options[any]{Issuer: "me", Audience: "you"})
 	good := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
 	with := func(name string, value any) jwt.MapClaims {
@@ -213,12 +220,13 @@ func TestVerifyRefusesWhatIsNotOurs(t *testing.T) {
 		t.Errorf("expired: %v", err)
 	}
 	if _, err := i.verify(t.Context(), sign(good.claims())); err != nil {
-		t.Errorf("the good claims, signed by the test: %v", err) // or the table above would prove nothing
+		t.Errorf("the good claims, signed by the test: %v", err) // else the table above proves nothing
 	}
 }
 
-func TestTokenOfTheFutureIsYoungForNothing(t *testing.T) {
-	// Guards: "a new token on every use" also where the clock was set back, or is behind another process's.
+// TestTokenOfTheFuture checks that a token issued in the future, as seen after the clock was set
+// back, is replaced on use.
+func TestTokenOfTheFuture(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			i := newIssuer(t, Options[any]{RefreshInterval: interval})
@@ -237,7 +245,9 @@ func TestTokenOfTheFutureIsYoungForNothing(t *testing.T) {
 	}
 }
 
-func TestHooksThatMintMustKeepTheLibrarysClaims(t *testing.T) {
+// TestMintingHookClaims checks that Authorization and Refresh may add claims and shorten the life,
+// but not change the library's claims.
+func TestMintingHookClaims(t *testing.T) {
 	minting := func(change func(jwt.MapClaims)) func(context.Context, jwt.MapClaims) (string, error) {
 		return func(_ context.Context, c jwt.MapClaims) (string, error) {
 			change(c)
@@ -286,7 +296,9 @@ func TestHooksThatMintMustKeepTheLibrarysClaims(t *testing.T) {
 	}
 }
 
-func TestClaimMayNotGiveTheLibrarysClaims(t *testing.T) {
+// TestReservedClaims checks that Claim may not return the library's own claims, nor what makes no
+// good token.
+func TestReservedClaims(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	for _, name := range ownClaims {
 		if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", name: "x"}, time.Now()); !errors.Is(err, errReserved) {
@@ -306,9 +318,9 @@ func TestClaimMayNotGiveTheLibrarysClaims(t *testing.T) {
 	}
 }
 
-func TestSessionOutgrowsNoCode(t *testing.T) {
-	// Guards: a code of almost the longest that is accepted let nobody in, or its session died at the tenth token, for
-	// later tokens are longer.
+// TestLongestCode checks that a code of the greatest length that is accepted authenticates, and that its
+// session goes on, though later tokens are longer.
+func TestLongestCode(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -338,11 +350,12 @@ func TestSessionOutgrowsNoCode(t *testing.T) {
 	}
 }
 
-func TestMintingLeavesTheAppsClaimsAlone(t *testing.T) {
+// TestMintingKeepsAppClaims checks that minting does not write to the app's map.
+func TestMintingKeepsAppClaims(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	var wg sync.WaitGroup
 	mine := jwt.MapClaims{"sub": "anna"}
-	for range 4 { // the app may give one map to all: under -race, a write would be seen
+	for range 4 { // an app may return one map for all; the race detector would find a write
 		wg.Go(func() { mustCode(t, i, mine) })
 	}
 	wg.Wait()
@@ -352,7 +365,7 @@ func TestMintingLeavesTheAppsClaimsAlone(t *testing.T) {
 }
 
 func FuzzVerify(f *testing.F) {
-	// A secret of its own for each process that fuzzes: what one of them minted is in the corpus of all.
+	// Each process that fuzzes has a secret of its own: they share a corpus with each other's tokens.
 	c, err := Options[any]{Secret: []byte(newID() + newID())}.config()
 	if err != nil {
 		f.Fatal(err)
@@ -374,7 +387,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzClaims signs what it likes with the right key.
+// FuzzClaims checks that claims signed with the right key are refused unless they are well formed.
 func FuzzClaims(f *testing.F) {
 	const id = "AAAAAAAAAAAAAAAAAAAAAA"
 	const rest = `,"sid":"` + id + `","jti":"` + id + `","iat":1,"exp":32503680000,"auth_time":1,"dur":30`
