@@ -303,7 +303,7 @@ const scenarios = {
 
     await alice.page.locator('#lose').click()
     await alice.learns('The connection is lost.')
-    await alice.learns('Reconnected. Token 3 is in place of token 2.')
+    await alice.learns('Reconnected. Token 3 replaces token 2.')
     await tab.holds(3)
     await alice.send('back again')
     await tab.reads('back again')

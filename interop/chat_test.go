@@ -92,7 +92,7 @@ func testChatDevices(t *testing.T, c *chat) {
 	d.hears("alice", "owns", desktop+", here", iPhone)
 	d.hears("bob", "owns", desktop+", here")
 
-	d.hears("alice", "told", "That is none of your devices, or it is logged out already.")
+	d.hears("alice", "told", "That is not one of your devices, or it is logged out already.")
 	d.hears("alice", "reads", "still here")
 
 	d.hears("alice", "owns", desktop+", here", iPhone)

@@ -1,4 +1,4 @@
-// The page: it renders what client/socketauth.js of the library says, which does all that has to do with tokens.
+// The page. It shows the state of the library's client, which does everything about tokens.
 
 import { connect } from "/socketauth/socketauth.js";
 import { Devices } from "./devices.js";
@@ -8,7 +8,7 @@ import { about, states, text } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** The line under the client. One that is cut here is lost as it is on a train: the client is not told before. */
+/** The WebSocket of the client. Closing the latest one simulates a connection that is lost. */
 class Line extends WebSocket {
   static latest;
   constructor(...args) {
@@ -21,7 +21,7 @@ const client = connect({ fragment: false, WebSocket: Line }); // no AppURL here,
 const room = new Room(client, $("messages"), $("users"), $("log"));
 const devices = new Devices(client, $("devices"), $("devices-title"), $("device"));
 const journal = new Journal(client, $("journal"));
-let arriving = false; // the user has just asked to come in
+let arriving = false; // the user has just logged in or registered
 
 client.on("state", (state, reason) => {
   const signedOut = state === "signed-out" || state === "expired";
@@ -30,7 +30,7 @@ client.on("state", (state, reason) => {
   $("sign-in").hidden = !signedOut;
   $("chat").hidden = $("account").hidden = signedOut;
   const place = $(signedOut ? "sign-in" : "session");
-  if ($("happened").parentElement !== place) place.append($("happened")); // to be read in both views
+  if ($("happened").parentElement !== place) place.append($("happened")); // it is shown in both views
 
   if (state === "online") enter();
   else lose();
@@ -45,12 +45,12 @@ function lose() {
 async function enter() {
   try {
     const you = await room.join();
-    for (const name in forms) forms[name].reset(); // by now a password manager has seen it
+    for (const name in forms) forms[name].reset(); // only now, so that a password manager has seen them
     room.show($("me"), you);
     if (arriving) $("message-input").focus();
     arriving = false;
   } catch (error) {
-    if (client.state === "online") throw error; // else the connection is gone again, and will be back
+    if (client.state === "online") throw error; // else the page joins again after the reconnect
   }
 }
 
@@ -78,7 +78,7 @@ function show(which) {
   complain();
 }
 
-/** Says what is wrong with the form that is shown, and leads to the field which that is about. Without a code: nothing. */
+/** Shows what is wrong with the form and marks the fields that it is about. Without a code, clears both. */
 function complain(code) {
   $("sign-in-error").textContent = code ? text(code) : "";
   for (const name in forms) {
@@ -87,7 +87,7 @@ function complain(code) {
   }
 }
 
-/** Tells whether what is in a field is wrong. */
+/** Marks a field as invalid or valid. */
 function mark(field, isWrong) {
   if (isWrong) field.setAttribute("aria-invalid", "true");
   else field.removeAttribute("aria-invalid");
@@ -100,7 +100,7 @@ for (const name in forms) {
     username.focus();
   });
   for (const field of [username, password]) field.addEventListener("input", () => mark(field, false));
-  const button = forms[name].querySelector("[type=submit]"); // a script or a password manager may submit without it
+  const button = forms[name].querySelector("[type=submit]"); // scripts and password managers can submit without it
   forms[name].addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.disabled) return;
@@ -110,7 +110,7 @@ for (const name in forms) {
     try {
       await client[name]({ username: username.value, password: password.value });
     } catch (refusal) {
-      arriving = button.disabled = false; // a button that is disabled takes no focus
+      arriving = button.disabled = false; // a disabled button cannot take the focus
       complain(refusal.code);
       ([password, username].find((field) => field.hasAttribute("aria-invalid")) ?? button).focus();
     } finally {
@@ -121,7 +121,7 @@ for (const name in forms) {
 
 // Signed in
 
-/** On a narrow screen there is room for one half: the room, or the session. */
+/** Selects what a narrow screen shows: the room or the session. */
 function view(which) {
   $("chat").dataset.view = which;
   for (const name of ["room", "session"]) $("show-" + name).setAttribute("aria-pressed", String(name === which));
@@ -142,7 +142,7 @@ $("message-form").addEventListener("submit", async (event) => {
     $("message-error").textContent = text(refusal.code);
     mark(input, about(refusal.code).includes(input.name));
   }
-  if ($("message-form").contains(document.activeElement)) input.focus(); // else they are elsewhere by now
+  if ($("message-form").contains(document.activeElement)) input.focus(); // else the user has moved on
 });
 $("message-input").addEventListener("input", () => mark($("message-input"), false));
 
@@ -155,10 +155,12 @@ devices.onEnd = (id, name) => note(async () => {
   return `${name} was logged out.`;
 });
 devices.onChange = (count) => {
-  if (count < 2 && document.activeElement === $("end-others")) $("devices-title").focus(); // else it is lost with the button
+  // Hiding the button that has the focus would lose the focus.
+  if (count < 2 && document.activeElement === $("end-others")) $("devices-title").focus();
   $("end-others").hidden = count < 2;
 };
 
+/** Runs an action and shows its result, or why it was refused, under the devices. */
 async function note(action) {
   $("devices-note").textContent = "";
   try {
@@ -175,7 +177,7 @@ $("lose").addEventListener("click", () => {
 });
 $("logout").addEventListener("click", () => client.logout());
 
-// The number of the token is for this page to show; a real one has no use for it.
+// The number of the token is only shown for this demo.
 const count = () => { $("generation").textContent = generation(client.token) ?? "…"; };
 client.on("state", count);
 client.on("notice", count);

@@ -1,14 +1,14 @@
-// The sessions of the user, each with a button that ends it.
+// The list of the user's sessions, each with a button that ends it.
 
 import { ago, moment } from "./texts.js";
 
 export class Devices {
-  onEnd = () => {}; // (id, name) of the device to be ended
-  onChange = () => {}; // (count)
+  onEnd = () => {}; // called with the ID and the name of the device to end
+  onChange = () => {}; // called with the number of devices
 
   #client;
   #list;
-  #title; // gets the focus when the row is gone that had it
+  #title; // gets the focus when the row that had it is removed
   #template;
 
   constructor(client, list, title, template) {
@@ -24,7 +24,7 @@ export class Devices {
     this.#list.replaceChildren();
   }
 
-  /** Shows what was online as seen just now: nobody tells while the connection is lost. */
+  /** Shows devices that were online as just seen: there is no news while the connection is lost. */
   lose() {
     for (const row of this.#list.children) {
       if (row.dataset.tabs === "0") continue;
@@ -37,15 +37,15 @@ export class Devices {
     try {
       this.#render(await this.#client.emitWithAck("devices"));
     } catch (error) {
-      if (this.#client.state === "online") throw error; // else it is asked again after the reconnect
+      if (this.#client.state === "online") throw error; // else the list is requested again after the reconnect
     }
   }
 
-  /** Rows stay the elements that they are, so that the focus stays too. */
+  /** Shows the devices. It keeps the elements of rows that exist, so that they keep the focus. */
   #render(devices) {
     const rows = new Map(Array.from(this.#list.children, (row) => [row.dataset.session, row]));
     const hadFocus = this.#list.contains(document.activeElement);
-    devices.sort((a, b) => b.here - a.here); // this device first, the others as they came: by when they were seen
+    devices.sort((a, b) => b.here - a.here); // this device first, the others by last use, as they came
     const next = devices.map((device) => fill(rows.get(device.id) ?? this.#row(), device));
     for (const row of this.#list.children) if (!next.includes(row)) row.remove();
     next.forEach((row, n) => {

@@ -1,14 +1,14 @@
-// What happened to the session, in words: a list of the client's states and notices.
+// The list of what happened to the session, from the client's states and notices.
 
 import { text } from "./texts.js";
 
-const KEPT = 30; // entries
+const KEPT = 30; // how many entries
 
 export class Journal {
   #client;
   #list;
-  #number; // of the token that was reported last
-  #before; // the state
+  #number; // the number of the last token in the list
+  #before; // the last state
 
   constructor(client, list) {
     this.#client = client;
@@ -20,7 +20,7 @@ export class Journal {
     client.on("notice", (notice, refusal) => this.#notice(notice, refusal));
   }
 
-  /** Adds a line on top. kind is good, wait or bad. */
+  /** Adds an entry at the top. kind is "good", "wait" or "bad". */
   add(kind, what) {
     const now = new Date();
     const time = Object.assign(document.createElement("time"), {
@@ -59,21 +59,21 @@ export class Journal {
         return this.add("good", `Renewed in time. ${this.#replaced()}`);
       case "rotated":
         return this.add("good", `Another tab was given a new token, and shares it. ${this.#replaced()}`);
-      case "refused": // what it leads to is a state, with that as its reason, unless the page just stays online
+      case "refused": // the state that follows has this reason, unless the client stays online
         if (this.#client.state === "online" && !refusal.terminal) this.add("wait", `Not renewed yet: ${refusal.code}.`);
         return undefined;
       case "storage_refused":
         return this.add("bad", "The browser stores nothing: this tab's session ends when it is closed.");
       case "storage_full":
-        return this.add("bad", "The storage is full: the session is this tab's alone from now on.");
+        return this.add("bad", "The storage is full: from now on this tab keeps the session for itself.");
     }
   }
 
-  /** Says which token there is now, and in place of which. */
+  /** Returns a sentence that names the current token, and the one that it replaced. */
   #replaced() {
     const before = this.#number;
     const now = this.#number = generation(this.#client.token);
-    return before && before !== now ? `Token ${now} is in place of token ${before}.` : `Token ${now}.`;
+    return before && before !== now ? `Token ${now} replaces token ${before}.` : `Token ${now}.`;
   }
 }
 
@@ -86,7 +86,7 @@ function lost(reason) {
   }
 }
 
-/** How many tokens the session has had, by its token's own word, which is for the server to verify. */
+/** Returns the number of a token in its session. It is not verified, which only the server can do. */
 export function generation(token) {
   if (!token) return undefined;
   const [, body] = token.split(".");

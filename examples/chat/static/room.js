@@ -1,9 +1,9 @@
-// The room as the page shows it. All text of users is put in as text, never as markup.
+// The room. All text of users is inserted as text, never as markup.
 
 import { moment } from "./texts.js";
 
-const KEPT = 200; // messages on the page
-const PAUSE = 5 * 60_000; // after which an author is named again
+const KEPT = 200; // how many messages the page shows
+const PAUSE = 5 * 60_000; // ms after which the author of a message is named again
 
 export class Room {
   #client;
@@ -11,7 +11,7 @@ export class Room {
   #users;
   #log;
   #me;
-  #version = 0; // of the list of who is online
+  #version = 0; // the version of the list of users who are online
 
   constructor(client, messages, users, log) {
     this.#client = client;
@@ -22,7 +22,7 @@ export class Room {
     client.on("online", (online) => this.#showOnline(online));
   }
 
-  /** Enters the room after each connect, and gives the name one has there. */
+  /** Joins the room, which is needed after each connect, and returns the name of the user. */
   async join() {
     const { you, messages, online } = await this.#client.emitWithAck("join");
     this.#me = you;
@@ -37,20 +37,20 @@ export class Room {
     this.lose();
   }
 
-  /** Forgets who is online, which nobody tells while the connection is lost. */
+  /** Clears the list of users who are online: there is no news while the connection is lost. */
   lose() {
     this.#users.replaceChildren();
     this.#version = 0;
   }
 
-  /** Shows a person in a place, whichever way their name is written. */
+  /** Shows a user's name in an element, in whichever direction the name is written. */
   show(place, name) {
     place.replaceChildren(element("bdi", { textContent: name }));
     place.title = name;
     paint(place, name);
   }
 
-  /** Puts a message in its place, once: it may come both by itself and with what was said before one joined. */
+  /** Inserts a message in order, unless it is there: it may come as an event and in the reply to "join". */
   #add({ id, author, text, time }) {
     let before = this.#messages.lastElementChild;
     while (before && Number(before.dataset.id) > id) before = before.previousElementSibling;
@@ -70,11 +70,11 @@ export class Room {
     for (const each of [item, item.nextElementSibling]) each?.classList.toggle("more", goesOn(each));
 
     while (this.#messages.childElementCount > KEPT) this.#messages.firstElementChild.remove();
-    if (own) this.#log.scrollTop = 0; // which is its end
+    if (own) this.#log.scrollTop = 0; // the log is upside down, so this is its end
   }
 
   #showOnline({ version, names }) {
-    if (version <= this.#version) return; // overtaken on its way
+    if (version <= this.#version) return; // a newer list came before it
     this.#version = version;
     this.#users.replaceChildren(...names.map((name) => {
       const item = element("li", { className: name === this.#me ? "person own" : "person" });
@@ -84,20 +84,21 @@ export class Room {
   }
 }
 
-/** Whether a message goes on where its author spoke before. */
+/** Reports whether a message follows one of the same author within PAUSE. */
 function goesOn(item) {
   const { author, time } = item.previousElementSibling?.dataset ?? {};
   return author === item.dataset.author && new Date(item.dataset.time) - new Date(time) < PAUSE;
 }
 
+/** Returns a new element with these properties. */
 function element(name, properties) {
   return Object.assign(document.createElement(name), properties);
 }
 
-/** A colour and a letter for a name, the same on everybody's page. */
+/** Sets a colour and a letter for a name, which are the same on all pages. */
 function paint(element, name) {
   let sum = 0;
   for (const c of name) sum = (sum * 31 + c.codePointAt(0)) % 360;
-  element.style.setProperty("--hue", sum * 137 % 360); // far from that of a name that is near
+  element.style.setProperty("--hue", sum * 137 % 360); // different even for names that are similar
   element.dataset.initial = [...name][0].toLocaleUpperCase();
 }

@@ -1,4 +1,4 @@
-// What people read, by the states, reasons and refusals of the client and the server.
+// The texts for the states of the client and for the codes of the client and the server.
 
 export const states = {
   "signed-out": "Signed out",
@@ -9,7 +9,7 @@ export const states = {
 };
 
 const texts = {
-  // of the forms
+  // Login and registration.
   USER_INVALID: "Wrong name or password.",
   USER_EXISTS: "That name is taken. Is it yours? Then log in.",
   NAME_INVALID: "A name is 2 to 24 letters, digits or signs, without spaces.",
@@ -19,17 +19,17 @@ const texts = {
   TOO_MANY_ATTEMPTS: "Too many attempts. Wait a while, then try again.",
   UNAVAILABLE: "The server is busy. Try again in a moment.",
   network: "The server cannot be reached. Is it running?",
-  bad_answer: "What answers here is no server of this page.",
+  bad_answer: "The answer is not from a server of this page.",
 
-  // of messages and devices
+  // Messages and devices.
   MESSAGE_EMPTY: "There is nothing to send.",
   MESSAGE_TOO_LONG: "That is too long: 1000 characters are the limit.",
-  NOT_YOURS: "That is none of your devices, or it is logged out already.",
+  NOT_YOURS: "That is not one of your devices, or it is logged out already.",
   offline: "Not sent: you are offline. Try again when you are back.",
   disconnected: "This may not have been sent: the connection was lost.",
   no_reply: "This may not have been sent: the server has not answered.",
 
-  // of the end of a session
+  // The end of a session.
   logged_out: "You are logged out.",
   logged_out_here: "You are logged out here, but the server could not be told.",
   elsewhere: "You are logged out: this browser has no session any more.",
@@ -41,7 +41,7 @@ const texts = {
   storage_full: "This browser could not store the session, which goes on in another tab.",
 };
 
-// Which fields a refusal is about, by their names.
+// The names of the fields that a code is about.
 const fields = {
   USER_INVALID: ["username", "password"],
   USER_EXISTS: ["username"],
@@ -59,7 +59,7 @@ export const text = (code) => texts[code] ?? `Something went wrong (${code}). Pl
 
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
-/** How long ago that was, roughly. */
+/** Returns roughly how long ago a time was. */
 export function ago(time) {
   const minutes = Math.round((Date.now() - new Date(time)) / 60_000);
   if (minutes < 1) return "just now";
@@ -68,7 +68,7 @@ export function ago(time) {
   return relative.format(-Math.round(minutes / 60 / 24), "day");
 }
 
-/** The time, with the date where that is another day. */
+/** Returns a time as text, with the date unless it is today. */
 export function moment(time) {
   const at = new Date(time);
   const today = at.toDateString() === new Date().toDateString();
