@@ -22,7 +22,7 @@ func main() {
 	addr := flag.String("addr", "localhost:8080", "`host:port` to serve on")
 	flag.Parse()
 	var passwords socketauth.Passwords
-	hash, err := passwords.Hash(context.Background(), "open sesame") // an app reads it from its database
+	hash, err := passwords.Hash(context.Background(), "open sesame") // an app has it stored
 	if err != nil {
 		log.Fatal(err)
 	}
