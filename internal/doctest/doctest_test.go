@@ -15,8 +15,9 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestQuotes guards that code which a document quotes, with the name of its file in a comment before it, is a part of
-// that file, but for its indentation; and that Go code without such a comment can at least be parsed.
+// TestQuotes guards that code which a document quotes, with the name of its file in a comment
+// before it, is a part of that file, but for its indentation; and that Go code without such a
+// comment can at least be parsed.
 func TestQuotes(t *testing.T) {
 	quotes := 0
 	for _, d := range markdown(t) {
@@ -42,7 +43,8 @@ func TestQuotes(t *testing.T) {
 	}
 }
 
-// contains reports whether some lines of text, without the indentation that they share, are those of part.
+// contains reports whether some lines of text, without the indentation that they share, are those
+// of part.
 func contains(text, part string) bool {
 	lines, wanted := strings.Split(text, "\n"), strings.Split(part, "\n")
 	want := dedent(wanted)

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// TestIdentifiers guards that what the documents name of the library's API exists: `Limits.Depth`, `ErrUnavailable`,
-// `socketauth.MuxFunc`, `blacklist.Store`. A bare name, such as that of an option, is not looked at.
+// TestIdentifiers guards that what the documents name of the library's API exists: `Limits.Depth`,
+// `ErrUnavailable`, `socketauth.MuxFunc`, `blacklist.Store`. A bare name, such as that of an
+// option, is not looked at.
 func TestIdentifiers(t *testing.T) {
 	packages := map[string]map[string]bool{
 		"":              declared(t, "."),
@@ -55,7 +56,8 @@ func TestIdentifiers(t *testing.T) {
 	}
 }
 
-// declared returns the names that a package declares, with fields and methods as Type.Name, and "type Name" for types.
+// declared returns the names that a package declares, with fields and methods as Type.Name, and
+// "type Name" for types.
 func declared(t *testing.T, folder string) map[string]bool {
 	t.Helper()
 	names := make(map[string]bool)

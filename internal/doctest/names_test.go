@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestNamedTests guards that each test that a document names exists where it says: "`internal/eio4`: `TestFrames`" is one
-// of that folder, a name without a folder is one of the root package. "`TestHostile_*`" stands for all that begin so.
+// TestNamedTests guards that each test that a document names exists where it says:
+// "`internal/eio4`: `TestFrames`" is one of that folder, a name without a folder is one of the root
+// package. "`TestHostile_*`" stands for all that begin so.
 func TestNamedTests(t *testing.T) {
 	span := regexp.MustCompile("`([^`]*)`(:?)")
 	test := regexp.MustCompile(`^(Test|Fuzz|Benchmark|Example)[A-Z]\w*\*?$`)
@@ -74,8 +75,9 @@ func isFolder(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// declares reports whether the Go files of a folder have a function of that name or, where it need not be a test, that
-// name as a string: a test of a suite. A name that ends in * is the beginning of one.
+// declares reports whether the Go files of a folder have a function of that name or, where it need
+// not be a test, that name as a string: a test of a suite. A name that ends in * is the beginning
+// of one.
 func declares(t *testing.T, folder, name string, test bool) bool {
 	t.Helper()
 	pattern := regexp.QuoteMeta(name) + `\(`

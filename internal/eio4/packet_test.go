@@ -12,6 +12,7 @@ import (
 )
 
 func TestOpenPacket(t *testing.T) {
+	// Guards the OPEN packet.
 	o := engine.Options{PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second, FirstPayload: 1_000_000}
 	p := openPacket("abc", &o, `"websocket"`)
 	want := `0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}`
@@ -24,6 +25,7 @@ func TestOpenPacket(t *testing.T) {
 }
 
 func TestParsePacket(t *testing.T) {
+	// Guards how each kind of packet is parsed, and that malformed ones are refused.
 	tests := []struct {
 		in   string
 		want eio.Incoming

@@ -13,11 +13,11 @@ import (
 	"github.com/z-open/socketauth/internal/logonce"
 )
 
-// Policy lets through requests of the server's own origin, of the origins it was given, and of no
-// browser at all. It is safe for concurrent use.
+// Policy allows requests of the server's own origin, of the listed origins, and of clients that are
+// not browsers. It is safe for concurrent use.
 type Policy struct {
 	allowed map[tuple]bool
-	opaque  map[string]bool // "null" and "file://", where they are listed
+	opaque  map[string]bool // "null" and "file://", if they are listed
 	hosts   map[hostPort]bool
 	log     *slog.Logger
 
@@ -27,15 +27,15 @@ type Policy struct {
 	refusals [verdicts]logonce.Minute
 }
 
-// hostPort is a name of the server's own; an empty port stands for any.
+// hostPort is one of the server's names. An empty port stands for any.
 type hostPort struct{ host, port string }
 
-// unsafePrefix marks, in the list of allowed origins, those that do not tell one site from another.
+// unsafePrefix marks, in the list of allowed origins, those that many sites share.
 const unsafePrefix = "unsafe:"
 
-// New makes the policy. Each of allowed is an exact origin, such as "https://app.example:8443", or
-// "unsafe:null" or "unsafe:file://". Each of hosts is a name of the server's own, with or without a
-// port; if there are none, every Host is.
+// New returns a policy. Each of allowed is an exact origin, such as "https://app.example:8443", or
+// "unsafe:null" or "unsafe:file://". Each of hosts is a name of the server, with or without a port.
+// If there are none, every Host is accepted.
 func New(allowed, hosts []string, log *slog.Logger) (*Policy, error) {
 	p := &Policy{
 		allowed:    make(map[tuple]bool, len(allowed)),
@@ -82,7 +82,7 @@ func isOpaque(origin string) bool { return origin == "null" || origin == "file:/
 
 func newCORS(credentials bool) *cors.Cors {
 	return cors.New(cors.Options{
-		// The check is made before; what comes this far is allowed.
+		// Guard has checked the origin.
 		AllowOriginVaryRequestFunc: func(*http.Request, string) (bool, []string) { return true, nil },
 		AllowedMethods:             []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders:             []string{"*"},
@@ -93,8 +93,8 @@ func newCORS(credentials bool) *cors.Cors {
 	})
 }
 
-// Guard answers preflights and adds CORS headers for allowed origins; any other request goes to
-// refuse.
+// Guard returns a handler that answers preflights, adds CORS headers for allowed origins, and
+// passes all other requests to refuse.
 func (p *Policy) Guard(next http.Handler, refuse http.HandlerFunc) http.Handler {
 	exact, opaque := p.cors.Handler(next), p.opaqueCORS.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -111,10 +111,10 @@ func (p *Policy) Guard(next http.Handler, refuse http.HandlerFunc) http.Handler 
 	})
 }
 
-// Allows decides on one request.
+// Allows reports whether a request is allowed.
 func (p *Policy) Allows(r *http.Request) bool { return p.judge(r) <= allowedOpaque }
 
-// verdict says whether a request is allowed, or why not.
+// verdict is the decision on a request: that it is allowed, or why not.
 type verdict int
 
 const (
@@ -164,8 +164,8 @@ func (p *Policy) judge(r *http.Request) verdict {
 	return allowed
 }
 
-// isOwn reports whether a Host header names the server. Where it has no port, that is 80 or 443: a
-// proxy in front may have ended TLS.
+// isOwn reports whether a Host header names the server. Without a port it stands for both 80 and
+// 443, since a proxy may terminate TLS.
 func (p *Policy) isOwn(header string) bool {
 	host, port, err := splitHost(header)
 	if err != nil {
@@ -181,7 +181,7 @@ var fixes = [verdicts]string{
 	otherSite:   "none, if a page links to the path or loads it as an image; a proxy must pass on the Origin header",
 }
 
-// logRefusal says once a minute what was refused and how to allow it.
+// logRefusal logs, once a minute for each verdict, what was refused and how to allow it.
 func (p *Policy) logRefusal(r *http.Request, v verdict) {
 	suppressed, now := p.refusals[v].Allow()
 	if !now {

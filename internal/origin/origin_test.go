@@ -342,6 +342,7 @@ func TestRefusalLogRate(t *testing.T) {
 	})
 }
 
+// FuzzParse checks that a parsed origin can be written and parsed again.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"https://app.example", "http://[::1]:80", "null", "https://a@b", "https://a:b"} {
 		f.Add(s)

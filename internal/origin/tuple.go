@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// tuple is an origin in the one spelling in which equal origins are equal values: lower case, IPv6
-// shortened, and the scheme's default port written out.
+// tuple is an origin in canonical form, so that equal origins are equal values: lower case, IPv6
+// addresses shortened, and with the scheme's default port.
 type tuple struct{ scheme, host, port string }
 
 var (
@@ -20,12 +20,12 @@ var (
 	errPort     = errors.New("the port is not a number from 1 to 65535")
 )
 
-// defaultPorts are the ports of the schemes that a page of this server, or a native client's
-// connection to it, can have.
+// defaultPorts has the default ports of the schemes that a page of this server, or the connection
+// of a native client, can have.
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// parse reads an origin as RFC 6454 section 6.2 serialises it. Native clients send the URL of their
-// websocket, so "ws" and "wss" are the same as "http" and "https".
+// parse parses an origin as RFC 6454 section 6.2 serialises it. Native clients send the URL of
+// their websocket, so "ws" and "wss" are the same as "http" and "https".
 func parse(origin string) (tuple, error) {
 	scheme, rest, ok := strings.Cut(origin, "://")
 	if !ok || !isScheme(scheme) {
@@ -48,8 +48,8 @@ func parse(origin string) (tuple, error) {
 	return tuple{scheme, host, port}, nil
 }
 
-// splitHost reads "host" or "host:port", as the Host header and the end of an origin have them. The
-// port is empty where none is written.
+// splitHost parses "host" or "host:port", as in a Host header or at the end of an origin. The port
+// is empty if there is none.
 func splitHost(s string) (host, port string, err error) {
 	after, hasPort := "", false
 	if inside, ok := strings.CutPrefix(s, "["); ok {
@@ -80,8 +80,9 @@ func splitHost(s string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// checkName says what is wrong with a host name in lower case. It takes names that DNS does not,
-// such as "." and those with an underscore, since apps and containers have them.
+// checkName returns an error if a host name in lower case is invalid. It accepts some names that
+// DNS does not allow, such as "." and those with an underscore, because apps and containers have
+// them.
 func checkName(name string) error {
 	if name == "" || len(name) > 254 {
 		return errForm
@@ -99,7 +100,8 @@ func checkName(name string) error {
 			return errHost
 		}
 	}
-	// Browsers read a name that ends with a number as an IPv4 address, and send it in four parts.
+	// Browsers parse a name that ends with a number as an IPv4 address, and send that in four
+	// parts.
 	last := strings.TrimSuffix(name, ".")
 	last = last[strings.LastIndexByte(last, '.')+1:]
 	if isNumber(last) {

@@ -67,6 +67,7 @@ func TestKeysAreSecret(t *testing.T) {
 	}
 }
 
+// FuzzAddress checks that the spellings of an address count as one, and other networks do not.
 func FuzzAddress(f *testing.F) {
 	for _, s := range []string{"", "192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1%eth0", "[::1]:80", "[::1", "1.2.3.4:99999", "::%", "\xff"} {
 		f.Add(s)
@@ -109,6 +110,7 @@ func plain(account string) string {
 	return strings.NewReplacer("\u0130", "i", "\u0131", "i").Replace(strings.TrimSpace(account))
 }
 
+// FuzzAccount checks that names count as one account if strings.EqualFold takes them for equal.
 func FuzzAccount(f *testing.F) {
 	for _, s := range []string{"", " Anna ", "\u212a", "STRASSE", "\u03c2", "\xff", "\u0130"} {
 		f.Add(s, s)
