@@ -38,8 +38,8 @@ type encodedFile struct {
 
 // clientFiles returns the files of the client as they are served. They import each other by URLs
 // with a version, which is a hash of all files: "./token.js?v=0123456789abcdef". A browser can
-// therefore store the files without a time limit and only asks for the entry at each visit, and a
-// page never mixes files of two versions.
+// therefore store the files without a time limit and only asks for the entry at each visit. All
+// files of a page are of one version, unless servers of two versions answer its requests.
 var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	entries, err := clientSources.ReadDir("client")
 	if err != nil {
@@ -74,29 +74,37 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	}
 	files := make([]*clientFile, 0, len(names))
 	for _, name := range names {
-		content := []byte(versioned.Replace(sources[name]))
-		var gzipped bytes.Buffer
-		w, err := gzip.NewWriterLevel(&gzipped, gzip.BestCompression)
-		if err == nil {
-			_, err = w.Write(content)
-		}
-		if err == nil {
-			err = w.Close()
-		}
+		f, err := newClientFile(name, version, []byte(versioned.Replace(sources[name])))
 		if err != nil {
 			return nil, err
 		}
-		sum := sha256.Sum256(content)
-		tag := hex.EncodeToString(sum[:16])
-		files = append(files, &clientFile{
-			name:    name,
-			version: version,
-			plain:   encodedFile{content, `"` + tag + `"`},
-			gzipped: encodedFile{gzipped.Bytes(), `"` + tag + `-gzip"`},
-		})
+		files = append(files, f)
 	}
 	return files, nil
 })
+
+// newClientFile compresses a file, once for all requests.
+func newClientFile(name, version string, content []byte) (*clientFile, error) {
+	var gzipped bytes.Buffer
+	w, err := gzip.NewWriterLevel(&gzipped, gzip.BestCompression)
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(content)
+	tag := hex.EncodeToString(sum[:16])
+	return &clientFile{
+		name:    name,
+		version: version,
+		plain:   encodedFile{content, `"` + tag + `"`},
+		gzipped: encodedFile{gzipped.Bytes(), `"` + tag + `-gzip"`},
+	}, nil
+}
 
 // registerClient registers the files of the client under folder. Each file has a route of its own,
 // because routers differ in how they match a whole folder.

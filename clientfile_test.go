@@ -53,8 +53,8 @@ func ask(t *testing.T, h http.Handler, method, url string, header ...string) (*h
 
 var importedURL = regexp.MustCompile(`(?m)^(?:import|export|\}) .*?"(\./[^"]+)";$`)
 
-// TestClientImports guards that from the one URL that a page imports all files of the client are found, that these can
-// be kept for good, and that the entry alone is asked for anew.
+// TestClientImports guards that from the one URL that a page imports all files of the client are
+// found, that these can be kept for good, and that the entry alone is asked for anew.
 func TestClientImports(t *testing.T) {
 	h := clientServer(t, "/socketauth/")
 	urls := []string{"/socketauth/socketauth.js"}
@@ -107,8 +107,8 @@ func TestClientImports(t *testing.T) {
 	}
 }
 
-// TestClientCompressed guards that who takes gzip gets it and who does not does not, and that each has an entity tag of
-// its own, with which nothing is sent again.
+// TestClientCompressed guards that who takes gzip gets it and who does not does not, and that each
+// has an entity tag of its own, with which nothing is sent again.
 func TestClientCompressed(t *testing.T) {
 	h := clientServer(t, "/socketauth/")
 	const url = "/socketauth/session.js"
@@ -159,8 +159,9 @@ func TestClientCompressed(t *testing.T) {
 	}
 }
 
-// TestClientOfAnotherVersion guards pages that were begun by a server of another version, while one replaces the other:
-// they get this server's file, and do not keep it under the other version's URL.
+// TestClientOfAnotherVersion guards pages that were begun by a server of another version, while one
+// replaces the other: they get this server's file, and do not keep it under the other version's
+// URL.
 func TestClientOfAnotherVersion(t *testing.T) {
 	h := clientServer(t, "/socketauth/")
 	for _, url := range []string{"/socketauth/token.js", "/socketauth/token.js?v=0123456789abcdef", "/socketauth/socketauth.js?v=1"} {
@@ -170,7 +171,8 @@ func TestClientOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// TestClientFolder guards what is served: the client's files, by GET and HEAD, and nothing else of their folder.
+// TestClientFolder guards what is served: the client's files, by GET and HEAD, and nothing else of
+// their folder.
 func TestClientFolder(t *testing.T) {
 	h := clientServer(t, "/")
 	if r, _ := ask(t, h, http.MethodGet, "/socketauth.js"); r.StatusCode != http.StatusOK {
@@ -206,7 +208,8 @@ func TestClientFolder(t *testing.T) {
 	}
 }
 
-// TestClientPathFaults guards against a ClientPath that is no folder, such as that of the one file that the client was.
+// TestClientPathFaults guards against a ClientPath that is no folder, such as that of the one file
+// that the client was.
 func TestClientPathFaults(t *testing.T) {
 	for _, folder := range []string{"/socketauth.js", "socketauth/", "/socketauth", "/{x}/"} {
 		_, err := socketauth.New(socketauth.Options[any]{Secret: make([]byte, 32), ClientPath: folder})
