@@ -15,6 +15,7 @@ var (
 	TestSecret = testSecret
 	Respell    = respell
 	PayloadOf  = payloadOf
+	TestKeys   = testKeys
 )
 
 // HubEmpty reports whether no socket is registered and no group is left.
@@ -60,8 +61,8 @@ func Occupy(p *Passwords) (release func(), err error) {
 	return p.turns.Release, nil
 }
 
-// StoreLeft has the store in memory forget what is over, and returns how many sessions and users with
-// sessions remain.
+// StoreLeft has the store in memory forget what is over, and returns how many sessions and users
+// with sessions remain.
 func StoreLeft(a *Auth) (sessions, users int) {
 	return a.blacklist.(measured).Store.(interface{ Left() (sessions, users int) }).Left()
 }

@@ -224,7 +224,8 @@ func (c *client) expectUnauthorized(code string) unauthorized {
 	return u
 }
 
-// expectDisconnected checks that the server disconnects the client next, with a packet that says so.
+// expectDisconnected checks that the server disconnects the client next, with a packet that says
+// so.
 func (c *client) expectDisconnected() {
 	c.w.Helper()
 	c.expect("41")

@@ -64,6 +64,7 @@ var (
 	testSecret = socketauth.TestSecret
 	respell    = socketauth.Respell
 	payloadOf  = socketauth.PayloadOf
+	testKeys   = socketauth.TestKeys
 )
 
 // logBuffer is a log that may be written and read by several goroutines.
@@ -232,8 +233,8 @@ func (srv *testServer) dialEngine(version, transport, address string) (*siotest.
 	return d.Dial(srv.Context(), transport)
 }
 
-// foreignToken returns a good token of a session that the server's store has never heard of: that of
-// another server with the same key.
+// foreignToken returns a good token of a session that the server's store has never heard of: that
+// of another server with the same key.
 func (srv *testServer) foreignToken() string {
 	srv.Helper()
 	other := socketauthtest.NewServer(srv.T, socketauth.Options[any]{Secret: testSecret})

@@ -65,7 +65,8 @@ func (srv *testServer) expectForgotten() {
 	}
 }
 
-// expectNothingLeft checks that no connection has left anything behind but the sessions in the store.
+// expectNothingLeft checks that no connection has left anything behind but the sessions in the
+// store.
 func (srv *testServer) expectNothingLeft(before usage, sessions int) usage {
 	srv.Helper()
 	for _, left := range socketauth.LeftBehind(srv.Server.Server) {

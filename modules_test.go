@@ -60,9 +60,10 @@ func imports(t *testing.T) map[string]map[string][]string {
 
 func isOrBelow(p, parent string) bool { return p == parent || strings.HasPrefix(p, parent+"/") }
 
+// TestModulesStayApart checks that an app that imports the root alone downloads nothing for the
+// other modules, and that a module tagged by itself works with every version of the root that it
+// may meet, since it uses nothing that may change without notice.
 func TestModulesStayApart(t *testing.T) {
-	// Guards: an app that imports the root alone downloads nothing for the others, and a module that is tagged by itself
-	// works with every version of the root that it may meet, since it uses nothing that may change without notice.
 	all := imports(t)
 	if len(all) < 5 {
 		t.Fatalf("%d modules found", len(all))
@@ -84,8 +85,9 @@ func TestModulesStayApart(t *testing.T) {
 	}
 }
 
-func TestStoresImportTheContractAlone(t *testing.T) {
-	// Guards: package blacklist imports nothing of the root, and a store nothing else of the library.
+// TestStoreImports checks that package blacklist imports nothing of the root, and a store nothing
+// else of the library.
+func TestStoreImports(t *testing.T) {
 	all := imports(t)
 	seen := 0
 	for module, files := range all {
@@ -117,9 +119,9 @@ func TestStoresImportTheContractAlone(t *testing.T) {
 	}
 }
 
-func TestNestedModulesRequireTags(t *testing.T) {
-	// Guards: users of a nested module get the version of the root that it requires, since replace directives are
-	// ignored for them; here it is this tree.
+// TestNestedModuleTags checks that users of a nested module get the version of the root that it
+// requires, since replace directives are ignored for them; here it is this tree.
+func TestNestedModuleTags(t *testing.T) {
 	required := regexp.MustCompile(`(?m)^\s*(?:require )?(` + regexp.QuoteMeta(rootModule) + `\S*) (v\S+)`)
 	tag := regexp.MustCompile(`^v\d+\.\d+\.\d+$`)
 	for module := range imports(t) {

@@ -19,8 +19,8 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// sendSlowly sends text again and again, a byte a second, and reads what comes, until the connection
-// ends. Broadcasts meanwhile must reach others at once.
+// sendSlowly sends text again and again, a byte a second, and reads what comes, until the
+// connection ends. Broadcasts meanwhile must reach others at once.
 func (srv *testServer) sendSlowly(conn net.Conn, text string, within time.Duration, others ...*siotest.Conn) {
 	srv.Helper()
 	read := make(chan struct{})

@@ -267,9 +267,9 @@ func TestAccountOption(t *testing.T) {
 	})
 }
 
-func TestAccountThatPanicsLetsNobodyGuess(t *testing.T) {
-	// Guards: where Options.Account panicked, because of a field that is missing for example, the login went on, and was
-	// counted for no account.
+// TestAccountPanics checks that a login whose Account panics, for example because a field is
+// missing, fails rather than going on without being counted for an account.
+func TestAccountPanics(t *testing.T) {
 	for name, change := range map[string]func(*socketauth.Options[string]){
 		"an address": byHeader, "an unknown proxy": func(*socketauth.Options[string]) {},
 	} {

@@ -318,8 +318,8 @@ func TestReservedClaims(t *testing.T) {
 	}
 }
 
-// TestLongestCode checks that a code of the greatest length that is accepted authenticates, and that its
-// session goes on, though later tokens are longer.
+// TestLongestCode checks that a code of the greatest length that is accepted authenticates, and
+// that its session goes on, though later tokens are longer.
 func TestLongestCode(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
