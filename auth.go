@@ -105,7 +105,7 @@ func newWithAPI[U any](opts Options[U]) (*Auth, error) {
 // callback, a magic link, a passkey or a test. claims are what Options.Claim would return. The client
 // trades the code for a token as after a login.
 func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, error) {
-	if !a.tokens.signs(a.tokens.authorization) {
+	if !a.tokens.canSign(a.tokens.authorization) {
 		return "", optionsError([]error{errNoSigning})
 	}
 	var t *token

@@ -185,7 +185,7 @@ func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
 	offered := s.auth.OfferedFor(t.ID)
 	s.mu.Unlock()
 	switch {
-	case s.server.auth.tokens.keeps(t):
+	case s.server.auth.tokens.isFresh(t):
 		return t, nil
 	case offered != nil:
 		return (*token)(offered), nil

@@ -17,8 +17,9 @@
 // breaks, and dead afterwards. For a client without confirm, the old token is dead as soon as the
 // new one is sent.
 //
-// If a dead token is presented again, two parties have had the token. By default the session is
-// then ended everywhere; see ReusePolicy. A logout ends the session of the socket.
+// If a dead token is presented again, two parties may have had it, and one of them may be a thief.
+// By default the session is then ended everywhere; see ReusePolicy. A logout ends the session of
+// the socket.
 //
 // # Claims
 //

@@ -198,7 +198,8 @@ func refuseVerdict(v blacklist.Verdict) *refusal {
 	case blacklist.Unknown, blacklist.Replaced, blacklist.LoggedOut:
 		return &refusal{code: codeNoLongerValid}
 	}
-	return &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: the blacklist returned the verdict %d", v)}
+	err := fmt.Errorf("socketauth: the blacklist returned the verdict %d", v)
+	return &refusal{code: codeServerError, cause: err}
 }
 
 // The codes that login and registration answer with.

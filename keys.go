@@ -62,8 +62,9 @@ func (k Key) check() error {
 func (k Key) checkStrength() error {
 	switch m := k.Method.(type) {
 	case *jwt.SigningMethodHMAC:
-		if b, ok := k.Verify.([]byte); !ok || len(b) < max(32, m.Hash.Size()) { // RFC 7518 section 3.2
-			return fmt.Errorf("for %s its Verify must be a []byte of at least %d bytes", m.Alg(), max(32, m.Hash.Size()))
+		least := max(32, m.Hash.Size()) // RFC 7518 section 3.2
+		if b, ok := k.Verify.([]byte); !ok || len(b) < least {
+			return fmt.Errorf("for %s its Verify must be a []byte of at least %d bytes", m.Alg(), least)
 		}
 	case *jwt.SigningMethodRSA:
 		return checkRSA(k.Verify)
@@ -217,7 +218,8 @@ func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
 	key := k.signing
 	if k.find != nil {
 		var err error
-		if key, err = k.ask(ctx, &jwt.Token{Header: map[string]any{"typ": "JWT"}, Claims: t.claims()}); err != nil {
+		unsigned := &jwt.Token{Header: map[string]any{"typ": "JWT"}, Claims: t.claims()}
+		if key, err = k.ask(ctx, unsigned); err != nil {
 			return "", fmt.Errorf("socketauth: KeyFunc: %w", err)
 		}
 	}
@@ -229,10 +231,11 @@ func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("socketauth: signing: %w", err)
 	}
-	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(t.payload())
+	encode := base64.RawURLEncoding.EncodeToString
+	text := encode(head) + "." + encode(t.payload())
 	signature, err := key.Method.Sign(text, key.Sign)
 	if err != nil {
 		return "", fmt.Errorf("socketauth: signing: %w", err)
 	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+	return text + "." + encode(signature), nil
 }

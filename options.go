@@ -295,13 +295,18 @@ func (o Options[U]) check() (*config, []error) {
 	if c.origins, err = origin.New(o.AllowedOrigins, o.Hosts, c.log); err != nil {
 		faults = append(faults, err)
 	}
-	for _, p := range [...]struct{ name, path string }{{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"SocketPath", c.socketPath}, {"ClientPath", cmp.Or(c.clientPath, "/")}} {
+	for _, p := range [...]struct{ name, path string }{
+		{"LoginPath", c.loginPath},
+		{"RegisterPath", c.registerPath},
+		{"SocketPath", c.socketPath},
+		{"ClientPath", cmp.Or(c.clientPath, "/")},
+	} {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
 			fault("%s %q is not a plain path that starts with a slash", p.name, p.path)
 		}
 	}
 	if c.clientPath != "" && !strings.HasSuffix(c.clientPath, "/") {
-		fault("ClientPath %q does not end with a slash: it is a folder, such as \"/socketauth/\"", c.clientPath)
+		fault(`ClientPath %q does not end with a slash: it is a folder, such as "/socketauth/"`, c.clientPath)
 	}
 	if c.loginPath == c.registerPath {
 		fault("LoginPath and RegisterPath are both %q", c.loginPath)
@@ -315,7 +320,7 @@ func (o Options[U]) check() (*config, []error) {
 	if o.Claim == nil {
 		c.apiFaults = append(c.apiFaults, errors.New("option Claim is missing"))
 	}
-	if !c.tokens.signs(c.tokens.authorization) {
+	if !c.tokens.canSign(c.tokens.authorization) {
 		c.apiFaults = append(c.apiFaults, errNoSigning)
 	}
 	return c, faults

@@ -77,7 +77,7 @@ const unauthenticatedQueue = 128 << 10
 // SocketServe puts GET, POST and OPTIONS of SocketPath, with and without its last slash, on mux. server
 // may be nil. Otherwise its Shutdown begins to end all sockets; nothing else of it is changed.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
-	if !a.tokens.signs(a.tokens.refresh) {
+	if !a.tokens.canSign(a.tokens.refresh) {
 		return nil, optionsError([]error{errNoSigning})
 	}
 	watching, unwatch := context.WithCancel(context.Background())

@@ -109,8 +109,8 @@ func (i *issuer) newParser() *jwt.Parser {
 	return jwt.NewParser(options...)
 }
 
-// signs reports whether tokens can be signed: by hook, unless it is nil, or with a key.
-func (i *issuer) signs(hook mintHook) bool {
+// canSign reports whether tokens can be signed: by hook, unless it is nil, or with a key.
+func (i *issuer) canSign(hook mintHook) bool {
 	return hook != nil || i.keys == nil || i.keys.find != nil || i.keys.signing.Sign != nil
 }
 
@@ -192,9 +192,9 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 	return i.mint(ctx, &next, now, expires, "Refresh", i.refresh, nil)
 }
 
-// keeps reports whether a token is too young to be replaced. A token whose iat is ahead of the
+// isFresh reports whether a token is too young to be replaced. A token whose iat is ahead of the
 // clock is replaced, because its age is not known.
-func (i *issuer) keeps(t *token) bool {
+func (i *issuer) isFresh(t *token) bool {
 	age, left := time.Since(t.IssuedAt), time.Until(t.ExpiresAt)
 	return t.Use == useSession && 0 <= age && age < i.refreshInterval && age < left
 }
@@ -247,9 +247,10 @@ func (i *issuer) mintByHook(
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: the token of %s is not accepted: %w", hook, err)
 	}
-	same := got.UserID == want.UserID && got.SessionID == want.SessionID && got.ID == want.ID && got.Use == want.Use &&
-		got.Generation == want.Generation && got.Duration == want.Duration && got.IssuedAt.Equal(want.IssuedAt) &&
-		got.AuthTime.Equal(want.AuthTime) && !got.ExpiresAt.After(want.ExpiresAt)
+	same := got.UserID == want.UserID && got.SessionID == want.SessionID && got.ID == want.ID &&
+		got.Use == want.Use && got.Generation == want.Generation && got.Duration == want.Duration &&
+		got.IssuedAt.Equal(want.IssuedAt) && got.AuthTime.Equal(want.AuthTime) &&
+		!got.ExpiresAt.After(want.ExpiresAt)
 	if !same {
 		return nil, fmt.Errorf("socketauth: %s changed a claim that only the library may set", hook)
 	}

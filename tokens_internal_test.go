@@ -231,13 +231,13 @@ func TestTokenOfTheFuture(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			i := newIssuer(t, Options[any]{RefreshInterval: interval})
 			token := mustSuccessor(t, i, mustCode(t, i, jwt.MapClaims{"sub": "anna"}))
-			if i.keeps(token) != (interval > 0) {
+			if i.isFresh(token) != (interval > 0) {
 				t.Errorf("interval %v: a token of this moment", interval)
 			}
 			for _, ahead := range []time.Duration{time.Microsecond, time.Second, 30 * 24 * time.Hour} {
 				future := *token
 				future.IssuedAt = token.IssuedAt.Add(ahead)
-				if i.keeps(&future) {
+				if i.isFresh(&future) {
 					t.Errorf("interval %v: a token of %v ahead is kept as it is", interval, ahead)
 				}
 			}
