@@ -147,7 +147,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	network := a.network(r, address)
 	failed := AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: truncate(r.UserAgent())}
 	accounts, err := a.accountsOf(credentials)
-	if err != nil { // nobody may guess without being counted
+	if err != nil { // refused, because a failure could not be counted
 		a.answerRefused(w, r, e, failed, err)
 		return
 	}

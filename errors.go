@@ -51,7 +51,7 @@ var (
 // The client is told Code, and Err is only logged. The HTTP status is 403 at a login and 400 at a
 // registration. On a socket, Code is the code of "unauthorized" or of the acknowledgement.
 type PublicError struct {
-	Code string // for the client; if it is empty, the error counts as one that the client may not know
+	Code string // for the client; if it is empty, the error is handled like any other error
 	Err  error  // the cause, for the log; may be nil
 }
 
