@@ -102,7 +102,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		c, token3 := srv.authenticated()
-		if _, err := srv.Auth().RevokeSession(srv.Context(), srv.sessionOf(c)); err != nil {
+		if _, err := srv.Auth().RevokeSession(srv.Context(), "anna", srv.sessionOf(c)); err != nil {
 			t.Fatal(err)
 		}
 		if e := expect("revoke", socketauth.AuditAuthenticated, socketauth.AuditRevoked); e[1].UserID != "anna" || e[1].SessionID == "" {

@@ -28,8 +28,8 @@ func BenchmarkPresentation(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if v, err := a.blacklist.Present(b.Context(), blacklist.Presentation{Token: t.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt}); v != blacklist.Accepted {
-			b.Fatal(v, err)
+		if r, err := a.blacklist.Present(b.Context(), blacklist.Presentation{Token: t.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt}); r.Verdict != blacklist.Accepted {
+			b.Fatal(r.Verdict, err)
 		}
 		t = next
 	}

@@ -42,12 +42,14 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (verdict blacklist.Verdict, err error) {
 	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
 		left := again && gone()
+		var result blacklist.Result
 		if left {
-			verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0)
+			result, err = a.blacklist.Check(ctx, p.Token, 0, 0)
 		}
-		if !left || verdict == blacklist.Replaced && p.EndOnReuse { // a dead token can lose nothing any more
-			verdict, err = a.blacklist.Present(ctx, p)
+		if !left || result.Verdict == blacklist.Replaced && p.EndOnReuse { // a dead token can lose nothing any more
+			result, err = a.blacklist.Present(ctx, p)
 		}
+		verdict = result.Verdict
 		if again && verdict == blacklist.SessionCompromised && p.EndOnReuse {
 			verdict = blacklist.ReuseDetected // by the call whose reply was lost
 		}
@@ -62,13 +64,14 @@ func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func(
 func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
 	presented := false // and the reply to that may have been lost
 	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
-		if verdict, err = a.blacklist.Check(ctx, p.Token, 0, 0); err != nil {
+		result, err := a.blacklist.Check(ctx, p.Token, 0, 0)
+		if verdict = result.Verdict; err != nil {
 			return err
 		}
 		switch {
 		case verdict == blacklist.Replaced:
-			verdict, err = a.blacklist.Present(ctx, p)
-			presented = true
+			result, err = a.blacklist.Present(ctx, p)
+			verdict, presented = result.Verdict, true
 		case presented && verdict == blacklist.SessionCompromised && p.EndOnReuse:
 			verdict = blacklist.ReuseDetected
 		}
@@ -79,8 +82,9 @@ func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict bla
 
 // confirm has the store record that a client has stored a token.
 func (a *Auth) confirm(ctx context.Context, t blacklist.TokenRef) (verdict blacklist.Verdict, err error) {
-	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
-		verdict, err = a.blacklist.Confirm(ctx, t)
+	err = a.retryStore(ctx, func(ctx context.Context, _ bool) error {
+		result, err := a.blacklist.Confirm(ctx, t)
+		verdict = result.Verdict
 		return err
 	})
 	return verdict, err
@@ -88,7 +92,7 @@ func (a *Auth) confirm(ctx context.Context, t blacklist.TokenRef) (verdict black
 
 // logOut has the store end the session of a token for its user.
 func (a *Auth) logOut(ctx context.Context, t *token) error {
-	_, err := a.revokeInStore(ctx, blacklist.Revocation{SessionID: t.SessionID, Why: blacklist.LoggedOut})
+	_, err := a.revokeInStore(ctx, blacklist.Revocation{UserID: t.UserID, SessionID: t.SessionID, Why: blacklist.LoggedOut})
 	return err
 }
 
@@ -104,19 +108,19 @@ func (a *Auth) revokeInStore(ctx context.Context, r blacklist.Revocation) (chang
 
 // checkToken asks the store whether a token is alive. It records nothing.
 func (a *Auth) checkToken(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
-	var verdict blacklist.Verdict
+	var result blacklist.Result
 	err := a.contain("Blacklist", func() (err error) {
-		verdict, err = a.blacklist.Check(ctx, t.ref(), grace, branch)
+		result, err = a.blacklist.Check(ctx, t.ref(), grace, branch)
 		return err
 	})
 	switch {
 	case err != nil:
 		return &refusal{code: codeUnavailable, cause: err}
-	case verdict != blacklist.Accepted:
-		if verdict == blacklist.Unknown {
+	case result.Verdict != blacklist.Accepted:
+		if result.Verdict == blacklist.Unknown {
 			a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID))
 		}
-		return refuseVerdict(verdict)
+		return refuseVerdict(result.Verdict)
 	}
 	return nil
 }
@@ -134,17 +138,17 @@ type measured struct {
 	counts *storeCounts
 }
 
-func (m measured) Present(ctx context.Context, p blacklist.Presentation) (v blacklist.Verdict, err error) {
+func (m measured) Present(ctx context.Context, p blacklist.Presentation) (r blacklist.Result, err error) {
 	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
 	return m.Store.Present(ctx, p)
 }
 
-func (m measured) Confirm(ctx context.Context, t blacklist.TokenRef) (v blacklist.Verdict, err error) {
+func (m measured) Confirm(ctx context.Context, t blacklist.TokenRef) (r blacklist.Result, err error) {
 	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
 	return m.Store.Confirm(ctx, t)
 }
 
-func (m measured) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (v blacklist.Verdict, err error) {
+func (m measured) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (r blacklist.Result, err error) {
 	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
 	return m.Store.Check(ctx, t, grace, branch)
 }

@@ -320,7 +320,7 @@ func TestConfirmationRacingRevocation(t *testing.T) {
 			if err != nil || len(sessions) != 1 {
 				t.Fatalf("%v, %v", sessions, err)
 			}
-			if _, err := srv.Auth().RevokeSession(srv.Context(), sessions[0].ID); err != nil {
+			if _, err := srv.Auth().RevokeSession(srv.Context(), "anna", sessions[0].ID); err != nil {
 				t.Fatal(err)
 			}
 			c.expectRefused("session_revoked")

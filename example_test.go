@@ -180,7 +180,7 @@ func ExampleServer_sessions() {
 		if !slices.ContainsFunc(mine, func(session socketauth.Session) bool { return session.ID == id }) {
 			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
 		}
-		return srv.Auth().RevokeSession(ctx, id)
+		return srv.Auth().RevokeSession(ctx, s.UserID(), id)
 	})
 	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		return srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // {"sessions": 1, "sockets": 2}

@@ -33,22 +33,22 @@ func (f *faultyStore) call(name string, real func() error) error {
 	return after(name)
 }
 
-func (f *faultyStore) Present(ctx context.Context, p blacklist.Presentation) (v blacklist.Verdict, err error) {
+func (f *faultyStore) Present(ctx context.Context, p blacklist.Presentation) (r blacklist.Result, err error) {
 	if f.seen != nil {
 		f.seen(p.Token)
 	}
-	err = f.call("Present", func() error { v, err = f.Store.Present(ctx, p); return err })
-	return v, err
+	err = f.call("Present", func() error { r, err = f.Store.Present(ctx, p); return err })
+	return r, err
 }
 
-func (f *faultyStore) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (v blacklist.Verdict, err error) {
-	err = f.call("Check", func() error { v, err = f.Store.Check(ctx, t, grace, branch); return err })
-	return v, err
+func (f *faultyStore) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (r blacklist.Result, err error) {
+	err = f.call("Check", func() error { r, err = f.Store.Check(ctx, t, grace, branch); return err })
+	return r, err
 }
 
-func (f *faultyStore) Confirm(ctx context.Context, t blacklist.TokenRef) (v blacklist.Verdict, err error) {
-	err = f.call("Confirm", func() error { v, err = f.Store.Confirm(ctx, t); return err })
-	return v, err
+func (f *faultyStore) Confirm(ctx context.Context, t blacklist.TokenRef) (r blacklist.Result, err error) {
+	err = f.call("Confirm", func() error { r, err = f.Store.Confirm(ctx, t); return err })
+	return r, err
 }
 
 func (f *faultyStore) Revoke(ctx context.Context, r blacklist.Revocation) (c blacklist.Change, err error) {

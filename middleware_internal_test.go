@@ -49,9 +49,9 @@ func TestMiddlewareClockSetBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := a.blacklist.Present(t.Context(), blacklist.Presentation{Token: now.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt})
-		if err != nil || v != blacklist.Accepted {
-			t.Fatalf("verdict %d, %v", v, err)
+		r, err := a.blacklist.Present(t.Context(), blacklist.Presentation{Token: now.ref(), SuccessorID: next.ID, SuccessorExpiresAt: next.ExpiresAt})
+		if err != nil || r.Verdict != blacklist.Accepted {
+			t.Fatalf("verdict %d, %v", r.Verdict, err)
 		}
 		return next
 	}

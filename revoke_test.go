@@ -26,8 +26,8 @@ func TestRevokeSession(t *testing.T) {
 		waiting := srv.dial("")
 		branch := waiting.offerFor(token).token
 		sid := srv.sessionOf(b)
-		ended, err := srv.Auth().RevokeSession(srv.Context(), sid)
-		if err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 3}) {
+		ended, err := srv.Auth().RevokeSession(srv.Context(), "anna", sid)
+		if err != nil || ended != (socketauth.Receipt{Sessions: 1, Sockets: 3}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
 		for _, c := range []*client{a, b, waiting} {
@@ -42,11 +42,13 @@ func TestRevokeSession(t *testing.T) {
 			}
 		}
 		other.expectAuthenticated()
-		if ended, err := srv.Auth().RevokeSession(srv.Context(), sid); err != nil || ended != (socketauth.Ended{}) {
+		if ended, err := srv.Auth().RevokeSession(srv.Context(), "anna", sid); err != nil || ended != (socketauth.Receipt{}) {
 			t.Errorf("again: %+v, %v", ended, err)
 		}
-		if _, err := srv.Auth().RevokeSession(srv.Context(), ""); err == nil {
-			t.Error("no session is no session")
+		for _, none := range [][2]string{{"anna", ""}, {"", sid}} {
+			if _, err := srv.Auth().RevokeSession(srv.Context(), none[0], none[1]); err == nil {
+				t.Errorf("user %q and session %q are taken", none[0], none[1])
+			}
 		}
 	})
 }
@@ -61,7 +63,7 @@ func TestRevokeUser(t *testing.T) {
 		bert, _ := srv.authenticatedAs(claimsOf("bert"))
 		time.Sleep(time.Microsecond)
 		ended, err := srv.Auth().RevokeUser(srv.Context(), "anna")
-		if err != nil || ended != (socketauth.Ended{Sessions: 2, Sockets: 2}) {
+		if err != nil || ended != (socketauth.Receipt{Sessions: 2, Sockets: 2}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
 		a.expectRefused("session_revoked")
@@ -94,7 +96,7 @@ func TestRevokeOthers(t *testing.T) {
 		untraded := srv.code()
 		time.Sleep(time.Millisecond)
 		ended, err := srv.Auth().RevokeOthers(srv.Context(), "anna", srv.sessionOf(mine))
-		if err != nil || ended != (socketauth.Ended{Sessions: 1, Sockets: 1}) {
+		if err != nil || ended != (socketauth.Receipt{Sessions: 1, Sockets: 1}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
 		other.expectRefused("session_revoked")
@@ -128,7 +130,7 @@ func TestRevokeAll(t *testing.T) {
 		unauthenticated := srv.dial("")
 		time.Sleep(time.Microsecond)
 		ended, err := srv.Auth().RevokeAll(srv.Context())
-		if err != nil || ended != (socketauth.Ended{Sessions: 2, Sockets: 2}) {
+		if err != nil || ended != (socketauth.Receipt{Sessions: 2, Sockets: 2}) {
 			t.Errorf("%+v, %v", ended, err)
 		}
 		a.expectRefused("session_revoked")
@@ -197,7 +199,7 @@ func TestRevocationRacingPresentation(t *testing.T) {
 	}
 	revocations := map[string]func(srv *testServer, sid string) error{
 		"session": func(srv *testServer, sid string) error {
-			_, err := srv.Auth().RevokeSession(srv.Context(), sid)
+			_, err := srv.Auth().RevokeSession(srv.Context(), "anna", sid)
 			return err
 		},
 		"user": func(srv *testServer, _ string) error {
@@ -335,6 +337,26 @@ func TestRevocationStoreOutage(t *testing.T) {
 	})
 }
 
+// TestRevokeSessionOfAnotherUser checks that who names another user's session ends nothing, is told so
+// by the receipt, and is not counted.
+func TestRevokeSessionOfAnotherUser(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, _ := srv.authenticated()
+		sid := srv.sessionOf(c)
+		receipt, err := srv.Auth().RevokeSession(srv.Context(), "bob", sid)
+		if err != nil || receipt != (socketauth.Receipt{}) {
+			t.Errorf("%+v, %v", receipt, err)
+		}
+		if n := srv.Auth().Stats().Revocations; n != 0 {
+			t.Errorf("%d revocations are counted", n)
+		}
+		c.expectAuthenticated()
+		if receipt, err := srv.Auth().RevokeSession(srv.Context(), "anna", sid); err != nil || receipt != (socketauth.Receipt{Sessions: 1, Sockets: 1}) {
+			t.Errorf("its own: %+v, %v", receipt, err)
+		}
+	})
+}
+
 // TestRevocationsAtOnce checks that of revocations of one session at once each socket is counted by
 // one.
 func TestRevocationsAtOnce(t *testing.T) {
@@ -345,7 +367,7 @@ func TestRevocationsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				ended, err := srv.Auth().RevokeSession(srv.Context(), sid)
+				ended, err := srv.Auth().RevokeSession(srv.Context(), "anna", sid)
 				if err != nil {
 					t.Error(err)
 				}

@@ -17,8 +17,9 @@ import (
 
 // This file holds what an app can do to sessions, and how their sockets follow.
 
-// Ended says what a revocation has ended: sessions that were alive, and sockets that were connected to this process.
-type Ended struct {
+// A Receipt says what a revocation has ended: sessions that were alive, and sockets that were
+// connected to this process.
+type Receipt struct {
 	Sessions int `json:"sessions"`
 	Sockets  int `json:"sockets"`
 }
@@ -55,42 +56,47 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	return sessions, nil
 }
 
-// RevokeSession ends one session for good: its tokens are dead at once, on sockets and in Middleware, and its sockets
-// are closed with session_revoked. A handler that ends the session of its own socket has done all else before: its
-// context ends then, and its reply reaches nobody. It does not ask whose session it is: a page that lets users end theirs
-// looks in Sessions first. A session that is unknown or over already is no error. Errors wrap ErrUnavailable; the session
-// may be over all the same.
-func (a *Auth) RevokeSession(ctx context.Context, sessionID string) (Ended, error) {
-	return a.revoke(ctx, blacklist.Revocation{SessionID: sessionID})
+// RevokeSession ends one session of a user for good: its tokens are dead at once, on sockets and in
+// Middleware, and its sockets are closed with session_revoked. A handler that ends the session of its
+// own socket does everything else before: its context ends, and its reply reaches nobody.
+//
+// If the session is another user's, nothing ends, which the receipt shows: no sessions. One that is
+// unknown, or over already, is no error either; what is unknown is dead from then on. Errors wrap
+// ErrUnavailable; the session may be over all the same.
+func (a *Auth) RevokeSession(ctx context.Context, userID, sessionID string) (Receipt, error) {
+	if sessionID == "" {
+		return Receipt{}, errEmpty
+	}
+	return a.revoke(ctx, blacklist.Revocation{UserID: userID, SessionID: sessionID})
 }
 
 // RevokeUser ends all sessions of a user, as RevokeSession does, and all logins whose credentials were
 // checked before. A login after it works.
-func (a *Auth) RevokeUser(ctx context.Context, userID string) (Ended, error) {
+func (a *Auth) RevokeUser(ctx context.Context, userID string) (Receipt, error) {
 	return a.revoke(ctx, blacklist.Revocation{UserID: userID})
 }
 
 // RevokeOthers is like RevokeUser but keeps one session. Call it when a user has changed their password,
 // with the session in which they did so. If that session has not begun or is another user's, all of the
 // user's sessions are ended.
-func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Ended, error) {
+func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Receipt, error) {
 	if sessionID == "" {
-		return Ended{}, errEmpty
+		return Receipt{}, errEmpty
 	}
 	return a.revoke(ctx, blacklist.Revocation{UserID: userID, Except: sessionID})
 }
 
 // RevokeAll ends all sessions of all users, as RevokeUser does for one.
-func (a *Auth) RevokeAll(ctx context.Context) (Ended, error) {
+func (a *Auth) RevokeAll(ctx context.Context) (Receipt, error) {
 	return a.revoke(ctx, blacklist.Revocation{All: true})
 }
 
 var errEmpty = errors.New("socketauth: revoking: the user's or the session's id is empty")
 
-func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Ended, error) {
+func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, error) {
 	r.Why = blacklist.Revoked
-	if r.SessionID == "" && r.UserID == "" && !r.All {
-		return Ended{}, errEmpty
+	if r.UserID == "" && !r.All {
+		return Receipt{}, errEmpty
 	}
 	var decided []func(blacklist.Change) int
 	for _, server := range a.allServers() {
@@ -98,15 +104,18 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Ended, error
 	}
 	change, err := a.revokeInStore(ctx, r)
 	if err != nil {
-		return Ended{}, fmt.Errorf("%w: revoking: %w", ErrUnavailable, err)
+		return Receipt{}, fmt.Errorf("%w: revoking: %w", ErrUnavailable, err)
 	}
-	ended := Ended{Sessions: change.Sessions}
+	if change.Verdict == 0 { // the session is another user's
+		return Receipt{}, nil
+	}
+	receipt := Receipt{Sessions: change.Sessions}
 	for _, closeSockets := range decided {
-		ended.Sockets += closeSockets(change)
+		receipt.Sockets += closeSockets(change)
 	}
-	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: cmp.Or(r.UserID, change.UserID), SessionID: r.SessionID, Except: r.Except},
-		slog.Int("sessions", ended.Sessions), slog.Int("sockets", ended.Sockets))
-	return ended, nil
+	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: r.UserID, SessionID: r.SessionID, Except: r.Except},
+		slog.Int("sessions", receipt.Sessions), slog.Int("sockets", receipt.Sockets))
+	return receipt, nil
 }
 
 // trimSessions ends sessions of a user that exceed the limit after a new one has begun: those whose
@@ -123,7 +132,7 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 	sessions = slices.DeleteFunc(sessions, func(s Session) bool { return s.ID == begun.SessionID })
 	for n := a.limits.SessionsPerUser - 1; n < len(sessions); n++ {
 		a.limited(limitSessionsPerUser, slog.String("user", begun.UserID))
-		if _, err := a.RevokeSession(ctx, sessions[n].ID); err != nil {
+		if _, err := a.RevokeSession(ctx, begun.UserID, sessions[n].ID); err != nil {
 			a.log.Error("socketauth: cannot end a session past the limit", slog.String("user", begun.UserID), slog.Any("cause", err))
 		}
 	}
@@ -222,7 +231,7 @@ func (s *Server) applyChange(c blacklist.Change) {
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
 			socket.tokenConfirmed(c)
 		}
-	default:
+	case ends(c.Verdict):
 		var later []*Socket
 		for _, socket := range s.of(c.SessionID, c.UserID, c.All) {
 			if c.SessionID == "" && socket.provedAfter(c.At) || c.Except != "" && socket.isOf(c.Except) {
@@ -278,6 +287,11 @@ func (s *Server) recheckAll() {
 	}
 }
 
+// ends reports whether a verdict says that a session is over.
+func ends(v blacklist.Verdict) bool {
+	return v == blacklist.SessionCompromised || v == blacklist.LoggedOut || v == blacklist.Revoked
+}
+
 // recheck asks the store whether the socket's session has ended, and reports whether it has answered.
 func (s *Socket) recheck() bool {
 	t := s.known()
@@ -287,9 +301,9 @@ func (s *Socket) recheck() bool {
 	a := s.server.auth
 	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
 	defer cancel()
-	var verdict blacklist.Verdict
+	var result blacklist.Result
 	err := a.contain("Blacklist", func() (err error) {
-		verdict, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
+		result, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
 		return err
 	})
 	switch {
@@ -299,8 +313,8 @@ func (s *Socket) recheck() bool {
 				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
 		}
 		return false
-	case verdict == blacklist.SessionCompromised, verdict == blacklist.LoggedOut, verdict == blacklist.Revoked:
-		s.sessionEnded(causeOf(verdict))
+	case ends(result.Verdict):
+		s.sessionEnded(causeOf(result.Verdict))
 	}
 	return true
 }

@@ -51,7 +51,7 @@ func TestWatchChanges(t *testing.T) {
 		store.notify(blacklist.Change{All: true, Verdict: blacklist.Revoked, At: time.Now().Add(-time.Second)})
 		store.notify(blacklist.Change{Gap: true})
 		c.expectNothing()
-		if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+		if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{UserID: "anna", SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		c.expectAuthenticated()
@@ -86,7 +86,7 @@ func TestWatchGapStoreOutage(t *testing.T) {
 	withServer(t, func(o *socketauth.Options[string]) { faulty.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		c, _ := srv.authenticated()
 		other, _ := srv.authenticatedAs(claimsOf("bert"))
-		if _, err := faulty.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: srv.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+		if _, err := faulty.Store.Revoke(srv.Context(), blacklist.Revocation{UserID: "anna", SessionID: srv.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		var checks atomic.Int32
@@ -137,7 +137,7 @@ func TestWatchGapBetweenWatches(t *testing.T) {
 	}}
 	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
 		c, _ := srv.authenticated()
-		if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: srv.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+		if _, err := store.Store.Revoke(srv.Context(), blacklist.Revocation{UserID: "anna", SessionID: srv.sessionOf(c), Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		c.expectRefused("session_revoked")
@@ -171,7 +171,7 @@ func TestWatchGapDuringPresentation(t *testing.T) {
 				}
 				<-at
 				faulty.fail(nil, nil)
-				if _, err := faulty.Store.Revoke(srv.Context(), blacklist.Revocation{SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+				if _, err := faulty.Store.Revoke(srv.Context(), blacklist.Revocation{UserID: "anna", SessionID: sid, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
 					t.Fatal(err)
 				}
 				store.notify(blacklist.Change{Gap: true})

@@ -22,8 +22,12 @@ import (
 // of constant size, however often its token is replaced.
 //
 // A method that could not decide returns an error, and the caller accepts nothing. If only the
-// reply was lost, the caller repeats the call with the same arguments and gets the same verdict,
-// except SessionCompromised after ReuseDetected; a repeated Revoke counts only what it ends itself.
+// reply was lost, the caller repeats the call with the same arguments and gets the same verdict.
+// There are two exceptions: SessionCompromised after ReuseDetected, and Stale after Accepted if the
+// mark was raised in between. A repeated Revoke counts only what it ends itself.
+//
+// A token whose user is not the session's, or that is bound while the session is not, or the other
+// way round, is Unknown and changes nothing.
 //
 // Methods are safe for concurrent use, and each call returns soon after its context has ended. The
 // caller gives up a call that does not, but the goroutine that made it stays, and the server's
@@ -32,27 +36,33 @@ type Store interface {
 	// Present decides one presentation and records it. If it returns Accepted, the presented token
 	// holds its generation and the successor is alive. Only a code starts a session, and only one
 	// issued since the store began to remember.
-	Present(ctx context.Context, p Presentation) (Verdict, error)
+	//
+	// Revocation and reuse are decided first. If Present would accept the token, it then looks at the
+	// step-up, and at last at the mark; StepUpRefused and Stale change nothing.
+	Present(ctx context.Context, p Presentation) (Result, error)
 
 	// Confirm records that a confirming client has stored the token t, which Present accepted as a
 	// successor. It returns Accepted if t holds its generation, now or already, or did until the
 	// next one began; Superseded if another branch holds it; and Replaced if a later generation has
-	// begun. Only the first of these can change anything.
-	Confirm(ctx context.Context, t TokenRef) (Verdict, error)
+	// begun. Only the first of these can change anything. A token whose mark is too low is Stale
+	// instead of Accepted, and is not confirmed: its client presents it and gets the next one.
+	Confirm(ctx context.Context, t TokenRef) (Result, error)
 
 	// Check returns how a token stands, without recording anything: Accepted if it holds its
 	// generation, or is the predecessor of one that nobody holds yet. A token that was replaced is
 	// accepted for grace after that, and a successor that is not confirmed yet for branch from its
-	// issue. With both zero, Check returns Accepted if Present would.
+	// issue. With both zero, Check returns Accepted if Present would, of the token without a step-up
+	// and with a successor of the same mark. A token whose mark is too low is Stale instead.
 	//
 	// If a clock was set back, a token that was replaced, or a successor that was issued, in what
 	// is the future now, gets neither. A token that is Replaced with both zero stays so for good.
 	// No method looks at whether the token itself has expired: one that has, and was replaced
 	// before, is reuse all the same.
-	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error)
+	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Result, error)
 
-	// Revoke ends sessions for good and returns what it did. A session keeps the reason for which
-	// it ended first. What is unknown is no error, and is dead from then on too.
+	// Revoke ends sessions for good, or has their claims brought up to date, and returns what it did.
+	// A session keeps the reason for which it ended first. What is unknown is no error, and is dead
+	// from then on too. A session of another user is left alone, and the change is zero.
 	Revoke(ctx context.Context, r Revocation) (Change, error)
 
 	// Sessions returns the living sessions of a user, in no order.
@@ -75,8 +85,18 @@ type TokenRef struct {
 	UserID     string
 	Generation uint64 // 0 for the code that starts the session
 	IssuedAt   time.Time
-	AuthTime   time.Time // when the user proved who they are
 	ExpiresAt  time.Time
+
+	// AuthTime is when the user proved who they are before the session began. A step-up does not
+	// change it, so that no session outlives a revocation by one.
+	AuthTime time.Time
+
+	// Mark says how new the token's claims are: it is the session's mark as it was known before they
+	// were fetched. It is 0 for a code, whose claims are fetched when it is traded.
+	Mark int64
+
+	// Bound reports whether the token names a key of its device, without which it is worth nothing.
+	Bound bool
 }
 
 // A Presentation is one token presented by a client, after everything was checked that needs no
@@ -90,6 +110,17 @@ type Presentation struct {
 	// all it can be.
 	SuccessorID        string
 	SuccessorExpiresAt time.Time
+
+	// SuccessorMark is the Mark of the successor.
+	SuccessorMark int64
+
+	// Bind reports that the token is a code that names no key, and that the successor names the key
+	// whose proof came with it: the session it begins is bound. Presented again, such a code is
+	// reuse, whatever proof comes with it; so is, with Bind, a code whose session has begun.
+	Bind bool
+
+	// StepUp is a code by which the user has proved again who they are, in this session. Zero: none.
+	StepUp StepUp
 
 	// Confirming reports whether the client will confirm that it has the successor. Until then
 	// nobody holds that generation.
@@ -111,6 +142,20 @@ type Presentation struct {
 	// Address and UserAgent are the client's, kept for Sessions.
 	Address   string
 	UserAgent string
+}
+
+// A StepUp is what a step-up code is known by. It is good if At is later than the session's last
+// proof and than the last revocation of the user; or, since a reply may be lost, if it was the last
+// proof and no generation was confirmed since. It comes with a session token that is replaced.
+type StepUp struct {
+	ID string    // 128 bits in base64url
+	At time.Time // when the user proved who they are
+}
+
+// A Result is what a store says of a token.
+type Result struct {
+	Verdict Verdict
+	Mark    int64 // with Stale: what the mark has to be at least
 }
 
 // A Verdict is what a store says of a token. The zero Verdict is none and accepts nothing.
@@ -136,36 +181,51 @@ const (
 	LoggedOut
 	// Revoked: the token's session was ended by the app.
 	Revoked
+	// Stale: the token would be accepted, but its claims, or those of its successor, are out of
+	// date. The caller fetches them, and tries again with the mark that it was given.
+	Stale
+	// StepUpRefused: the token would be accepted, but not the step-up code that came with it: it is
+	// too old, or was used.
+	StepUpRefused
 )
 
-// A Revocation says which sessions are to end: one, those of a user, or all.
+// A Revocation says which sessions are to end, or to have their claims brought up to date: one
+// session of a user, all of a user, or all.
 type Revocation struct {
-	// Exactly one of these is set. For a user, and for all, it ends the sessions whose user proved
-	// who they are (AuthTime) before now by the store's own clock, and all that the store knows.
-	SessionID string
+	// UserID alone means all sessions of the user, UserID and SessionID that one, and All everyone's.
+	// A session of another user is left alone.
+	//
+	// For a user, and for all, it ends the sessions whose user proved who they are (AuthTime) before
+	// now by the store's own clock, and all that the store knows.
 	UserID    string
+	SessionID string
 	All       bool
 
 	// Except is a session of the user that goes on, if the store knows it, which it does once it
-	// has begun. Only with UserID.
+	// has begun. Step-ups of before are refused in it from then on. Only with UserID alone.
 	Except string
 
-	// Why is LoggedOut or Revoked. Anything else is an error.
+	// Why is LoggedOut, Revoked or Stale. Anything else is an error.
+	//
+	// Stale ends nothing. It raises the mark of each session it is about, as far as the store knows
+	// them, above every mark that they have had, and not below the store's time in Unix
+	// microseconds; all to the same mark. So that a session which is just beginning has new claims
+	// too, it also raises the mark in the user's entry: for all of a user, and for a session that
+	// the store does not know. Not with All or Except.
 	Why Verdict
 
 	// Keep is how long a code can live that comes from an earlier login. The store remembers for
-	// that long what was revoked before it had begun. The sessions it knows are marked as ended,
-	// and those it does not know accept no session token anyway.
+	// that long what was revoked before it had begun, and the mark in the user's entry. The sessions
+	// it knows are marked as ended, and those it does not know accept no session token anyway.
 	Keep time.Duration
 }
 
-// A Change is what other processes have to hear of: that sessions ended, or that a token was
-// confirmed.
+// A Change is what other processes have to hear of: that sessions ended, that their claims are out
+// of date, or that a token was confirmed. The zero Change is none.
 type Change struct {
-	// SessionID, UserID, Except and All say which sessions it is about, as in Revocation. UserID is
-	// set for one session too, if the store knows it.
-	SessionID string
+	// UserID, SessionID, Except and All say which sessions it is about, as in Revocation.
 	UserID    string
+	SessionID string
 	Except    string
 	All       bool
 
@@ -173,14 +233,15 @@ type Change struct {
 	// serves. Nothing else is set.
 	Gap bool
 
-	// Verdict is LoggedOut, Revoked or SessionCompromised if sessions ended, and Accepted if the
-	// token TokenID holds Generation now.
+	// Verdict is LoggedOut, Revoked or SessionCompromised if sessions ended, Stale if claims with a
+	// lower mark than Mark are out of date, and Accepted if the token TokenID holds Generation now.
 	Verdict    Verdict
+	Mark       int64
 	TokenID    string
 	Generation uint64
 
 	At       time.Time // by the store's clock
-	Sessions int       // how many living sessions were ended; only in what Revoke returns
+	Sessions int       // how many living sessions it was about; only in what Revoke returns
 }
 
 // A Session is one living session of a user: one login, on one device or several.
@@ -192,30 +253,29 @@ type Session struct {
 	ExpiresAt time.Time `json:"expiresAt"` // the latest expiry of its tokens
 	Address   string    `json:"address"`   // of the client that presented it last
 	UserAgent string    `json:"userAgent"` // of the same client, at most 256 bytes
+
+	// Bound reports whether its tokens are worth nothing without a key of the device.
+	Bound bool `json:"bound,omitempty"`
 }
 
 var (
-	errRevocation = errors.New("blacklist: a Revocation needs exactly one of SessionID, UserID and All")
-	errExcept     = errors.New("blacklist: a Revocation has an Except without a UserID")
-	errWhy        = errors.New("blacklist: a Revocation's Why is neither LoggedOut nor Revoked")
+	errRevocation = errors.New("blacklist: a Revocation needs a UserID, a UserID and a SessionID, or All")
+	errExcept     = errors.New("blacklist: a Revocation has an Except without a UserID alone")
+	errWhy        = errors.New("blacklist: a Revocation's Why is none of LoggedOut, Revoked and Stale")
+	errStale      = errors.New("blacklist: a Revocation that is Stale has All or Except")
 )
 
 // Check returns an error if the revocation is not valid. Stores call it first.
 func (r Revocation) Check() error {
-	set := 0
-	for _, is := range []bool{r.SessionID != "", r.UserID != "", r.All} {
-		if is {
-			set++
-		}
-	}
-	if set != 1 {
+	switch {
+	case r.All == (r.UserID != ""), r.SessionID != "" && r.UserID == "":
 		return errRevocation
-	}
-	if r.Except != "" && r.UserID == "" {
+	case r.Except != "" && (r.UserID == "" || r.SessionID != ""):
 		return errExcept
-	}
-	if r.Why != LoggedOut && r.Why != Revoked {
+	case r.Why != LoggedOut && r.Why != Revoked && r.Why != Stale:
 		return errWhy
+	case r.Why == Stale && (r.All || r.Except != ""):
+		return errStale
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type memory struct {
 	birth     atomic.Int64 // codes issued before may have been used already, Unix microseconds
 	forgotten atomic.Int64 // when the store forgot something last, Unix microseconds
 	allAt     atomic.Int64 // when everyone was revoked last, Unix microseconds
+	raising   sync.Mutex   // held while marks are raised, and before all other locks
 	turn      atomic.Uint32
 	shards    [64]shard
 	users     [64]userShard
@@ -40,13 +41,17 @@ type shard struct {
 // userShard is taken after a shard, never before one.
 type userShard struct {
 	mu      sync.Mutex
-	revoked map[string]cutoff
+	entries map[string]userEntry
 	due     agenda[string]
 	owned   map[string]map[id.ID]struct{} // the sessions of a user that have not ended
 }
 
-// cutoff is a revocation of a user.
-type cutoff struct{ at, until int64 } // Unix microseconds; until when a token from before it can live
+// userEntry is what is remembered of a user beside their sessions. Times are Unix microseconds.
+type userEntry struct {
+	revokedAt int64 // when the user was revoked last
+	mark      int64 // claims with a lower mark begin no session
+	until     int64 // until when a code of before can live
+}
 
 const sweepsPerCall = 16
 
@@ -61,7 +66,7 @@ func newMemory() *memory {
 	for n := range m.shards {
 		m.shards[n].sessions = make(map[id.ID]State)
 		m.shards[n].due = newAgenda[id.ID](now)
-		m.users[n].revoked = make(map[string]cutoff)
+		m.users[n].entries = make(map[string]userEntry)
 		m.users[n].due = newAgenda[string](now)
 		m.users[n].owned = make(map[string]map[id.ID]struct{})
 	}
@@ -69,59 +74,73 @@ func newMemory() *memory {
 }
 
 // Present implements Store.
-func (m *memory) Present(ctx context.Context, p Presentation) (Verdict, error) {
-	return m.step(ctx, p.Token, func(s *State, now time.Time) (Verdict, Change) { return s.Present(p, now) })
+func (m *memory) Present(ctx context.Context, p Presentation) (Result, error) {
+	return m.step(ctx, p.Token, func(s *State, now time.Time) (Result, Change) { return s.Present(p, now) })
 }
 
 // Confirm implements Store.
-func (m *memory) Confirm(ctx context.Context, t TokenRef) (Verdict, error) {
-	return m.step(ctx, t, func(s *State, now time.Time) (Verdict, Change) { return s.Confirm(t, now) })
+func (m *memory) Confirm(ctx context.Context, t TokenRef) (Result, error) {
+	return m.step(ctx, t, func(s *State, now time.Time) (Result, Change) { return s.Confirm(t, now) })
 }
 
 // Check implements Store.
-func (m *memory) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Verdict, error) {
-	return m.step(ctx, t, func(s *State, now time.Time) (Verdict, Change) {
+func (m *memory) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Result, error) {
+	return m.step(ctx, t, func(s *State, now time.Time) (Result, Change) {
 		return s.Check(t, grace, branch, now), Change{}
 	})
 }
 
-// step lets f decide on the token's session, under its lock.
-func (m *memory) step(ctx context.Context, t TokenRef, f func(*State, time.Time) (Verdict, Change)) (Verdict, error) {
+// decision lets a session's state decide on a token.
+type decision func(*State, time.Time) (Result, Change)
+
+// step has a decision made on the token's session, under its lock.
+func (m *memory) step(ctx context.Context, t TokenRef, d decision) (Result, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return Result{}, err
 	}
 	sid, ok := id.Parse(t.SessionID)
 	if !ok {
-		return Unknown, nil
+		return Result{Verdict: Unknown}, nil
 	}
 	sh := m.shard(sid)
 	sh.mu.Lock()
 	now := time.Now() // under the lock: never before a step that was decided earlier
 	m.rewind(now)
-	verdict, change := m.decide(sh, sid, t, now, f)
+	result, change := m.decide(sh, sid, t, now, d)
 	sh.sweep(m, now)
 	sh.mu.Unlock()
 	m.sweepAnother(now)
 	if change.Verdict != 0 {
 		m.watchers.Tell(change)
 	}
-	return verdict, nil
+	return result, nil
 }
 
-func (m *memory) decide(sh *shard, sid id.ID, t TokenRef, now time.Time, f func(*State, time.Time) (Verdict, Change)) (Verdict, Change) {
+func (m *memory) decide(sh *shard, sid id.ID, t TokenRef, now time.Time, d decision) (Result, Change) {
 	s, known := sh.sessions[sid]
-	switch {
-	case known && s.ended != 0:
-		return s.ended, Change{}
-	case t.AuthTime.UnixMicro() <= m.allAt.Load():
-		return Revoked, Change{}
-	case !known && (t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth.Load() || t.IssuedAt.After(now.Add(leeway))):
-		// A code of the future was issued before the clock was set back: what became of it may be forgotten.
-		return Unknown, Change{}
-	case !known && !m.own(sid, t): // in one step with the look at the user's revocation, which ends what it finds here
-		return Revoked, Change{}
+	if known {
+		if v := s.Refuses(t); v != 0 {
+			return refused(v)
+		}
 	}
-	verdict, change := f(&s, now)
+	if t.AuthTime.UnixMicro() <= m.allAt.Load() {
+		return refused(Revoked)
+	}
+	if !known {
+		// A code of the future was issued before the clock was set back: what became of it may be
+		// forgotten.
+		if t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth.Load() || t.IssuedAt.After(now.Add(leeway)) {
+			return refused(Unknown)
+		}
+		// One step with the look at the user's entry: a revocation of the user that comes later
+		// finds the session.
+		mark, ok := m.own(sid, t)
+		if !ok {
+			return refused(Revoked)
+		}
+		s.Raise(mark, now)
+	}
+	result, change := d(&s, now)
 	if known || s.generation > 0 {
 		sh.sessions[sid] = s
 	}
@@ -131,7 +150,7 @@ func (m *memory) decide(sh *shard, sid id.ID, t TokenRef, now time.Time, f func(
 	if s.generation == 0 || s.ended != 0 {
 		m.disown(cmp.Or(s.userID, t.UserID), sid)
 	}
-	return verdict, change
+	return result, change
 }
 
 // rewind notices that the clock was set back so far that a code may be in time again whose session
@@ -154,77 +173,6 @@ func (m *memory) forgets(now time.Time) {
 
 // shard is where a session is kept: ids are random, and none is taken that was not signed.
 func (m *memory) shard(sid id.ID) *shard { return &m.shards[int(sid[0])%len(m.shards)] }
-
-// Revoke implements Store.
-func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
-	if err := ctx.Err(); err != nil {
-		return Change{}, err
-	}
-	if err := r.Check(); err != nil {
-		return Change{}, err
-	}
-	now := time.Now()
-	change := Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
-	switch {
-	case r.SessionID != "":
-		if sid, ok := id.Parse(r.SessionID); ok { // no token has any other
-			change.UserID, change.Sessions = m.end(sid, r, now)
-		}
-	case r.UserID != "":
-		except, isOne := id.Parse(r.Except)
-		for _, sid := range m.cut(r.UserID, now, now.Add(r.Keep)) {
-			if isOne && sid == except {
-				continue
-			}
-			_, ended := m.end(sid, r, now)
-			change.Sessions += ended
-		}
-	default:
-		for at := m.allAt.Load(); at < now.UnixMicro() && !m.allAt.CompareAndSwap(at, now.UnixMicro()); at = m.allAt.Load() {
-		} // never back, whatever the clock does
-		for n := range m.shards {
-			change.Sessions += m.endAll(&m.shards[n], r, now)
-		}
-	}
-	m.sweepAnother(now)
-	m.watchers.Tell(change)
-	return change, nil
-}
-
-// end ends one session, whose user it tells, and says whether, as a number, that ended a living one.
-func (m *memory) end(sid id.ID, r Revocation, now time.Time) (userID string, ended int) {
-	sh := m.shard(sid)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	s, known := sh.sessions[sid]
-	ended = m.endOne(sh, sid, s, r, now.Add(r.Keep), now)
-	if !known {
-		sh.due.add(sid, now.Add(r.Keep+leeway), now)
-	}
-	return s.userID, ended
-}
-
-func (m *memory) endAll(sh *shard, r Revocation, now time.Time) (ended int) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	for sid, s := range sh.sessions {
-		ended += m.endOne(sh, sid, s, r, now, now)
-	}
-	return ended
-}
-
-// endOne ends a session, which is from then on none of its user's. The shard is locked.
-func (m *memory) endOne(sh *shard, sid id.ID, s State, r Revocation, keepUntil, now time.Time) (ended int) {
-	owned := s.generation > 0 && s.ended == 0
-	if s.End(r.Why, keepUntil, now) {
-		ended = 1
-	}
-	sh.sessions[sid] = s
-	if owned {
-		m.disown(s.userID, sid)
-	}
-	return ended
-}
 
 // Sessions implements Store.
 func (m *memory) Sessions(ctx context.Context, userID string) ([]Session, error) {
@@ -259,19 +207,21 @@ func (m *memory) user(id string) *userShard {
 	return &m.users[h%uint32(len(m.users))]
 }
 
-// own notes whose session it is, unless the user was revoked since they proved who they are.
-func (m *memory) own(sid id.ID, t TokenRef) bool {
+// own notes whose session it is, unless the user was revoked since they proved who they are. It
+// returns the mark of the user's entry.
+func (m *memory) own(sid id.ID, t TokenRef) (mark int64, ok bool) {
 	u := m.user(t.UserID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if t.AuthTime.UnixMicro() <= u.revoked[t.UserID].at {
-		return false
+	entry := u.entries[t.UserID]
+	if t.AuthTime.UnixMicro() <= entry.revokedAt {
+		return 0, false
 	}
 	if u.owned[t.UserID] == nil {
 		u.owned[t.UserID] = make(map[id.ID]struct{}, 1)
 	}
 	u.owned[t.UserID][sid] = struct{}{}
-	return true
+	return entry.mark, true
 }
 
 func (m *memory) disown(userID string, sid id.ID) {
@@ -290,20 +240,6 @@ func (m *memory) owned(userID string) []id.ID {
 	return slices.Collect(maps.Keys(u.owned[userID]))
 }
 
-// cut remembers that a user was revoked, and gives the sessions that are known: one that begins later finds it.
-func (m *memory) cut(userID string, now, until time.Time) []id.ID {
-	u := m.user(userID)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	c, known := u.revoked[userID]
-	c = cutoff{max(now.UnixMicro(), c.at), max(until.UnixMicro(), c.until)}
-	u.revoked[userID] = c
-	if !known {
-		u.due.add(userID, time.UnixMicro(c.until), now)
-	}
-	return slices.Collect(maps.Keys(u.owned[userID]))
-}
-
 // sweep forgets a few of the revocations of users that nothing comes from any more. One that was prolonged since is put
 // off.
 func (u *userShard) sweep(m *memory, now time.Time) {
@@ -314,11 +250,11 @@ func (u *userShard) sweep(m *memory, now time.Time) {
 		if !ok {
 			return
 		}
-		if until := time.UnixMicro(u.revoked[over].until); !until.Before(now) {
+		if until := time.UnixMicro(u.entries[over].until); !until.Before(now) {
 			u.due.add(over, until, now)
 			continue
 		}
-		delete(u.revoked, over)
+		delete(u.entries, over)
 		m.forgets(now)
 	}
 }
@@ -351,49 +287,6 @@ func (sh *shard) sweep(m *memory, now time.Time) {
 		}
 		m.forgets(now)
 	}
-}
-
-// agenda is what has to be looked at, by the minute in which to do so.
-type agenda[K any] struct {
-	due  map[int64][]K
-	done int64 // nothing is left in the minutes before this one
-}
-
-func newAgenda[K any](now time.Time) agenda[K] {
-	return agenda[K]{due: make(map[int64][]K), done: now.Unix() / 60}
-}
-
-// rewind sees that a clock that was set back does not put off what is added from now on.
-func (a *agenda[K]) rewind(now time.Time) { a.done = min(a.done, now.Unix()/60+1) }
-
-// add has key looked at once the minute of at is over.
-func (a *agenda[K]) add(key K, at, now time.Time) {
-	a.rewind(now)
-	minute := max(at.Unix()/60+1, a.done)
-	a.due[minute] = append(a.due[minute], key)
-}
-
-// next takes out a key whose minute has come, and reports whether there is one.
-func (a *agenda[K]) next(now time.Time) (key K, ok bool) {
-	a.rewind(now)
-	current := now.Unix() / 60
-	for a.done <= current {
-		if list := a.due[a.done]; len(list) > 0 {
-			last := len(list) - 1
-			a.due[a.done] = list[:last]
-			return list[last], true
-		}
-		delete(a.due, a.done)
-		a.done++
-		if current-a.done > int64(len(a.due)) { // more minutes than there are entries
-			first := current + 1
-			for minute := range a.due {
-				first = min(first, minute)
-			}
-			a.done = first
-		}
-	}
-	return key, false
 }
 
 // Left clears away what is over, which other calls do little by little, and returns how many

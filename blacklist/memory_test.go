@@ -52,7 +52,7 @@ func TestMemoryForgetsRevocationsOfSessionsItNeverKnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 100 {
-			if _, err := store.Revoke(t.Context(), Revocation{SessionID: newID(), Why: Revoked, Keep: time.Hour}); err != nil {
+			if _, err := store.Revoke(t.Context(), Revocation{UserID: "anna", SessionID: newID(), Why: Revoked, Keep: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -79,7 +79,7 @@ func TestMemoryClearsAwayAfterTheClockWasSetBack(t *testing.T) {
 	}
 	left := func() (n int) {
 		for i := range store.users {
-			n += len(store.users[i].revoked) + len(store.users[i].due.due) + len(store.shards[i].due.due)
+			n += len(store.users[i].entries) + len(store.users[i].due.due) + len(store.shards[i].due.due)
 		}
 		return n + store.size()
 	}
@@ -120,7 +120,7 @@ func TestMemoryForgetsARevocationThoughOthersAreKeptForLong(t *testing.T) {
 		}
 		count := func() (revoked, due int) {
 			for n := range store.users {
-				revoked += len(store.users[n].revoked)
+				revoked += len(store.users[n].entries)
 				for _, list := range store.users[n].due.due {
 					due += len(list)
 				}

@@ -59,7 +59,7 @@ func (a *actor) presentsFor(t, next TokenRef, h how) Verdict {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return v
+	return v.Verdict
 }
 
 func (a *actor) must(t TokenRef, h how) TokenRef {
@@ -73,15 +73,15 @@ func (a *actor) must(t TokenRef, h how) TokenRef {
 
 func (a *actor) confirms(t TokenRef, want Verdict) {
 	a.t.Helper()
-	if v, err := a.store.Confirm(a.t.Context(), t); err != nil || v != want {
-		a.t.Errorf("confirming generation %d: verdict %d, %v, want %d", t.Generation, v, err, want)
+	if v, err := a.store.Confirm(a.t.Context(), t); err != nil || v.Verdict != want {
+		a.t.Errorf("confirming generation %d: verdict %d, %v, want %d", t.Generation, v.Verdict, err, want)
 	}
 }
 
 func (a *actor) checks(t TokenRef, grace, branch time.Duration, want Verdict) {
 	a.t.Helper()
-	if v, err := a.store.Check(a.t.Context(), t, grace, branch); err != nil || v != want {
-		a.t.Errorf("checking generation %d: verdict %d, %v, want %d", t.Generation, v, err, want)
+	if v, err := a.store.Check(a.t.Context(), t, grace, branch); err != nil || v.Verdict != want {
+		a.t.Errorf("checking generation %d: verdict %d, %v, want %d", t.Generation, v.Verdict, err, want)
 	}
 }
 
@@ -259,7 +259,7 @@ func TestUnknownSessionsAndGenerationsAheadAreRefusedAndHarmless(t *testing.T) {
 	a.refused(stranger, how{}, Unknown)
 	a.checks(stranger, time.Minute, time.Minute, Unknown)
 	a.confirms(stranger, Unknown)
-	if _, err := store.Revoke(t.Context(), Revocation{SessionID: "no id", Why: LoggedOut}); err != nil {
+	if _, err := store.Revoke(t.Context(), Revocation{UserID: "anna", SessionID: "no id", Why: LoggedOut}); err != nil {
 		t.Error(err)
 	}
 	if n := store.size(); n != 0 {
@@ -289,7 +289,7 @@ func TestRevokedSessionsStaySoForTheFirstReason(t *testing.T) {
 	code := a.code()
 	first := a.must(code, how{})
 	for _, why := range []Verdict{LoggedOut, Revoked} {
-		if _, err := a.store.Revoke(t.Context(), Revocation{SessionID: a.sid, Why: why}); err != nil {
+		if _, err := a.store.Revoke(t.Context(), Revocation{UserID: "anna", SessionID: a.sid, Why: why}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,7 +314,7 @@ func TestMemoryForgetsRevocationsOfUsers(t *testing.T) {
 		}
 		left := 0
 		for n := range store.users {
-			left += len(store.users[n].revoked) + len(store.users[n].due.due) + len(store.users[n].owned)
+			left += len(store.users[n].entries) + len(store.users[n].due.due) + len(store.users[n].owned)
 		}
 		if left != 0 {
 			t.Errorf("%d are left", left)
@@ -392,7 +392,7 @@ func TestMemoryHonoursItsContextAndRefusesIDsThatAreNone(t *testing.T) {
 	a := newActor(t, store)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if v, err := store.Present(ctx, Presentation{Token: a.code(), SuccessorID: newID()}); !errors.Is(err, context.Canceled) || v == Accepted {
+	if v, err := store.Present(ctx, Presentation{Token: a.code(), SuccessorID: newID()}); !errors.Is(err, context.Canceled) || v.Verdict == Accepted {
 		t.Errorf("verdict %d, %v", v, err)
 	}
 	for _, id := range []string{"", "abc", newID() + "A", "!!!!!!!!!!!!!!!!!!!!!!", newID()[:21] + "B"} {
@@ -441,7 +441,7 @@ func BenchmarkMemoryPresent(b *testing.B) {
 		t := TokenRef{SessionID: newID(), TokenID: newID(), IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Hour)}
 		for pb.Next() {
 			next := newID()
-			if v, _ := store.Present(context.Background(), Presentation{Token: t, SuccessorID: next, SuccessorExpiresAt: t.ExpiresAt, SupersededWithin: 5 * time.Second, SocketOpenedAt: now}); v != Accepted {
+			if v, _ := store.Present(context.Background(), Presentation{Token: t, SuccessorID: next, SuccessorExpiresAt: t.ExpiresAt, SupersededWithin: 5 * time.Second, SocketOpenedAt: now}); v.Verdict != Accepted {
 				b.Errorf("verdict %d", v)
 				return
 			}

@@ -2,8 +2,6 @@ package blacklist
 
 import (
 	"cmp"
-	"encoding/binary"
-	"errors"
 	"math"
 	"strings"
 	"time"
@@ -11,28 +9,44 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// State is the state of one session, of constant size, and what decides on its tokens: all that is needed to tell
-// the living ones from the dead. It is for those who write a Store; to load it, decide and store it again has to be
-// one atomic step. Its zero value is a session that nobody has begun. It is not safe for concurrent use.
+// A State is what a store keeps of one session, and decides on its tokens. It is of constant size.
+// The zero value is a session that has not begun. It is not safe for concurrent use.
 //
-// A store adds what no session can know: that the session's user, or everyone, was revoked since the token's AuthTime
-// (a session that the store knows was ended then, or was the exception), and that a code was issued before the store
-// began to remember. A record that cannot be read is an error, never a new session.
+// It is for those who write a [Store]: to load a state, have it decide and store it again has to be
+// one atomic step. If the store knows the session, it asks Refuses first. The store adds what no
+// session can know:
+//
+//   - The session's user, or everyone, was revoked since the token's AuthTime: Revoked. (The
+//     sessions that the store knew were ended then, except one that it was to leave; for that one
+//     it calls Cut.)
+//   - A code was issued before the store began to remember: Unknown. So is a session token of a
+//     session that the store does not know.
+//   - If the state is new, it calls Raise with the mark of the user's entry before the decision.
+//
+// A record that cannot be read is an error, never a new session.
 type State struct {
 	userID      string
 	generation  uint32    // n, the latest
-	confirmed   bool      // whether a token holds n; if not, it waits for a confirmation
+	confirmed   bool      // a token holds n; if not, n waits for a confirmation
+	flags       byte      // flagBound
 	ended       Verdict   // why the session is over, 0 while it lives
 	previous    id.ID     // holds n-1
-	holder      id.ID     // holds n
+	holder      id.ID     // holds n; if nobody does and this presentation bound the session: its successor
 	confirmedAt int64     // since when n is confirmed, Unix microseconds; 0 while it is not
 	previousAt  int64     // since when n-1 is
 	earlier     [8]uint32 // how many microseconds before that n-2, n-3, ... were
-	expiresAt   int64     // the latest exp ever minted in the session, Unix seconds rounded up
+	expiresAt   int64     // the latest expiry of all its tokens, Unix seconds rounded up
+
+	mark     int64 // claims with a lower mark are out of date
+	provedAt int64 // when the user proved who they are last, Unix microseconds
+	provedBy id.ID // the step-up that did, until a generation is confirmed
 
 	since, seenAt      int64 // Unix microseconds
 	address, userAgent string
 }
+
+// flagBound says that the session is bound to a key of its device.
+const flagBound = 1
 
 // What is kept of a client, in bytes.
 const (
@@ -40,67 +54,125 @@ const (
 	maxUserAgent = 256
 )
 
-// Present decides as Store.Present does. The Change is to be heard, once the step is stored, unless it is zero.
-func (s *State) Present(p Presentation, now time.Time) (Verdict, Change) {
-	jti, ok := p.Token.id()
-	successor, ok2 := id.Parse(p.SuccessorID)
-	keeps := p.SuccessorID == ""
-	if !ok || !ok2 && !keeps || keeps && p.Token.Generation == 0 {
-		return Unknown, Change{}
+// clockSkew is how far the clocks of processes that share a store may differ without one of them
+// counting as set back.
+const clockSkew = time.Second
+
+// refused returns a result without a mark, and that nobody has to hear of it.
+func refused(v Verdict) (Result, Change) { return Result{Verdict: v}, Change{} }
+
+// Refuses returns the verdict on a token that needs no look at its generation: Unknown if it is not
+// of this session, why the session is over if it is, and otherwise zero.
+func (s *State) Refuses(t TokenRef) Verdict {
+	if s.generation > 0 && (t.UserID != s.userID || t.Generation > 0 && t.Bound != s.bound()) {
+		return Unknown
 	}
-	n, gen := uint64(s.generation), p.Token.Generation
-	var change Change
+	return s.ended
+}
+
+func (s *State) bound() bool { return s.flags&flagBound != 0 }
+
+// Present decides as Store.Present does. Unless the change is zero, others have to hear of it once
+// the step is stored.
+func (s *State) Present(p Presentation, now time.Time) (Result, Change) {
+	t := &p.Token
+	jti, ok := t.id()
+	successor, replaces := id.Parse(p.SuccessorID)
+	keeps := p.SuccessorID == ""
+	n, gen := uint64(s.generation), t.Generation
+	if !ok || !replaces && !keeps || keeps && gen == 0 {
+		return refused(Unknown)
+	}
+	if v := s.Refuses(*t); v != 0 {
+		return refused(v)
+	}
+	current := gen == n && (!s.confirmed || s.holder == jti)
+	predecessor := gen+1 == n && s.previous == jti
 	switch {
-	case s.ended != 0:
-		return s.ended, Change{}
 	case gen > n:
-		return Unknown, Change{}
-	case gen == n && (!s.confirmed || s.holder == jti): // current
-		if gen == 0 {
-			s.begin(p.Token)
-		}
-		if !s.confirmed {
-			change = s.confirm(p.Token.SessionID, jti, now)
-		}
-		if !keeps {
-			s.advance(jti)
-			change = cmp.Or(s.succeed(&p, successor, now), change)
-		}
-	case gen+1 == n && s.previous == jti && !s.confirmed: // predecessor, whose holder never got n
-		if !keeps {
-			change = s.succeed(&p, successor, now)
-		}
-	case gen+1 == n && s.previous == jti && s.holder == successor && !keeps: // the same step again: its reply was lost
+		return refused(Unknown)
+	case predecessor && replaces && s.holder == successor: // the same step again: its reply was lost
+		s.seen(&p, now)
+		return Result{Verdict: Accepted}, Change{}
+	case current, predecessor && !s.confirmed && s.mayTrade(&p):
 	default:
 		return s.replayed(&p, now)
 	}
-	s.seenAt, s.address, s.userAgent = now.UnixMicro(), cutTo(p.Address, maxAddress), cutTo(p.UserAgent, maxUserAgent)
-	return Accepted, change
+
+	proof, proves := id.Parse(p.StepUp.ID)
+	if p.StepUp != (StepUp{}) && (!proves || keeps || gen == 0 || !s.proves(proof, p.StepUp.At)) {
+		return refused(StepUpRefused)
+	}
+	if p.mark() < s.mark {
+		return Result{Stale, s.mark}, Change{}
+	}
+
+	var change Change
+	if current {
+		if gen == 0 {
+			s.begin(&p)
+		}
+		if !s.confirmed {
+			change = s.confirm(t.SessionID, jti, now)
+		}
+		if replaces {
+			s.advance(jti)
+		}
+	}
+	if proves {
+		s.provedAt, s.provedBy = p.StepUp.At.UnixMicro(), proof
+	}
+	if replaces {
+		change = cmp.Or(s.succeed(&p, successor, now), change)
+	}
+	s.seen(&p, now)
+	return Result{Verdict: Accepted}, change
 }
 
-// clockSkew is how far the clocks of processes that share a store may differ without one of them counting as set back.
-const clockSkew = time.Second
+// mark returns the mark of the claims that the client is to have: those of the successor, or of the
+// token if it is kept.
+func (p *Presentation) mark() int64 {
+	if p.SuccessorID == "" {
+		return p.Token.Mark
+	}
+	return p.SuccessorMark
+}
+
+// mayTrade reports whether a token whose successor nobody has confirmed may get another one. A code
+// that was bound by the proof that came with it may not: whoever presents it again may have another
+// key. Nor does a session that began without a key become bound.
+func (s *State) mayTrade(p *Presentation) bool {
+	return p.Token.Generation > 0 || !p.Bind && p.Token.Bound == s.bound()
+}
+
+// proves reports whether a step-up is good: it is later than the last proof, or was that proof.
+func (s *State) proves(jti id.ID, at time.Time) bool {
+	return at.UnixMicro() > s.provedAt || jti == s.provedBy && jti != id.ID{}
+}
 
 // replayed decides on a token that was used and replaced.
-func (s *State) replayed(p *Presentation, now time.Time) (Verdict, Change) {
+func (s *State) replayed(p *Presentation, now time.Time) (Result, Change) {
 	at, presented := s.replacedAt(p.Token.Generation), now
 	if !p.PresentedAt.IsZero() {
 		presented = p.PresentedAt
 	}
-	// Where the clock was set back since, the token was replaced in what is the future now, and the times say nothing.
+	// If the clock was set back since, the token was replaced in what is the future now, and the
+	// times tell nothing.
 	comparable := at > 0 && now.UnixMicro() >= at-clockSkew.Microseconds()
 	if comparable && presented.UnixMicro()-at <= p.SupersededWithin.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
-		return Superseded, Change{}
+		return refused(Superseded)
 	}
 	if p.EndOnReuse {
 		s.over(SessionCompromised)
-		return ReuseDetected, Change{SessionID: p.Token.SessionID, UserID: s.userID, Verdict: SessionCompromised, At: now, Sessions: 1}
+		return Result{Verdict: ReuseDetected}, Change{
+			SessionID: p.Token.SessionID, UserID: s.userID, Verdict: SessionCompromised, At: now, Sessions: 1,
+		}
 	}
-	return Replaced, Change{}
+	return refused(Replaced)
 }
 
-// replacedAt is since when a token of that generation, which is not alive, is not; 0 where that is too long ago to be
-// remembered.
+// replacedAt returns since when a token of that generation, which is not alive, is not; 0 if that
+// is too long ago to be remembered.
 func (s *State) replacedAt(gen uint64) int64 {
 	switch behind := uint64(s.generation) - gen; {
 	case behind == 0, behind == 1 && s.confirmed:
@@ -113,11 +185,22 @@ func (s *State) replacedAt(gen uint64) int64 {
 	return 0
 }
 
+// begin begins the session with a code.
+func (s *State) begin(p *Presentation) {
+	s.userID = p.Token.UserID
+	s.since = p.Token.AuthTime.UnixMicro()
+	s.provedAt = s.since
+	s.expiresAt = max(s.expiresAt, ceilSeconds(p.Token.ExpiresAt))
+	if p.Token.Bound || p.Bind {
+		s.flags |= flagBound
+	}
+}
+
 // advance begins the next generation, which nobody holds yet; jti holds the one before.
 func (s *State) advance(jti id.ID) {
 	since := min(max(0, s.confirmedAt-s.previousAt), math.MaxUint32)
-	if s.confirmedAt < s.previousAt-clockSkew.Microseconds() { // the clock was set back: nobody knows how long ago it was
-		since = math.MaxUint32
+	if s.confirmedAt < s.previousAt-clockSkew.Microseconds() {
+		since = math.MaxUint32 // the clock was set back: nobody knows how long ago it was
 	}
 	for n := len(s.earlier) - 1; n > 0; n-- {
 		s.earlier[n] = uint32(min(int64(s.earlier[n-1])+since, math.MaxUint32)) // which is too long ago
@@ -127,72 +210,95 @@ func (s *State) advance(jti id.ID) {
 	s.generation++
 }
 
-func (s *State) begin(code TokenRef) {
-	s.userID, s.since = code.UserID, code.AuthTime.UnixMicro()
-	s.expiresAt = max(s.expiresAt, ceilSeconds(code.ExpiresAt))
-}
-
 // confirm lets a token hold the latest generation.
 func (s *State) confirm(sid string, jti id.ID, now time.Time) Change {
 	s.confirmed, s.holder, s.confirmedAt = true, jti, now.UnixMicro()
+	s.provedBy = id.ID{}
 	return Change{
 		SessionID: sid, UserID: s.userID, Verdict: Accepted,
 		TokenID: jti.String(), Generation: uint64(s.generation), At: now,
 	}
 }
 
-// succeed lets the successor be alive: as the holder of the latest generation, or as one of its branches.
+// succeed lets the successor be alive: as the holder of the latest generation, or as one of its
+// branches.
 func (s *State) succeed(p *Presentation, successor id.ID, now time.Time) (change Change) {
-	if !p.Confirming {
+	switch {
+	case !p.Confirming:
 		change = s.confirm(p.Token.SessionID, successor, now)
+	case p.Bind:
+		s.holder = successor // so that the same step again is known for what it is
 	}
 	s.expiresAt = max(s.expiresAt, ceilSeconds(p.SuccessorExpiresAt))
 	return change
 }
 
-// Confirm decides as Store.Confirm does. The Change is to be heard, once the step is stored, unless it is zero.
-func (s *State) Confirm(t TokenRef, now time.Time) (Verdict, Change) {
+// seen keeps what Sessions shows of the last presentation.
+func (s *State) seen(p *Presentation, now time.Time) {
+	s.seenAt = now.UnixMicro()
+	s.address, s.userAgent = truncate(p.Address, maxAddress), truncate(p.UserAgent, maxUserAgent)
+}
+
+// Confirm decides as Store.Confirm does. Unless the change is zero, others have to hear of it once
+// the step is stored.
+func (s *State) Confirm(t TokenRef, now time.Time) (Result, Change) {
 	jti, ok := t.id()
 	n := uint64(s.generation)
-	switch {
-	case !ok || t.Generation == 0:
-		return Unknown, Change{}
-	case s.ended != 0:
-		return s.ended, Change{}
-	case t.Generation > n:
-		return Unknown, Change{}
-	case t.Generation == n && !s.confirmed:
-		return Accepted, s.confirm(t.SessionID, jti, now)
-	case t.Generation == n && s.holder == jti, t.Generation+1 == n && s.previous == jti:
-		return Accepted, Change{}
-	case t.Generation == n:
-		return Superseded, Change{}
+	if !ok || t.Generation == 0 {
+		return refused(Unknown)
 	}
-	return Replaced, Change{}
+	if v := s.Refuses(t); v != 0 {
+		return refused(v)
+	}
+	waits := t.Generation == n && !s.confirmed
+	switch {
+	case t.Generation > n:
+		return refused(Unknown)
+	case waits, t.Generation == n && s.holder == jti, t.Generation+1 == n && s.previous == jti:
+	case t.Generation == n:
+		return refused(Superseded)
+	default:
+		return refused(Replaced)
+	}
+	if t.Mark < s.mark {
+		return Result{Stale, s.mark}, Change{}
+	}
+	var change Change
+	if waits {
+		change = s.confirm(t.SessionID, jti, now)
+	}
+	return Result{Verdict: Accepted}, change
 }
 
 // Check decides as Store.Check does. What lies ahead of now counts as young for nothing.
-func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Verdict {
+func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Result {
 	jti, ok := t.id()
+	if !ok {
+		return Result{Verdict: Unknown}
+	}
+	if v := s.Refuses(t); v != 0 {
+		return Result{Verdict: v}
+	}
 	n := uint64(s.generation)
 	age, replaced := now.Sub(t.IssuedAt), now.Sub(time.UnixMicro(s.confirmedAt))
+	predecessor := t.Generation+1 == n && s.previous == jti
 	switch {
-	case !ok:
-		return Unknown
-	case s.ended != 0:
-		return s.ended
 	case t.Generation > n:
-		return Unknown
+		return Result{Verdict: Unknown}
 	case t.Generation == n && s.confirmed && s.holder == jti,
 		t.Generation == n && !s.confirmed && (branch == 0 || 0 <= age && age <= branch),
-		t.Generation+1 == n && s.previous == jti && (!s.confirmed || 0 <= replaced && replaced < grace):
-		return Accepted
+		predecessor && !s.confirmed && s.mayTrade(&Presentation{Token: t}),
+		predecessor && s.confirmed && 0 <= replaced && replaced < grace:
+		if t.Mark < s.mark {
+			return Result{Stale, s.mark}
+		}
+		return Result{Verdict: Accepted}
 	}
-	return Replaced
+	return Result{Verdict: Replaced}
 }
 
-// End ends the session, unless it has ended, and says whether that ended a living one. keepUntil is how long a session
-// that the store does not know yet has to be remembered.
+// End ends the session, unless it has ended, and reports whether that ended a living one. keepUntil
+// is how long a session that the store does not know yet has to be remembered.
 func (s *State) End(why Verdict, keepUntil time.Time, now time.Time) bool {
 	if s.generation == 0 {
 		s.expiresAt = max(s.expiresAt, ceilSeconds(keepUntil))
@@ -200,106 +306,64 @@ func (s *State) End(why Verdict, keepUntil time.Time, now time.Time) bool {
 	if s.ended != 0 {
 		return false
 	}
-	living := s.lives(now)
+	lived := s.lives(now)
 	s.over(why)
-	return living
+	return lived
 }
 
-// over ends the session, of which nobody will ask any more where its client was.
+// over ends the session. Nobody asks any more where its client was.
 func (s *State) over(why Verdict) { s.ended, s.address, s.userAgent = why, "", "" }
+
+// Raise raises the session's mark to at least mark, and reports whether the session lives.
+func (s *State) Raise(mark int64, now time.Time) bool {
+	s.mark = max(s.mark, mark)
+	return s.lives(now)
+}
+
+// Mark returns the session's mark.
+func (s *State) Mark() int64 { return s.mark }
+
+// Cut refuses proofs of before that time from now on: the user was revoked then, and this session
+// was the exception.
+func (s *State) Cut(at time.Time) {
+	if at.UnixMicro() > s.provedAt {
+		s.provedAt, s.provedBy = at.UnixMicro(), id.ID{}
+	}
+}
 
 func (s *State) lives(now time.Time) bool {
 	return s.ended == 0 && s.generation > 0 && now.Unix() < s.expiresAt
 }
 
-// ForgetAt is when the session can be forgotten: a minute after the last of its tokens has expired, for clocks that
-// differ.
+// ForgetAt returns when the session can be forgotten: a minute after the last of its tokens has
+// expired, since clocks differ.
 func (s *State) ForgetAt() time.Time { return time.Unix(s.expiresAt+60, 0) }
 
-// Ended is why the session is over, 0 while it lives or has not begun.
+// Ended returns why the session is over, or zero while it lives or has not begun.
 func (s *State) Ended() Verdict { return s.ended }
 
-// UserID is whose session it is, empty while none has begun.
+// UserID returns whose session it is. It is empty if the session has not begun.
 func (s *State) UserID() string { return s.userID }
 
-// Session is what Store.Sessions says of it. false: it is over, or has not begun.
+// Session returns what Store.Sessions shows of the session, and reports whether it lives.
 func (s *State) Session(id string, now time.Time) (Session, bool) {
 	return Session{
-		ID: id, UserID: s.userID, Address: s.address, UserAgent: s.userAgent,
+		ID: id, UserID: s.userID, Address: s.address, UserAgent: s.userAgent, Bound: s.bound(),
 		Since: time.UnixMicro(s.since), LastSeen: time.UnixMicro(s.seenAt), ExpiresAt: time.Unix(s.expiresAt, 0),
 	}, s.lives(now)
 }
 
-// The binary form: a version, fixed fields, then three strings, each with its length before it.
-const (
-	stateVersion = 1
-	stateFixed   = 1 + 4 + 1 + 1 + 16 + 16 + 8*4 + 5*8
-)
-
-var errState = errors.New("blacklist: not a State in binary")
-
-// AppendBinary implements encoding.BinaryAppender.
-func (s *State) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, stateVersion)
-	b = binary.BigEndian.AppendUint32(b, s.generation)
-	confirmed := byte(0)
-	if s.confirmed {
-		confirmed = 1
+// NextMark returns a mark above all those known, and not below now in Unix microseconds.
+func NextMark(now time.Time, known ...int64) int64 {
+	mark := now.UnixMicro()
+	for _, other := range known {
+		mark = max(mark, other+1)
 	}
-	b = append(b, confirmed, byte(s.ended))
-	b = append(append(b, s.previous[:]...), s.holder[:]...)
-	for _, n := range s.earlier {
-		b = binary.BigEndian.AppendUint32(b, n)
-	}
-	for _, n := range [...]int64{s.confirmedAt, s.previousAt, s.expiresAt, s.since, s.seenAt} {
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
-	}
-	for _, text := range [...]string{s.userID, s.address, s.userAgent} {
-		b = binary.AppendUvarint(b, uint64(len(text)))
-		b = append(b, text...)
-	}
-	return b, nil
+	return mark
 }
 
-// MarshalBinary implements encoding.BinaryMarshaler.
-func (s *State) MarshalBinary() ([]byte, error) { return s.AppendBinary(nil) }
-
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. It keeps nothing of data.
-func (s *State) UnmarshalBinary(data []byte) error {
-	if len(data) < stateFixed || data[0] != stateVersion || data[5] > 1 {
-		return errState
-	}
-	r := State{generation: binary.BigEndian.Uint32(data[1:]), confirmed: data[5] == 1, ended: Verdict(data[6])}
-	switch r.ended {
-	case 0, SessionCompromised, LoggedOut, Revoked:
-	default: // Accepted, say, would accept every token
-		return errState
-	}
-	copy(r.previous[:], data[7:])
-	copy(r.holder[:], data[23:])
-	for n := range r.earlier {
-		r.earlier[n] = binary.BigEndian.Uint32(data[39+4*n:])
-	}
-	for n, field := range [...]*int64{&r.confirmedAt, &r.previousAt, &r.expiresAt, &r.since, &r.seenAt} {
-		*field = int64(binary.BigEndian.Uint64(data[71+8*n:]))
-	}
-	rest := data[stateFixed:]
-	for _, field := range [...]*string{&r.userID, &r.address, &r.userAgent} {
-		length, n := binary.Uvarint(rest)
-		if n <= 0 || n > 1 && rest[n-1] == 0 || length > uint64(len(rest)-n) { // a last byte of 0: not the shortest form
-			return errState
-		}
-		*field, rest = string(rest[n:n+int(length)]), rest[n+int(length):]
-	}
-	if len(rest) > 0 {
-		return errState
-	}
-	*s = r
-	return nil
-}
-
-// id is the TokenID, where it and the SessionID are such.
-func (t TokenRef) id() (jti id.ID, ok bool) {
+// id returns the TokenID, if it and the SessionID are well-formed.
+func (t *TokenRef) id() (jti id.ID, ok bool) {
 	if _, ok := id.Parse(t.SessionID); !ok {
 		return jti, false
 	}
@@ -313,5 +377,5 @@ func ceilSeconds(t time.Time) int64 {
 	return t.Unix()
 }
 
-// cutTo is a copy, so that what is kept does not keep the rest.
-func cutTo(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
+// truncate returns a copy, so that what is kept does not keep the rest.
+func truncate(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }

@@ -2,6 +2,7 @@ package blacklist
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -21,18 +22,29 @@ func states(t testing.TB) (all []State, tokens []TokenRef) {
 	for _, confirming := range []bool{false, true} {
 		var s State
 		current := token(0)
+		current.Bound = confirming
 		for gen := range uint64(5) {
 			next := token(gen + 1)
+			next.Bound = confirming
 			p := Presentation{
 				Token: current, SuccessorID: next.TokenID, SuccessorExpiresAt: now.Add(time.Hour), Confirming: confirming,
 				Address: "2001:db8::1", UserAgent: strings.Repeat("agent", 40),
 			}
-			if v, _ := s.Present(p, now); v != Accepted {
-				t.Fatalf("verdict %d", v)
+			if v, _ := s.Present(p, now); v.Verdict != Accepted {
+				t.Fatalf("verdict %d", v.Verdict)
 			}
 			add(s, current)
 			current, now = next, now.Add(time.Second)
 		}
+		raised := s
+		raised.Raise(NextMark(now), now)
+		add(raised, current)
+		proof := StepUp{ID: newID(), At: now}
+		p := Presentation{Token: current, SuccessorID: newID(), Confirming: true, StepUp: proof, SuccessorExpiresAt: now.Add(time.Hour)}
+		if v, _ := s.Present(p, now); v.Verdict != Accepted {
+			t.Fatalf("step-up: verdict %d", v.Verdict)
+		}
+		add(s, current)
 		for _, why := range []Verdict{LoggedOut, Revoked, SessionCompromised} {
 			over := s
 			over.End(why, now, now)
@@ -80,7 +92,7 @@ func TestStateInBinaryNeverAcceptsByItsEnd(t *testing.T) {
 	s.End(Revoked, time.Now(), time.Now())
 	data, _ := s.MarshalBinary()
 	for b := range 256 {
-		data[6] = byte(b)
+		data[1+extra2+5] = byte(b)
 		over := Verdict(b) == SessionCompromised || Verdict(b) == LoggedOut || Verdict(b) == Revoked
 		if err := new(State).UnmarshalBinary(data); (err == nil) != (b == 0 || over) {
 			t.Errorf("ended by %d: %v", b, err)
@@ -103,27 +115,101 @@ func TestEndOfAnUnknownSessionIsKeptForTheLongestAsked(t *testing.T) {
 	}
 }
 
-func TestRevocationsSayOneTargetAndWhy(t *testing.T) {
+func TestRevocationCheck(t *testing.T) {
 	// Guards: a session that ended for the reason Accepted would accept every token.
-	for _, good := range []Revocation{
-		{SessionID: "s", Why: LoggedOut}, {UserID: "u", Why: Revoked}, {All: true, Why: Revoked},
-	} {
-		if err := good.Check(); err != nil {
-			t.Errorf("%+v: %v", good, err)
-		}
+	for _, target := range []Revocation{{UserID: "u", SessionID: "s"}, {UserID: "u"}, {UserID: "u", Except: "s"}, {All: true}} {
 		for why := range Verdict(20) {
-			if why != LoggedOut && why != Revoked {
-				bad := good
-				if bad.Why = why; bad.Check() == nil {
-					t.Errorf("%+v is taken", bad)
-				}
+			r := target
+			r.Why = why
+			good := why == LoggedOut || why == Revoked || why == Stale && !r.All && r.Except == ""
+			if err := r.Check(); (err == nil) != good {
+				t.Errorf("%+v: %v", r, err)
 			}
 		}
 	}
-	for _, bad := range []Revocation{{}, {SessionID: "s", UserID: "u"}, {UserID: "u", All: true}} {
+	for _, bad := range []Revocation{
+		{}, {SessionID: "s"}, {SessionID: "s", All: true}, {UserID: "u", All: true}, {Except: "s"}, {All: true, Except: "s"},
+		{UserID: "u", SessionID: "s", Except: "s"}, {UserID: "u", SessionID: "s", All: true},
+	} {
 		if bad.Why = Revoked; bad.Check() == nil {
 			t.Errorf("%+v is taken", bad)
 		}
+	}
+}
+
+// inVersion1 returns the binary form as it was before there were marks, flags and step-ups.
+func inVersion1(data []byte) []byte {
+	b := append([]byte{version1}, data[1+extra2:1+extra2+common]...)
+	return append(b, data[1+extra2+common+proof2:]...)
+}
+
+func TestStateReadsVersion1(t *testing.T) {
+	// Guards: a store that was written by an earlier version goes on, and its logins count as the last proofs.
+	all, tokens := states(t)
+	for n := range all {
+		want := all[n]
+		if want.mark, want.flags, want.provedBy, want.provedAt = 0, 0, [16]byte{}, want.since; want != all[n] {
+			continue // version 1 cannot say that
+		}
+		data, _ := all[n].MarshalBinary()
+		data = inVersion1(data)
+		var back State
+		if err := back.UnmarshalBinary(data); err != nil || back != all[n] {
+			t.Errorf("%d: %+v came back as %+v, %v", n, all[n], back, err)
+		}
+		now := time.Now()
+		if got, want := back.Check(tokens[n], 0, 0, now), all[n].Check(tokens[n], 0, 0, now); got != want {
+			t.Errorf("%d: %+v, want %+v", n, got, want)
+		}
+		for cut := range data {
+			if back.UnmarshalBinary(data[:cut]) == nil {
+				t.Fatalf("%d: its first %d bytes are taken", n, cut)
+			}
+		}
+	}
+}
+
+func TestStateRefusesWhatItDoesNotKnow(t *testing.T) {
+	// Guards: a flag of a later version, a mark below zero or another version is an error, not ignored.
+	var s State
+	data, _ := s.MarshalBinary()
+	for at, bytes := range map[int][]byte{0: {0, 3, 255}, MarkOffset: {0x80, 0xff}, MarkOffset + 8: {2, 3, 4, 128, 255}} {
+		for _, b := range bytes {
+			bad := append([]byte{}, data...)
+			bad[at] = b
+			if new(State).UnmarshalBinary(bad) == nil {
+				t.Errorf("byte %d is %d, and that is taken", at, b)
+			}
+		}
+	}
+}
+
+func TestRaiseNeverLowers(t *testing.T) {
+	// Guards: a mark that a store has read a while ago does not undo a later one.
+	var s State
+	for _, mark := range []int64{5, 3, 5, 4} {
+		if s.Raise(mark, time.Now()); s.Mark() != 5 {
+			t.Errorf("the mark is %d after %d", s.Mark(), mark)
+		}
+	}
+	now := time.UnixMicro(10)
+	for want, known := range map[int64][]int64{10: nil, 12: {3, 11, 4}, 11: {10}} {
+		if got := NextMark(now, known...); got != want {
+			t.Errorf("after %v: %d, want %d", known, got, want)
+		}
+	}
+}
+
+func TestMarkOffset(t *testing.T) {
+	// Guards: a script raises the mark where it is in the binary form.
+	s := State{mark: 0x0102030405060708}
+	data, _ := s.MarshalBinary()
+	if got := binary.BigEndian.Uint64(data[MarkOffset:]); got != uint64(s.mark) {
+		t.Fatalf("%x is at the offset", got)
+	}
+	binary.BigEndian.PutUint64(data[MarkOffset:], 1<<62)
+	if err := s.UnmarshalBinary(data); err != nil || s.Mark() != 1<<62 {
+		t.Errorf("the mark is %x, %v", s.Mark(), err)
 	}
 }
 
@@ -132,20 +218,27 @@ func FuzzState(f *testing.F) {
 	for n := range all {
 		data, _ := all[n].MarshalBinary()
 		f.Add(data)
+		f.Add(inVersion1(data))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s State
 		if s.UnmarshalBinary(data) != nil {
 			return
 		}
-		if again, err := s.MarshalBinary(); err != nil || !bytes.Equal(again, data) {
+		again, err := s.MarshalBinary()
+		var back State
+		if err != nil || data[0] == version2 && !bytes.Equal(again, data) || back.UnmarshalBinary(again) != nil || back != s {
 			t.Errorf("%x came back as %x, %v", data, again, err)
 		}
 		now := time.Now()
-		token := TokenRef{SessionID: newID(), TokenID: newID(), Generation: uint64(s.generation)}
+		token := TokenRef{SessionID: newID(), TokenID: newID(), UserID: s.userID, Generation: uint64(s.generation), Bound: s.bound()}
 		s.Check(token, time.Minute, time.Minute, now)
 		s.Confirm(token, now)
+		s.Raise(NextMark(now, s.Mark()), now)
+		s.Cut(now)
 		s.Present(Presentation{Token: token, SuccessorID: newID(), EndOnReuse: true}, now)
+		step := StepUp{ID: newID(), At: now.Add(time.Second)}
+		s.Present(Presentation{Token: token, SuccessorID: newID(), SuccessorMark: s.Mark(), StepUp: step, Confirming: true}, now)
 		s.Session(token.SessionID, now)
 		s.ForgetAt()
 	})

@@ -41,11 +41,11 @@ func TestWhatFailsDoesNotHaveTheOthersDoneOverAndOver(t *testing.T) {
 					p := presentation(code, time.Now())
 					err := s.writer.do(t.Context(), func(tx *bolt.Tx, now time.Time) (bool, error) {
 						runs.Add(1)
-						v, _, changed, err := decide(tx, code, now, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
+						r, _, changed, err := decide(tx, code, now, func(st *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 							return st.Present(p, now)
 						})
-						if v != blacklist.Accepted {
-							t.Errorf("verdict %d", v)
+						if r.Verdict != blacklist.Accepted {
+							t.Errorf("verdict %d", r.Verdict)
 						}
 						return changed, err
 					}, nil)

@@ -52,7 +52,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if v, err := store.Check(context.Background(), token, 0, 0); v != blacklist.Accepted {
+			if v, err := verdict(store.Check(context.Background(), token, 0, 0)); v != blacklist.Accepted {
 				b.Errorf("verdict %d, %v", v, err)
 				return
 			}
@@ -71,10 +71,10 @@ func rotate(store blacklist.Store, t blacklist.TokenRef) (blacklist.TokenRef, er
 	next := t
 	next.TokenID, next.Generation, next.IssuedAt = newID(), t.Generation+1, time.Now()
 	next.ExpiresAt = next.IssuedAt.Add(24 * time.Hour)
-	v, err := store.Present(context.Background(), blacklist.Presentation{
+	v, err := verdict(store.Present(context.Background(), blacklist.Presentation{
 		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt,
 		SocketOpenedAt: time.Now(), SupersededWithin: 5 * time.Second, EndOnReuse: true, Address: "192.0.2.1", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-	})
+	}))
 	if err == nil && v != blacklist.Accepted {
 		err = fmt.Errorf("verdict %d", v)
 	}

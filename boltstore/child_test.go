@@ -146,10 +146,10 @@ func (h *historian) say(do func() error, what saying) error {
 }
 
 func (h *historian) present(s state, token tokenID, successor string, confirming bool, want blacklist.Verdict) error {
-	v, err := h.store.Present(context.Background(), blacklist.Presentation{
+	v, err := verdict(h.store.Present(context.Background(), blacklist.Presentation{
 		Token: s.ref(token), SuccessorID: successor, SuccessorExpiresAt: s.Login.Add(time.Hour), Confirming: confirming,
 		SocketOpenedAt: time.Now().Add(time.Hour), SupersededWithin: time.Minute, EndOnReuse: true, UserAgent: "agent",
-	})
+	}))
 	if err == nil && v != want {
 		err = fmt.Errorf("present: verdict %d, want %d", v, want)
 	}
@@ -181,7 +181,7 @@ func (h *historian) act(user *account) error {
 	case 1:
 		drop()
 		return h.step(func() error {
-			return h.revoke(blacklist.Revocation{SessionID: s.SessionID, Why: blacklist.LoggedOut})
+			return h.revoke(blacklist.Revocation{UserID: s.User, SessionID: s.SessionID, Why: blacklist.LoggedOut})
 		}, s.holds())
 	case 2:
 		drop()
@@ -196,7 +196,7 @@ func (h *historian) act(user *account) error {
 	case 4: // before its code is used
 		never := state{SessionID: newID(), User: user.id, Login: time.Now(), Dead: []tokenID{{newID(), 0}}}
 		return h.step(func() error {
-			return h.revoke(blacklist.Revocation{SessionID: never.SessionID, Why: blacklist.Revoked})
+			return h.revoke(blacklist.Revocation{UserID: never.User, SessionID: never.SessionID, Why: blacklist.Revoked})
 		}, never)
 	case 5, 6, 7, 8:
 		user.used[n] = s.holds(next)
@@ -228,7 +228,7 @@ func (h *historian) confirming(s *state, current, one tokenID) error {
 	if mathrand.IntN(2) == 0 {
 		*s = before.holds(two)
 		return h.step(func() error {
-			v, err := h.store.Confirm(context.Background(), before.ref(two))
+			v, err := verdict(h.store.Confirm(context.Background(), before.ref(two)))
 			if err == nil && v != blacklist.Accepted {
 				err = fmt.Errorf("confirm: verdict %d", v)
 			}

@@ -15,10 +15,11 @@ type at struct {
 	s *Store
 }
 
-func (a at) present(now time.Time, p blacklist.Presentation) (v blacklist.Verdict) {
+func (a at) present(now time.Time, p blacklist.Presentation) blacklist.Verdict {
 	a.t.Helper()
+	var r blacklist.Result
 	err := a.s.db.Update(func(tx *bolt.Tx) (err error) {
-		v, _, _, err = decide(tx, p.Token, now, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
+		r, _, _, err = decide(tx, p.Token, now, func(st *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 			return st.Present(p, now)
 		})
 		return err
@@ -26,7 +27,7 @@ func (a at) present(now time.Time, p blacklist.Presentation) (v blacklist.Verdic
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return v
+	return r.Verdict
 }
 
 func (a at) sweep(now time.Time) {
@@ -70,7 +71,7 @@ func TestClockSetBackRevivesNoCode(t *testing.T) {
 func TestCheckSeesAClockSetBackToo(t *testing.T) {
 	s := fresh(t)
 	code := newCode("anna")
-	if v, err := s.Check(t.Context(), code, 0, 0); v != blacklist.Accepted {
+	if v, err := verdict(s.Check(t.Context(), code, 0, 0)); v != blacklist.Accepted {
 		t.Errorf("verdict %d, %v", v, err)
 	}
 	err := s.db.Update(func(tx *bolt.Tx) error {
@@ -84,7 +85,7 @@ func TestCheckSeesAClockSetBackToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.Check(t.Context(), code, 0, 0); v != blacklist.Unknown {
+	if v, err := verdict(s.Check(t.Context(), code, 0, 0)); v != blacklist.Unknown {
 		t.Errorf("verdict %d, %v", v, err)
 	}
 }

@@ -27,7 +27,7 @@ func sample(t testing.TB) (data []byte, revoked []blacklist.TokenRef) {
 		}
 	})
 	for _, code := range codes[:20] {
-		if _, err := s.Revoke(t.Context(), blacklist.Revocation{SessionID: code.SessionID, Why: blacklist.Revoked}); err != nil {
+		if _, err := s.Revoke(t.Context(), blacklist.Revocation{UserID: code.UserID, SessionID: code.SessionID, Why: blacklist.Revoked}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,9 +63,9 @@ func use(t *testing.T, data []byte, revoked []blacklist.TokenRef) (opened bool) 
 	ctx := t.Context()
 	for _, token := range revoked {
 		token.Generation = 1 // a code whose session cannot be found may be new
-		check, _ := s.Check(ctx, token, time.Hour, time.Hour)
+		check, _ := verdict(s.Check(ctx, token, time.Hour, time.Hour))
 		present, _ := begins(s, token)
-		confirm, _ := s.Confirm(ctx, token)
+		confirm, _ := verdict(s.Confirm(ctx, token))
 		if check == blacklist.Accepted || present == blacklist.Accepted || confirm == blacklist.Accepted {
 			t.Errorf("a revoked token was accepted: %d, %d, %d", check, present, confirm)
 		}
@@ -181,7 +181,7 @@ func TestCodeOfALostSessionStartsNoOther(t *testing.T) {
 	if v, err := begins(s, code); v != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Present: verdict %d, %v", v, err)
 	}
-	if v, err := s.Check(t.Context(), code, 0, 0); v != 0 || !errors.Is(err, ErrCorrupt) {
+	if v, err := verdict(s.Check(t.Context(), code, 0, 0)); v != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Check: verdict %d, %v", v, err)
 	}
 }
@@ -198,7 +198,7 @@ func TestFileCutShortUnderUsIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	if v, err := s.Check(ctx, revoked[0], 0, 0); v != 0 || !errors.Is(err, ErrCorrupt) {
+	if v, err := verdict(s.Check(ctx, revoked[0], 0, 0)); v != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Check: verdict %d, %v", v, err)
 	}
 	if _, err := s.Sessions(ctx, "user 1"); !errors.Is(err, ErrCorrupt) {

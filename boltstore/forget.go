@@ -15,7 +15,7 @@ const sweepsPerStep = 8
 // What is looked at when its time has come.
 const (
 	dueSession = 1
-	dueCutoff  = 2
+	dueEntry   = 2
 )
 
 // save stores a session, and sees that it is looked at in time.
@@ -27,17 +27,17 @@ func (r *record) save(tx *bolt.Tx, sid []byte, known bool) error {
 	if err := put(tx, sessionsBucket, sid, value); err != nil || known {
 		return err
 	}
-	return awaitEnd(tx, dueSession, sid, r.standing.ForgetAt())
+	return awaitEnd(tx, dueSession, sid, r.state.ForgetAt())
 }
 
-func (c cutoff) save(tx *bolt.Tx, user []byte, known bool) error {
-	if err := put(tx, cutoffsBucket, user, c.append(make([]byte, 4))); err != nil || known {
+func (e entry) save(tx *bolt.Tx, user []byte, known bool) error {
+	if err := put(tx, entriesBucket, user, e.append(make([]byte, 4))); err != nil || known {
 		return err
 	}
-	return awaitEnd(tx, dueCutoff, user, c.forgetAt())
+	return awaitEnd(tx, dueEntry, user, e.forgetAt())
 }
 
-func (c cutoff) forgetAt() time.Time { return time.UnixMicro(c.until).Add(leeway) }
+func (e entry) forgetAt() time.Time { return time.UnixMicro(e.until).Add(leeway) }
 
 // awaitEnd notes when to look whether something is over. What is prolonged meanwhile is put off then, not before.
 func awaitEnd(tx *bolt.Tx, kind byte, key []byte, at time.Time) error {
@@ -76,8 +76,8 @@ func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
 		}
 		kind, key := k[8], k[9:]
 		look := forgetSession
-		if kind == dueCutoff {
-			look = forgetCutoff
+		if kind == dueEntry {
+			look = forgetEntry
 		}
 		over, err := look(tx, key, now)
 		if errors.Is(err, ErrCorrupt) {
@@ -104,10 +104,10 @@ func forgetSession(tx *bolt.Tx, sid []byte, now time.Time) (over bool, err error
 	if !known || err != nil {
 		return false, err
 	}
-	if at := r.standing.ForgetAt(); at.After(now) {
+	if at := r.state.ForgetAt(); at.After(now) {
 		return false, awaitEnd(tx, dueSession, sid, at)
 	}
-	if err := disown(tx, userKey(r.standing.UserID()), sid); err != nil {
+	if err := disown(tx, userKey(r.state.UserID()), sid); err != nil {
 		return false, err
 	}
 	sessions, err := bucket(tx, sessionsBucket)
@@ -117,17 +117,17 @@ func forgetSession(tx *bolt.Tx, sid []byte, now time.Time) (over bool, err error
 	return true, sessions.Delete(sid)
 }
 
-func forgetCutoff(tx *bolt.Tx, user []byte, now time.Time) (over bool, err error) {
-	c, known, err := loadCutoff(tx, user)
+func forgetEntry(tx *bolt.Tx, user []byte, now time.Time) (over bool, err error) {
+	e, known, err := loadEntry(tx, user)
 	if !known || err != nil {
 		return false, err
 	}
-	if at := c.forgetAt(); at.After(now) {
-		return false, awaitEnd(tx, dueCutoff, user, at)
+	if at := e.forgetAt(); at.After(now) {
+		return false, awaitEnd(tx, dueEntry, user, at)
 	}
-	cutoffs, err := bucket(tx, cutoffsBucket)
+	entries, err := bucket(tx, entriesBucket)
 	if err != nil {
 		return false, err
 	}
-	return true, cutoffs.Delete(user)
+	return true, entries.Delete(user)
 }

@@ -60,7 +60,7 @@ func (d *durable) close() {
 // A prime, so that restarts come at all places of a history.
 const callsUntilRestart = 17
 
-func (d *durable) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+func (d *durable) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
 	if d.calls++; d.calls%callsUntilRestart == 0 {
 		d.close()
 		d.open()

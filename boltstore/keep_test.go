@@ -20,7 +20,7 @@ const forgottenAfter = aCode + leeway + time.Minute + time.Second
 func keepsRevoking(t *testing.T, s *Store, n int, keep time.Duration) {
 	t.Helper()
 	many(n, func(n int) {
-		for _, r := range []blacklist.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint("user ", n)}} {
+		for _, r := range []blacklist.Revocation{{UserID: "anna", SessionID: newID()}, {UserID: fmt.Sprint("user ", n)}} {
 			r.Why, r.Keep = blacklist.Revoked, keep
 			if _, err := s.Revoke(t.Context(), r); err != nil {
 				t.Error(err)
@@ -58,7 +58,7 @@ func TestAnEntryKeptForLongBlocksNoOther(t *testing.T) {
 				keep = 30 * 24 * time.Hour
 			}
 			many(10, func(i int) {
-				for _, r := range []blacklist.Revocation{{SessionID: newID()}, {UserID: fmt.Sprint(n, " ", i)}} {
+				for _, r := range []blacklist.Revocation{{UserID: "anna", SessionID: newID()}, {UserID: fmt.Sprint(n, " ", i)}} {
 					r.Why, r.Keep = blacklist.Revoked, keep
 					if _, err := s.Revoke(t.Context(), r); err != nil {
 						t.Error(err)
@@ -86,7 +86,7 @@ func TestRevokingOneAgainAndAgainTakesNoMoreRoom(t *testing.T) {
 		unknown := newID()
 		for n := range 300 {
 			revokes(t, s, blacklist.Revocation{UserID: "anna"})
-			revokes(t, s, blacklist.Revocation{SessionID: unknown})
+			revokes(t, s, blacklist.Revocation{UserID: "anna", SessionID: unknown})
 			if n%10 == 0 {
 				wantKept(t, s, 1, 0, 1)
 			}

@@ -140,7 +140,7 @@ func (k *killer) look(under map[int][]state) error {
 func stands(store blacklist.Store, s state) error {
 	check := func(tokens []tokenID, accepted bool) error {
 		for _, t := range tokens {
-			v, err := store.Check(context.Background(), s.ref(t), 0, 0)
+			v, err := verdict(store.Check(context.Background(), s.ref(t), 0, 0))
 			if err != nil {
 				return err
 			}

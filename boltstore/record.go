@@ -18,7 +18,7 @@ const (
 	metaBucket     = "meta"     // "state" -> meta
 	sessionsBucket = "sessions" // session id -> record
 	ownedBucket    = "owned"    // user key and session id -> nothing
-	cutoffsBucket  = "cutoffs"  // user key -> cutoff
+	entriesBucket  = "cutoffs"  // user key -> entry
 	dueBucket      = "due"      // minute in which to look whether it is over, kind and key -> nothing
 
 	metaKey = "state"
@@ -41,12 +41,16 @@ type epochReason struct {
 
 // record is a session. Of an epoch gone by, it was ended when all were revoked: so nothing has to be written to end it.
 type record struct {
-	epoch    uint32
-	standing blacklist.State
+	epoch uint32
+	state blacklist.State
 }
 
-// cutoff is a revocation of a user: until when it has to be known. Unix microseconds.
-type cutoff struct{ at, until int64 }
+// entry is what is remembered of a user beside their sessions. Times are Unix microseconds.
+type entry struct {
+	revokedAt int64 // when the user was revoked last
+	until     int64 // until when a code of before can live
+	mark      int64 // claims with a lower mark begin no session
+}
 
 // leeway is what sessions are remembered for after they are over, as State.ForgetAt says, for clocks that differ.
 const leeway = time.Minute
@@ -123,29 +127,38 @@ func (m *meta) reason(epoch uint32) (why blacklist.Verdict) {
 }
 
 func (r *record) append(b []byte) ([]byte, error) {
-	return r.standing.AppendBinary(binary.BigEndian.AppendUint32(b, r.epoch))
+	return r.state.AppendBinary(binary.BigEndian.AppendUint32(b, r.epoch))
 }
 
 func parseRecord(b []byte) (r record, err error) {
 	if len(b) < 4 {
 		return record{}, fmt.Errorf("%w: a session", ErrCorrupt)
 	}
-	if err := r.standing.UnmarshalBinary(b[4:]); err != nil {
+	if err := r.state.UnmarshalBinary(b[4:]); err != nil {
 		return record{}, fmt.Errorf("%w: a session: %w", ErrCorrupt, err)
 	}
 	r.epoch = binary.BigEndian.Uint32(b)
 	return r, nil
 }
 
-func (c cutoff) append(b []byte) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(c.at)), uint64(c.until))
+func (e entry) append(b []byte) []byte {
+	for _, n := range [...]int64{e.revokedAt, e.until, e.mark} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return b
 }
 
-func parseCutoff(b []byte) (cutoff, error) {
-	if len(b) != 16 {
-		return cutoff{}, fmt.Errorf("%w: a user's revocation", ErrCorrupt)
+// parseEntry reads entries without a mark too, as they were before there were any.
+func parseEntry(b []byte) (e entry, err error) {
+	if len(b) != 16 && len(b) != 24 {
+		return entry{}, fmt.Errorf("%w: a user's entry", ErrCorrupt)
 	}
-	return cutoff{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))}, nil
+	for n, field := range [...]*int64{&e.revokedAt, &e.until, &e.mark} {
+		if rest := b[min(8*n, len(b)):]; len(rest) > 0 {
+			*field = int64(binary.BigEndian.Uint64(rest))
+		}
+	}
+	return e, nil
 }
 
 // userKey is of one length, whatever the user's id is.
@@ -216,13 +229,13 @@ func (m *meta) save(tx *bolt.Tx) error {
 	return put(tx, metaBucket, []byte(metaKey), m.append(make([]byte, 4)))
 }
 
-func loadCutoff(tx *bolt.Tx, user []byte) (c cutoff, known bool, err error) {
-	value, err := get(tx, cutoffsBucket, user)
+func loadEntry(tx *bolt.Tx, user []byte) (e entry, known bool, err error) {
+	value, err := get(tx, entriesBucket, user)
 	if value == nil || err != nil {
-		return cutoff{}, false, err
+		return entry{}, false, err
 	}
-	c, err = parseCutoff(value)
-	return c, err == nil, err
+	e, err = parseEntry(value)
+	return e, err == nil, err
 }
 
 // loadRecord is a session as it was stored.
@@ -242,7 +255,7 @@ func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 		return record{epoch: m.epoch}, false, err
 	}
 	if r.epoch < m.epoch {
-		r.standing.End(m.reason(r.epoch), time.Time{}, time.Time{})
+		r.state.End(m.reason(r.epoch), time.Time{}, time.Time{})
 	}
 	return r, true, nil
 }
@@ -252,7 +265,7 @@ func fits(tx *bolt.Tx) (empty bool, err error) {
 	if first, _ := tx.Cursor().First(); first == nil {
 		return true, nil
 	}
-	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
+	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, entriesBucket, dueBucket} {
 		if _, err := bucket(tx, name); err != nil {
 			return false, err
 		}
@@ -263,7 +276,7 @@ func fits(tx *bolt.Tx) (empty bool, err error) {
 
 // begin makes the buckets of a new file.
 func begin(tx *bolt.Tx, now time.Time) error {
-	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, cutoffsBucket, dueBucket} {
+	for _, name := range [...]string{metaBucket, sessionsBucket, ownedBucket, entriesBucket, dueBucket} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}

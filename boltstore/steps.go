@@ -13,25 +13,25 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// decision lets a session's standing decide on a token, and perhaps change.
-type decision func(*blacklist.State, time.Time) (blacklist.Verdict, blacklist.Change)
+// decision lets a session's state decide on a token, and perhaps change.
+type decision func(*blacklist.State, time.Time) (blacklist.Result, blacklist.Change)
 
 // Present implements blacklist.Store.
-func (s *Store) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
-	return s.record(ctx, p.Token, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
+func (s *Store) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
+	return s.record(ctx, p.Token, func(st *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 		return st.Present(p, now)
 	})
 }
 
 // Confirm implements blacklist.Store.
-func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
-	return s.record(ctx, t, func(st *blacklist.State, now time.Time) (blacklist.Verdict, blacklist.Change) {
+func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Result, error) {
+	return s.record(ctx, t, func(st *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 		return st.Confirm(t, now)
 	})
 }
 
 // record has a decision made, and stored.
-func (s *Store) record(ctx context.Context, t blacklist.TokenRef, d decision) (verdict blacklist.Verdict, err error) {
+func (s *Store) record(ctx context.Context, t blacklist.TokenRef, d decision) (result blacklist.Result, err error) {
 	var change blacklist.Change
 	tell := func() {
 		if change.Verdict != 0 {
@@ -39,18 +39,18 @@ func (s *Store) record(ctx context.Context, t blacklist.TokenRef, d decision) (v
 		}
 	}
 	err = s.writer.do(ctx, func(tx *bolt.Tx, now time.Time) (changed bool, err error) {
-		verdict, change, changed, err = decide(tx, t, now, d)
+		result, change, changed, err = decide(tx, t, now, d)
 		return changed, err
 	}, tell)
 	if err != nil {
-		return 0, err // verdict is the writer's, as long as it may still be at it
+		return blacklist.Result{}, err // result is the writer's, as long as it may still be at it
 	}
 	tell()
-	return verdict, nil
+	return result, nil
 }
 
 // Check implements blacklist.Store.
-func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (verdict blacklist.Verdict, err error) {
+func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (result blacklist.Result, err error) {
 	err = s.view(ctx, func(tx *bolt.Tx) error {
 		now := time.Now() // once the file is looked at as it is: never before a step that is in it
 		m, err := loadMeta(tx)
@@ -58,71 +58,69 @@ func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch t
 			return err
 		}
 		m.rewind(now)
-		var r record
-		r, _, verdict, err = m.look(tx, t, now)
-		if verdict == 0 && err == nil {
-			verdict = r.standing.Check(t, grace, branch, now)
+		r, _, verdict, err := m.look(tx, t, now)
+		if result.Verdict = verdict; verdict == 0 && err == nil {
+			result = r.state.Check(t, grace, branch, now)
 		}
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
-	return verdict, nil
+	return result, nil
 }
 
-func decide(tx *bolt.Tx, t blacklist.TokenRef, now time.Time, d decision) (verdict blacklist.Verdict, change blacklist.Change, changed bool, err error) {
+func decide(tx *bolt.Tx, t blacklist.TokenRef, now time.Time, d decision) (result blacklist.Result, change blacklist.Change, changed bool, err error) {
 	m, err := loadMeta(tx)
 	if err != nil {
-		return 0, change, false, err
+		return result, change, false, err
 	}
 	if m.rewind(now) {
 		changed = true
 		if err := m.save(tx); err != nil {
-			return 0, change, true, err
+			return result, change, true, err
 		}
 	}
 	r, known, verdict, err := m.look(tx, t, now)
 	if verdict != 0 || err != nil {
-		return verdict, change, changed, err
+		return blacklist.Result{Verdict: verdict}, change, changed, err
 	}
-	before := r.standing
-	verdict, change = d(&r.standing, now)
-	if r.standing == before {
-		return verdict, change, changed, nil
+	before := r.state
+	result, change = d(&r.state, now)
+	if r.state == before {
+		return result, change, changed, nil
 	}
 	sid, _ := sessionKey(t.SessionID)
 	if err := r.save(tx, sid, known); err != nil {
-		return 0, change, true, err
+		return result, change, true, err
 	}
 	switch {
-	case r.standing.Ended() != 0:
-		err = disown(tx, userKey(r.standing.UserID()), sid)
+	case r.state.Ended() != 0:
+		err = disown(tx, userKey(r.state.UserID()), sid)
 	case !known:
 		err = own(tx, userKey(t.UserID), sid)
 	}
-	if err != nil {
-		return 0, change, true, err
-	}
-	return verdict, change, true, nil
+	return result, change, true, err
 }
 
-// look finds a token's session, with a verdict where that needs no look at the session's standing.
+// look finds a token's session, with a verdict if that needs no look at the session's generations.
 func (m *meta) look(tx *bolt.Tx, t blacklist.TokenRef, now time.Time) (r record, known bool, verdict blacklist.Verdict, err error) {
 	sid, ok := sessionKey(t.SessionID)
 	if !ok {
 		return r, false, blacklist.Unknown, nil
 	}
 	r, known, err = m.load(tx, sid)
-	switch {
-	case err != nil:
+	if err != nil {
 		return r, known, 0, err
-	case r.standing.Ended() != 0:
-		return r, known, r.standing.Ended(), nil
-	case t.AuthTime.UnixMicro() <= m.allAt:
+	}
+	if v := r.state.Refuses(t); v != 0 {
+		return r, known, v, nil
+	}
+	if t.AuthTime.UnixMicro() <= m.allAt {
 		return r, known, blacklist.Revoked, nil
 	}
-	// A code of the future was issued by a clock that was set back since: what became of it may be forgotten.
+	// A code of the future was issued by a clock that was set back since: what became of it may be
+	// forgotten.
 	if !known && (t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth || t.IssuedAt.After(now.Add(leeway))) {
 		return r, known, blacklist.Unknown, nil
 	}
@@ -132,117 +130,21 @@ func (m *meta) look(tx *bolt.Tx, t blacklist.TokenRef, now time.Time) (r record,
 			return r, known, 0, cmp.Or(err, fmt.Errorf("%w: a session is lost", ErrCorrupt))
 		}
 	}
-	c, _, err := loadCutoff(tx, user)
+	e, _, err := loadEntry(tx, user)
 	if err != nil {
 		return r, known, 0, err
 	}
-	if t.AuthTime.UnixMicro() > c.at {
+	if !known {
+		r.state.Raise(e.mark, now)
+	}
+	if t.AuthTime.UnixMicro() > e.revokedAt {
 		return r, known, 0, nil
 	}
-	// What the index has was the exception then.
+	// A session that is still in the index was the exception then.
 	if indexed, err := owns(tx, user, sid); !indexed || err != nil {
 		return r, known, blacklist.Revoked, err
 	}
 	return r, known, 0, nil
-}
-
-// Revoke implements blacklist.Store. Where all are revoked, those who watch hear of it before the sessions are
-// counted, so without their number; and where ctx ends meanwhile, it is the number of those counted by then.
-func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
-	if err := r.Check(); err != nil {
-		return blacklist.Change{}, err
-	}
-	var change blacklist.Change
-	var epoch uint32
-	tell := func() { s.watchers.Tell(change) }
-	err := s.writer.do(ctx, func(tx *bolt.Tx, now time.Time) (changed bool, err error) {
-		change = blacklist.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
-		m, err := loadMeta(tx)
-		if err != nil {
-			return false, err
-		}
-		switch {
-		case r.SessionID != "":
-			sid, ok := sessionKey(r.SessionID)
-			if !ok { // no token has any such
-				return false, nil
-			}
-			change.UserID, change.Sessions, changed, err = m.endSession(tx, sid, r, now)
-			return changed, err
-		case r.UserID != "":
-			change.Sessions, err = m.endUser(tx, r, now)
-			return true, err
-		default:
-			m.end(r.Why, now)
-			epoch = m.epoch
-			if err := m.save(tx); err != nil {
-				return true, err
-			}
-			return true, disownAll(tx)
-		}
-	}, tell)
-	if err != nil {
-		return blacklist.Change{}, err
-	}
-	tell()
-	if r.All {
-		change.Sessions = s.countEnded(ctx, epoch, change.At)
-	}
-	return change, nil
-}
-
-// endSession ends one session, whose user it tells, and says whether, as a number, that ended a living one.
-func (m *meta) endSession(tx *bolt.Tx, sid []byte, r blacklist.Revocation, now time.Time) (userID string, ended int, changed bool, err error) {
-	rec, known, err := m.load(tx, sid)
-	switch {
-	case errors.Is(err, ErrCorrupt): // accepts nothing, and must not keep anything from being ended: written anew
-		rec, known = record{epoch: m.epoch}, false
-	case err != nil:
-		return "", 0, false, err
-	}
-	before := rec.standing
-	if rec.standing.End(r.Why, now.Add(r.Keep), now) {
-		ended = 1
-	}
-	if rec.standing != before {
-		err, changed = rec.save(tx, sid, known), true
-	}
-	if userID = rec.standing.UserID(); err == nil && changed && userID != "" {
-		err = disown(tx, userKey(userID), sid)
-	}
-	return userID, ended, changed, err
-}
-
-// endUser remembers that a user was revoked, and ends the sessions that are known, but for the exception.
-func (m *meta) endUser(tx *bolt.Tx, r blacklist.Revocation, now time.Time) (ended int, err error) {
-	user := userKey(r.UserID)
-	c, known, err := loadCutoff(tx, user)
-	if err != nil && !errors.Is(err, ErrCorrupt) { // which is written anew
-		return 0, err
-	}
-	c.at, c.until = max(c.at, now.UnixMicro()), max(c.until, now.Add(r.Keep).UnixMicro())
-	if err := c.save(tx, user, known); err != nil {
-		return 0, err
-	}
-	sessions, err := ownedBy(tx, user)
-	if err != nil {
-		return 0, err
-	}
-	except, _ := sessionKey(r.Except)
-	for _, sid := range sessions {
-		if bytes.Equal(sid, except) {
-			continue
-		}
-		userID, one, _, err := m.endSession(tx, sid, r, now)
-		if err == nil && userID != r.UserID { // it was damaged or is lost, and knows no longer whose it was
-			err = disown(tx, user, sid)
-		}
-		if err != nil {
-			return 0, err
-		}
-		ended += one
-	}
-	return ended, nil
 }
 
 // own puts a session into the index of its user's, where it stays until it ends.
@@ -314,7 +216,7 @@ func (s *Store) countEnded(ctx context.Context, epoch uint32, at time.Time) (end
 				if err != nil && !errors.Is(err, ErrCorrupt) { // which does not live
 					return err
 				}
-				if _, lived := r.standing.Session("", at); known && lived && r.epoch+1 == epoch {
+				if _, lived := r.state.Session("", at); known && lived && r.epoch+1 == epoch {
 					part++
 				}
 				k, _ = c.Next()
@@ -351,7 +253,7 @@ func (s *Store) Sessions(ctx context.Context, userID string) (living []blacklist
 			if err != nil {
 				return err
 			}
-			if session, lives := r.standing.Session(sessionID(sid), now); known && lives {
+			if session, lives := r.state.Session(sessionID(sid), now); known && lives {
 				living = append(living, session)
 			}
 		}

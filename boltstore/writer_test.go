@@ -129,7 +129,7 @@ func TestWatchersHearOfAStepWhoseCallerHasGone(t *testing.T) {
 	heard := make(chan blacklist.Change, 10)
 	go func() { _ = s.Watch(context.Background(), func(c blacklist.Change) { heard <- c }) }()
 	for deadline := time.After(20 * time.Second); len(heard) == 0; { // until it watches
-		if _, err := s.Revoke(t.Context(), blacklist.Revocation{SessionID: newID(), Why: blacklist.Revoked}); err != nil {
+		if _, err := s.Revoke(t.Context(), blacklist.Revocation{UserID: "anna", SessionID: newID(), Why: blacklist.Revoked}); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -218,7 +218,7 @@ func TestAPanicOfTheDatabaseIsAnErrorFromThenOn(t *testing.T) {
 	if v, err := begins(s, newCode("anna")); v != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Present: verdict %d, %v", v, err)
 	}
-	if v, err := s.Check(t.Context(), newCode("anna"), 0, 0); v != 0 || !errors.Is(err, ErrCorrupt) {
+	if v, err := verdict(s.Check(t.Context(), newCode("anna"), 0, 0)); v != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Check: verdict %d, %v", v, err)
 	}
 	if err := s.Close(); err != nil {

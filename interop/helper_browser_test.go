@@ -279,7 +279,7 @@ func TestHelperDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.hears("client", "ready")
-	if ended, err := a.Auth().RevokeSession(t.Context(), session); err != nil || ended.Sockets != 2 {
+	if ended, err := a.Auth().RevokeSession(t.Context(), "alice", session); err != nil || ended.Sockets != 2 {
 		t.Errorf("%+v, %v", ended, err)
 	}
 	d.hears("tab 0", "is", "signed-out")

@@ -37,16 +37,16 @@ func newLedger(b blacklist.Store) *ledger {
 	return &ledger{Store: b, presented: make(map[string]int), verdicts: make(map[blacklist.Verdict]int)}
 }
 
-func (l *ledger) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+func (l *ledger) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
-		return 0, errors.New("out of reach")
+		return blacklist.Result{}, errors.New("out of reach")
 	}
-	v, err := l.Store.Present(ctx, p)
+	r, err := l.Store.Present(ctx, p)
 	l.presented[p.Token.TokenID]++
-	l.verdicts[v]++
-	return v, err
+	l.verdicts[r.Verdict]++
+	return r, err
 }
 
 func (l *ledger) isDown(down bool) {

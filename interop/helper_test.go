@@ -148,8 +148,8 @@ func TestHelperRevoked(t *testing.T) {
 		phone, bob := d.self("page", "alice"), d.self("other", "bob")
 		d.entersPage("carol")
 		d.hears("client", "ready")
-		for _, session := range []string{phone, bob} {
-			if _, err := a.Auth().RevokeSession(t.Context(), session); err != nil {
+		for user, session := range map[string]string{"alice": phone, "bob": bob} {
+			if _, err := a.Auth().RevokeSession(t.Context(), user, session); err != nil {
 				t.Fatal(err)
 			}
 		}

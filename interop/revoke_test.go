@@ -15,11 +15,11 @@ func TestRevocations(t *testing.T) {
 	stores(t, matrix, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: keep})
 		d := play(t, r, "revocations", a.url, nil)
-		ends := func(ended socketauth.Ended, err error) func(sessions, sockets int) {
+		ends := func(ended socketauth.Receipt, err error) func(sessions, sockets int) {
 			t.Helper()
 			return func(sessions, sockets int) {
 				t.Helper()
-				if err != nil || ended != (socketauth.Ended{Sessions: sessions, Sockets: sockets}) {
+				if err != nil || ended != (socketauth.Receipt{Sessions: sessions, Sockets: sockets}) {
 					t.Errorf("%+v, %v, it should have ended %d sessions and %d sockets", ended, err, sessions, sockets)
 				}
 			}
@@ -35,13 +35,13 @@ func TestRevocations(t *testing.T) {
 		d.enters("bob")
 		d.hears("bob", "reply to echo", "in")
 		d.hears("client", "ready")
-		ends(a.Auth().RevokeSession(t.Context(), phone))(1, 3)
+		ends(a.Auth().RevokeSession(t.Context(), "alice", phone))(1, 3)
 		for _, socket := range []string{"phone", "sibling", "waiting"} {
 			d.refused(socket, "session_revoked")
 		}
 		d.hears("phone", "connect")
 		d.refused("phone", "session_revoked")
-		ends(a.Auth().RevokeSession(t.Context(), phone))(0, 0)
+		ends(a.Auth().RevokeSession(t.Context(), "alice", phone))(0, 0)
 
 		d.hears("tablet", "reply to echo", "alive")
 		d.hears("client", "ready")

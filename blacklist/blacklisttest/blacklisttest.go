@@ -20,7 +20,7 @@ import (
 // Run runs the suite. open gives a new, empty store for each promise, and closes it by t.Cleanup. A Gap that a store
 // tells its watchers is passed over.
 func Run(t *testing.T, open func(t *testing.T) blacklist.Store) {
-	for _, c := range slices.Concat(rotation(), reuse(), revocation(), sessions(), watching(), races(), edges()) {
+	for _, c := range slices.Concat(rotation(), reuse(), revocation(), users(), marks(), stepUps(), binding(), sessions(), watching(), races(), edges()) {
 		t.Run(c.promise, func(t *testing.T) { c.check(t, open(t)) })
 	}
 }

@@ -7,9 +7,27 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
+// plain is a store whose verdicts come without a mark.
+type plain struct{ blacklist.Store }
+
+func (p plain) Present(ctx context.Context, of blacklist.Presentation) (blacklist.Verdict, error) {
+	r, err := p.Store.Present(ctx, of)
+	return r.Verdict, err
+}
+
+func (p plain) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
+	r, err := p.Store.Confirm(ctx, t)
+	return r.Verdict, err
+}
+
+func (p plain) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
+	r, err := p.Store.Check(ctx, t, grace, branch)
+	return r.Verdict, err
+}
+
 // broken is a store some of whose methods are another's.
 type broken struct {
-	blacklist.Store
+	Store    plain
 	present  func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error)
 	confirm  func(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error)
 	check    func(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error)
@@ -17,27 +35,60 @@ type broken struct {
 	sessions func(ctx context.Context, userID string) ([]blacklist.Session, error)
 	watch    func(ctx context.Context, heard func(blacklist.Change)) error
 	forgets  bool // on a restart
+
+	// What is changed before and after each call, whichever store it goes to.
+	presentation []func(*blacklist.Presentation)
+	token        []func(*blacklist.TokenRef)
+	result       func(method string, r *blacklist.Result)
 }
 
-func (b *broken) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+// changed has a token changed as all are.
+func (b *broken) changed(t blacklist.TokenRef) blacklist.TokenRef {
+	for _, change := range b.token {
+		change(&t)
+	}
+	return t
+}
+
+// decided has a result changed.
+func (b *broken) decided(method string, r blacklist.Result, err error) (blacklist.Result, error) {
+	if b.result != nil && err == nil {
+		b.result(method, &r)
+	}
+	return r, err
+}
+
+func (b *broken) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
+	p.Token = b.changed(p.Token)
+	for _, change := range b.presentation {
+		change(&p)
+	}
 	if b.present != nil {
-		return b.present(ctx, p)
+		v, err := b.present(ctx, p)
+		return b.decided("Present", blacklist.Result{Verdict: v}, err)
 	}
-	return b.Store.Present(ctx, p)
+	r, err := b.Store.Store.Present(ctx, p)
+	return b.decided("Present", r, err)
 }
 
-func (b *broken) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
+func (b *broken) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Result, error) {
+	t = b.changed(t)
 	if b.confirm != nil {
-		return b.confirm(ctx, t)
+		v, err := b.confirm(ctx, t)
+		return b.decided("Confirm", blacklist.Result{Verdict: v}, err)
 	}
-	return b.Store.Confirm(ctx, t)
+	r, err := b.Store.Store.Confirm(ctx, t)
+	return b.decided("Confirm", r, err)
 }
 
-func (b *broken) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
+func (b *broken) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
+	t = b.changed(t)
 	if b.check != nil {
-		return b.check(ctx, t, grace, branch)
+		v, err := b.check(ctx, t, grace, branch)
+		return b.decided("Check", blacklist.Result{Verdict: v}, err)
 	}
-	return b.Store.Check(ctx, t, grace, branch)
+	r, err := b.Store.Store.Check(ctx, t, grace, branch)
+	return b.decided("Check", r, err)
 }
 
 func (b *broken) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
@@ -63,27 +114,12 @@ func (b *broken) Watch(ctx context.Context, heard func(blacklist.Change)) error 
 
 // presents has each presentation changed before it is decided.
 func presents(change func(*blacklist.Presentation)) func(*broken) {
-	return func(b *broken) {
-		b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
-			change(&p)
-			return b.Store.Present(ctx, p)
-		}
-	}
+	return func(b *broken) { b.presentation = append(b.presentation, change) }
 }
 
 // tokens has each token changed before it is decided on, by whichever method.
 func tokens(change func(*blacklist.TokenRef)) func(*broken) {
-	return func(b *broken) {
-		presents(func(p *blacklist.Presentation) { change(&p.Token) })(b)
-		b.confirm = func(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
-			change(&t)
-			return b.Store.Confirm(ctx, t)
-		}
-		b.check = func(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
-			change(&t)
-			return b.Store.Check(ctx, t, grace, branch)
-		}
-	}
+	return func(b *broken) { b.token = append(b.token, change) }
 }
 
 // confirms has the verdict on each confirmation changed.

@@ -28,16 +28,16 @@ func edges() []clause {
 						t.Errorf("%s: %s, %v", method, name(v), err)
 					}
 				}
-				v, err := store.Present(ctx, presentation(one, s.next(one)))
+				v, err := verdict(store.Present(ctx, presentation(one, s.next(one))))
 				wants("Present", v, err)
-				v, err = store.Present(ctx, presentation(unused.code(), s.next(code)))
+				v, err = verdict(store.Present(ctx, presentation(unused.code(), s.next(code))))
 				wants("Present of a code", v, err)
-				v, err = store.Confirm(ctx, one)
+				v, err = verdict(store.Confirm(ctx, one))
 				wants("Confirm", v, err)
-				v, err = store.Check(ctx, one, 0, 0)
+				v, err = verdict(store.Check(ctx, one, 0, 0))
 				wants("Check", v, err)
 				for _, r := range []blacklist.Revocation{
-					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+					{UserID: s.user, SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 				} {
 					r.Keep = time.Hour
 					c, err := store.Revoke(ctx, r)
@@ -82,7 +82,7 @@ func edges() []clause {
 				if bad != "" {
 					s.presentsFor(unknown, first, blacklist.TokenRef{TokenID: bad})
 					s.presentsFor(unknown, first, blacklist.TokenRef{TokenID: bad}, confirming)
-					s.revokes(blacklist.Revocation{SessionID: bad, Why: revoked})
+					s.revokes(blacklist.Revocation{UserID: s.user, SessionID: bad, Why: revoked})
 				}
 			}
 			if n := len(s.living()); n != 1 {

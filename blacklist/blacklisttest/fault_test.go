@@ -92,7 +92,7 @@ func revokesKnown(b *broken) {
 	presents(func(p *blacklist.Presentation) { known.Store(p.Token.SessionID, true) })(b)
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 		if _, is := known.Load(r.SessionID); !is && r.SessionID != "" {
-			return blacklist.Change{SessionID: r.SessionID, Verdict: r.Why, At: time.Now()}, nil
+			return blacklist.Change{UserID: r.UserID, SessionID: r.SessionID, Verdict: r.Why, At: time.Now()}, nil
 		}
 		return b.Store.Revoke(ctx, r)
 	}
@@ -100,13 +100,13 @@ func revokesKnown(b *broken) {
 
 func revokesSessions(b *broken) {
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
-		if r.UserID == "" {
+		if r.UserID == "" || r.SessionID != "" {
 			return b.Store.Revoke(ctx, r)
 		}
 		c := blacklist.Change{UserID: r.UserID, Verdict: r.Why, At: time.Now()}
 		list, err := b.Store.Sessions(ctx, r.UserID)
 		for _, s := range list {
-			_, err := b.Store.Revoke(ctx, blacklist.Revocation{SessionID: s.ID, Why: r.Why, Keep: r.Keep})
+			_, err := b.Store.Revoke(ctx, blacklist.Revocation{UserID: r.UserID, SessionID: s.ID, Why: r.Why, Keep: r.Keep})
 			if err != nil {
 				return c, err
 			}
@@ -169,11 +169,13 @@ func lastReason(b *broken) {
 func revokesUserOnce(b *broken) {
 	var first sync.Map
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
-		if c, again := first.Load(r.UserID); again && r.UserID != "" {
+		if c, again := first.Load(r.UserID); again && r.UserID != "" && r.SessionID == "" {
 			return c.(blacklist.Change), nil
 		}
 		c, err := b.Store.Revoke(ctx, r)
-		first.Store(r.UserID, c)
+		if r.SessionID == "" {
+			first.Store(r.UserID, c)
+		}
 		return c, err
 	}
 }

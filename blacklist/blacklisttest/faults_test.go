@@ -155,6 +155,29 @@ func faults() map[string]fault {
 		}},
 		"ids may be longer": {"Ids that are none are unknown, and burn nothing", tokens(func(t *blacklist.TokenRef) { t.TokenID = t.TokenID[:min(22, len(t.TokenID))] })},
 
+		"another's session is revoked":        {"A session of another user is left alone", func(b *broken) { revokesAnothers(b) }},
+		"a token is not asked whose it is":    {"A token whose user is not the session's is unknown and burns nothing", func(b *broken) { tokensOfAnyone(b) }},
+		"marks are not compared":              {"Claims below the mark are stale, which consumes nothing", presents(func(p *blacklist.Presentation) { p.SuccessorMark = 1 << 62 })},
+		"what is stale is used all the same":  {"Claims below the mark are stale, which consumes nothing", func(b *broken) { staleConsumes(b) }},
+		"a token that is kept may be stale":   {"A token that is kept is compared with the mark", presents(keptIsFresh)},
+		"a check does not look at marks":      {"A check is compared with the mark", func(b *broken) { b.result = staleIs("Check", blacklist.Accepted) }},
+		"what is stale is confirmed":          {"A branch below the mark is not confirmed, and can be presented", func(b *broken) { confirmsStale(b) }},
+		"what is stale is dead":               {"A branch below the mark is not confirmed, and can be presented", func(b *broken) { forgetsStale(b) }},
+		"marks come first":                    {"Revocation and reuse come before the mark", func(b *broken) { marksFirst(b) }},
+		"each session has a mark of its own":  {"A mark is above all of before, and the same in each session", func(b *broken) { raisesEach(b) }},
+		"sessions begin without a mark":       {"A session begins with the mark of its user", presents(beginsFresh)},
+		"marks are raised a moment later":     {"No claims of before a mark are accepted once it is raised", func(b *broken) { raisesLater(b) }},
+		"a user's mark is kept a minute":      {"A user's mark is kept as long as a code of before can live", revokes(func(r *blacklist.Revocation) { r.Keep = time.Minute })},
+		"a step-up is always new":             {"A step-up is good if it is later than the last proof, and once", presents(stepUpIsNew)},
+		"a step-up is good once only":         {"A step-up whose reply was lost is good again until a generation is held", presents(func(p *blacklist.Presentation) { p.StepUp.ID = or2(p.StepUp.ID, newID("")) })},
+		"a step-up outlives a revocation":     {"A step-up is refused that is older than its user's revocation", func(b *broken) { exceptsAll(b) }},
+		"a step-up begins a session":          {"A step-up begins no session and replaces a token", presents(stepUpOfCode)},
+		"a step-up comes first":               {"Revocation and reuse come before a step-up, and it before the mark", func(b *broken) { stepUpFirst(b) }},
+		"a session is bound at any time":      {"A session is bound from its beginning or never", func(b *broken) { bindsAnytime(b) }},
+		"a code may be bound again":           {"A code that is bound by its trade is reuse when it comes again", presents(bindsAgain)},
+		"a session gets a key later":          {"A session that began without a key gets none", presents(func(p *blacklist.Presentation) { p.Bind = false })},
+		"marks, proofs and bindings are lost": {"Marks, proofs and bindings survive a restart", func(b *broken) { b.forgets = true }},
+
 		"SupersededWithin is longer": {"SupersededWithin is a bound", presents(func(p *blacklist.Presentation) { p.SupersededWithin += time.Millisecond })},
 		"a socket was opened earlier than said": {"A socket opened before its token was replaced, not after, may be late", presents(func(p *blacklist.Presentation) {
 			p.SocketOpenedAt = p.SocketOpenedAt.Add(-time.Second)
@@ -180,6 +203,7 @@ func faults() map[string]fault {
 				t.IssuedAt = now
 			}
 		})},
+		"marks go by the clock":                          {"A mark is above those of before though the clock was set back", func(b *broken) { marksByTheClock(b) }},
 		"a revocation ends where the clock was set back": {"What is over stays so where the clock is set back", func(b *broken) { revokedUntilSetBack(b) }},
 
 		"sessions are lost":      {"Living sessions survive a restart, and no token that was replaced", func(b *broken) { b.forgets = true }},

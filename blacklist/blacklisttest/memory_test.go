@@ -12,7 +12,7 @@ import (
 const faultEnv = "BLACKLISTTEST_FAULT"
 
 func open(*testing.T) blacklist.Store {
-	store := &broken{Store: blacklist.NewMemory()}
+	store := &broken{Store: plain{blacklist.NewMemory()}}
 	if f, ok := faults()[os.Getenv(faultEnv)]; ok {
 		f.breaks(store)
 	}

@@ -60,7 +60,7 @@ func races() []clause {
 					t.Fatalf("%d of %d branches", got[accepted], parties)
 				}
 				together(parties, func(n int) {
-					verdicts[n], _ = store.Confirm(t.Context(), branches[n])
+					verdicts[n], _ = verdict(store.Confirm(t.Context(), branches[n]))
 				})
 				if got := count(verdicts); got[accepted] != 1 || got[superseded] != parties-1 {
 					t.Fatalf("%d accepted, %d superseded", got[accepted], got[superseded])
@@ -80,7 +80,7 @@ func races() []clause {
 				branches, _ := s.presentsTogether(s.code(), confirming)
 				verdicts := make([]blacklist.Verdict, parties)
 				together(parties, func(n int) {
-					verdicts[n], _ = store.Present(t.Context(), presentation(branches[n], s.next(branches[n]), late, confirming))
+					verdicts[n], _ = verdict(store.Present(t.Context(), presentation(branches[n], s.next(branches[n]), late, confirming)))
 				})
 				if got := count(verdicts); got[accepted] != 1 || got[superseded] != parties-1 {
 					t.Fatalf("%d accepted, %d superseded", got[accepted], got[superseded])
@@ -104,7 +104,7 @@ func races() []clause {
 				s := login(t, store)
 				token := s.presents(accepted, s.code())
 				raceRevocation(t, store, s, token, []blacklist.Revocation{
-					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+					{UserID: s.user, SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 				}[n%3])
 			}
 		}},
@@ -112,7 +112,7 @@ func races() []clause {
 			for n := range rounds {
 				s := login(t, store)
 				raceRevocation(t, store, s, s.code(), []blacklist.Revocation{
-					{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+					{UserID: s.user, SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 				}[n%3])
 			}
 		}},
@@ -125,7 +125,7 @@ func races() []clause {
 				total := 0
 				together(6, func(n int) {
 					c, err := store.Revoke(t.Context(), []blacklist.Revocation{
-						{SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
+						{UserID: s.user, SessionID: s.id, Why: revoked}, {UserID: s.user, Why: revoked}, {All: true, Why: revoked},
 					}[n%3])
 					if err != nil {
 						t.Error(err)
@@ -146,12 +146,12 @@ func races() []clause {
 				token := s.code()
 				for range rounds / 2 {
 					next := s.next(token)
-					v, err := store.Present(t.Context(), presentation(token, next, confirming))
+					v, err := verdict(store.Present(t.Context(), presentation(token, next, confirming)))
 					if err != nil || v != accepted {
 						t.Errorf("generation %d: %s, %v", token.Generation, name(v), err)
 						return
 					}
-					if v, err := store.Confirm(t.Context(), next); err != nil || v != accepted {
+					if v, err := verdict(store.Confirm(t.Context(), next)); err != nil || v != accepted {
 						t.Errorf("confirming generation %d: %s, %v", next.Generation, name(v), err)
 						return
 					}
@@ -171,7 +171,7 @@ func (s *session) presentsTogether(token blacklist.TokenRef, ways ...with) (next
 	together(parties, func(n int) {
 		next[n] = s.next(token)
 		var err error
-		if verdicts[n], err = s.store.Present(s.t.Context(), presentation(token, next[n], ways...)); err != nil {
+		if verdicts[n], err = verdict(s.store.Present(s.t.Context(), presentation(token, next[n], ways...))); err != nil {
 			s.t.Errorf("Present: %v", err)
 		}
 	})
@@ -204,7 +204,7 @@ func raceRevocation(t *testing.T, store blacklist.Store, s *session, token black
 			p := presentation(token, next)
 			p.Confirming = n%2 == 1
 			late := over.Load()
-			if v, err := store.Present(t.Context(), p); err != nil || v != accepted || late {
+			if v, err := verdict(store.Present(t.Context(), p)); err != nil || v != accepted || late {
 				if v != revoked {
 					t.Errorf("generation %d: %s, %v", token.Generation, name(v), err)
 				}
@@ -222,9 +222,9 @@ func raceRevocation(t *testing.T, store blacklist.Store, s *session, token black
 	over.Store(true)
 	rotating.Wait()
 	for _, token := range presented[max(0, len(presented)-5):] { // which of them it came to know, only the store can say
-		v, err := store.Check(t.Context(), token, 0, 0)
-		v2, err2 := store.Present(t.Context(), presentation(token, s.next(token), late))
-		v3, err3 := store.Confirm(t.Context(), token)
+		v, err := verdict(store.Check(t.Context(), token, 0, 0))
+		v2, err2 := verdict(store.Present(t.Context(), presentation(token, s.next(token), late)))
+		v3, err3 := verdict(store.Confirm(t.Context(), token))
 		if err != nil || err2 != nil || err3 != nil || v == accepted || v2 == accepted || v3 == accepted {
 			t.Errorf("generation %d afterwards: %s, %s, %s, %v, %v, %v", token.Generation, name(v), name(v2), name(v3), err, err2, err3)
 		}

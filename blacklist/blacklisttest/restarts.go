@@ -69,8 +69,8 @@ func restarts() []restartClause {
 			owned := stolen.presents(accepted, stolenCode)
 			stolen.presents(reuseDetected, stolenCode)
 			pass()
-			one.revokes(blacklist.Revocation{SessionID: one.id, Why: loggedOut})
-			never.revokes(blacklist.Revocation{SessionID: never.id, Why: loggedOut})
+			one.revokes(blacklist.Revocation{UserID: one.user, SessionID: one.id, Why: loggedOut})
+			never.revokes(blacklist.Revocation{UserID: never.user, SessionID: never.id, Why: loggedOut})
 			c := two.revokes(blacklist.Revocation{UserID: two.user, Why: revoked})
 
 			store = restart()
@@ -92,7 +92,7 @@ func restarts() []restartClause {
 		{"After a revocation of all and a restart nothing of before is accepted", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			s, out, unused := login(t, store), login(t, store), login(t, store)
 			first, own := s.presents(accepted, s.code()), out.presents(accepted, out.code())
-			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut})
+			out.revokes(blacklist.Revocation{UserID: out.user, SessionID: out.id, Why: loggedOut})
 			early := unused.code()
 			pass()
 			c := s.revokes(blacklist.Revocation{All: true, Why: revoked})
@@ -108,6 +108,32 @@ func restarts() []restartClause {
 			out.ended(loggedOut, own)
 			unused.ended(revoked, early)
 			after.presents(accepted, token)
+		}},
+		{"Marks, proofs and bindings survive a restart", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
+			s, unused := login(t, store), login(t, store)
+			unused.user = s.user
+			code, never := s.code(), unused.code()
+			first := s.presents(accepted, code, bind, confirming)
+			s.confirms(accepted, first)
+			pass()
+			proof := stepUp(time.Now())
+			second := s.presents(accepted, first, proving(proof), confirming)
+			c := s.raises(true)
+
+			store = restart()
+			s.store, unused.store = store, store
+			unused.stale(c.Mark, never)
+			s.stale(c.Mark, first, confirming)
+			s.checksStale(c.Mark, second)
+			s.presents(stepUpRefused, first, proving(stepUp(proof.At)), marked(c.Mark), confirming)
+			s.presents(accepted, first, proving(proof), marked(c.Mark), confirming)
+			s.presents(unknown, unboundOf(first), marked(c.Mark))
+			if !s.living()[s.id].Bound {
+				t.Error("Sessions says that it is not bound")
+			}
+			if later := s.raises(true); later.Mark <= c.Mark {
+				t.Errorf("mark %d after %d", later.Mark, c.Mark)
+			}
 		}},
 		{"A code issued before a restart is good once", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			used, unused := login(t, store), login(t, store)

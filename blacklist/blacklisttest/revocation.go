@@ -20,12 +20,12 @@ func revocation() []clause {
 				first := s.presents(accepted, code)
 				second := s.presents(accepted, first, confirming)
 				alive := other.presents(accepted, other.code())
-				c := s.revokes(blacklist.Revocation{SessionID: s.id, Why: why})
+				c := s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: why})
 				if c.SessionID != s.id || c.UserID != s.user || c.All || c.Verdict != why || c.Sessions != 1 || c.At.IsZero() {
 					t.Errorf("the change: %+v", c)
 				}
 				s.ended(why, code, first, second)
-				if c := s.revokes(blacklist.Revocation{SessionID: s.id, Why: why}); c.Sessions != 0 {
+				if c := s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: why}); c.Sessions != 0 {
 					t.Errorf("again, it ended %d", c.Sessions)
 				}
 				other.presents(accepted, alive)
@@ -33,7 +33,7 @@ func revocation() []clause {
 		}},
 		{"A session revoked before its code was used stays dead", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
-			c := s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
+			c := s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: loggedOut})
 			if c.Sessions != 0 || c.Verdict != loggedOut {
 				t.Errorf("the change: %+v", c)
 			}
@@ -132,7 +132,7 @@ func revocation() []clause {
 				}
 				all, tokens = append(all, s), append(tokens, token)
 			}
-			all[0].revokes(blacklist.Revocation{SessionID: all[0].id, Why: loggedOut})
+			all[0].revokes(blacklist.Revocation{UserID: all[0].user, SessionID: all[0].id, Why: loggedOut})
 			unused := login(t, store)
 			early := unused.code()
 			pass()
@@ -156,14 +156,14 @@ func revocation() []clause {
 		{"The reason that a session ended for first stays", func(t *testing.T, store blacklist.Store) {
 			afterwards := func(s *session) {
 				for _, r := range []blacklist.Revocation{
-					{SessionID: s.id, Why: loggedOut}, {UserID: s.user, Why: revoked}, {All: true, Why: loggedOut}, {SessionID: s.id, Why: revoked},
+					{UserID: s.user, SessionID: s.id, Why: loggedOut}, {UserID: s.user, Why: revoked}, {All: true, Why: loggedOut}, {UserID: s.user, SessionID: s.id, Why: revoked},
 				} {
 					s.revokes(r)
 				}
 			}
 			for why, end := range map[blacklist.Verdict]func(*session, blacklist.TokenRef){
 				loggedOut: func(s *session, _ blacklist.TokenRef) {
-					s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
+					s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: loggedOut})
 				},
 				revoked: func(s *session, _ blacklist.TokenRef) {
 					s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
@@ -185,8 +185,8 @@ func revocation() []clause {
 			s.ended(revoked, first)
 			pass()
 			never := login(t, store)
-			never.revokes(blacklist.Revocation{SessionID: never.id, Why: revoked})
-			never.revokes(blacklist.Revocation{SessionID: never.id, Why: loggedOut})
+			never.revokes(blacklist.Revocation{UserID: never.user, SessionID: never.id, Why: revoked})
+			never.revokes(blacklist.Revocation{UserID: never.user, SessionID: never.id, Why: loggedOut})
 			never.ended(revoked, never.code())
 		}},
 		{"A later revocation of a user reaches what came after the earlier", func(t *testing.T, store blacklist.Store) {
@@ -203,10 +203,13 @@ func revocation() []clause {
 			s := login(t, store)
 			token := s.presents(accepted, s.code())
 			for _, bad := range []blacklist.Revocation{
-				{}, {Why: revoked}, {SessionID: s.id, UserID: s.user, Why: revoked}, {UserID: s.user, All: true, Why: revoked},
-				{SessionID: s.id, Except: s.id, Why: revoked}, {All: true, Except: s.id, Why: revoked},
-				{SessionID: s.id}, {UserID: s.user}, {All: true}, {SessionID: s.id, Why: accepted}, {UserID: s.user, Why: accepted},
-				{All: true, Why: accepted}, {SessionID: s.id, Why: unknown}, {UserID: s.user, Why: reuseDetected},
+				{}, {Why: revoked}, {SessionID: s.id, Why: revoked}, {SessionID: s.id, All: true, Why: revoked},
+				{UserID: s.user, All: true, Why: revoked}, {UserID: s.user, SessionID: s.id, All: true, Why: revoked},
+				{UserID: s.user, SessionID: s.id, Except: s.id, Why: revoked}, {All: true, Except: s.id, Why: revoked},
+				{UserID: s.user, SessionID: s.id}, {UserID: s.user}, {All: true},
+				{UserID: s.user, SessionID: s.id, Why: accepted}, {UserID: s.user, Why: accepted}, {All: true, Why: accepted},
+				{UserID: s.user, SessionID: s.id, Why: unknown}, {UserID: s.user, Why: reuseDetected}, {UserID: s.user, Why: stepUpRefused},
+				{All: true, Why: stale}, {UserID: s.user, Except: s.id, Why: stale},
 			} {
 				bad.Keep = time.Hour
 				if _, err := store.Revoke(t.Context(), bad); err == nil {
@@ -239,7 +242,7 @@ func worksAfter(t *testing.T, store blacklist.Store, revocation func(user string
 	tooEarly.login = c.At.Add(-time.Millisecond)
 	code := tooEarly.code()
 	code.IssuedAt = time.Now() // its password was checked before
-	if v, err := store.Present(t.Context(), presentation(code, tooEarly.next(code))); err != nil || v != revoked && v != loggedOut {
+	if v, err := verdict(store.Present(t.Context(), presentation(code, tooEarly.next(code)))); err != nil || v != revoked && v != loggedOut {
 		t.Errorf("a log-in from before: %s, %v", name(v), err)
 	}
 }
@@ -257,7 +260,7 @@ func sessions() []clause {
 			reusedOne.presents(accepted, code)
 			reusedOne.presents(reuseDetected, code)
 			out.presents(accepted, out.code())
-			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut})
+			out.revokes(blacklist.Revocation{UserID: out.user, SessionID: out.id, Why: loggedOut})
 			unused.checks(accepted, unused.code())
 			foreign.presents(accepted, foreign.code())
 			living := one.living()
@@ -311,7 +314,7 @@ func sessions() []clause {
 			const many = 256
 			for how, ends := range map[string]func(s *session, code blacklist.TokenRef){
 				"log-out": func(s *session, _ blacklist.TokenRef) {
-					s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
+					s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: loggedOut})
 				},
 				"reuse":                func(s *session, code blacklist.TokenRef) { s.presents(reuseDetected, code) },
 				"revoking the user":    nil,
@@ -322,7 +325,7 @@ func sessions() []clause {
 				together(many, func(n int) {
 					all[n] = loginOf(t, store, user)
 					codes[n] = all[n].code()
-					if v, err := store.Present(t.Context(), presentation(codes[n], all[n].next(codes[n]))); err != nil || v != accepted {
+					if v, err := verdict(store.Present(t.Context(), presentation(codes[n], all[n].next(codes[n])))); err != nil || v != accepted {
 						t.Errorf("Present: %s, %v", name(v), err)
 					}
 				})

@@ -16,6 +16,8 @@ const (
 	sessionCompromised = blacklist.SessionCompromised
 	loggedOut          = blacklist.LoggedOut
 	revoked            = blacklist.Revoked
+	stale              = blacklist.Stale
+	stepUpRefused      = blacklist.StepUpRefused
 )
 
 // rotation is how tokens follow each other.

@@ -47,7 +47,7 @@ func (s *session) next(t blacklist.TokenRef) blacklist.TokenRef {
 	now := time.Now()
 	return blacklist.TokenRef{
 		SessionID: s.id, TokenID: newID(), UserID: s.user, Generation: t.Generation + 1,
-		IssuedAt: now, AuthTime: s.login, ExpiresAt: now.Add(time.Hour),
+		IssuedAt: now, AuthTime: s.login, ExpiresAt: now.Add(time.Hour), Mark: t.Mark, Bound: t.Bound,
 	}
 }
 
@@ -57,8 +57,20 @@ type with func(*blacklist.Presentation)
 // reuse ends the session.
 func confirming(p *blacklist.Presentation) { p.Confirming = true }
 func rejectOnly(p *blacklist.Presentation) { p.EndOnReuse = false }
-func keep(p *blacklist.Presentation)       { p.SuccessorID, p.SuccessorExpiresAt = "", time.Time{} }
-func late(p *blacklist.Presentation)       { p.SocketOpenedAt = time.Now().Add(-time.Hour) }
+func keep(p *blacklist.Presentation) {
+	p.SuccessorID, p.SuccessorExpiresAt, p.SuccessorMark = "", time.Time{}, 0
+}
+func late(p *blacklist.Presentation) { p.SocketOpenedAt = time.Now().Add(-time.Hour) }
+
+func bind(p *blacklist.Presentation) { p.Bind = true }
+
+// marked has the successor have claims of a mark.
+func marked(mark int64) with { return func(p *blacklist.Presentation) { p.SuccessorMark = mark } }
+
+// proving has a step-up come with the token.
+func proving(proof blacklist.StepUp) with {
+	return func(p *blacklist.Presentation) { p.StepUp = proof }
+}
 
 func from(address, userAgent string) with {
 	return func(p *blacklist.Presentation) { p.Address, p.UserAgent = address, userAgent }
@@ -66,7 +78,7 @@ func from(address, userAgent string) with {
 
 func presentation(t, next blacklist.TokenRef, ways ...with) blacklist.Presentation {
 	p := blacklist.Presentation{
-		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt,
+		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, SuccessorMark: next.Mark,
 		SocketOpenedAt: time.Now().Add(time.Hour), SupersededWithin: 30 * time.Minute, EndOnReuse: true,
 	}
 	for _, way := range ways {
@@ -79,19 +91,22 @@ func presentation(t, next blacklist.TokenRef, ways ...with) blacklist.Presentati
 func (s *session) presents(want blacklist.Verdict, t blacklist.TokenRef, ways ...with) blacklist.TokenRef {
 	s.t.Helper()
 	next := s.next(t)
-	s.presentsFor(want, t, next, ways...)
+	p := presentation(t, next, ways...)
+	v, err := verdict(s.store.Present(s.t.Context(), p))
+	s.wants(want, v, err, "Present", t)
+	next.Mark, next.Bound = p.SuccessorMark, t.Bound || p.Bind
 	return next
 }
 
 func (s *session) presentsFor(want blacklist.Verdict, t, next blacklist.TokenRef, ways ...with) {
 	s.t.Helper()
-	v, err := s.store.Present(s.t.Context(), presentation(t, next, ways...))
+	v, err := verdict(s.store.Present(s.t.Context(), presentation(t, next, ways...)))
 	s.wants(want, v, err, "Present", t)
 }
 
 func (s *session) confirms(want blacklist.Verdict, t blacklist.TokenRef) {
 	s.t.Helper()
-	v, err := s.store.Confirm(s.t.Context(), t)
+	v, err := verdict(s.store.Confirm(s.t.Context(), t))
 	s.wants(want, v, err, "Confirm", t)
 }
 
@@ -102,7 +117,7 @@ func (s *session) checks(want blacklist.Verdict, t blacklist.TokenRef) {
 
 func (s *session) checksWithin(want blacklist.Verdict, t blacklist.TokenRef, grace, branch time.Duration) {
 	s.t.Helper()
-	v, err := s.store.Check(s.t.Context(), t, grace, branch)
+	v, err := verdict(s.store.Check(s.t.Context(), t, grace, branch))
 	s.wants(want, v, err, "Check", t)
 }
 
@@ -115,6 +130,44 @@ func (s *session) wants(want, got blacklist.Verdict, err error, method string, t
 		s.t.Fatalf("%s of generation %d: %s, want %s", method, t.Generation, name(got), name(want))
 	}
 }
+
+// stale wants a presentation to be refused for its claims, and the mark that it lacks.
+func (s *session) stale(mark int64, t blacklist.TokenRef, ways ...with) {
+	s.t.Helper()
+	r, err := s.store.Present(s.t.Context(), presentation(t, s.next(t), ways...))
+	s.wantsStale(mark, r, err, "Present", t)
+}
+
+func (s *session) wantsStale(mark int64, r blacklist.Result, err error, method string, t blacklist.TokenRef) {
+	s.t.Helper()
+	if s.wants(stale, r.Verdict, err, method, t); r.Mark != mark {
+		s.t.Fatalf("%s of generation %d: the mark is %d, want %d", method, t.Generation, r.Mark, mark)
+	}
+}
+
+// checksStale wants a check to be refused for the token's claims.
+func (s *session) checksStale(mark int64, t blacklist.TokenRef) {
+	s.t.Helper()
+	r, err := s.store.Check(s.t.Context(), t, 0, 0)
+	s.wantsStale(mark, r, err, "Check", t)
+}
+
+// raises has the claims of the session, or of all its user's, brought up to date.
+func (s *session) raises(all bool) blacklist.Change {
+	s.t.Helper()
+	r := blacklist.Revocation{UserID: s.user, Why: stale}
+	if !all {
+		r.SessionID = s.id
+	}
+	c := s.revokes(r)
+	if c.Verdict != stale || c.UserID != r.UserID || c.SessionID != r.SessionID || c.All || c.Except != "" || c.Mark < c.At.UnixMicro() || c.At.IsZero() {
+		s.t.Fatalf("the change: %+v", c)
+	}
+	return c
+}
+
+// verdict leaves the mark of a result aside.
+func verdict(r blacklist.Result, err error) (blacklist.Verdict, error) { return r.Verdict, err }
 
 // ended wants every method to say that a session of these tokens is over, for that reason.
 func (s *session) ended(why blacklist.Verdict, tokens ...blacklist.TokenRef) {
@@ -164,7 +217,7 @@ func (s *session) living() map[string]blacklist.Session {
 func pass() { time.Sleep(5 * time.Millisecond) }
 
 func name(v blacklist.Verdict) string {
-	names := [...]string{"no verdict", "Accepted", "Unknown", "Superseded", "Replaced", "ReuseDetected", "SessionCompromised", "LoggedOut", "Revoked"}
+	names := [...]string{"no verdict", "Accepted", "Unknown", "Superseded", "Replaced", "ReuseDetected", "SessionCompromised", "LoggedOut", "Revoked", "Stale", "StepUpRefused"}
 	if int(v) < len(names) {
 		return names[v]
 	}

@@ -193,6 +193,32 @@ func setBack() []setBackClause {
 			}
 			return before, after
 		}},
+		{"A mark is above those of before though the clock was set back", func() (before, after step) {
+			var s *session
+			var token blacklist.TokenRef
+			var last int64
+			before = func(t *testing.T, store blacklist.Store) {
+				s = login(t, store)
+				first := s.presents(accepted, s.code())
+				last = s.raises(false).Mark
+				token = s.presents(accepted, first, marked(last))
+			}
+			after = func(t *testing.T, store blacklist.Store) {
+				s.on(t, store)
+				for n := range 4 {
+					c := s.raises(n%2 == 0)
+					if c.Mark <= last {
+						t.Errorf("mark %d after %d", c.Mark, last)
+					}
+					s.checksStale(c.Mark, token)
+					token = s.presents(accepted, token, marked(c.Mark))
+					last = c.Mark
+				}
+				other := loginOf(t, store, s.user)
+				other.stale(s.raises(true).Mark, other.code(), marked(last))
+			}
+			return before, after
+		}},
 		{"What is over stays so where the clock is set back", func() (before, after step) {
 			var out, byUser, unused, never, stolen *session
 			var token, second, early, late blacklist.TokenRef
@@ -207,8 +233,8 @@ func setBack() []setBackClause {
 				owned = stolen.presents(accepted, stolenCode)
 				stolen.presents(reuseDetected, stolenCode)
 				time.Sleep(time.Second)
-				out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut})
-				never.revokes(blacklist.Revocation{SessionID: never.id, Why: loggedOut})
+				out.revokes(blacklist.Revocation{UserID: out.user, SessionID: out.id, Why: loggedOut})
+				never.revokes(blacklist.Revocation{UserID: never.user, SessionID: never.id, Why: loggedOut})
 				byUser.revokes(blacklist.Revocation{UserID: byUser.user, Why: revoked})
 			}
 			after = func(t *testing.T, store blacklist.Store) {
@@ -220,7 +246,7 @@ func setBack() []setBackClause {
 					byUser.ended(revoked, second)
 					never.ended(loggedOut, late)
 					stolen.ended(sessionCompromised, stolenCode, owned)
-					if v, err := store.Present(t.Context(), presentation(early, unused.next(early))); err != nil || v != revoked && v != unknown {
+					if v, err := verdict(store.Present(t.Context(), presentation(early, unused.next(early)))); err != nil || v != revoked && v != unknown {
 						t.Errorf("a code of before: %s, %v", name(v), err)
 					}
 					if len(out.living())+len(byUser.living())+len(stolen.living()) != 0 {

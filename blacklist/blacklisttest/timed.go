@@ -49,9 +49,9 @@ func timed() []clause {
 			s.presentsFor(accepted, first, longest)
 			second := s.presents(accepted, longest, confirming) // lives an hour
 			branch := s.presents(accepted, longest, confirming)
-			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
-			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut, Keep: 3 * time.Hour})
-			out.revokes(blacklist.Revocation{SessionID: out.id, Why: loggedOut, Keep: time.Minute})
+			out.revokes(blacklist.Revocation{UserID: out.user, SessionID: out.id, Why: loggedOut, Keep: time.Minute})
+			out.revokes(blacklist.Revocation{UserID: out.user, SessionID: out.id, Why: loggedOut, Keep: 3 * time.Hour})
+			out.revokes(blacklist.Revocation{UserID: out.user, SessionID: out.id, Why: loggedOut, Keep: time.Minute})
 			time.Sleep(time.Second)
 			early.revokes(blacklist.Revocation{UserID: early.user, Why: revoked, Keep: 3 * time.Hour})
 			early.revokes(blacklist.Revocation{UserID: early.user, Why: revoked, Keep: time.Minute})
@@ -74,6 +74,25 @@ func timed() []clause {
 			s.confirms(accepted, branch)
 			s.checks(replaced, second)
 		}},
+		{"A user's mark is kept as long as a code of before can live", func(t *testing.T, store blacklist.Store) {
+			s := login(t, store)
+
+			first := s.raises(true)
+			r := blacklist.Revocation{UserID: s.user, Why: stale, Keep: 3 * time.Hour}
+			s.revokes(r)
+			r.Keep = time.Minute
+			last := s.revokes(r)
+			for range 2 {
+				time.Sleep(89 * time.Minute)
+				stir(t, store)
+			}
+			s.login = time.Now()
+			if last.Mark <= first.Mark {
+				t.Errorf("mark %d after %d", last.Mark, first.Mark)
+			}
+			s.stale(last.Mark, s.code())
+			s.presents(accepted, s.code(), marked(last.Mark))
+		}},
 		{"What is ended stays so while its tokens live, however short Keep is", func(t *testing.T, store blacklist.Store) {
 			var first, second [3]blacklist.TokenRef
 			var s [3]*session
@@ -83,7 +102,7 @@ func timed() []clause {
 				second[n] = s[n].presents(accepted, first[n], confirming)
 			}
 			time.Sleep(time.Second)
-			s[0].revokes(blacklist.Revocation{SessionID: s[0].id, Why: loggedOut, Keep: time.Second})
+			s[0].revokes(blacklist.Revocation{UserID: s[0].user, SessionID: s[0].id, Why: loggedOut, Keep: time.Second})
 			s[1].revokes(blacklist.Revocation{UserID: s[1].user, Why: revoked, Keep: time.Second})
 			again := loginOf(t, store, s[1].user)
 			time.Sleep(time.Second)
@@ -152,9 +171,11 @@ func timed() []clause {
 			second := s.presents(accepted, first, confirming)
 			s.confirms(accepted, second)
 			wants(accepted)
+			s.raises(true)
+			wants(stale)
 			s.presents(reuseDetected, code)
 			wants(sessionCompromised)
-			s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
+			s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: loggedOut})
 			wants(loggedOut)
 			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 			wants(revoked)

@@ -49,7 +49,7 @@ func watch(t *testing.T, store blacklist.Store, also func(blacklist.Change)) *wa
 	// Nothing tells when it has begun but that it hears something.
 	deadline := time.After(patience)
 	for probe := login(t, store); ; {
-		probe.revokes(blacklist.Revocation{SessionID: probe.id, Why: revoked})
+		probe.revokes(blacklist.Revocation{UserID: probe.user, SessionID: probe.id, Why: revoked})
 		select {
 		case <-w.news:
 			return w
@@ -82,7 +82,7 @@ func (w *watcher) stop() {
 func (w *watcher) about(user string, n int) (of []blacklist.Change) {
 	w.t.Helper()
 	marker := login(w.t, w.store)
-	marker.revokes(blacklist.Revocation{SessionID: marker.id, Why: revoked})
+	marker.revokes(blacklist.Revocation{UserID: marker.user, SessionID: marker.id, Why: revoked})
 	deadline := time.After(patience)
 	for marked := false; ; {
 		of = of[:0]
@@ -140,10 +140,18 @@ func watching() []clause {
 			want = append(want, blacklist.Change{SessionID: s.id, UserID: s.user, Verdict: sessionCompromised})
 			s.presents(sessionCompromised, code)
 
+			all := s.raises(true)
+			want = append(want, blacklist.Change{UserID: s.user, Verdict: stale, Mark: all.Mark})
+			c := s.raises(false)
+			want = append(want, blacklist.Change{UserID: s.user, SessionID: s.id, Verdict: stale, Mark: c.Mark})
+			other := loginOf(t, store, "another "+s.user)
+			s.revokes(blacklist.Revocation{UserID: other.user, SessionID: s.id, Why: revoked}) // not theirs
+
 			two := loginOf(t, store, s.user)
-			began := two.presents(accepted, two.code())
+			began := two.presents(accepted, two.code(), marked(all.Mark))
 			confirmed(began)
-			two.revokes(blacklist.Revocation{SessionID: two.id, Why: loggedOut})
+			two.stale(all.Mark, began, marked(0))
+			two.revokes(blacklist.Revocation{UserID: two.user, SessionID: two.id, Why: loggedOut})
 			want = append(want, blacklist.Change{SessionID: two.id, UserID: s.user, Verdict: loggedOut})
 			s.revokes(blacklist.Revocation{UserID: s.user, Why: revoked})
 			want = append(want, blacklist.Change{UserID: s.user, Verdict: revoked})
@@ -206,7 +214,7 @@ func watching() []clause {
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), patience/2)
 				defer cancel()
-				v, err := store.Check(ctx, token, 0, 0)
+				v, err := verdict(store.Check(ctx, token, 0, 0))
 				if err == nil {
 					_, err = store.Sessions(ctx, s.user)
 				}
@@ -218,7 +226,7 @@ func watching() []clause {
 				}
 				verdicts <- v
 			})
-			s.revokes(blacklist.Revocation{SessionID: s.id, Why: loggedOut})
+			s.revokes(blacklist.Revocation{UserID: s.user, SessionID: s.id, Why: loggedOut})
 			s.revokes(blacklist.Revocation{UserID: s.user, Why: loggedOut})
 			s.revokes(blacklist.Revocation{All: true, Why: loggedOut})
 			for range 3 {

@@ -45,9 +45,9 @@ func serveDevices(srv *socketauth.Server) {
 			return nil, err
 		}
 		if !slices.ContainsFunc(mine, func(session socketauth.Session) bool { return session.ID == id }) {
-			return nil, &socketauth.PublicError{Code: "NOT_YOURS"} // RevokeSession does not check whose session it is
+			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
 		}
-		if _, err := srv.Auth().RevokeSession(ctx, id); err != nil {
+		if _, err := srv.Auth().RevokeSession(ctx, s.UserID(), id); err != nil {
 			return nil, err
 		}
 		return nil, tellDevices(srv, s)

@@ -140,11 +140,11 @@ func TestRevokedSessionIsOver(t *testing.T) {
 			a := serve(t, nil)
 			c := a.login(t)
 			c.start()
-			session := await(t, "the socket", a.joined).SessionID()
+			socket := await(t, "the socket", a.joined)
 			if !online {
 				c.shutdown()
 			}
-			if _, err := a.Auth().RevokeSession(t.Context(), session); err != nil {
+			if _, err := a.Auth().RevokeSession(t.Context(), socket.UserID(), socket.SessionID()); err != nil {
 				t.Fatal(err)
 			}
 			if !online {

@@ -140,6 +140,11 @@ func (w *world) revoke(peer server, l *ledger) {
 			return
 		}
 		r.SessionID = sids[w.IntN(len(sids))]
+		r.UserID = l.userOf(r.SessionID)
+		if begun := l.alive(1); len(begun) > 0 && w.chance(0.2) { // another user's, which ends nothing
+			r.SessionID = begun[w.IntN(len(begun))]
+			r.UserID = "nobody"
+		}
 	}
 	peer.revoke(r)
 }

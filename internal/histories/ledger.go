@@ -392,11 +392,18 @@ func (l *ledger) alive(generation uint64) (sids []string) {
 	return sids
 }
 
+// userOf returns whose a session is.
+func (l *ledger) userOf(sid string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sessions[sid].userID
+}
+
 // concerned are the sessions that a revocation ends: all that have logged in by now.
 func (l *ledger) concerned(r blacklist.Revocation) (concerned []*session) {
 	for _, sid := range l.order {
 		s := l.sessions[sid]
-		if r.All || s.sid == r.SessionID || r.UserID != "" && s.userID == r.UserID && s.sid != r.Except {
+		if concerns(r, s.sid, s.userID) {
 			concerned = append(concerned, s)
 		}
 	}
@@ -418,7 +425,7 @@ func (l *ledger) hasRevoked(r blacklist.Revocation) {
 	l.w.note("     revoked: session %.4s, user %q but for %.4q, all %v", r.SessionID, r.UserID, r.Except, r.All)
 	l.w.counts.Revocations++
 	switch {
-	case r.UserID != "":
+	case r.UserID != "" && r.SessionID == "":
 		l.revoked[r.UserID] = time.Now()
 	case r.All:
 		l.allDead = time.Now()

@@ -66,6 +66,8 @@ func (m *Machine) over(l *life, t blacklist.TokenRef) blacklist.Verdict {
 	switch {
 	case m.mutation == SkipRevoked:
 		return 0
+	case l.latest > 0 && t.UserID != l.userID:
+		return blacklist.Unknown
 	case l.why != 0:
 		return l.why
 	case l.latest == 0 && !t.AuthTime.After(m.users[t.UserID]), !t.AuthTime.After(m.all):
@@ -103,10 +105,10 @@ func (l *life) hold(generation uint64, id string, now time.Time) {
 }
 
 // Present implements blacklist.Store.
-func (m *Machine) Present(_ context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+func (m *Machine) Present(_ context.Context, p blacklist.Presentation) (blacklist.Result, error) {
 	verdict, write := m.decide(p)
 	write()
-	return verdict, nil
+	return blacklist.Result{Verdict: verdict}, nil
 }
 
 // decide is what Present does, as its two halves.
@@ -156,46 +158,46 @@ func (m *Machine) decide(p blacklist.Presentation) (verdict blacklist.Verdict, w
 }
 
 // Confirm implements blacklist.Store.
-func (m *Machine) Confirm(_ context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
+func (m *Machine) Confirm(_ context.Context, t blacklist.TokenRef) (blacklist.Result, error) {
 	l := m.life(t.SessionID)
 	over := m.over(l, t)
 	holder, held := l.holders[t.Generation]
 	switch {
 	case t.Generation == 0:
-		return blacklist.Unknown, nil
+		return blacklist.Result{Verdict: blacklist.Unknown}, nil
 	case over != 0:
-		return over, nil
+		return blacklist.Result{Verdict: over}, nil
 	case t.Generation > l.latest:
-		return blacklist.Unknown, nil
+		return blacklist.Result{Verdict: blacklist.Unknown}, nil
 	case t.Generation == l.latest && !held:
 		l.hold(t.Generation, t.TokenID, time.Now())
-		return blacklist.Accepted, nil
+		return blacklist.Result{Verdict: blacklist.Accepted}, nil
 	case holder == t.TokenID && t.Generation+1 >= l.latest:
-		return blacklist.Accepted, nil
+		return blacklist.Result{Verdict: blacklist.Accepted}, nil
 	case t.Generation == l.latest:
-		return blacklist.Superseded, nil
+		return blacklist.Result{Verdict: blacklist.Superseded}, nil
 	}
-	return blacklist.Replaced, nil
+	return blacklist.Result{Verdict: blacklist.Replaced}, nil
 }
 
 // Check implements blacklist.Store.
-func (m *Machine) Check(_ context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
+func (m *Machine) Check(_ context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
 	l, now := m.life(t.SessionID), time.Now()
 	holder, held := l.holders[t.Generation]
 	next, nextHeld := l.heldSince[t.Generation+1]
 	switch over := m.over(l, t); {
 	case over != 0:
-		return over, nil
+		return blacklist.Result{Verdict: over}, nil
 	case t.Generation > l.latest:
-		return blacklist.Unknown, nil
+		return blacklist.Result{Verdict: blacklist.Unknown}, nil
 	case t.Generation == l.latest && held && holder == t.TokenID,
 		t.Generation == l.latest && !held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
 		t.Generation == l.latest && m.mutation == AcceptLostBranch,
 		m.predecessor(l, t),
 		t.Generation+1 == l.latest && holder == t.TokenID && nextHeld && now.Sub(next) < grace:
-		return blacklist.Accepted, nil
+		return blacklist.Result{Verdict: blacklist.Accepted}, nil
 	}
-	return blacklist.Replaced, nil
+	return blacklist.Result{Verdict: blacklist.Replaced}, nil
 }
 
 // Revoke implements blacklist.Store.
@@ -204,7 +206,9 @@ func (m *Machine) Revoke(_ context.Context, r blacklist.Revocation) (blacklist.C
 	change := blacklist.Change{SessionID: r.SessionID, UserID: r.UserID, Except: r.Except, All: r.All, Verdict: r.Why, At: now}
 	switch {
 	case r.SessionID != "":
-		change.UserID = m.life(r.SessionID).userID
+		if l := m.life(r.SessionID); l.latest > 0 && l.userID != r.UserID {
+			return blacklist.Change{}, nil
+		}
 	case r.UserID != "":
 		m.users[r.UserID] = now
 	default:
@@ -212,7 +216,7 @@ func (m *Machine) Revoke(_ context.Context, r blacklist.Revocation) (blacklist.C
 	}
 	for sid, l := range m.sessions {
 		begun := l.latest > 0
-		if l.why != 0 || sid != r.SessionID && !(begun && (r.All || r.UserID != "" && l.userID == r.UserID && sid != r.Except)) {
+		if l.why != 0 || sid != r.SessionID && !(begun && concerns(r, sid, l.userID)) {
 			continue
 		}
 		if l.lives(now) {
@@ -221,6 +225,17 @@ func (m *Machine) Revoke(_ context.Context, r blacklist.Revocation) (blacklist.C
 		l.why = r.Why
 	}
 	return change, nil
+}
+
+// concerns reports whether a revocation is about a session of a user.
+func concerns(r blacklist.Revocation, sid, userID string) bool {
+	switch {
+	case r.All:
+		return true
+	case r.SessionID != "":
+		return sid == r.SessionID && userID == r.UserID
+	}
+	return userID == r.UserID && sid != r.Except
 }
 
 func (l *life) lives(now time.Time) bool {

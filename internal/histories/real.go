@@ -178,7 +178,7 @@ func (r *realServer) revoke(of blacklist.Revocation) {
 		case of.UserID != "":
 			_, _ = r.Auth().RevokeUser(ctx, of.UserID)
 		default:
-			_, _ = r.Auth().RevokeSession(ctx, of.SessionID)
+			_, _ = r.Auth().RevokeSession(ctx, of.UserID, of.SessionID)
 		}
 	})
 }

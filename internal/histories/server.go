@@ -257,7 +257,7 @@ func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then fu
 	var verdict blacklist.Verdict
 	presented := false
 	p.insist(func(_ bool, reply func(error)) {
-		v, err := p.store.Check(context.Background(), refOf(t), 0, 0)
+		v, err := verdictOf(p.store.Check(context.Background(), refOf(t), 0, 0))
 		switch {
 		case err == nil && v == blacklist.Replaced:
 			presented = true
@@ -288,7 +288,7 @@ func (p *playedServer) presentToStore(c *conn, presentation blacklist.Presentati
 			reply(err)
 		}
 		if again && c.closed() {
-			got(p.store.Check(context.Background(), presentation.Token, 0, 0))
+			got(verdictOf(p.store.Check(context.Background(), presentation.Token, 0, 0)))
 			return
 		}
 		presentation.SupersededWithin, presentation.PresentedAt = p.w.timeout, arrived
@@ -350,7 +350,7 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 	var verdict blacklist.Verdict
 	p.insist(func(_ bool, reply func(error)) {
 		var err error
-		verdict, err = p.store.Confirm(context.Background(), refOf(t))
+		verdict, err = verdictOf(p.store.Confirm(context.Background(), refOf(t)))
 		reply(err)
 	}, func(err error) {
 		p.step(c, func(m *authn.Machine) authn.Effects { m.Settle(); return authn.Effects{} })
@@ -432,7 +432,7 @@ func (p *playedServer) refuse(c *conn, code string, terminal, closes bool) {
 func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) {
 	done := func() { p.step(c, (*authn.Machine).Done); then() }
 	if own := c.state.Own(); own != nil {
-		p.logOut(c, own.SessionID, done)
+		p.logOut(c, own, done)
 		return
 	}
 	t, known := p.minted[f.token.text]
@@ -450,7 +450,7 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) 
 		case err != nil:
 			p.refuse(c, "unavailable", false, false)
 		case v == blacklist.Accepted:
-			p.logOut(c, t.SessionID, done)
+			p.logOut(c, t, done)
 			return
 		default:
 			p.refuseVerdict(c, t.SessionID, v)
@@ -459,9 +459,9 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) 
 	})
 }
 
-func (p *playedServer) logOut(c *conn, sid string, done func()) {
+func (p *playedServer) logOut(c *conn, t *authn.Token, done func()) {
 	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byUser); return authn.Effects{} })
-	p.endSessions(blacklist.Revocation{SessionID: sid, Why: blacklist.LoggedOut}, byUser, func(err error) {
+	p.endSessions(blacklist.Revocation{UserID: t.UserID, SessionID: t.SessionID, Why: blacklist.LoggedOut}, byUser, func(err error) {
 		if err != nil {
 			p.refuse(c, "unavailable", false, false)
 		} else if p.step(c, func(m *authn.Machine) authn.Effects { return m.Close(string(byUser)) }).Closed {
@@ -491,12 +491,9 @@ func (p *playedServer) endSessions(r blacklist.Revocation, why authn.Cause, then
 		reply(err)
 	}, func(err error) {
 		for _, sid := range p.sids {
-			if sid == r.Except {
-				continue
-			}
 			for _, c := range p.conns[sid] {
 				t := c.state.Known()
-				if err == nil && t != nil && (r.All || sid == r.SessionID || t.UserID == r.UserID) && !t.AuthTime.After(change.At) {
+				if err == nil && change.Verdict != 0 && t != nil && concerns(r, sid, t.UserID) && !t.AuthTime.After(change.At) {
 					p.step(c, func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
 				}
 			}

@@ -54,22 +54,22 @@ func (s *store) fails(p float64) bool {
 }
 
 // Present implements blacklist.Store.
-func (s *store) Present(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
+func (s *store) Present(ctx context.Context, p blacklist.Presentation) (result blacklist.Result, err error) {
 	s.ledger.asked(p.SuccessorID)
 	if err := s.before(ctx); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
 	c := s.ledger.call(p.Token.SessionID)
-	if verdict, err = s.Store.Present(ctx, p); err == nil {
-		s.ledger.presented(c, p, verdict)
+	if result, err = s.Store.Present(ctx, p); err == nil {
+		s.ledger.presented(c, p, result.Verdict)
 	}
 	if s.ledger.done(p.Token.SessionID); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
 	if err := s.after(ctx); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
-	return verdict, nil
+	return result, nil
 }
 
 // present is Present for the server that is played. A machine that decides and writes in two steps lets time pass in
@@ -77,7 +77,7 @@ func (s *store) Present(ctx context.Context, p blacklist.Presentation) (verdict 
 func (s *store) present(p blacklist.Presentation, reply func(blacklist.Verdict, error)) {
 	m, ok := s.Store.(*Machine)
 	if !ok || m.mutation != DecideThenWrite {
-		reply(s.Present(context.Background(), p))
+		reply(verdictOf(s.Present(context.Background(), p)))
 		return
 	}
 	c := s.ledger.call(p.Token.SessionID)
@@ -90,37 +90,40 @@ func (s *store) present(p blacklist.Presentation, reply func(blacklist.Verdict, 
 	})
 }
 
+// verdictOf leaves the mark of a result aside.
+func verdictOf(r blacklist.Result, err error) (blacklist.Verdict, error) { return r.Verdict, err }
+
 // Confirm implements blacklist.Store.
-func (s *store) Confirm(ctx context.Context, t blacklist.TokenRef) (verdict blacklist.Verdict, err error) {
+func (s *store) Confirm(ctx context.Context, t blacklist.TokenRef) (result blacklist.Result, err error) {
 	if err := s.before(ctx); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
 	c := s.ledger.call(t.SessionID)
-	if verdict, err = s.Store.Confirm(ctx, t); err == nil {
-		s.ledger.confirmed(c, t, verdict)
+	if result, err = s.Store.Confirm(ctx, t); err == nil {
+		s.ledger.confirmed(c, t, result.Verdict)
 	}
 	if s.ledger.done(t.SessionID); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
 	if err := s.after(ctx); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
-	return verdict, nil
+	return result, nil
 }
 
 // Check implements blacklist.Store.
-func (s *store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (verdict blacklist.Verdict, err error) {
+func (s *store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (result blacklist.Result, err error) {
 	if err := s.before(ctx); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
 	c := s.ledger.call(t.SessionID)
-	if verdict, err = s.Store.Check(ctx, t, grace, branch); err == nil {
-		s.ledger.checked(c, t, grace, branch, verdict)
+	if result, err = s.Store.Check(ctx, t, grace, branch); err == nil {
+		s.ledger.checked(c, t, grace, branch, result.Verdict)
 	}
 	if s.ledger.done(t.SessionID); err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
-	return verdict, nil
+	return result, nil
 }
 
 // Revoke implements blacklist.Store.
@@ -154,46 +157,46 @@ func (t *twin) differ(call string, about any, real, model any) {
 
 // forgotten reports whether the store may not know a session any more, since its tokens have all
 // expired. The reference machine never forgets. Neither accepts any of them.
-func (t *twin) forgotten(token blacklist.TokenRef, verdict blacklist.Verdict) bool {
-	return verdict != blacklist.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
+func (t *twin) forgotten(token blacklist.TokenRef, r blacklist.Result) bool {
+	return r.Verdict != blacklist.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
 }
 
 // Present implements blacklist.Store. A Check before it must have said the same.
-func (t *twin) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+func (t *twin) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
 	before, err := t.Store.Check(ctx, p.Token, 0, 0)
 	if err != nil {
-		return 0, err
+		return blacklist.Result{}, err
 	}
-	verdict, err := t.Store.Present(ctx, p)
+	result, err := t.Store.Present(ctx, p)
 	model, _ := t.model.Present(ctx, p)
-	if err == nil && !t.forgotten(p.Token, verdict) {
-		t.differ("presenting", name(p.Token), verdict, model)
-		repeated := verdict == blacklist.Accepted && before == blacklist.Replaced
-		if (before == blacklist.Accepted) != (verdict == blacklist.Accepted) && !repeated {
-			t.differ("checking, then presenting", name(p.Token), before, verdict)
+	if err == nil && !t.forgotten(p.Token, result) {
+		t.differ("presenting", name(p.Token), result, model)
+		repeated := result.Verdict == blacklist.Accepted && before.Verdict == blacklist.Replaced
+		if (before.Verdict == blacklist.Accepted) != (result.Verdict == blacklist.Accepted) && !repeated {
+			t.differ("checking, then presenting", name(p.Token), before, result)
 		}
 	}
-	return verdict, err
+	return result, err
 }
 
 // Confirm implements blacklist.Store.
-func (t *twin) Confirm(ctx context.Context, token blacklist.TokenRef) (blacklist.Verdict, error) {
-	verdict, err := t.Store.Confirm(ctx, token)
+func (t *twin) Confirm(ctx context.Context, token blacklist.TokenRef) (blacklist.Result, error) {
+	result, err := t.Store.Confirm(ctx, token)
 	model, _ := t.model.Confirm(ctx, token)
 	if err == nil {
-		t.differ("confirming", name(token), verdict, model)
+		t.differ("confirming", name(token), result, model)
 	}
-	return verdict, err
+	return result, err
 }
 
 // Check implements blacklist.Store.
-func (t *twin) Check(ctx context.Context, token blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
-	verdict, err := t.Store.Check(ctx, token, grace, branch)
+func (t *twin) Check(ctx context.Context, token blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
+	result, err := t.Store.Check(ctx, token, grace, branch)
 	model, _ := t.model.Check(ctx, token, grace, branch)
-	if err == nil && !t.forgotten(token, verdict) {
-		t.differ("checking", name(token), verdict, model)
+	if err == nil && !t.forgotten(token, result) {
+		t.differ("checking", name(token), result, model)
 	}
-	return verdict, err
+	return result, err
 }
 
 // Revoke implements blacklist.Store.

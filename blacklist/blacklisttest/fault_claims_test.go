@@ -1,0 +1,218 @@
+package blacklisttest_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// This file is the faults about whose a session is, marks, step-ups and bindings.
+
+// owners learns whose each session is from the first token that comes.
+func owners() (of func(sessionID, userID string) string) {
+	var known sync.Map
+	return func(sessionID, userID string) string {
+		owner, _ := known.LoadOrStore(sessionID, userID)
+		return owner.(string)
+	}
+}
+
+func revokesAnothers(b *broken) {
+	owner := owners()
+	presents(func(p *blacklist.Presentation) { owner(p.Token.SessionID, p.Token.UserID) })(b)
+	revokes(func(r *blacklist.Revocation) {
+		if r.SessionID != "" {
+			r.UserID = owner(r.SessionID, r.UserID)
+		}
+	})(b)
+}
+
+func tokensOfAnyone(b *broken) {
+	owner := owners()
+	tokens(func(t *blacklist.TokenRef) { t.UserID = owner(t.SessionID, t.UserID) })(b)
+}
+
+// staleIs has what is stale be something else, for one method.
+func staleIs(method string, v blacklist.Verdict) func(string, *blacklist.Result) {
+	return func(of string, r *blacklist.Result) {
+		if of == method && r.Verdict == blacklist.Stale {
+			*r = blacklist.Result{Verdict: v}
+		}
+	}
+}
+
+// staleConsumes records what is stale, and says that it is.
+func staleConsumes(b *broken) {
+	var last sync.Mutex
+	var p blacklist.Presentation
+	presents(func(now *blacklist.Presentation) { last.Lock(); p = *now; last.Unlock() })(b)
+	b.result = func(method string, r *blacklist.Result) {
+		if method == "Present" && r.Verdict == blacklist.Stale {
+			p.SuccessorMark = r.Mark
+			_, _ = b.Store.Present(context.Background(), p)
+		}
+	}
+}
+
+func keptIsFresh(p *blacklist.Presentation) {
+	if p.SuccessorID == "" {
+		p.Token.Mark = 1 << 62
+	}
+}
+
+func confirmsStale(b *broken) {
+	b.confirm = func(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
+		t.Mark = 1 << 62
+		return b.Store.Confirm(ctx, t)
+	}
+}
+
+// forgetsStale takes branches for dead once their claims are stale.
+func forgetsStale(b *broken) {
+	var dead sync.Map
+	tokens(func(t *blacklist.TokenRef) {
+		r, _ := b.Store.Store.Check(context.Background(), *t, 0, 0)
+		if r.Verdict == blacklist.Stale && t.Generation > 1 {
+			dead.Store(t.TokenID, true)
+		}
+		if _, is := dead.Load(t.TokenID); is {
+			t.Generation = 1 << 40
+		}
+	})(b)
+}
+
+// marksFirst looks at the mark before anything else.
+func marksFirst(b *broken) {
+	var marks sync.Map
+	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+		c, err := b.Store.Revoke(ctx, r)
+		if c.Verdict == blacklist.Stale {
+			marks.Store(c.UserID, c.Mark)
+		}
+		return c, err
+	}
+	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+		if mark, ok := marks.Load(p.Token.UserID); ok && p.SuccessorMark < mark.(int64) {
+			return blacklist.Stale, nil
+		}
+		return b.Store.Present(ctx, p)
+	}
+}
+
+// raisesEach raises the sessions of a user one by one.
+func raisesEach(b *broken) {
+	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+		if r.Why != blacklist.Stale || r.SessionID != "" {
+			return b.Store.Revoke(ctx, r)
+		}
+		list, err := b.Store.Sessions(ctx, r.UserID)
+		c := blacklist.Change{UserID: r.UserID, Verdict: blacklist.Stale, At: time.Now(), Sessions: len(list)}
+		for _, s := range list {
+			one := r
+			one.SessionID = s.ID
+			raised, err := b.Store.Revoke(ctx, one)
+			if err != nil {
+				return c, err
+			}
+			c.Mark = max(c.Mark+1, raised.Mark)
+			pause()
+		}
+		return c, err
+	}
+}
+
+// pause lets a tick of the clock go by.
+func pause() { time.Sleep(10 * time.Microsecond) }
+
+func beginsFresh(p *blacklist.Presentation) {
+	if p.Token.Generation == 0 {
+		p.SuccessorMark = 1 << 62
+	}
+}
+
+func raisesLater(b *broken) {
+	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+		if r.Why != blacklist.Stale {
+			return b.Store.Revoke(ctx, r)
+		}
+		now := time.Now()
+		go func() {
+			time.Sleep(5 * time.Millisecond)
+			_, _ = b.Store.Revoke(context.WithoutCancel(ctx), r)
+		}()
+		return blacklist.Change{UserID: r.UserID, SessionID: r.SessionID, Verdict: blacklist.Stale, Mark: now.UnixMicro(), At: now}, nil
+	}
+}
+
+// marksByTheClock raises no mark where the clock is behind the last one.
+func marksByTheClock(b *broken) {
+	var last atomic.Int64
+	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+		now := time.Now()
+		if r.Why == blacklist.Stale && now.UnixMicro() <= last.Load() {
+			return blacklist.Change{UserID: r.UserID, SessionID: r.SessionID, Verdict: r.Why, Mark: now.UnixMicro(), At: now}, nil
+		}
+		c, err := b.Store.Revoke(ctx, r)
+		last.Store(c.Mark)
+		return c, err
+	}
+}
+
+func stepUpIsNew(p *blacklist.Presentation) {
+	if p.StepUp.ID != "" {
+		p.StepUp.At = time.Now().Add(time.Hour)
+	}
+}
+
+// exceptsAll revokes the other sessions one by one, and leaves the exception as it is.
+func exceptsAll(b *broken) {
+	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+		if r.Except == "" {
+			return b.Store.Revoke(ctx, r)
+		}
+		list, err := b.Store.Sessions(ctx, r.UserID)
+		for _, s := range list {
+			if s.ID == r.Except {
+				continue
+			}
+			if _, err := b.Store.Revoke(ctx, blacklist.Revocation{UserID: r.UserID, SessionID: s.ID, Why: r.Why, Keep: r.Keep}); err != nil {
+				return blacklist.Change{}, err
+			}
+		}
+		return blacklist.Change{UserID: r.UserID, Except: r.Except, Verdict: r.Why, At: time.Now()}, err
+	}
+}
+
+func stepUpOfCode(p *blacklist.Presentation) {
+	if p.Token.Generation == 0 {
+		p.StepUp = blacklist.StepUp{}
+	}
+}
+
+// stepUpFirst refuses a step-up that comes with a dead token.
+func stepUpFirst(b *broken) {
+	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+		v, err := b.Store.Check(ctx, p.Token, 0, 0)
+		if p.StepUp.ID != "" && err == nil && v != blacklist.Accepted && v != blacklist.Stale {
+			return blacklist.StepUpRefused, nil
+		}
+		return b.Store.Present(ctx, p)
+	}
+}
+
+// bindsAnytime takes a session for as bound as its token is.
+func bindsAnytime(b *broken) {
+	var bound sync.Map
+	tokens(func(t *blacklist.TokenRef) {
+		first, _ := bound.LoadOrStore(t.SessionID, t.Bound)
+		t.Bound = first.(bool)
+	})(b)
+}
+
+// bindsAgain takes a code that is bound by its trade for one that was bound when it was made.
+func bindsAgain(p *blacklist.Presentation) {
+	p.Token.Bound, p.Bind = p.Token.Bound || p.Bind, false
+}
