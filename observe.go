@@ -75,6 +75,7 @@ type recorder struct {
 
 	losses  logonce.Minute // limits how often lost state of the store is logged
 	unclear logonce.Minute // limits how often an unclear "confirm" is logged
+	panics  sync.Map       // by hook, *logonce.Minute: limits how often its panics are logged
 }
 
 // record counts and logs an event, and calls Options.Audit with it.
@@ -249,9 +250,15 @@ func (c *counts) event(e AuditEvent) {
 // many others were not logged since the last message.
 func (c *counts) limit(name string) (unsaid int, now bool) {
 	c.limited.add(name)
-	minute, ok := c.logged.Load(name)
+	return allow(&c.logged, name)
+}
+
+// allow reports whether a message about the name may be logged in this minute, and how many were not
+// logged since the last one. messages maps names to *logonce.Minute.
+func allow(messages *sync.Map, name string) (unsaid int, now bool) {
+	minute, ok := messages.Load(name)
 	if !ok {
-		minute, _ = c.logged.LoadOrStore(name, new(logonce.Minute))
+		minute, _ = messages.LoadOrStore(name, new(logonce.Minute))
 	}
 	return minute.(*logonce.Minute).Allow()
 }
@@ -361,12 +368,15 @@ func (r *recorder) logUnclear(typ string, about ...any) {
 // errPanic is the error of a hook that panicked. Its stack was logged.
 var errPanic = errors.New("socketauth: hook panicked")
 
-// contain calls a hook. If it panics, contain logs that and returns an error.
+// contain calls a hook. If it panics, contain returns an error and logs the panic, once a minute for
+// each hook: clients can cause it as often as they like.
 func (r *recorder) contain(hook string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p),
-				slog.String("stack", string(debug.Stack())))
+			if unsaid, now := allow(&r.panics, hook); now {
+				r.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p),
+					slog.String("stack", string(debug.Stack())), slog.Int("more_since_last", unsaid))
+			}
 			err = fmt.Errorf("%w: %s", errPanic, hook)
 		}
 	}()

@@ -213,7 +213,8 @@ func (s *Server) handler(event string) Handler {
 // OnAuthenticated adds a function that is called once for each socket before the socket is let in:
 // before its client is told that it is authenticated or, if the client confirms, after it has
 // confirmed. An error refuses the socket, and its token stays as good as it was. The client is told the
-// code of a *PublicError, "unavailable" for ErrUnavailable, and "server_error" for any other error.
+// code of a *PublicError, "unavailable" for ErrUnavailable, "too_many_attempts" for ErrTooManyAttempts,
+// and "server_error" for any other error.
 //
 // What f emits and joins takes effect once the socket is let in. To send a snapshot of something that
 // changes, answer an event of the client instead, after Join. Functions are called in the order in
