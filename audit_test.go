@@ -229,7 +229,7 @@ func TestAuditFlood(t *testing.T) {
 				from = "203.0.113.2"
 				mu.Unlock()
 				if srv.get("garbage"); recorded["refused invalid_token"] != 72 {
-					t.Errorf("garbage from another address was not told: %v", recorded)
+					t.Errorf("garbage from another address was not recorded: %v", recorded)
 				}
 			}
 			if status, _ := srv.tryLogin("", "/login", "anna", "secret"); status != http.StatusOK {

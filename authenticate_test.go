@@ -69,7 +69,7 @@ func TestTwentySocketsWithOneCode(t *testing.T) {
 			}
 		}
 		if len(in) != 1 {
-			t.Fatalf("%d are in", len(in))
+			t.Fatalf("%d are authenticated", len(in))
 		}
 		time.Sleep(time.Minute)
 		in[0].expectAuthenticated()

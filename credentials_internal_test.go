@@ -153,46 +153,13 @@ func TestPasswordQueueOfIPv6Network(t *testing.T) {
 		}
 		compare("2001:db8:8::1")
 		if got := <-answered; got != "2001:db8:7:2::1 true" {
-			t.Errorf("turned away: %s", got)
+			t.Errorf("refused: %s", got)
 		}
 		p.turns.Release()
 		for range 3 {
 			if got := <-answered; !strings.HasSuffix(got, " false") {
-				t.Errorf("turned away: %s", got)
+				t.Errorf("refused: %s", got)
 			}
 		}
 	})
-}
-
-// TestPasswordQueueFull checks that passwords past the queue are refused at once, and that waiting
-// ends with the context.
-func TestPasswordQueueFull(t *testing.T) {
-	p := &Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 1}
-	if err := p.start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.turns.Acquire(t.Context(), "", ""); err != nil { // takes the one turn
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	waiting := make(chan error)
-	go func() { waiting <- p.Compare(ctx, "", "x") }()
-	for p.turns.Waiting() < 1 { // until it waits
-		select {
-		case err := <-waiting:
-			t.Fatalf("did not wait: %v", err)
-		default:
-		}
-	}
-	if _, err := p.Hash(t.Context(), "x"); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("one too many: %v", err)
-	}
-	cancel()
-	if err := <-waiting; !errors.Is(err, context.Canceled) {
-		t.Errorf("the one that waited: %v", err)
-	}
-	p.turns.Release()
-	if _, err := p.Hash(t.Context(), "x"); err != nil {
-		t.Errorf("after the rush: %v", err)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -99,6 +100,38 @@ func TestPasswordLogin(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, user, err)
 		}
 	}
+}
+
+// TestPasswordQueueFull checks that passwords past the queue are refused at once, and that waiting
+// ends with the context.
+func TestPasswordQueueFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &socketauth.Passwords{Cost: bcrypt.MinCost, Concurrent: 1, Queue: 1}
+		release, err := socketauth.Occupy(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		waiting := make(chan error, 1)
+		go func() { waiting <- p.Compare(ctx, "", "x") }()
+		synctest.Wait()
+		select {
+		case err := <-waiting:
+			t.Fatalf("did not wait: %v", err)
+		default:
+		}
+		if _, err := p.Hash(t.Context(), "x"); !errors.Is(err, socketauth.ErrUnavailable) {
+			t.Errorf("one too many: %v", err)
+		}
+		cancel()
+		if err := <-waiting; !errors.Is(err, context.Canceled) {
+			t.Errorf("the one that waited: %v", err)
+		}
+		release()
+		if _, err := p.Hash(t.Context(), "x"); err != nil {
+			t.Errorf("after that: %v", err)
+		}
+	})
 }
 
 // BenchmarkPasswordLogin measures an unknown user and a wrong password, which must take the same

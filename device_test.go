@@ -381,7 +381,7 @@ func TestAccountSpellingsShareTurns(t *testing.T) {
 	}, func(srv *testServer) {
 		anna, mallory := srv.browser(""), srv.browser("")
 		if anna.login("anna", "secret") != http.StatusOK || mallory.login("mallory", "secret") != http.StatusOK {
-			t.Fatal("not let in")
+			t.Fatal("the logins failed")
 		}
 		release, err := socketauth.Occupy(passwords)
 		if err != nil {

@@ -70,7 +70,7 @@ func TestEmit(t *testing.T) {
 			t.Errorf("after the end: %v", err)
 		}
 		if s.UserID() != "anna" {
-			t.Error("a socket that has ended does not know who it was")
+			t.Error("a socket that has ended has lost its user ID")
 		}
 	})
 }

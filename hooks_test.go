@@ -134,7 +134,7 @@ func TestOnAuthenticatedRefuses(t *testing.T) {
 			s.expectRefused(c.code)
 		}
 		if left.Load() != 0 {
-			t.Error("OnDisconnect was called for a socket that was never let in")
+			t.Error("OnDisconnect was called for a socket that was refused")
 		}
 		refuse = nil
 		s := srv.dial("")
@@ -208,7 +208,7 @@ func TestOnAuthenticatedStoreFailure(t *testing.T) {
 		c.expectRefused("unavailable")
 		synctest.Wait()
 		if called.Load() != 1 || left.Load() != 1 {
-			t.Errorf("let in by the app, not by the store: called %d times, left %d", called.Load(), left.Load())
+			t.Errorf("accepted by the app, not by the store: OnAuthenticated called %d times, OnDisconnect %d", called.Load(), left.Load())
 		}
 	})
 }

@@ -24,34 +24,34 @@ func TestLimitUnauthenticatedPerAddress(t *testing.T) {
 		here[address] = append(here[address], m)
 		return limit, oldest
 	}
-	for _, step := range []struct{ address, makesWay string }{
+	for _, step := range []struct{ address, closes string }{
 		{"203.0.113.1", ""}, {"203.0.113.1", ""}, {"203.0.113.1", "203.0.113.1"}, {"::ffff:203.0.113.1", "203.0.113.1"}, {"203.0.113.2", ""},
 		{"2001:db8::1", ""}, {"2001:db8::2", ""}, {"2001:db8::3", "2001:db8::1"}, {"2001:db8:0:1::3", ""}, {"", ""}, {"", ""}, {"", ""},
 	} {
 		limit, oldest := come(step.address)
-		if step.makesWay == "" {
+		if step.closes == "" {
 			if limit != admission.None || oldest != nil {
 				t.Errorf("%s: limit %d", step.address, limit)
 			}
 			continue
 		}
-		if limit != admission.UnauthenticatedPerNetwork || oldest != here[step.makesWay][0] {
-			t.Errorf("%s: limit %d, %+v made way", step.address, limit, oldest)
+		if limit != admission.UnauthenticatedPerNetwork || oldest != here[step.closes][0] {
+			t.Errorf("%s: limit %d, %+v was closed", step.address, limit, oldest)
 		}
 		pool.Leave(oldest)
-		here[step.makesWay] = here[step.makesWay][1:]
+		here[step.closes] = here[step.closes][1:]
 	}
 	ended := 0
 	for n := range 100 { // a /48 may have as many connections as 16 of its /64
 		if _, oldest := come(fmt.Sprintf("2001:db8:1:%x::1", n)); oldest != nil {
 			ended++
 			if want := fmt.Sprintf("2001:db8:1:%x::1", ended-1); oldest != here[want][0] {
-				t.Errorf("not the oldest of the /48 made way")
+				t.Errorf("not the oldest of the /48 was closed")
 			}
 			pool.Leave(oldest)
 		}
 	}
 	if ended != 100-2*admission.Wide {
-		t.Errorf("%d of 100 made way", ended)
+		t.Errorf("%d of 100 were closed", ended)
 	}
 }

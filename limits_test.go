@@ -20,7 +20,7 @@ func (srv *testServer) expectFull() {
 	c, err := srv.dialEngine("4", "websocket", "")
 	if err == nil {
 		_ = c.Close()
-		srv.Error("a connection past the limit was let in")
+		srv.Error("a connection past the limit was accepted")
 		return
 	}
 	if !strings.Contains(err.Error(), "503") {
@@ -178,7 +178,7 @@ func TestUnauthenticatedDeadline(t *testing.T) {
 			synctest.Wait()
 		}
 		if got := srv.Auth().Stats().Sockets["4"].Connecting; got != 0 {
-			t.Errorf("%d have kept their places", got)
+			t.Errorf("%d connections are left", got)
 		}
 	})
 	for _, step := range []struct {
@@ -197,7 +197,7 @@ func TestUnauthenticatedDeadline(t *testing.T) {
 			time.Sleep(step.within - 4*time.Second)
 			synctest.Wait()
 			if got := srv.Auth().Stats().Sockets["4"].Connecting; got != 0 {
-				t.Errorf("%q: it has kept its place", step.frame)
+				t.Errorf("%q: the connection is left", step.frame)
 			}
 		})
 	}
@@ -362,7 +362,7 @@ func TestLimitUnauthenticatedMessage(t *testing.T) {
 		c, _ = srv.authenticated()
 		c.send(long(1<<20 - 100))
 		if n := <-heard; n != 1<<20-100 {
-			t.Errorf("heard %d bytes", n)
+			t.Errorf("received %d bytes", n)
 		}
 		_ = c.Write(long(1 << 20))
 		for range c.Packets() {
@@ -399,7 +399,7 @@ func TestLimitMessageBehindConfirmation(t *testing.T) {
 		synctest.Wait()
 		goOn()
 		if n := <-heard; n != 100_000 {
-			t.Errorf("heard %d bytes", n)
+			t.Errorf("received %d bytes", n)
 		}
 	})
 }

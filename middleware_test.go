@@ -67,7 +67,7 @@ func TestMiddlewareUnknownSession(t *testing.T) {
 			}
 		}
 		if n := strings.Count(srv.logs.String(), "lost state"); n != 1 {
-			t.Errorf("said %d times", n)
+			t.Errorf("logged %d times", n)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func TestProxyPeersNotCounted(t *testing.T) {
 		}
 	}
 	if n := strings.Count(logs.String(), "Options.ClientIP"); n != 1 {
-		t.Errorf("what to do was said %d times", n)
+		t.Errorf("the fix was logged %d times", n)
 	}
 }
 

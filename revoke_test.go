@@ -47,7 +47,7 @@ func TestRevokeSession(t *testing.T) {
 		}
 		for _, none := range [][2]string{{"anna", ""}, {"", sid}} {
 			if _, err := srv.Auth().RevokeSession(srv.Context(), none[0], none[1]); err == nil {
-				t.Errorf("user %q and session %q are taken", none[0], none[1])
+				t.Errorf("user %q and session %q were accepted", none[0], none[1])
 			}
 		}
 	})
@@ -77,7 +77,7 @@ func TestRevokeUser(t *testing.T) {
 		c.close()
 		srv.confirmed(token)
 		if _, err := srv.Auth().RevokeUser(srv.Context(), ""); err == nil {
-			t.Error("nobody is no user")
+			t.Error("an empty user ID was accepted")
 		}
 	})
 }

@@ -19,13 +19,13 @@ func TestYoungTokenIsKept(t *testing.T) {
 			c := srv.dial("")
 			c.authenticate(token)
 			if c.expectToken() != token {
-				t.Error("a young token was replaced")
+				t.Error("a token was replaced within RefreshInterval")
 			}
 			c.expectAuthenticated()
 			d := srv.dial("")
 			o := d.offerFor(token) // whose acknowledgement nothing waits for
 			if o.token != token {
-				t.Error("a young token was replaced")
+				t.Error("a token was replaced within RefreshInterval")
 			}
 			d.expectAuthenticated()
 			time.Sleep(20 * time.Second)
@@ -39,7 +39,7 @@ func TestYoungTokenIsKept(t *testing.T) {
 		c.authenticate(token)
 		next := c.expectToken()
 		if next == token {
-			t.Error("an old token was kept")
+			t.Error("a token was kept after RefreshInterval")
 		}
 		time.Sleep(time.Minute)
 		srv.expectTokenRefused(token, "token_reused")
@@ -57,7 +57,7 @@ func TestKeptTokenIsConfirmed(t *testing.T) {
 		c.close()
 		d := srv.dial("")
 		if kept := d.offerFor(o.token); kept.token != o.token {
-			t.Error("a young token was replaced")
+			t.Error("a token was replaced within RefreshInterval")
 		}
 		d.expectAuthenticated()
 		time.Sleep(10 * time.Second)

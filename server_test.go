@@ -90,25 +90,25 @@ func TestProxyWithoutUpgrade(t *testing.T) {
 			srv.Config.Handler.ServeHTTP(httptest.NewRecorder(), r)
 		}
 		const key, version = "Sec-WebSocket-Key", "Sec-WebSocket-Version"
-		said := func() int { return strings.Count(srv.logs.String(), "without its Upgrade header") }
+		logged := func() int { return strings.Count(srv.logs.String(), "without its Upgrade header") }
 		ask("polling")
 		ask("websocket") // a person who opens the URL
 		ask("websocket", key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13", "Connection", "keep-alive, Upgrade", "Upgrade", "websocket")
-		if said() != 0 {
-			t.Errorf("said without a proxy:\n%s", srv.logs)
+		if logged() != 0 {
+			t.Errorf("logged without a proxy:\n%s", srv.logs)
 		}
 		for range 3 {
 			ask("websocket", key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13", "Connection", "close")
 		}
 		srv.expectLogged("proxy_set_header Upgrade")
-		if said() != 1 {
-			t.Errorf("said %d times", said())
+		if logged() != 1 {
+			t.Errorf("logged %d times", logged())
 		}
 		for n, half := range [][]string{{"Upgrade", "websocket", "Connection", "close"}, {"Connection", "keep-alive, Upgrade"}} {
 			time.Sleep(time.Minute)
 			ask("websocket", append(half, key, "dGhlIHNhbXBsZSBub25jZQ==", version, "13")...)
-			if synctest.Wait(); said() != 2+n {
-				t.Errorf("%q: said %d times", half, said())
+			if synctest.Wait(); logged() != 2+n {
+				t.Errorf("%q: logged %d times", half, logged())
 			}
 		}
 		srv.expectLogged("more_since_last=2")
@@ -170,7 +170,7 @@ func TestReservedNames(t *testing.T) {
 				srv.On(name, func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil })
 			}()
 			if err := srv.Emit(name); err == nil {
-				t.Errorf("Emit(%q) said nothing", name)
+				t.Errorf("Emit(%q) returned no error", name)
 			}
 		}
 	})

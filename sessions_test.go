@@ -45,7 +45,7 @@ func TestSessions(t *testing.T) {
 		a.close()
 		synctest.Wait()
 		if sessions, _ = srv.Auth().Sessions(srv.Context(), "anna"); sessions[1].Sockets != 0 {
-			t.Errorf("%d sockets after it has gone", sessions[1].Sockets)
+			t.Errorf("%d sockets after the only one has ended", sessions[1].Sockets)
 		}
 		b.emit("logout")
 		b.expect(`42["logged_out"]`)

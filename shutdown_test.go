@@ -24,7 +24,7 @@ func TestShutdown(t *testing.T) {
 		}
 		for _, c := range []*client{authenticated, unauthenticated} {
 			if frame, _ := c.packetWithin(time.Minute); frame == "41" {
-				t.Error("told to stay away")
+				t.Error("disconnected in a way after which clients do not reconnect")
 			}
 		}
 		if err := srv.Shutdown(context.Background()); err != nil {

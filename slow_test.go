@@ -35,7 +35,7 @@ func (srv *testServer) sendSlowly(conn net.Conn, text string, within time.Durati
 			break
 		}
 		if time.Since(began) > within {
-			srv.Errorf("it drips still after %v", within)
+			srv.Errorf("the connection is open after %v", within)
 			_ = conn.Close()
 			break
 		}
@@ -61,7 +61,7 @@ func (srv *testServer) expectDelivery(news string, others ...*siotest.Conn) {
 		}
 	}
 	if took := time.Since(began); took > 0 {
-		srv.Errorf("others heard of %.20q after %v", news, took)
+		srv.Errorf("others received %.20q after %v", news, took)
 	}
 }
 

@@ -77,7 +77,7 @@ func TestHandlerOrder(t *testing.T) {
 		}
 		for n, v := range got[1:] {
 			if v != n {
-				t.Fatalf("place %d has %d", n, v)
+				t.Fatalf("number %d is %d", n, v)
 			}
 		}
 		if len(got) != 102 {

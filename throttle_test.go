@@ -84,7 +84,7 @@ func TestGuessingAtOneAccount(t *testing.T) {
 			t.Errorf("a registration: %d, though it is one budget", status)
 		}
 		if status, _ := srv.tryLogin("203.0.113.1", "/login", "anna", "secret"); status != http.StatusTooManyRequests {
-			t.Errorf("the right password: %d; the answer would tell who guesses", status)
+			t.Errorf("the right password: %d; the answer would tell it to a guesser", status)
 		}
 		srv.expectLogged("limit=attempts")
 		if s := srv.Auth().Stats(); s.Limited["attempts"] != 5 || s.Logins["TOO_MANY_ATTEMPTS"] != 5 {
@@ -168,7 +168,7 @@ func TestGuessesAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 		if n := through.Load(); n != 10 {
-			t.Errorf("%d of 100 came through", n)
+			t.Errorf("%d of 100 passed", n)
 		}
 	})
 }
@@ -321,7 +321,7 @@ func TestUnusedFieldHidesNoAccount(t *testing.T) {
 			}
 		}
 		if through > 20 {
-			t.Errorf("%d guesses at one account came through", through)
+			t.Errorf("%d guesses at one account passed", through)
 		}
 		if n := strings.Count(srv.logs.String(), "login refused"); n > 21 {
 			t.Errorf("%d lines for what was held up", n)
