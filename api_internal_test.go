@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 )
 
+// FuzzReadCredentials checks that any body is either credentials of valid UTF-8 or a fault.
 func FuzzReadCredentials(f *testing.F) {
 	f.Add("application/json", `{"username":"anna","password":"secret"}`)
 	f.Add("application/x-www-form-urlencoded", "username=anna&password=secret")

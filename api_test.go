@@ -18,6 +18,7 @@ import (
 	"github.com/z-open/socketauth"
 )
 
+// serveAPI serves login and registration alone.
 func serveAPI(t *testing.T, o socketauth.Options[string]) (*socketauth.Auth, http.Handler) {
 	t.Helper()
 	mux := http.NewServeMux()

@@ -9,8 +9,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
+// BenchmarkPresentation measures what the library does for one presentation. It may take 1.3 times as
+// long as BenchmarkParseAndSign.
 func BenchmarkPresentation(b *testing.B) {
-	// To be held against BenchmarkParseAndSign: it may cost 1.3 times as much.
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {
 		b.Fatal(err)
@@ -35,6 +36,7 @@ func BenchmarkPresentation(b *testing.B) {
 	}
 }
 
+// BenchmarkParseAndSign measures what golang-jwt alone needs to parse and sign a token.
 func BenchmarkParseAndSign(b *testing.B) {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
+// cheapPasswords returns Passwords of the lowest cost.
 func cheapPasswords() *Passwords { return &Passwords{Cost: bcrypt.MinCost} }
 
 // TestPasswordsCost checks that hashes, the dummy one included, have the configured cost, and that

@@ -160,4 +160,5 @@ func BenchmarkPasswordLogin(b *testing.B) {
 	}
 }
 
+// cheapPasswords returns Passwords of the lowest cost.
 func cheapPasswords() *socketauth.Passwords { return &socketauth.Passwords{Cost: bcrypt.MinCost} }

@@ -24,20 +24,21 @@ const deviceCookieName = "socketauth_device"
 
 // browser keeps cookies and is behind a proxy that the library was not told of.
 type browser struct {
-	w    *testServer
-	jar  http.CookieJar
-	told string // the address that the proxy adds to X-Forwarded-For
-	made bool   // X-Forwarded-For is made up, another one each time
-	n    int
+	srv       *testServer
+	jar       http.CookieJar
+	forwarded string // the address that the proxy adds to X-Forwarded-For
+	made      bool   // X-Forwarded-For is made up, another one each time
+	n         int
 }
 
-func (srv *testServer) browser(told string) *browser {
+// browser returns a browser without cookies whose proxy adds forwarded to X-Forwarded-For.
+func (srv *testServer) browser(forwarded string) *browser {
 	srv.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		srv.Fatal(err)
 	}
-	return &browser{w: srv, jar: jar, told: told}
+	return &browser{srv: srv, jar: jar, forwarded: forwarded}
 }
 
 func (b *browser) login(username, password string) int {
@@ -46,13 +47,13 @@ func (b *browser) login(username, password string) int {
 	switch b.n++; {
 	case b.made:
 		r.Header.Set("X-Forwarded-For", fmt.Sprint("10.0.", b.n>>8, ".", b.n&255))
-	case b.told != "":
-		r.Header.Set("X-Forwarded-For", "198.51.100.7, "+b.told)
+	case b.forwarded != "":
+		r.Header.Set("X-Forwarded-For", "198.51.100.7, "+b.forwarded)
 	}
-	client := http.Client{Jar: b.jar, Transport: &http.Transport{DialContext: b.w.DialContext, DisableKeepAlives: true}}
+	client := http.Client{Jar: b.jar, Transport: &http.Transport{DialContext: b.srv.DialContext, DisableKeepAlives: true}}
 	res, err := client.Do(r)
 	if err != nil {
-		b.w.Error(err)
+		b.srv.Error(err)
 		return 0
 	}
 	_ = res.Body.Close()

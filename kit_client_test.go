@@ -19,7 +19,7 @@ import (
 // where the next packet is another.
 type client struct {
 	*siotest.Client
-	w       *testServer
+	srv     *testServer
 	sid     string // the socket's ID
 	acks    int
 	current string // the last token received
@@ -37,6 +37,7 @@ func (srv *testServer) dial(auth string) *client {
 // connect connects and leaves joining the namespace to the caller.
 func (srv *testServer) connect() *client { srv.Helper(); return srv.connectTo("") }
 
+// connectTo is connect to the server's routes of that host.
 func (srv *testServer) connectTo(host string) *client {
 	srv.Helper()
 	d := siotest.Dialer{Host: host, Net: srv.DialContext}
@@ -44,7 +45,7 @@ func (srv *testServer) connectTo(host string) *client {
 	if err != nil {
 		srv.Fatal(err)
 	}
-	c := &client{w: srv}
+	c := &client{srv: srv}
 	if c.Client, err = conn.Start(srv.Context()); err != nil {
 		srv.Fatal(err)
 	}
@@ -56,6 +57,7 @@ func (srv *testServer) authenticated() (*client, string) {
 	return srv.authenticatedAs(jwt.MapClaims{"sub": "anna"})
 }
 
+// authenticatedAs is authenticated for a user with these claims.
 func (srv *testServer) authenticatedAs(claims jwt.MapClaims) (*client, string) {
 	srv.Helper()
 	c := srv.dial(fmt.Sprintf(`{"token":%q}`, srv.codeFor(claims)))
@@ -115,15 +117,16 @@ func (srv *testServer) authenticatedSocket(claims jwt.MapClaims) (*client, *sock
 
 // expect returns what follows prefix in the next packet.
 func (c *client) expect(prefix string) string {
-	c.w.Helper()
+	c.srv.Helper()
 	frame, ok := c.packetWithin(time.Minute)
 	rest, found := strings.CutPrefix(frame, prefix)
 	if !ok || !found {
-		c.w.Fatalf("got frame %.200q, %v, want %q...\nof %s\nlog: %s", frame, ok, prefix, c.sid, c.w.logs)
+		c.srv.Fatalf("got frame %.200q, %v, want %q...\nof %s\nlog: %s", frame, ok, prefix, c.sid, c.srv.logs)
 	}
 	return rest
 }
 
+// packetWithin returns the next packet, and false if the connection has ended or none comes in time.
 func (c *client) packetWithin(d time.Duration) (string, bool) {
 	select {
 	case frame, ok := <-c.Packets():
@@ -134,13 +137,16 @@ func (c *client) packetWithin(d time.Duration) (string, bool) {
 }
 
 func (c *client) send(frame string) {
-	c.w.Helper()
+	c.srv.Helper()
 	if err := c.Write(frame); err != nil {
-		c.w.Fatalf("sending %.100q: %v", frame, err)
+		c.srv.Fatalf("sending %.100q: %v", frame, err)
 	}
 }
 
-func (c *client) emit(event string, args ...any) { c.w.Helper(); c.send("42" + eventJSON(event, args)) }
+func (c *client) emit(event string, args ...any) {
+	c.srv.Helper()
+	c.send("42" + eventJSON(event, args))
+}
 
 func eventJSON(event string, args []any) string {
 	b, _ := json.Marshal(append([]any{event}, args...))
@@ -149,23 +155,24 @@ func eventJSON(event string, args []any) string {
 
 // call emits with an acknowledgement and returns the answer.
 func (c *client) call(event string, args ...any) string {
-	c.w.Helper()
+	c.srv.Helper()
 	c.acks++
 	c.send("42" + strconv.Itoa(c.acks) + eventJSON(event, args))
 	return c.expect("43" + strconv.Itoa(c.acks))
 }
 
+// authenticate presents a token as a client does that does not confirm.
 func (c *client) authenticate(token string) {
-	c.w.Helper()
+	c.srv.Helper()
 	c.emit("authenticate", map[string]string{"token": token})
 }
 
 // expectToken returns the token that the server sends next.
 func (c *client) expectToken() string {
-	c.w.Helper()
+	c.srv.Helper()
 	var args []string
 	if err := json.Unmarshal([]byte(c.expect("42")), &args); err != nil || len(args) != 2 || args[0] != "authenticated" {
-		c.w.Fatalf("got %v, %v, want authenticated", args, err)
+		c.srv.Fatalf("got %v, %v, want authenticated", args, err)
 	}
 	c.current = args[1]
 	return args[1]
@@ -180,28 +187,29 @@ type offer struct {
 
 // expectOffer returns the token that the server sends next, with an acknowledgement.
 func (c *client) expectOffer() offer {
-	c.w.Helper()
+	c.srv.Helper()
 	id, rest, found := strings.Cut(c.expect("42"), "[")
 	var args []string
 	if err := json.Unmarshal([]byte("["+rest), &args); err != nil || id == "" || !found || len(args) != 2 || args[0] != "authenticated" {
-		c.w.Fatalf("got 42%s[%s, %v, want authenticated with an acknowledgement", id, rest, err)
+		c.srv.Fatalf("got 42%s[%s, %v, want authenticated with an acknowledgement", id, rest, err)
 	}
 	c.current = args[1]
 	return offer{c, id, args[1]}
 }
 
 func (o offer) confirm() {
-	o.c.w.Helper()
+	o.c.srv.Helper()
 	o.c.send("43" + o.id + "[]")
 }
 
 // offerFor presents a token as a confirming client does and returns what it is offered.
 func (c *client) offerFor(token string) offer {
-	c.w.Helper()
+	c.srv.Helper()
 	c.emit("authenticate", map[string]any{"token": token, "confirm": true})
 	return c.expectOffer()
 }
 
+// unauthorized is the argument of the event of that name.
 type unauthorized struct {
 	Message    string
 	Code       string
@@ -213,13 +221,13 @@ type unauthorized struct {
 
 // expectUnauthorized returns the "unauthorized" that the server sends next, which has that code.
 func (c *client) expectUnauthorized(code string) unauthorized {
-	c.w.Helper()
+	c.srv.Helper()
 	var args []json.RawMessage
 	var name string
 	var u unauthorized
 	if err := json.Unmarshal([]byte(c.expect("42")), &args); err != nil || len(args) != 2 ||
 		json.Unmarshal(args[0], &name) != nil || json.Unmarshal(args[1], &u) != nil || name != "unauthorized" || u.Code != code {
-		c.w.Fatalf("got %s, %v, want unauthorized with %s\nlog: %s", args, err, code, c.w.logs)
+		c.srv.Fatalf("got %s, %v, want unauthorized with %s\nlog: %s", args, err, code, c.srv.logs)
 	}
 	return u
 }
@@ -227,22 +235,22 @@ func (c *client) expectUnauthorized(code string) unauthorized {
 // expectDisconnected checks that the server disconnects the client next, with a packet that says
 // so.
 func (c *client) expectDisconnected() {
-	c.w.Helper()
+	c.srv.Helper()
 	c.expect("41")
 	c.expectClosed()
 }
 
 // expectClosed checks that the connection ends next.
 func (c *client) expectClosed() {
-	c.w.Helper()
+	c.srv.Helper()
 	if frame, ok := c.packetWithin(time.Minute); ok || frame != "" {
-		c.w.Fatalf("got %.200q, want the connection to end", frame)
+		c.srv.Fatalf("got %.200q, want the connection to end", frame)
 	}
 }
 
 // expectRefused is expectUnauthorized followed by expectDisconnected.
 func (c *client) expectRefused(code string) unauthorized {
-	c.w.Helper()
+	c.srv.Helper()
 	u := c.expectUnauthorized(code)
 	c.expectDisconnected()
 	return u
@@ -250,28 +258,28 @@ func (c *client) expectRefused(code string) unauthorized {
 
 // expectNothing checks that no packet comes.
 func (c *client) expectNothing() {
-	c.w.Helper()
+	c.srv.Helper()
 	synctest.Wait()
 	select {
 	case frame, ok := <-c.Packets():
-		c.w.Fatalf("got %.200q, %v, want nothing", frame, ok)
+		c.srv.Fatalf("got %.200q, %v, want nothing", frame, ok)
 	default:
 	}
 }
 
 // expectAuthenticated checks that the server answers this client as an authenticated one.
 func (c *client) expectAuthenticated() {
-	c.w.Helper()
+	c.srv.Helper()
 	if got := c.call("nobody handles this"); got != `[{"error":{"code":"unknown_event"}}]` {
-		c.w.Errorf("got %s", got)
+		c.srv.Errorf("got %s", got)
 	}
 }
 
 // expectUnauthenticated checks that the server answers this client as an unauthenticated one.
 func (c *client) expectUnauthenticated() {
-	c.w.Helper()
+	c.srv.Helper()
 	if got := c.call("anything"); got != `[{"error":{"code":"unauthorized"}}]` {
-		c.w.Errorf("got %s", got)
+		c.srv.Errorf("got %s", got)
 	}
 }
 

@@ -61,6 +61,7 @@ func (f *faultyStore) Sessions(ctx context.Context, userID string) (s []blacklis
 	return s, err
 }
 
+// fail sets what fails calls from now on. nil is nothing.
 func (f *faultyStore) fail(before, after func(call string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -104,6 +104,7 @@ func (srv *testServer) expectLogged(part string) {
 // code returns a code for the user anna.
 func (srv *testServer) code() string { return srv.codeFor(jwt.MapClaims{"sub": "anna"}) }
 
+// codeFor returns a code for a user with these claims.
 func (srv *testServer) codeFor(claims jwt.MapClaims) string {
 	srv.Helper()
 	code, err := srv.Auth().IssueCode(context.Background(), claims)
@@ -219,11 +220,13 @@ func post(h http.Handler, path, media, body string, headers ...string) (int, map
 	return w.Code, decoded, w.Header()
 }
 
+// credentialsJSON returns the body of a login.
 func credentialsJSON(name, password string) string {
 	b, _ := json.Marshal(map[string]string{"username": name, "password": password})
 	return string(b)
 }
 
+// claimsOf returns the claims of a user.
 func claimsOf(sub string) jwt.MapClaims { return jwt.MapClaims{"sub": sub} }
 
 // dialEngine makes the handshake of Engine.IO with that address in the header X-Address. For

@@ -39,6 +39,7 @@ type usage struct {
 	heap       uint64
 }
 
+// measureUsage returns what the process uses now.
 func measureUsage() usage {
 	runtime.GC()
 	runtime.GC() // a sync.Pool is empty after the second

@@ -28,6 +28,7 @@ func (srv *testServer) expectFull() {
 	}
 }
 
+// expectLimited checks how often a limit has refused something.
 func (srv *testServer) expectLimited(name string, want uint64) {
 	srv.Helper()
 	if got := srv.Auth().Stats().Limited[name]; got != want {

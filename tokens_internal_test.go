@@ -33,6 +33,7 @@ func newIssuer(t *testing.T, o Options[any]) *issuer {
 	return c.tokens
 }
 
+// mustCode returns a new code.
 func mustCode(t *testing.T, i *issuer, claims jwt.MapClaims) *token {
 	t.Helper()
 	c, err := i.code(t.Context(), claims, time.Now())
@@ -42,6 +43,7 @@ func mustCode(t *testing.T, i *issuer, claims jwt.MapClaims) *token {
 	return c
 }
 
+// mustSuccessor returns a successor of a token.
 func mustSuccessor(t *testing.T, i *issuer, of *token) *token {
 	t.Helper()
 	next, err := i.successor(t.Context(), of)
@@ -364,6 +366,7 @@ func TestMintingKeepsAppClaims(t *testing.T) {
 	}
 }
 
+// FuzzVerify checks that no text but the token itself is verified.
 func FuzzVerify(f *testing.F) {
 	// Each process that fuzzes has a secret of its own: they share a corpus with each other's tokens.
 	c, err := Options[any]{Secret: []byte(newID() + newID())}.config()
