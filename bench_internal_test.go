@@ -9,8 +9,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// BenchmarkPresentation measures what the library does for one presentation. It may take 1.3 times as
-// long as BenchmarkParseAndSign.
+// BenchmarkPresentation measures what the library does for one presentation. It may take 1.3 times
+// as long as BenchmarkParseAndSign.
 func BenchmarkPresentation(b *testing.B) {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {

@@ -126,7 +126,8 @@ func (c *client) expect(prefix string) string {
 	return rest
 }
 
-// packetWithin returns the next packet, and false if the connection has ended or none comes in time.
+// packetWithin returns the next packet, and false if the connection has ended or none comes in
+// time.
 func (c *client) packetWithin(d time.Duration) (string, bool) {
 	select {
 	case frame, ok := <-c.Packets():

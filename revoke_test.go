@@ -337,8 +337,8 @@ func TestRevocationStoreOutage(t *testing.T) {
 	})
 }
 
-// TestRevokeSessionOfAnotherUser checks that who names another user's session ends nothing, is told so
-// by the receipt, and is not counted.
+// TestRevokeSessionOfAnotherUser checks that who names another user's session ends nothing, is told
+// so by the receipt, and is not counted.
 func TestRevokeSessionOfAnotherUser(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		c, _ := srv.authenticated()

@@ -25,7 +25,8 @@ func TestDecodeSecret(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSecret checks that no error quotes the secret, and that a secret survives each encoding.
+// FuzzDecodeSecret checks that no error quotes the secret, and that a secret survives each
+// encoding.
 func FuzzDecodeSecret(f *testing.F) {
 	for _, s := range []string{"", "AAAA", "hunter2!", " YWJj+/== ", "YWJj-_", "YWJ", "YW=J", "YWJj\nYWJj"} {
 		f.Add(s)
