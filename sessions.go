@@ -219,7 +219,7 @@ func (s *Server) watch(ctx context.Context) {
 // firstPause is how long to wait after a first failure of the store.
 const firstPause = time.Second
 
-var errWatch = errors.New("Watch returned nil before its context ended")
+var errWatch = errors.New("the store stopped watching before its context ended")
 
 // applyChange does what follows from a change of the store. It may be called more than once for one
 // change.

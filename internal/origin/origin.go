@@ -48,13 +48,13 @@ func New(allowed, hosts []string, log *slog.Logger) (*Policy, error) {
 	var faults []error
 	for _, a := range allowed {
 		if err := p.allow(a); err != nil {
-			faults = append(faults, fmt.Errorf("AllowedOrigins: %w", err))
+			faults = append(faults, fmt.Errorf("option AllowedOrigins: %w", err))
 		}
 	}
 	for _, h := range hosts {
 		host, port, err := splitHost(h)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("Hosts: %q is not a name such as app.example or localhost:8080: %w", h, err))
+			faults = append(faults, fmt.Errorf("option Hosts: %q is not a name such as app.example or localhost:8080: %w", h, err))
 		}
 		p.hosts[hostPort{host, port}] = true
 	}

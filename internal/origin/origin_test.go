@@ -174,7 +174,7 @@ func TestInvalidOrigins(t *testing.T) {
 		"https://" + strings.Repeat("a", 300): "nothing after",
 	} {
 		_, err := New([]string{"https://app.example", bad}, nil, slog.New(slog.DiscardHandler))
-		if err == nil || !strings.Contains(err.Error(), why) || !strings.HasPrefix(err.Error(), "AllowedOrigins: ") {
+		if err == nil || !strings.Contains(err.Error(), why) || !strings.HasPrefix(err.Error(), "option AllowedOrigins: ") {
 			t.Errorf("%q: %v, want %s", bad, err, why)
 		}
 	}
@@ -253,7 +253,7 @@ func TestInvalidHosts(t *testing.T) {
 	// Guards that New returns an error for a host that no browser sends.
 	for _, bad := range []string{"", "https://app.example", "app.example/", "*.app.example", "app.example:", "app.example:0", "a.example, b.example", "b\u00fccher.example", "[::1", "::1", "127.1"} {
 		_, err := New(nil, []string{bad}, slog.New(slog.DiscardHandler))
-		if err == nil || !strings.HasPrefix(err.Error(), "Hosts: ") {
+		if err == nil || !strings.HasPrefix(err.Error(), "option Hosts: ") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
