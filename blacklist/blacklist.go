@@ -37,8 +37,8 @@ type Store interface {
 	// holds its generation and the successor is alive. Only a code starts a session, and only one
 	// issued since the store began to remember.
 	//
-	// Revocation and reuse are decided first. If Present would accept the token, it then looks at the
-	// step-up, and at last at the mark; StepUpRefused and Stale change nothing.
+	// Revocation and reuse are decided first. If Present would accept the token, it then looks at
+	// the step-up, and at last at the mark; StepUpRefused and Stale change nothing.
 	Present(ctx context.Context, p Presentation) (Result, error)
 
 	// Confirm records that a confirming client has stored the token t, which Present accepted as a
@@ -51,8 +51,9 @@ type Store interface {
 	// Check returns how a token stands, without recording anything: Accepted if it holds its
 	// generation, or is the predecessor of one that nobody holds yet. A token that was replaced is
 	// accepted for grace after that, and a successor that is not confirmed yet for branch from its
-	// issue. With both zero, Check returns Accepted if Present would, of the token without a step-up
-	// and with a successor of the same mark. A token whose mark is too low is Stale instead.
+	// issue. With both zero, Check returns Accepted if Present would, of the token without a
+	// step-up and with a successor of the same mark. A token whose mark is too low is Stale
+	// instead.
 	//
 	// If a clock was set back, a token that was replaced, or a successor that was issued, in what
 	// is the future now, gets neither. A token that is Replaced with both zero stays so for good.
@@ -60,9 +61,9 @@ type Store interface {
 	// before, is reuse all the same.
 	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Result, error)
 
-	// Revoke ends sessions for good, or has their claims brought up to date, and returns what it did.
-	// A session keeps the reason for which it ended first. What is unknown is no error, and is dead
-	// from then on too. A session of another user is left alone, and the change is zero.
+	// Revoke ends sessions for good, or has their claims brought up to date, and returns what it
+	// did. A session keeps the reason for which it ended first. What is unknown is no error, and is
+	// dead from then on too. A session of another user is left alone, and the change is zero.
 	Revoke(ctx context.Context, r Revocation) (Change, error)
 
 	// Sessions returns the living sessions of a user, in no order.
@@ -91,8 +92,8 @@ type TokenRef struct {
 	// change it, so that no session outlives a revocation by one.
 	AuthTime time.Time
 
-	// Mark says how new the token's claims are: it is the session's mark as it was known before they
-	// were fetched. It is 0 for a code, whose claims are fetched when it is traded.
+	// Mark says how new the token's claims are: it is the session's mark as it was known before
+	// they were fetched. It is 0 for a code, whose claims are fetched when it is traded.
 	Mark int64
 
 	// Bound reports whether the token names a key of its device, without which it is worth nothing.
@@ -119,7 +120,8 @@ type Presentation struct {
 	// reuse, whatever proof comes with it; so is, with Bind, a code whose session has begun.
 	Bind bool
 
-	// StepUp is a code by which the user has proved again who they are, in this session. Zero: none.
+	// StepUp is a code by which the user has proved again who they are, in this session. Zero:
+	// none.
 	StepUp StepUp
 
 	// Confirming reports whether the client will confirm that it has the successor. Until then
@@ -192,11 +194,11 @@ const (
 // A Revocation says which sessions are to end, or to have their claims brought up to date: one
 // session of a user, all of a user, or all.
 type Revocation struct {
-	// UserID alone means all sessions of the user, UserID and SessionID that one, and All everyone's.
-	// A session of another user is left alone.
+	// UserID alone means all sessions of the user, UserID and SessionID that one, and All
+	// everyone's. A session of another user is left alone.
 	//
-	// For a user, and for all, it ends the sessions whose user proved who they are (AuthTime) before
-	// now by the store's own clock, and all that the store knows.
+	// For a user, and for all, it ends the sessions whose user proved who they are (AuthTime)
+	// before now by the store's own clock, and all that the store knows.
 	UserID    string
 	SessionID string
 	All       bool
@@ -215,8 +217,9 @@ type Revocation struct {
 	Why Verdict
 
 	// Keep is how long a code can live that comes from an earlier login. The store remembers for
-	// that long what was revoked before it had begun, and the mark in the user's entry. The sessions
-	// it knows are marked as ended, and those it does not know accept no session token anyway.
+	// that long what was revoked before it had begun, and the mark in the user's entry. The
+	// sessions it knows are marked as ended, and those it does not know accept no session token
+	// anyway.
 	Keep time.Duration
 }
 

@@ -12,15 +12,18 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// NewMemory makes the Store that Options.Blacklist is by default: in memory, for one process. To share it
-// between cores, give both the same. It forgets all on a restart, and a session a minute after the last of its tokens
-// has expired; it has no goroutine and needs no closing.
+// NewMemory returns a Store in memory, for one process. It is what socketauth uses by default; to
+// share one between several cores of a process, give all of them the same. It forgets everything on
+// a restart, and a session a minute after the last of its tokens has expired. It has no goroutine
+// and needs no closing.
 //
-// Where the wall clock is set back, sessions go on and logins work, but for codes issued before and for users who were
-// revoked: they wait until the clock has passed the revocation.
+// If the wall clock is set back, sessions go on and logins work, with two exceptions: codes issued
+// before are refused, and a user who was revoked cannot log in until the clock has passed the
+// revocation.
 func NewMemory() Store { return newMemory() }
 
-// memory clears away in each call a few of the sessions that are over, so that no call ever looks at all.
+// memory is a Store. Each call removes a few of the sessions that are over, so that no call ever
+// goes through all of them.
 type memory struct {
 	birth     atomic.Int64 // codes issued before may have been used already, Unix microseconds
 	forgotten atomic.Int64 // when the store forgot something last, Unix microseconds
@@ -38,7 +41,7 @@ type shard struct {
 	due      agenda[id.ID]
 }
 
-// userShard is taken after a shard, never before one.
+// userShard is locked after a shard, never before one.
 type userShard struct {
 	mu      sync.Mutex
 	entries map[string]userEntry
@@ -55,7 +58,8 @@ type userEntry struct {
 
 const sweepsPerCall = 16
 
-// leeway is how far clocks may differ, or one clock be set back, without anything being concluded from it.
+// leeway is how far clocks may differ, or be set back, before the store takes the clock for set
+// back.
 const leeway = time.Minute
 
 func newMemory() *memory {
@@ -93,7 +97,7 @@ func (m *memory) Check(ctx context.Context, t TokenRef, grace, branch time.Durat
 // decision lets a session's state decide on a token.
 type decision func(*State, time.Time) (Result, Change)
 
-// step has a decision made on the token's session, under its lock.
+// step makes a decision on the token's session, under its lock.
 func (m *memory) step(ctx context.Context, t TokenRef, d decision) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -164,7 +168,7 @@ func (m *memory) rewind(now time.Time) {
 	}
 }
 
-// forgets notes that something was forgotten.
+// forgets records that something was forgotten now.
 func (m *memory) forgets(now time.Time) {
 	for last := m.forgotten.Load(); last < now.UnixMicro() && !m.forgotten.CompareAndSwap(last, now.UnixMicro()); {
 		last = m.forgotten.Load()
@@ -240,8 +244,8 @@ func (m *memory) owned(userID string) []id.ID {
 	return slices.Collect(maps.Keys(u.owned[userID]))
 }
 
-// sweep forgets a few of the revocations of users that nothing comes from any more. One that was prolonged since is put
-// off.
+// sweep removes a few of the entries of users that no code needs any more. One that was prolonged
+// since is put off.
 func (u *userShard) sweep(m *memory, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -259,7 +263,7 @@ func (u *userShard) sweep(m *memory, now time.Time) {
 	}
 }
 
-// sweepAnother clears away in another shard each time, so that none keeps its dead for want of calls.
+// sweepAnother sweeps another shard each time, so that a shard without calls is swept too.
 func (m *memory) sweepAnother(now time.Time) {
 	n := m.turn.Add(1) % uint32(len(m.shards))
 	if sh := &m.shards[n]; sh.mu.TryLock() {
@@ -269,7 +273,8 @@ func (m *memory) sweepAnother(now time.Time) {
 	m.users[n].sweep(m, now)
 }
 
-// sweep forgets a few of the sessions that are over. One that was prolonged since is put off to its new end.
+// sweep removes a few of the sessions that are over. One that was prolonged since is put off to its
+// new end.
 func (sh *shard) sweep(m *memory, now time.Time) {
 	for range sweepsPerCall {
 		sid, ok := sh.due.next(now)
@@ -289,8 +294,8 @@ func (sh *shard) sweep(m *memory, now time.Time) {
 	}
 }
 
-// Left clears away what is over, which other calls do little by little, and returns how many
-// sessions remain, and how many users who have one. It is for tests.
+// Left removes all that is over, which other calls do little by little. It returns how many
+// sessions remain, and how many users have one. It is for tests.
 func (m *memory) Left() (sessions, users int) {
 	now := time.Now()
 	for n := range m.shards {

@@ -2,7 +2,7 @@ package blacklist
 
 import "time"
 
-// agenda is what has to be looked at, by the minute in which to do so.
+// agenda holds the keys that have to be looked at, by the minute in which to do so.
 type agenda[K any] struct {
 	due  map[int64][]K
 	done int64 // nothing is left in the minutes before this one
@@ -12,7 +12,7 @@ func newAgenda[K any](now time.Time) agenda[K] {
 	return agenda[K]{due: make(map[int64][]K), done: now.Unix() / 60}
 }
 
-// rewind sees that a clock that was set back does not put off what is added from now on.
+// rewind makes sure that keys added after the clock was set back are not looked at late.
 func (a *agenda[K]) rewind(now time.Time) { a.done = min(a.done, now.Unix()/60+1) }
 
 // add has key looked at once the minute of at is over.

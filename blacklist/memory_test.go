@@ -24,8 +24,9 @@ func (m *memory) owners() (n int) {
 	return n
 }
 
-func TestMemoryForgetsWhoseSessionsWere(t *testing.T) {
-	// Guards: the list of a user's sessions must go with the last of them, and a code that began nothing must not be on it.
+func TestMemoryForgetsOwners(t *testing.T) {
+	// Guards: the list of a user's sessions must go with the last of them, and a code that began
+	// nothing must not be on it.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 3 {
@@ -47,8 +48,9 @@ func TestMemoryForgetsWhoseSessionsWere(t *testing.T) {
 	})
 }
 
-func TestMemoryForgetsRevocationsOfSessionsItNeverKnew(t *testing.T) {
-	// Guards: a session is kept as ended though nothing of it came yet, and that must not be for ever.
+func TestMemoryForgetsUnknownSessions(t *testing.T) {
+	// Guards: a session is kept as ended though nothing of it came yet, and that must not be for
+	// ever.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 100 {
@@ -65,8 +67,9 @@ func TestMemoryForgetsRevocationsOfSessionsItNeverKnew(t *testing.T) {
 	})
 }
 
-func TestMemoryClearsAwayAfterTheClockWasSetBack(t *testing.T) {
-	// Guards: after a clock that ran ahead was put right, nothing was cleared away until it had caught up.
+func TestMemorySweepsAfterSetBack(t *testing.T) {
+	// Guards: after a clock that ran ahead was put right, nothing was cleared away until it had
+	// caught up.
 	var store *memory
 	fill := func(t *testing.T) {
 		for n := range 200 {
@@ -102,9 +105,9 @@ func TestMemoryClearsAwayAfterTheClockWasSetBack(t *testing.T) {
 	})
 }
 
-func TestMemoryForgetsARevocationThoughOthersAreKeptForLong(t *testing.T) {
-	// Guards: what one core keeps for long must not hold up what another forgets, nor a user revoked again and again be
-	// noted each time.
+func TestMemoryForgetsEachInTime(t *testing.T) {
+	// Guards: what one core keeps for long must not hold up what another forgets, nor a user
+	// revoked again and again be noted each time.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for n := range 2000 {

@@ -92,7 +92,7 @@ func (a *actor) refused(t TokenRef, h how, want Verdict) {
 	}
 }
 
-func TestPlainRotationKillsThePredecessor(t *testing.T) {
+func TestPlainRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActor(t, newMemory())
 		code := a.code()
@@ -132,9 +132,10 @@ func TestSupersededIsToldFromReuse(t *testing.T) {
 	})
 }
 
-func TestSupersededSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
-	// Guards: a thief that rotates again and again must not make the owner's alarm a late frame each time, neither where
-	// it does so between the owner's connect and presentation, nor by presenting what it holds already.
+func TestSupersededByPresentedToken(t *testing.T) {
+	// Guards: a thief that rotates again and again must not make the owner's alarm a late frame
+	// each time, neither where it does so between the owner's connect and presentation, nor by
+	// presenting what it holds already.
 	synctest.Test(t, func(t *testing.T) {
 		for _, confirming := range []bool{false, true} {
 			a := newActor(t, newMemory())
@@ -164,7 +165,7 @@ func TestSupersededSpeaksOfTheTokenPresentedNotOfTheLatest(t *testing.T) {
 	})
 }
 
-func TestLateFramesOfTwoRotationsAreNoAlarm(t *testing.T) {
+func TestLateFramesOfTwoRotations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, confirming := range []bool{false, true} {
 			a := newActor(t, newMemory())
@@ -182,7 +183,7 @@ func TestLateFramesOfTwoRotationsAreNoAlarm(t *testing.T) {
 	})
 }
 
-func TestStepIsIdempotentInTheSuccessor(t *testing.T) {
+func TestStepIsIdempotent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, confirming := range []bool{false, true} {
 			a := newActor(t, newMemory())
@@ -199,7 +200,7 @@ func TestStepIsIdempotentInTheSuccessor(t *testing.T) {
 	})
 }
 
-func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
+func TestConfirmingClientKeepsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActor(t, newMemory())
 		code := a.code()
@@ -232,7 +233,7 @@ func TestConfirmingClientKeepsItsTokenUntilTheNextIsConfirmed(t *testing.T) {
 	})
 }
 
-func TestPresentingABranchConfirmsItAndKillsTheOthers(t *testing.T) {
+func TestPresentingBranchConfirmsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActor(t, newMemory())
 		code := a.code()
@@ -243,7 +244,7 @@ func TestPresentingABranchConfirmsItAndKillsTheOthers(t *testing.T) {
 	})
 }
 
-func TestPlainClientTakesTheGenerationFromAConfirmingOne(t *testing.T) {
+func TestPlainClientTakesGeneration(t *testing.T) {
 	a := newActor(t, newMemory())
 	code := a.code()
 	branch := a.must(code, how{confirming: true})
@@ -252,7 +253,7 @@ func TestPlainClientTakesTheGenerationFromAConfirmingOne(t *testing.T) {
 	a.must(holder, how{})
 }
 
-func TestUnknownSessionsAndGenerationsAheadAreRefusedAndHarmless(t *testing.T) {
+func TestUnknownIsHarmless(t *testing.T) {
 	store := newMemory()
 	a := newActor(t, store)
 	stranger := a.next(a.code())
@@ -273,7 +274,7 @@ func TestUnknownSessionsAndGenerationsAheadAreRefusedAndHarmless(t *testing.T) {
 	a.must(first, how{}) // a forged generation has burnt nothing
 }
 
-func TestCodeOfAnEarlierProcessIsRefused(t *testing.T) {
+func TestCodeOfEarlierProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActor(t, nil)
 		code := a.code()
@@ -284,7 +285,7 @@ func TestCodeOfAnEarlierProcessIsRefused(t *testing.T) {
 	})
 }
 
-func TestRevokedSessionsStaySoForTheFirstReason(t *testing.T) {
+func TestFirstReasonStays(t *testing.T) {
 	a := newActor(t, newMemory())
 	code := a.code()
 	first := a.must(code, how{})
@@ -299,7 +300,7 @@ func TestRevokedSessionsStaySoForTheFirstReason(t *testing.T) {
 	a.confirms(first, LoggedOut)
 }
 
-func TestMemoryForgetsRevocationsOfUsers(t *testing.T) {
+func TestMemoryForgetsUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for n := range 1000 {
@@ -322,8 +323,9 @@ func TestMemoryForgetsRevocationsOfUsers(t *testing.T) {
 	})
 }
 
-func TestMemoryForgetsSessionsAfterTheirLastTokenAndNotBefore(t *testing.T) {
-	// Guards: a session whose token was prolonged, or shortened after a longer one, is kept until the latest exp.
+func TestMemoryForgetsSessions(t *testing.T) {
+	// Guards: a session whose token was prolonged, or shortened after a longer one, is kept until
+	// the latest exp.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 500 {
@@ -362,7 +364,7 @@ func TestMemoryForgetsSessionsAfterTheirLastTokenAndNotBefore(t *testing.T) {
 	})
 }
 
-func TestOneOfManyPresentationsOfOneTokenWins(t *testing.T) {
+func TestOneOfManyPresentationsWins(t *testing.T) {
 	store := newMemory()
 	for range 200 {
 		a := newActor(t, store)
@@ -387,7 +389,7 @@ func TestOneOfManyPresentationsOfOneTokenWins(t *testing.T) {
 	}
 }
 
-func TestMemoryHonoursItsContextAndRefusesIDsThatAreNone(t *testing.T) {
+func TestMemoryContextAndIDs(t *testing.T) {
 	store := newMemory()
 	a := newActor(t, store)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -406,7 +408,7 @@ func TestMemoryHonoursItsContextAndRefusesIDsThatAreNone(t *testing.T) {
 	}
 }
 
-func TestMemoryPerSessionDoesNotGrowWithRotations(t *testing.T) {
+func TestMemoryPerSessionIsConstant(t *testing.T) {
 	store := newMemory()
 	const sessions = 2000
 	actors := make([]*actor, sessions)

@@ -54,7 +54,7 @@ func states(t testing.TB) (all []State, tokens []TokenRef) {
 	return all, tokens
 }
 
-func TestStateComesBackFromItsBinaryForm(t *testing.T) {
+func TestStateBinary(t *testing.T) {
 	all, tokens := states(t)
 	for n := range all {
 		data, err := all[n].MarshalBinary()
@@ -86,7 +86,7 @@ func TestStateComesBackFromItsBinaryForm(t *testing.T) {
 	}
 }
 
-func TestStateInBinaryNeverAcceptsByItsEnd(t *testing.T) {
+func TestStateRefusesWrongEnds(t *testing.T) {
 	// Guards: a byte that went bad must not make a session one whose every token is accepted.
 	var s State
 	s.End(Revoked, time.Now(), time.Now())
@@ -100,7 +100,7 @@ func TestStateInBinaryNeverAcceptsByItsEnd(t *testing.T) {
 	}
 }
 
-func TestEndOfAnUnknownSessionIsKeptForTheLongestAsked(t *testing.T) {
+func TestUnknownSessionKeptLongest(t *testing.T) {
 	// Guards: a second revocation of a session that nobody has begun asks to be remembered too.
 	now := time.Now().Truncate(time.Second)
 	var s State
@@ -144,7 +144,8 @@ func inVersion1(data []byte) []byte {
 }
 
 func TestStateReadsVersion1(t *testing.T) {
-	// Guards: a store that was written by an earlier version goes on, and its logins count as the last proofs.
+	// Guards: a store that was written by an earlier version goes on, and its logins count as the
+	// last proofs.
 	all, tokens := states(t)
 	for n := range all {
 		want := all[n]
@@ -170,7 +171,8 @@ func TestStateReadsVersion1(t *testing.T) {
 }
 
 func TestStateRefusesWhatItDoesNotKnow(t *testing.T) {
-	// Guards: a flag of a later version, a mark below zero or another version is an error, not ignored.
+	// Guards: a flag of a later version, a mark below zero or another version is an error, not
+	// ignored.
 	var s State
 	data, _ := s.MarshalBinary()
 	for at, bytes := range map[int][]byte{0: {0, 3, 255}, MarkOffset: {0x80, 0xff}, MarkOffset + 8: {2, 3, 4, 128, 255}} {

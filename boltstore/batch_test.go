@@ -13,8 +13,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-func TestWhatFailsDoesNotHaveTheOthersDoneOverAndOver(t *testing.T) {
-	// Guards: a batch that is done again from the start for each step that fails takes the square of its length.
+func TestFailuresRunOthersTwice(t *testing.T) {
+	// Guards: a batch that is done again from the start for each step that fails takes the square
+	// of its length.
 	const each = 100
 	oops := errors.New("oops")
 	for name, fails := range map[string]struct {
@@ -82,8 +83,9 @@ func TestWhatFailsDoesNotHaveTheOthersDoneOverAndOver(t *testing.T) {
 	}
 }
 
-func TestErrorsOfOthersCostNoTransaction(t *testing.T) {
-	// Guards: who fails without having written is told so by the transaction that serves the others.
+func TestErrorsCostNoTransaction(t *testing.T) {
+	// Guards: who fails without having written is told so by the transaction that serves the
+	// others.
 	s := fresh(t)
 	before := transaction(t, s)
 	release := hold(t, s)

@@ -12,7 +12,8 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// BenchmarkPresent rotates sessions, each by a goroutine of its own, each presentation on disk when it returns.
+// BenchmarkPresent rotates sessions, each by a goroutine of its own, each presentation on disk when
+// it returns.
 func BenchmarkPresent(b *testing.B) {
 	for _, concurrent := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("concurrent=%d", concurrent), func(b *testing.B) {

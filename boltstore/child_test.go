@@ -17,8 +17,8 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// This file is the process that gets killed: it makes random histories, says before each step what is to hold after
-// it, and says when the step has returned.
+// This file is the process that gets killed: it makes random histories, says before each step what
+// is to hold after it, and says when the step has returned.
 
 const (
 	childEnv = "BOLTBLACKLIST_CHILD" // the path of the store

@@ -45,7 +45,8 @@ func (a at) wants(want, got blacklist.Verdict) {
 }
 
 func TestClockSetBackRevivesNoCode(t *testing.T) {
-	// Guards: a code that was used and whose session is forgotten would start a second one, were its time to come again.
+	// Guards: a code that was used and whose session is forgotten would start a second one, were
+	// its time to come again.
 	a := at{t, fresh(t)}
 	start := time.Now().Add(time.Second)
 	codeAt := func(now time.Time) blacklist.TokenRef {
@@ -90,7 +91,7 @@ func TestCheckSeesAClockSetBackToo(t *testing.T) {
 	}
 }
 
-func TestClockSetBackShortensNoRevocation(t *testing.T) {
+func TestSetBackShortensNoRevocation(t *testing.T) {
 	a := at{t, fresh(t)}
 	start := time.Now().Add(time.Hour)
 	revoke := func(now time.Time, r blacklist.Revocation) {

@@ -34,7 +34,8 @@ func (c *closings) Handle(_ context.Context, r slog.Record) error {
 }
 
 func TestAServerOutlivesItsStore(t *testing.T) {
-	// Guards: a store closed before Server.Shutdown must have the server neither spin nor wait for ever.
+	// Guards: a store closed before Server.Shutdown must have the server neither spin nor wait for
+	// ever.
 	synctest.Test(t, func(t *testing.T) {
 		store := fresh(t).(*boltstore.Store)
 		log := new(closings)

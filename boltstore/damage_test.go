@@ -153,7 +153,8 @@ func TestBadBytesLetNobodyIn(t *testing.T) {
 	for range 60 {
 		bad := append([]byte(nil), data[:size]...)
 		for range 1 + random.IntN(4) {
-			// Leaves, where nearly all bytes are; a pointer from page to page may lead bolt round in circles.
+			// Leaves, where nearly all bytes are; a pointer from page to page may lead bolt round
+			// in circles.
 			bad[2*4096+random.IntN(len(bad)-2*4096)] ^= byte(1 << random.IntN(8))
 		}
 		if use(t, bad, revoked[:4]) {
@@ -166,7 +167,7 @@ func TestBadBytesLetNobodyIn(t *testing.T) {
 	t.Logf("%d of 60 could be opened", opened)
 }
 
-func TestCodeOfALostSessionStartsNoOther(t *testing.T) {
+func TestCodeOfLostSession(t *testing.T) {
 	// Guards: a session that bad bytes hide must not make its code a new one.
 	s := fresh(t)
 	code := newCode("anna")

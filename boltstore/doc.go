@@ -1,5 +1,5 @@
-// Package boltstore is a blacklist.Store in a file: sessions survive a restart, and what was logged out,
-// replaced or revoked stays dead. It needs no server; the file is one of go.etcd.io/bbolt.
+// Package boltstore is a blacklist.Store in a file: sessions survive a restart, and what was logged
+// out, replaced or revoked stays dead. It needs no server; the file is one of go.etcd.io/bbolt.
 //
 //	store, err := boltstore.Open("/var/lib/app/sessions.db")
 //	if err != nil {
@@ -10,44 +10,52 @@
 //
 // # Durability
 //
-// When a method returns without an error, its decision is on disk (fsync): neither the end of the process nor, as far as
-// the disk keeps what it says it has written, a power cut undoes it. When it returns an error, its decision may be on disk
-// or not, and the same call again finds out. Concurrent calls share an fsync, so that many at once cost little more than
-// one. Check and Sessions only read.
+// When a method returns without an error, its decision is on disk (fsync). Neither the end of the
+// process nor a power cut undoes it, as far as the disk keeps what it reports as written. When a
+// method returns an error, its decision may be on disk or not, and the same call again finds out.
+// Concurrent calls share an fsync, so that many at once cost little more than one. Check and
+// Sessions only read.
 //
-// Codes are good over a restart too, for the store knows which were used; those issued before the file was made are not.
-// If the file is lost, restored from an older copy, or emptied, so is what it knew: with no file all sessions are over;
-// with an older copy, tokens replaced or revoked since are alive again, so call Auth.RevokeAll after restoring one.
+// Codes stay good over a restart too, because the store knows which were used. Codes issued before
+// the file was made are refused. If the file is lost or emptied, all sessions are over. If it is
+// restored from an older copy, tokens that were replaced or revoked since are alive again: call
+// Auth.RevokeAll after restoring one.
 //
 // # One process
 //
-// A file is open in one store at a time; Open returns ErrInUse for the second. Cores of one process share the store.
+// A file is open in one store at a time; Open returns ErrInUse for the second. Several cores in one
+// process share the store.
 //
 // # Size
 //
-// A session takes some 700 bytes of the file while one of its tokens lives, however often they are replaced, and a
-// minute more. One that has ended is no longer read when its user's sessions are. A revocation of a user, or of a session that the store does not know, takes some 400 for as long as
-// Revocation.Keep says and two minutes more, however often it is repeated. Each call that writes clears away up to eight
-// of those that are over, so a burst is gone after an eighth as many; reading clears nothing. The file does not shrink;
-// the room is used again.
+// A session takes about 700 bytes of the file until a minute after the last of its tokens has
+// expired, however often they are replaced. A session that has ended is not read any more when its
+// user's sessions are. A revocation of a user, or of a session that the store does not know, takes
+// about 400 bytes for as long as Revocation.Keep says and two minutes more, however often it is
+// repeated. Each call that writes removes up to eight records that are over; reading removes none.
+// The file does not shrink, and its free space is used again.
 //
 // # Clocks
 //
-// All is decided by the wall clock. One that is set forward ends sessions early. One that is set back prolongs the memory
-// of revocations: who logs in again has to wait until it has passed the revocation. And because sessions may have been
-// forgotten whose codes would then be in time again, codes issued before the store found out are refused. A token that
-// was replaced before the clock was set back passes no Check by its grace, and presented again it is reuse. A code that
-// nobody used, or whose session is forgotten, is good once more when the time at which it was issued comes again.
+// The wall clock decides. If it is set forward, sessions end early. If it is set back, revocations
+// are remembered for longer: a user who was revoked cannot log in until the clock has passed the
+// revocation. Codes that were issued before the store noticed are refused, because it may have
+// forgotten a session whose code would be in time again. A token that was replaced before the clock
+// was set back gets no grace from Check, and presented again it is reuse. A code that nobody used,
+// or whose session is forgotten, is good again when the time at which it was issued comes again.
 //
 // # Damage
 //
-// What was written carries a checksum; a record that does not fit it, a file cut short, or one that is no blacklist is
-// ErrCorrupt, and nothing is accepted by it. A damaged session is none of those that Sessions tells, and keeps neither
-// RevokeUser nor RevokeAll from ending the others; what a user's last revocation was, if damaged, RevokeUser says anew,
-// and until then the user's tokens are errors.
+// Each record carries a checksum. If a record does not match it, or the file was cut short or is
+// not a store, the error is ErrCorrupt and nothing is accepted. Sessions does not list a damaged
+// session, and a damaged session keeps neither RevokeUser nor RevokeAll from ending the others. If
+// the record of a user's last revocation is damaged, calls about the user's tokens return an error
+// until RevokeUser writes the record again.
 //
-// bbolt itself has checksums for its two root pages alone. Open therefore reads the file once, about half a second for a
-// gigabyte in memory, and returns ErrCorrupt where pages do not hang together; it writes nothing to such a file. What it
-// does not see is a damaged key that is still in its place between the others, by which a session can no longer be
-// found: its tokens are unknown then, and a code that was used within the last CodeLifetime may be taken for a new one.
+// bbolt itself has checksums for its two root pages only. Open therefore reads the file once, which
+// takes about half a second for a gigabyte that is in memory, and returns ErrCorrupt if the pages
+// do not fit together; it writes nothing to such a file. One kind of damage stays unnoticed: a
+// damaged key that is still between its neighbours, by which a session can no longer be found. The
+// tokens of that session are Unknown, and a code that was used within the last CodeLifetime may be
+// accepted again.
 package boltstore

@@ -9,16 +9,17 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// sweepsPerStep is how many that may be over each step looks at: more than it can add, so that they get fewer.
+// sweepsPerStep is how many records that may be over each step looks at. It is more than a step can
+// add, so that they become fewer.
 const sweepsPerStep = 8
 
-// What is looked at when its time has come.
+// The kinds of records that are looked at when their time has come.
 const (
 	dueSession = 1
 	dueEntry   = 2
 )
 
-// save stores a session, and sees that it is looked at in time.
+// save stores a session. If it is new, save also notes when to look whether it is over.
 func (r *record) save(tx *bolt.Tx, sid []byte, known bool) error {
 	value, err := r.append(make([]byte, 4, 256))
 	if err != nil {
@@ -39,7 +40,8 @@ func (e entry) save(tx *bolt.Tx, user []byte, known bool) error {
 
 func (e entry) forgetAt() time.Time { return time.UnixMicro(e.until).Add(leeway) }
 
-// awaitEnd notes when to look whether something is over. What is prolonged meanwhile is put off then, not before.
+// awaitEnd notes when to look whether a record is over. If the record was prolonged meanwhile, it
+// is put off then.
 func awaitEnd(tx *bolt.Tx, kind byte, key []byte, at time.Time) error {
 	b, err := bucket(tx, dueBucket)
 	if err != nil {
@@ -51,7 +53,7 @@ func awaitEnd(tx *bolt.Tx, kind byte, key []byte, at time.Time) error {
 
 func damagedDue(k []byte) bool { return len(k) <= 9 }
 
-// sweep forgets a few of those that are over.
+// sweep removes a few of the records that are over.
 func sweep(tx *bolt.Tx, now time.Time, budget int) (swept bool, err error) {
 	b, err := bucket(tx, dueBucket)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// forgottenAfter is when what is kept for as long as a code lives can be forgotten: with the minute for clocks, and the
-// rest of the one in which it is due.
+// forgottenAfter is when what is kept for as long as a code lives can be forgotten: with the minute
+// for clocks, and the rest of the one in which it is due.
 const forgottenAfter = aCode + leeway + time.Minute + time.Second
 
 // keepsRevoking revokes so many sessions and users nobody knows, at once.
@@ -29,7 +29,7 @@ func keepsRevoking(t *testing.T, s *Store, n int, keep time.Duration) {
 	})
 }
 
-func TestRevocationsAreForgottenOnceNoCodeOfBeforeLives(t *testing.T) {
+func TestRevocationsAreForgotten(t *testing.T) {
 	// Guards: an app that revokes whatever id a form sends it must not fill the file with them.
 	for name, idle := range map[string]time.Duration{"soon": 0, "after a month without a call": 31 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -48,8 +48,9 @@ func TestRevocationsAreForgottenOnceNoCodeOfBeforeLives(t *testing.T) {
 	}
 }
 
-func TestAnEntryKeptForLongBlocksNoOther(t *testing.T) {
-	// Guards: cores with lifetimes of their own share a store, and what one keeps must not hold up what another forgets.
+func TestLongEntryBlocksNoOther(t *testing.T) {
+	// Guards: cores with lifetimes of their own share a store, and what one keeps must not hold up
+	// what another forgets.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		for n := range 10 {
@@ -79,8 +80,9 @@ func TestAnEntryKeptForLongBlocksNoOther(t *testing.T) {
 	})
 }
 
-func TestRevokingOneAgainAndAgainTakesNoMoreRoom(t *testing.T) {
-	// Guards: each RevokeUser of one user, and each logout of one session, noted once more when to forget it.
+func TestRevokingAgainTakesNoRoom(t *testing.T) {
+	// Guards: each RevokeUser of one user, and each logout of one session, noted once more when to
+	// forget it.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		unknown := newID()

@@ -21,7 +21,8 @@ import (
 const killTime = 6 * time.Second
 
 func TestWhatHasReturnedSurvivesKill(t *testing.T) {
-	// Guards: the promise of durability. Nothing that was dead is accepted, and nothing that was alive is lost.
+	// Guards: the promise of durability. Nothing that was dead is accepted, and nothing that was
+	// alive is lost.
 	k := &killer{path: filepath.Join(t.TempDir(), "sessions.db"), known: make(map[string]state)}
 	few := func() bool { return k.kills < 5 || k.decisions < 100 || k.undecided == 0 } // too few to say anything
 	for begun := time.Now(); time.Since(begun) < killTime || few() && time.Since(begun) < time.Minute; {
@@ -35,7 +36,7 @@ func TestWhatHasReturnedSurvivesKill(t *testing.T) {
 	t.Logf("%d kills, %d decisions, %d steps under way when killed, %d sessions", k.kills, k.decisions, k.undecided, len(k.known))
 }
 
-func TestKillFindsAStoreThatAnswersTooEarly(t *testing.T) {
+func TestKillFindsEarlyAnswers(t *testing.T) {
 	// Guards: the test above must be able to fail.
 	k := &killer{path: filepath.Join(t.TempDir(), "sessions.db"), known: make(map[string]state), env: []string{earlyEnv + "=1"}}
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
@@ -105,7 +106,8 @@ func (k *killer) round() error {
 	return k.look(under)
 }
 
-// look opens the store and wants each session to stand as it is known to, or as a step under way would have left it.
+// look opens the store and wants each session to stand as it is known to, or as a step under way
+// would have left it.
 func (k *killer) look(under map[int][]state) error {
 	store, err := boltstore.Open(k.path)
 	if err != nil {

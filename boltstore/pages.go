@@ -11,9 +11,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// pages looks at how bolt has laid out a file, before bolt follows that: it checks no more of a page than its kind, so
-// that of a damaged one it may free what others use, or billions of pages, or run in circles. Keys that are not where
-// they belong are as bad: a page that is written is not found in the one above it, which goes on leading to the old.
+// pages examines the pages of a file before bolt uses them. Bolt checks no more of a page than its
+// kind: if a page is damaged, bolt may free pages that are in use, or billions of pages, or follow
+// pages in a circle. Keys in the wrong place are as bad: a page that bolt writes is then not found
+// in its parent, which goes on pointing to the old one.
 type pages struct {
 	file  *os.File
 	size  uint64 // of a page
@@ -21,7 +22,8 @@ type pages struct {
 	buf   []byte
 }
 
-// page is one of bolt's, with the overflow that follows it: its header, then elements, then what they point to.
+// page is a page of bolt with the overflow that follows it: a header, then elements, then the data
+// that they point to.
 type page struct {
 	id    uint64
 	kind  uint16
@@ -29,8 +31,8 @@ type page struct {
 	room  uint64 // in bytes
 }
 
-// subtree is a page with those below it: its first key, as the page above has it, and the one that all are less than.
-// nil: any, or none at all.
+// subtree is a page with those below it: its first key, as its parent has it, and the key that all
+// its keys are less than. nil means any key, and no bound.
 type subtree struct {
 	id         uint64
 	first, end []byte
@@ -152,7 +154,7 @@ func (p *pages) tree(level []subtree, each func(pg page, element uint64) error) 
 	return nil
 }
 
-// holds says whether keys are in their order, and where they belong.
+// holds reports whether the keys are in order and within the bounds of their page.
 func (t subtree) holds(keys [][]byte) bool {
 	if len(keys) == 0 {
 		return t.first == nil
@@ -170,7 +172,8 @@ func (t subtree) holds(keys [][]byte) bool {
 	return t.end == nil || bytes.Compare(before, t.end) < 0
 }
 
-// bucket is the root of a bucket that an element of a leaf is, 0 where it has none, being so small that it is inside.
+// bucket returns the root page of a bucket that is an element of a leaf. It is 0 if the bucket is
+// so small that it is stored in the element.
 func (p *pages) bucket(pg page, element uint64) (root uint64, err error) {
 	at := headerSize + element*elementSize
 	e := make([]byte, elementSize)

@@ -80,9 +80,9 @@ func (l layout) key(page, n int) []byte {
 	return l.data[at+int(l.u32(at+pos)):][:l.u32(at+pos+4)]
 }
 
-func TestDamagedPagesAreFoundBeforeBoltFollowsThem(t *testing.T) {
-	// Guards: a damaged header had bolt free pages by the billion, in a map, and keys that are not where they belong had it
-	// write a circle of pages, both until the process was killed.
+func TestDamagedPagesAreFound(t *testing.T) {
+	// Guards: a damaged header had bolt free pages by the billion, in a map, and keys that are not
+	// where they belong had it write a circle of pages, both until the process was killed.
 	sound, _ := sample(t)
 	for name, damage := range map[string]func(l layout){
 		"the list of free pages goes on past the file":      func(l layout) { l.put32(l.freelist+12, 500_000) },
@@ -142,7 +142,7 @@ func TestDamagedPagesAreFoundBeforeBoltFollowsThem(t *testing.T) {
 	}
 }
 
-func TestOpenWritesNothingToAFileThatHasAll(t *testing.T) {
+func TestOpenWritesNothing(t *testing.T) {
 	sound, _ := sample(t)
 	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, sound, 0o600); err != nil {
@@ -156,8 +156,9 @@ func TestOpenWritesNothingToAFileThatHasAll(t *testing.T) {
 	}
 }
 
-func TestASoundFileIsNeverTakenForADamagedOne(t *testing.T) {
-	// Guards: what Open demands of the pages has to be what bolt leaves, after each transaction and after a torn one.
+func TestSoundFileIsAccepted(t *testing.T) {
+	// Guards: what Open demands of the pages has to be what bolt leaves, after each transaction and
+	// after a torn one.
 	synctest.Test(t, func(t *testing.T) {
 		dir := folder(t)
 		path := filepath.Join(dir, "sessions.db")

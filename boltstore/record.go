@@ -30,7 +30,7 @@ type meta struct {
 	forgotten int64 // when something was forgotten last
 	allAt     int64 // when all were revoked last
 	epoch     uint32
-	// why is for what reason all were revoked, from that epoch on until the next of another reason.
+	// why says for what reason all were revoked: from each epoch on until the next entry.
 	why []epochReason
 }
 
@@ -39,7 +39,8 @@ type epochReason struct {
 	why   blacklist.Verdict
 }
 
-// record is a session. Of an epoch gone by, it was ended when all were revoked: so nothing has to be written to end it.
+// record is a session. If its epoch is over, the session was ended when all were revoked, so that
+// nothing has to be written to end it.
 type record struct {
 	epoch uint32
 	state blacklist.State
@@ -52,7 +53,8 @@ type entry struct {
 	mark      int64 // claims with a lower mark begin no session
 }
 
-// leeway is what sessions are remembered for after they are over, as State.ForgetAt says, for clocks that differ.
+// leeway is how long sessions are remembered after they are over, since clocks differ;
+// State.ForgetAt adds as much.
 const leeway = time.Minute
 
 const (
@@ -97,8 +99,8 @@ func parseMeta(b []byte) (m meta, err error) {
 	return m, nil
 }
 
-// rewind looks whether the clock was set back so far that a code may be in time again whose session is forgotten. From
-// then on the store remembers no more than if it were new: codes issued before are unknown.
+// rewind reports whether the clock was set back so far that a code whose session is forgotten may
+// be in time again. If so, codes issued before now are unknown, as in a new store.
 func (m *meta) rewind(now time.Time) bool {
 	if now.Add(leeway).UnixMicro() >= m.forgotten {
 		return false
@@ -107,7 +109,7 @@ func (m *meta) rewind(now time.Time) bool {
 	return true
 }
 
-// end begins a new epoch: all that is of an earlier one is over.
+// end begins a new epoch: all sessions of earlier ones are over.
 func (m *meta) end(why blacklist.Verdict, now time.Time) {
 	m.epoch++
 	m.allAt = max(m.allAt, now.UnixMicro())
@@ -116,7 +118,8 @@ func (m *meta) end(why blacklist.Verdict, now time.Time) {
 	}
 }
 
-// reason is why a session of that epoch, which has gone by, is over: for what the next one began.
+// reason returns why a session of an earlier epoch is over: the reason for which the next one
+// began.
 func (m *meta) reason(epoch uint32) (why blacklist.Verdict) {
 	for _, r := range m.why {
 		if r.epoch <= epoch+1 {
@@ -161,13 +164,13 @@ func parseEntry(b []byte) (e entry, err error) {
 	return e, nil
 }
 
-// userKey is of one length, whatever the user's id is.
+// userKey returns the key of a user. It has one length, whatever the user's id is.
 func userKey(userID string) []byte {
 	key := sha256.Sum256([]byte(userID))
 	return key[:]
 }
 
-// sessionKey is the 128 bits of a session's id. false: it is none.
+// sessionKey returns the 128 bits of a session's id, and reports whether the id is well-formed.
 func sessionKey(id string) (key []byte, ok bool) {
 	if len(id) != 22 {
 		return nil, false
@@ -191,7 +194,8 @@ func checksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, table), table, value)
 }
 
-// get is a value without its checksum, nil where there is none. It is valid as long as the transaction.
+// get returns a value without its checksum, or nil if there is none. It is valid during the
+// transaction.
 func get(tx *bolt.Tx, in string, key []byte) ([]byte, error) {
 	b, err := bucket(tx, in)
 	if err != nil {
@@ -207,7 +211,7 @@ func get(tx *bolt.Tx, in string, key []byte) ([]byte, error) {
 	return value[4:], nil
 }
 
-// put writes a value whose first 4 bytes are free for its checksum.
+// put writes a value, and its checksum into the first 4 bytes.
 func put(tx *bolt.Tx, in string, key, value []byte) error {
 	b, err := bucket(tx, in)
 	if err != nil {
@@ -238,7 +242,7 @@ func loadEntry(tx *bolt.Tx, user []byte) (e entry, known bool, err error) {
 	return e, err == nil, err
 }
 
-// loadRecord is a session as it was stored.
+// loadRecord returns a session as it was stored.
 func loadRecord(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	value, err := get(tx, sessionsBucket, sid)
 	if value == nil || err != nil {
@@ -248,7 +252,7 @@ func loadRecord(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	return r, err == nil, err
 }
 
-// load is a session as it stands, ended if all were since.
+// load returns a session, ended if all were revoked since it was stored.
 func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	r, known, err = loadRecord(tx, sid)
 	if !known || err != nil {
@@ -260,7 +264,7 @@ func (m *meta) load(tx *bolt.Tx, sid []byte) (r record, known bool, err error) {
 	return r, true, nil
 }
 
-// fits looks whether the buckets are there. empty: nothing is.
+// fits returns an error if a bucket is missing, and reports whether the file is empty.
 func fits(tx *bolt.Tx) (empty bool, err error) {
 	if first, _ := tx.Cursor().First(); first == nil {
 		return true, nil

@@ -31,7 +31,7 @@ func TestReasonIsThatOfTheNextEpoch(t *testing.T) {
 	}
 }
 
-func TestRevokingAllCountsEachLivingSessionOnce(t *testing.T) {
+func TestRevokeAllCountsOnce(t *testing.T) {
 	s := fresh(t)
 	const living, part = 10_500, 500 // more than one part of the count
 	for n := 0; n < living+part; n += part {

@@ -65,8 +65,9 @@ func refused(t *testing.T, s *Store, want blacklist.Verdict, tokens ...blacklist
 	}
 }
 
-func TestADamagedSessionKeepsNobodyFromRevokingItsUser(t *testing.T) {
-	// Guards: RevokeUser failed for a record that could not be read, and the user's other sessions lived on.
+func TestRevokeUserDespiteDamage(t *testing.T) {
+	// Guards: RevokeUser failed for a record that could not be read, and the user's other sessions
+	// lived on.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		code, token := starts(t, s, "anna")
@@ -112,8 +113,9 @@ func TestADamagedSessionCanBeRevoked(t *testing.T) {
 	})
 }
 
-func TestADamagedRevocationOfAUserIsWrittenAnew(t *testing.T) {
-	// Guards: RevokeUser failed where the user's last revocation could not be read, and so did the user's log-ins for ever.
+func TestDamagedEntryIsWrittenAnew(t *testing.T) {
+	// Guards: RevokeUser failed where the user's last revocation could not be read, and so did the
+	// user's log-ins for ever.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		_, token := starts(t, s, "anna")
@@ -148,8 +150,9 @@ func TestWhatIsDamagedIsNotCounted(t *testing.T) {
 	}
 }
 
-func TestSessionThatTheIndexHasLostEndsWithItsUser(t *testing.T) {
-	// Guards: a user's revocation is no word to the sessions that it marks, and so reached none that damage hid from it.
+func TestRevokeUserEndsLostSession(t *testing.T) {
+	// Guards: a user's revocation is no word to the sessions that it marks, and so reached none
+	// that damage hid from it.
 	s := fresh(t)
 	code, token := starts(t, s, "anna")
 	_, kept := starts(t, s, "anna")

@@ -30,7 +30,7 @@ func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Re
 	})
 }
 
-// record has a decision made, and stored.
+// record makes a decision and stores what has changed.
 func (s *Store) record(ctx context.Context, t blacklist.TokenRef, d decision) (result blacklist.Result, err error) {
 	var change blacklist.Change
 	tell := func() {
@@ -147,7 +147,7 @@ func (m *meta) look(tx *bolt.Tx, t blacklist.TokenRef, now time.Time) (r record,
 	return r, known, 0, nil
 }
 
-// own puts a session into the index of its user's, where it stays until it ends.
+// own adds a session to the index of its user's sessions, where it stays until it ends.
 func own(tx *bolt.Tx, user, sid []byte) error {
 	b, err := bucket(tx, ownedBucket)
 	if err != nil {
@@ -173,7 +173,7 @@ func disown(tx *bolt.Tx, user, sid []byte) error {
 	return b.Delete(append(bytes.Clone(user), sid...))
 }
 
-// owns says whether a session is one of the user's, as far as the index knows.
+// owns reports whether the index has a session as one of the user's.
 func owns(tx *bolt.Tx, user, sid []byte) (bool, error) {
 	b, err := bucket(tx, ownedBucket)
 	if err != nil {
@@ -182,7 +182,7 @@ func owns(tx *bolt.Tx, user, sid []byte) (bool, error) {
 	return b.Get(append(bytes.Clone(user), sid...)) != nil, nil
 }
 
-// ownedBy is the keys of a user's sessions.
+// ownedBy returns the keys of a user's sessions.
 func ownedBy(tx *bolt.Tx, user []byte) (sessions [][]byte, err error) {
 	b, err := bucket(tx, ownedBucket)
 	if err != nil {
@@ -197,9 +197,9 @@ func ownedBy(tx *bolt.Tx, user []byte) (sessions [][]byte, err error) {
 	return sessions, nil
 }
 
-// countEnded counts the living sessions that were ended when all were, at the beginning of the epoch: those of the one
-// before it, which change no more. It reads a part at a time, for a long look back would keep the file from using its
-// room again.
+// countEnded returns how many living sessions ended when the epoch began: those of the epoch
+// before, which do not change any more. It reads a part at a time, because bolt cannot use free
+// pages again during a long transaction.
 func (s *Store) countEnded(ctx context.Context, epoch uint32, at time.Time) (ended int) {
 	var from []byte
 	for more := true; more; {

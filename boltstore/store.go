@@ -20,13 +20,14 @@ import (
 var (
 	// ErrClosed is what a store's methods return after its Close.
 	ErrClosed = errors.New("boltstore: the store is closed")
-	// ErrInUse is what Open returns while another store, in this process or another, has the file open.
+	// ErrInUse is what Open returns while another store, in this process or another, has the file
+	// open.
 	ErrInUse = errors.New("boltstore: the file is open elsewhere")
-	// ErrCorrupt is what is returned where the file is no longer what was written to it.
+	// ErrCorrupt is what methods return if the file is no longer what was written to it.
 	ErrCorrupt = errors.New("boltstore: the file is damaged, or not a blacklist")
 )
 
-// lockPatience is how long Open waits for a file that another process is just about to leave.
+// lockPatience is how long Open waits for a file that another process is about to close.
 const lockPatience = time.Second
 
 // Store is a blacklist.Store in a file. It is safe for concurrent use.
@@ -40,8 +41,8 @@ type Store struct {
 
 var _ blacklist.Store = (*Store)(nil)
 
-// Open opens the store in the file at path, which it creates if there is none. The folder has to exist. It looks at all
-// of a file that is there, and writes nothing to one that is damaged.
+// Open opens the store in the file at path and creates the file if it does not exist; its folder
+// has to exist. Open reads all of an existing file, and writes nothing to one that is damaged.
 func Open(path string) (*Store, error) {
 	db, file, err := openFile(path)
 	if err != nil {
@@ -52,8 +53,9 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
-// Close waits for the calls that have begun, and releases the file. Later calls return ErrClosed, as do those of Watch
-// that have not ended yet. Where the file was found damaged, it returns ErrCorrupt at once.
+// Close waits for the calls that have begun and releases the file. Later calls return ErrClosed, as
+// do calls of Watch that have not ended yet. If the file was found damaged, Close returns
+// ErrCorrupt at once.
 func (s *Store) Close() error {
 	s.close()
 	return s.writer.close()
@@ -63,7 +65,8 @@ func openFile(path string) (*bolt.DB, *os.File, error) {
 	info, err := os.Stat(path)
 	isNew := errors.Is(err, fs.ErrNotExist)
 	if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
-		// Not only before a write: bolt reads by it which pages are free as soon as it may write.
+		// Examine it before bolt may write, because bolt then reads the list of free pages and
+		// trusts it.
 		db, _, err := openBolt(path, true, func(db *bolt.DB, file *os.File) error {
 			return db.View(func(tx *bolt.Tx) error { return examine(tx, file) })
 		})
@@ -92,7 +95,7 @@ func openFile(path string) (*bolt.DB, *os.File, error) {
 	})
 }
 
-// openBolt opens the file, and closes it where look finds something wrong.
+// openBolt opens the file, and closes it if look returns an error.
 func openBolt(path string, readOnly bool, look func(*bolt.DB, *os.File) error) (db *bolt.DB, file *os.File, err error) {
 	defer func() {
 		switch {
@@ -129,7 +132,7 @@ func openBolt(path string, readOnly bool, look func(*bolt.DB, *os.File) error) (
 	return db, file, nil
 }
 
-// syncFolder has the name of a new file survive a power cut too.
+// syncFolder makes the name of a new file survive a power cut too.
 func syncFolder(path string) error {
 	if runtime.GOOS == "windows" { // which has no such thing
 		return nil
@@ -141,14 +144,15 @@ func syncFolder(path string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// contain makes an error of what bolt does where its file is damaged: it panics, or reads where no file is.
+// contain turns a panic of bolt into an error. If its file is damaged, bolt panics or reads beyond
+// the end of the file.
 func contain(err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("%w: %v", ErrCorrupt, r)
 	}
 }
 
-// view lets f read, in the caller's goroutine.
+// view runs f in a read transaction, in the caller's goroutine.
 func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err

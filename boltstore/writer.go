@@ -14,17 +14,18 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// batch bounds how many steps share a transaction, and so how long the first of them waits for the last.
+// batch is how many steps share a transaction at most, which bounds how long the first of them
+// waits.
 const batch = 512
 
-// errNothing rolls a transaction back in which nothing was written.
+// errNothing rolls back a transaction in which nothing was written.
 var errNothing = errors.New("nothing to write")
 
-// step is one atomic step. It may run more than once, each time in a transaction in which it has not run yet; what it
-// leaves is that of the last time. changed: it has written something, or may have where it fails.
+// step is one atomic step. It may run more than once, each time in another transaction, and its
+// last run counts. It reports whether it has written anything; if it fails, whether it may have.
 type step func(tx *bolt.Tx, now time.Time) (changed bool, err error)
 
-// job is a step that waits for its transaction.
+// job is a step that waits to be run.
 type job struct {
 	ctx  context.Context
 	step step
@@ -36,7 +37,8 @@ type job struct {
 	deserted func() // what to do then for the caller, who has gone
 }
 
-// writer is the one goroutine that writes. While it waits for the disk, steps gather for its next transaction.
+// writer is the one goroutine that writes. While it waits for the disk, steps gather for its next
+// transaction.
 type writer struct {
 	db    *bolt.DB
 	over  chan struct{} // the goroutine has ended
@@ -58,8 +60,8 @@ func newWriter(db *bolt.DB, file *os.File) *writer {
 	return w
 }
 
-// do has the step done, and returns when it is on disk. Where ctx ends before, it may still happen: then deserted is
-// called, in another goroutine.
+// do runs the step and returns when it is on disk. If ctx ends before, the step may still be done;
+// deserted is then called, in another goroutine.
 func (w *writer) do(ctx context.Context, s step, deserted func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -96,7 +98,8 @@ func (w *writer) nudge() {
 	}
 }
 
-// finish tells the caller, or does what it would have done.
+// finish wakes the caller of a job. If the caller has gone, it does what the caller would have
+// done.
 func (w *writer) finish(j *job, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -134,8 +137,9 @@ func (w *writer) take() (jobs []*job, closed bool) {
 	return jobs, w.closed
 }
 
-// commit does the jobs in one transaction, but those whose callers have gone. Where one fails that has written, those
-// before it are done again and those after it in another: so that each is done twice at most.
+// commit runs the jobs in one transaction, except those whose callers have gone. If a job fails
+// that has written, the jobs before it run again in one transaction and those after it in another,
+// so that each runs at most twice.
 func (w *writer) commit(jobs []*job) {
 	jobs = slices.DeleteFunc(jobs, func(j *job) bool {
 		err := j.ctx.Err()
@@ -160,8 +164,9 @@ func (w *writer) commit(jobs []*job) {
 	}
 }
 
-// attempt does the jobs in one transaction, and says which of them failed and left nothing behind. One that has written
-// undoes all: undone is which, with its error. Below 0, err is what became of the rest.
+// attempt runs the jobs in one transaction. failures gets the errors of those that have written
+// nothing. If a job fails that has written, all are undone, and undone is its index and err its
+// error. Otherwise undone is -1, and err is the result of the transaction.
 func (w *writer) attempt(jobs []*job, failures []error) (undone int, err error) {
 	if err := w.fault(); err != nil {
 		return -1, err
@@ -203,15 +208,15 @@ func (w *writer) isStuck() bool {
 	return w.stuck
 }
 
-// fault is why nothing can be done any more, if so.
+// fault returns why nothing can be done any more, or nil.
 func (w *writer) fault() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.broken
 }
 
-// breaks is after a panic in a transaction, which is nil where it was only about to begin. From then on bolt is left
-// alone: it may hold a lock, for it unlocks without defer.
+// breaks is called after a panic in a transaction; inside is nil if it had not begun. Bolt is not
+// called any more from then on, because it may still hold a lock.
 func (w *writer) breaks(cause any, inside *bolt.Tx) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -66,7 +66,7 @@ func transaction(t *testing.T, s *Store) (id int) {
 	return id
 }
 
-func TestStepsThatWaitShareATransaction(t *testing.T) {
+func TestStepsShareTransaction(t *testing.T) {
 	s := fresh(t)
 	before := transaction(t, s)
 	release := hold(t, s)
@@ -101,7 +101,7 @@ func TestRefusalsWriteNothing(t *testing.T) {
 	}
 }
 
-func TestWhoGivesUpInTheQueueHasRecordedNothing(t *testing.T) {
+func TestCancelledInQueue(t *testing.T) {
 	s := fresh(t)
 	release := hold(t, s)
 	code := newCode("anna")
@@ -122,7 +122,7 @@ func TestWhoGivesUpInTheQueueHasRecordedNothing(t *testing.T) {
 	}
 }
 
-func TestWatchersHearOfAStepWhoseCallerHasGone(t *testing.T) {
+func TestWatchersHearOfAbandonedStep(t *testing.T) {
 	// Guards: a caller that gave up while its step was written must not take the change with it.
 	s := fresh(t)
 	code := newCode("anna")
@@ -208,8 +208,9 @@ func TestAStepThatFailsFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAPanicOfTheDatabaseIsAnErrorFromThenOn(t *testing.T) {
-	// Guards: bolt panics where its file is damaged. What it has in memory then is not to be trusted.
+func TestPanicOfDatabase(t *testing.T) {
+	// Guards: bolt panics where its file is damaged. What it has in memory then is not to be
+	// trusted.
 	s := fresh(t)
 	err := s.writer.do(context.Background(), func(*bolt.Tx, time.Time) (bool, error) { panic("page 3 is not a leaf") }, nil)
 	if !errors.Is(err, ErrCorrupt) {

@@ -135,7 +135,8 @@ func exceptsAny(b *broken) {
 	}
 }
 
-// revokesForKeep takes a session for living again once its revocation has no longer to be remembered.
+// revokesForKeep takes a session for living again once its revocation has no longer to be
+// remembered.
 func revokesForKeep(b *broken) {
 	var until atomic.Int64
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {

@@ -214,7 +214,8 @@ func faults() map[string]fault {
 	}
 }
 
-// TestEachPromiseIsFoundBroken runs the suite over stores with a fault each, in processes of their own.
+// TestEachPromiseIsFoundBroken runs the suite over stores with a fault each, in processes of their
+// own.
 func TestEachPromiseIsFoundBroken(t *testing.T) {
 	if os.Getenv(faultEnv) != "" {
 		t.Fatal("a process with a fault runs another's test")

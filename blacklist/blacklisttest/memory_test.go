@@ -8,7 +8,8 @@ import (
 	"github.com/z-open/socketauth/blacklist/blacklisttest"
 )
 
-// faultEnv names the fault that the store is to have, in a process whose tests are expected to fail.
+// faultEnv names the fault that the store is to have, in a process whose tests are expected to
+// fail.
 const faultEnv = "BLACKLISTTEST_FAULT"
 
 func open(*testing.T) blacklist.Store {

@@ -221,8 +221,8 @@ func revocation() []clause {
 	}
 }
 
-// worksAfter wants a log-in right after a revocation, in the same second, to begin a session like any other, where the
-// session of before is dead.
+// worksAfter wants a log-in right after a revocation, in the same second, to begin a session like
+// any other, where the session of before is dead.
 func worksAfter(t *testing.T, store blacklist.Store, revocation func(user string) blacklist.Revocation) {
 	before := login(t, store)
 	dead := before.presents(accepted, before.code())
@@ -307,7 +307,8 @@ func sessions() []clause {
 			}
 		}},
 		{"Sessions reads nothing of those that have ended", func(t *testing.T, store blacklist.Store) {
-			// Each log-in reads this list: who logs in and out again and again must not make it ever slower.
+			// Each log-in reads this list: who logs in and out again and again must not make it
+			// ever slower.
 			few := login(t, store)
 			few.presents(accepted, few.code())
 			want := few.reads(1)

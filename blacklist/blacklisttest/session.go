@@ -53,8 +53,8 @@ func (s *session) next(t blacklist.TokenRef) blacklist.TokenRef {
 
 type with func(*blacklist.Presentation)
 
-// The ways to present a token. Without them, it is a plain client's, on a socket opened after all that happened, and
-// reuse ends the session.
+// The ways to present a token. Without them, it is a plain client's, on a socket opened after all
+// that happened, and reuse ends the session.
 func confirming(p *blacklist.Presentation) { p.Confirming = true }
 func rejectOnly(p *blacklist.Presentation) { p.EndOnReuse = false }
 func keep(p *blacklist.Presentation) {

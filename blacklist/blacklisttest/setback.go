@@ -31,8 +31,8 @@ func RunSetBack(t *testing.T, open func(t *testing.T) func(t *testing.T) blackli
 	}
 }
 
-// setBackClause is one promise: what happens before the clock is set back, by an hour and a half or more, and
-// what is to hold after.
+// setBackClause is one promise: what happens before the clock is set back, by an hour and a half or
+// more, and what is to hold after.
 type setBackClause struct {
 	promise string
 	check   func() (before, after func(t *testing.T, store blacklist.Store))
