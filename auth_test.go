@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,41 @@ func TestSecretsNotLogged(t *testing.T) {
 		}
 		if log == "" {
 			t.Error("nothing was logged, so nothing was tested")
+		}
+	})
+}
+
+// TestCodesDiffer checks that two logins at one moment differ in code, token and session.
+func TestCodesDiffer(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) { // where time stands still
+		a, b := srv.code(), srv.code()
+		if a == b {
+			t.Error("two logins share a code")
+		}
+		one, two := payloadOf(t, a), payloadOf(t, b)
+		for _, name := range []string{"jti", "sid"} {
+			if string(one[name]) == string(two[name]) || len(one[name]) == 0 {
+				t.Errorf("two logins share %s %s", name, one[name])
+			}
+		}
+	})
+}
+
+// TestMintingKeepsAppClaims checks that minting does not write to the app's map.
+func TestMintingKeepsAppClaims(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		var wg sync.WaitGroup
+		mine := jwt.MapClaims{"sub": "anna"}
+		for range 4 { // an app may return one map for all; the race detector would find a write
+			wg.Go(func() {
+				if _, err := srv.Auth().IssueCode(srv.Context(), mine); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(mine) != 1 {
+			t.Errorf("the app's map is now %v", mine)
 		}
 	})
 }

@@ -80,9 +80,9 @@ type sharedStore struct {
 	watch  func(ctx context.Context) error
 }
 
-func (o *sharedStore) Watch(ctx context.Context, heard func(blacklist.Change)) error {
+func (o *sharedStore) Watch(ctx context.Context, fn func(blacklist.Change)) error {
 	o.mu.Lock()
-	o.notify = heard
+	o.notify = fn
 	o.mu.Unlock()
 	return o.watch(ctx)
 }
