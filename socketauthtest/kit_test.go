@@ -270,21 +270,24 @@ func TestRecorder(t *testing.T) {
 
 func TestRecorderIsClosed(t *testing.T) {
 	// Guards: a handler under test that waits for its client, or for its context, sees the end.
-	rec := socketauthtest.NewSocket(t, anna)
-	failed := make(chan error, 1)
-	go func() {
-		_, err := rec.Socket.EmitWithAck(context.Background(), "what?")
-		failed <- err
-	}()
-	for len(rec.Events()) == 0 { // until it waits
-		time.Sleep(time.Millisecond)
-	}
-	rec.Close()
-	rec.Close()
-	if err := <-failed; !errors.Is(err, socketauth.ErrClosed) {
-		t.Errorf("got %v", err)
-	}
-	<-rec.Context().Done()
+	synctest.Test(t, func(t *testing.T) {
+		rec := socketauthtest.NewSocket(t, anna)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := rec.Socket.EmitWithAck(context.Background(), "what?")
+			failed <- err
+		}()
+		synctest.Wait() // until it waits for the reply
+		if len(rec.Events()) != 1 {
+			t.Fatalf("%d events", len(rec.Events()))
+		}
+		rec.Close()
+		rec.Close()
+		if err := <-failed; !errors.Is(err, socketauth.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		<-rec.Context().Done()
+	})
 }
 
 func TestRecorderIsRevoked(t *testing.T) {
