@@ -359,11 +359,13 @@ func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Durati
 	l.time++
 	l.w.counts.Checks++
 	s := l.sessions[t.SessionID]
-	if s == nil || l.afterTheEnd(s, t, c, v) {
+	if s == nil {
 		return
 	}
+	// A server may ask by a token that is not accepted as a successor yet whether the session has ended. A store that does
+	// not know the session, since a revocation came before its code, does not know that token either.
 	e := s.tokens[t.TokenID]
-	if e == nil { // a server asks by it whether the session lives, before it is accepted as a successor
+	if e == nil && v == blacklist.Unknown || l.afterTheEnd(s, t, c, v) || e == nil {
 		return
 	}
 	killer, dead := s.killer(e, c)

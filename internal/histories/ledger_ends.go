@@ -25,6 +25,15 @@ func (l *ledger) revokes(r blacklist.Revocation) {
 	for _, s := range l.concerned(r) {
 		s.ending = true
 	}
+	l.mayEnd(r)
+}
+
+// mayEnd notes that a revocation that names another user than the session's may end it all the same: a store that has
+// forgotten the session does not know whose it is, and remembers what it does not know as ended.
+func (l *ledger) mayEnd(r blacklist.Revocation) {
+	if s := l.sessions[r.SessionID]; s != nil && s.forgotten() {
+		s.ending = true
+	}
 }
 
 func (l *ledger) hasRevoked(r blacklist.Revocation) {
@@ -42,6 +51,7 @@ func (l *ledger) hasRevoked(r blacklist.Revocation) {
 	for _, s := range l.concerned(r) {
 		s.end(r.Why, l.time)
 	}
+	l.mayEnd(r)
 }
 
 // allClosed checks, when all has been calm for long, that no socket lives whose session is over or whose token has
