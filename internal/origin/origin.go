@@ -52,11 +52,11 @@ func New(allowed, hosts []string, log *slog.Logger) (*Policy, error) {
 		}
 	}
 	for _, h := range hosts {
-		host, port, err := splitHost(h)
+		name, err := parseName(h)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("option Hosts: %q is not a name such as app.example or localhost:8080: %w", h, err))
 		}
-		p.hosts[hostPort{host, port}] = true
+		p.hosts[name] = true
 	}
 	return p, errors.Join(faults...)
 }

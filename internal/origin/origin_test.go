@@ -171,7 +171,13 @@ func TestInvalidOrigins(t *testing.T) {
 		"file://":                             `"unsafe:file://"`,
 		"unsafe:https://app.example":          "exact origin",
 		"unsafe:":                             "exact origin",
-		"https://" + strings.Repeat("a", 300): "nothing after",
+		"https://" + strings.Repeat("a", 300): "longer",
+		"http://localhost:5173/":              "remove what follows the port",
+		"http://localhost:5173/app":           "remove what follows the port",
+		"http://localhost:5173?x":             "remove what follows the port",
+		"http://[::1]:5173/":                  "remove what follows the port",
+		"https://u:p@app.example":             "nothing after",
+		"https://u:p@app.example/":            "nothing after",
 	} {
 		_, err := New([]string{"https://app.example", bad}, nil, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), why) || !strings.HasPrefix(err.Error(), "option AllowedOrigins: ") {
@@ -250,11 +256,32 @@ func TestHosts(t *testing.T) {
 }
 
 func TestInvalidHosts(t *testing.T) {
-	// Guards that New returns an error for a host that no browser sends.
-	for _, bad := range []string{"", "https://app.example", "app.example/", "*.app.example", "app.example:", "app.example:0", "a.example, b.example", "b\u00fccher.example", "[::1", "::1", "127.1"} {
+	// Guards that New returns an error, which says why and asks for no scheme, for a host that no
+	// browser sends.
+	const alone = "write the name alone, without scheme or path"
+	for bad, why := range map[string]string{
+		"":                       "the name is missing",
+		":8080":                  "the name is missing",
+		"https://app.example":    alone,
+		"http://localhost:8080":  alone,
+		"app.example/":           alone,
+		"app.example/path":       alone,
+		"app.example:8080/":      alone,
+		"u@app.example":          alone,
+		"[::1]x":                 alone,
+		"*.app.example":          "no wildcards",
+		"app.example:":           "the port is not",
+		"app.example:0":          "the port is not",
+		"a.example, b.example":   "no browser",
+		"b\u00fccher.example":    "xn--",
+		"[::1":                   "no browser",
+		"::1":                    "in brackets",
+		"127.1":                  "no browser",
+		strings.Repeat("a", 300): "longer",
+	} {
 		_, err := New(nil, []string{bad}, slog.New(slog.DiscardHandler))
-		if err == nil || !strings.HasPrefix(err.Error(), "option Hosts: ") {
-			t.Errorf("%q: %v", bad, err)
+		if err == nil || !strings.HasPrefix(err.Error(), "option Hosts: ") || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q: %v, want %s", bad, err, why)
 		}
 	}
 }

@@ -13,11 +13,16 @@ import (
 type tuple struct{ scheme, host, port string }
 
 var (
-	errForm     = errors.New("it needs a scheme, a host and nothing after them")
-	errWildcard = errors.New("there are no wildcards: list each")
-	errASCII    = errors.New("browsers send international names in their xn-- form: write that")
-	errHost     = errors.New("no browser sends a host written like that")
-	errPort     = errors.New("the port is not a number from 1 to 65535")
+	errForm      = errors.New("it needs a scheme, a host and nothing after them")
+	errAfterPort = errors.New("remove what follows the port")
+	errNotName   = errors.New("write the name alone, without scheme or path")
+	errNoName    = errors.New("the name is missing")
+	errBrackets  = errors.New("write an IPv6 address in brackets")
+	errLong      = errors.New("its name is longer than 254 bytes")
+	errWildcard  = errors.New("there are no wildcards: list each")
+	errASCII     = errors.New("browsers send international names in their xn-- form: write that")
+	errHost      = errors.New("no browser sends a host written like that")
+	errPort      = errors.New("the port is not a number from 1 to 65535")
 )
 
 // defaultPorts has the default ports of the schemes that a page of this server, or the connection
@@ -48,6 +53,25 @@ func parse(origin string) (tuple, error) {
 	return tuple{scheme, host, port}, nil
 }
 
+// parseName parses an entry of the server's names. Its errors do not ask for a scheme, as those of
+// splitHost do.
+func parseName(s string) (name hostPort, err error) {
+	address, notAddress := netip.ParseAddr(s)
+	switch {
+	case notAddress == nil && address.Is6():
+		return name, errBrackets
+	case s == "" || s[0] == ':':
+		return name, errNoName
+	case strings.ContainsAny(s, "/?#@"):
+		return name, errNotName
+	}
+	name.host, name.port, err = splitHost(s)
+	if errors.Is(err, errForm) {
+		err = errNotName
+	}
+	return name, err
+}
+
 // splitHost parses "host" or "host:port", as in a Host header or at the end of an origin. The port
 // is empty if there is none.
 func splitHost(s string) (host, port string, err error) {
@@ -72,6 +96,12 @@ func splitHost(s string) (host, port string, err error) {
 		}
 	}
 	if hasPort {
+		switch at := strings.IndexAny(port, "/?#@"); {
+		case at >= 0 && port[at] == '@': // the "port" is a password
+			return "", "", errForm
+		case at >= 0:
+			return "", "", errAfterPort
+		}
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 || port[0] == '0' || port[0] == '+' {
 			return "", "", errPort
@@ -84,8 +114,11 @@ func splitHost(s string) (host, port string, err error) {
 // DNS does not allow, such as "." and those with an underscore, because apps and containers have
 // them.
 func checkName(name string) error {
-	if name == "" || len(name) > 254 {
+	switch {
+	case name == "":
 		return errForm
+	case len(name) > 254:
+		return errLong
 	}
 	for _, c := range []byte(name) {
 		switch {
