@@ -1,5 +1,8 @@
 // Package boltstore is a blacklist.Store in a file: sessions survive a restart, and what was logged
 // out, replaced or revoked stays dead. It needs no server; the file is one of go.etcd.io/bbolt.
+// It is a module of its own:
+//
+//	go get github.com/z-open/socketauth/boltstore
 //
 //	store, err := boltstore.Open("/var/lib/app/sessions.db")
 //	if err != nil {
@@ -29,28 +32,29 @@
 // # Size
 //
 // A session takes about 700 bytes of the file until a minute after the last of its tokens has
-// expired, however often they are replaced. A session that has ended is not read any more when its
-// user's sessions are. A revocation of a user, or of a session that the store does not know, takes
-// about 400 bytes for as long as Revocation.Keep says and two minutes more, however often it is
-// repeated. Each call that writes removes up to eight records that are over; reading removes none.
-// The file does not shrink, and its free space is used again.
+// expired, however often they are replaced. Sessions does not read a session that has ended. A
+// revocation of a user, or of a session that the store does not know, takes about 400 bytes for as
+// long as Revocation.Keep says and two minutes more, however often it is repeated. Each call that
+// writes removes up to eight records that are over; reading removes none. The file does not shrink,
+// and its free space is used again.
 //
 // # Clocks
 //
 // The wall clock decides. If it is set forward, sessions end early. If it is set back, revocations
 // are remembered for longer: a user who was revoked cannot log in until the clock has passed the
 // revocation. Codes that were issued before the store noticed are refused, because it may have
-// forgotten a session whose code would be in time again. A token that was replaced before the clock
-// was set back gets no grace from Check, and presented again it is reuse. A code that nobody used,
-// or whose session is forgotten, is good again when the time at which it was issued comes again.
+// forgotten a session whose code would be in time again. Once the clock has reached the time at
+// which such a code was issued, the code is good again, if nobody used it or its session is
+// forgotten. A token that was replaced before the clock was set back gets no grace from Check, and
+// it is reuse if it is presented again.
 //
 // # Damage
 //
 // Each record carries a checksum. If a record does not match it, or the file was cut short or is
 // not a store, the error is ErrCorrupt and nothing is accepted. Sessions does not list a damaged
 // session, and a damaged session keeps neither RevokeUser nor RevokeAll from ending the others. If
-// the record of a user's last revocation is damaged, calls about the user's tokens return an error
-// until RevokeUser writes the record again.
+// the record of a user's last revocation is damaged, call RevokeUser again; until then, calls about
+// the user's tokens return an error.
 //
 // bbolt itself has checksums for its two root pages only. Open therefore reads the file once, which
 // takes about half a second for a gigabyte that is in memory, and returns ErrCorrupt if the pages
