@@ -28,3 +28,13 @@ func (m *Minute) Allow() (suppressed int, now bool) {
 	m.last, m.suppressed = t, 0
 	return suppressed, true
 }
+
+// Force records that the message is logged now, whatever was logged before, and returns how often it
+// was suppressed since the last time.
+func (m *Minute) Force() (suppressed int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	suppressed = m.suppressed
+	m.last, m.suppressed = time.Now(), 0
+	return suppressed
+}

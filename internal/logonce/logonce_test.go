@@ -24,5 +24,13 @@ func TestMinute(t *testing.T) {
 		say(0, false)
 		time.Sleep(time.Minute)
 		say(1, true)
+		say(0, false)
+		if suppressed := m.Force(); suppressed != 1 {
+			t.Errorf("%d before what must be logged, want 1", suppressed)
+		}
+		time.Sleep(time.Minute - 1)
+		say(0, false)
+		time.Sleep(1)
+		say(1, true)
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/rs/cors"
 
@@ -25,7 +27,24 @@ type Policy struct {
 	opaqueCORS *cors.Cors
 
 	refusals [verdicts]logonce.Minute
+
+	mu     sync.Mutex
+	logged map[pair]bool // refused pairs that were logged, at most maxPairs
+	since  time.Time     // when the first of them was logged
 }
+
+// pair is what was refused and what it was refused for.
+type pair struct {
+	verdict      verdict
+	origin, host string
+}
+
+// Each pair is logged at once when it is refused for the first time, since each may need a fix of
+// its own: at most maxPairs of them in forgetAfter, because clients choose them.
+const (
+	maxPairs    = 64
+	forgetAfter = time.Hour
+)
 
 // hostPort is one of the server's names. An empty port stands for any.
 type hostPort struct{ host, port string }
@@ -181,16 +200,38 @@ var fixes = [verdicts]string{
 	otherSite:   "none, if a page links to the path or loads it as an image; a proxy must pass on the Origin header",
 }
 
-// logRefusal logs, once a minute for each verdict, what was refused and how to allow it.
+// logRefusal logs what was refused and how to allow it: each pair of origin and host when it is
+// refused for the first time, others once a minute for each verdict.
 func (p *Policy) logRefusal(r *http.Request, v verdict) {
-	suppressed, now := p.refusals[v].Allow()
-	if !now {
-		return
+	what := pair{v, short(strings.Join(r.Header.Values("Origin"), ", ")), short(r.Host)}
+	var suppressed int
+	if p.isNew(what) {
+		suppressed = p.refusals[v].Force()
+	} else {
+		var now bool
+		if suppressed, now = p.refusals[v].Allow(); !now {
+			return
+		}
 	}
 	p.log.WarnContext(r.Context(), "socketauth: request of another origin refused",
-		slog.String("origin", short(strings.Join(r.Header.Values("Origin"), ", "))), slog.String("host", short(r.Host)),
+		slog.String("origin", what.origin), slog.String("host", what.host),
 		slog.String("site", short(r.Header.Get("Sec-Fetch-Site"))), slog.Int("more_since_last", suppressed),
 		slog.String("fix", fixes[v]))
+}
+
+// isNew reports whether a pair has not been logged yet and may be now. If so, it is remembered.
+func (p *Policy) isNew(what pair) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); p.logged == nil || now.Sub(p.since) >= forgetAfter {
+		p.logged, p.since = make(map[pair]bool), now
+	}
+	if p.logged[what] || len(p.logged) >= maxPairs {
+		return false
+	}
+	what.origin, what.host = strings.Clone(what.origin), strings.Clone(what.host) // of a larger string
+	p.logged[what] = true
+	return true
 }
 
 func short(s string) string {

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -365,6 +366,48 @@ func TestRefusalLogRate(t *testing.T) {
 		}
 		if len(lines[1]) > 1000 {
 			t.Errorf("a line of %d bytes", len(lines[1]))
+		}
+	})
+}
+
+func TestRefusalLogNames(t *testing.T) {
+	// Guards that each pair of origin and host is logged when it is refused for the first time,
+	// since each may need another fix, and that a flood of them does not fill the log or memory.
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		p := policy(t, &log)
+		h := p.Guard(http.NotFoundHandler(), func(http.ResponseWriter, *http.Request) {})
+		serve := func(host, origin string) {
+			h.ServeHTTP(httptest.NewRecorder(), request(host, origin))
+		}
+		lines := func() int { return strings.Count(log.String(), "\n") }
+		for range 3 {
+			serve("api.example", "http://localhost:5173")
+			serve("api.example", "https://app.example")
+			serve("10.0.0.1:8080", "https://app.example")
+		}
+		for _, part := range []string{
+			"origin=http://localhost:5173 host=api.example", "origin=https://app.example host=api.example",
+			"origin=https://app.example host=10.0.0.1:8080",
+		} {
+			if strings.Count(log.String(), part) != 1 {
+				t.Errorf("%q is not logged once in\n%s", part, log.String())
+			}
+		}
+		for i := range 1000 {
+			serve("api.example", fmt.Sprintf("https://%d.example", i))
+		}
+		if lines() != maxPairs || len(p.logged) != maxPairs {
+			t.Errorf("%d lines and %d pairs, want %d", lines(), len(p.logged), maxPairs)
+		}
+		time.Sleep(forgetAfter)
+		serve("api.example", "https://new.example")
+		serve("api.example", "https://newer.example")
+		if lines() != maxPairs+2 || len(p.logged) != 2 {
+			t.Errorf("an hour later: %d lines and %d pairs", lines(), len(p.logged))
+		}
+		if !strings.Contains(log.String(), "more_since_last=939 ") {
+			t.Error("the refusals that were not logged are not counted")
 		}
 	})
 }
