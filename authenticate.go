@@ -24,7 +24,7 @@ type outcome struct {
 	tenant          string
 	confirming      bool // the client must confirm next before it is let in with it
 	acknowledges    bool // the client acknowledges "authenticated"
-	done            func()
+	done            func() // ends what beginStep began; nil if the store was not asked
 }
 
 // authenticate handles one presentation. The client was sent "authenticated" if it was accepted.
@@ -35,11 +35,7 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	defer s.endCall()
 	ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
 	defer cancel()
-	o := s.present(ctx, in)
-	if o.done != nil {
-		defer o.done()
-	}
-	if refused := s.apply(ctx, o); refused != nil {
+	if refused := s.apply(ctx, s.present(ctx, in)); refused != nil {
 		s.acknowledgeError(ack, refused.code)
 		s.refuse(refused)
 		return
@@ -49,6 +45,9 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 
 // apply does what follows from an outcome. It returns the refusal that the client is told, if any.
 func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
+	if o.done != nil {
+		defer o.done()
+	}
 	switch {
 	case o.refused != nil:
 		return o.refused.withToken(o.presented)
@@ -348,6 +347,10 @@ func (s *Socket) enter(t, next *token, tenant string) {
 			s.rooms, s.held = nil, nil
 			behind = m.Behind()
 		}
+		if first { // with the lock held, so that a client that leaves now is demoted after this
+			s.connection.joined.Store(false)
+			s.server.pool.Promote(&s.connection.Member)
+		}
 		return authn.Effects{}
 	})
 	if !ok { // the socket was closed while the store decided
@@ -355,8 +358,6 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 	a := s.server.auth
 	if first {
-		s.connection.joined.Store(false)
-		s.server.pool.Promote(&s.connection.Member)
 		for _, m := range held {
 			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
 				a.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))

@@ -1,10 +1,17 @@
 package socketauth
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/z-open/socketauth/internal/admission"
+	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -53,5 +60,52 @@ func TestLimitUnauthenticatedPerAddress(t *testing.T) {
 	}
 	if ended != 100-2*admission.Wide {
 		t.Errorf("%d of 100 were closed", ended)
+	}
+}
+
+// silentConn is a connection that takes whatever it is sent.
+type silentConn struct{ engine.Conn }
+
+func (silentConn) ID() string                 { return "" }
+func (silentConn) Emit(*engine.Message) error { return nil }
+func (silentConn) Close(*engine.Message)      {}
+
+// TestLimitUnauthenticatedLeavingWhileLetIn checks that a client that leaves at the very moment at
+// which it is let in is counted as unauthenticated: its connection would stay whatever the limits.
+// The two meet in about one of 70 tries.
+func TestLimitUnauthenticatedLeavingWhileLetIn(t *testing.T) {
+	a, err := New(Options[any]{Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{auth: a}
+	ctx, cancel := context.WithCancel(t.Context())
+	var counting sync.WaitGroup
+	for range 2 { // so that the pool's lock is contended
+		counting.Go(func() {
+			for ctx.Err() == nil {
+				s.pool.Counts()
+			}
+		})
+	}
+	defer counting.Wait()
+	defer cancel()
+	let := &token{ExpiresAt: time.Now().Add(time.Hour)}
+	for range 700 {
+		described := s.describe(httptest.NewRequest(http.MethodGet, "/", nil))
+		s.admit(described, func() {})
+		r := s.accept(silentConn{}, engine.Handshake{Request: described}).(receiver)
+		var both sync.WaitGroup
+		both.Go(func() { r.enter(let, let, "") })
+		both.Go(func() {
+			runtime.Gosched()
+			r.Disconnected(engine.ClientDisconnect)
+		})
+		both.Wait()
+		s.work.Wait()
+		if n := s.pool.Counts()["3"]; n.Authenticated != 0 {
+			t.Fatalf("%+v", n)
+		}
+		s.left(described)
 	}
 }

@@ -125,3 +125,34 @@ func TestShutdownHangingStore(t *testing.T) {
 		}
 	})
 }
+
+// TestShutdownWhileAuditBlocks checks that a slow Audit of a refusal does not keep Shutdown from
+// ending the other sockets.
+func TestShutdownWhileAuditBlocks(t *testing.T) {
+	refused, goOn := make(chan struct{}), make(chan struct{})
+	withServer(t, func(o *socketauth.Options[string]) {
+		refused, goOn = make(chan struct{}), make(chan struct{})
+		o.Audit = func(_ context.Context, e socketauth.AuditEvent) {
+			if e.Kind == socketauth.AuditRefused {
+				close(refused)
+				<-goOn
+			}
+		}
+	}, func(srv *testServer) {
+		other, _ := srv.authenticated()
+		srv.dial("").authenticate(srv.foreignToken())
+		<-refused
+		ended := make(chan error, 1)
+		began := time.Now()
+		go func() { ended <- srv.Shutdown(context.Background()) }()
+		for range other.Packets() { // until it ends
+		}
+		if waited := time.Since(began); waited > time.Second { // of the bubble's time
+			t.Errorf("the other socket ended after %v", waited)
+		}
+		close(goOn)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
