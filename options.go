@@ -85,10 +85,10 @@ type Options[U any] struct {
 	Issuer   string
 	Audience string
 
-	// Timeout is how long a socket may take to authenticate, how long its hooks and the calls of
-	// the blacklist may take together with their repetitions, and how long after its replacement a
-	// token that arrives on an older socket counts as late, not as reused. The default is 5
-	// seconds.
+	// Timeout is how long a socket may take to authenticate, and how long its hooks and the calls
+	// of the blacklist may take together with their repetitions. A replaced token that arrives
+	// within this time on a connection that was open before the replacement counts as late, not as
+	// reuse. The default is 5 seconds.
 	Timeout time.Duration
 
 	// CodeLifetime is how long after the login its code is accepted. The default is 30 seconds.

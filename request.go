@@ -123,7 +123,7 @@ func (l *locator) network(r *http.Request, address string) string {
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {
 		l.proxied.Do(func() {
-			l.log.Warn("socketauth: clients come by way of a proxy, so limits for one address do not apply, and anybody can hold up logins to an account from browsers that were not logged in to it before",
+			l.log.Warn("socketauth: clients come by way of a proxy, so limits for one address do not apply, and someone who guesses passwords can delay the owner of an account in a new browser",
 				slog.String("fix", "set Options.ClientIP to a function that reads the header which your proxy sets and clients cannot set"),
 				slog.String("proxy", truncate(remoteIP(r))))
 		})

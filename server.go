@@ -49,7 +49,8 @@ type Server struct {
 }
 
 // Infrastructure calls New, APIServe and SocketServe: it puts login, registration and sockets on mux.
-// server may be nil. After an error some of the routes may be on the mux already.
+// server must serve mux, as its Handler or inside it, because Infrastructure does not set the
+// Handler. server may be nil. After an error some of the routes may be on the mux already.
 func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
 	a, err := newWithAPI(opts)
 	if err != nil {
@@ -212,7 +213,7 @@ func (s *Server) handler(event string) Handler {
 
 // OnAuthenticated adds a function that is called once for each socket before the socket is let in:
 // before its client is told that it is authenticated or, if the client confirms, after it has
-// confirmed. An error refuses the socket, and its token stays as good as it was. The client is told the
+// confirmed. An error refuses the socket, and its token is not used up. The client is told the
 // code of a *PublicError, "unavailable" for ErrUnavailable, "too_many_attempts" for ErrTooManyAttempts,
 // and "server_error" for any other error.
 //

@@ -58,7 +58,7 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 
 // RevokeSession ends one session of a user for good: its tokens are dead at once, on sockets and in
 // Middleware, and its sockets are closed with session_revoked. A handler that ends the session of its
-// own socket does everything else before: its context ends, and its reply reaches nobody.
+// own socket must do everything else first: its context ends, and its reply reaches nobody.
 //
 // If the session is another user's, nothing ends, which the receipt shows: no sessions. One that is
 // unknown, or over already, is no error either; what is unknown is dead from then on. Errors wrap

@@ -44,8 +44,8 @@ type Store interface {
 	// Confirm records that a confirming client has stored the token t, which Present accepted as a
 	// successor. It returns Accepted if t holds its generation, now or already, or did until the
 	// next one began; Superseded if another branch holds it; and Replaced if a later generation has
-	// begun. Only the first of these can change anything. A token whose mark is too low is Stale
-	// instead of Accepted, and is not confirmed: its client presents it and gets the next one.
+	// begun. Only Accepted changes the record. A token whose mark is too low is Stale instead of
+	// Accepted, and is not confirmed: its client presents it and gets the next one.
 	Confirm(ctx context.Context, t TokenRef) (Result, error)
 
 	// Check returns how a token stands, without recording anything: Accepted if it holds its
@@ -55,10 +55,10 @@ type Store interface {
 	// step-up and with a successor of the same mark. A token whose mark is too low is Stale
 	// instead.
 	//
-	// If a clock was set back, a token that was replaced, or a successor that was issued, in what
-	// is the future now, gets neither. A token that is Replaced with both zero stays so for good.
-	// No method looks at whether the token itself has expired: one that has, and was replaced
-	// before, is reuse all the same.
+	// If a clock was set back, a token may have been replaced, or a successor issued, at a time
+	// that is in the future now. A time in the future gets neither grace nor branch. A token that is
+	// Replaced with both zero stays so for good. No method looks at whether the token itself has
+	// expired: one that has, and was replaced before, is reuse all the same.
 	Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Result, error)
 
 	// Revoke ends sessions for good, or has their claims brought up to date, and returns what it
@@ -106,9 +106,9 @@ type Presentation struct {
 	Token TokenRef
 
 	// SuccessorID is the TokenID of the next generation. It is empty if a session token is not to
-	// be replaced: because it is young enough to be kept and is only confirmed, or because Check
-	// has returned Replaced for it and it came to log out or after it had expired, so that reuse is
-	// all it can be.
+	// be replaced: because it is young enough to be kept and is only confirmed; or because Check
+	// has returned Replaced for it and it came to log out or after it had expired, so it can only
+	// be reuse.
 	SuccessorID        string
 	SuccessorExpiresAt time.Time
 
@@ -128,12 +128,17 @@ type Presentation struct {
 	// nobody holds that generation.
 	Confirming bool
 
-	// What would be reuse is Superseded, a late message of the client's own, if its connection was
-	// open already when the token was replaced, and if that was at most SupersededWithin and ten
-	// generations before the token came. It came at PresentedAt, which is earlier than the store's
-	// step by as long as hooks and retries took; zero means now. The times are by the caller's
-	// clock; a store with a clock of its own allows for the difference. If the clock was set back
-	// by more than a second since the token was replaced, the times tell nothing, and it is reuse.
+	// A token that was replaced is Superseded, a late message of the client's own, if all of these
+	// are true. Otherwise it is reuse.
+	//
+	//   - Its connection was open already when the token was replaced (SocketOpenedAt).
+	//   - The token was replaced at most SupersededWithin before it came (PresentedAt).
+	//   - At most ten generations have begun since.
+	//   - The clock was not set back by more than a second since: the times would tell nothing.
+	//
+	// PresentedAt is earlier than the store's step by as long as hooks and retries took; zero means
+	// now. The times are by the caller's clock; a store with a clock of its own allows for the
+	// difference.
 	SocketOpenedAt   time.Time
 	PresentedAt      time.Time
 	SupersededWithin time.Duration
@@ -172,7 +177,7 @@ const (
 	// Superseded: the token was used and replaced, but a moment ago, by a client that could not
 	// know that yet.
 	Superseded
-	// Replaced: the token was used and replaced, and nothing follows from that.
+	// Replaced: the token was used and replaced, and the session goes on.
 	Replaced
 	// ReuseDetected: the token was used and replaced, and is presented again. It was copied, and
 	// this call has ended the session.
@@ -217,7 +222,7 @@ type Revocation struct {
 	Why Verdict
 
 	// Keep is how long a code can live that comes from an earlier login. The store remembers for
-	// that long what was revoked before it had begun, and the mark in the user's entry. The
+	// that long revocations of sessions that have not begun, and the mark in the user's entry. The
 	// sessions it knows are marked as ended, and those it does not know accept no session token
 	// anyway.
 	Keep time.Duration

@@ -134,7 +134,7 @@ func TestSupersededIsToldFromReuse(t *testing.T) {
 
 func TestSupersededByPresentedToken(t *testing.T) {
 	// Guards: a thief that rotates again and again must not make the owner's alarm a late frame
-	// each time, neither where it does so between the owner's connect and presentation, nor by
+	// each time, neither if it does so between the owner's connect and presentation, nor by
 	// presenting what it holds already.
 	synctest.Test(t, func(t *testing.T) {
 		for _, confirming := range []bool{false, true} {

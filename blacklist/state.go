@@ -13,15 +13,16 @@ import (
 // The zero value is a session that has not begun. It is not safe for concurrent use.
 //
 // It is for those who write a [Store]: to load a state, have it decide and store it again has to be
-// one atomic step. If the store knows the session, it asks Refuses first. The store adds what no
-// session can know:
+// one atomic step. If the store knows the session, it asks Refuses first. A store also checks two
+// things, which a State cannot know:
 //
-//   - The session's user, or everyone, was revoked since the token's AuthTime: Revoked. (The
-//     sessions that the store knew were ended then, except one that it was to leave; for that one
-//     it calls Cut.)
-//   - A code was issued before the store began to remember: Unknown. So is a session token of a
-//     session that the store does not know.
-//   - If the state is new, it calls Raise with the mark of the user's entry before the decision.
+//   - Was the user, or everyone, revoked after the token's AuthTime? Then the verdict is Revoked.
+//     (The sessions that the store knew were ended by that revocation. For the one that it
+//     excepted, if any, the store called Cut.)
+//   - Was the code issued before the store began to remember? Then the verdict is Unknown. It is
+//     Unknown too for a session token whose session the store does not know.
+//
+// If the state is new, the store calls Raise with the mark of the user's entry before the decision.
 //
 // A record that cannot be read is an error, never a new session.
 type State struct {
@@ -270,7 +271,7 @@ func (s *State) Confirm(t TokenRef, now time.Time) (Result, Change) {
 	return Result{Verdict: Accepted}, change
 }
 
-// Check decides as Store.Check does. What lies ahead of now counts as young for nothing.
+// Check decides as Store.Check does. A time in the future gets no grace.
 func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Result {
 	jti, ok := t.id()
 	if !ok {
@@ -311,7 +312,7 @@ func (s *State) End(why Verdict, keepUntil time.Time, now time.Time) bool {
 	return lived
 }
 
-// over ends the session. Nobody asks any more where its client was.
+// over ends the session. Its client's address and user agent are no longer needed.
 func (s *State) over(why Verdict) { s.ended, s.address, s.userAgent = why, "", "" }
 
 // Raise raises the session's mark to at least mark, and reports whether the session lives.

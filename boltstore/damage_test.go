@@ -188,7 +188,7 @@ func TestCodeOfLostSession(t *testing.T) {
 }
 
 func TestFileCutShortUnderUsIsAnError(t *testing.T) {
-	// Guards: bolt reads its file by mmap, where a file too short is a fault that ends the process.
+	// Guards: bolt reads its file by mmap, and a file too short is a fault that ends the process.
 	data, revoked := sample(t)
 	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, data, 0o600); err != nil {

@@ -179,7 +179,7 @@ func TestFileUsesItsRoomAgain(t *testing.T) {
 	})
 }
 
-// folder is one in memory where the system has that: what these tests look at is not the disk.
+// folder is one in memory if the system has that: what these tests look at is not the disk.
 func folder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "boltstore")

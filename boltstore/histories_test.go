@@ -11,7 +11,7 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// inCI is how many histories to play where CI has set its variable. On a desk a tenth will do.
+// inCI is how many histories to play if CI has set its variable. On a desk a tenth will do.
 func inCI(n int) int {
 	if os.Getenv("CI") == "" {
 		return n / 10

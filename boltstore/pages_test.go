@@ -67,7 +67,7 @@ func (l layout) put16(at int, to uint16) { binary.NativeEndian.PutUint16(l.data[
 func (l layout) put32(at int, to uint32) { binary.NativeEndian.PutUint32(l.data[at:], to) }
 func (l layout) put64(at int, to uint64) { binary.NativeEndian.PutUint64(l.data[at:], to) }
 
-// key is that of an element of a leaf or a branch, counted from its end where n is negative.
+// key is that of an element of a leaf or a branch, counted from its end if n is negative.
 func (l layout) key(page, n int) []byte {
 	if n < 0 {
 		n += int(binary.NativeEndian.Uint16(l.data[page+10:]))

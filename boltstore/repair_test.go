@@ -98,7 +98,7 @@ func TestRevokeUserDespiteDamage(t *testing.T) {
 }
 
 func TestADamagedSessionCanBeRevoked(t *testing.T) {
-	// Guards: RevokeSession, and so logout, failed where the record could not be read.
+	// Guards: RevokeSession, and so logout, failed if the record could not be read.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		code, token := starts(t, s, "anna")
@@ -114,7 +114,7 @@ func TestADamagedSessionCanBeRevoked(t *testing.T) {
 }
 
 func TestDamagedEntryIsWrittenAnew(t *testing.T) {
-	// Guards: RevokeUser failed where the user's last revocation could not be read, and so did the
+	// Guards: RevokeUser failed if the user's last revocation could not be read, and so did the
 	// user's log-ins for ever.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)

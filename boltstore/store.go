@@ -103,7 +103,7 @@ func openBolt(path string, readOnly bool, look func(*bolt.DB, *os.File) error) (
 		case db != nil:
 			err = errors.Join(err, db.Close())
 		case file != nil:
-			_ = file.Close() // where bolt has panicked; otherwise it is closed
+			_ = file.Close() // bolt has panicked; otherwise it is closed
 		}
 	}()
 	defer contain(&err)

@@ -51,7 +51,7 @@ func TestConformanceOverClockSetBack(t *testing.T) {
 	})
 }
 
-// folder is one in memory where the system has that: what the suite looks at is not the disk.
+// folder is one in memory if the system has that: what the suite looks at is not the disk.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "boltstore")

@@ -209,7 +209,7 @@ func TestAStepThatFailsFailsAlone(t *testing.T) {
 }
 
 func TestPanicOfDatabase(t *testing.T) {
-	// Guards: bolt panics where its file is damaged. What it has in memory then is not to be
+	// Guards: bolt panics if its file is damaged. What it has in memory then is not to be
 	// trusted.
 	s := fresh(t)
 	err := s.writer.do(context.Background(), func(*bolt.Tx, time.Time) (bool, error) { panic("page 3 is not a leaf") }, nil)

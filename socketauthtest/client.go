@@ -16,9 +16,9 @@ import (
 	"github.com/z-open/socketauth/internal/testhook"
 )
 
-// Client is a client of a Server: one socket. It speaks Socket.IO over a websocket, as the browser's
-// client does. Its methods end the test, by testing.TB's Fatalf, where what they wait for does not
-// come within 30 seconds; so they are for the goroutine of the test.
+// Client is a client of a Server: one socket. It speaks Socket.IO over a websocket, as the browser
+// client does. Its methods end the test, by testing.TB's Fatalf, if what they wait for does not
+// come within 30 seconds. Call them only from the test's goroutine.
 type Client struct {
 	t    testing.TB
 	conn *siotest.Client
@@ -171,9 +171,12 @@ func (c *Client) emit(id, event string, args []any) {
 	}
 }
 
-// Call sends an event that asks for an acknowledgement, and returns what the server replies. Where
+// Call sends an event that asks for an acknowledgement, and returns what the server replies. If
 // that is {error:{code}}, which is how the library answers for a handler that fails, the error is a
 // *socketauth.PublicError with that code.
+//
+// If no acknowledgement comes, Call ends the test. For a handler that ends the session of its own
+// socket, whose acknowledgement reaches nobody, use Emit and then WaitClosed.
 func (c *Client) Call(event string, args ...any) (socketauth.Args, error) {
 	c.t.Helper()
 	reply, failed := c.call(event, args)
@@ -262,7 +265,7 @@ func (c *Client) Events() []string {
 	return names
 }
 
-// Reply has each event of that name from now on acknowledged with values, where the server asks for
+// Reply has each event of that name from now on acknowledged with values, if the server asks for
 // it by EmitWithAck. Others are not acknowledged.
 func (c *Client) Reply(event string, values ...any) {
 	c.t.Helper()
@@ -272,7 +275,7 @@ func (c *Client) Reply(event string, values ...any) {
 	c.change(func() { c.replies[event] = values })
 }
 
-// Authenticate presents a code or a token, and returns once the server has answered. Where it
+// Authenticate presents a code or a token, and returns once the server has answered. If it
 // refuses, the error is a *socketauth.PublicError with its code, and the event "unauthorized" may be
 // waited for.
 func (c *Client) Authenticate(token string) error {

@@ -5,7 +5,8 @@
 //
 // NewSocket returns a Recorder, whose Socket is authenticated and on no network, and Args makes the
 // arguments that a client's event brings. The test calls the handler and looks at what it returned,
-// what the socket was sent and which rooms it is in:
+// what the socket was sent and which rooms it is in. So the handler has to be a function with a
+// name; to test one that is a closure in srv.On, use NewServer as below.
 //
 //	func TestJoin(t *testing.T) {
 //		rec := socketauthtest.NewSocket(t, jwt.MapClaims{"sub": "anna"})
@@ -18,14 +19,14 @@
 //		}
 //	}
 //
-// A handler that emits to others as well gets rec.Server as its server; what reaches the socket is
-// recorded. For the app's own server, and for several sockets, start a Server.
+// A handler that also emits to others uses rec.Server; what reaches the socket is recorded. For the
+// app's own server, and for several sockets, start a Server.
 //
 // # A whole flow
 //
-// NewServer starts a server with the app's options, and Dial connects a client that is somebody: it
-// gets a code by IssueCode, connects and authenticates. The app registers its handlers, in a function
-// that its main calls too:
+// NewServer starts a server with the app's options, and Dial connects a client that is signed in as
+// a user: it gets a code by IssueCode, connects and authenticates. The app registers its handlers,
+// in a function that its main calls too:
 //
 //	func TestChat(t *testing.T) {
 //		srv := socketauthtest.NewServer(t, options())

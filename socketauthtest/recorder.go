@@ -21,7 +21,7 @@ import (
 )
 
 // Args returns arguments as a client's event brings them: each went through JSON, and a []byte is an
-// attachment. It panics where JSON cannot hold a value.
+// attachment. It panics if JSON cannot hold a value.
 func Args(values ...any) socketauth.Args {
 	m, err := engine.NewReply(values...)
 	if err != nil {
@@ -157,7 +157,7 @@ func (r *Recorder) Events() []string {
 func (r *Recorder) Rooms() []string { return slices.Sorted(slices.Values(testhook.Rooms(r.Socket))) }
 
 // Reply has each EmitWithAck of that event from now on answered with values. One of another event
-// waits for its context. It panics where JSON cannot hold a value.
+// waits for its context. It panics if JSON cannot hold a value.
 func (r *Recorder) Reply(event string, values ...any) {
 	if _, err := engine.NewReply(values...); err != nil {
 		panic(fmt.Sprintf("socketauthtest: Reply %q: %v", event, err))

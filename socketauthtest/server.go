@@ -28,8 +28,8 @@ import (
 
 const patience = 30 * time.Second // for what has to happen, and for the end of the server
 
-// Server is a server of the library that runs for one test. Its methods that take no context are for
-// the goroutine of the test, as those of testing.TB that end it.
+// Server is a server of the library that runs for one test. Call methods without a context only
+// from the test's goroutine, because they may end the test.
 type Server struct {
 	*socketauth.Server
 
@@ -54,11 +54,11 @@ type Server struct {
 // NewServer starts a server with the whole library, as socketauth.Infrastructure does, on a free port
 // of the loopback interface. In a bubble of testing/synctest it listens on connections in memory
 // instead, so that the bubble's time goes on. The test's end shuts the server down, and fails the
-// test where a goroutine of the library is left.
+// test if a goroutine of the library is left.
 //
-// Where no key is set, the server signs with a random one. Where none of FindUserByCredentials,
-// Register and Claim is set, there are no login and no registration, only sockets and the middleware.
-// Where no Logger is set, what the server logs goes to the test's log, from debug level on.
+// If no key is set, the server signs with a random one. If none of FindUserByCredentials, Register
+// and Claim is set, there are no login and no registration, only sockets and the middleware. If no
+// Logger is set, what the server logs goes to the test's log, from debug level on.
 func NewServer[U any](t testing.TB, opts socketauth.Options[U]) *Server {
 	t.Helper()
 	output := &testLog{t: t}

@@ -147,7 +147,7 @@ func raisesLater(b *broken) {
 	}
 }
 
-// marksByTheClock raises no mark where the clock is behind the last one.
+// marksByTheClock raises no mark if the clock is behind the last one.
 func marksByTheClock(b *broken) {
 	var last atomic.Int64
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {

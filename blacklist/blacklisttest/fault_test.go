@@ -26,7 +26,7 @@ func newID(string) string {
 
 func or(id, other string) string { return cmp.Or(id, other) }
 
-// or2 is the other id where there is one.
+// or2 is the other id if there is one.
 func or2(id, other string) string {
 	if id == "" {
 		return ""
@@ -116,7 +116,7 @@ func revokesSessions(b *broken) {
 	}
 }
 
-// exceptsAny spares the exception where the store does not know it yet.
+// exceptsAny spares the exception if the store does not know it yet.
 func exceptsAny(b *broken) {
 	var spared atomic.Value
 	spared.Store("")

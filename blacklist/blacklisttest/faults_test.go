@@ -61,7 +61,7 @@ func faults() map[string]fault {
 		"a check knows no grace":               {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace = 0 })},
 		"a check's grace has no end":           {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace *= 1e6 })},
 		"an unconfirmed token passes for ever": {"A check takes an unconfirmed successor for as long as it is told", checks(func(_, branch *time.Duration) { *branch = 0 })},
-		"reuse ends nothing":                   {"Reuse ends the session where it is to", presents(func(p *blacklist.Presentation) { p.EndOnReuse = false })},
+		"reuse ends nothing":                   {"Reuse ends the session if the app wants that", presents(func(p *blacklist.Presentation) { p.EndOnReuse = false })},
 		"a lost branch is no reuse":            {"A lost branch presented is reuse", presents(func(p *blacklist.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
 		"reuse always ends the session":        {"Reuse that is not to end the session changes nothing", presents(func(p *blacklist.Presentation) { p.EndOnReuse = true })},
 		"a late frame is reuse":                {"A late frame of up to ten generations ago is no reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 0 })},
@@ -195,7 +195,7 @@ func faults() map[string]fault {
 		})},
 
 		"log-ins wait for the clock":                        {"A clock set back keeps nobody from logging in or staying in", func(b *broken) { loginsWait(b) }},
-		"log-ins wait for the clock where it has forgotten": {"A clock set back keeps nobody from logging in after others were forgotten", func(b *broken) { loginsWait(b) }},
+		"log-ins wait for the clock if it has forgotten": {"A clock set back keeps nobody from logging in after others were forgotten", func(b *broken) { loginsWait(b) }},
 		"an age below zero is young":                        {"A replaced token passes no check for longer since the clock was set back", func(b *broken) { negativeIsYoung(b) }},
 		"an age below zero is a moment ago":                 {"Reuse is noticed though the clock was set back", func(b *broken) { negativeIsLate(b) }},
 		"codes of the future are good": {"A code issued before the clock was set back begins nothing once its session is forgotten", tokens(func(t *blacklist.TokenRef) {
@@ -204,7 +204,7 @@ func faults() map[string]fault {
 			}
 		})},
 		"marks go by the clock":                          {"A mark is above those of before though the clock was set back", func(b *broken) { marksByTheClock(b) }},
-		"a revocation ends where the clock was set back": {"What is over stays so where the clock is set back", func(b *broken) { revokedUntilSetBack(b) }},
+		"a revocation ends if the clock was set back": {"What is over stays so if the clock is set back", func(b *broken) { revokedUntilSetBack(b) }},
 
 		"sessions are lost":      {"Living sessions survive a restart, and no token that was replaced", func(b *broken) { b.forgets = true }},
 		"steps are lost":         {"A step repeated after a restart gets the same verdict", func(b *broken) { b.forgets = true }},

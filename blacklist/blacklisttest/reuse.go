@@ -10,7 +10,7 @@ import (
 // reuse is what becomes of tokens that were used and replaced, or never known.
 func reuse() []clause {
 	return []clause{
-		{"Reuse ends the session where it is to", func(t *testing.T, store blacklist.Store) {
+		{"Reuse ends the session if the app wants that", func(t *testing.T, store blacklist.Store) {
 			for _, ways := range [][]with{nil, {confirming}} {
 				s := login(t, store)
 				code := s.code()

@@ -222,7 +222,7 @@ func revocation() []clause {
 }
 
 // worksAfter wants a log-in right after a revocation, in the same second, to begin a session like
-// any other, where the session of before is dead.
+// any other, and the session of before to be dead.
 func worksAfter(t *testing.T, store blacklist.Store, revocation func(user string) blacklist.Revocation) {
 	before := login(t, store)
 	dead := before.presents(accepted, before.code())

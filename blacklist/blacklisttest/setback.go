@@ -8,7 +8,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// RunSetBack runs what a store promises where the wall clock is set back. open returns what opens
+// RunSetBack runs what a store promises if the wall clock is set back. open returns what opens
 // one store again and again, by the clock of the testing/synctest bubble that it is called in: an
 // empty one at first, and from then on the one that it opened before, which was closed by t.Cleanup
 // if it needs that. A store in memory is simply returned again.
@@ -23,7 +23,7 @@ func RunSetBack(t *testing.T, open func(t *testing.T) func(t *testing.T) blackli
 				time.Sleep(time.Hour)
 				before(t, store)
 			})
-			synctest.Test(t, func(t *testing.T) { // whose clock begins where the other's did
+			synctest.Test(t, func(t *testing.T) { // its clock begins at the same time as the other's
 				time.Sleep(time.Hour / 2) // before the store was there at all
 				after(t, again(t))
 			})
@@ -219,7 +219,7 @@ func setBack() []setBackClause {
 			}
 			return before, after
 		}},
-		{"What is over stays so where the clock is set back", func() (before, after step) {
+		{"What is over stays so if the clock is set back", func() (before, after step) {
 			var out, byUser, unused, never, stolen *session
 			var token, second, early, late blacklist.TokenRef
 			var stolenCode, owned blacklist.TokenRef

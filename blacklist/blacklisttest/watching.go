@@ -78,7 +78,7 @@ func (w *watcher) stop() {
 }
 
 // about is what was heard of the user or of all by the time that a change made now is heard, and
-// for a while more where that is less than n.
+// for a while more if that is less than n.
 func (w *watcher) about(user string, n int) (of []blacklist.Change) {
 	w.t.Helper()
 	marker := login(w.t, w.store)
