@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -66,7 +67,10 @@ func register(mux Mux, path string, h http.Handler, methods ...string) (err erro
 	})
 	pattern := ""
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if v := reflect.ValueOf(mux); p != nil && v.Kind() == reflect.Pointer && v.IsNil() {
+			err = fmt.Errorf("socketauth: the mux is a nil %T", mux)
+		} else if p != nil {
 			err = fmt.Errorf("socketauth: the mux refuses %q: %v", pattern, p)
 		}
 	}()

@@ -219,6 +219,19 @@ func TestMuxConflict(t *testing.T) {
 	}
 }
 
+// TestNilMux checks that a mux that is nil, or a nil pointer, is an error that says so.
+func TestNilMux(t *testing.T) {
+	for want, mux := range map[string]socketauth.Mux{
+		"the mux is nil":                  nil,
+		"the mux is a nil *http.ServeMux": (*http.ServeMux)(nil),
+	} {
+		_, err := socketauth.Infrastructure(nil, mux, testOptions(io.Discard))
+		if err == nil || err.Error() != "socketauth: "+want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 // TestMuxFunc checks that a router other than ServeMux gets the method and the path of each route.
 func TestMuxFunc(t *testing.T) {
 	var got []string

@@ -37,8 +37,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // present has the store decide on a presentation. It goes on when the client leaves, because others may
 // have to hear of the result. But once gone reports that the client has left, the step is not taken
-// again and only its result is looked up, so that the client's token is not used up if
-// nothing has been decided. Reuse is made known all the same.
+// again and only its result is looked up. If nothing has been decided, the client's token is then not
+// used up. Reuse is made known all the same.
 func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (verdict blacklist.Verdict, err error) {
 	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
 		left := again && gone()

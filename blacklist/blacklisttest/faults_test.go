@@ -194,16 +194,16 @@ func faults() map[string]fault {
 			time.AfterFunc(time.Millisecond, func() { heard(c) })
 		})},
 
-		"log-ins wait for the clock":                        {"A clock set back keeps nobody from logging in or staying in", func(b *broken) { loginsWait(b) }},
+		"log-ins wait for the clock":                     {"A clock set back keeps nobody from logging in or staying in", func(b *broken) { loginsWait(b) }},
 		"log-ins wait for the clock if it has forgotten": {"A clock set back keeps nobody from logging in after others were forgotten", func(b *broken) { loginsWait(b) }},
-		"an age below zero is young":                        {"A replaced token passes no check for longer since the clock was set back", func(b *broken) { negativeIsYoung(b) }},
-		"an age below zero is a moment ago":                 {"Reuse is noticed though the clock was set back", func(b *broken) { negativeIsLate(b) }},
+		"an age below zero is young":                     {"A replaced token passes no check for longer since the clock was set back", func(b *broken) { negativeIsYoung(b) }},
+		"an age below zero is a moment ago":              {"Reuse is noticed though the clock was set back", func(b *broken) { negativeIsLate(b) }},
 		"codes of the future are good": {"A code issued before the clock was set back begins nothing once its session is forgotten", tokens(func(t *blacklist.TokenRef) {
 			if now := time.Now(); t.IssuedAt.After(now) {
 				t.IssuedAt = now
 			}
 		})},
-		"marks go by the clock":                          {"A mark is above those of before though the clock was set back", func(b *broken) { marksByTheClock(b) }},
+		"marks go by the clock":                       {"A mark is above those of before though the clock was set back", func(b *broken) { marksByTheClock(b) }},
 		"a revocation ends if the clock was set back": {"What is over stays so if the clock is set back", func(b *broken) { revokedUntilSetBack(b) }},
 
 		"sessions are lost":      {"Living sessions survive a restart, and no token that was replaced", func(b *broken) { b.forgets = true }},
