@@ -22,12 +22,13 @@ type outcome struct {
 
 	presented, next *token
 	tenant          string
-	confirming      bool // the client must confirm next before it is let in with it
-	acknowledges    bool // the client acknowledges "authenticated"
+	confirming      bool   // the client must confirm next before it is let in with it
+	acknowledges    bool   // the client acknowledges "authenticated"
 	done            func() // ends what beginStep began; nil if the store was not asked
 }
 
-// authenticate handles one presentation. The client was sent "authenticated" if it was accepted.
+// authenticate handles one presentation: it sends the client "authenticated" or a refusal, and
+// acknowledges the event.
 func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	if s.phase() == authn.Closed {
 		return
@@ -43,7 +44,8 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	_ = s.acknowledge(ack, nil)
 }
 
-// apply does what follows from an outcome. It returns the refusal that the client is told, if any.
+// apply does what follows from an outcome. It returns the refusal that is still to be sent to the
+// client, or nil.
 func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 	if o.done != nil {
 		defer o.done()
@@ -56,7 +58,8 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 	case o.confirming:
 		s.offer(o.presented, o.next, o.tenant)
 	default:
-		if s.needsAuthorization() { // the store accepted what it would not have accepted a moment ago
+		// OnAuthenticated was not asked if checkToken refused what the store has accepted since.
+		if s.needsAuthorization() {
 			if refused := s.runOnAuthenticated(ctx, o.next, o.tenant); refused != nil {
 				return refused.withToken(o.presented)
 			}
@@ -77,7 +80,7 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 	t, refused := a.verify(ctx, in.token)
 	switch {
 	case refused == nil:
-	case refused.token != nil: // it was good once
+	case refused.token != nil: // the token was valid until it expired
 		return s.unlessReuse(refused, in.at)
 	default:
 		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)}
@@ -128,15 +131,16 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 }
 
 // authorize acquires one of the user's slots and asks OnAuthenticated, once, whether to let the
-// client in. Both wait for the confirmation of a client that confirms.
+// client in. If the client has to confirm first, it only makes sure that a slot is free: the rest is
+// done by confirm.
 func (s *Socket) authorize(ctx context.Context, o outcome) *refusal {
 	a := s.server.auth
 	if s.wasAuthenticated() {
 		return nil
 	}
 	if !s.server.acquireSlot(s, o.presented.UserID, !o.confirming) {
-		// A dead token goes on to the store, or whoever holds the living ones could keep reuse from
-		// being noticed.
+		// A token that is dead still goes to the store. Otherwise a thief whose sockets occupy all
+		// slots could keep reuse from being detected.
 		if refused := a.checkToken(ctx, o.presented, 0, 0); refused == nil {
 			return s.refuseTooManySockets(o.presented)
 		}
@@ -154,7 +158,7 @@ func (s *Socket) authorize(ctx context.Context, o outcome) *refusal {
 		if refused.code == codeUnavailable {
 			return refused
 		}
-		return nil // the store's step says why, and more follows from that
+		return nil // Present will refuse it too, and detects reuse
 	}
 	return s.runOnAuthenticated(ctx, o.next, o.tenant)
 }
@@ -208,15 +212,15 @@ func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
 
 // unlessReuse returns the outcome for a token that was refused before the store was asked, to
 // authenticate or to log out: that refusal, unless the token had been replaced, which is reuse. A
-// client that is refused for good does not come again, so the theft would never be noticed: the owner
-// of an expired token may have slept while a thief went on. A code counts within its own life only,
-// because URLs that carried one stay in the history of browsers.
+// client that is refused for good does not come again, so the theft would never be noticed: the
+// owner's device may have been asleep until its token expired, while a thief went on. An expired code
+// is never reuse, because URLs with codes stay in the history of browsers.
 func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
 	t, own := refused.token, s.own()
 	o := outcome{refused: refused, presented: t}
 	switch {
 	case !refused.terminal(), t.Use != useSession, s.server.auth.reusePolicy != EndSession:
-		return o // the client comes again, or nothing could follow
+		return o // the client will try again, or reuse would have no consequence
 	case own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID):
 		return o
 	}
@@ -230,8 +234,8 @@ func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
 	return o
 }
 
-// judge has the store decide on a session token that is not to be replaced. Nothing is recorded of a
-// living one.
+// judge has the store decide on a session token that is not to be replaced. If the token is alive,
+// nothing is recorded.
 func (s *Socket) judge(t *token, at time.Time) (blacklist.Verdict, error) {
 	s.beginCall(causeOf(blacklist.SessionCompromised))
 	return s.server.auth.judge(context.WithoutCancel(s.ctx), s.presentation(t, at))
@@ -270,8 +274,8 @@ func (s *Socket) offer(t, next *token, tenant string) {
 	})
 }
 
-// confirm handles the client's acknowledgement that it has stored the token next, also of a client
-// that has left since.
+// confirm handles the client's acknowledgement that it has stored the token next, even if the client
+// has left since.
 func (s *Socket) confirm(t, next *token, tenant string) {
 	if !s.awaits(next) { // next was presented already, which confirmed it
 		return
@@ -378,7 +382,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 }
 
 // logout ends the session: the socket's own, or that of the living token that the client gives. It
-// does so also for a client that has left since, but once.
+// does so even if the client has left since. A second logout on the same socket does nothing.
 func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	if s.sessionOver() == causeLoggedOut {
 		return
@@ -394,7 +398,7 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	a.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
 	_ = s.acknowledge(ack, nil)
 	a.endSession(ended.SessionID, causeLoggedOut)
-	s.sessionEnded(causeLoggedOut) // also if the socket was not of the session
+	s.sessionEnded(causeLoggedOut) // for sessionOver, if the socket itself was not in the session
 	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))
 }
 
@@ -443,12 +447,8 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 // refuse sends the client a refusal and records it. The connection ends, unless the client is
 // authenticated and stays so.
 func (s *Socket) refuse(r *refusal) {
-	kind := AuditRefused
-	if r.code == codeTokenExpired && r.token == nil {
-		kind = AuditExpired // on the socket; r.token is one that was presented too late
-	}
-	e := s.event(kind, cmp.Or(r.token, s.own()), r.code)
-	s.sendRefusal(r) // first, because Audit may take its time
+	e := s.event(AuditRefused, cmp.Or(r.token, s.own()), r.code)
+	s.sendRefusal(r) // first, because Audit may be slow
 	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)
 }
 
@@ -467,8 +467,8 @@ func (s *Socket) sendRefusal(r *refusal) {
 	}
 }
 
-// closeRefused closes the connection with the code for which the state has closed the socket. It is
-// called with one unit of the server's work, which it ends.
+// closeRefused sends the client the code for which the state machine has closed the socket, closes the
+// connection and records the refusal. The caller has added 1 to the server's work for it.
 func (s *Socket) closeRefused(code string) {
 	r := &refusal{code: code, closes: true, retryable: code == authn.BranchLost}
 	s.conn.Close(r.message())
@@ -477,7 +477,7 @@ func (s *Socket) closeRefused(code string) {
 		kind = AuditExpired
 	}
 	e := s.event(kind, s.own(), code)
-	go func() { // Audit may take its time, which is not that of whoever caused this
+	go func() { // Audit may be slow, and the caller may be serving another client or the store
 		defer s.server.work.Done()
 		s.guarded(func() {
 			s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)

@@ -35,10 +35,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// present has the store decide on a presentation. It goes on when the client leaves, because others may
-// have to hear of the result. But once gone reports that the client has left, the step is not taken
-// again and only its result is looked up. If nothing has been decided, the client's token is then not
-// used up. Reuse is made known all the same.
+// present has the store decide on a presentation. It goes on when the client leaves, because other
+// sockets may have to hear of the result. But once gone reports that the client has left, a failed step
+// is not repeated and only its result is looked up. If nothing has been decided, the client's token is
+// then not used up. Only if the token turns out to be reused, the step is repeated all the same.
 func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (verdict blacklist.Verdict, err error) {
 	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
 		left := again && gone()
@@ -46,7 +46,7 @@ func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func(
 		if left {
 			result, err = a.blacklist.Check(ctx, p.Token, 0, 0)
 		}
-		if !left || result.Verdict == blacklist.Replaced && p.EndOnReuse { // a dead token can lose nothing any more
+		if !left || result.Verdict == blacklist.Replaced && p.EndOnReuse { // the token is dead, so this cannot harm the client
 			result, err = a.blacklist.Present(ctx, p)
 		}
 		verdict = result.Verdict
@@ -62,7 +62,7 @@ func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func(
 // living token. One that was replaced is presented, in a second call: what Check calls Replaced is dead
 // for good, so nothing can come between the two.
 func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
-	presented := false // and the reply to that may have been lost
+	presented := false // Present was called, and its reply may have been lost
 	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
 		result, err := a.blacklist.Check(ctx, p.Token, 0, 0)
 		if verdict = result.Verdict; err != nil {
@@ -125,8 +125,9 @@ func (a *Auth) checkToken(ctx context.Context, t *token, grace, branch time.Dura
 	return nil
 }
 
-// byWallClock returns a time that this process has read as the wall clock shows it now. The clock may
-// have been set since, and the store compares with its own.
+// byWallClock converts a time that this process has read earlier to what the wall clock would have
+// shown if it had been set then as it is now. The clock may have been set since, and the store compares
+// the time with its own clock.
 func byWallClock(t time.Time) time.Time {
 	now := time.Now()
 	return now.Add(-now.Sub(t))

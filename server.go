@@ -170,7 +170,8 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 		since = socket.connection.opened
 	}
 	socket.auth = authn.New(since, s.auth.timeout)
-	// A client that has left without authenticating may not join again, or its time would never end.
+	// A client that has left without authenticating may not join again. Otherwise it could begin its
+	// time to authenticate again and again.
 	if socket.connection.joined.Swap(true) {
 		socket.end(string(engine.ProtocolError), nil)
 		return receiver{socket}
@@ -320,8 +321,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	// A client whose token is being replaced is sent the next one first. A call that takes longer than
-	// any may must not delay the others.
+	// Clients whose tokens are being replaced are sent the next ones first. A store whose call takes
+	// longer than this breaks its contract, and must not delay the end of the other sockets.
 	deciding, cancel := context.WithTimeout(ctx, 2*s.auth.timeout)
 	_ = wait(deciding, &s.steps)
 	cancel()
@@ -370,8 +371,8 @@ func wait(ctx context.Context, wg *sync.WaitGroup) error {
 }
 
 // acquireSlot gives a socket one of the slots of its user and reports whether there was one. The socket
-// has the slot until it ends. If keep is false, the socket gets no slot: a client that has to confirm
-// first is not in yet.
+// has the slot until it ends. If keep is false, acquireSlot only reports whether there is one, for a
+// client that has to confirm first.
 func (s *Server) acquireSlot(socket *Socket, userID string, keep bool) bool {
 	s.slots.Lock()
 	defer s.slots.Unlock()
@@ -431,8 +432,8 @@ func (s *Server) admit(described any, evict func()) bool {
 		return false
 	}
 	c.Evict = func() {
-		// A socket on whose token the store is deciding stays: the loss of the answer could cost an
-		// honest client its session, and it will have authenticated, or gone, soon.
+		// A socket on whose token the store is deciding stays: if the answer were lost, an honest
+		// client could lose its session. Soon it will have authenticated or been closed anyway.
 		if evictSocket := c.evict.Load(); evictSocket == nil || (*evictSocket)() {
 			evict()
 		}

@@ -98,9 +98,9 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 	if r.UserID == "" && !r.All {
 		return Receipt{}, errEmpty
 	}
-	var decided []func(blacklist.Change) int
+	var prepared []func(blacklist.Change) int
 	for _, server := range a.allServers() {
-		decided = append(decided, server.prepareRevocation(r))
+		prepared = append(prepared, server.prepareRevocation(r))
 	}
 	change, err := a.revokeInStore(ctx, r)
 	if err != nil {
@@ -110,7 +110,7 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 		return Receipt{}, nil
 	}
 	receipt := Receipt{Sessions: change.Sessions}
-	for _, closeSockets := range decided {
+	for _, closeSockets := range prepared {
 		receipt.Sockets += closeSockets(change)
 	}
 	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: r.UserID, SessionID: r.SessionID, Except: r.Except},
@@ -139,7 +139,7 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 }
 
 // prepareRevocation implements socketServer. It looks up the sockets before the store decides, because
-// the store itself may report its decision, and close them, before it returns.
+// the store may report the change, which closes them, before its Revoke returns.
 func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int {
 	affected := make(map[*Socket]struct{})
 	add := func() {
@@ -240,8 +240,8 @@ func (s *Server) applyChange(c blacklist.Change) {
 			}
 			socket.sessionEnded(causeOf(c.Verdict))
 		}
-		// These are logins of after the change, logins of before it if a clock is ahead, and the session
-		// that is excepted. The store knows which.
+		// These are the excepted session and those of later logins, or of earlier ones if a clock is
+		// ahead. Only the store knows which of them have ended.
 		s.recheck(later)
 	}
 }
@@ -282,7 +282,7 @@ func (s *Server) recheckAll() {
 			pause = firstPause
 		}
 		if sleep(s.watching, pause) != nil {
-			return // all sockets end too
+			return // Shutdown, which ends all sockets
 		}
 	}
 }

@@ -34,12 +34,12 @@ type Socket struct {
 	ctx        context.Context // ends with the socket
 	cancel     context.CancelCauseFunc
 
-	control  serialqueue.Queue // authenticate, logout, and what came after them
+	control  serialqueue.Queue // authenticate, logout, and events that came while those were running
 	handlers serialqueue.Queue // the app's handlers
 	deadline deadline.Deadline // calls onDeadline
 	forget   func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
 
-	counted atomic.Bool // the result of a revocation includes the socket
+	counted atomic.Bool // a Receipt includes the socket
 
 	mu      sync.Mutex
 	auth    authn.Machine
@@ -200,7 +200,7 @@ func (s *Socket) join(groups ...hub.Group) {
 	for _, g := range groups {
 		s.server.hub.Join(s, g)
 	}
-	if s.phase() == authn.Closed { // and may have been before it joined
+	if s.phase() == authn.Closed { // it may have been closed before it joined
 		s.server.hub.Drop(s)
 	}
 }
@@ -356,7 +356,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	s.mu.Lock()
 	e := event(&s.auth)
 	if e.Refuse != "" {
-		s.server.work.Add(1) // for closeRefused; here, before the deadline is no longer counted
+		s.server.work.Add(1) // until closeRefused is done; added while the deadline is still counted
 	}
 	s.setDeadlineLocked()
 	reason := s.auth.Reason()

@@ -121,7 +121,7 @@ func endMessage(why authn.Cause) *engine.Message {
 // clients are told.
 const causeLoggedOut authn.Cause = "logged out"
 
-// causeOf returns the cause that a verdict on a session that has ended stands for.
+// causeOf returns the cause for which a session has ended, given the verdict on its tokens.
 func causeOf(why blacklist.Verdict) authn.Cause {
 	if why == blacklist.LoggedOut {
 		return causeLoggedOut
