@@ -37,7 +37,7 @@ export class Client {
     return this.#session.state;
   }
 
-  /** Returns why the client is in its state, where there is something to say. */
+  /** Returns why the client is in its state, if there is something to say. */
   get reason() {
     return this.#session.reason;
   }

@@ -32,7 +32,7 @@ export class Connection {
 
   /**
    * Waits for the turn for a presentation, and calls late if it has not ended after ANSWER_TIMEOUT.
-   * Resolves to whether the connection has the turn: not, where it was closed meanwhile.
+   * Resolves to whether the connection has the turn: not if it was closed meanwhile.
    */
   async takeTurn(turns, late) {
     const { signal } = this.#ended;

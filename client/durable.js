@@ -101,7 +101,7 @@ export class DurableCopy {
 
   /**
    * Runs a transaction. Resolves to what the function that act returns gives once the transaction
-   * is complete, or to undefined where it fails or takes too long.
+   * is complete, or to undefined if it fails or takes too long.
    */
   #do(mode, act) {
     return new Promise((resolve) => {

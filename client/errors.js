@@ -18,7 +18,7 @@ export class SocketAuthError extends Error {
     super(Object.hasOwn(messages, code) ? `socketauth: ${messages[code]}` : code);
     this.name = "SocketAuthError";
     this.code = code;
-    this.retryAfter = retryAfter; // seconds, where the server said
+    this.retryAfter = retryAfter; // seconds, if the server said
   }
 }
 

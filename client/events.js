@@ -11,7 +11,7 @@ const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "l
 /** Events of the client, which do not come from the server. */
 const own = ["state", "notice"];
 
-/** Throws where an event's name is reserved. */
+/** Throws if an event's name is reserved. */
 export function checkName(event) {
   if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
 }

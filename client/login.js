@@ -42,8 +42,8 @@ export async function postCredentials(url, credentials) {
 }
 
 /**
- * Returns what the answer to credentials says to do: trade a code, or go to a page. Throws where it
- * says neither. Where the page to go to is this one, its code is returned: going there would only
+ * Returns what the answer to credentials says to do: trade a code, or go to a page. Throws if it
+ * says neither. If the page to go to is this one, its code is returned: going there would only
  * change the fragment.
  */
 export function readAnswer(answer, { url, fragment }) {

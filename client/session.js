@@ -27,7 +27,7 @@ const sessionIsOver = ["token_reused", "session_revoked"];
 
 export class Session {
   state; // "signed-out", "connecting", "online", "offline" or "expired"
-  reason; // why, where there is something to say
+  reason; // why, if there is something to say
   connection; // the one in use, or being made
   store;
   isClosed = false;
@@ -324,7 +324,7 @@ export class Session {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     if (replaced && !sameSession(replaced, token)) this.#endReplaced(replaced);
     this.#endReason = undefined;
-    // Whoever is next reads the durable copy. Where there is none the turn ends after a delay: in
+    // Whoever is next reads the durable copy. If there is none, the turn ends after a delay: in
     // Chromium a lock may be passed on before other tabs see what was stored under it. No timer is
     // used without need, since those of a hidden tab take a second.
     connection.endTurn(isDurable ? 0 : PROPAGATION_DELAY);

@@ -29,8 +29,8 @@ export type TokenStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 /**
  * A storage that answers with promises, such as React Native's AsyncStorage. Tabs can share one
- * only where there are Web Locks. Where it fails or takes more than 5 seconds, the client goes on
- * in memory.
+ * only if there are Web Locks. If it fails or takes more than 5 seconds, the client goes on in
+ * memory.
  */
 export interface AsyncTokenStorage {
   getItem(key: string): Promise<string | null | undefined>;
@@ -40,7 +40,7 @@ export interface AsyncTokenStorage {
 
 export interface Options {
   /**
-   * Where the server is. The default is the page's origin. Its path does not count. Where there is
+   * Where the server is. The default is the page's origin. Its path does not count. If there is
    * neither, the client does nothing.
    */
   url?: string | URL;
@@ -59,7 +59,7 @@ export interface Options {
   storage?: TokenStorage | AsyncTokenStorage | null;
   /**
    * The key in the storage, with which the client's other keys begin. The default is
-   * "socketauth.token". Where one page uses several servers, give each a key of its own.
+   * "socketauth.token". If one page uses several servers, give each a key of its own.
    */
   key?: string;
   /**
@@ -103,7 +103,7 @@ export declare class SocketAuthError extends Error {
    * - "no_url", "no_websocket": there is none, so the client cannot connect.
    */
   code: string;
-  /** Seconds to wait, where the server said. */
+  /** Seconds to wait, if the server said. */
   retryAfter?: number;
 }
 

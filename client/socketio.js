@@ -1,7 +1,7 @@
 // Connections to the server: by socket.io-client, if the page gives it, or else by a small client
 // of the Socket.IO protocol over WebSocket.
 
-/** Returns why no connection can be made here; undefined where one can. */
+/** Returns why no connection can be made here; undefined if one can. */
 export function connectionFault(options) {
   const { url, io, transport } = options;
   const { WebSocket = transport?.WebSocket ?? globalThis.WebSocket } = options;
@@ -44,7 +44,7 @@ class Socket {
   #handlers = new Map(); // event to functions
   #acks = new Map(); // id to function
   #nextAck = 0;
-  #pingTimer; // ends the connection where no ping comes
+  #pingTimer; // ends the connection if no ping comes
   #pingTimeout = 0; // ms between pings at most
   #partial; // a message whose attachments have not all arrived
 

@@ -8,7 +8,7 @@ import { claims, isNewer, isSessionToken, sameSession } from "./token.js";
 
 /**
  * Keeps what is presented next: the code of a login, or else the token. It is in the storage that
- * all tabs share, or, where that is refused or full, in memory: then the session is this tab's
+ * all tabs share, or, if that is refused or full, in memory: then the session is this tab's
  * alone. sessionStorage would not do instead of memory: a tab that is duplicated gets a copy of it,
  * and two tabs would present one token. So memory is moved there only while the page is left.
  *

@@ -239,8 +239,8 @@ func (c *Client) WaitClosed() {
 }
 
 // Events returns the names of the events that came and were not waited for, in order. All that the
-// server emitted to this client before is among them: Events asks it for an answer, which comes after
-// that. It is the way to show that an event did not come.
+// server emitted to this client before is among them, because Events asks it for an answer, which
+// comes after that. It is the way to show that an event did not come.
 func (c *Client) Events() []string {
 	c.t.Helper()
 	c.mu.Lock()
@@ -276,8 +276,8 @@ func (c *Client) Reply(event string, values ...any) {
 }
 
 // Authenticate presents a code or a token, and returns once the server has answered. If it
-// refuses, the error is a *socketauth.PublicError with its code, and the event "unauthorized" may be
-// waited for.
+// refuses, the error is a *socketauth.PublicError with its code, and the event "unauthorized" may
+// be waited for.
 func (c *Client) Authenticate(token string) error {
 	c.t.Helper()
 	_, err := c.Call("authenticate", map[string]string{"token": token})
@@ -298,8 +298,8 @@ func (c *Client) Token() string {
 	return c.token
 }
 
-// Close leaves the server, which hears of it as "client disconnect" and soon after of the end of the
-// connection. It may be called again.
+// Close leaves the server, which hears of it as "client disconnect" and soon after of the end of
+// the connection. It may be called again.
 func (c *Client) Close() {
 	c.mu.Lock()
 	over := c.end != ""

@@ -1,5 +1,5 @@
-// Package socketauthtest helps an app to test its use of package socketauth: a handler by itself, and
-// a whole flow over a server and real connections.
+// Package socketauthtest helps an app to test its use of package socketauth: a handler by itself,
+// and a whole flow over a server and real connections.
 //
 // # A handler by itself
 //
@@ -47,9 +47,9 @@
 // Server.Mux, Server.URL and Server.HTTPClient; for a client that comes back with its stored token,
 // or that is to be refused, Connect and Client.Authenticate.
 //
-// Nothing has to be closed: the end of the test closes the clients, shuts the server down, and fails
-// the test if a goroutine of the library is left, for example because a handler did not return when
-// its context had ended.
+// Nothing has to be closed: the end of the test closes the clients, shuts the server down, and
+// fails the test if a goroutine of the library is left, for example because a handler did not
+// return when its context had ended.
 //
 // # Timers
 //

@@ -20,8 +20,8 @@ import (
 	"github.com/z-open/socketauth/internal/testhook"
 )
 
-// Args returns arguments as a client's event brings them: each went through JSON, and a []byte is an
-// attachment. It panics if JSON cannot hold a value.
+// Args returns arguments as a client's event brings them: each went through JSON, and a []byte is
+// an attachment. It panics if JSON cannot hold a value.
 func Args(values ...any) socketauth.Args {
 	m, err := engine.NewReply(values...)
 	if err != nil {
@@ -62,8 +62,8 @@ type Recorder struct {
 	told    bool          // recv knows the reason
 }
 
-// NewSocket returns a socket of a user with these claims, of which "sub" is required. It is closed by
-// the end of the test.
+// NewSocket returns a socket of a user with these claims, of which "sub" is required. It is closed
+// by the end of the test.
 func NewSocket(t testing.TB, claims jwt.MapClaims) *Recorder {
 	t.Helper()
 	output := &testLog{t: t}

@@ -40,8 +40,8 @@ type Server struct {
 	// Mux serves what the app adds to it.
 	Mux *http.ServeMux
 
-	// Config is the http.Server, whose Handler is Mux. Before the first request the test may put the
-	// app's middleware around it.
+	// Config is the http.Server, whose Handler is Mux. Before the first request the test may put
+	// the app's middleware around it.
 	Config *http.Server
 
 	t          testing.TB
@@ -51,10 +51,10 @@ type Server struct {
 	httpClient *http.Client
 }
 
-// NewServer starts a server with the whole library, as socketauth.Infrastructure does, on a free port
-// of the loopback interface. In a bubble of testing/synctest it listens on connections in memory
-// instead, so that the bubble's time goes on. The test's end shuts the server down, and fails the
-// test if a goroutine of the library is left.
+// NewServer starts a server with the whole library, as socketauth.Infrastructure does, on a free
+// port of the loopback interface. In a bubble of testing/synctest it listens on connections in
+// memory instead, so that the bubble's time goes on. The test's end shuts the server down, and
+// fails the test if a goroutine of the library is left.
 //
 // If no key is set, the server signs with a random one. If none of FindUserByCredentials, Register
 // and Claim is set, there are no login and no registration, only sockets and the middleware. If no
@@ -155,8 +155,8 @@ func (s *Server) end(label string) {
 	}
 }
 
-// leftOf returns the stacks of the goroutines with that label that are in the library's code. That is
-// told by the files, for functions that were inlined have other names.
+// leftOf returns the stacks of the goroutines with that label that are in the library's code. The
+// files tell which those are, because functions that were inlined have other names.
 func leftOf(label string) string {
 	_, file, _, _ := runtime.Caller(0)
 	folder := path.Dir(path.Dir(file))
