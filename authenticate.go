@@ -34,6 +34,7 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 		return
 	}
 	defer s.endCall()
+	s.presented.Store(true)
 	ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
 	defer cancel()
 	if refused := s.apply(ctx, s.present(ctx, in)); refused != nil {
@@ -115,7 +116,7 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 	}
 	o.done = s.server.steps.Done
 	if !s.beginCall(causeOf(blacklist.SessionCompromised)) {
-		o.refused = &refusal{code: codeTimeout}
+		o.refused = &refusal{code: codeTimeout, cause: errors.New("the socket was closed before the blacklist was asked")}
 		return o
 	}
 	p := s.presentation(t, in.at)
@@ -467,16 +468,16 @@ func (s *Socket) sendRefusal(r *refusal) {
 	}
 }
 
-// closeRefused sends the client the code for which the state machine has closed the socket, closes the
-// connection and records the refusal. The caller has added 1 to the server's work for it.
-func (s *Socket) closeRefused(code string) {
-	r := &refusal{code: code, closes: true, retryable: code == authn.BranchLost}
+// closeRefused sends the client the refusal for which the state machine has closed the socket, closes
+// the connection and records the refusal. The caller has added 1 to the server's work for it.
+func (s *Socket) closeRefused(end authn.Effects) {
+	r := refuseClosed(end, s.presented.Load())
 	s.conn.Close(r.message())
 	kind := AuditRefused
-	if code == codeTokenExpired {
+	if r.code == codeTokenExpired {
 		kind = AuditExpired
 	}
-	e := s.event(kind, s.own(), code)
+	e := s.event(kind, s.own(), r.code)
 	go func() { // Audit may be slow, and the caller may be serving another client or the store
 		defer s.server.work.Done()
 		s.guarded(func() {

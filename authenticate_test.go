@@ -88,6 +88,55 @@ func TestAuthenticationTimeout(t *testing.T) {
 	})
 }
 
+// TestLateClients checks that a client that is disconnected after Timeout, and the log at each level,
+// are told which deadline it was, and that the warning with the fix is limited.
+func TestLateClients(t *testing.T) {
+	var release chan struct{}
+	withServer(t, func(o *socketauth.Options[string]) {
+		release = make(chan struct{})
+		o.TenantID = func(_ context.Context, c jwt.MapClaims) (string, error) {
+			if c["sub"] == "slow" {
+				<-release
+			}
+			return "tenant", nil
+		}
+	}, func(srv *testServer) {
+		late := func(c *client, message, cause, fix string) {
+			t.Helper()
+			if u := c.expectRefused("timeout"); u.Message != message || u.Data.Message != message || u.Terminal {
+				t.Errorf("%+v, want %q", u, message)
+			}
+			srv.expectLogged(cause)
+			srv.expectLogged(fix)
+		}
+		const nothing = "No token was presented in time"
+		late(srv.dial(""), nothing, "the client presented no token", "handshake's auth")
+		late(srv.dial(`{"token":null}`), nothing, "the client presented no token", "handshake's auth")
+		c := srv.dial("")
+		o := c.offerFor(srv.code())
+		late(c, "The token was not acknowledged in time", "did not acknowledge", "must call the acknowledgement")
+		c, token := srv.confirmed(o.token)
+		c.offerFor(token)
+		late(c, "The token was not acknowledged in time", "did not acknowledge", "must call the acknowledgement")
+		code, err := srv.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": "slow"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = srv.dial(fmt.Sprintf(`{"token":%q}`, code))
+		late(c, "The token was not accepted in time", "was not let in", "must return sooner")
+		close(release)
+		log := srv.logs.String()
+		if n := strings.Count(log, "level=WARN msg=\"socketauth: a client did not authenticate in time\""); n != 3 {
+			t.Errorf("%d warnings in half a minute, want one for each deadline:\n%s", n, log)
+		}
+		for line := range strings.Lines(log) {
+			if strings.Contains(line, "socket refused") && !strings.Contains(line, "cause=") {
+				t.Errorf("a refusal is logged without its cause: %s", line)
+			}
+		}
+	})
+}
+
 // TestRefusedSocketIsClosed checks that a refused socket is disconnected and has no second attempt.
 func TestRefusedSocketIsClosed(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {

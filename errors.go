@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/authn"
 )
 
 // The errors that hooks return to the library and that the library returns to the app. Each may be
@@ -113,6 +114,7 @@ const (
 // dead, and after how many seconds to come back.
 var codes = map[string]struct {
 	message    string
+	messages   [lateness]string // instead of message for a client that was late
 	terminal   bool
 	retryAfter int
 }{
@@ -123,12 +125,75 @@ var codes = map[string]struct {
 	codeTokenReused:    {message: "Token was used twice, the session is over", terminal: true},
 	codeSessionRevoked: {message: "Session was revoked", terminal: true},
 	codeWrongSession:   {message: "Token is of another session"},
-	codeTimeout:        {message: "Not authenticated, or the token not acknowledged, in time"},
+	codeTimeout: {message: "Not authenticated in time", messages: [...]string{
+		notPresented: "No token was presented in time",
+		notDecided:   "The token was not accepted in time",
+		notConfirmed: "The token was not acknowledged in time",
+	}},
 
 	codeTooManyAttempts:    {message: "Too many attempts", retryAfter: retryLater},
 	codeTooManyConnections: {message: "Too many connections", retryAfter: retryLater},
 	codeUnavailable:        {message: "Temporarily unavailable", retryAfter: retrySoon},
 	codeServerError:        {message: "Server error", retryAfter: retrySoon},
+}
+
+// late is the deadline that a client has missed.
+type late int
+
+const (
+	notLate      late = iota
+	notPresented      // it presented no token
+	notDecided        // it presented one, and was not let in
+	notConfirmed      // it did not confirm the token that it was sent
+	lateness     = iota
+)
+
+// lateCauses has, for the log, what the deadlines are for and how clients can meet them.
+var lateCauses = [lateness]struct {
+	cause error
+	fix   string
+}{
+	notPresented: {
+		errors.New("the client presented no token within Options.Timeout"),
+		`the client must give {token} as the handshake's auth (clients 3.x and 4.x) or emit "authenticate" ` +
+			"with it after each connect (1.x and 2.x), and log in first if it has none",
+	},
+	notDecided: {
+		errors.New("the client presented a token and was not let in within Options.Timeout of its connection"),
+		"the client must present its token as soon as it connects; " +
+			"KeyFunc, TenantID, Refresh and OnAuthenticated must return sooner",
+	},
+	notConfirmed: {
+		errors.New(`the client did not acknowledge "authenticated" within Options.Timeout`),
+		`a client that presents with confirm must call the acknowledgement of "authenticated" ` +
+			"once it has stored the token",
+	},
+}
+
+// refuseLate returns the refusal of a client that has missed a deadline.
+func refuseLate(l late) *refusal {
+	return &refusal{code: codeTimeout, late: l, cause: lateCauses[l].cause}
+}
+
+// refuseClosed returns the refusal with which the state of a socket has closed it. presented reports
+// whether the client had presented a token.
+func refuseClosed(e authn.Effects, presented bool) *refusal {
+	switch {
+	case e.Unconfirmed:
+		return refuseLate(notConfirmed)
+	case e.Refuse == authn.TimedOut && presented:
+		return refuseLate(notDecided)
+	case e.Refuse == authn.TimedOut:
+		return refuseLate(notPresented)
+	case e.Refuse == authn.StoreTimedOut:
+		return &refusal{code: e.Refuse, cause: errors.New("the blacklist did not answer in time")}
+	case e.Refuse == authn.BranchLost:
+		return &refusal{
+			code: e.Refuse, retryable: true,
+			cause: errors.New("the session was confirmed with another token than the one offered here"),
+		}
+	}
+	return &refusal{code: e.Refuse}
 }
 
 // refusal is the error of a presentation that is refused: a code for the client, a cause for the
@@ -138,6 +203,7 @@ type refusal struct {
 	retryable  bool // the token is not dead, although the table says so for this code
 	closes     bool // the socket is closed even if it is authenticated
 	retryAfter int  // in seconds; 0 means as the table says
+	late       late
 	cause      error
 	token      *token // the token that was refused; nil if it was not verified
 }
@@ -162,7 +228,7 @@ func (r *refusal) payload() any {
 		Code    string `json:"code"`
 		Type    string `json:"type"`
 	}
-	d := data{cmp.Or(codes[r.code].message, r.code), r.code, "UnauthorizedError"}
+	d := data{cmp.Or(codes[r.code].messages[r.late], codes[r.code].message, r.code), r.code, "UnauthorizedError"}
 	p := struct {
 		data
 		Terminal   bool `json:"terminal"`

@@ -21,6 +21,11 @@ func TestCodeTable(t *testing.T) {
 	if codes["no_longer_valid"].message != "Token is no longer valid" {
 		t.Error("the message that the original's clients look for has changed")
 	}
+	for l := notPresented; l < lateness; l++ {
+		if codes[codeTimeout].messages[l] == "" || lateCauses[l].cause == nil || lateCauses[l].fix == "" {
+			t.Errorf("nothing is said of the deadline %d", l)
+		}
+	}
 	for v := range blacklist.Verdict(20) {
 		r := refuseVerdict(v)
 		if _, known := codes[r.code]; !known {

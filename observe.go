@@ -76,6 +76,7 @@ type recorder struct {
 	losses  logonce.Minute // limits how often lost state of the store is logged
 	unclear logonce.Minute // limits how often an unclear "confirm" is logged
 	panics  sync.Map       // by hook, *logonce.Minute: limits how often its panics are logged
+	lates   [lateness]logonce.Minute
 }
 
 // record counts and logs an event, and calls Options.Audit with it.
@@ -101,6 +102,9 @@ func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e A
 // refusals at will, so those past the limit that floods applies are only counted.
 func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refusal, network string, e AuditEvent) {
 	e.Code = refused.code
+	if refused.late != notLate {
+		r.logLate(refused, e)
+	}
 	if e.Kind == AuditRefused && r.floods(e.SessionID, network) {
 		r.counts.event(e)
 		r.limited(limitRefusals, slog.String("address", e.Address), slog.String("code", e.Code))
@@ -115,6 +119,15 @@ func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refus
 		attrs = append(attrs, slog.Any("cause", refused.cause))
 	}
 	r.record(ctx, level, msg, e, attrs...)
+}
+
+// logLate logs once a minute for each deadline that a client has missed it, and how it can meet it.
+func (r *recorder) logLate(refused *refusal, e AuditEvent) {
+	if unsaid, now := r.lates[refused.late].Allow(); now {
+		r.log.Warn("socketauth: a client did not authenticate in time", slog.Any("cause", refused.cause),
+			slog.String("address", e.Address), slog.String("user", e.UserID), slog.String("user_agent", e.UserAgent),
+			slog.Int("more_since_last", unsaid), slog.String("fix", lateCauses[refused.late].fix))
+	}
 }
 
 // floods counts a refusal of a session, or of a network if the session is not known, and reports

@@ -39,7 +39,8 @@ type Socket struct {
 	deadline deadline.Deadline // calls onDeadline
 	forget   func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
 
-	counted atomic.Bool // a Receipt includes the socket
+	presented atomic.Bool // the client has presented a token
+	counted   atomic.Bool // a Receipt includes the socket
 
 	mu      sync.Mutex
 	auth    authn.Machine
@@ -371,7 +372,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	}
 	switch {
 	case e.Refuse != "":
-		s.closeRefused(e.Refuse)
+		s.closeRefused(e)
 	case e.Ended != "":
 		s.conn.Close(endMessage(e.Ended))
 	}

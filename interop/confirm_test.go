@@ -91,13 +91,13 @@ func TestWithheld(t *testing.T) {
 		if again := d.offered("stranger"); again != first {
 			t.Error("the stranger's token was presented again, and another was offered for it")
 		}
-		d.refused("stranger", "timeout")
+		d.unconfirmed("stranger")
 
 		d.entersConfirming("member")
 		d.hears("member", "reply to echo", "in")
 		d.offered("member")
 		d.hears("member", "reply to echo", "still in")
-		d.refused("member", "timeout")
+		d.unconfirmed("member")
 		d.entersConfirming("member")
 		d.hears("member", "reply to echo", "in")
 		d.done()

@@ -212,7 +212,7 @@ var messages = map[string]struct {
 	"no_longer_valid": {"Token is no longer valid", true},
 	"token_reused":    {"Token was used twice, the session is over", true},
 	"session_revoked": {"Session was revoked", true},
-	"timeout":         {"Not authenticated, or the token not acknowledged, in time", false},
+	"timeout":         {"No token was presented in time", false},
 	"wrong_session":   {"Token is of another session", false},
 }
 
@@ -224,7 +224,11 @@ func (d *driver) unauthorized(socket, code string) {
 
 func (d *driver) told(socket, code string, terminal bool) {
 	d.t.Helper()
-	text := messages[code].text
+	d.toldText(socket, code, messages[code].text, terminal)
+}
+
+func (d *driver) toldText(socket, code, text string, terminal bool) {
+	d.t.Helper()
 	data := map[string]any{"message": text, "code": code, "type": "UnauthorizedError"}
 	d.hears(socket, "unauthorized", map[string]any{
 		"message": text, "code": code, "type": "UnauthorizedError", "terminal": terminal, "data": data,
@@ -242,6 +246,13 @@ func (d *driver) overtaken(socket string) {
 func (d *driver) refused(socket, code string) {
 	d.t.Helper()
 	d.unauthorized(socket, code)
+	d.ends(socket)
+}
+
+// unconfirmed expects a socket to be told that it has not acknowledged its token in time, and to be disconnected for good.
+func (d *driver) unconfirmed(socket string) {
+	d.t.Helper()
+	d.toldText(socket, "timeout", "The token was not acknowledged in time", false)
 	d.ends(socket)
 }
 

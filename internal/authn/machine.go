@@ -65,11 +65,12 @@ type Cause string
 
 // Effects are what the caller must do after an event, in the order of the fields.
 type Effects struct {
-	Closed  bool   // the connection has just been closed: nothing goes in or out any more
-	Refuse  string // send the client this code and close the transport
-	Ended   Cause  // send the client that its session has ended and close the transport
-	Rotated bool   // send the client that its session has a newer token
-	Depart  bool   // tell the app, which has let the client in, that it has gone
+	Closed      bool   // the connection has just been closed: nothing goes in or out any more
+	Refuse      string // send the client this code and close the transport
+	Unconfirmed bool   // Refuse is TimedOut, and it was the confirmation that did not come in time
+	Ended       Cause  // send the client that its session has ended and close the transport
+	Rotated     bool   // send the client that its session has a newer token
+	Depart      bool   // tell the app, which has let the client in, that it has gone
 }
 
 // Machine is the state of one connection. New makes one. It is not safe for concurrent use.
@@ -342,7 +343,9 @@ func (m *Machine) Tick(now time.Time) Effects {
 	if code == "" || now.Before(at) {
 		return Effects{}
 	}
-	return m.closeWith(code)
+	e := m.closeWith(code)
+	e.Unconfirmed = code == TimedOut && m.offer.token != nil
+	return e
 }
 
 // Deadline returns when Tick must be called next. It is the zero time if there is no deadline.

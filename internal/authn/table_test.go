@@ -82,12 +82,12 @@ func TestEffects(t *testing.T) {
 
 		"offered: the time to confirm":           {offered, done, Effects{}, Offered, 5},
 		"offered: in time":                       {offered, ticks(4), Effects{}, Offered, 5},
-		"offered: too late":                      {offered, ticks(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
+		"offered: too late":                      {offered, ticks(5), Effects{Closed: true, Refuse: TimedOut, Unconfirmed: true}, Closed, 0},
 		"offered again for another token":        {append(slices.Clip(offered), offersLate(first, second)), done, Effects{}, Offered, 8},
 		"offered again for the same token":       {append(slices.Clip(offered), offersLate(code, second)), done, Effects{}, Offered, 5},
 		"settled, with the time to authenticate": {offered, func(m *Machine) Effects { m.Settle(); return Effects{} }, Effects{}, Offered, 5},
 		"in, and offered the next":               {renewing, done, Effects{}, Authenticated, 5},
-		"in, offered, and not confirmed":         {renewing, ticks(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
+		"in, offered, and not confirmed":         {renewing, ticks(5), Effects{Closed: true, Refuse: TimedOut, Unconfirmed: true}, Closed, 0},
 		"in, offered, and expiring first": {
 			append(slices.Clip(in), begins(byReuse), func(m *Machine) Effects { m.Offer(at(4), first, second); return Effects{} }, done),
 			ticks(8), Effects{Closed: true, Refuse: TokenExpired}, Closed, 0,

@@ -191,6 +191,8 @@ func fault(before, s *state, e Effects) string {
 		return "a last word without an end, or two"
 	case e.Refuse != "" && m.reason != e.Refuse, e.Ended != "" && m.reason != string(e.Ended):
 		return "the reason is not what the client was told"
+	case e.Unconfirmed && e.Refuse != TimedOut, e.Refuse == TimedOut && e.Unconfirmed != (was.offer.token != nil):
+		return "told of the wrong deadline"
 	case e.Rotated && m.phase != Authenticated:
 		return "told of a newer token without being in"
 	case s.over && !m.call.inFlight && m.phase != Closed:
