@@ -77,6 +77,7 @@ type recorder struct {
 	unclear logonce.Minute // limits how often an unclear "confirm" is logged
 	panics  sync.Map       // by hook, *logonce.Minute: limits how often its panics are logged
 	lates   [lateness]logonce.Minute
+	dropped sync.Map // by code, *logonce.Minute: limits how often events without a handler are logged
 }
 
 // record counts and logs an event, and calls Options.Audit with it.
@@ -375,6 +376,26 @@ func (r *recorder) logUnclear(typ string, about ...any) {
 			"the client loses its session if a reply to it is lost",
 			append(about, slog.String("type", typ), slog.Int("more_since_last", unsaid),
 				slog.String("fix", `the client must send confirm: true, or "true" if it can only send strings`))...)
+	}
+}
+
+// How an app can have its clients' events handled, by the code that the events are refused with.
+var dropFixes = map[string]string{
+	codeUnauthorized: `the client must wait for "authenticated" before it sends events`,
+	codeUnknownEvent: "register a handler with Server.On, or correct the name",
+}
+
+// logDropped logs once a minute for each code that no handler was called for an event of a client.
+// The name is the client's choice, so no more than the beginning of it is logged.
+func (r *recorder) logDropped(code, event string, about ...any) {
+	const most = 64
+	if unsaid, now := allow(&r.dropped, code); now {
+		if len(event) > most {
+			event = event[:most] + "..."
+		}
+		r.log.Info("socketauth: no handler was called for an event",
+			append(about, slog.String("event", event), slog.String("code", code),
+				slog.Int("more_since_last", unsaid), slog.String("fix", dropFixes[code]))...)
 	}
 }
 

@@ -285,16 +285,18 @@ func (s *Socket) overrun() {
 
 // dispatch queues an event of the app for its handler.
 func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
+	h, refused := s.server.handler(name), ""
 	switch {
 	case s.phase() == authn.Closed:
 		return
 	case !s.live(): // not yet, or not any more
-		s.acknowledgeError(ack, codeUnauthorized)
-		return
+		refused = codeUnauthorized
+	case h == nil:
+		refused = codeUnknownEvent
 	}
-	h := s.server.handler(name)
-	if h == nil {
-		s.acknowledgeError(ack, codeUnknownEvent)
+	if refused != "" {
+		s.acknowledgeError(ack, refused)
+		s.server.auth.logDropped(refused, name, slog.String("address", s.connection.request.ClientIP))
 		return
 	}
 	if err := s.handlers.Push(&s.server.work, authenticatedLimits, cost(name, args), s.guarded(func() { s.handle(h, name, args, ack) })); err != nil {

@@ -281,3 +281,28 @@ func TestSocketConcurrentUse(t *testing.T) {
 		}
 	})
 }
+
+// TestDroppedEventsAreLogged checks that an event without a handler, and one that came before the
+// client was authenticated, are logged with what to do, once a minute each and in short lines.
+func TestDroppedEventsAreLogged(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c := srv.dial("")
+		for range 3 {
+			c.send(`42["early"]`)
+		}
+		srv.expectLogged(`no handler was called for an event" address=pipe event=early code=unauthorized more_since_last=0 fix="the client must wait`)
+		c.authenticate(srv.code())
+		c.expectToken()
+		c.expectAuthenticated() // by sending what nobody handles
+		srv.expectLogged(`event="nobody handles this" code=unknown_event more_since_last=0 fix="register a handler with Server.On`)
+		time.Sleep(time.Minute)
+		c.send(`42["misspelt"]`)
+		c.send(`42["` + strings.Repeat("x", 5000) + `"]`)
+		time.Sleep(time.Minute)
+		c.send(`42["` + strings.Repeat("y", 5000) + `"]`)
+		srv.expectLogged("event=" + strings.Repeat("y", 64) + "... code=unknown_event more_since_last=1 ")
+		if n := strings.Count(srv.logs.String(), "no handler was called"); n != 4 {
+			t.Errorf("%d lines, want 1 and 3", n)
+		}
+	})
+}
