@@ -2,6 +2,7 @@ package socketauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -438,5 +439,33 @@ func TestReuseStoreFailureSocketClosed(t *testing.T) {
 		owner.expectRefused("token_reused")
 		time.Sleep(time.Second)
 		srv.expectLogged("two clients have had the token")
+	})
+}
+
+// TestReuseDetectedDuringFailingPresentation checks that a socket whose session is ended for reuse
+// while the store fails to decide on its own token is told so once that call has failed.
+func TestReuseDetectedDuringFailingPresentation(t *testing.T) {
+	store := new(faultyStore)
+	withServer(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, old := srv.authenticated()
+		c.authenticate(old)
+		token := c.expectToken()
+		time.Sleep(time.Minute)
+		store.fail(func(call string) error {
+			if call == "Present" {
+				return errors.New("down")
+			}
+			return nil
+		}, nil)
+		c.authenticate(token)
+		synctest.Wait()
+		store.fail(nil, nil)
+		thief := srv.dial("")
+		thief.authenticate(old)
+		synctest.Wait()
+		store.fail(func(string) error { return errors.New("down") }, nil)
+		thief.expectRefused("token_reused")
+		c.expectUnauthorized("unavailable")
+		c.expectRefused("token_reused")
 	})
 }
