@@ -189,7 +189,7 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 func (s *Server) Auth() *Auth { return s.auth }
 
 // On registers the handler of an event. Call it before the http.Server serves. Like http.ServeMux, it
-// panics if the name is reserved, empty or taken. Reserved, here and in Emit, are the library's own
+// panics if h is nil or the name is reserved, empty or taken. Reserved, here and in Emit, are the library's own
 // names and those that clients use for their own connection and never send, such as "ping",
 // "reconnect" and "connect_error".
 func (s *Server) On(event string, h Handler) {
@@ -220,8 +220,11 @@ func (s *Server) handler(event string) Handler {
 //
 // What f emits and joins takes effect once the socket is let in. To send a snapshot of something that
 // changes, answer an event of the client instead, after Join. Functions are called in the order in
-// which they were added.
+// which they were added. Like On, OnAuthenticated panics if f is nil.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
+	if f == nil {
+		panic("socketauth: nil function for OnAuthenticated")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onAuthenticated = append(s.onAuthenticated, f)
@@ -231,8 +234,12 @@ func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 // OnAuthenticated let in, when it has ended and its last handler has returned. ctx has ended and
 // carries the claims. reason is one of "client disconnect", "server disconnect", "transport close",
 // "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "logged out", "too many
-// events", or the code of the refusal that ended the socket.
+// events", or the code of the refusal that ended the socket. Like On, OnDisconnect
+// panics if f is nil.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
+	if f == nil {
+		panic("socketauth: nil function for OnDisconnect")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onDisconnect = append(s.onDisconnect, f)

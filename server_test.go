@@ -132,7 +132,8 @@ var reservedNames = []string{
 	"reconnect_error", "reconnect_failed", "reconnecting", "newListener", "removeListener",
 }
 
-// TestOnPanics checks that On panics for a name that is taken or reserved, and for a nil handler.
+// TestOnPanics checks that On panics for a name that is taken or reserved, and for a nil handler, as
+// OnAuthenticated and OnDisconnect do for a nil function: accepted, it would fail each login.
 func TestOnPanics(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		h := func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil }
@@ -147,6 +148,19 @@ func TestOnPanics(t *testing.T) {
 		}
 		on("taken", h)
 		on("nil", nil)
+		for name, call := range map[string]func(){
+			"OnAuthenticated": func() { srv.OnAuthenticated(nil) },
+			"OnDisconnect":    func() { srv.OnDisconnect(nil) },
+		} {
+			func() {
+				defer func() {
+					if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), name) {
+						t.Errorf("%s(nil): %v", name, r)
+					}
+				}()
+				call()
+			}()
+		}
 		for _, name := range reservedNames {
 			on(name, h)
 		}
