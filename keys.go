@@ -111,7 +111,8 @@ func DecodeSecret(s string) ([]byte, error) {
 	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(s), "="))
 	secret, err := base64.RawURLEncoding.Strict().DecodeString(plain)
 	if err != nil {
-		return nil, errors.New("socketauth: secret is not base64") // without the cause, which quotes it
+		// Without the cause, which quotes the secret.
+		return nil, errors.New("socketauth: secret is not base64: make one with openssl rand -base64 32")
 	}
 	return secret, nil
 }
@@ -131,13 +132,20 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 			set++
 		}
 	}
-	if set != 1 {
-		return nil, fmt.Errorf("exactly one of Secret, Keys and KeyFunc must be set, not %d of them", set)
+	switch set {
+	case 0:
+		return nil, errors.New("exactly one of Secret, Keys and KeyFunc must be set, and none is")
+	case 2, 3:
+		return nil, fmt.Errorf("exactly one of Secret, Keys and KeyFunc must be set, and %d are", set)
 	}
 	if find != nil {
 		return &keyring{find: find}, nil
 	}
 	if secret != nil {
+		if len(secret) == 0 {
+			return nil, errors.New("option Secret has 0 bytes: is the environment variable set? " +
+				"Make a secret with openssl rand -base64 32 and read it with DecodeSecret")
+		}
 		if len(secret) < 32 {
 			return nil, fmt.Errorf("option Secret has %d bytes and needs at least 32 random ones: "+
 				"make one with openssl rand -base64 32 and read it with DecodeSecret", len(secret))

@@ -315,10 +315,12 @@ func (o Options[U]) check() (*config, []error) {
 	c.login = credentialHook(o.FindUserByCredentials, o.Claim)
 	c.register = credentialHook(o.Register, o.Claim)
 	if o.FindUserByCredentials == nil {
-		c.apiFaults = append(c.apiFaults, errors.New("option FindUserByCredentials is missing"))
+		c.apiFaults = append(c.apiFaults, errors.New(
+			"option FindUserByCredentials is missing: it returns the user who logs in, and PasswordLogin makes one"))
 	}
 	if o.Claim == nil {
-		c.apiFaults = append(c.apiFaults, errors.New("option Claim is missing"))
+		c.apiFaults = append(c.apiFaults, errors.New(
+			`option Claim is missing: it returns the claims of a user, at least {"sub": id}`))
 	}
 	if !c.tokens.canSign(c.tokens.authorization) {
 		c.apiFaults = append(c.apiFaults, errNoSigning)

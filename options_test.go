@@ -76,6 +76,29 @@ func TestRequiredOptions(t *testing.T) {
 	}
 }
 
+// TestFaultsSayWhatToDo checks that the faults of an app that is being set up say what to do.
+func TestFaultsSayWhatToDo(t *testing.T) {
+	_, missing := socketauth.Infrastructure(nil, http.NewServeMux(), socketauth.Options[any]{})
+	_, empty := socketauth.New(socketauth.Options[any]{Secret: []byte{}})
+	_, two := socketauth.New(socketauth.Options[any]{Secret: testSecret, Keys: []socketauth.Key{}})
+	_, plain := socketauth.DecodeSecret("not base64!")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{missing, `Claim is missing: it returns the claims of a user, at least {"sub": id}`},
+		{missing, "FindUserByCredentials is missing: it returns the user who logs in, and PasswordLogin makes one"},
+		{missing, "must be set, and none is"},
+		{two, "must be set, and 2 are"},
+		{empty, "is the environment variable set?"},
+		{plain, "make one with openssl rand -base64 32"},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("%v, want %q", c.err, c.want)
+		}
+	}
+}
+
 // TestOptionsCopied checks that keys are copied, so that the app may clear its own.
 func TestOptionsCopied(t *testing.T) {
 	var edPublic []byte
