@@ -227,6 +227,7 @@ func (a *Auth) begin(
 // has the cause.
 func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
+	attrs := []any{slog.Any("cause", err)}
 	switch public := publicCode(err); {
 	case public != "":
 		status, code, level = e.refusedStatus, public, slog.LevelInfo
@@ -240,14 +241,16 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 		status, code, level, retry = http.StatusServiceUnavailable, httpUnavailable, slog.LevelInfo, retrySoon
 	case r.Context().Err() != nil:
 		level = slog.LevelDebug // the client has left, and the hook ended because of that
+	case e.accepted == AuditLogin && errors.As(err, new(lookupError)):
+		attrs = append(attrs, slog.String("fix", "if the user does not exist, return ErrInvalidCredentials"))
 	}
 	if retry > 0 {
-		a.recordLimit(r.Context(), e, limitLogins, code, failed, slog.Any("cause", err))
+		a.recordLimit(r.Context(), e, limitLogins, code, failed, attrs...)
 		answerRetry(w, status, code, retry)
 		return
 	}
 	failed.Code = code
-	a.record(r.Context(), level, "socketauth: "+e.name+" refused", failed, slog.Any("cause", err))
+	a.record(r.Context(), level, "socketauth: "+e.name+" refused", failed, attrs...)
 	answer(w, status, map[string]string{"code": code})
 }
 

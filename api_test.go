@@ -3,6 +3,7 @@ package socketauth_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -103,6 +104,32 @@ func TestLoginAnswers(t *testing.T) {
 		for _, cause := range []string{"database down", "by the moderator", "a bug in the app", "goroutine", "not in the directory"} {
 			srv.expectLogged(cause)
 		}
+	})
+}
+
+// TestLookupErrorsSayWhatToDo checks that a look-up that reports an unknown user by an error of its
+// own is logged with what to return instead, and that other failures are not.
+func TestLookupErrorsSayWhatToDo(t *testing.T) {
+	const fix = `fix="if the user does not exist, return ErrInvalidCredentials"`
+	withServer(t, nil, func(srv *testServer) {
+		srv.post("/login", credentialsJSON("anna", "wrong"))
+		srv.post("/login", credentialsJSON("nobody", "")) // Claim fails
+		if strings.Contains(srv.logs.String(), fix) {
+			t.Errorf("what to do about another failure:\n%s", srv.logs)
+		}
+	})
+	withServer(t, func(o *socketauth.Options[string]) {
+		o.FindUserByCredentials = func(context.Context, socketauth.Credentials) (string, error) {
+			return "", errors.New("no rows in result set")
+		}
+		o.Register = o.FindUserByCredentials
+	}, func(srv *testServer) {
+		srv.post("/register", credentialsJSON("anna", "secret"))
+		if strings.Contains(srv.logs.String(), fix) {
+			t.Errorf("what to do about a registration:\n%s", srv.logs)
+		}
+		srv.post("/login", credentialsJSON("anna", "secret"))
+		srv.expectLogged(`level=ERROR msg="socketauth: login refused" cause="no rows in result set" ` + fix)
 	})
 }
 

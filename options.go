@@ -347,8 +347,14 @@ func credentialHook[U any](
 	return func(ctx context.Context, c Credentials) (jwt.MapClaims, error) {
 		user, err := find(ctx, c)
 		if err != nil {
-			return nil, err
+			return nil, lookupError{err}
 		}
 		return claim(user)
 	}
 }
+
+// lookupError is an error of FindUserByCredentials or Register.
+type lookupError struct{ error }
+
+// Unwrap returns what the hook has returned.
+func (e lookupError) Unwrap() error { return e.error }
