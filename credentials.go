@@ -195,7 +195,13 @@ func PasswordLogin[U any](
 		} else if err != nil {
 			return none, err
 		}
-		if err := p.Compare(ctx, hash, c.Get("password")); err != nil {
+		err = p.Compare(ctx, hash, c.Get("password"))
+		for _, name := range [...]string{"username", "password"} {
+			if errors.Is(err, ErrInvalidCredentials) && c.Get(name) == "" { // for the log
+				return none, fmt.Errorf(`%w: the field %q has no text; PasswordLogin reads "username" and "password"`, err, name)
+			}
+		}
+		if err != nil {
 			return none, err
 		}
 		return user, nil

@@ -102,6 +102,34 @@ func TestPasswordLogin(t *testing.T) {
 	}
 }
 
+// TestPasswordLoginFields checks that the log says which field of a login is missing, as "username"
+// is if a page sends "email", and never what the fields contain.
+func TestPasswordLoginFields(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
+		o.FindUserByCredentials = socketauth.PasswordLogin(cheapPasswords(), func(context.Context, string) (string, string, error) {
+			return "", "", socketauth.ErrInvalidCredentials
+		})
+	}, func(srv *testServer) {
+		srv.post("/login", `{"username":"otto","password":"hidden"}`)
+		if strings.Contains(srv.logs.String(), "has no text") {
+			t.Errorf("a field is missing that is not:\n%s", srv.logs)
+		}
+		for body, field := range map[string]string{
+			`{"email":"anna@app.example","password":"hidden"}`: "username",
+			`{"username":"anna"}`:                              "password",
+			`{"username":"anna","password":7}`:                 "password",
+		} {
+			if answer := srv.post("/login", body); !strings.Contains(answer, "USER_INVALID") {
+				t.Errorf("%s: %s", body, answer)
+			}
+			srv.expectLogged(`level=INFO msg="socketauth: login refused" cause="socketauth: invalid credentials: the field \"` + field + `\" has no text`)
+		}
+		if strings.Contains(srv.logs.String(), "hidden") {
+			t.Errorf("the log has a password:\n%s", srv.logs)
+		}
+	})
+}
+
 // TestPasswordQueueFull checks that passwords past the queue are refused at once, and that waiting
 // ends with the context.
 func TestPasswordQueueFull(t *testing.T) {
