@@ -120,13 +120,23 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	a.addServer(s)
 	s.work.Go(func() { s.watch(watching) })
 	if server != nil {
-		if server.ReadHeaderTimeout == 0 && server.ReadTimeout == 0 {
-			a.log.Warn("socketauth: the http.Server has no time limit for the header of a request",
-				slog.String("fix", "set its ReadHeaderTimeout, for example to 10 s"))
-		}
+		a.checkHTTPServer(server, mux)
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
 	}
 	return s, nil
+}
+
+// checkHTTPServer logs what an http.Server that is to serve mux seems to lack.
+func (a *Auth) checkHTTPServer(server *http.Server, mux Mux) {
+	if server.ReadHeaderTimeout == 0 && server.ReadTimeout == 0 {
+		a.log.Warn("socketauth: the http.Server has no time limit for the header of a request",
+			slog.String("fix", "set its ReadHeaderTimeout, for example to 10 s"))
+	}
+	if m, ok := mux.(*http.ServeMux); ok && m != http.DefaultServeMux && server.Handler == nil {
+		a.log.Warn("socketauth: the http.Server has no Handler yet, and serves http.DefaultServeMux without one, "+
+			"not the mux that has the library's routes",
+			slog.String("fix", "set its Handler to the mux"))
+	}
 }
 
 // serve passes a request to the engine for its version of the protocol.

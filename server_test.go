@@ -2,6 +2,7 @@ package socketauth_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -130,6 +131,45 @@ var reservedNames = []string{
 	"", "authenticate", "authenticated", "unauthorized", "logout", "logged_out", "rotated", "connect", "connection", "connect_error",
 	"connect_timeout", "connecting", "disconnect", "disconnecting", "error", "ping", "pong", "reconnect", "reconnect_attempt",
 	"reconnect_error", "reconnect_failed", "reconnecting", "newListener", "removeListener",
+}
+
+// TestHTTPServerWarnings checks that an http.Server that would not serve the routes, or has no time
+// limit for the header of a request, is logged with what to do, and no other one is.
+func TestHTTPServerWarnings(t *testing.T) {
+	const noHandler, noLimit = "has no Handler yet", "has no time limit"
+	mux := http.NewServeMux()
+	withMethods := socketauth.MuxFunc(func(method, path string, h http.Handler) { mux.Handle(method+" /other"+path, h) })
+	for _, c := range []struct {
+		server *http.Server
+		mux    socketauth.Mux
+		want   []string
+	}{
+		{nil, http.NewServeMux(), nil},
+		{&http.Server{Handler: mux, ReadHeaderTimeout: time.Second}, mux, nil},
+		{&http.Server{Handler: http.NotFoundHandler(), ReadTimeout: time.Second}, http.NewServeMux(), nil}, // may call it
+		{&http.Server{Handler: mux}, http.NewServeMux(), []string{noLimit}},
+		{&http.Server{ReadTimeout: time.Second}, http.NewServeMux(), []string{noHandler}},
+		{&http.Server{}, http.NewServeMux(), []string{noLimit, noHandler}},
+		{&http.Server{ReadTimeout: time.Second}, http.DefaultServeMux, nil},
+		{&http.Server{ReadTimeout: time.Second}, withMethods, nil}, // of what, is not known
+	} {
+		var logs logBuffer
+		o := testOptions(&logs)
+		o.SocketPath = "/" + rand.Text() + "/" // http.DefaultServeMux keeps it
+		srv, err := socketauth.SocketServe(c.server, c.mux, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(logs.String(), "level=WARN"); n != len(c.want) {
+			t.Errorf("%+v: %d warnings, want %d:\n%s", c, n, len(c.want), &logs)
+		}
+		for _, part := range c.want {
+			logs.expect(t, part)
+		}
+	}
 }
 
 // TestOnPanics checks that On panics for a name that is taken or reserved, and for a nil handler, as
