@@ -9,7 +9,7 @@ const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "l
   "reconnect_error", "reconnect_failed"];
 
 /** Events of the client, which do not come from the server. */
-const own = ["state", "notice"];
+export const own = ["state", "notice"];
 
 /** Throws if an event's name is reserved. */
 export function checkName(event) {
@@ -20,6 +20,7 @@ export function checkName(event) {
 export class Handlers {
   #functions = new Map(); // event to Set
   #isClosed = false;
+  #hasWarned = false;
 
   /** Returns the names of those events that come from the server. */
   get serverEvents() {
@@ -48,6 +49,14 @@ export class Handlers {
         queueMicrotask(() => { throw error; });
       }
     }
+  }
+
+  /** Says once that the server has sent an event that the page cannot receive. */
+  warn(event) {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    console.warn(`socketauth: the server sent an event named "${event}", which was dropped: ` +
+      "the client has an event of that name. Choose another one");
   }
 
   /** From now on no function is called. */

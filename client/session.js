@@ -10,6 +10,7 @@
 
 import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
+import { own } from "./events.js";
 import { PendingLogin } from "./login.js";
 import { endSession, LOGOUT_TIMEOUT, PendingLogouts } from "./logouts.js";
 import { listenToPage, takeCode } from "./page.js";
@@ -249,6 +250,7 @@ export class Session {
     for (const event of ["connect_error", "connect_timeout", "error"]) {
       on(event, (error) => this.#lost(connection, String(error?.message ?? error)));
     }
+    for (const event of own) on(event, () => this.#handlers.warn(event));
     for (const event of this.#handlers.serverEvents) this.forward(event);
     socket.connect();
   }

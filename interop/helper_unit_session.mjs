@@ -26,6 +26,25 @@ export const tests = {
     assert.throws(() => connect({ url: 'http://app.example', io: {} }), TypeError)
   },
 
+  async 'warns once of events of the server that have the names of its own'() {
+    // Guards: srv.Emit("state") returned no error, and the page never heard of it.
+    const { warn } = console
+    const warnings = []
+    console.warn = (text) => warnings.push(text)
+    try {
+      const { server, states, notices } = await online()
+      for (let n = 0; n < 2; n++) {
+        server.socket.tell('notice', 'of the server')
+        server.socket.tell('state', 'of the server')
+      }
+      assert.deepEqual([states, notices], [['connecting', 'online'], []])
+    } finally {
+      console.warn = warn
+    }
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0], /named "notice", which was dropped/)
+  },
+
   async 'stores before it acknowledges'() {
     for (const handshake of [true, false]) {
       const { server, kept, states } = await start(token(1), { handshake })
