@@ -124,9 +124,9 @@ func broadcast(sockets int) scenario {
 	}
 }
 
-// visit is a websocket that is opened, has its first event answered, and is closed. The first event of a client of the
-// library is to authenticate, with the token that it was given at its visit before.
-func visit(ctx context.Context, s *server, next func() bool) error {
+// connectOnce opens a websocket, has its first event answered, and closes it. The first event of a
+// client of the library is to authenticate, with the token that it was given before.
+func connectOnce(ctx context.Context, s *server, next func() bool) error {
 	var token string
 	if s.authenticate {
 		var err error
@@ -219,7 +219,7 @@ func BenchmarkBroadcast(b *testing.B) { benchmark(b, listeners, broadcast(listen
 
 // BenchmarkConnect is how often websockets are opened, have a first event answered, and are closed, where 8 clients at
 // a time do so.
-func BenchmarkConnect(b *testing.B) { benchmark(b, 1, together(parallel, visit)) }
+func BenchmarkConnect(b *testing.B) { benchmark(b, 1, together(parallel, connectOnce)) }
 
 // TestScenarios guards that every benchmark works with every candidate.
 func TestScenarios(t *testing.T) {
@@ -228,7 +228,7 @@ func TestScenarios(t *testing.T) {
 		"echo polling":  echo(dialPolling),
 		"echo parallel": together(2, echo(dialWebsocket)),
 		"broadcast":     broadcast(5),
-		"connect":       together(2, visit),
+		"connect":       together(2, connectOnce),
 	}
 	const due = 10
 	for _, c := range candidates() {

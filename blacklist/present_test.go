@@ -256,15 +256,15 @@ func TestPlainClientTakesGeneration(t *testing.T) {
 func TestUnknownIsHarmless(t *testing.T) {
 	store := newMemory()
 	a := newActor(t, store)
-	stranger := a.next(a.code())
-	a.refused(stranger, how{}, Unknown)
-	a.checks(stranger, time.Minute, time.Minute, Unknown)
-	a.confirms(stranger, Unknown)
+	unknownToken := a.next(a.code())
+	a.refused(unknownToken, how{}, Unknown)
+	a.checks(unknownToken, time.Minute, time.Minute, Unknown)
+	a.confirms(unknownToken, Unknown)
 	if _, err := store.Revoke(t.Context(), Revocation{UserID: "anna", SessionID: "no id", Why: LoggedOut}); err != nil {
 		t.Error(err)
 	}
 	if n := store.size(); n != 0 {
-		t.Errorf("strangers left %d sessions behind", n)
+		t.Errorf("unknown tokens left %d sessions behind", n)
 	}
 	code := a.code()
 	first := a.must(code, how{})
@@ -310,8 +310,8 @@ func TestMemoryForgetsUsers(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		for range 200 {
-			stranger := newActor(t, store)
-			stranger.checks(stranger.next(stranger.code()), 0, 0, Unknown)
+			unknownToken := newActor(t, store)
+			unknownToken.checks(unknownToken.next(unknownToken.code()), 0, 0, Unknown)
 		}
 		left := 0
 		for n := range store.users {

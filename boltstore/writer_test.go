@@ -88,11 +88,11 @@ func TestStepsShareTransaction(t *testing.T) {
 
 func TestRefusalsWriteNothing(t *testing.T) {
 	s := fresh(t)
-	stranger := newCode("anna")
-	stranger.Generation = 3
+	unknownToken := newCode("anna")
+	unknownToken.Generation = 3
 	before := transaction(t, s)
 	for range 10 {
-		if v, err := begins(s, stranger); v != blacklist.Unknown {
+		if v, err := begins(s, unknownToken); v != blacklist.Unknown {
 			t.Errorf("verdict %d, %v", v, err)
 		}
 	}

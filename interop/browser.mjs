@@ -24,7 +24,7 @@ for (const version of versions) {
     for (const origin of [allowed, foreign]) {
       const page = await browser.newPage()
       await page.goto(`${origin}/?client=${version}`)
-      const heard = await page.evaluate(visit, { url, transports, handshake: Number.parseInt(version) >= 3 })
+      const heard = await page.evaluate(session, { url, transports, handshake: Number.parseInt(version) >= 3 })
       print({ socket, event: origin === allowed ? 'allowed' : 'foreign', args: heard })
       await page.close()
     }
@@ -32,8 +32,8 @@ for (const version of versions) {
 }
 await browser.close()
 
-// visit runs in the page: logs in, enters, and says something in each direction.
-async function visit({ url, transports, handshake }) {
+// session runs in the page: logs in, enters, and says something in each direction.
+async function session({ url, transports, handshake }) {
   const io = globalThis.io
   const headers = { 'Content-Type': 'application/json' }
   const body = JSON.stringify({ username: 'alice', password: 'secret' })

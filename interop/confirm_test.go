@@ -86,12 +86,12 @@ func TestWithheld(t *testing.T) {
 			o.Timeout = 4 * time.Second
 		}})
 		d := play(t, r, "withheld", a.url, nil)
-		first := d.entersConfirming("stranger")
-		d.hears("stranger", "reply to echo", fault("unauthorized"))
-		if again := d.offered("stranger"); again != first {
-			t.Error("the stranger's token was presented again, and another was offered for it")
+		first := d.entersConfirming("leaver")
+		d.hears("leaver", "reply to echo", fault("unauthorized"))
+		if again := d.offered("leaver"); again != first {
+			t.Error("the leaver's token was presented again, and another was offered for it")
 		}
-		d.unconfirmed("stranger")
+		d.unconfirmed("leaver")
 
 		d.entersConfirming("member")
 		d.hears("member", "reply to echo", "in")

@@ -65,9 +65,9 @@ export async function cut(client) {
 
 // withheld never acknowledges: one socket at its first token, another at its second.
 export async function withheld(client) {
-  const stranger = async () => {
-    const storage = { token: await client.login('stranger') }
-    const peer = client.enter('stranger', storage, { confirm: true, take: leave })
+  const leaver = async () => {
+    const storage = { token: await client.login('leaver') }
+    const peer = client.enter('leaver', storage, { confirm: true, take: leave })
     await peer.next('authenticated')
     await peer.ask('echo', 'let me in')
     peer.socket.emit('authenticate', { token: storage.token, confirm: true })
@@ -90,7 +90,7 @@ export async function withheld(client) {
     await reconnect(peer) // with the token that is still good
     await accept()
   }
-  await Promise.all([stranger(), member()])
+  await Promise.all([leaver(), member()])
 }
 
 // rotated has two sockets of one session take turns, and one of the same user's other session.

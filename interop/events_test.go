@@ -19,9 +19,9 @@ func fault(code string) map[string]any {
 func TestEvents(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "events", serve(t, setup{}).url, nil)
-		d.hears("stranger", "connect")
-		d.hears("stranger", "reply to echo", fault("unauthorized"))
-		d.hears("stranger", "reply to no such event", fault("unauthorized"))
+		d.hears("unauthenticated", "connect")
+		d.hears("unauthenticated", "reply to echo", fault("unauthorized"))
+		d.hears("unauthenticated", "reply to no such event", fault("unauthorized"))
 
 		d.enters("member")
 		d.hears("member", "reply to echo", "hello")
@@ -141,7 +141,7 @@ func TestStoredData(t *testing.T) {
 func TestAudiences(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "audiences", serve(t, setup{}).url, nil)
-		d.hears("stranger", "connect")
+		d.hears("unauthenticated", "connect")
 		for _, socket := range []string{"phone", "tablet", "desktop", "bob"} {
 			d.enters(socket)
 		}
@@ -151,17 +151,17 @@ func TestAudiences(t *testing.T) {
 			d.ignore("reply to " + reply)
 		}
 		news := map[string][]string{
-			"stranger": {},
-			"phone":    {"to all", "to the room", "to alice", "to one session"},
-			"tablet":   {"to all", "to alice", "to one session"},
-			"desktop":  {"to all", "to alice"},
-			"bob":      {"to all", "to the room", "to who stayed"},
+			"unauthenticated": {},
+			"phone":           {"to all", "to the room", "to alice", "to one session"},
+			"tablet":          {"to all", "to alice", "to one session"},
+			"desktop":         {"to all", "to alice"},
+			"bob":             {"to all", "to the room", "to who stayed"},
 		}
 		for socket, texts := range news {
 			for _, text := range texts {
 				d.hears(socket, "news", text)
 			}
-			if socket == "stranger" {
+			if socket == "unauthenticated" {
 				d.hears(socket, "reply to echo", fault("unauthorized"))
 			} else {
 				d.hears(socket, "reply to echo", "end")

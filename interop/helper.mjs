@@ -412,8 +412,8 @@ const scenarios = {
     }
   },
 
-  // strangers are two users of one storage. A connection presents only tokens of its own session.
-  async strangers() {
+  // twoUsers are two users of one storage. A connection presents only tokens of its own session.
+  async twoUsers() {
     const sleepFor = machine()
     const alice = new Page('alice')
     await alice.is('signed-out')

@@ -115,15 +115,15 @@ func TestHelperStolen(t *testing.T) {
 	}
 }
 
-// TestHelperStrangers: when another user has logged in to a page's storage, the page connects anew
+// TestHelperTwoUsers: when another user has logged in to a page's storage, the page connects anew
 // as that user.
-func TestHelperStrangers(t *testing.T) {
+func TestHelperTwoUsers(t *testing.T) {
 	helpers(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 			o.Blacklist, o.TokenLifetime = l, 40*time.Second
 		}})
-		d := help(t, "strangers", version, a.url, "{}")
+		d := help(t, "twoUsers", version, a.url, "{}")
 		d.entersPage("alice")
 		d.entersPage("bob")
 		d.self("bob", "bob")

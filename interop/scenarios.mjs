@@ -86,10 +86,10 @@ export async function logout(client) {
 
 // events are asked before and after authentication, both ways.
 export async function events(client) {
-  const stranger = client.open('stranger')
-  await stranger.next('connect')
-  await stranger.ask('echo', 'let me in')
-  await stranger.ask('no such event')
+  const unauthenticated = client.open('unauthenticated')
+  await unauthenticated.next('connect')
+  await unauthenticated.ask('echo', 'let me in')
+  await unauthenticated.ask('no such event')
 
   const member = await client.member('member')
   await member.ask('echo', 'hello')
@@ -149,8 +149,8 @@ export async function stored(client, { cases }) {
 
 // audiences listen while one of them speaks to each group in turn.
 export async function audiences(client) {
-  const stranger = client.open('stranger')
-  await stranger.next('connect')
+  const unauthenticated = client.open('unauthenticated')
+  await unauthenticated.next('connect')
   const phone = await client.member('phone', 'alice')
   const tablet = client.enter('tablet', phone.storage)
   await tablet.next('authenticated')
@@ -167,7 +167,7 @@ export async function audiences(client) {
   await phone.ask('leave', 'red')
   await bob.ask('speak', 'room', 'red', 'to who stayed')
   await bob.ask('speak', 'room', 'blue', 'to nobody')
-  for (const peer of [stranger, phone, tablet, desktop, bob]) await peer.ask('echo', 'end') // all that was sent before has come
+  for (const peer of [unauthenticated, phone, tablet, desktop, bob]) await peer.ask('echo', 'end') // all that was sent before has come
 }
 
 // mixed is one of many clients of all versions in one room: it listens, and then speaks.

@@ -80,7 +80,7 @@ func faults() map[string]fault {
 				return b.Store.Check(ctx, t, grace, branch)
 			}
 		}},
-		"a stranger is let in": {"Strangers are unknown and leave nothing behind", presents(func(p *blacklist.Presentation) {
+		"a token of an unknown session is let in": {"Tokens of unknown sessions are refused and leave nothing behind", presents(func(p *blacklist.Presentation) {
 			if p.Token.Generation == 1 {
 				p.Token.Generation = 0
 			}
@@ -106,7 +106,7 @@ func faults() map[string]fault {
 		"the last reason counts": {"The reason that a session ended for first stays", func(b *broken) { lastReason(b) }},
 		"a user is revoked once": {"A later revocation of a user reaches what came after the earlier", func(b *broken) { revokesUserOnce(b) }},
 		"any revocation will do": {"A revocation that says too little, too much or no reason is an error and ends nothing", func(b *broken) { takesAll(b) }},
-		"a stranger's session is told": {"Sessions tells the living sessions of the user", sessions(func(list []blacklist.Session) []blacklist.Session {
+		"another user's session is told": {"Sessions tells the living sessions of the user", sessions(func(list []blacklist.Session) []blacklist.Session {
 			return append(list, blacklist.Session{ID: otherID})
 		})},
 		"user agents are cut short": {"Sessions tells who, since when, until when and from where", sessions(func(list []blacklist.Session) []blacklist.Session {

@@ -108,14 +108,14 @@ func reuse() []clause {
 			s.confirms(accepted, next)
 			s.checks(replaced, first)
 		}},
-		{"Strangers are unknown and leave nothing behind", func(t *testing.T, store blacklist.Store) {
+		{"Tokens of unknown sessions are refused and leave nothing behind", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
 			code := s.code()
-			stranger := s.next(code)
-			s.presents(unknown, stranger)
-			s.presents(unknown, stranger, keep)
-			s.checksWithin(unknown, stranger, time.Hour, time.Hour)
-			s.confirms(unknown, stranger)
+			unknownToken := s.next(code)
+			s.presents(unknown, unknownToken)
+			s.presents(unknown, unknownToken, keep)
+			s.checksWithin(unknown, unknownToken, time.Hour, time.Hour)
+			s.confirms(unknown, unknownToken)
 			if len(s.living()) != 0 {
 				t.Error("one has begun a session")
 			}

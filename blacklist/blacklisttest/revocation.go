@@ -273,7 +273,7 @@ func sessions() []clause {
 				t.Errorf("%d sessions of the other user", len(living))
 			}
 			if living := login(t, store).living(); len(living) != 0 {
-				t.Errorf("%d sessions of a stranger", len(living))
+				t.Errorf("%d sessions of another user", len(living))
 			}
 		}},
 		{"Sessions tells who, since when, until when and from where", func(t *testing.T, store blacklist.Store) {

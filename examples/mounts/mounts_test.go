@@ -211,10 +211,10 @@ func TestSockets(t *testing.T) {
 				c.Await("logged_out")
 				c.AwaitDisconnect()
 
-				stranger := connect(t, url, nil)
-				stranger.Emit("authenticate", wire.Auth("none"))
-				if code := stranger.AwaitRefusal(); code != "invalid_token" {
-					t.Errorf("a stranger: %q", code)
+				unauthenticated := connect(t, url, nil)
+				unauthenticated.Emit("authenticate", wire.Auth("none"))
+				if code := unauthenticated.AwaitRefusal(); code != "invalid_token" {
+					t.Errorf("unauthenticated: %q", code)
 				}
 			})
 		})
