@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// conditions are what one history is like: the app's options, and how often what goes wrong.
+// conditions are the parameters of one history: the app's options, and how often each fault
+// occurs.
 type conditions struct {
 	timeout         time.Duration
 	codeLifetime    time.Duration
@@ -13,31 +14,31 @@ type conditions struct {
 	refreshInterval time.Duration
 	endOnReuse      bool
 
-	grain   time.Duration // of time: where it is coarse, much happens at once
-	slowest time.Duration // of a frame, usually
-	stalls  float64       // a frame takes up to Timeout
-	cuts    float64       // the connection breaks at a frame
-	crashes float64       // the tab dies at a step of its own
+	grain   time.Duration // the unit of time; if it is coarse, many events happen at once
+	slowest time.Duration // the usual upper limit of a frame's delay
+	stalls  float64       // how often a frame takes up to Timeout
+	cuts    float64       // how often the connection breaks at a frame
+	crashes float64       // how often a tab crashes at one of its steps
 
-	slowHook     time.Duration // the longest of the app's hooks
-	hangs        float64       // a hook, or the way to the store, takes up to Timeout
+	slowHook     time.Duration // the usual upper limit of a hook's duration
+	hangs        float64       // how often a hook or a store call takes up to Timeout
 	hookFails    float64
-	storeBefore  float64 // the store fails before it has applied a step
-	storeAfter   float64 // after
+	storeBefore  float64 // how often the store fails before it has applied a step
+	storeAfter   float64 // how often it fails after that
 	revocations  int
 	devices      int
 	thieves      int
-	actions      int // of each tab, until the world calms down
+	actions      int // of each tab, before the calm phase
 	patience     time.Duration
 	longestPause time.Duration // between a tab's actions
 
-	// underWay is how long a presentation can be on its way into the store after its client gave up on it: Timeout in
-	// the network, and what the app and the store add to it.
+	// underWay is how long a presentation can still reach the store after its client gave up on
+	// it: Timeout in the network, and the time that the app's hooks and the store add.
 	underWay time.Duration
 }
 
-// drawConditions makes up the conditions of a history. Each kind of trouble is absent from many, so that one trouble
-// does not hide what another would show.
+// drawConditions draws the conditions of a history. Each kind of fault is absent from many
+// histories, so that one fault does not hide what another would show.
 func (w *world) drawConditions() conditions {
 	maybe := func(p float64, high float64) float64 {
 		if w.chance(p) {
@@ -87,15 +88,15 @@ func (w *world) drawConditions() conditions {
 	return c
 }
 
-// calm is the same world without any trouble, for its last act.
+// calm returns the same conditions without any faults, for the last phase of a history.
 func (c conditions) calm() conditions {
 	c.slowest, c.slowHook = 10*time.Millisecond, 10*time.Millisecond
 	c.stalls, c.cuts, c.crashes, c.hangs, c.hookFails, c.storeBefore, c.storeAfter = 0, 0, 0, 0, 0, 0, 0
-	c.patience = 8 * c.timeout // of one who knows that the answer will come
+	c.patience = 8 * c.timeout // long enough for every answer to arrive
 	return c
 }
 
-// Counts are what happened in however many histories.
+// Counts says how often each thing happened in one or more histories.
 type Counts struct {
 	Histories, Devices, Thieves, Logins                                              int
 	Presentations, Accepted, Superseded, Reuses, Over, Repeated, Confirmations       int
@@ -103,7 +104,7 @@ type Counts struct {
 	Stalls, Hangs, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
 }
 
-// Add adds the counts of other histories.
+// Add adds the counts of other histories to c.
 func (c *Counts) Add(o Counts) {
 	for n, to := range c.all() {
 		*to += *o.all()[n]

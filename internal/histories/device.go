@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// device is an honest client: one storage, and one or two tabs that obey section 3.
+// device is an honest client: one storage, and one or two tabs that follow section 3 of DESIGN.
 type device struct {
 	w      *world
 	peer   server
@@ -14,28 +14,29 @@ type device struct {
 	userID string
 
 	confirming bool
-	storage    token // the zero token: none
-	turn       *tab  // of the tabs, which reads, presents, stores and acknowledges
+	storage    token // the zero token if the storage is empty
+	turn       *tab  // the tab that may read, present, store and acknowledge; nil if none does
 	presented  []time.Time
 	tabs       []*tab
 	sockets    int
-	watchers   []func(stored bool) // thieves, when it presents and when it has stored
+	watchers   []func(stored bool) // called when the device presents, and when it has stored
 }
 
-// tab is one page of the device's. It has a socket, or is about to open one.
+// tab is one page on the device. It has a socket, or is about to open one.
 type tab struct {
 	*device
 	socket   *socket
-	sent     token   // in flight, or the last that was
-	lived    []token // what this socket has lived on
+	sent     token   // the token presented last
+	lived    []token // the tokens this socket presented with success or was given
 	in       bool    // authenticated on this socket
 	patience *event
 	next     *event
-	left     int  // actions
-	leaving  bool // what it says first on its next connection is that it logs out
+	left     int  // number of actions still to take
+	leaving  bool // log out first on the next connection, instead of presenting
 }
 
-// maxPace is how many presentations an honest client makes while one it gave up on may be under way.
+// maxPace is how many presentations an honest client makes while one that it gave up on may still
+// reach the store.
 const maxPace = 10
 
 func (w *world) newDevice(n int, peer server, l *ledger) *device {
@@ -56,10 +57,11 @@ func (t *tab) wait(d time.Duration, then func()) {
 	t.next = t.w.after(d, then)
 }
 
-// soon tries something again.
+// soon calls then after a short delay, to try something again.
 func (t *tab) soon(then func()) { t.wait(t.w.between(10*time.Millisecond, time.Second), then) }
 
-// takeTurn says whether the tab may present now: no other is at it, and not too many came before.
+// takeTurn gives the tab the turn and returns true, unless another tab has it or the device has
+// presented too often in a short time.
 func (t *tab) takeTurn() bool {
 	for len(t.presented) > 0 && t.w.now.Sub(t.presented[0]) > t.w.underWay {
 		t.presented = t.presented[1:]
@@ -78,14 +80,15 @@ func (t *tab) endTurn() {
 	}
 }
 
-// connect opens a socket, with what the storage holds by then, after a login where it holds nothing that is any good.
+// connect opens a socket. If the storage holds no usable token by then, it logs in first.
 func (t *tab) connect() {
 	if !t.takeTurn() {
 		t.soon(t.connect)
 		return
 	}
 	expired := !t.w.now.Before(t.storage.ref.ExpiresAt)
-	if t.storage.text == "" || expired && t.w.chance(0.5) { // not every client looks at what it has
+	// Some clients do not check the expiry, and present an expired token.
+	if t.storage.text == "" || expired && t.w.chance(0.5) {
 		t.peer.login(t.userID, func(code token) {
 			t.w.note("%s logs in: %s", t.name, code)
 			t.ledger.begun(code.ref, t.confirming)
@@ -111,7 +114,7 @@ func (t *tab) beginPatience() {
 	t.patience = t.w.after(t.w.between(t.w.patience/4, t.w.patience), func() { t.leave(t.w.chance(0.7)) })
 }
 
-// leave gives the socket up, and comes back some time.
+// leave gives the socket up, and connects again after a short delay.
 func (t *tab) leave(politely bool) {
 	t.socket.giveUp(politely)
 	t.in = false
@@ -119,14 +122,15 @@ func (t *tab) leave(politely bool) {
 	t.soon(t.connect)
 }
 
-// crash loses everything but the storage.
+// crash makes the tab crash sometimes, which loses everything but the storage. It reports whether
+// the tab crashed.
 func (t *tab) crash(where string) bool {
 	if !t.w.chance(t.w.crashes) {
 		return false
 	}
 	t.w.counts.Crashes++
 	t.w.note("%s crashes %s", t.socket.name, where)
-	t.leave(t.w.chance(0.3)) // the system may close its connection
+	t.leave(t.w.chance(0.3)) // the operating system may close the connection
 	return true
 }
 
@@ -150,14 +154,14 @@ func (t *tab) hear(s *socket, f frame) {
 	}
 	switch f.kind {
 	case opened:
-		if t.storage.text == "" { // another tab has lost it meanwhile
+		if t.storage.text == "" { // another tab has removed the token meanwhile
 			t.leaving = false
 			t.leave(true)
 			return
 		}
 		if t.leaving {
 			t.leaving = false
-			if t.storage.ref.Generation > 0 { // another tab may have logged in, and a code ends nothing
+			if t.storage.ref.Generation > 0 { // a code of another tab's login cannot log out
 				t.sent = t.storage
 				t.socket.send(frame{kind: logout, token: t.sent})
 				return
@@ -175,7 +179,7 @@ func (t *tab) hear(s *socket, f frame) {
 	}
 }
 
-// store is what the client owes for "authenticated": first the storage, then the acknowledgement.
+// store handles "authenticated" as a client has to: it stores the token, then acknowledges it.
 func (t *tab) store(f frame) {
 	if t.turn != t || t.crash("before storing") {
 		return
@@ -196,8 +200,9 @@ func (t *tab) store(f frame) {
 	}
 }
 
-// refused is "unauthorized". What is terminal speaks of the token presented last, which is thrown away if it is still
-// what is stored; but for an expiry, which may be of a token that the socket lived on before.
+// refused handles "unauthorized". A terminal refusal is about the token presented last, and the tab
+// removes that token if it is still the stored one. Only token_expired may be about a token that
+// the socket used before.
 func (t *tab) refused(f frame) {
 	about := t.sent
 	if f.code == "token_expired" {
@@ -219,7 +224,7 @@ func (t *tab) refused(f frame) {
 	}
 }
 
-// rest does nothing for a while, then something.
+// rest waits for a while, then takes the next action, if any is left.
 func (t *tab) rest() {
 	if t.left <= 0 {
 		return
@@ -242,7 +247,7 @@ func (t *tab) act() {
 	case n < 19 && t.takeTurn():
 		t.w.note("%s logs out", t.socket.name)
 		t.w.counts.Logouts++
-		if t.storage.text != "" && t.w.chance(0.3) { // on a connection of its own
+		if t.storage.text != "" && t.w.chance(0.3) { // on a new connection
 			t.socket.giveUp(t.w.chance(0.7))
 			t.leaving = true
 			t.dial()
@@ -264,7 +269,7 @@ func (t *tab) refresh() {
 		t.soon(t.refresh)
 		return
 	}
-	if t.storage.ref.SessionID != t.sent.ref.SessionID { // a socket is for one session
+	if t.storage.ref.SessionID != t.sent.ref.SessionID { // a socket belongs to one session
 		t.leave(true)
 		return
 	}
@@ -272,7 +277,8 @@ func (t *tab) refresh() {
 	t.present()
 }
 
-// settle is the last act: the tab's socket is given up, or not, and it has to get in.
+// settle begins the last phase: the tab may keep its socket if that is authenticated, else it must
+// be able to authenticate on a new one.
 func (t *tab) settle() {
 	t.left, t.leaving = 0, false
 	if t.socket != nil && t.in && t.w.chance(0.3) {

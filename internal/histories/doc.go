@@ -1,18 +1,23 @@
-// Package histories attacks the rotation of tokens (DESIGN section 5) with random histories, for tests alone.
+// Package histories tests the rotation of tokens (DESIGN section 5) with random histories. Only
+// tests use it.
 //
-// A history is one run of a small world from one seed: honest devices with a storage and one or two tabs, thieves who
-// copied a storage, an operator who revokes, a network, a server and a Blacklist. All of it happens in virtual time, in
-// the order of an event queue, so steps overlap in every way that messages can. Four parts can be read on their own:
+// A history is a simulation from one seed: honest devices with a storage and one or two tabs,
+// thieves who copied a storage, an operator who revokes, a network, a server and a Blacklist. It
+// runs in virtual time, in the order of an event queue, so steps overlap in every way that messages
+// can. Four parts can be read on their own:
 //
-//   - machine.go is the reference: a naive Blacklist written from the words of the contract, which remembers everything.
-//     It can be given one of five faults, each of which the histories must find.
-//   - device.go, thief.go and operator.go are the people; network.go is what happens between them and the server.
-//   - server.go plays the server's side of a presentation, with hooks that take time and a store that fails before or
-//     after it has applied a step.
-//   - ledger.go is the truth: who is honest, who stole, what was stored where, which presentations and confirmations a
-//     store accepted. The invariants are computed from it alone, never from the reference.
+//   - machine.go is the reference: a simple Blacklist written from the text of the contract, which
+//     remembers everything. It can be given one of five faults, and the histories must find each.
+//   - device.go and thief.go are the clients, revoke in history.go is the operator, and network.go
+//     is the network between them and the server.
+//   - server.go simulates the server's side of a presentation, with hooks that take time and a
+//     store that fails before or after it has applied a step.
+//   - ledger.go records what really happened: who is honest, who stole, what was stored where,
+//     which presentations and confirmations a store accepted. The invariants are computed from it
+//     alone, never from the reference.
 //
-// What is assumed of the world, as the contract does: a frame on a socket that its client gave up on arrives within
-// Timeout of that, or never; and an honest client presents at most ten times while such a frame is on its way into the
-// store, which is Timeout and what the app's hooks and a failing store add to it.
+// The simulation makes the same assumptions as the contract. A frame on a socket that its client
+// gave up on arrives within Timeout, or never. An honest client presents at most ten times while
+// such a frame may still reach the store, which takes up to Timeout and the time that the app's
+// hooks and a failing store add.
 package histories

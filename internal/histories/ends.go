@@ -8,9 +8,9 @@ import (
 	"github.com/z-open/socketauth/internal/authn"
 )
 
-// This file holds how the played server ends sessions.
+// This file holds the part of the simulated server that ends sessions.
 
-// logout ends the session that the socket has, or that of the token it brings.
+// logout ends the socket's session, or, if it has none, the session of the token in the frame.
 func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) {
 	done := func() { p.step(c, (*authn.Machine).Done); then() }
 	if own := c.state.Own(); own != nil {
@@ -63,7 +63,8 @@ func (p *playedServer) revoke(r blacklist.Revocation) {
 	p.endSessions(r, byApp, func(error) {})
 }
 
-// endSessions has the store end sessions, and then closes their sockets: not those of a login that came later.
+// endSessions ends sessions in the store, and then closes their sockets, except those of a later
+// login.
 func (p *playedServer) endSessions(r blacklist.Revocation, why authn.Cause, then func(error)) {
 	r.Keep = 31 * 24 * time.Hour
 	var change blacklist.Change

@@ -9,7 +9,7 @@ import (
 	"github.com/z-open/socketauth/internal/histories"
 )
 
-// inCI is how many histories to play where CI has set its variable. On a desk a tenth will do.
+// inCI returns n if the environment variable CI is set, and a tenth of n otherwise.
 func inCI(n uint64) uint64 {
 	if os.Getenv("CI") == "" {
 		return n / 10
@@ -31,7 +31,8 @@ func TestHistoriesThroughTheRealServer(t *testing.T) {
 	histories.Play(t, inCI(realHistories), histories.Through(memory))
 }
 
-// TestOneHistory tells the history of one seed: SEED=7 go test -v -run OneHistory ./internal/histories
+// TestOneHistory logs the history of one seed:
+// SEED=7 go test -v -run OneHistory ./internal/histories
 func TestOneHistory(t *testing.T) {
 	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
 	o := histories.PlayOne(t, seed, histories.On(memory), true)
@@ -44,7 +45,7 @@ func TestTheReferenceKeepsItsOwnRules(t *testing.T) {
 	histories.Play(t, 2_000, mutated(histories.None))
 }
 
-// TestEveryMutationIsFound shows what the histories are worth: a machine with a fault does not survive them.
+// TestEveryMutationIsFound guards that the histories detect each fault of the reference machine.
 func TestEveryMutationIsFound(t *testing.T) {
 	const enough, more = 20_000, 500
 	for _, m := range histories.Mutations() {

@@ -9,18 +9,18 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// Outcome is what became of one history.
+// Outcome is the result of one history.
 type Outcome struct {
 	Counts    Counts
-	Violation string // "" where all invariants held
+	Violation string // "" if all invariants held
 	trace     []string
 }
 
-// Trace is what happened, where that was kept.
+// Trace returns the lines that say what happened, or "" if the history kept no trace.
 func (o Outcome) Trace() string { return strings.Join(o.trace, "\n") }
 
-// Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Where that is no Machine, what
-// it says is compared with one.
+// Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Unless the
+// store is a Machine, its answers are compared with those of one.
 func Run(seed uint64, blacklist blacklist.Store, tracing bool) Outcome {
 	w, l, s := newWorld(seed, blacklist)
 	w.tracing = tracing
@@ -48,7 +48,8 @@ func (w *world) outcome() Outcome {
 	return o
 }
 
-// play is a history: the troubles, then calm, in which the honest have to get in and thieves have to be found.
+// play runs one history: a phase with faults, then a calm phase in which honest clients must be
+// able to authenticate and thieves must be detected.
 func (w *world) play(peer server, s *store, l *ledger) {
 	w.note("%+v", w.conditions)
 	var devices []*device
@@ -73,7 +74,7 @@ func (w *world) play(peer server, s *store, l *ledger) {
 	for _, t := range thieves {
 		t.left = 0
 	}
-	if w.chance(0.5) { // or what is late comes while the honest settle
+	if w.chance(0.5) { // otherwise late frames arrive while the honest clients authenticate
 		w.pass(2 * w.timeout)
 	}
 	for _, d := range devices {
@@ -109,20 +110,20 @@ func (w *world) play(peer server, s *store, l *ledger) {
 		}
 	}
 	w.pass(w.timeout)
-	if w.inbox != nil { // the server that is played does not watch its store
+	if w.inbox != nil { // only the real server watches its store
 		l.allClosed()
 	}
 	w.list(s, l)
 }
 
-// pass lets time pass.
+// pass runs the events of the next d.
 func (w *world) pass(d time.Duration) {
 	over := false
 	w.after(d, func() { over = true })
 	w.runUntil(func() bool { return over })
 }
 
-// revoke is the operator's.
+// revoke makes a random revocation, as the operator.
 func (w *world) revoke(peer server, l *ledger) {
 	r := blacklist.Revocation{Why: blacklist.Revoked}
 	switch w.IntN(3) {
@@ -141,7 +142,8 @@ func (w *world) revoke(peer server, l *ledger) {
 		}
 		r.SessionID = sids[w.IntN(len(sids))]
 		r.UserID = l.userOf(r.SessionID)
-		if begun := l.alive(1); len(begun) > 0 && w.chance(0.2) { // another user's, which ends nothing
+		// Sometimes the session is another user's. Such a revocation ends nothing.
+		if begun := l.alive(1); len(begun) > 0 && w.chance(0.2) {
 			r.SessionID = begun[w.IntN(len(begun))]
 			r.UserID = "nobody"
 		}
@@ -149,7 +151,7 @@ func (w *world) revoke(peer server, l *ledger) {
 	peer.revoke(r)
 }
 
-// list checks that the store knows which sessions live.
+// list checks that the store lists exactly the sessions that are alive.
 func (w *world) list(s *store, l *ledger) {
 	for _, userID := range []string{"user0", "user1"} {
 		sessions, err := s.Sessions(context.Background(), userID)

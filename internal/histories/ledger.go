@@ -8,20 +8,21 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// ledger is the truth about a history: whose each token is, what the owner has stored, and what the store has said. It
-// computes the invariants at each call of the store, and whether a client that is refused has a thief, an operator or
-// itself to thank for it. It knows nothing of how a store decides.
+// ledger records what really happened in a history: who owns each token, what the owner has stored,
+// and what the store has answered. From that it checks the invariants at each store call, and
+// whether a refused client was refused because of a thief, an operator or its own behaviour. It
+// does not know how a store decides.
 type ledger struct {
 	w *world
 
 	mu       sync.Mutex
-	time     int // counts the beginnings and ends of calls
+	time     int // increases at the beginning and at the end of each call
 	sockets  map[string]*socket
-	given    map[*socket][]*entry // what was accepted on it, and what it was to get for that
+	given    map[*socket][]*entry // the tokens given on each socket
 	sessions map[string]*session
-	order    []string // of the sessions, by their login
+	order    []string // the sessions' ids, in the order of their logins
 	asking   map[string]bool
-	revoked  map[string]time.Time // by user
+	revoked  map[string]time.Time // by user ID
 	allDead  time.Time
 }
 
@@ -29,20 +30,21 @@ type ledger struct {
 type session struct {
 	sid, userID string
 	authTime    time.Time
-	confirming  bool // its owner's client does
+	confirming  bool // whether its owner's client acknowledges tokens
 	tokens      map[string]*entry
-	holders     map[uint64]holder // of each generation, as far as a store has accepted one
-	latest      uint64            // the last generation that has begun
-	changed     int               // when anything did last
+	holders     map[uint64]holder // the confirmed token of each generation
+	latest      uint64            // the last generation that has a token
+	changed     int               // the ledger's time of the last change
 
-	over   blacklist.Verdict // why it is over, if it is
+	over   blacklist.Verdict // why the session is over, 0 if it is not
 	overAt int
-	ending bool // a call that ends it has begun
+	ending bool // a call that may end it has begun
 
-	calls     int    // that have begun and are not done
-	suspicion string // what is violated if they turn out to excuse nothing
+	calls     int    // that have begun and have not ended
+	suspicion string // the violation to report if none of these calls excuses it
 
-	// A thief has parted from the owner: a branch of its own holds a generation, or it presented what was dead.
+	// parted says that the thief and the owner no longer share their tokens: a token of the
+	// thief's own is confirmed, or the thief presented a token that was replaced.
 	parted bool
 }
 
@@ -50,25 +52,27 @@ type session struct {
 type entry struct {
 	ref    blacklist.TokenRef
 	parent *entry
-	thief  bool // minted for one
-	stored bool // the owner has it, or had
+	thief  bool // issued to a thief
+	stored bool // the owner has stored it at some time
 }
 
-// holder is who holds a generation: since when, and since which moment of the ledger.
+// holder is the token that holds a generation, with the clock time and the ledger's time since
+// which it does.
 type holder struct {
 	*entry
 	at    time.Time
 	since int
 }
 
-// call is when a call of the store began. What ended before must be known to it; what overlaps may be.
+// call is the ledger's time at which a store call began. The call must take into account every call
+// that ended before that time, and may take into account those that overlap it.
 type call int
 
 func newLedger(w *world) *ledger {
 	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), asking: make(map[string]bool), revoked: make(map[string]time.Time)}
 }
 
-// call notes that one begins, about a session.
+// call notes that a store call about a session begins.
 func (l *ledger) call(sid string) call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +83,8 @@ func (l *ledger) call(sid string) call {
 	return call(l.time)
 }
 
-// done notes that a call is over, and known here. A client may have heard of its outcome before.
+// done notes that a store call has ended and that the ledger knows its result. A client may have
+// heard of the result before.
 func (l *ledger) done(sid string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +100,7 @@ func (l *ledger) done(sid string) {
 	}
 }
 
-// asked notes that a store is asked for a successor, perhaps again.
+// asked notes that the store is asked to accept a successor, and counts repeated requests.
 func (l *ledger) asked(successor string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,14 +110,14 @@ func (l *ledger) asked(successor string) {
 	l.asking[successor] = successor != ""
 }
 
-// opened notes whose a socket is: stores are told of it by its name.
+// opened registers a socket by its name, which is how the store calls refer to it.
 func (l *ledger) opened(s *socket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sockets[s.name] = s
 }
 
-// begun notes a login. Where its user was revoked since the password was checked, it is over.
+// begun notes a login. If its user was revoked after the password was checked, the session is over.
 func (l *ledger) begun(code blacklist.TokenRef, confirming bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,8 +158,9 @@ func (s *session) end(why blacklist.Verdict, at int) {
 	}
 }
 
-// killer is the confirmation since which a token is dead, if one had ended when the call began: of the generation after
-// it, or of another branch of its own.
+// killer returns the confirmation that made a token invalid, if that confirmation had ended when
+// the call began. It is the confirmation of the next generation, or of another branch of the
+// token's own generation.
 func (s *session) killer(e *entry, c call) (holder, bool) {
 	if h, ok := s.holders[e.ref.Generation+1]; ok && h.since < int(c) {
 		return h, true
@@ -163,7 +169,8 @@ func (s *session) killer(e *entry, c call) (holder, bool) {
 	return h, ok && h.since < int(c) && h.entry != e
 }
 
-// hold notes that a token has been confirmed: by an acknowledgement, a presentation, or, for a plain client, at once.
+// hold notes that a token is confirmed: by its acknowledgement, by its presentation, or as soon as
+// it is issued if the client does not confirm.
 func (l *ledger) hold(s *session, e *entry) {
 	generation := e.ref.Generation
 	if h, held := s.holders[generation]; held {
@@ -180,15 +187,16 @@ func (l *ledger) hold(s *session, e *entry) {
 	s.changed = l.time
 }
 
-// contested says whether another call may have come before this one, or after: its outcome may go either way.
+// contested reports whether another call overlaps this one, so that either of two results is right.
 func (s *session) contested(c call) bool { return s.changed > int(c) || s.calls > 1 }
 
-// isOver says whether a verdict is that the session is over.
+// isOver reports whether a verdict says that the session is over.
 func isOver(v blacklist.Verdict) bool {
 	return v == blacklist.SessionCompromised || v == blacklist.LoggedOut || v == blacklist.Revoked
 }
 
-// afterTheEnd checks a verdict where the session is over, or is said to be. settled: there is nothing else to check.
+// afterTheEnd checks a verdict if the session is over, or if the verdict says that it is. It
+// returns true if there is nothing else to check.
 func (l *ledger) afterTheEnd(s *session, t blacklist.TokenRef, c call, v blacklist.Verdict) (settled bool) {
 	switch {
 	case s.over != 0 && s.overAt < int(c):
@@ -205,7 +213,7 @@ func (l *ledger) afterTheEnd(s *session, t blacklist.TokenRef, c call, v blackli
 	return false
 }
 
-// presented checks what the store has said of a presentation.
+// presented checks the store's answer to a presentation.
 func (l *ledger) presented(c call, p blacklist.Presentation, v blacklist.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -232,7 +240,8 @@ func (l *ledger) presented(c call, p blacklist.Presentation, v blacklist.Verdict
 func (l *ledger) accepted(s *session, e *entry, c call, p blacklist.Presentation, thief bool) {
 	l.w.counts.Accepted++
 	next := s.tokens[p.SuccessorID]
-	if killer, dead := s.killer(e, c); dead && (next == nil || killer.entry != next) { // else the same step again
+	// If the killer is the successor itself, the same step is repeated.
+	if killer, dead := s.killer(e, c); dead && (next == nil || killer.entry != next) {
 		l.w.violate("%s is accepted after %s was confirmed", name(p.Token), name(killer.ref))
 	}
 	l.hold(s, e)
@@ -285,8 +294,8 @@ func (l *ledger) refused(s *session, e *entry, c call, p blacklist.Presentation,
 	}
 }
 
-// excused says whether an honest client can be refused for good: a thief has parted from it, its session was ended, or
-// it is a plain one that lost a reply.
+// excused reports whether an honest client may be refused for good: because a thief has tokens of
+// its own, because the session was ended, or because the client does not confirm and lost a reply.
 func (l *ledger) excused(s *session) bool {
 	if s.parted || s.ending || s.over == blacklist.LoggedOut || s.over == blacklist.Revoked {
 		return true
@@ -299,7 +308,7 @@ func (l *ledger) excused(s *session) bool {
 	return false
 }
 
-// lockedOut checks that an honest client that is refused for good has someone to thank for it.
+// lockedOut checks that there is a reason if an honest client is refused for good.
 func (l *ledger) lockedOut(t blacklist.TokenRef, code string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -316,7 +325,7 @@ func (l *ledger) lockedOut(t blacklist.TokenRef, code string) {
 	}
 }
 
-// confirmed checks what the store has said of a confirmation.
+// confirmed checks the store's answer to a confirmation.
 func (l *ledger) confirmed(c call, t blacklist.TokenRef, v blacklist.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -352,7 +361,7 @@ func (l *ledger) confirmed(c call, t blacklist.TokenRef, v blacklist.Verdict) {
 	}
 }
 
-// checked checks what the store has said of a token that was only looked up.
+// checked checks the store's answer to a Check of a token.
 func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Duration, v blacklist.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -362,8 +371,9 @@ func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Durati
 	if s == nil {
 		return
 	}
-	// A server may ask by a token that is not accepted as a successor yet whether the session has ended. A store that does
-	// not know the session, since a revocation came before its code, does not know that token either.
+	// A server may check whether the session has ended with a token that is not accepted as a
+	// successor yet. If a revocation came before the code, the store knows neither the session
+	// nor that token.
 	e := s.tokens[t.TokenID]
 	if e == nil && v == blacklist.Unknown || l.afterTheEnd(s, t, c, v) || e == nil {
 		return
@@ -382,7 +392,7 @@ func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Durati
 	}
 }
 
-// alive are the sessions that are not over, and in that generation at least.
+// alive returns the sessions that are not over and have reached at least that generation.
 func (l *ledger) alive(generation uint64) (sids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -394,14 +404,15 @@ func (l *ledger) alive(generation uint64) (sids []string) {
 	return sids
 }
 
-// userOf returns whose a session is.
+// userOf returns the user of a session.
 func (l *ledger) userOf(sid string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.sessions[sid].userID
 }
 
-// heard checks that a socket that hears a broadcast was let in: that a token it was given is, or was, confirmed.
+// heard checks that a socket that receives a broadcast is authenticated: a token that it was given
+// is, or was, confirmed.
 func (l *ledger) heard(s *socket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,9 +6,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// This file holds what the ledger knows of the ends of sessions.
+// This file holds the part of the ledger that records how sessions end.
 
-// concerned are the sessions that a revocation ends: all that have logged in by now.
+// concerned returns the sessions that a revocation ends, of all logins up to now.
 func (l *ledger) concerned(r blacklist.Revocation) (concerned []*session) {
 	for _, sid := range l.order {
 		s := l.sessions[sid]
@@ -28,8 +28,8 @@ func (l *ledger) revokes(r blacklist.Revocation) {
 	l.mayEnd(r)
 }
 
-// mayEnd notes that a revocation that names another user than the session's may end it all the same: a store that has
-// forgotten the session does not know whose it is, and remembers what it does not know as ended.
+// mayEnd notes that a revocation may end a session although it names another user. A store that has
+// forgotten the session does not know its user, and records an unknown session as ended.
 func (l *ledger) mayEnd(r blacklist.Revocation) {
 	if s := l.sessions[r.SessionID]; s != nil && s.forgotten() {
 		s.ending = true
@@ -54,8 +54,8 @@ func (l *ledger) hasRevoked(r blacklist.Revocation) {
 	l.mayEnd(r)
 }
 
-// allClosed checks, when all has been calm for long, that no socket lives whose session is over or whose token has
-// expired.
+// allClosed checks, at the end of the calm phase, that every socket is closed whose session is over
+// or whose token has expired.
 func (l *ledger) allClosed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -72,7 +72,7 @@ func (l *ledger) allClosed() {
 	}
 }
 
-// living are the sessions of a user that the store has to list, until then.
+// living returns the sessions of a user that the store has to list, and until when.
 func (l *ledger) living(userID string) map[string]time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +90,8 @@ func (l *ledger) living(userID string) map[string]time.Time {
 	return living
 }
 
-// until is when the last of its tokens expires. A store may forget the session a minute later.
+// until returns when the last of the session's tokens expires. A store may forget the session a
+// minute later.
 func (s *session) until() (until time.Time) {
 	for _, e := range s.tokens {
 		if e.ref.ExpiresAt.After(until) {

@@ -7,20 +7,20 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// Mutation is a fault that a Machine can be given. The histories are worth something if they find each.
+// Mutation is a fault that a Machine can be given. The histories must find each of them.
 type Mutation int
 
 // The mutations.
 const (
 	None              Mutation = iota
-	DropPredecessorID          // of n-1 only the generation is remembered, not which token held it
-	SkipRevoked                // nobody looks whether the session is over
+	DropPredecessorID          // it is forgotten which token held the generation before the latest
+	SkipRevoked                // it is not checked whether the session is over
 	ConfirmAtMint              // a confirming client's successor holds its generation at once
-	AcceptLostBranch           // the latest generation is accepted, whichever branch of it
-	DecideThenWrite            // the decision and its record are two steps
+	AcceptLostBranch           // every branch of the latest generation is accepted
+	DecideThenWrite            // the decision and the write are two separate steps
 )
 
-// Mutations are all of them but None.
+// Mutations returns all mutations but None.
 func Mutations() []Mutation {
 	return []Mutation{DropPredecessorID, SkipRevoked, ConfirmAtMint, AcceptLostBranch, DecideThenWrite}
 }
@@ -29,27 +29,27 @@ func (m Mutation) String() string {
 	return [...]string{"none", "drop the jti of n-1", "skip the revoked check", "confirm at mint", "accept a lost branch", "decide and write in two steps"}[m]
 }
 
-// Machine is the reference: section 5 in the plainest words, with all of a session's past instead of a state of constant
-// size. It is for one goroutine.
+// Machine is the reference implementation of section 5. It is as simple as possible, and keeps all
+// of a session's past instead of a state of constant size. It must be used by one goroutine only.
 type Machine struct {
 	mutation Mutation
 	sessions map[string]*life
-	users    map[string]time.Time // revoked when
+	users    map[string]time.Time // when each was revoked
 	all      time.Time
 }
 
-// life is one session, from its code to its end.
+// life is the state of one session.
 type life struct {
 	userID    string
-	latest    uint64               // n
-	holders   map[uint64]string    // the jti that holds a generation
-	heldSince map[uint64]time.Time // and since when
-	why       blacklist.Verdict    // it is over
+	latest    uint64               // the latest generation, n in section 5
+	holders   map[uint64]string    // the id of the token that holds each generation
+	heldSince map[uint64]time.Time // since when it does
+	why       blacklist.Verdict    // why the session is over, 0 if it is not
 	lastExp   time.Time
 	since     time.Time
 }
 
-// NewMachine makes a reference with one fault, or none.
+// NewMachine returns a reference with one fault, or none.
 func NewMachine(m Mutation) *Machine {
 	return &Machine{mutation: m, sessions: make(map[string]*life), users: make(map[string]time.Time)}
 }
@@ -61,7 +61,7 @@ func (m *Machine) life(sid string) *life {
 	return m.sessions[sid]
 }
 
-// over is clause 1: session or user revoked.
+// over is clause 1: the session or the user was revoked.
 func (m *Machine) over(l *life, t blacklist.TokenRef) blacklist.Verdict {
 	switch {
 	case m.mutation == SkipRevoked:
@@ -76,21 +76,22 @@ func (m *Machine) over(l *life, t blacklist.TokenRef) blacklist.Verdict {
 	return 0
 }
 
-// current is clause 2: its generation is the latest, and it holds it, or nobody does yet.
+// current is clause 2: the token is of the latest generation, and it holds that, or no token does.
 func (m *Machine) current(l *life, t blacklist.TokenRef) bool {
 	holder, held := l.holders[l.latest]
 	return t.Generation == l.latest && (!held || holder == t.TokenID || m.mutation == AcceptLostBranch)
 }
 
-// predecessor is clause 3: it holds the generation before the latest, which nobody holds.
+// predecessor is clause 3: the token holds the generation before the latest, and no token holds the
+// latest.
 func (m *Machine) predecessor(l *life, t blacklist.TokenRef) bool {
 	_, held := l.holders[l.latest]
 	return t.Generation+1 == l.latest && !held &&
 		(l.holders[t.Generation] == t.TokenID || m.mutation == DropPredecessorID)
 }
 
-// replacedAt is since when a token that was used and replaced is: since the next generation is held, or, in the latest,
-// since another branch holds it.
+// replacedAt returns when a token was replaced: when a token took the next generation or, for a
+// token of the latest generation, when another branch took that.
 func (l *life) replacedAt(t blacklist.TokenRef) time.Time {
 	if at, ok := l.heldSince[t.Generation+1]; ok {
 		return at
@@ -111,11 +112,13 @@ func (m *Machine) Present(_ context.Context, p blacklist.Presentation) (blacklis
 	return blacklist.Result{Verdict: verdict}, nil
 }
 
-// decide is what Present does, as its two halves.
+// decide returns the two halves of Present: the verdict, and the function that writes it.
 func (m *Machine) decide(p blacklist.Presentation) (verdict blacklist.Verdict, write func()) {
 	l, t, now := m.life(p.Token.SessionID), p.Token, time.Now()
 	nothing := func() {}
-	succeed := func() { // the successor is a branch of the next generation, and holds it for a plain client
+	// succeed adds the successor, which holds its generation at once if the client does not
+	// confirm.
+	succeed := func() {
 		if p.SuccessorID == "" {
 			return
 		}
@@ -145,7 +148,7 @@ func (m *Machine) decide(p blacklist.Presentation) (verdict blacklist.Verdict, w
 	case m.predecessor(l, t):
 		return blacklist.Accepted, succeed
 	case p.SuccessorID != "" && t.Generation+1 == l.latest && l.holders[t.Generation] == t.TokenID && l.holders[l.latest] == p.SuccessorID:
-		return blacklist.Accepted, nothing // the same step again
+		return blacklist.Accepted, nothing // the same step is repeated
 	}
 	at := l.replacedAt(t)
 	switch {
@@ -252,7 +255,7 @@ func (m *Machine) Sessions(_ context.Context, userID string) (living []blacklist
 	return living, nil
 }
 
-// Watch implements blacklist.Store. The histories have one process, which needs no telling.
+// Watch implements blacklist.Store. The histories have one process, so there is nothing to report.
 func (m *Machine) Watch(ctx context.Context, _ func(blacklist.Change)) error {
 	<-ctx.Done()
 	return nil

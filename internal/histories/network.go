@@ -7,7 +7,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// token is what a client holds: a text to present, and what it says of itself.
+// token is a token as a client holds it: its text, and the claims in it.
 type token struct {
 	text string
 	ref  blacklist.TokenRef
@@ -20,14 +20,15 @@ func (t token) String() string {
 	return name(t.ref)
 }
 
-// name is a token's in a trace: session, generation, and the first letters of its id.
+// name returns a token's name in traces: its session, its generation, and the start of its id.
 func name(t blacklist.TokenRef) string {
 	return fmt.Sprintf("%.4s/%d.%.4s", t.SessionID, t.Generation, t.TokenID)
 }
 
 type kind string
 
-// The frames. A client authenticates, acknowledges and logs out; the rest comes from the server.
+// The kinds of frames. Clients send authenticate, acknowledge and logout; the server sends the
+// others.
 const (
 	authenticate  kind = "authenticate"
 	acknowledge   kind = "acknowledge"
@@ -37,7 +38,7 @@ const (
 	unauthorized  kind = "unauthorized"
 	rotated       kind = "rotated"
 	loggedOut     kind = "logged_out"
-	news          kind = "news" // a broadcast of the app's
+	news          kind = "news" // a broadcast of the app
 	closed        kind = "closed"
 )
 
@@ -45,7 +46,7 @@ type frame struct {
 	kind     kind
 	token    token
 	confirm  bool   // authenticate: the client will acknowledge
-	ack      string // authenticated: what to acknowledge, "" for nothing; acknowledge: that
+	ack      string // authenticated: the id to acknowledge, "" for none; acknowledge: that id
 	code     string // unauthorized
 	terminal bool   // unauthorized
 }
@@ -62,47 +63,50 @@ func (f frame) String() string {
 	return string(f.kind)
 }
 
-// server is the other end: of sockets, by what arrives there, and of what goes over HTTP, where nothing is lost.
+// server is the server's side: it receives what arrives on sockets, and requests over HTTP, where
+// nothing is lost.
 type server interface {
-	open(s *socket) // and answer "opened"
+	open(s *socket) // answers "opened"
 	receive(s *socket, f frame)
-	tear(s *socket, f frame) // a part of the frame arrives, and then the end
-	hangUp(s *socket)        // the end arrives
+	tear(s *socket, f frame) // a part of the frame arrives, then the connection ends
+	hangUp(s *socket)        // the connection ends
 
 	login(userID string, got func(token))
 	check(t token) // through Middleware
 	revoke(r blacklist.Revocation)
 }
 
-// socket is one connection. Frames of one direction stay in order; a break loses all that follow.
+// socket is one connection. The frames of each direction stay in order. When the connection breaks,
+// all later frames are lost.
 type socket struct {
 	w     *world
 	name  string
 	thief bool
 	peer  server
-	on    func(frame) // of the client
+	on    func(frame) // the client's handler
 
 	up, down  direction
 	givenUp   bool
 	givenUpAt time.Time
-	closed    bool  // by the server
-	told      token // by "authenticated", the last
-	state     any   // the server's
+	closed    bool  // the server has closed it
+	told      token // the token of the last "authenticated"
+	state     any   // the server's state of the connection
 }
 
 type direction struct {
 	cut     bool
-	arrived time.Time // the last frame
+	arrived time.Time // when the last frame arrives
 }
 
-// dial opens a socket. on hears "opened", then what the server sends, until the client gives the socket up.
+// dial opens a socket. on is called with "opened", then with the frames that the server sends,
+// until the client gives the socket up.
 func (w *world) dial(peer server, name string, thief bool, on func(frame)) *socket {
 	s := &socket{w: w, name: name, thief: thief, peer: peer, on: on}
 	s.transport(&s.up, func() { peer.open(s) }, nil)
 	return s
 }
 
-// send is for the client.
+// send sends a frame from the client to the server.
 func (s *socket) send(f frame) {
 	if s.givenUp {
 		return
@@ -117,7 +121,7 @@ func (s *socket) send(f frame) {
 	}, func() { s.peer.tear(s, f) })
 }
 
-// answer is for the server.
+// answer sends a frame from the server to the client.
 func (s *socket) answer(f frame) {
 	s.transport(&s.down, func() {
 		if s.givenUp {
@@ -137,7 +141,7 @@ func (s *socket) answer(f frame) {
 	}, nil)
 }
 
-// transport lets a frame arrive, or breaks the connection before it, inside it or after it.
+// transport delivers a frame, or breaks the connection before, inside or after it.
 func (s *socket) transport(d *direction, arrive, tear func()) {
 	if d.cut {
 		return
@@ -167,14 +171,15 @@ func (s *socket) transport(d *direction, arrive, tear func()) {
 	d.arrived = at
 	up := d == &s.up
 	w.after(at.Sub(w.now), func() {
-		if up && s.givenUp && w.now.Sub(s.givenUpAt) > w.timeout { // the assumption on the network
+		if up && s.givenUp && w.now.Sub(s.givenUpAt) > w.timeout { // see the assumptions in doc.go
 			return
 		}
 		arrive()
 	})
 }
 
-// breakOff loses all that is sent from now on. Each side finds out some time, or never.
+// breakOff breaks the connection: all that is sent from now on is lost. Each side notices it after
+// some time, or never.
 func (s *socket) breakOff() {
 	w := s.w
 	if s.up.cut {
@@ -196,7 +201,8 @@ func (s *socket) breakOff() {
 	}
 }
 
-// giveUp is the client's: it hears nothing more of this socket. A polite one tells the server; a crashed one does not.
+// giveUp makes the client stop using the socket: it receives no more frames. The server is told
+// only if politely is true; a crashed client does not tell it.
 func (s *socket) giveUp(politely bool) {
 	if s.givenUp {
 		return

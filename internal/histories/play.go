@@ -8,7 +8,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// A Player runs the history of a seed, and keeps a trace of it if asked to.
+// A Player runs the history of a seed, and keeps a trace if tracing is true.
 type Player func(t *testing.T, seed uint64, tracing bool) Outcome
 
 // On returns a Player of histories on a store. open is called in the bubble of each history.
@@ -28,7 +28,7 @@ func Through(open func(t *testing.T) blacklist.Store) Player {
 	}
 }
 
-// Play runs the histories of the seeds below the number given, and logs what they were made of.
+// Play runs the histories of all seeds below seeds, and logs the counts of all of them.
 func Play(t *testing.T, seeds uint64, player Player) {
 	var mu sync.Mutex
 	var total Counts
@@ -54,7 +54,7 @@ func Play(t *testing.T, seeds uint64, player Player) {
 	}
 }
 
-// PlayOne runs the history of one seed, in time of its own.
+// PlayOne runs the history of one seed, in a bubble of testing/synctest.
 func PlayOne(t *testing.T, seed uint64, player Player, tracing bool) (o Outcome) {
 	synctest.Test(t, func(t *testing.T) { o = player(t, seed, tracing) })
 	return o

@@ -2,7 +2,7 @@
 
 package histories_test
 
-// The race detector makes histories ten times as slow. CI runs the tests without it too.
+// The race detector makes histories ten times slower. CI also runs the tests without it.
 const (
 	memoryHistories = 5_000
 	realHistories   = 300

@@ -20,7 +20,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// realServer is the library's own server, behind net/http, with clients on pipes. Only its hooks are played.
+// realServer is the library's own server, behind net/http, with clients on pipes. Only its hooks
+// are simulated.
 type realServer struct {
 	*socketauth.Server
 	w    *world
@@ -29,9 +30,9 @@ type realServer struct {
 	log  *logs
 
 	mu    sync.Mutex
-	rand  *rand.Rand // of the hooks, which are called from many goroutines
+	rand  *rand.Rand // for the hooks, which are called from many goroutines
 	calls sync.WaitGroup
-	over  chan struct{} // the history is
+	over  chan struct{} // closed when the history is over
 }
 
 func newRealServer(w *world, s *store, seed uint64) (*realServer, error) {
@@ -91,7 +92,7 @@ func (r *realServer) fails() bool {
 	return failed
 }
 
-// report broadcasts the app's news, now and then.
+// report broadcasts the app's news at random intervals.
 func (r *realServer) report() {
 	_ = r.Emit(string(news))
 	r.w.after(r.w.between(10*time.Millisecond, 10*time.Second), r.report)
@@ -103,7 +104,7 @@ func (r *realServer) chance(p float64) bool {
 	return p > 0 && r.rand.Float64() < p
 }
 
-// takeTime is what a hook or a call of the store does.
+// takeTime waits as long as a hook or a store call takes, or until ctx is done.
 func (r *realServer) takeTime(ctx context.Context, usual time.Duration) error {
 	c := r.w.weather()
 	d := time.Duration(r.number(int64(usual)))
@@ -127,7 +128,7 @@ func (r *realServer) number(below int64) int64 {
 	return r.rand.Int64N(below)
 }
 
-// tell has something happen in the history's goroutine.
+// tell has the history's goroutine call what, unless the history is over.
 func (r *realServer) tell(what func()) {
 	select {
 	case r.w.inbox <- what:
@@ -135,7 +136,7 @@ func (r *realServer) tell(what func()) {
 	}
 }
 
-// close ends the server, and waits for all that has to do with it.
+// close shuts the server down, and waits for all its goroutines.
 func (r *realServer) close() error {
 	close(r.over)
 	err := r.Shutdown(context.Background())
@@ -144,7 +145,7 @@ func (r *realServer) close() error {
 	return err
 }
 
-// login is IssueCode, after the time of a password.
+// login calls IssueCode after the time that the check of a password takes.
 func (r *realServer) login(userID string, got func(token)) {
 	r.w.after(r.w.between(time.Millisecond, 500*time.Millisecond), func() {
 		text, err := r.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": userID})
@@ -170,7 +171,7 @@ func (r *realServer) check(t token) {
 
 func (r *realServer) revoke(of blacklist.Revocation) {
 	r.calls.Go(func() {
-		switch ctx := context.Background(); { // its error is a failing store's
+		switch ctx := context.Background(); { // an error comes from a store that fails on purpose
 		case of.All:
 			_, _ = r.Auth().RevokeAll(ctx)
 		case of.Except != "":
@@ -183,7 +184,7 @@ func (r *realServer) revoke(of blacklist.Revocation) {
 	})
 }
 
-// readToken reads what a token says of itself.
+// readToken reads the claims of a token, without verifying it.
 func readToken(text string) token {
 	var c struct {
 		Subject    string  `json:"sub"`
@@ -199,7 +200,7 @@ func readToken(text string) token {
 		return token{text: text}
 	}
 	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
-	_ = json.Unmarshal(payload, &c) // what is no token fails where it is used
+	_ = json.Unmarshal(payload, &c) // an invalid token fails later, when it is used
 	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)) }
 	return token{text: text, ref: blacklist.TokenRef{
 		SessionID: c.SessionID, TokenID: c.ID, UserID: c.Subject, Generation: c.Generation,
@@ -207,7 +208,7 @@ func readToken(text string) token {
 	}}
 }
 
-// logs puts what the server logs into the trace.
+// logs writes the server's log lines into the trace.
 type logs struct{ w *world }
 
 func (l *logs) Write(b []byte) (int, error) {
@@ -218,8 +219,9 @@ func (l *logs) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// RunReal runs the history of a seed through the library's own server, in the caller's bubble. Goroutines are no part of
-// a seed, so that another run of it may go another way: the trace is kept.
+// RunReal runs the history of a seed through the library's own server, in the caller's bubble. The
+// seed does not determine how goroutines are scheduled, so another run of the same seed may differ.
+// Therefore RunReal always keeps the trace.
 func RunReal(seed uint64, blacklist blacklist.Store) (Outcome, error) {
 	w, l, s := newWorld(seed, blacklist)
 	w.tracing, w.inbox = true, make(chan func())

@@ -10,14 +10,14 @@ import (
 	"github.com/z-open/socketauth/internal/authn"
 )
 
-// playedServer does what the library's server does with a presentation, each wait of it an event of its own. The state of
-// its connections is the library's own machine.
+// playedServer simulates how the library's server handles a presentation, with each wait as a
+// separate event. The state of its connections is the library's own machine.
 type playedServer struct {
 	w      *world
 	store  *store
-	minted map[string]*authn.Token // by their texts
-	conns  map[string][]*conn      // by session
-	sids   []string                // of those, in the order in which they came
+	minted map[string]*authn.Token // by text
+	conns  map[string][]*conn      // by session ID
+	sids   []string                // the keys of conns, in the order in which they were added
 }
 
 // conn is a socket on the server.
@@ -25,8 +25,8 @@ type conn struct {
 	*socket
 	state    authn.Machine
 	openedAt time.Time
-	timer    *event              // of the state's deadline
-	queue    []func(done func()) // what the client asked for, one after the other
+	timer    *event              // for the state's deadline
+	queue    []func(done func()) // the client's requests, handled one after the other
 	busy     bool
 }
 
@@ -41,7 +41,7 @@ func newPlayedServer(w *world, s *store) *playedServer {
 	return &playedServer{w: w, store: s, minted: make(map[string]*authn.Token), conns: make(map[string][]*conn)}
 }
 
-// step tells a connection's state of one event, and does what follows from it.
+// step passes one event to a connection's machine, and applies its effects.
 func (p *playedServer) step(c *conn, event func(m *authn.Machine) authn.Effects) authn.Effects {
 	e := event(&c.state)
 	c.timer.stop()
@@ -64,7 +64,7 @@ func (p *playedServer) step(c *conn, event func(m *authn.Machine) authn.Effects)
 	return e
 }
 
-// farewell is the last that a client hears of its connection.
+// farewell sends a connection's last frame, and closes it.
 func (p *playedServer) farewell(c *conn, last frame) {
 	c.answer(last)
 	c.answer(frame{kind: closed})
@@ -79,7 +79,8 @@ func (w *world) newID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// login takes the time of a password, which may come before a revocation that the code comes after.
+// login issues a code some time after the password was checked, so that a revocation may come
+// between the two.
 func (p *playedServer) login(userID string, got func(token)) {
 	authTime := p.w.now
 	p.w.after(p.w.between(time.Millisecond, 500*time.Millisecond), func() {
@@ -98,7 +99,7 @@ func (p *playedServer) mint(t authn.Token) *authn.Token {
 
 func asToken(t *authn.Token) token { return token{text: t.Text, ref: refOf(t)} }
 
-// refOf is what a store knows a token by.
+// refOf returns a token as it is described to a store.
 func refOf(t *authn.Token) blacklist.TokenRef {
 	return blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
@@ -128,7 +129,8 @@ func (p *playedServer) receive(s *socket, f frame) {
 	arrived := p.w.now
 	switch f.kind {
 	case acknowledge:
-		c.queue = append(c.queue, func(done func()) { p.acknowledged(c, f.ack, done) }) // a logout may come behind it
+		// It is queued too, so that a logout that was sent after it is handled after it.
+		c.queue = append(c.queue, func(done func()) { p.acknowledged(c, f.ack, done) })
 	case authenticate:
 		c.queue = append(c.queue, func(done func()) { p.present(c, f, arrived, done) })
 	case logout:
@@ -147,7 +149,7 @@ func (p *playedServer) next(c *conn) {
 	f(func() { c.busy = false; p.next(c) })
 }
 
-// lasts is how long a hook or a call of the store takes.
+// lasts draws how long a hook or a store call takes.
 func (p *playedServer) lasts(usual time.Duration) time.Duration {
 	if p.w.chance(p.w.hangs) {
 		p.w.counts.Hangs++
@@ -156,7 +158,7 @@ func (p *playedServer) lasts(usual time.Duration) time.Duration {
 	return p.w.between(100*time.Microsecond, usual)
 }
 
-// hook lets one of the app's hooks take its time, and fail.
+// hook simulates one of the app's hooks, which takes time and may fail.
 func (p *playedServer) hook(then func(ok bool)) {
 	p.w.after(p.lasts(p.w.slowHook), func() {
 		failed := p.w.chance(p.w.hookFails)
@@ -167,7 +169,7 @@ func (p *playedServer) hook(then func(ok bool)) {
 	})
 }
 
-// present is one presentation: first what needs no store, then its step.
+// present handles one presentation: first the checks that need no store, then the store call.
 func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func()) {
 	t, known := p.minted[f.token.text]
 	done := func() { p.step(c, (*authn.Machine).Done); then() }
@@ -230,7 +232,8 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 	})
 }
 
-// expired refuses a token that has expired. If it had been replaced before, it is reuse. It calls done once.
+// expired refuses a token that has expired. If it had been replaced before, it is reuse. It calls
+// done once.
 func (p *playedServer) expired(c *conn, t *authn.Token, arrived time.Time, done func()) {
 	own := c.state.Own()
 	if t.Generation == 0 || !p.w.endOnReuse || own != nil && own.SessionID != t.SessionID {
@@ -251,7 +254,7 @@ func (p *playedServer) expired(c *conn, t *authn.Token, arrived time.Time, done 
 	})
 }
 
-// judge has the store decide on a token that is not to get a successor.
+// judge has the store decide on a token that gets no successor.
 func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then func(blacklist.Verdict, error)) {
 	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byReuse); return authn.Effects{} })
 	var verdict blacklist.Verdict
@@ -270,20 +273,21 @@ func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then fu
 			})
 			return
 		case presented && v == blacklist.SessionCompromised && p.w.endOnReuse:
-			v = blacklist.ReuseDetected // by the call whose reply was lost
+			v = blacklist.ReuseDetected // it was detected by the call whose reply was lost
 		}
 		verdict = v
 		reply(err)
 	}, func(err error) { then(verdict, err) })
 }
 
-// presentToStore takes the store's step, again where it fails; once the client has left it only looks its outcome up.
+// presentToStore makes the presentation's store call, and repeats it if it fails. If the client has
+// left by then, it only checks the token instead.
 func (p *playedServer) presentToStore(c *conn, presentation blacklist.Presentation, arrived time.Time, then func(blacklist.Verdict, error)) {
 	var verdict blacklist.Verdict
 	p.insist(func(again bool, reply func(error)) {
 		got := func(v blacklist.Verdict, err error) {
 			if verdict = v; again && v == blacklist.SessionCompromised && presentation.EndOnReuse {
-				verdict = blacklist.ReuseDetected // by the call whose reply was lost
+				verdict = blacklist.ReuseDetected // it was detected by the call whose reply was lost
 			}
 			reply(err)
 		}
@@ -296,14 +300,14 @@ func (p *playedServer) presentToStore(c *conn, presentation blacklist.Presentati
 	}, func(err error) { then(verdict, err) })
 }
 
-// insist takes a step until it succeeds, for up to Timeout.
+// insist repeats a store call until it succeeds, for up to Timeout.
 func (p *playedServer) insist(step func(again bool, reply func(error)), then func(error)) {
 	began, pause := p.w.now, 10*time.Millisecond
 	var take func(again bool)
 	take = func(again bool) {
-		p.w.after(p.lasts(10*time.Millisecond), func() { // on its way to the store
+		p.w.after(p.lasts(10*time.Millisecond), func() { // the request's way to the store
 			step(again, func(err error) {
-				p.w.after(p.lasts(10*time.Millisecond), func() { // and back
+				p.w.after(p.lasts(10*time.Millisecond), func() { // the reply's way back
 					if err == nil || p.w.now.Sub(began)+pause > p.w.timeout {
 						then(err)
 						return
@@ -317,7 +321,8 @@ func (p *playedServer) insist(step func(again bool, reply func(error)), then fun
 	take(false)
 }
 
-// accept tells the client its next token. A confirming one has Timeout, from the first it was told, to acknowledge.
+// accept sends the client its next token. A confirming client has to acknowledge a token within
+// Timeout after the first one that it was sent.
 func (p *playedServer) accept(c *conn, t, next *authn.Token, acknowledges bool) {
 	if !acknowledges {
 		p.confirmed(next)
@@ -338,7 +343,7 @@ func (p *playedServer) accept(c *conn, t, next *authn.Token, acknowledges bool) 
 	}
 }
 
-// acknowledged confirms the client's branch, if it is the one it was told last.
+// acknowledged confirms the acknowledged token, if it is the last one that the client was sent.
 func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 	t := p.minted[id]
 	if t == nil || !c.state.Awaits(t) {
@@ -362,7 +367,7 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 			p.step(c, func(m *authn.Machine) authn.Effects { m.Enter(t); return authn.Effects{} })
 		case verdict == blacklist.Superseded:
 			p.refuse(c, "no_longer_valid", false, true)
-		case verdict == blacklist.Replaced && c.state.Entered(): // of an older generation
+		case verdict == blacklist.Replaced && c.state.Entered(): // it was a token of an older generation
 		case verdict == blacklist.Replaced:
 			p.refuse(c, "no_longer_valid", false, false)
 		default:
@@ -373,14 +378,14 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 	})
 }
 
-// confirmed lets the sockets of a session hear that a token holds its generation.
+// confirmed tells all sockets of a session that a token holds its generation.
 func (p *playedServer) confirmed(t *authn.Token) {
 	for _, c := range p.conns[t.SessionID] {
 		p.step(c, func(m *authn.Machine) authn.Effects { return m.Confirmed(t.ID, t.Generation) })
 	}
 }
 
-// join has the session's end find the socket from now on.
+// join registers the socket under the token's session, so that the end of the session finds it.
 func (p *playedServer) join(c *conn, t *authn.Token) {
 	for _, other := range p.conns[t.SessionID] {
 		if other == c {
@@ -413,7 +418,7 @@ func (p *playedServer) refuseVerdict(c *conn, sid string, v blacklist.Verdict) {
 	}
 }
 
-// refuse tells the client, and closes its socket unless it is authenticated and stays so.
+// refuse sends the client a refusal, and closes its socket unless it is authenticated and stays so.
 func (p *playedServer) refuse(c *conn, code string, terminal, closes bool) {
 	last, stays := frame{kind: unauthorized, code: code, terminal: terminal}, false
 	e := p.step(c, func(m *authn.Machine) (e authn.Effects) {

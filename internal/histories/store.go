@@ -12,19 +12,22 @@ import (
 
 var errStore = errors.New("histories: the store has failed")
 
-// store is the Blacklist that a server is given: the one under test, which the ledger watches, and which fails at times.
+// store is the Blacklist that the server is given. It wraps the store under test, reports its
+// answers to the ledger, and fails at times.
 type store struct {
 	blacklist.Store
 	w      *world
 	ledger *ledger
 
 	mu   sync.Mutex
-	rand *rand.Rand // of its own: a real server calls from many goroutines
+	rand *rand.Rand // not the world's, since a real server calls from many goroutines
 
-	takeTime func(context.Context) error // of a call, before and after; nil where the server that is played does that
+	// takeTime waits for the time that a call takes, before and after the step. It is nil with the
+	// simulated server, which does that itself.
+	takeTime func(context.Context) error
 }
 
-// before is what happens before a step is applied, after what happens then; either may fail.
+// before takes time before a step is applied, and after does so when it has been. Both may fail.
 func (s *store) before(ctx context.Context) error {
 	return s.around(ctx, s.w.weather().storeBefore)
 }
@@ -72,8 +75,8 @@ func (s *store) Present(ctx context.Context, p blacklist.Presentation) (result b
 	return result, nil
 }
 
-// present is Present for the server that is played. A machine that decides and writes in two steps lets time pass in
-// between.
+// present is Present for the simulated server. With the fault DecideThenWrite, time passes between
+// the decision and the write.
 func (s *store) present(p blacklist.Presentation, reply func(blacklist.Verdict, error)) {
 	m, ok := s.Store.(*Machine)
 	if !ok || m.mutation != DecideThenWrite {
@@ -90,7 +93,7 @@ func (s *store) present(p blacklist.Presentation, reply func(blacklist.Verdict, 
 	})
 }
 
-// verdictOf leaves the mark of a result aside.
+// verdictOf returns the verdict of a result, without its mark.
 func verdictOf(r blacklist.Result, err error) (blacklist.Verdict, error) { return r.Verdict, err }
 
 // Confirm implements blacklist.Store.
@@ -142,7 +145,8 @@ func (s *store) Revoke(ctx context.Context, r blacklist.Revocation) (change blac
 	return change, nil
 }
 
-// twin asks two stores, and tells where they differ. It is for one goroutine.
+// twin calls two stores, and reports where their answers differ. It must be used by one goroutine
+// only.
 type twin struct {
 	blacklist.Store
 	model *Machine
@@ -155,13 +159,13 @@ func (t *twin) differ(call string, about any, real, model any) {
 	}
 }
 
-// forgotten reports whether the store may not know a session any more, since its tokens have all
-// expired. The reference machine never forgets. Neither accepts any of them.
+// forgotten reports whether the store may have forgotten a session because all its tokens have
+// expired. The reference never forgets, and neither accepts an expired token.
 func (t *twin) forgotten(token blacklist.TokenRef, r blacklist.Result) bool {
 	return r.Verdict != blacklist.Accepted && time.Since(t.model.life(token.SessionID).lastExp) >= time.Minute
 }
 
-// Present implements blacklist.Store. A Check before it must have said the same.
+// Present implements blacklist.Store. It checks that a Check just before gives the same answer.
 func (t *twin) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
 	before, err := t.Store.Check(ctx, p.Token, 0, 0)
 	if err != nil {
@@ -205,7 +209,7 @@ func (t *twin) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Ch
 	model, _ := t.model.Revoke(ctx, r)
 	if err == nil {
 		t.differ("revoking", r, change.Sessions, model.Sessions)
-		if model.Sessions > 0 { // else it may be forgotten
+		if model.Sessions > 0 { // otherwise the store may have forgotten the session
 			t.differ("revoking", r, change.UserID, model.UserID)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// thief copies a device's storage at some moments, and does what it likes with it: no rule binds it.
+// thief copies a device's storage at some moments, and uses the tokens without following any rules.
 type thief struct {
 	w      *world
 	peer   server
@@ -13,16 +13,16 @@ type thief struct {
 	victim *device
 	name   string
 
-	tokens  []token // stolen and received, the newest last
+	tokens  []token // tokens stolen and received, the newest last
 	sockets []*socket
 	acks    map[*socket]string
 	dialed  int
 	left    int
 
-	confirming  float64 // how often it says that it will acknowledge
-	withholds   bool    // and does not
+	confirming  float64 // how often it presents as a confirming client
+	withholds   bool    // it does not acknowledge at once
 	inLockStep  bool    // it presents when the device presents or stores
-	inAdvance   bool    // it has sockets open before
+	inAdvance   bool    // it opens a socket before it has a token
 	impatience  time.Duration
 	presentsOld float64
 }
@@ -72,7 +72,7 @@ func (t *thief) act() {
 		picked := t.pick()
 		t.dial(&picked, logout)
 	default:
-		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // what it withheld
+		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // an acknowledgement that it withheld
 	}
 }
 

@@ -11,22 +11,25 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// wire is a socket's connection to a real server: a websocket that speaks Socket.IO by its bytes.
+// wire is a socket's connection to a real server: a websocket on which the test writes and reads
+// the bytes of Socket.IO itself.
 type wire struct {
 	r   *realServer
 	s   *socket
-	out chan out // to be written; closed at the end
+	out chan out // what is to be written; closed at the end
 
-	joined, ended bool // in the history's goroutine
+	joined, ended bool // used in the history's goroutine only
 }
 
-// out is something to be written. torn: only a part of it is, and then the end.
+// out is a message to write. If torn is true, only a part of it is written, then the connection
+// ends.
 type out struct {
 	text string
 	torn bool
 }
 
-// open connects, and answers once the server has said that the connection is open. The token comes after that.
+// open connects to the server, which then answers that the connection is open. The client sends its
+// token after that.
 func (r *realServer) open(s *socket) {
 	c := &wire{r: r, s: s, out: make(chan out, 100)}
 	s.state = c
@@ -49,7 +52,7 @@ func (r *realServer) open(s *socket) {
 	})
 }
 
-// write writes what the history sends, until it says that the end is there.
+// write writes the messages from c.out, until that is closed or the history is over.
 func (c *wire) write(ws *websocket.Conn, pipe *tornConn) {
 	defer ws.Close()
 	for {
@@ -89,7 +92,7 @@ func (c *wire) read(ws *websocket.Conn) {
 	}
 }
 
-// readFrame reads a frame of the server's, if it is one that means anything here.
+// readFrame reads a frame from the server. ok is false if the histories have no use for it.
 func readFrame(data string) (f frame, ok bool) {
 	switch {
 	case strings.HasPrefix(data, "0{"):
@@ -125,7 +128,8 @@ func readFrame(data string) (f frame, ok bool) {
 	return f, true
 }
 
-// frames are what a client sends for a frame of the history's. A token comes in the handshake, or in an event after it.
+// frames returns the messages that a client sends for a frame of the history. A token is sent in
+// the handshake, or in an event after it.
 func (c *wire) frames(f frame) []string {
 	object := fmt.Sprintf(`{"token":%q,"confirm":%v}`, f.token.text, f.confirm)
 	switch {
@@ -172,7 +176,8 @@ func (r *realServer) hangUp(s *socket) {
 	}
 }
 
-// send is for the history's goroutine, which never waits for a server: what does not fit is lost.
+// send is called by the history's goroutine, which must never wait for a server: if the channel is
+// full, the message is lost.
 func (c *wire) send(o out) {
 	if c.ended {
 		return
@@ -183,7 +188,7 @@ func (c *wire) send(o out) {
 	}
 }
 
-// listener is a network in memory, whose connections are known by their clients' names.
+// listener is a network in memory. The remote address of a connection is its client's name.
 type listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -230,7 +235,7 @@ type namedConn struct {
 
 func (c namedConn) RemoteAddr() net.Addr { return c.name }
 
-// tornConn breaks off in the middle of what is written to it. It is for one writer.
+// tornConn is a connection that can break in the middle of a write. It must have only one writer.
 type tornConn struct {
 	net.Conn
 	torn bool

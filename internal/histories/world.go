@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// world is the time of one history: what happens, in which order, in one goroutine, all from one seed.
+// world runs the events of one history, in the order of their times, in one goroutine, from one
+// seed.
 type world struct {
 	*rand.Rand
 	conditions
@@ -19,15 +20,15 @@ type world struct {
 	now    time.Time
 	queue  queue
 	events int
-	inbox  chan func() // what goroutines of a real server have to tell; nil where there is none
+	inbox  chan func() // functions from a real server's goroutines, to be called here; nil if there is none
 
 	tracing  bool
-	mu       sync.Mutex // a real server has goroutines that find things out
+	mu       sync.Mutex // guards trace, violated and conditions from a real server's goroutines
 	trace    []string
-	violated string // the first invariant that was
+	violated string // the first violated invariant
 }
 
-// event is something that is going to happen. A stopped one does nothing.
+// event is a function that will be called at a time. A stopped event does nothing.
 type event struct {
 	at    time.Time
 	order int
@@ -40,7 +41,8 @@ func (e *event) stop() {
 	}
 }
 
-// after has something happen. Times are whole microseconds, the unit in which stores remember, or coarser.
+// after calls run after d. Times are multiples of a microsecond, which is the precision of stores,
+// or of a coarser unit.
 func (w *world) after(d time.Duration, run func()) *event {
 	w.events++
 	e := &event{at: w.now.Add(d.Truncate(w.grain)), order: w.events, run: run}
@@ -48,10 +50,10 @@ func (w *world) after(d time.Duration, run func()) *event {
 	return e
 }
 
-// tooMany events in one history mean that it does not end.
+// tooMany is a number of events that a history reaches only if it does not end.
 const tooMany = 100_000
 
-// runUntil lets time pass until the condition is true, an invariant is violated, or nothing is left to happen.
+// runUntil runs events until the condition is true, an invariant is violated, or no event is left.
 func (w *world) runUntil(done func() bool) {
 	for w.violation() == "" && !done() {
 		if w.events > tooMany {
@@ -78,7 +80,8 @@ func (w *world) runUntil(done func() bool) {
 	}
 }
 
-// sleepUntil says false where something was told before, which may have put other events in front.
+// sleepUntil waits until a time. It returns false if it called a function from the inbox before
+// that, which may have added earlier events.
 func (w *world) sleepUntil(at time.Time) bool {
 	d := time.Until(at)
 	if w.inbox == nil {
@@ -97,15 +100,15 @@ func (w *world) sleepUntil(at time.Time) bool {
 	}
 }
 
-// chance is true with the probability p.
+// chance returns true with the probability p.
 func (w *world) chance(p float64) bool { return p > 0 && w.Float64() < p }
 
-// between is a random duration, spread evenly over the orders of magnitude: most are short.
+// between returns a random duration, spread evenly over the orders of magnitude: most are short.
 func (w *world) between(low, high time.Duration) time.Duration {
 	return time.Duration(float64(low) * math.Pow(float64(high)/float64(low), w.Float64()))
 }
 
-// upTo is any duration up to the longest.
+// upTo returns a random duration below longest.
 func (w *world) upTo(longest time.Duration) time.Duration {
 	return time.Duration(w.Int64N(int64(longest)))
 }
@@ -120,7 +123,7 @@ func (w *world) note(format string, args ...any) {
 	}
 }
 
-// violate ends the history: an invariant does not hold.
+// violate records that an invariant does not hold, which ends the history.
 func (w *world) violate(format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
 	w.note("VIOLATION: %s", what)
@@ -131,7 +134,8 @@ func (w *world) violate(format string, args ...any) {
 	}
 }
 
-// weather is for goroutines of a real server: the conditions change once.
+// weather returns the present conditions. It is for a real server's goroutines, since the
+// conditions change when the calm phase begins.
 func (w *world) weather() conditions {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,7 +148,7 @@ func (w *world) violation() string {
 	return w.violated
 }
 
-// queue is a heap of events by their time.
+// queue is a heap of events, ordered by their time.
 type queue []*event
 
 func (q queue) Len() int { return len(q) }
