@@ -19,14 +19,14 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// Texts that break what takes text for ASCII, for Latin, for UTF-16, or for lines.
+// texts are texts that break code which expects ASCII, Latin, UTF-16, or lines.
 var texts = []string{
 	"plain", "", "naïve café", "مرحبا بالعالم", "你好，世界", "नमस्ते", "👩‍👩‍👧‍👦 🏳️‍🌈", "𝄞", "nul \x00 in the middle",
 	"line \u2028 and paragraph \u2029", "record \x1e separator", "unit \x1f, delete \x7f, \u0085", `quotes " ' \ / <script>&amp;`,
 	"\ufeffmark", "b64 bAAAA", "4", "42[\"news\"]", "tab\tnewline\r\n",
 }
 
-// app is a server made with the library, as an app would make it.
+// app is a server that uses the library as an app does.
 type app struct {
 	*socketauth.Server
 	url      string
@@ -38,14 +38,14 @@ type app struct {
 	audits []socketauth.AuditEvent
 }
 
-// setup is what tests change of it.
+// setup is what a test can change in its app.
 type setup struct {
 	options func(*socketauth.Options[string])
 	server  func(*http.Server)
-	on      *listener // where an earlier app listened
+	on      *listener // the listener of an earlier app, to be used again
 }
 
-// serve starts an app. It ends with the test, and must leave nothing behind.
+// serve starts an app. It is stopped at the end of the test, and must leave nothing running.
 func serve(t *testing.T, s setup) *app {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -87,7 +87,8 @@ func serve(t *testing.T, s setup) *app {
 	return a
 }
 
-// stop ends the app as an app is told to: the library first. It may be called again.
+// stop shuts the app down in the documented order, the library first. It may be called more than
+// once.
 func (a *app) stop(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -105,7 +106,7 @@ func (a *app) note(_ context.Context, e socketauth.AuditEvent) {
 	a.audits = append(a.audits, e)
 }
 
-// audited are the events of a kind that have been audited.
+// audited returns the audit events of a kind.
 func (a *app) audited(kind socketauth.AuditKind) (events []socketauth.AuditEvent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -117,7 +118,7 @@ func (a *app) audited(kind socketauth.AuditKind) (events []socketauth.AuditEvent
 	return events
 }
 
-// handle gives the app its events.
+// handle sets the app's event handlers.
 func (a *app) handle() {
 	type args = socketauth.Args
 	on := func(event string, f func(ctx context.Context, s *socketauth.Socket, in args) (any, error)) {
@@ -193,7 +194,7 @@ func (a *app) handle() {
 
 var errGarbled = &socketauth.PublicError{Code: "GARBLED"}
 
-// handlePayloads gives it those that check what arrives, byte by byte, reply and send it back.
+// handlePayloads sets the handlers that compare what arrives byte by byte, reply, and send it back.
 func (a *app) handlePayloads() {
 	a.On("text", func(_ context.Context, s *socketauth.Socket, in socketauth.Args) (any, error) {
 		var n int
@@ -241,7 +242,7 @@ func (a *app) handlePayloads() {
 	})
 }
 
-// stored is JSON as users may have stored it, and whether it can be sent beside a picture.
+// stored holds JSON that users may have stored, and whether it can be sent beside a picture.
 var stored = []struct {
 	about json.RawMessage
 	alone bool
@@ -255,10 +256,12 @@ var stored = []struct {
 	{json.RawMessage(`{"_placeholder":false,"text":"_placeholder"}`), false},
 }
 
-// printable reports whether the driver can print a value: it cannot if that is nested too deeply.
+// printable reports whether the driver can print a value. It cannot if the value is nested too
+// deeply.
 func printable(about json.RawMessage) bool { return len(about) < 1000 }
 
-// handleStored gives the app the event that shows what is stored: without a picture, with one, and with eleven.
+// handleStored sets the handler that sends what is stored: without a picture, with one, and with
+// eleven.
 func (a *app) handleStored() {
 	a.On("show", func(_ context.Context, s *socketauth.Socket, in socketauth.Args) (any, error) {
 		var n int
@@ -279,7 +282,7 @@ func (a *app) handleStored() {
 	})
 }
 
-// pattern is a row of bytes that both sides can make.
+// pattern returns bytes that both sides can compute.
 func pattern(size int) []byte {
 	b := make([]byte, size)
 	for n := range b {
@@ -288,7 +291,7 @@ func pattern(size int) []byte {
 	return b
 }
 
-// printed is how the driver prints what is binary.
+// printed returns what the driver prints for binary data.
 func printed(b []byte) map[string]any {
 	return map[string]any{"bytes": len(b), "sha256": hash(b)}
 }
@@ -298,7 +301,8 @@ func hash(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// listener keeps its port while one server after the other is served on it, and can be cut off like a network.
+// listener keeps its port while several servers use it one after the other. It can break its
+// connections as a network failure does.
 type listener struct {
 	*net.TCPListener
 	mu    sync.Mutex
@@ -318,7 +322,7 @@ func listen(t *testing.T) *listener {
 
 func (l *listener) open() { _ = l.SetDeadline(time.Time{}) }
 
-// Close ends Accept, and no more: connections that come now wait for the next server.
+// Close ends Accept but keeps the port: new connections wait for the next server.
 func (l *listener) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
 
 // Accept implements net.Listener.
@@ -336,7 +340,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// cut breaks every connection, old and new, until mend.
+// cut breaks every connection, old and new, until mend is called.
 func (l *listener) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

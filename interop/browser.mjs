@@ -1,4 +1,4 @@
-// The browser's build of each client, on pages of other origins than the server's:
+// Runs the browser build of each client, on pages whose origin is not the server's:
 //
 //   node browser.mjs <url of the server> <origin of an allowed page> <origin of a foreign page> <version>...
 import { launch } from './chromium.mjs'
@@ -32,7 +32,7 @@ for (const version of versions) {
 }
 await browser.close()
 
-// session runs in the page: logs in, enters, and says something in each direction.
+// session runs in the page. It logs in, authenticates, and sends something in each direction.
 async function session({ url, transports, handshake }) {
   const io = globalThis.io
   const headers = { 'Content-Type': 'application/json' }
@@ -52,7 +52,7 @@ async function session({ url, transports, handshake }) {
     await new Promise((resolve) => engine.once('upgrade', resolve))
   }
   const back = first('binary')
-  const bytes = (size) => Uint8Array.from({ length: size }, (_, n) => n % 251).buffer // 1.x knows nothing newer
+  const bytes = (size) => Uint8Array.from({ length: size }, (_, n) => n % 251).buffer // 1.x supports no newer type
   const reply = await new Promise((resolve) => socket.emit('binary', { size: 1000 }, bytes(1000), bytes(3), resolve))
   const [, data] = await back
   const text = await new Promise((resolve) => socket.emit('echo', '你好 👋 \u2028', resolve))

@@ -12,8 +12,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestBrowser runs the clients' builds for browsers in Chromium, on pages of an origin that is allowed and of one that
-// is not: a browser, and no other client, insists on CORS.
+// TestBrowser runs the clients' builds for browsers in Chromium, on pages of an allowed origin and
+// of one that is not allowed. Only browsers enforce CORS.
 func TestBrowser(t *testing.T) {
 	pages := func() string {
 		s := httptest.NewServer(http.HandlerFunc(page))
@@ -51,8 +51,8 @@ func TestBrowser(t *testing.T) {
 	d.done()
 }
 
-// TestBrowserAttacks: what pages of other sites can have a visitor's browser send without an Origin, or with one that
-// equals Host, opens nothing.
+// TestBrowserAttacks: requests that pages of other sites can make a visitor's browser send, without
+// an Origin or with one that equals Host, open no connection.
 func TestBrowserAttacks(t *testing.T) {
 	pages := httptest.NewServer(http.HandlerFunc(page))
 	t.Cleanup(pages.Close)
@@ -98,7 +98,7 @@ func page(w http.ResponseWriter, r *http.Request) {
 		dir := filepath.Join("node_modules", "socket.io-client-"+filepath.Base(version))
 		file := filepath.Join(dir, "dist", "socket.io.js")
 		if _, err := os.Stat(file); err != nil {
-			file = filepath.Join(dir, "socket.io.js") // where 1.4 has it
+			file = filepath.Join(dir, "socket.io.js") // the path in version 1.4
 		}
 		http.ServeFile(w, r, file)
 	case version != "":

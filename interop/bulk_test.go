@@ -8,18 +8,18 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestRefuseMany: a refusal is the last word on a connection. Each must arrive, and the server's disconnect after it.
+// TestRefuseMany: every refused client receives the refusal, and after it the server's disconnect.
 func TestRefuseMany(t *testing.T) {
 	entries(t, func(t *testing.T, r run) {
-		times := soaking(150, 500) // for each entry and client: 600 and more on each transport
+		times := soaking(150, 500) // for each entry and client: at least 600 on each transport
 		d := play(t, r, "refuseMany", serve(t, setup{}).url, map[string]any{"times": times, "atOnce": 10})
 		d.hears("client", "outcomes", map[string]int{"invalid_token, disconnect: io server disconnect": times})
 		d.done()
 	})
 }
 
-// TestEnterMany: what a client sends while it moves from polling to a websocket must not be lost; and the app must hear
-// of the end of each socket once.
+// TestEnterMany: nothing is lost that a client sends while it moves from polling to a websocket,
+// and the app is told of the end of each socket exactly once.
 func TestEnterMany(t *testing.T) {
 	entries(t, func(t *testing.T, r run) {
 		times := soaking(100, 500)

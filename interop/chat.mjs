@@ -1,8 +1,8 @@
-// People at the chat page of examples/chat, in Chromium:
+// Users of the page of examples/chat, in Chromium:
 //
 //   node chat.mjs <scenario> <url>
 //
-// What they see is printed as lines, like those of client.mjs, for the Go side to judge.
+// What they see is printed as lines, like those of client.mjs. The Go test checks the lines.
 import { launch } from './chromium.mjs'
 import { print } from './peer.mjs'
 
@@ -38,14 +38,14 @@ class Person {
     await this.is('online')
   }
 
-  // logIn is another device of a user's.
+  // logIn logs a user in on another device.
   async logIn(username) {
     await this.open()
     await this.fill('login', username, 'correct horse')
     await this.is('online')
   }
 
-  // fill sends the login or the registration form.
+  // fill fills in and sends the login or the registration form.
   async fill(form, username, password) {
     await this.page.locator('#show-' + form).click()
     const at = this.page.locator(`#${form}-form`)
@@ -59,13 +59,13 @@ class Person {
     await this.page.locator('#send').click()
   }
 
-  // reads waits for the last message, and tells all.
+  // reads waits for the last message, and prints all messages.
   async reads(last) {
     await this.page.locator('#messages li .text').last().and(this.page.getByText(last, { exact: true })).waitFor()
     this.say('reads', ...await this.page.locator('#messages li .text').allTextContents())
   }
 
-  // meets waits until so many are online, and tells who.
+  // meets waits until that many users are online, and prints who they are.
   async meets(count) {
     if (count > 0) await this.page.locator('#users li').nth(count - 1).waitFor()
     await this.page.locator('#users li').nth(count).waitFor({ state: 'detached' })
@@ -76,7 +76,7 @@ class Person {
     this.say('tokens', await this.page.evaluate(() => localStorage.length))
   }
 
-  // owns waits until so many devices are listed, and tells which.
+  // owns waits until that many devices are listed, and prints which they are.
   async owns(count) {
     const rows = this.page.locator('#devices li')
     await rows.nth(count - 1).waitFor()
@@ -86,16 +86,17 @@ class Person {
     })))
   }
 
-  // focuses tells which element has the focus.
+  // focuses prints which element has the focus.
   async focuses() {
     this.say('focuses', await this.page.evaluate(() => document.activeElement.id))
   }
 
-  // complains sends a form as a script does, and tells the field that has the focus, and those that are marked.
+  // complains sends a form as a script does, and prints which field has the focus and which fields
+  // are marked.
   async complains(form, username, password) {
     this.say('complains', ...await this.page.evaluate(async ([name, username, password]) => {
       const form = document.getElementById(name + '-form')
-      form.noValidate = true // so that the server has to say it
+      form.noValidate = true // so that the server has to refuse it
       form.elements.username.value = username
       form.elements.password.value = password
       document.activeElement.blur()
@@ -105,7 +106,8 @@ class Person {
     }, [form, username, password]))
   }
 
-  // sees tells whether there is enough of the messages to read where one writes the next, and nothing is out of reach.
+  // sees prints whether enough of the messages is visible, whether the whole message field is
+  // visible, and whether the page needs no horizontal scrolling.
   async sees(width, height) {
     await this.page.setViewportSize({ width, height })
     this.say('sees', ...await this.page.evaluate(() => {
@@ -119,7 +121,7 @@ class Person {
     }))
   }
 
-  // reaches tells whether the last line of the session's half can be scrolled to.
+  // reaches prints whether one can scroll to the last line of the session's half.
   async reaches() {
     await this.page.locator('#show-session').click()
     const last = this.page.locator('#journal li').last()
@@ -128,37 +130,38 @@ class Person {
     await this.page.locator('#show-room').click()
   }
 
-  // arrivals tells how many messages come in anew when the narrow view changes to the session and back.
+  // arrivals prints how many messages are shown as new when the narrow view changes to the session
+  // and back.
   async arrivals() {
     this.say('arrivals', await this.page.evaluate(async () => {
       const arriving = () => document.getElementById('messages').getAnimations({ subtree: true })
       await Promise.all(arriving().map((animation) => animation.finished))
       document.getElementById('show-session').click()
-      arriving() // has the browser render it
+      arriving() // makes the browser render the change
       document.getElementById('show-room').click()
       return arriving().length
     }))
   }
 
-  // session is the id of the device that this is.
+  // session returns the session id of this device.
   session() {
     return this.page.locator('#devices .here').getAttribute('data-session')
   }
 
-  // told waits for words in a place, and tells them.
+  // told waits until a place has text, and prints the text.
   async told(place) {
     const at = this.page.locator(place + ':not(:empty)')
     await at.waitFor()
     this.say('told', await at.textContent())
   }
 
-  // learns waits for a line in the list of what happened to the session.
+  // learns waits for a line in the list of the session's events.
   async learns(text) {
     await this.page.locator('#journal li').getByText(text, { exact: true }).waitFor()
     this.say('learns', text)
   }
 
-  // holds waits for the number of the token.
+  // holds waits until the page shows this generation of its token.
   async holds(number) {
     await this.page.locator('#generation').getByText(String(number), { exact: true }).waitFor()
     this.say('holds', number)
@@ -196,7 +199,7 @@ const scenarios = {
     await tab.is('online')
     await tab.send('from another tab')
     await alice.reads('from another tab')
-    await bob.meets(2) // one person, however many tabs
+    await bob.meets(2) // one user, with two tabs
 
     await alice.page.locator('#logout').click()
     await alice.is('signed-out')
@@ -213,7 +216,8 @@ const scenarios = {
     await bob.meets(2)
   },
 
-  // access is what forms and the page are like for who zooms in, hears the page, or writes from right to left.
+  // access uses forms and the page with a high zoom, with marks for screen readers, and with text
+  // from right to left.
   async access() {
     const alice = await person('alice')
     await alice.open()
@@ -242,7 +246,7 @@ const scenarios = {
     await alice.reaches()
   },
 
-  // devices are ended by their user, and by nobody else.
+  // devices ends devices of their own user, and no other user's.
   async devices() {
     const [alice, bob] = [await person('alice'), await person('bob')]
     const iPhone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1'
@@ -289,7 +293,7 @@ const scenarios = {
     await phone.arrivals()
   },
 
-  // connection is lost, in two tabs, and with the server, and comes back.
+  // connection is lost and comes back, in two tabs, also when the server restarts.
   async connection() {
     const alice = await person('alice')
     await alice.register()
@@ -298,7 +302,7 @@ const scenarios = {
     await tab.open()
     await tab.is('online')
     await tab.holds(2)
-    await alice.holds(2) // they share it
+    await alice.holds(2) // both tabs share the token
     await alice.owns(1)
 
     await alice.page.locator('#lose').click()
@@ -308,14 +312,14 @@ const scenarios = {
     await alice.send('back again')
     await tab.reads('back again')
 
-    ready() // for the server to go
+    ready() // the test stops the server
     await alice.is('offline')
     await tab.is('offline')
     await alice.meets(0)
     alice.say('devices', ...await alice.page.locator('#devices .seen').allTextContents())
     await alice.send('into the void')
     await alice.told('#message-error')
-    ready() // for it to come back
+    ready() // the test starts the server again
     await alice.is('online')
     await tab.is('online')
     await alice.reads('back again')

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestChat has people use the example in Chromium. It runs alone: a browser fills the machine.
+// TestChat uses the chat example in Chromium. It does not run in parallel with other tests, since a
+// browser needs most of the machine.
 func TestChat(t *testing.T) {
 	program := buildExample(t, "chat")
 	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
@@ -23,7 +24,8 @@ func testChatTalk(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "talk", c.start(t))
 
 	const markup = `<img src=x onerror="document.title='owned'"> & <b>bold</b>`
-	// Guards: a name that is too long was cut in silence, and the account made under the rest.
+	// Guards: a name that was too long was shortened without a message, and the account got the
+	// shorter name.
 	d.hears("alice", "console", "Failed to load resource: the server responded with a status of 400 (Bad Request)")
 	d.hears("alice", "told", "That name is too long: 24 characters are the limit.")
 	for _, name := range []string{"alice", "bob"} {
@@ -46,7 +48,7 @@ func testChatTalk(t *testing.T, c *chat) {
 	d.hears("alice", "tokens", 0)
 	d.hears("bob", "meets", "bob")
 
-	// The browser itself complains of the 401; nothing else may be in any console.
+	// The browser itself logs the 401. Nothing else may be in any console.
 	d.hears("alice", "console", "Failed to load resource: the server responded with a status of 401 (Unauthorized)")
 	d.hears("alice", "is", "signed-out")
 	d.hears("alice", "is", "online")
@@ -54,13 +56,14 @@ func testChatTalk(t *testing.T, c *chat) {
 	d.done()
 }
 
-// testChatAccess: who zooms in, listens to the page or writes from right to left can use it as well.
+// testChatAccess: the page can be used with a high zoom, with a screen reader, and for writing from
+// right to left.
 func testChatAccess(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "access", c.start(t))
-	d.ignore("console") // where the browser complains of what the server refuses
+	d.ignore("console") // the browser logs what the server refuses
 	d.hears("alice", "is", "signed-out")
-	// Guards: a form that a script submits did nothing; the password had the focus, whatever was wrong, and no field was
-	// marked.
+	// Guards: a form submitted by a script did nothing; the focus was always on the password,
+	// whichever field was wrong, and no field was marked.
 	d.hears("alice", "complains", "register-username", "register-username")
 	d.hears("alice", "complains", "register-password", "register-password")
 	d.hears("alice", "complains", "login-password", "login-username", "login-password")
@@ -69,10 +72,10 @@ func testChatAccess(t *testing.T, c *chat) {
 	d.hears("alice", "is", "online")
 	d.hears("alice", "focuses", "message-input")
 	d.hears("alice", "reads")
-	// Guards: what begins in Hebrew was set from left to right.
+	// Guards: text that begins in Hebrew was shown from left to right.
 	d.hears("alice", "directions", "rtl", "ltr", "ltr", "ltr")
 	d.hears("alice", "writes", "rtl")
-	// Guards: at 400 %, which is 320 by 200, 32 pixels were left for the messages.
+	// Guards: at a zoom of 400 %, which leaves 320 by 200 pixels, the messages had only 32 pixels.
 	for range 6 {
 		d.hears("alice", "sees", true, true, true)
 	}
@@ -80,7 +83,7 @@ func testChatAccess(t *testing.T, c *chat) {
 	d.done()
 }
 
-// testChatDevices: a user ends sessions of theirs, one and all others, and none of anybody else.
+// testChatDevices: users can end one of their sessions or all others, but no other user's.
 func testChatDevices(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "devices", c.start(t))
 	const desktop, iPhone = "Chrome on Linux", "Safari on iPhone"
@@ -110,18 +113,19 @@ func testChatDevices(t *testing.T, c *chat) {
 	d.hears("laptop", "is", "signed-out")
 	d.hears("phone", "told", "2 other devices were logged out.")
 	d.hears("phone", "owns", iPhone+", here")
-	// Guards: the focus was lost with the button that had it, and was at the start of the page.
+	// Guards: when the button with the focus was removed, the focus went to the start of the page.
 	d.hears("phone", "focuses", "devices-title")
 	d.hears("phone", "reads", "still here", "and still here")
-	// Guards: back from the other half, all messages came in anew.
+	// Guards: after a change to the other half and back, all messages appeared as new.
 	d.hears("phone", "arrivals", 0)
 	d.done()
 }
 
-// testChatConnection: neither a lost connection nor a restart of the server signs anybody out, in one tab or two.
+// testChatConnection: neither a lost connection nor a restart of the server signs users out, with
+// one tab or two.
 func testChatConnection(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "connection", c.start(t))
-	d.ignore("console") // where the browser complains that there is no server
+	d.ignore("console") // the browser logs that there is no server
 	d.hears("alice", "is", "signed-out")
 	d.hears("alice", "is", "online")
 	d.hears("alice", "holds", 1)
@@ -140,7 +144,7 @@ func testChatConnection(t *testing.T, c *chat) {
 	for _, tab := range []string{"alice", "second tab"} {
 		d.hears(tab, "is", "offline")
 	}
-	// Guards: who was there before the connection was lost stayed as "Here now".
+	// Guards: users who were online before the connection was lost were still shown as "Here now".
 	d.hears("alice", "meets")
 	d.hears("alice", "devices", "Seen just now · 127.0.0.1")
 	d.hears("alice", "told", "Not sent: you are offline. Try again when you are back.")
@@ -157,7 +161,7 @@ func testChatConnection(t *testing.T, c *chat) {
 	d.done()
 }
 
-// buildExample gives the path of the program.
+// buildExample builds the example, and returns the path of the program.
 func buildExample(t *testing.T, name string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
@@ -168,7 +172,7 @@ func buildExample(t *testing.T, name string) string {
 	return program
 }
 
-// chromium starts a script that drives the browser.
+// chromium starts a script that controls the browser.
 func chromium(t *testing.T, script string, args ...string) *driver {
 	t.Helper()
 	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
@@ -177,16 +181,17 @@ func chromium(t *testing.T, script string, args ...string) *driver {
 	return node(t, "playwright-core", script, args...)
 }
 
-// chat is the example as a process of its own.
+// chat is the example, running in its own process.
 type chat struct {
 	program string
 	data    string // folder
-	addr    string // the same at each start
+	addr    string // the same after each restart
 	process *exec.Cmd
-	ended   chan struct{} // its log is read to the end
+	ended   chan struct{} // closed when its log has been read to the end
 }
 
-// start starts it, and gives its URL. It ends with the test at the latest.
+// start starts the example, and returns its URL. It is stopped at the end of the test at the
+// latest.
 func (c *chat) start(t *testing.T) string {
 	t.Helper()
 	if c.data == "" {
@@ -223,7 +228,7 @@ func (c *chat) start(t *testing.T) string {
 	return "http://localhost" + port
 }
 
-// stop ends it as Ctrl-C does. It may be called again.
+// stop stops the example as Ctrl-C does. It may be called more than once.
 func (c *chat) stop(t *testing.T) {
 	t.Helper()
 	if c.process == nil {

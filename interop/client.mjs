@@ -2,7 +2,7 @@
 //
 //   node client.mjs <scenario> <client version> <websocket|polling|upgrade> <url> [options as JSON]
 //
-// Whatever happens is printed as one line of JSON, {socket, event, args}; the Go side reads and judges.
+// Every event is printed as one line of JSON, {socket, event, args}. The Go test checks the lines.
 import * as confirming from './confirming.mjs'
 import * as plain from './scenarios.mjs'
 import { Client } from './peer.mjs'
@@ -13,4 +13,4 @@ const { default: io } = await import(`socket.io-client-${version}`)
 const client = new Client(io, transport, url, JSON.parse(options))
 await { ...plain, ...confirming }[scenario](client, client.options)
 client.close()
-process.exit() // a connection that fetch keeps alive would hold the process for seconds
+process.exit() // otherwise a connection that fetch keeps alive delays the exit by seconds

@@ -8,7 +8,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestConfirm: a confirming client is nobody until it acknowledges, and then its token has replaced the one before.
+// TestConfirm: a confirming client is not authenticated until it acknowledges its token, and only
+// then that token replaces the one before.
 func TestConfirm(t *testing.T) {
 	stores(t, entries, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: keep})
@@ -39,8 +40,8 @@ func TestConfirm(t *testing.T) {
 	})
 }
 
-// TestCut: a connection that is lost before the acknowledgement costs nothing; of the tokens that were offered one
-// survives, and the others are refused.
+// TestCut: a connection that is lost before the acknowledgement does not cost the session. One of
+// the offered tokens stays valid, and the others are refused.
 func TestCut(t *testing.T) {
 	stores(t, entries, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: keep})
@@ -78,7 +79,8 @@ func TestCut(t *testing.T) {
 	})
 }
 
-// TestWithheld: who does not acknowledge in time is told so and disconnected, a member too, whose old token stays good.
+// TestWithheld: a client that does not acknowledge in time is told so and disconnected, even if it
+// was authenticated; then its old token stays valid.
 func TestWithheld(t *testing.T) {
 	stores(t, entries, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
@@ -104,7 +106,8 @@ func TestWithheld(t *testing.T) {
 	})
 }
 
-// TestRotated: once a socket has confirmed its token, the session's others are told so, once, and not the token.
+// TestRotated: when a socket has confirmed its token, the session's other sockets are told once
+// that there is a new token, but not the token itself.
 func TestRotated(t *testing.T) {
 	stores(t, matrix, func(t *testing.T, r run, keep options) {
 		d := play(t, r, "rotated", serve(t, setup{options: keep}).url, nil)
@@ -126,7 +129,8 @@ func TestRotated(t *testing.T) {
 	})
 }
 
-// TestYoung: a token that is younger than RefreshInterval is given back as it is, as often as it is presented.
+// TestYoung: a token that is younger than RefreshInterval is returned unchanged, however often it
+// is presented.
 func TestYoung(t *testing.T) {
 	stores(t, entries, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {

@@ -1,9 +1,9 @@
-// What clients do that confirm their tokens, and what is done to them. As in scenarios.mjs, the Go test of the same name
-// says what must come of it.
+// Scenarios of clients that confirm their tokens. As in scenarios.mjs, the Go test of the same name
+// checks the results.
 
-const leave = () => {} // a token that is offered: it is neither stored nor acknowledged
+const leave = () => {} // neither stores nor acknowledges an offered token
 
-// confirm has a socket that is nobody until it acknowledges its token.
+// confirm has a socket that is not authenticated until it acknowledges its token.
 export async function confirm(client) {
   const bob = await client.member('bob')
   const storage = { token: await client.login('alice') }
@@ -16,31 +16,32 @@ export async function confirm(client) {
     await bob.ask('speak', kind, name, 'too early for alice')
   }
   await bob.next('news')
-  await alice.ask('echo', 'still nobody') // what was sent to her before has come
+  await alice.ask('echo', 'still nobody') // all that was sent to her before has arrived
 
   storage.token = token
   acknowledge()
   await alice.ask('echo', 'in')
   await bob.ask('speak', 'all', '', 'welcome')
   await alice.next('news')
-  await client.enter('late', { token: code }).next('disconnect') // what was confirmed has replaced it
+  await client.enter('late', { token: code }).next('disconnect') // the confirmed token has replaced this one
   await alice.next('disconnect')
 }
 
-// cut loses connections before the acknowledgement, and comes back with what it has stored.
+// cut loses connections before the acknowledgement, and reconnects with the token that it has
+// stored.
 export async function cut(client) {
   const storage = { token: await client.login('alice') }
   const first = client.enter('first', storage, { confirm: true, take: leave })
   const [lost] = await first.next('authenticated')
   first.socket.disconnect()
-  // As clients for Java and Kotlin say it, which only send strings.
+  // Clients for Java and Kotlin can only send strings, so they send it like this.
   const rival = client.enter('rival', storage, { confirm: 'true', take: leave })
   await rival.next('authenticated')
   const witness = client.open('witness')
   await witness.next('connect')
 
   const second = client.enter('second', storage, { confirm: true, take: leave })
-  const sever = async () => { // its client comes back by itself
+  const sever = async () => { // its client reconnects by itself
     await second.settled()
     second.socket.io.engine.close()
     await second.next('disconnect')
@@ -50,20 +51,20 @@ export async function cut(client) {
   const [stored] = await second.next('authenticated')
   storage.token = stored
   await sever()
-  const [last, acknowledge] = await second.next('authenticated') // for the token that it had stored and not confirmed
+  const [last, acknowledge] = await second.next('authenticated') // the reply to the token that it had stored but not confirmed
   storage.token = last
   acknowledge()
   await second.ask('echo', 'in')
   await rival.next('disconnect')
 
-  witness.socket.emit('authenticate', { token: lost }) // was connected before: it could not know
+  witness.socket.emit('authenticate', { token: lost }) // this socket was open before, so it could not know
   await witness.next('disconnect')
   await second.ask('echo', 'still in')
   await client.enter('thief', { token: unstored }).next('disconnect')
   await second.next('disconnect')
 }
 
-// withheld never acknowledges: one socket at its first token, another at its second.
+// withheld has sockets that do not acknowledge: one its first token, another its second.
 export async function withheld(client) {
   const leaver = async () => {
     const storage = { token: await client.login('leaver') }
@@ -87,13 +88,13 @@ export async function withheld(client) {
     await peer.next('authenticated')
     await peer.ask('echo', 'still in')
     await peer.next('disconnect')
-    await reconnect(peer) // with the token that is still good
+    await reconnect(peer) // with the token that is still valid
     await accept()
   }
   await Promise.all([leaver(), member()])
 }
 
-// rotated has two sockets of one session take turns, and one of the same user's other session.
+// rotated has two sockets of one session that take turns, and one of another session of the user.
 export async function rotated(client) {
   const first = await client.member('first', 'alice', { confirm: true })
   const { storage } = first
@@ -114,11 +115,12 @@ export async function rotated(client) {
   for (const peer of [first, second, other]) await peer.ask('echo', 'end') // all that was sent before has come
 }
 
-// young presents a token that is too young to be replaced, on new connections and on one that is in.
+// young presents a token that is too young to be replaced, on new connections and on an
+// authenticated one.
 export async function young(client) {
   const code = await client.login('alice')
   const storage = { token: code }
-  const store = (storage, token) => { storage.token = token } // and no acknowledgement, ever
+  const store = (storage, token) => { storage.token = token } // and never acknowledges
   const first = client.enter('first', storage, { confirm: true, take: store })
   await first.next('authenticated')
   await first.settled()
@@ -136,7 +138,7 @@ export async function young(client) {
   await Promise.all([first.next('disconnect'), plain.next('disconnect')])
 }
 
-// revocations come while sockets are in: of a session, of a user, of all.
+// revocations has sockets connected while a session, a user and then all sessions are revoked.
 export async function revocations(client) {
   const confirm = true
   const phone = await client.member('phone', 'alice', { confirm })
@@ -149,13 +151,13 @@ export async function revocations(client) {
   const tablet = await client.member('tablet', 'alice', { confirm })
   const bob = await client.member('bob')
   await bob.ask('echo', 'in')
-  client.report('ready') // to have the phone's session revoked
+  client.report('ready') // the test revokes the phone's session
   await Promise.all([phone, sibling, waiting].map((peer) => peer.next('disconnect')))
   await returns(phone)
 
   const early = await client.login('alice')
   await tablet.ask('echo', 'alive')
-  client.report('ready') // alice
+  client.report('ready') // the test revokes alice
   await tablet.next('disconnect')
   await returns(tablet)
   await client.enter('early', { token: early }).next('disconnect')
@@ -163,32 +165,32 @@ export async function revocations(client) {
   const again = await client.member('again', 'alice', { confirm })
   await again.ask('echo', 'in')
   await bob.ask('echo', 'alive')
-  client.report('ready') // all
+  client.report('ready') // the test revokes all
   await Promise.all([again.next('disconnect'), bob.next('disconnect')])
   await Promise.all([returns(again), returns(bob)])
   await client.member('last', 'alice')
 }
 
-// returns connects a socket again that the server has disconnected, and that will be once more.
+// returns reconnects a socket that the server has disconnected and will disconnect again.
 async function returns(peer) {
   await reconnect(peer)
   await peer.next('disconnect')
 }
 
-// reconnect connects a socket that the server has disconnected, once its connection has ended: clients before 4.x would
-// take that end for the new connection's.
+// reconnect reconnects a socket that the server has disconnected. It first waits for the end of the
+// old connection, which clients before 4.x would take for the end of the new one.
 async function reconnect({ socket }) {
   const { engine } = socket.io
   if (engine.readyState !== 'closed') await new Promise((resolve) => engine.once('close', resolve))
   socket.connect()
 }
 
-// devices are two of one user, with three sockets and one that only waits.
+// devices has two devices of one user, with three sockets, and another socket that only waits.
 export async function devices(client) {
   const agent = (name) => ({ confirm: true, extraHeaders: { 'User-Agent': name } })
-  await client.login('alice') // a code that nobody trades
+  await client.login('alice') // a code that is never used
   const phone = await client.member('phone', 'alice', agent('a phone'))
-  await phone.ask('who am I') // it is in: an acknowledgement that two generations overtook would be refused
+  await phone.ask('who am I') // it is in: its acknowledgement would be refused if two newer generations came first
   const sibling = client.enter('sibling', phone.storage, agent('a phone'))
   await sibling.next('authenticated')
   await sibling.ask('echo', 'in')
@@ -207,7 +209,7 @@ export async function devices(client) {
   await phone.next('news')
 }
 
-// durable lives through two restarts of the app.
+// durable keeps its sessions through two restarts of the app.
 export async function durable(client) {
   const member = await client.member('member', 'alice', { confirm: true })
   await member.ask('who am I')
@@ -218,26 +220,26 @@ export async function durable(client) {
   await leaver.next('disconnect')
   const banned = await client.member('banned', 'carol')
   await banned.next('disconnect')
-  client.report('ready') // to be restarted
+  client.report('ready') // the test restarts the app
 
   await Promise.all([member.next('disconnect'), hesitant.next('disconnect')])
-  const [, acknowledge] = await hesitant.next('authenticated') // with the token that it never stored another for
+  const [, acknowledge] = await hesitant.next('authenticated') // with the token that it kept, since it stored no other
   acknowledge()
   await hesitant.ask('echo', 'in')
   await member.next('authenticated')
   await member.ask('who am I')
   await Promise.all([returns(leaver), returns(banned)])
   hesitant.close()
-  client.report('ready') // once more
+  client.report('ready') // the test restarts the app again
 
   await member.next('disconnect')
   await member.next('authenticated')
   await member.ask('who am I')
-  client.report('ready') // to be looked at
+  client.report('ready') // the test checks the state
   await member.next('news')
 }
 
-// storm renews its token all the time, over a network that breaks, until that is calm.
+// storm renews its token all the time over a network that breaks, until the network is calm.
 export async function storm(client, { code }) {
   const storage = { token: code }
   const outcomes = { offered: 0, connections: 0 }
@@ -245,7 +247,7 @@ export async function storm(client, { code }) {
     const { socket } = client.enter('client', storage, {
       confirm: true,
       quiet: true,
-      timeout: 2000, // clients do not see a connection end before its first packet
+      timeout: 2000, // clients do not notice if a connection ends before its first packet
       reconnectionDelay: 1,
       reconnectionDelayMax: 10,
       take(storage, token, acknowledge) {

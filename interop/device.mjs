@@ -1,8 +1,9 @@
-// Somebody at the page of examples/minimal, in Chromium, while a stranger guesses at their password:
+// A user of the page of examples/minimal, in Chromium, while a stranger guesses their password:
 //
 //   node device.mjs <url>
 //
-// What they see, and what is answered to others, is printed as lines, like those of client.mjs.
+// What the user sees, and the answers to the stranger, are printed as lines like those of
+// client.mjs.
 import { launch } from './chromium.mjs'
 import { print } from './peer.mjs'
 

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// patience is how long a driver may take for all it does: far longer than it needs on a busy machine.
+// patience is how long a driver may take for a whole scenario: far longer than it needs, even on a
+// busy machine.
 const patience = 90 * time.Second
 
 // line is one thing that happened on one of the driver's sockets.
@@ -32,14 +33,14 @@ func (l line) String() string {
 	return string(text)
 }
 
-// driver is a Node process at work on a scenario. The lines of each socket are expected in their order, and none may be
-// left over at the end.
+// driver is a Node process that runs a scenario. A test expects the lines of each socket in their
+// order, and no line may be left at the end.
 type driver struct {
 	t       *testing.T
-	wait    func() error // for the process to end
-	lines   <-chan line  // closed when the process has said all
+	wait    func() error // waits for the process to end
+	lines   <-chan line  // closed when the process has printed its last line
 	stderr  bytes.Buffer
-	waiting map[string][]line // what came while another socket was looked at
+	waiting map[string][]line // the lines that other sockets printed meanwhile, by socket
 	ignored map[string]bool
 }
 
@@ -55,13 +56,13 @@ func play(t *testing.T, r run, scenario, url string, options map[string]any) *dr
 	return node(t, "socket.io-client-"+r.client.version, "client.mjs", scenario, r.client.version, r.transport, url, string(text))
 }
 
-// node starts a script that needs one of the packages in package.json.
+// node starts a script. needs is the package of package.json that the script uses.
 func node(t *testing.T, needs, script string, args ...string) *driver {
 	t.Helper()
 	return nodeWith(t, nil, needs, script, args...)
 }
 
-// nodeWith is node with more in its environment.
+// nodeWith is node with additional environment variables.
 func nodeWith(t *testing.T, env []string, needs, script string, args ...string) *driver {
 	t.Helper()
 	path, err := exec.LookPath("node")
@@ -73,7 +74,7 @@ func nodeWith(t *testing.T, env []string, needs, script string, args ...string) 
 	}
 	scripts, _ := filepath.Glob("*.mjs")
 	for _, name := range scripts {
-		_, _ = os.Stat(name) // tells go test that its result depends on them
+		_, _ = os.Stat(name) // makes go test's cached result depend on these files
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	d := &driver{t: t, waiting: make(map[string][]line), ignored: make(map[string]bool)}
@@ -117,10 +118,10 @@ func nodeWith(t *testing.T, env []string, needs, script string, args ...string) 
 	return d
 }
 
-// ignore drops the lines of an event, of which there may be any number.
+// ignore drops all lines of an event.
 func (d *driver) ignore(event string) { d.ignored[event] = true }
 
-// next is the next line of a socket. ok is false where no more will come.
+// next returns the next line of a socket. ok is false if there are no more lines.
 func (d *driver) next(socket string) (l line, ok bool) {
 	if queue := d.waiting[socket]; len(queue) > 0 {
 		d.waiting[socket] = queue[1:]
@@ -138,7 +139,8 @@ func (d *driver) next(socket string) (l line, ok bool) {
 	return line{}, false
 }
 
-// hears expects the next line of a socket to be an event, and, where args are given, with these arguments.
+// hears expects the next line of a socket to be an event, with these arguments if args is not
+// empty.
 func (d *driver) hears(socket, event string, args ...any) line {
 	d.t.Helper()
 	l, ok := d.next(socket)
@@ -167,7 +169,7 @@ func (d *driver) same(l line, args []any) {
 	}
 }
 
-// token is the token that came with a line.
+// token returns the token in a line.
 func (d *driver) token(l line) string {
 	d.t.Helper()
 	var token string
@@ -177,14 +179,14 @@ func (d *driver) token(l line) string {
 	return token
 }
 
-// enters expects a socket to connect and to be authenticated, and gives its token.
+// enters expects a socket to connect and to be authenticated, and returns its token.
 func (d *driver) enters(socket string) string {
 	d.t.Helper()
 	d.hears(socket, "connect")
 	return d.token(d.hears(socket, "authenticated"))
 }
 
-// offered expects a socket to be given a token that it has to acknowledge, and gives that.
+// offered expects a socket to receive a token that it has to acknowledge, and returns the token.
 func (d *driver) offered(socket string) string {
 	d.t.Helper()
 	l := d.hears(socket, "authenticated")
@@ -202,7 +204,7 @@ func (d *driver) entersConfirming(socket string) string {
 	return d.offered(socket)
 }
 
-// messages are what a client is told with a code, and whether its token is dead.
+// messages holds for each code the message that a client gets, and whether its token is invalid.
 var messages = map[string]struct {
 	text     string
 	terminal bool
@@ -216,7 +218,7 @@ var messages = map[string]struct {
 	"wrong_session":   {"Token is of another session", false},
 }
 
-// unauthorized expects a socket to be told why.
+// unauthorized expects a socket to be refused with a code.
 func (d *driver) unauthorized(socket, code string) {
 	d.t.Helper()
 	d.told(socket, code, messages[code].terminal)
@@ -235,34 +237,38 @@ func (d *driver) toldText(socket, code, text string, terminal bool) {
 	})
 }
 
-// overtaken expects a socket to be refused for a token that was replaced a moment ago, which is no theft.
+// overtaken expects a socket to be refused because its token was replaced a moment ago, which is
+// not treated as theft.
 func (d *driver) overtaken(socket string) {
 	d.t.Helper()
 	d.told(socket, "no_longer_valid", false)
 	d.ends(socket)
 }
 
-// refused expects a socket to be told why, and to be disconnected for good by the server.
+// refused expects a socket to be refused with a code, and to be disconnected for good by the
+// server.
 func (d *driver) refused(socket, code string) {
 	d.t.Helper()
 	d.unauthorized(socket, code)
 	d.ends(socket)
 }
 
-// unconfirmed expects a socket to be told that it has not acknowledged its token in time, and to be disconnected for good.
+// unconfirmed expects a socket to be told that it has not acknowledged its token in time, and to be
+// disconnected for good.
 func (d *driver) unconfirmed(socket string) {
 	d.t.Helper()
 	d.toldText(socket, "timeout", "The token was not acknowledged in time", false)
 	d.ends(socket)
 }
 
-// ends expects a socket to be disconnected by the server, after which clients do not come back by themselves.
+// ends expects a socket to be disconnected by the server. Clients do not reconnect by themselves
+// after that.
 func (d *driver) ends(socket string) {
 	d.t.Helper()
 	d.hears(socket, "disconnect", "io server disconnect")
 }
 
-// done expects the scenario to end well, with nothing more to be heard.
+// done expects the scenario to end without an error and without further lines.
 func (d *driver) done() {
 	d.t.Helper()
 	for l := range d.lines {
@@ -271,7 +277,7 @@ func (d *driver) done() {
 		}
 	}
 	for socket, rest := range d.waiting {
-		// A scenario closes what is still open at its end.
+		// At its end a scenario closes the sockets that are still open.
 		if n := len(rest); n > 0 && rest[n-1].String() == fmt.Sprintf(`{"socket":%q,"event":"disconnect","args":["io client disconnect"]}`, socket) {
 			rest = rest[:n-1]
 		}

@@ -10,12 +10,13 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// fault is the acknowledgement of what was refused.
+// fault is the acknowledgement of a refused event.
 func fault(code string) map[string]any {
 	return map[string]any{"error": map[string]string{"code": code}}
 }
 
-// TestEvents: who asks gets one reply, or the code of why there is none; and the server can ask too.
+// TestEvents: each event with an acknowledgement gets one reply or one error code, and the server
+// can ask for acknowledgements too.
 func TestEvents(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "events", serve(t, setup{}).url, nil)
@@ -37,7 +38,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestKeptNames: an event that some version of the client never sends has no handler waiting for it.
+// TestKeptNames: On panics for each event name that some version of the client never sends.
 func TestKeptNames(t *testing.T) {
 	t.Parallel()
 	plain := []string{"chat", "message", "open", "close", "upgrade", "connection timeout"}
@@ -87,7 +88,8 @@ func TestKeptNames(t *testing.T) {
 	}
 }
 
-// TestPayloads: text in all scripts, attachments and long messages arrive as they were sent, both ways.
+// TestPayloads: text in all scripts, attachments and long messages arrive as they were sent, both
+// ways.
 func TestPayloads(t *testing.T) {
 	const long = 500_000
 	sizes := []int{0, 1, 300, 70_000}
@@ -114,7 +116,8 @@ func TestPayloads(t *testing.T) {
 	})
 }
 
-// TestStoredData: what users have stored ends nobody's connection when it is sent to them, beside attachments or alone.
+// TestStoredData: no data that users have stored breaks a connection when it is sent, with
+// attachments or without.
 func TestStoredData(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "stored", serve(t, setup{}).url, map[string]any{"cases": len(stored)})
@@ -137,7 +140,7 @@ func TestStoredData(t *testing.T) {
 	})
 }
 
-// TestAudiences: each broadcast reaches those that it is for, and nobody who has not authenticated.
+// TestAudiences: each broadcast reaches its audience, and no socket that is not authenticated.
 func TestAudiences(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "audiences", serve(t, setup{}).url, nil)
@@ -145,8 +148,8 @@ func TestAudiences(t *testing.T) {
 		for _, socket := range []string{"phone", "tablet", "desktop", "bob"} {
 			d.enters(socket)
 		}
-		d.hears("phone", "rotated", []any{}...) // by the tablet
-		// Replies are not the point here, but what is heard between them is.
+		d.hears("phone", "rotated", []any{}...) // the tablet's token
+		// This test is about what sockets receive between the replies, not about the replies.
 		for _, reply := range []string{"join", "leave", "who am I", "speak"} {
 			d.ignore("reply to " + reply)
 		}
@@ -171,7 +174,7 @@ func TestAudiences(t *testing.T) {
 	})
 }
 
-// expected is a line that has to come.
+// expected is a line that must come.
 type expected struct {
 	event string
 	args  []any
@@ -191,7 +194,7 @@ func (d *driver) both(socket string, first, second expected) {
 	d.hears(socket, second.event, second.args...)
 }
 
-// TestMixed: clients of all versions, each on all transports, meet in one room of one server.
+// TestMixed: clients of all versions, on all transports, can talk in one room of one server.
 func TestMixed(t *testing.T) {
 	a := serve(t, setup{})
 	var drivers []*driver
@@ -213,8 +216,8 @@ func TestMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, d := range drivers {
-		d.ignore("reply to speak")     // comes before or after
-		heard := make(map[string]bool) // in any order: the first may answer while the last has yet to be told
+		d.ignore("reply to speak")     // comes before or after the broadcast
+		heard := make(map[string]bool) // in any order: a client may answer before the last has heard
 		for range len(names) + 1 {
 			heard[d.hears(names[i], "news").String()] = true
 		}

@@ -7,14 +7,15 @@ import (
 	"testing"
 )
 
-// clientVersion is a version of socket.io-client, installed under the alias socket.io-client-<version>, and what it can do.
+// clientVersion is a version of socket.io-client, installed under the alias
+// socket.io-client-<version>, and what it supports.
 type clientVersion struct {
 	version   string
-	handshake bool // gives its token in the handshake, by an auth function
-	upgrades  bool // begins by polling and moves to a websocket
+	handshake bool // it can send its token in the handshake, from an auth function
+	upgrades  bool // it begins with polling and moves to a websocket
 }
 
-// clients is the one place where a version is added; package.json has its alias.
+// clients lists the versions. To add one, add it here and its alias to package.json.
 var clients = []clientVersion{
 	{version: "1.4.8", upgrades: true},
 	{version: "1.7.4", upgrades: true},
@@ -23,14 +24,14 @@ var clients = []clientVersion{
 	{version: "4.8.4", handshake: true, upgrades: true},
 }
 
-// run is one cell of the matrix.
+// run is one combination of client, transport and way to present a token.
 type run struct {
 	client    clientVersion
-	transport string // "websocket", "polling", or "upgrade": the client's default, first the one and then the other
+	transport string // "websocket", "polling", or "upgrade", the client's default
 	entry     string // "event" or "handshake": how it presents its token
 }
 
-// final is the transport that the client ends up on.
+// final returns the transport that the client uses in the end.
 func (r run) final() string {
 	switch {
 	case r.transport != "upgrade":
@@ -69,7 +70,7 @@ func entries(t *testing.T, f func(t *testing.T, r run)) {
 	})
 }
 
-// soaking is how often a bulk test repeats itself: longer with SOAK=1.
+// soaking returns how often a bulk test repeats its step: more often with SOAK=1.
 func soaking(times, soaked int) int {
 	if on, _ := strconv.ParseBool(os.Getenv("SOAK")); on {
 		return soaked
@@ -77,7 +78,8 @@ func soaking(times, soaked int) int {
 	return times
 }
 
-// TestMain lets more tests run at a time than there are cores: most wait for their client or for a deadline.
+// TestMain allows more parallel tests than there are cores, since most of them wait for their
+// client or for a deadline.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false

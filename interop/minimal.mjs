@@ -1,8 +1,8 @@
-// Somebody at the page of examples/minimal, in Chromium:
+// A user of the page of examples/minimal, in Chromium:
 //
 //   node minimal.mjs <url>
 //
-// What they see is printed as lines, like those of client.mjs, for the Go side to judge.
+// What the user sees is printed as lines, like those of client.mjs. The Go test checks the lines.
 import { launch } from './chromium.mjs'
 import { print } from './peer.mjs'
 
@@ -14,7 +14,7 @@ const page = await browser.newPage()
 page.setDefaultTimeout(30_000)
 page.on('pageerror', (error) => say('page error', error.message))
 page.on('console', (message) => {
-  if (!message.location().url.endsWith('/favicon.ico')) say('console', message.text()) // which is not there
+  if (!message.location().url.endsWith('/favicon.ico')) say('console', message.text()) // it does not exist
 })
 
 const form = page.locator('form')

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestMinimal has somebody use that example in Chromium: what the README shows is all that a server and its page need.
+// TestMinimal uses the minimal example in Chromium: what the README shows is all that a server and
+// its page need.
 func TestMinimal(t *testing.T) {
 	d := chromium(t, "minimal.mjs", startMinimal(t))
 	d.hears("ada", "sees", "the form")
@@ -19,7 +20,7 @@ func TestMinimal(t *testing.T) {
 	d.done()
 }
 
-// startMinimal starts the example, for as long as the test lasts, and gives its URL.
+// startMinimal starts the example until the end of the test, and returns its URL.
 func startMinimal(t *testing.T) string {
 	t.Helper()
 	program := buildExample(t, "minimal")
@@ -28,7 +29,7 @@ func startMinimal(t *testing.T) string {
 	return "http://" + addr
 }
 
-// freeAddr is an address on which nobody listens yet.
+// freeAddr returns an address on which no process listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,7 +40,7 @@ func freeAddr(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// startServing starts a command, for as long as the test lasts, and waits until it serves on addr.
+// startServing starts a command until the end of the test, and waits until it serves on addr.
 func startServing(t *testing.T, command *exec.Cmd, addr string) {
 	t.Helper()
 	command.Stderr, command.WaitDelay = t.Output(), 10*time.Second
@@ -49,7 +50,7 @@ func startServing(t *testing.T, command *exec.Cmd, addr string) {
 	exited := make(chan error, 1)
 	go func() { exited <- command.Wait() }()
 	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGTERM) // a master of workers ends those too
+		_ = command.Process.Signal(syscall.SIGTERM) // a process with workers ends those too
 		select {
 		case <-exited:
 		case <-time.After(20 * time.Second):
@@ -57,7 +58,7 @@ func startServing(t *testing.T, command *exec.Cmd, addr string) {
 			t.Errorf("%s does not end", command.Path)
 		}
 	})
-	for timeout := time.After(20 * time.Second); ; { // nothing else tells that it serves
+	for timeout := time.After(20 * time.Second); ; { // a connection is the only sign that it serves
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()
@@ -74,8 +75,9 @@ func startServing(t *testing.T, command *exec.Cmd, addr string) {
 	}
 }
 
-// TestOwnersBrowserIsLetInWhileStrangersGuess guards that Chromium keeps the cookie of a login on loopback, where nobody
-// told the library of a proxy, and that it lets the account's owner in where others have to wait.
+// TestOwnersBrowserIsLetInWhileStrangersGuess guards that Chromium keeps the cookie of a login on
+// loopback without a configured proxy, and that with this cookie the account's owner can log in
+// while others have to wait.
 func TestOwnersBrowserIsLetInWhileStrangersGuess(t *testing.T) {
 	d := chromium(t, "device.mjs", startMinimal(t))
 	d.hears("ada", "sees", "the greeting")

@@ -1,7 +1,7 @@
-// Sockets that tell all they hear.
+// Sockets that print every event they receive.
 import { createHash } from 'node:crypto'
 
-// Clients before 3.x cannot listen to everything, so names are listed.
+// Clients before 3.x cannot listen to all events, so the names are listed.
 const watched = [
   'connect', 'connect_error', 'disconnect',
   'authenticated', 'unauthorized', 'rotated', 'logged_out',
@@ -18,7 +18,7 @@ export class Client {
     Object.assign(this, { io, transport, url, options })
   }
 
-  // login trades a name for a code, as a page does.
+  // login logs in as a page does, and returns the code.
   async login(username, password = 'secret') {
     const answer = await fetch(this.url + '/login', {
       method: 'POST',
@@ -30,7 +30,7 @@ export class Client {
     return body.token
   }
 
-  // open connects a socket that does not authenticate. A quiet one prints nothing.
+  // open connects a socket that does not authenticate. A quiet socket prints nothing.
   open(name, { quiet = false, ...options } = {}) {
     const socket = this.io(this.url, {
       transports: transports[this.transport],
@@ -44,8 +44,9 @@ export class Client {
     return peer
   }
 
-  // enter connects a socket that presents storage.token at each connection, and takes what it gets for it: it stores
-  // that and, where it is asked to, acknowledges it. By handshake or inside "connect", as options.entry says.
+  // enter connects a socket that presents storage.token at each connection, in the handshake or
+  // after "connect" as options.entry says. It stores the token that it gets and, if it is asked to,
+  // acknowledges it.
   enter(name, storage, { confirm, take = keep, ...options } = {}) {
     const presented = () => ({ token: storage.token, confirm })
     const handshake = this.options.entry === 'handshake'
@@ -56,7 +57,7 @@ export class Client {
     return peer
   }
 
-  // member is a socket that has come in by a login of its own.
+  // member returns a socket that has logged in and authenticated.
   async member(name, user = name, options = {}) {
     const storage = { token: await this.login(user) }
     const peer = this.enter(name, storage, options)
@@ -64,7 +65,7 @@ export class Client {
     return Object.assign(peer, { storage })
   }
 
-  // report prints what the scenario found out by itself.
+  // report prints a result of the scenario itself.
   report(event, ...args) {
     print({ socket: 'client', event, args })
   }
@@ -78,8 +79,8 @@ export class Client {
 }
 
 export class Peer {
-  #heard = new Map() // event -> arguments not waited for yet
-  #waiting = new Map() // event -> who waits
+  #heard = new Map() // event -> arguments that nobody has waited for yet
+  #waiting = new Map() // event -> the functions that wait for it
 
   constructor(name, socket, transport, print) {
     Object.assign(this, { name, socket, transport, print })
@@ -98,7 +99,7 @@ export class Peer {
     this.print({ socket: this.name, event, args: args.map(printable) })
   }
 
-  // next gives the arguments of the next event of that name, which may have come already.
+  // next returns the arguments of the next event of that name, which may have come already.
   next(event) {
     const heard = this.#heard.get(event)?.shift()
     if (heard) return Promise.resolve(heard)
@@ -113,7 +114,7 @@ export class Peer {
     }))
   }
 
-  // settled waits until the upgrade is over, where there is one, and tells which transport is in use.
+  // settled waits until the upgrade is over, if there is one, and prints which transport is in use.
   async settled() {
     const engine = this.socket.io.engine
     if (this.transport === 'upgrade' && engine.transport.name !== 'websocket') {
@@ -136,11 +137,12 @@ export function print(line) {
   process.stdout.write(JSON.stringify(line) + '\n')
 }
 
-// printable makes a value fit for a line: errors are spelled out, what is binary or long is told by its hash.
+// printable returns a value that can be printed in a line: errors as objects, binary and long
+// values as their hash.
 function printable(value) {
   if (typeof value === 'function') return { acknowledgement: true }
   if (value instanceof Error) {
-    const { message, data, description } = value // description is a polling client's HTTP status, or whatever else
+    const { message, data, description } = value // description is the HTTP status with polling, and may be anything else
     return { message, data, status: typeof description === 'number' ? description : undefined }
   }
   if (value instanceof ArrayBuffer) value = Buffer.from(value)

@@ -18,14 +18,15 @@ import (
 	"time"
 )
 
-// TestProxies guards the configurations of docs/operations.md: behind nginx, HAProxy and Caddy all transports work, at
-// both ends of the range of clients, and the server hears the address of the client and not the one it claims.
+// TestProxies guards the configurations of docs/operations.md: behind nginx, HAProxy and Caddy all
+// transports work with the oldest and the newest client, and the server sees the client's real
+// address, not the one that the client claims.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	program := buildExample(t, "deploy")
 	for _, proxy := range []struct {
 		name, needs, config string
-		adapt               func(config, addr, certificate string) string // to run without being root
+		adapt               func(config, addr, certificate string) string // changes the configuration so that it runs without root
 		command             func(config string) *exec.Cmd
 	}{
 		{"nginx", "nginx", "nginx.conf", func(config, addr, certificate string) string {
@@ -95,7 +96,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// writeCertificate writes a key and a certificate of its own for 127.0.0.1 into one file.
+// writeCertificate writes a key and a self-signed certificate for 127.0.0.1 into one file.
 func writeCertificate(t *testing.T, file string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

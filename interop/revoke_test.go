@@ -9,8 +9,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestRevocations: a session, a user and everyone are ended from Go while they are connected, and stay out; who logs in
-// after that is in.
+// TestRevocations: Go code ends a session, all sessions of a user, and all sessions while their
+// sockets are connected. They stay ended, and later logins work.
 func TestRevocations(t *testing.T) {
 	stores(t, matrix, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: keep})
@@ -79,7 +79,8 @@ func TestRevocations(t *testing.T) {
 	})
 }
 
-// TestDevices: Sessions has one entry for each login that was traded, with its client's name, address and sockets.
+// TestDevices: Sessions has one entry for each login whose code was used, with its client's name,
+// address and sockets.
 func TestDevices(t *testing.T) {
 	stores(t, matrix, func(t *testing.T, r run, keep options) {
 		a := serve(t, setup{options: keep})
@@ -96,7 +97,7 @@ func TestDevices(t *testing.T) {
 		phone, tablet, bob := d.self("phone", "alice"), d.self("tablet", "alice"), d.self("bob", "bob")
 		d.hears("client", "ready")
 		list := sessions(t, a, "alice", 2)
-		isDevice(t, list[0], tablet, "a tablet", 1) // the one seen last comes first
+		isDevice(t, list[0], tablet, "a tablet", 1) // the session seen last comes first
 		isDevice(t, list[1], phone, "a phone", 2)
 		if other := sessions(t, a, "bob", 1)[0]; other.ID != bob || other.Sockets != 1 || other.UserAgent == "a phone" {
 			t.Errorf("bob's is %+v", other)
@@ -127,7 +128,7 @@ func isDevice(t *testing.T, got socketauth.Session, id, agent string, sockets in
 	}
 }
 
-// self expects a socket to be told that it is a user's, and gives its session.
+// self expects a socket to be told its user and its session, and returns the session.
 func (d *driver) self(socket, user string) string {
 	d.t.Helper()
 	l := d.hears(socket, "reply to who am I")

@@ -1,11 +1,13 @@
-// What the clients do, a function for each test. What must come of it is written in the Go test of the same name.
+// What the clients do, with a function for each test. The Go test of the same name checks the
+// results.
 
-// session lives through a lost connection, moves to a second socket, and has a replaced token presented by a third.
+// session survives a lost connection and moves to a second socket. Then a third socket presents a
+// replaced token.
 export async function session(client, { policy }) {
   const storage = { token: await client.login('alice') }
   const first = client.enter('first', storage)
   await first.next('authenticated')
-  await first.settled() // the test cuts the connection here; the client comes back by itself
+  await first.settled() // the test cuts the connection here; the client reconnects by itself
   await first.next('authenticated')
   const replaced = storage.token
   first.close()
@@ -18,7 +20,7 @@ export async function session(client, { policy }) {
   else await second.next('disconnect')
 }
 
-// refusals presents all sorts of tokens that must not be let in.
+// refusals presents all kinds of tokens that must be refused.
 export async function refusals(client) {
   const code = await client.login('alice')
   const first = client.enter('first', { token: code })
@@ -34,7 +36,7 @@ export async function refusals(client) {
   await client.enter('garbage', { token: 'garbage' }).next('disconnect')
 }
 
-// shapes authenticates with what is no token at all.
+// shapes authenticates with values that are not tokens at all.
 export async function shapes(client) {
   const shapes = { nothing: [], null: [null], number: [5], empty: [{}], list: [[]], field: [{ token: { toString: 1 } }] }
   for (const [name, args] of Object.entries(shapes)) {
@@ -43,7 +45,8 @@ export async function shapes(client) {
   }
 }
 
-// strays presents the token of another session on a socket that is in: a mistake, and no reason to be thrown out.
+// strays presents the token of another session on an authenticated socket. That is a mistake, for
+// which the socket must not be disconnected.
 export async function strays(client) {
   const [alice, bob] = [await client.member('alice'), await client.member('bob')]
   alice.socket.emit('authenticate', { token: bob.storage.token })
@@ -59,7 +62,7 @@ export async function silence(client) {
   await client.open('silent').next('disconnect')
 }
 
-// expiry has one socket that lets its token expire, and one that asks for a new one half way.
+// expiry has one socket that lets its token expire, and one that asks for a new token before that.
 export async function expiry(client, { life }) {
   const [careless, careful] = await Promise.all([client.member('careless'), client.member('careful')])
   await sleep(life / 2)
@@ -84,7 +87,7 @@ export async function logout(client) {
   await other.next('disconnect')
 }
 
-// events are asked before and after authentication, both ways.
+// events asks for acknowledgements before and after authentication, in both directions.
 export async function events(client) {
   const unauthenticated = client.open('unauthenticated')
   await unauthenticated.next('connect')
@@ -104,21 +107,22 @@ export async function events(client) {
   await member.ask('ask me', 'why')
 }
 
-// kept sends events of many names, and reports those that were acknowledged.
+// kept sends events with many names, and reports those that were acknowledged.
 export async function kept(client, { names }) {
   const member = await client.member('member')
-  member.socket.off() // or it would take some for its own
+  member.socket.off() // otherwise its own handlers would receive some of them
   const arrived = []
   for (const name of names) {
     try {
       member.socket.emit(name, () => arrived.push(name))
-    } catch {} // later versions refuse the names that they keep
+    } catch {} // later versions throw for names that they reserve
   }
   await new Promise((resolve) => member.socket.emit('echo', 'end', resolve))
   client.report('arrived', ...arrived)
 }
 
-// payloads are texts, attachments and long messages, each sent, acknowledged and sent back by the server.
+// payloads sends texts, attachments and long messages, which the server acknowledges and sends
+// back.
 export async function payloads(client, { texts, sizes, long }) {
   const member = await client.member('member')
   for (const [n, text] of texts.entries()) {
@@ -138,7 +142,7 @@ export async function payloads(client, { texts, sizes, long }) {
   await member.ask('ask for an attachment')
 }
 
-// stored asks for each thing that users have stored, and shows that it is still there.
+// stored asks for each stored value, and shows that the connection still works.
 export async function stored(client, { cases }) {
   const member = await client.member('member')
   for (let n = 0; n < cases; n++) {
@@ -147,7 +151,7 @@ export async function stored(client, { cases }) {
   }
 }
 
-// audiences listen while one of them speaks to each group in turn.
+// audiences has sockets that listen while one of them sends to each group in turn.
 export async function audiences(client) {
   const unauthenticated = client.open('unauthenticated')
   await unauthenticated.next('connect')
@@ -170,7 +174,7 @@ export async function audiences(client) {
   for (const peer of [unauthenticated, phone, tablet, desktop, bob]) await peer.ask('echo', 'end') // all that was sent before has come
 }
 
-// mixed is one of many clients of all versions in one room: it listens, and then speaks.
+// mixed is one of many clients of all versions in one room. It listens, then speaks.
 export async function mixed(client, { name }) {
   const member = await client.member(name)
   await member.settled()
@@ -180,7 +184,7 @@ export async function mixed(client, { name }) {
   for (let n = 0; n < client.options.others; n++) await member.next('news')
 }
 
-// refuseMany is refused again and again, and counts what it hears.
+// refuseMany is refused many times, and counts what it receives.
 export async function refuseMany(client, { times, atOnce }) {
   const outcomes = {}
   await pool(times, atOnce, async (n) => {
@@ -193,7 +197,7 @@ export async function refuseMany(client, { times, atOnce }) {
   client.report('outcomes', outcomes)
 }
 
-// enterMany authenticates again and again, and counts the transports that it ends up on.
+// enterMany authenticates many times, and counts the transports that it uses in the end.
 export async function enterMany(client, { times, atOnce }) {
   const outcomes = {}
   await pool(times, atOnce, async (n) => {
@@ -208,7 +212,7 @@ export async function enterMany(client, { times, atOnce }) {
   client.report('outcomes', outcomes)
 }
 
-// restart loses its server and finds one that has forgotten all.
+// restart loses its server, and reconnects to one that knows none of the sessions.
 export async function restart(client) {
   const member = await client.member('member')
   await member.settled()
@@ -216,14 +220,14 @@ export async function restart(client) {
   await member.next('disconnect')
 }
 
-// subprotocols offers some of the websocket's own.
+// subprotocols offers some websocket subprotocols.
 export async function subprotocols(client) {
   const member = await client.member('member', 'alice', { protocols: ['chat.v1', 'x'] })
   await member.settled()
   await member.ask('echo', 'alive')
 }
 
-// idle says nothing for longer than the server's timeouts.
+// idle sends nothing for longer than the server's timeouts.
 export async function idle(client, { pause }) {
   const member = await client.member('member')
   await member.settled()
@@ -240,7 +244,7 @@ export async function origins(client, { allowed, foreign }) {
   await client.enter('allowed', storage, options(allowed)).next('authenticated')
 }
 
-// ending tells which of some events came first, and what it said.
+// ending returns which of several events came first, and its arguments.
 function ending(peer, ...events) {
   return Promise.race(events.map(async (event) => {
     const [why] = await peer.next(event)
@@ -260,7 +264,7 @@ function sleep(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds))
 }
 
-// pool calls f for 0 to times-1, some at once.
+// pool calls f for 0 to times-1, several calls at a time.
 async function pool(times, atOnce, f) {
   let next = 0
   await Promise.all(Array.from({ length: atOnce }, async () => {

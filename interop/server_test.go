@@ -8,7 +8,7 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestRestart: clients come back by themselves from a server that was shut down.
+// TestRestart: clients reconnect by themselves after the server was shut down and started again.
 func TestRestart(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		a := serve(t, setup{})
@@ -17,23 +17,23 @@ func TestRestart(t *testing.T) {
 		d.hears("member", "settled", r.final())
 
 		a.stop(t)
-		serve(t, setup{on: a.listener}) // at once: what connects meanwhile waits for it, and is not refused
+		serve(t, setup{on: a.listener}) // at once: new connections wait for it
 		d.ignore("connect_error")
 		if r.final() == "polling" {
-			d.lost("member") // by a refused poll, where none was pending
+			d.lost("member") // by a refused poll, if no poll was pending
 		} else {
 			d.hears("member", "disconnect", "transport close")
 		}
 		d.hears("member", "connect")
-		d.refused("member", "no_longer_valid") // the new server knows no session
+		d.refused("member", "no_longer_valid") // the new server knows none of the sessions
 		d.done()
 	})
 }
 
-// TestIdle: connections outlive the timeouts that the app has for its requests, also behind middleware that hides what
-// its ResponseWriter can do.
+// TestIdle: connections last longer than the app's timeouts for requests, also behind middleware
+// whose ResponseWriter has no optional methods.
 func TestIdle(t *testing.T) {
-	const timeout = 2 * time.Second // of the server, for reading and for writing
+	const timeout = 2 * time.Second // the server's ReadTimeout and WriteTimeout
 	shapes := map[string]func(http.Handler) http.Handler{
 		"server":     func(h http.Handler) http.Handler { return h },
 		"middleware": withStatusLog,
@@ -47,7 +47,7 @@ func TestIdle(t *testing.T) {
 				d := play(t, r, "idle", a.url, map[string]any{"pause": (2*timeout + timeout/4).Milliseconds()})
 				d.enters("member")
 				d.hears("member", "settled", r.final())
-				d.ignore("reply to speak") // comes before or after
+				d.ignore("reply to speak") // comes before or after the broadcast
 				d.hears("member", "news", "still here")
 				d.done()
 			})
@@ -55,7 +55,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestSubprotocols: clients connect that offer subprotocols of the websocket, and one of them is chosen.
+// TestSubprotocols: clients that offer websocket subprotocols can connect, and one subprotocol is
+// chosen.
 func TestSubprotocols(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "subprotocols", serve(t, setup{}).url, nil)
@@ -66,7 +67,8 @@ func TestSubprotocols(t *testing.T) {
 	})
 }
 
-// statusWriter is what many a logging middleware passes on: a ResponseWriter that offers nothing but Unwrap.
+// statusWriter is a ResponseWriter as many logging middlewares pass it on: its only optional method
+// is Unwrap.
 type statusWriter struct {
 	inner  http.ResponseWriter
 	status int
@@ -88,7 +90,7 @@ func withStatusLog(next http.Handler) http.Handler {
 	})
 }
 
-// TestOrigins: pages of origins that are not allowed do not get to connect.
+// TestOrigins: pages of origins that are not allowed cannot connect.
 func TestOrigins(t *testing.T) {
 	const allowed, foreign = "https://app.example", "https://evil.example"
 	matrix(t, func(t *testing.T, r run) {

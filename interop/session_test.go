@@ -8,7 +8,7 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestSession: a code lets in once, each token once, and what comes back is dealt with as ReusePolicy says.
+// TestSession: a code and each token can be used once, and reuse is treated as ReusePolicy says.
 func TestSession(t *testing.T) {
 	policies := map[string]socketauth.ReusePolicy{"EndSession": socketauth.EndSession, "RejectOnly": socketauth.RejectOnly}
 	entries(t, func(t *testing.T, r run) {
@@ -45,7 +45,7 @@ func TestSession(t *testing.T) {
 	})
 }
 
-// TestRefusals: what is used up, logged out or no token lets nobody in.
+// TestRefusals: used codes, tokens of ended sessions and invalid tokens are refused.
 func TestRefusals(t *testing.T) {
 	entries(t, func(t *testing.T, r run) {
 		d := play(t, r, "refusals", serve(t, setup{}).url, nil)
@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestShapes: what is no token at all is refused like a wrong one, and harms nobody.
+// TestShapes: values that are not tokens at all are refused like wrong tokens, and do no harm.
 func TestShapes(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "shapes", serve(t, setup{}).url, nil)
@@ -80,7 +80,7 @@ func TestShapes(t *testing.T) {
 	})
 }
 
-// TestStrays: the token of another session, presented or logged out, changes nothing for either.
+// TestStrays: presenting another session's token, or logging out with it, changes neither session.
 func TestStrays(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "strays", serve(t, setup{}).url, nil)
@@ -98,7 +98,7 @@ func TestStrays(t *testing.T) {
 	})
 }
 
-// TestSilence: who does not authenticate in time is told so and disconnected.
+// TestSilence: a client that does not authenticate in time is told so and disconnected.
 func TestSilence(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) { o.Timeout = 2 * time.Second }})
@@ -109,7 +109,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestExpiry: a socket lives as long as its newest token, and no longer.
+// TestExpiry: a socket is closed when its newest token expires, and not before.
 func TestExpiry(t *testing.T) {
 	const life = 6 * time.Second
 	matrix(t, func(t *testing.T, r run) {
@@ -128,7 +128,8 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// TestLogout: all sockets of the session end, and no others. The one that asked gets its acknowledgement first.
+// TestLogout: all sockets of the session end, and no others. The socket that asked gets its
+// acknowledgement first.
 func TestLogout(t *testing.T) {
 	matrix(t, func(t *testing.T, r run) {
 		d := play(t, r, "logout", serve(t, setup{}).url, nil)
@@ -148,7 +149,7 @@ func TestLogout(t *testing.T) {
 	})
 }
 
-// lost expects a socket's connection to break in a way after which its client comes back by itself.
+// lost expects a socket's connection to break in a way after which its client reconnects by itself.
 func (d *driver) lost(socket string) {
 	d.t.Helper()
 	l := d.hears(socket, "disconnect")

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestSlashes: whatever a router's middleware does to the last slash of a path, and whether or not the client sends it,
-// each transport works. The clients at both ends of the range, since those between build the path in the same way.
+// TestSlashes: each transport works whatever a router's middleware does to the last slash of a
+// path, and whether or not the client sends that slash. Only the oldest and the newest client are
+// tested, since the others build the path in the same way.
 func TestSlashes(t *testing.T) {
 	t.Parallel()
 	command := exec.Command(buildExample(t, "internal/slashes/serve"))
@@ -25,7 +26,7 @@ func TestSlashes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = stdin.Close() // ends it
+		_ = stdin.Close() // makes the process exit
 		if err := command.Wait(); err != nil {
 			t.Errorf("serve: %v", err)
 		}

@@ -14,14 +14,15 @@ import (
 // options change the options of an app.
 type options = func(*socketauth.Options[string])
 
-// stores runs f for each cell of a matrix with the Blacklist in memory, and for each client with the one in a file.
+// stores runs f for each run of a matrix with the Blacklist in memory, and for each client with the
+// one in a file.
 func stores(t *testing.T, cells func(*testing.T, func(*testing.T, run)), f func(t *testing.T, r run, keep options)) {
 	cells(t, func(t *testing.T, r run) {
 		t.Run("memory", func(t *testing.T) {
 			t.Parallel()
 			f(t, r, func(*socketauth.Options[string]) {})
 		})
-		if r.transport != "upgrade" { // the store does not know it
+		if r.transport != "upgrade" { // the store does not depend on the transport
 			return
 		}
 		t.Run("file", func(t *testing.T) {
@@ -35,7 +36,7 @@ func keepIn(store blacklist.Store) options {
 	return func(o *socketauth.Options[string]) { o.Blacklist = store }
 }
 
-// open opens a store, which is closed with the test at the latest.
+// open opens a store, which is closed at the end of the test at the latest.
 func open(t *testing.T, path string) *boltstore.Store {
 	t.Helper()
 	store, err := boltstore.Open(path)
@@ -46,8 +47,8 @@ func open(t *testing.T, path string) *boltstore.Store {
 	return store
 }
 
-// TestDurable: with a store in a file, clients stay signed in over a restart of the app; a token that was not
-// acknowledged costs nothing, and what is over stays over.
+// TestDurable: with a store in a file, clients stay signed in when the app restarts, an offered
+// token that was not acknowledged does not cost the session, and ended sessions stay ended.
 func TestDurable(t *testing.T) {
 	entries(t, func(t *testing.T, r run) {
 		path := filepath.Join(t.TempDir(), "sessions.db")
@@ -116,7 +117,7 @@ func TestDurable(t *testing.T) {
 	})
 }
 
-// sessions are those of a user, of which there must be so many.
+// sessions returns the sessions of a user, and expects their number to be n.
 func sessions(t *testing.T, a *app, user string, n int) []socketauth.Session {
 	t.Helper()
 	found, err := a.Auth().Sessions(t.Context(), user)
@@ -131,7 +132,7 @@ func sessions(t *testing.T, a *app, user string, n int) []socketauth.Session {
 	return found
 }
 
-// speak tells a user's sockets to go on.
+// speak tells a user's sockets to continue.
 func speak(t *testing.T, a *app, user string) {
 	t.Helper()
 	if err := a.ToUser(user).Emit("news", "go on"); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestStorm: a connection that breaks at any byte costs a confirming client nothing: it is never refused for good, and
-// nothing that it does is taken for theft.
+// TestStorm: wherever a connection breaks, a confirming client keeps its session: it is never
+// refused for good, and is never taken for a thief.
 func TestStorm(t *testing.T) {
 	storms := func(t *testing.T, f func(*testing.T, run)) {
 		entries(t, func(t *testing.T, r run) {
@@ -29,7 +29,7 @@ func TestStorm(t *testing.T) {
 		breaks := soaking(40, 400)
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 			keep(o)
-			o.CodeLifetime = patience // it may take many connections to get the first token
+			o.CodeLifetime = patience // the first token may need many connections
 		}})
 		n := newNetwork(t, a.listener.Addr().String(), breaks)
 		a.On("weather", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
@@ -63,7 +63,7 @@ func TestStorm(t *testing.T) {
 	})
 }
 
-// network carries connections to a server, and breaks them all at a random byte, several times.
+// network passes connections on to a server, and several times breaks all of them at a random byte.
 type network struct {
 	t        *testing.T
 	listener net.Listener
@@ -72,8 +72,8 @@ type network struct {
 
 	mu     sync.Mutex
 	rand   *rand.Rand
-	breaks int // to come
-	left   int // bytes, both ways, until the next
+	breaks int // number of breaks to come
+	left   int // number of bytes, in both directions, until the next break
 	conns  map[*net.TCPConn]bool
 	closed bool
 }
@@ -100,7 +100,7 @@ func newNetwork(t *testing.T, server string, breaks int) *network {
 	return n
 }
 
-// draw says when the next break is: often while a client enters, sometimes long after.
+// draw draws when the next break is: often while a client authenticates, sometimes long after.
 func (n *network) draw() {
 	n.left = 1 + n.rand.IntN(2000)
 	if n.rand.IntN(2) == 0 {
@@ -143,7 +143,7 @@ func (n *network) connect(client *net.TCPConn) {
 	n.carry(server, client)
 }
 
-// carry passes on what one side says, until that ends or breaks.
+// carry passes on what one side sends, until the connection ends or breaks.
 func (n *network) carry(to, from *net.TCPConn) {
 	defer n.end(to)
 	defer n.end(from)
@@ -161,7 +161,7 @@ func (n *network) carry(to, from *net.TCPConn) {
 	}
 }
 
-// pass says how many of some bytes get through, and whether the network breaks after them.
+// pass returns how many of size bytes get through, and whether the network breaks after them.
 func (n *network) pass(size int) (passed int, broken bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -178,14 +178,14 @@ func (n *network) pass(size int) (passed int, broken bool) {
 	return passed, true
 }
 
-// storm breaks all connections. What the network has passed on arrives, or is lost with them.
+// storm breaks all connections. Bytes that the network has passed on arrive, or are lost with them.
 func (n *network) storm() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sever(n.rand.IntN(2) == 0)
 }
 
-// sever ends all connections, at once or as their peers would.
+// sever ends all connections, abruptly or with an orderly close.
 func (n *network) sever(atOnce bool) {
 	for c := range n.conns {
 		if atOnce {
