@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	listeners = 200 // of a broadcast
-	parallel  = 8   // clients at a time, where the server is to have all it can do
+	listeners = 200 // number of sockets that receive a broadcast
+	parallel  = 8   // number of clients at a time in the benchmarks of throughput
 )
 
 func TestMain(m *testing.M) {
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// server is a candidate on a port of its own.
+// server is a candidate that serves on its own port.
 type server struct {
 	candidate
 	app
@@ -50,7 +50,7 @@ func start(tb testing.TB, c candidate) *server {
 	}
 	h := httptest.NewServer(mux)
 	tb.Cleanup(func() {
-		_ = h.Listener.Close() // first, so that there are no more handshakes
+		_ = h.Listener.Close() // first, so that there are no new handshakes
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := a.stop(ctx); err != nil {
@@ -61,8 +61,8 @@ func start(tb testing.TB, c candidate) *server {
 	return &server{candidate: c, app: a, url: h.URL}
 }
 
-// scenario is what one client, or one group of them, does as long as next says so. What it needs is there before its
-// first call of next.
+// scenario is what one client, or one group of clients, does until next returns false. It prepares
+// everything before its first call of next.
 type scenario func(ctx context.Context, s *server, next func() bool) error
 
 // echo is one event and its acknowledgement.
@@ -82,7 +82,8 @@ func echo(dial dialer) scenario {
 	}
 }
 
-// broadcast is one event to all of a number of websockets, which is sent once all have the one before.
+// broadcast sends one event to a number of websockets. The next event is sent when all of them have
+// received the one before.
 func broadcast(sockets int) scenario {
 	return func(ctx context.Context, s *server, next func() bool) error {
 		ctx, cancel := context.WithCancel(ctx)
@@ -124,8 +125,8 @@ func broadcast(sockets int) scenario {
 	}
 }
 
-// connectOnce opens a websocket, has its first event answered, and closes it. The first event of a
-// client of the library is to authenticate, with the token that it was given before.
+// connectOnce opens a websocket, waits for the answer to its first event, and closes it. The first
+// event of a client of the library is "authenticate", with the token that it got before.
 func connectOnce(ctx context.Context, s *server, next func() bool) error {
 	var token string
 	if s.authenticate {
@@ -162,7 +163,7 @@ func connectOnce(ctx context.Context, s *server, next func() bool) error {
 	return nil
 }
 
-// together is a scenario in several clients at a time, which begin when all are ready.
+// together runs a scenario in several clients at a time, which begin when all are ready.
 func together(clients int, run scenario) scenario {
 	return func(ctx context.Context, s *server, next func() bool) error {
 		var ready, done sync.WaitGroup
@@ -173,7 +174,7 @@ func together(clients int, run scenario) scenario {
 		for i := range clients {
 			done.Go(func() {
 				arrive := sync.OnceFunc(ready.Done)
-				defer arrive() // one that failed is not waited for
+				defer arrive() // also after a failure, so that the others do not wait for it
 				errs[i] = run(ctx, s, func() bool {
 					arrive()
 					ready.Wait()
@@ -189,8 +190,8 @@ func together(clients int, run scenario) scenario {
 	}
 }
 
-// benchmark measures a scenario for each candidate. messages is how many clients one round reaches, where that is more
-// than one.
+// benchmark measures a scenario for each candidate. messages is how many clients one round reaches,
+// if that is more than one.
 func benchmark(b *testing.B, messages int, run scenario) {
 	for _, c := range candidates() {
 		b.Run(c.name, func(b *testing.B) {
@@ -205,20 +206,21 @@ func benchmark(b *testing.B, messages int, run scenario) {
 	}
 }
 
-// BenchmarkEcho is the time that one client waits for the answer to an event, over a websocket.
+// BenchmarkEcho measures how long one client waits for the answer to an event, over a websocket.
 func BenchmarkEcho(b *testing.B) { benchmark(b, 1, echo(dialWebsocket)) }
 
-// BenchmarkEchoPolling is the same over polling: a POST, and the end of a poll.
+// BenchmarkEchoPolling measures the same over polling: a POST, and the end of a poll.
 func BenchmarkEchoPolling(b *testing.B) { benchmark(b, 1, echo(dialPolling)) }
 
-// BenchmarkEchoParallel is how often events are answered where 8 clients at a time send them over websockets.
+// BenchmarkEchoParallel measures how many events are answered when 8 clients send them at the same
+// time over websockets.
 func BenchmarkEchoParallel(b *testing.B) { benchmark(b, 1, together(parallel, echo(dialWebsocket))) }
 
-// BenchmarkBroadcast is one event to all of 200 websockets.
+// BenchmarkBroadcast measures one event to 200 websockets.
 func BenchmarkBroadcast(b *testing.B) { benchmark(b, listeners, broadcast(listeners)) }
 
-// BenchmarkConnect is how often websockets are opened, have a first event answered, and are closed, where 8 clients at
-// a time do so.
+// BenchmarkConnect measures how often 8 clients at a time can open a websocket, get the answer to a
+// first event, and close it.
 func BenchmarkConnect(b *testing.B) { benchmark(b, 1, together(parallel, connectOnce)) }
 
 // TestScenarios guards that every benchmark works with every candidate.

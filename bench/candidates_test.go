@@ -17,17 +17,18 @@ import (
 
 const socketPath = "/socket.io/"
 
-// candidate is one of the servers that are compared. Each acknowledges "echo" with the text that came with it.
+// candidate is one of the servers that are compared. Each acknowledges "echo" with the text that it
+// received.
 type candidate struct {
 	name         string
 	authenticate bool // its clients log in, and authenticate each socket
 	serve        func(mux *http.ServeMux) (app, error)
 }
 
-// app is a candidate that serves.
+// app is a running candidate.
 type app struct {
 	emit func(event, text string) error  // to all sockets
-	stop func(ctx context.Context) error // closes all sockets, and waits for their end
+	stop func(ctx context.Context) error // closes all sockets, and waits until they have ended
 }
 
 func candidates() []candidate {
@@ -38,7 +39,7 @@ func candidates() []candidate {
 	}
 }
 
-// serveLibrary is the whole library: who is not authenticated is not answered.
+// serveLibrary serves the whole library: clients that are not authenticated get no answer.
 func serveLibrary(mux *http.ServeMux) (app, error) {
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
@@ -48,7 +49,7 @@ func serveLibrary(mux *http.ServeMux) (app, error) {
 			return c.Get("username"), nil
 		},
 		Claim:  func(user string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
-		Limits: socketauth.Limits{SocketsPerUser: socketauth.NoLimit, SessionsPerUser: socketauth.NoLimit}, // all are one user
+		Limits: socketauth.Limits{SocketsPerUser: socketauth.NoLimit, SessionsPerUser: socketauth.NoLimit}, // all sockets belong to one user
 	})
 	if err != nil {
 		return app{}, err
@@ -64,8 +65,8 @@ func serveLibrary(mux *http.ServeMux) (app, error) {
 	}, nil
 }
 
-// serveEngine is the library's engine for Engine.IO 3 alone, without authentication: what is like for like with the bare
-// library.
+// serveEngine serves the library's engine for Engine.IO 3 only, without authentication, which can
+// be compared directly with the bare library.
 func serveEngine(mux *http.ServeMux) (app, error) {
 	all := &members{conns: make(map[engine.Conn]struct{})}
 	e := eio3.New(engine.Options{Namespaces: map[string]engine.Accept{"/": all.accept}})
@@ -73,7 +74,7 @@ func serveEngine(mux *http.ServeMux) (app, error) {
 	return app{emit: all.emit, stop: e.Shutdown}, nil
 }
 
-// members are the clients of the engine.
+// members holds the clients of the engine.
 type members struct {
 	mu    sync.Mutex
 	conns map[engine.Conn]struct{}
@@ -113,7 +114,7 @@ type member struct {
 func (m member) Event(_ string, args engine.Args, ack engine.Ack) {
 	var text string
 	if len(args.Values) == 1 && json.Unmarshal(args.Values[0], &text) == nil && ack != nil {
-		_ = ack(text) // its only error is that the client has gone
+		_ = ack(text) // it fails only if the client has disconnected
 	}
 }
 
@@ -123,8 +124,9 @@ func (m member) Disconnected(engine.Reason) {
 	delete(m.all.conns, m.conn)
 }
 
-// serveBare is go-socket.io as its own README has it. A handshake after its Close would end the process, and nothing
-// closes its connections: so stop, which is called when there are no more requests, closes each, and only then that.
+// serveBare serves go-socket.io as its README shows. A handshake after its Close would end the
+// process, and Close does not close the connections. So stop, which is called when there are no
+// more requests, closes each connection, and then the server.
 func serveBare(mux *http.ServeMux) (app, error) {
 	srv := socketio.NewServer(nil)
 	var mu sync.Mutex
@@ -160,7 +162,7 @@ func serveBare(mux *http.ServeMux) (app, error) {
 			}
 			mu.Unlock()
 			for _, c := range left {
-				_ = c.Close() // an error is that the client was faster
+				_ = c.Close() // it fails if the client has closed the connection first
 			}
 			ended := make(chan struct{})
 			go func() {

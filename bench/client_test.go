@@ -21,15 +21,15 @@ const (
 	newsText = `42["news","` + payload + `"]`
 )
 
-// transport carries Engine.IO packets, as text.
+// transport carries Engine.IO packets as text.
 type transport interface {
 	write(packet []byte) error
-	read() ([]byte, error) // the next packet, good until the next read
-	close()                // at once, also while another goroutine reads
+	read() ([]byte, error) // returns the next packet, which is valid until the next read
+	close()                // closes at once, also while another goroutine reads
 }
 
-// client speaks Engine.IO 3 and Socket.IO 4, on either transport. It allocates little, so as not to hide what the
-// servers do. Only close may be called while something else is.
+// client speaks Engine.IO 3 and Socket.IO 4, on either transport. It allocates little, so that the
+// measurements show the servers' allocations. Only close may be called while another call runs.
 type client struct {
 	transport
 	pinged time.Time
@@ -38,7 +38,7 @@ type client struct {
 // dialer opens a connection: dialWebsocket or dialPolling.
 type dialer func(ctx context.Context, base string) (transport, error)
 
-// join makes a client of a connection, once it is in the root namespace.
+// join returns a client for a connection, once that is in the root namespace.
 func join(t transport) (*client, error) {
 	c := &client{transport: t, pinged: time.Now()}
 	for _, due := range []string{"0", "40"} {
@@ -49,8 +49,8 @@ func join(t transport) (*client, error) {
 	return c, nil
 }
 
-// expect reads the next packet, which has to begin with prefix, and returns what follows. In this version of the
-// protocol it is the client that pings, so that happens here too.
+// expect reads the next packet, which must begin with prefix, and returns the rest. In this version
+// of the protocol the client sends the pings, so expect sends them.
 func (c *client) expect(prefix string) ([]byte, error) {
 	if now := time.Now(); now.Sub(c.pinged) > pingEvery {
 		c.pinged = now
@@ -95,7 +95,7 @@ func (c *client) authenticate(token string) (string, error) {
 	return strings.TrimSuffix(string(rest), `"]`), nil
 }
 
-// login gets a code, good for one socket.
+// login returns a code, which is valid for one socket.
 func login(ctx context.Context, base string) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/login", strings.NewReader(`{"username":"someone"}`))
 	if err != nil {
@@ -117,8 +117,8 @@ func login(ctx context.Context, base string) (string, error) {
 	return code.Token, nil
 }
 
-// enter opens a connection that the candidate answers: for the library, one that is authenticated. It has had an echo,
-// so that the server is done with its beginning.
+// enter opens a connection whose events the candidate answers: with the library, an authenticated
+// one. It waits for one echo, so that the server has finished opening the connection.
 func enter(ctx context.Context, s *server, dial dialer) (*client, error) {
 	t, err := dial(ctx, s.url)
 	if err != nil {

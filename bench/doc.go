@@ -1,3 +1,4 @@
-// Package bench measures the library beside others: throughput, and memory per socket. Every server is talked to by the
-// same client. It is a module of its own, so that nothing of it reaches a user. README.md says how to run it.
+// Package bench compares the throughput and the memory per socket of the library and of others,
+// with the same client for each server. It is a separate module, so that users of the library do
+// not get its dependencies. README.md says how to run it.
 package bench

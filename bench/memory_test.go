@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	childEnv = "SOCKETAUTH_BENCH_SERVE" // the candidate that this process is to serve, instead of running tests
+	childEnv = "SOCKETAUTH_BENCH_SERVE" // the candidate that this process serves instead of running tests
 
-	idleBefore = 200  // sockets that are there before
+	idleBefore = 200  // sockets that are open before the measurement
 	idle       = 2000 // sockets whose memory is measured
 )
 
-// usage is what a process holds, by the unit of the benchmark's metric.
+// usage is what a process uses, by the unit of the benchmark's metric.
 type usage map[string]float64
 
-// child is the process whose memory is measured. It writes its address, then its usage for each line it reads, and ends
-// with its input.
+// child runs in the process whose memory is measured. It writes its address, then its usage for
+// each line that it reads, and ends at the end of its input.
 func child(name string) error {
 	all := candidates()
 	i := slices.IndexFunc(all, func(c candidate) bool { return c.name == name })
@@ -55,7 +55,7 @@ func child(name string) error {
 }
 
 func measure() (usage, error) {
-	runtime.GC() // pools are empty after two
+	runtime.GC() // two collections empty the pools
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -66,7 +66,7 @@ func measure() (usage, error) {
 	}
 	status, err := os.ReadFile("/proc/self/status")
 	if errors.Is(err, os.ErrNotExist) {
-		return u, nil // only Linux tells
+		return u, nil // only Linux provides the rest
 	}
 	_, line, _ := strings.Cut(string(status), "VmRSS:")
 	var kilobytes float64
@@ -77,7 +77,7 @@ func measure() (usage, error) {
 	return u, nil
 }
 
-// process is a child, seen by its parent.
+// process is a child process, as its parent uses it.
 type process struct {
 	cmd     *exec.Cmd
 	url     string
@@ -85,7 +85,7 @@ type process struct {
 	answers *bufio.Reader
 }
 
-// spawn runs this program once more, to serve a candidate.
+// spawn starts this program again, to serve a candidate.
 func spawn(name string) (*process, error) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+name)
@@ -122,12 +122,13 @@ func (p *process) usage() (u usage, err error) {
 }
 
 func (p *process) stop() error {
-	_ = p.in.Close() // an error is that it has ended, and Wait says how
+	_ = p.in.Close() // it fails if the process has ended, and Wait returns how
 	return p.cmd.Wait()
 }
 
-// perSocket is what each of a number of websockets costs the server while nothing happens on them. Each has had one
-// event answered. before are there already, so that what is made once does not count.
+// perSocket returns what each of a number of websockets costs the server while it is idle. One
+// event was answered on each. before is how many sockets are opened first, so that things which are
+// made only once do not count.
 func perSocket(ctx context.Context, c candidate, before, sockets int) (_ usage, err error) {
 	p, err := spawn(c.name)
 	if err != nil {
@@ -163,7 +164,7 @@ func perSocket(ctx context.Context, c candidate, before, sockets int) (_ usage, 
 	return u, err
 }
 
-// BenchmarkIdle is the memory of an idle websocket, in a server process of its own.
+// BenchmarkIdle measures the memory of an idle websocket, in a separate server process.
 func BenchmarkIdle(b *testing.B) {
 	for _, c := range candidates() {
 		b.Run(c.name, func(b *testing.B) {
@@ -177,7 +178,7 @@ func BenchmarkIdle(b *testing.B) {
 					total[unit] += v
 				}
 			}
-			b.ReportMetric(0, "ns/op") // says nothing here
+			b.ReportMetric(0, "ns/op") // the time means nothing here
 			for unit, v := range total {
 				b.ReportMetric(v/float64(b.N), unit)
 			}
@@ -185,7 +186,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// TestIdle guards that memory is measured, in a process that serves.
+// TestIdle guards that the memory of the serving process is measured.
 func TestIdle(t *testing.T) {
 	for _, c := range candidates() {
 		t.Run(c.name, func(t *testing.T) {
@@ -193,7 +194,7 @@ func TestIdle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if u["goroutines/socket"] < 0.5 || // that of each, but for a few that were there when it began
+			if u["goroutines/socket"] < 0.5 || // one for each socket, except a few that existed before
 				u["heap-B/socket"]+u["stack-B/socket"] <= 0 {
 				t.Errorf("a socket costs nothing: %v", u)
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// websocketTransport is a websocket from the start.
+// websocketTransport uses a websocket from the start.
 type websocketTransport struct {
 	ws       *websocket.Conn
 	buf      bytes.Buffer
@@ -48,7 +48,7 @@ func (t *websocketTransport) read() ([]byte, error) {
 	if _, err := t.buf.ReadFrom(r); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(t.buf.Bytes(), []byte("\n")), nil // some encoders end JSON with one
+	return bytes.TrimSuffix(t.buf.Bytes(), []byte("\n")), nil // some encoders end JSON with a line feed
 }
 
 // leave ends the connection as browsers do, and waits until the server has closed it.
@@ -61,7 +61,7 @@ func (t *websocketTransport) leave() error {
 		var closed *websocket.CloseError
 		switch {
 		case errors.As(err, &closed):
-			// The connection is the server's to close.
+			// The server has to close the connection.
 			_, err := t.ws.NetConn().Read(make([]byte, 1))
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -75,15 +75,15 @@ func (t *websocketTransport) leave() error {
 
 func (t *websocketTransport) close() { _ = t.ws.Close() }
 
-// pollingTransport always has a poll pending, as the real client has.
+// pollingTransport always has a pending poll, as the real client does.
 type pollingTransport struct {
 	http    *http.Client
 	url     string
-	ctx     context.Context // of its requests
+	ctx     context.Context // the context of its requests
 	cancel  context.CancelFunc
 	packets chan []byte
 	done    chan struct{} // closed when the polls have ended
-	err     error         // why, once they have
+	err     error         // why they ended, set before done is closed
 }
 
 func dialPolling(ctx context.Context, base string) (transport, error) {
@@ -109,13 +109,14 @@ func dialPolling(ctx context.Context, base string) (transport, error) {
 	return t, nil
 }
 
-// maxEarly is how many polls may come too early: go-socket.io sends OPEN before it can find the session.
+// maxEarly is how many polls may come too early. go-socket.io sends OPEN before it can find the
+// session.
 const maxEarly = 100
 
-// errUnknown is that the server does not know the session.
+// errUnknown means that the server does not know the session.
 var errUnknown = errors.New("unknown session")
 
-// run hands over packets, and polls for more until the connection ends.
+// run passes packets on, and polls for more until the connection ends.
 func (t *pollingTransport) run(packets [][]byte) {
 	defer close(t.done)
 	for early := 0; t.err == nil; {
@@ -143,7 +144,7 @@ func (t *pollingTransport) poll() ([][]byte, error) {
 	}
 	var packets [][]byte
 	for len(body) > 0 {
-		// Lengths are in units of UTF-16, but all text here is ASCII.
+		// Lengths are in UTF-16 units, but all text here is ASCII.
 		length, rest, _ := bytes.Cut(body, []byte(":"))
 		n, err := strconv.Atoi(string(length))
 		if err != nil || n < 1 || n > len(rest) {

@@ -14,8 +14,8 @@ import (
 )
 
 func TestFailuresRunOthersTwice(t *testing.T) {
-	// Guards: a batch that is done again from the start for each step that fails takes the square
-	// of its length.
+	// Guards: a batch that started again for each failed step took time in the square of its
+	// length.
 	const each = 100
 	oops := errors.New("oops")
 	for name, fails := range map[string]struct {
@@ -36,7 +36,7 @@ func TestFailuresRunOthersTwice(t *testing.T) {
 			defer cancel()
 			var runs atomic.Int32
 			var clients sync.WaitGroup
-			for n := range each { // alternately
+			for n := range each { // one after the other in turn
 				clients.Go(func() {
 					code := newCode("anna")
 					p := presentation(code, time.Now())
@@ -84,8 +84,8 @@ func TestFailuresRunOthersTwice(t *testing.T) {
 }
 
 func TestErrorsCostNoTransaction(t *testing.T) {
-	// Guards: who fails without having written is told so by the transaction that serves the
-	// others.
+	// Guards: a step that fails without having written returns its error from the same transaction
+	// that serves the other steps.
 	s := fresh(t)
 	before := transaction(t, s)
 	release := hold(t, s)

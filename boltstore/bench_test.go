@@ -12,7 +12,7 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// BenchmarkPresent rotates sessions, each by a goroutine of its own, each presentation on disk when
+// BenchmarkPresent rotates sessions, each in its own goroutine. Each presentation is on disk when
 // it returns.
 func BenchmarkPresent(b *testing.B) {
 	for _, concurrent := range []int{1, 16, 64} {
@@ -61,13 +61,13 @@ func BenchmarkCheck(b *testing.B) {
 	})
 }
 
-// code is a code that starts a session of the user.
+// code returns a code that starts a session of the user.
 func code(user string) blacklist.TokenRef {
 	now := time.Now()
 	return blacklist.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
 }
 
-// rotate presents a plain client's token and gives its successor, which lives a day.
+// rotate presents a token without confirmation and returns its successor, which is valid for a day.
 func rotate(store blacklist.Store, t blacklist.TokenRef) (blacklist.TokenRef, error) {
 	next := t
 	next.TokenID, next.Generation, next.IssuedAt = newID(), t.Generation+1, time.Now()

@@ -17,35 +17,36 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// This file is the process that gets killed: it makes random histories, says before each step what
-// is to hold after it, and says when the step has returned.
+// This file holds the process that the test kills. It makes random histories, prints before each
+// step what must be true after it, and prints when the step has returned.
 
 const (
 	childEnv = "BOLTBLACKLIST_CHILD" // the path of the store
-	earlyEnv = "BOLTBLACKLIST_EARLY" // the store is to have a fault: it answers before it has written
+	earlyEnv = "BOLTBLACKLIST_EARLY" // if set, the store has a fault: it answers before it has written
 )
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
 		fmt.Fprintln(os.Stderr, child(path))
-		os.Exit(1) // it should have been killed
+		os.Exit(1) // it should have been killed before this
 	}
 	os.Exit(m.Run())
 }
 
-// saying is a line of the child: what is to hold once step N is done, or that it is.
+// saying is a line that the child prints: what must be true once step N is done, or that it is
+// done.
 type saying struct {
 	N    int
 	Done bool
 	Then []state
-	All  bool // every session is to be over
+	All  bool // every session must be over
 }
 
 // state is what is known of a session.
 type state struct {
 	SessionID, User string
 	Login           time.Time
-	Live, Dead      []tokenID // of the dead, the last few
+	Live, Dead      []tokenID // Dead has only the last few
 }
 
 type tokenID struct {
@@ -60,7 +61,7 @@ func (s *state) ref(t tokenID) blacklist.TokenRef {
 	}
 }
 
-// holds has only these tokens live from now on.
+// holds makes these tokens the only valid ones from now on.
 func (s state) holds(live ...tokenID) state {
 	for _, t := range s.Live {
 		if !slices.Contains(live, t) {
@@ -76,7 +77,7 @@ func (s state) also(t tokenID) state {
 	return s
 }
 
-// account is a user with the sessions that are used, and those left alone.
+// account is a user with the sessions that are in use, and those that are no longer used.
 type account struct {
 	id         string
 	used, left []state
@@ -84,7 +85,7 @@ type account struct {
 
 type historian struct {
 	store blacklist.Store
-	all   sync.RWMutex // held by who revokes all
+	all   sync.RWMutex // locked while all sessions are revoked
 
 	mu    sync.Mutex
 	steps int
@@ -123,7 +124,7 @@ func child(path string) error {
 	return <-failed
 }
 
-// step says what is to hold after do, does it, and says that it is done.
+// step prints what must be true after do, calls do, and prints that it is done.
 func (h *historian) step(do func() error, then ...state) error {
 	return h.say(do, saying{Then: then})
 }
@@ -214,7 +215,7 @@ func (h *historian) begin(user *account) error {
 	return h.step(func() error { return h.present(s, code, first.ID, false, blacklist.Accepted) }, s.holds(first))
 }
 
-// confirming gets two branches, and confirms the second or presents it.
+// confirming gets two branches, and confirms or presents the second one.
 func (h *historian) confirming(s *state, current, one tokenID) error {
 	two := tokenID{newID(), one.Generation}
 	for _, branch := range []tokenID{one, two} {
@@ -249,7 +250,7 @@ func (h *historian) revokeAll(users []account) error {
 	return h.say(func() error { return h.revoke(blacklist.Revocation{All: true, Why: blacklist.Revoked}) }, saying{All: true})
 }
 
-// early is a store that answers too early.
+// early is a store that answers before it has written.
 type early struct{ blacklist.Store }
 
 func (e early) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {

@@ -9,7 +9,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// at takes steps by a clock of the test's.
+// at makes steps at times that the test chooses.
 type at struct {
 	t *testing.T
 	s *Store
@@ -45,8 +45,8 @@ func (a at) wants(want, got blacklist.Verdict) {
 }
 
 func TestClockSetBackRevivesNoCode(t *testing.T) {
-	// Guards: a code that was used and whose session is forgotten would start a second one, were
-	// its time to come again.
+	// Guards: when the clock was set back, a used code whose session was forgotten could start a
+	// second session.
 	a := at{t, fresh(t)}
 	start := time.Now().Add(time.Second)
 	codeAt := func(now time.Time) blacklist.TokenRef {
@@ -63,7 +63,7 @@ func TestClockSetBackRevivesNoCode(t *testing.T) {
 	a.wants(blacklist.Unknown, a.present(start.Add(time.Second), p))
 	a.wants(blacklist.Unknown, a.present(start.Add(time.Second), presentation(unused, start)))
 	later := codeAt(start.Add(2 * time.Second))
-	a.wants(blacklist.Accepted, a.present(start.Add(2*time.Second), presentation(later, start))) // log-ins work
+	a.wants(blacklist.Accepted, a.present(start.Add(2*time.Second), presentation(later, start))) // logins work
 	a.wants(blacklist.Unknown, a.present(start.Add(2*time.Second), p))
 	ahead := codeAt(start.Add(3 * time.Hour)) // issued by the clock that ran ahead
 	a.wants(blacklist.Unknown, a.present(start.Add(3*time.Second), presentation(ahead, start)))

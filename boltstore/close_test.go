@@ -15,7 +15,7 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// closings counts what is logged because the store is closed.
+// closings counts the log lines that say that the store is closed.
 type closings struct {
 	slog.Handler
 	n atomic.Int32
@@ -34,8 +34,8 @@ func (c *closings) Handle(_ context.Context, r slog.Record) error {
 }
 
 func TestAServerOutlivesItsStore(t *testing.T) {
-	// Guards: a store closed before Server.Shutdown must have the server neither spin nor wait for
-	// ever.
+	// Guards: if a store is closed before Server.Shutdown, the server must neither spin nor wait
+	// for ever.
 	synctest.Test(t, func(t *testing.T) {
 		store := fresh(t).(*boltstore.Store)
 		log := new(closings)

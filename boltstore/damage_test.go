@@ -14,7 +14,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// sample is a file with sessions in it, and tokens of some that are revoked.
+// sample returns a file that has sessions, and tokens of some sessions that are revoked.
 func sample(t testing.TB) (data []byte, revoked []blacklist.TokenRef) {
 	t.Helper()
 	path := filepath.Join(folder(t), "sessions.db")
@@ -31,7 +31,7 @@ func sample(t testing.TB) (data []byte, revoked []blacklist.TokenRef) {
 			t.Fatal(err)
 		}
 	}
-	for range 2 { // so that both of bolt's root pages know of it
+	for range 2 { // so that it is in both of bolt's meta pages
 		if v, err := begins(s, newCode("anna")); v != blacklist.Accepted {
 			t.Fatalf("verdict %d, %v", v, err)
 		}
@@ -46,7 +46,7 @@ func sample(t testing.TB) (data []byte, revoked []blacklist.TokenRef) {
 	return data, codes[:20]
 }
 
-// use opens the file and calls everything. Only errors may come of it.
+// use opens the file and calls all methods, which may return errors but must not panic.
 func use(t *testing.T, data []byte, revoked []blacklist.TokenRef) (opened bool) {
 	t.Helper()
 	path := filepath.Join(folder(t), "sessions.db")
@@ -90,7 +90,7 @@ func TestFileCutShortIsAnError(t *testing.T) {
 		s, err := Open(path)
 		if err == nil {
 			_ = s.Close()
-			// bolt makes a file larger than it needs: what lies behind its last page holds nothing.
+			// bolt makes a file larger than it needs: the part after its last page is not used.
 			if n >= used(t, data) {
 				continue
 			}
@@ -101,7 +101,7 @@ func TestFileCutShortIsAnError(t *testing.T) {
 	}
 }
 
-// used is how much of the file its pages take.
+// used returns how much of the file its pages take.
 func used(t *testing.T, data []byte) (size int) {
 	t.Helper()
 	path := filepath.Join(folder(t), "sessions.db")
@@ -153,8 +153,8 @@ func TestBadBytesLetNobodyIn(t *testing.T) {
 	for range 60 {
 		bad := append([]byte(nil), data[:size]...)
 		for range 1 + random.IntN(4) {
-			// Leaves, where nearly all bytes are; a pointer from page to page may lead bolt round
-			// in circles.
+			// Only leaves, which hold nearly all bytes: a damaged pointer to a page may send bolt
+			// round in circles.
 			bad[2*4096+random.IntN(len(bad)-2*4096)] ^= byte(1 << random.IntN(8))
 		}
 		if use(t, bad, revoked[:4]) {
@@ -168,7 +168,7 @@ func TestBadBytesLetNobodyIn(t *testing.T) {
 }
 
 func TestCodeOfLostSession(t *testing.T) {
-	// Guards: a session that bad bytes hide must not make its code a new one.
+	// Guards: if damage hides a session, its code must not start a new one.
 	s := fresh(t)
 	code := newCode("anna")
 	if v, err := begins(s, code); v != blacklist.Accepted {
@@ -188,7 +188,8 @@ func TestCodeOfLostSession(t *testing.T) {
 }
 
 func TestFileCutShortUnderUsIsAnError(t *testing.T) {
-	// Guards: bolt reads its file by mmap, and a file too short is a fault that ends the process.
+	// Guards: bolt reads its file with mmap, and reading past the end of a short file ends the
+	// process.
 	data, revoked := sample(t)
 	path := filepath.Join(folder(t), "sessions.db")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -211,7 +212,7 @@ func TestFileCutShortUnderUsIsAnError(t *testing.T) {
 	if _, err := s.Revoke(ctx, blacklist.Revocation{All: true, Why: blacklist.Revoked}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Revoke: %v", err)
 	}
-	_ = s.Close() // returns
+	_ = s.Close() // it must return
 }
 
 func TestSecondStoreOfAFileIsRefused(t *testing.T) {

@@ -28,7 +28,7 @@ func newCode(user string) blacklist.TokenRef {
 	return blacklist.TokenRef{SessionID: newID(), TokenID: newID(), UserID: user, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(30 * time.Second)}
 }
 
-// begins presents a code for a plain client's token of an hour.
+// begins presents a code without confirmation, for a token that is valid for an hour.
 func begins(s *Store, code blacklist.TokenRef) (blacklist.Verdict, error) {
 	return verdict(s.Present(context.Background(), presentation(code, time.Now())))
 }
@@ -37,7 +37,7 @@ func presentation(t blacklist.TokenRef, now time.Time) blacklist.Presentation {
 	return blacklist.Presentation{Token: t, SuccessorID: newID(), SuccessorExpiresAt: now.Add(time.Hour), SocketOpenedAt: now}
 }
 
-// kept is how much is in each bucket.
+// kept returns how many entries each bucket has.
 func kept(t *testing.T, s *Store) map[string]int {
 	t.Helper()
 	got := make(map[string]int)
@@ -91,7 +91,7 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1000 * time.Hour) // a long stop
+		time.Sleep(1000 * time.Hour) // nobody calls the store for a long time
 		s = reopen(t, path)
 		stir(s, 40)
 		wantKept(t, s, 0, 0, 0)
@@ -128,7 +128,7 @@ func TestWhatIsProlongedIsKeptAsLong(t *testing.T) {
 	})
 }
 
-// stir makes calls that add nothing.
+// stir makes calls that store nothing new.
 func stir(s *Store, calls int) {
 	for range calls {
 		_, _ = s.Confirm(context.Background(), blacklist.TokenRef{SessionID: newID(), TokenID: newID(), Generation: 1, AuthTime: time.Now()})
@@ -155,7 +155,7 @@ func TestFileUsesItsRoomAgain(t *testing.T) {
 			return info.Size()
 		}
 		var after []int64
-		for range 8 { // in each, 1000 sessions begin and end
+		for range 8 { // in each round, 1000 sessions begin and end
 			for range 4 {
 				many(250, func(int) {
 					code := newCode("anna")
@@ -179,7 +179,7 @@ func TestFileUsesItsRoomAgain(t *testing.T) {
 	})
 }
 
-// folder is one in memory if the system has that: what these tests look at is not the disk.
+// folder returns a folder, in memory if the system has that, since these tests do not need a disk.
 func folder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "boltstore")
@@ -190,5 +190,5 @@ func folder(t testing.TB) string {
 	return dir
 }
 
-// verdict leaves the mark of a result aside.
+// verdict returns the verdict of a result, without its mark.
 func verdict(r blacklist.Result, err error) (blacklist.Verdict, error) { return r.Verdict, err }

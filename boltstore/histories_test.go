@@ -11,7 +11,7 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// inCI is how many histories to play if CI has set its variable. On a desk a tenth will do.
+// inCI returns n if the environment variable CI is set, and a tenth of n otherwise.
 func inCI(n int) int {
 	if os.Getenv("CI") == "" {
 		return n / 10
@@ -20,7 +20,7 @@ func inCI(n int) int {
 }
 
 func TestHistories(t *testing.T) {
-	// Guards: random histories, in whose middle the process ends and begins again.
+	// Guards: random histories in which the process ends and starts again.
 	historytest.Run(t, inCI(histories), func(t *testing.T) blacklist.Store {
 		d := &durable{t: t, path: filepath.Join(t.TempDir(), "sessions.db")}
 		d.open()
@@ -36,7 +36,7 @@ func TestHistoriesThroughServer(t *testing.T) {
 	})
 }
 
-// durable is a store whose process ends and begins again in the middle of a history.
+// durable is a store whose process ends and starts again in the middle of a history.
 type durable struct {
 	*boltstore.Store
 	t     *testing.T
@@ -57,7 +57,7 @@ func (d *durable) close() {
 	}
 }
 
-// A prime, so that restarts come at all places of a history.
+// A prime number, so that restarts come at all points of a history.
 const callsUntilRestart = 17
 
 func (d *durable) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {

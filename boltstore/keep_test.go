@@ -16,7 +16,7 @@ import (
 // for clocks, and the rest of the one in which it is due.
 const forgottenAfter = aCode + leeway + time.Minute + time.Second
 
-// keepsRevoking revokes so many sessions and users nobody knows, at once.
+// keepsRevoking revokes that many unknown sessions and users at the same time.
 func keepsRevoking(t *testing.T, s *Store, n int, keep time.Duration) {
 	t.Helper()
 	many(n, func(n int) {
@@ -30,7 +30,7 @@ func keepsRevoking(t *testing.T, s *Store, n int, keep time.Duration) {
 }
 
 func TestRevocationsAreForgotten(t *testing.T) {
-	// Guards: an app that revokes whatever id a form sends it must not fill the file with them.
+	// Guards: an app that revokes any id that a form sends must not fill the file with these ids.
 	for name, idle := range map[string]time.Duration{"soon": 0, "after a month without a call": 31 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -49,8 +49,8 @@ func TestRevocationsAreForgotten(t *testing.T) {
 }
 
 func TestLongEntryBlocksNoOther(t *testing.T) {
-	// Guards: cores with lifetimes of their own share a store, and what one keeps must not hold up
-	// what another forgets.
+	// Guards: if cores with different lifetimes share a store, entries that one keeps for long must
+	// not delay the removal of another's entries.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		for n := range 10 {
@@ -68,7 +68,7 @@ func TestLongEntryBlocksNoOther(t *testing.T) {
 			})
 		}
 		err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket([]byte(dueBucket)).Put([]byte{0}, nil) })
-		if err != nil { // damage that comes before all others
+		if err != nil { // damaged entries that sort before all others
 			t.Fatal(err)
 		}
 		time.Sleep(forgottenAfter)
@@ -81,8 +81,8 @@ func TestLongEntryBlocksNoOther(t *testing.T) {
 }
 
 func TestRevokingAgainTakesNoRoom(t *testing.T) {
-	// Guards: each RevokeUser of one user, and each logout of one session, noted once more when to
-	// forget it.
+	// Guards: each RevokeUser of the same user, and each logout of the same session, added one more
+	// entry that says when to forget it.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		unknown := newID()

@@ -17,14 +17,14 @@ import (
 	"github.com/z-open/socketauth/boltstore"
 )
 
-// killTime is how long the store is killed again and again.
+// killTime is how long the test kills the store again and again.
 const killTime = 6 * time.Second
 
 func TestWhatHasReturnedSurvivesKill(t *testing.T) {
-	// Guards: the promise of durability. Nothing that was dead is accepted, and nothing that was
-	// alive is lost.
+	// Guards: the promise of durability. After a kill no invalid token is accepted, and no valid
+	// token is lost.
 	k := &killer{path: filepath.Join(t.TempDir(), "sessions.db"), known: make(map[string]state)}
-	few := func() bool { return k.kills < 5 || k.decisions < 100 || k.undecided == 0 } // too few to say anything
+	few := func() bool { return k.kills < 5 || k.decisions < 100 || k.undecided == 0 } // too few to show anything
 	for begun := time.Now(); time.Since(begun) < killTime || few() && time.Since(begun) < time.Minute; {
 		if err := k.round(); err != nil {
 			t.Fatalf("after %d kills and %d decisions: %v", k.kills, k.decisions, err)
@@ -37,7 +37,7 @@ func TestWhatHasReturnedSurvivesKill(t *testing.T) {
 }
 
 func TestKillFindsEarlyAnswers(t *testing.T) {
-	// Guards: the test above must be able to fail.
+	// Guards: the test above can fail.
 	k := &killer{path: filepath.Join(t.TempDir(), "sessions.db"), known: make(map[string]state), env: []string{earlyEnv + "=1"}}
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if err := k.round(); err != nil {
@@ -51,11 +51,12 @@ func TestKillFindsEarlyAnswers(t *testing.T) {
 type killer struct {
 	path                        string
 	env                         []string
-	known                       map[string]state // what has to hold, by session
+	known                       map[string]state // what must be true, by session
 	kills, decisions, undecided int
 }
 
-// round lets a process use the store, kills it, and looks whether all that it said is so.
+// round starts a process that uses the store, kills it, and checks all that the process has
+// printed.
 func (k *killer) round() error {
 	child := exec.Command(os.Args[0])
 	child.Env = append(append(os.Environ(), childEnv+"="+k.path), k.env...)
@@ -79,7 +80,7 @@ func (k *killer) round() error {
 			}
 			break
 		}
-		if end == nil { // it is at work
+		if end == nil { // the process is working
 			end = time.AfterFunc(mathrand.N(150*time.Millisecond), func() { _ = child.Process.Kill() })
 			defer end.Stop()
 		}
@@ -106,8 +107,8 @@ func (k *killer) round() error {
 	return k.look(under)
 }
 
-// look opens the store and wants each session to stand as it is known to, or as a step under way
-// would have left it.
+// look opens the store and expects each session in its known state, or in the state after a step
+// that had not returned.
 func (k *killer) look(under map[int][]state) error {
 	store, err := boltstore.Open(k.path)
 	if err != nil {
@@ -138,7 +139,7 @@ func (k *killer) look(under map[int][]state) error {
 	return nil
 }
 
-// stands says how a session differs from what is known of it.
+// stands returns how a session differs from its known state.
 func stands(store blacklist.Store, s state) error {
 	check := func(tokens []tokenID, accepted bool) error {
 		for _, t := range tokens {

@@ -8,8 +8,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// FuzzPages damages a file and opens it. Open may refuse it, and neither panics nor lets in what
-// was revoked.
+// FuzzPages damages a file and opens it. Open may refuse it, but must not panic, and no revoked
+// token may be accepted.
 func FuzzPages(f *testing.F) {
 	sound, revoked := sample(f)
 	size := os.Getpagesize()

@@ -17,7 +17,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// layout is where in a file's bytes the pages are that a test damages.
+// layout holds the offsets in a file of the pages that a test damages.
 type layout struct {
 	data                 []byte
 	size                 int
@@ -67,7 +67,7 @@ func (l layout) put16(at int, to uint16) { binary.NativeEndian.PutUint16(l.data[
 func (l layout) put32(at int, to uint32) { binary.NativeEndian.PutUint32(l.data[at:], to) }
 func (l layout) put64(at int, to uint64) { binary.NativeEndian.PutUint64(l.data[at:], to) }
 
-// key is that of an element of a leaf or a branch, counted from its end if n is negative.
+// key returns the key of element n of a leaf or a branch, counted from the end if n is negative.
 func (l layout) key(page, n int) []byte {
 	if n < 0 {
 		n += int(binary.NativeEndian.Uint16(l.data[page+10:]))
@@ -81,8 +81,8 @@ func (l layout) key(page, n int) []byte {
 }
 
 func TestDamagedPagesAreFound(t *testing.T) {
-	// Guards: a damaged header had bolt free pages by the billion, in a map, and keys that are not
-	// where they belong had it write a circle of pages, both until the process was killed.
+	// Guards: a damaged header made bolt free billions of pages in a map, and misplaced keys made
+	// it write a circle of pages, both until the process was killed.
 	sound, _ := sample(t)
 	for name, damage := range map[string]func(l layout){
 		"the list of free pages goes on past the file":      func(l layout) { l.put32(l.freelist+12, 500_000) },
@@ -157,8 +157,7 @@ func TestOpenWritesNothing(t *testing.T) {
 }
 
 func TestSoundFileIsAccepted(t *testing.T) {
-	// Guards: what Open demands of the pages has to be what bolt leaves, after each transaction and
-	// after a torn one.
+	// Guards: Open accepts the pages that bolt writes, after each transaction and after a torn one.
 	synctest.Test(t, func(t *testing.T) {
 		dir := folder(t)
 		path := filepath.Join(dir, "sessions.db")
@@ -181,7 +180,7 @@ func TestSoundFileIsAccepted(t *testing.T) {
 			}
 			size := os.Getpagesize()
 			last := size * int(max(binary.NativeEndian.Uint64(data[metaTx:]), binary.NativeEndian.Uint64(data[size+metaTx:]))%2)
-			data[last+metaFreelist]++ // the last transaction is not whole: the one before holds
+			data[last+metaFreelist]++ // the last transaction is torn, so the one before is used
 			torn := filepath.Join(dir, "torn.db")
 			if err := os.WriteFile(torn, data, 0o600); err != nil {
 				t.Fatal(err)

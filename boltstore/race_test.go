@@ -2,7 +2,7 @@
 
 package boltstore_test
 
-// The race detector makes histories ten times as slow.
+// The race detector makes histories ten times slower.
 const (
 	histories       = 500
 	serverHistories = 60

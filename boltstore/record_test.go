@@ -39,7 +39,7 @@ func TestRevokeAllCountsOnce(t *testing.T) {
 			now := time.Now()
 			for range part {
 				p := presentation(newCode("anna"), now)
-				if n >= living { // over
+				if n >= living { // this session is over
 					p.SuccessorExpiresAt = now.Add(-time.Minute)
 					p.Token.ExpiresAt = p.SuccessorExpiresAt
 				}
@@ -109,7 +109,7 @@ func FuzzRecords(f *testing.F) {
 }
 
 func TestEntryWithoutMark(t *testing.T) {
-	// Guards: what is remembered of users in a file of before there were marks is read.
+	// Guards: users' records in files from before marks existed can be read.
 	old := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, 7), 8)
 	if e, err := parseEntry(old); err != nil || e != (entry{revokedAt: 7, until: 8}) {
 		t.Errorf("%+v, %v", e, err)

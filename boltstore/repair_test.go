@@ -25,7 +25,7 @@ func damages(t *testing.T, s *Store, bucket string, key []byte) {
 	}
 }
 
-// starts begins a session, and gives its code and its token.
+// starts begins a session, and returns its code and its token.
 func starts(t *testing.T, s *Store, user string) (code, token blacklist.TokenRef) {
 	t.Helper()
 	code = newCode(user)
@@ -48,10 +48,10 @@ func revokes(t *testing.T, s *Store, r blacklist.Revocation) blacklist.Change {
 	return c
 }
 
-// aCode is how long a code can live: with what a hook may take, and clocks that differ.
+// aCode is how long a code can be valid, with the time of a hook and the difference of clocks.
 const aCode = 91 * time.Second
 
-// refused wants neither Check nor Present to accept a token, and no error where it says so.
+// refused expects that neither Check nor Present accepts a token, and no error if it says so.
 func refused(t *testing.T, s *Store, want blacklist.Verdict, tokens ...blacklist.TokenRef) {
 	t.Helper()
 	for _, token := range tokens {
@@ -66,8 +66,8 @@ func refused(t *testing.T, s *Store, want blacklist.Verdict, tokens ...blacklist
 }
 
 func TestRevokeUserDespiteDamage(t *testing.T) {
-	// Guards: RevokeUser failed for a record that could not be read, and the user's other sessions
-	// lived on.
+	// Guards: RevokeUser failed because of an unreadable record, and the user's other sessions were
+	// not ended.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		code, token := starts(t, s, "anna")
@@ -85,7 +85,7 @@ func TestRevokeUserDespiteDamage(t *testing.T) {
 			t.Errorf("%d that lived are said to be ended", c.Sessions)
 		}
 		refused(t, s, blacklist.Revoked, code, token, otherCode, other)
-		time.Sleep(4 * time.Minute) // the other lives an hour
+		time.Sleep(4 * time.Minute) // the other one is valid for an hour
 		stir(s, 1)
 		if k := kept(t, s); k[sessionsBucket] != 1 || k[ownedBucket] != 0 || k[entriesBucket] != 0 {
 			t.Errorf("kept %v", k)
@@ -114,8 +114,8 @@ func TestADamagedSessionCanBeRevoked(t *testing.T) {
 }
 
 func TestDamagedEntryIsWrittenAnew(t *testing.T) {
-	// Guards: RevokeUser failed if the user's last revocation could not be read, and so did the
-	// user's log-ins for ever.
+	// Guards: if the user's last revocation could not be read, RevokeUser failed, and all later
+	// logins of the user failed too.
 	synctest.Test(t, func(t *testing.T) {
 		s := fresh(t)
 		_, token := starts(t, s, "anna")
@@ -137,7 +137,7 @@ func TestDamagedEntryIsWrittenAnew(t *testing.T) {
 }
 
 func TestWhatIsDamagedIsNotCounted(t *testing.T) {
-	// Guards: a record that cannot be read kept those behind it from being counted.
+	// Guards: records after an unreadable record were not counted.
 	s := fresh(t)
 	for range 10 {
 		code, _ := starts(t, s, "anna")
@@ -151,8 +151,8 @@ func TestWhatIsDamagedIsNotCounted(t *testing.T) {
 }
 
 func TestRevokeUserEndsLostSession(t *testing.T) {
-	// Guards: a user's revocation is no word to the sessions that it marks, and so reached none
-	// that damage hid from it.
+	// Guards: a user's revocation marks each session of the user, and so missed the sessions that
+	// damage hid from it.
 	s := fresh(t)
 	code, token := starts(t, s, "anna")
 	_, kept := starts(t, s, "anna")

@@ -51,7 +51,7 @@ func TestConformanceOverClockSetBack(t *testing.T) {
 	})
 }
 
-// folder is one in memory if the system has that: what the suite looks at is not the disk.
+// folder returns a folder, in memory if the system has that, since the suite does not need a disk.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "boltstore")
@@ -62,5 +62,5 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// verdict leaves the mark of a result aside.
+// verdict returns the verdict of a result, without its mark.
 func verdict(r blacklist.Result, err error) (blacklist.Verdict, error) { return r.Verdict, err }

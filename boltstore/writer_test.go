@@ -45,7 +45,7 @@ func hold(t *testing.T, s *Store) (release func()) {
 	return release
 }
 
-// awaitQueue waits until so many steps wait for the writer.
+// awaitQueue waits until that many steps wait for the writer.
 func awaitQueue(s *Store, n int) {
 	for {
 		s.writer.mu.Lock()
@@ -123,12 +123,12 @@ func TestCancelledInQueue(t *testing.T) {
 }
 
 func TestWatchersHearOfAbandonedStep(t *testing.T) {
-	// Guards: a caller that gave up while its step was written must not take the change with it.
+	// Guards: if a caller gives up while its step is written, watchers must still get the change.
 	s := fresh(t)
 	code := newCode("anna")
 	heard := make(chan blacklist.Change, 10)
 	go func() { _ = s.Watch(context.Background(), func(c blacklist.Change) { heard <- c }) }()
-	for deadline := time.After(20 * time.Second); len(heard) == 0; { // until it watches
+	for deadline := time.After(20 * time.Second); len(heard) == 0; { // until the watcher is registered
 		if _, err := s.Revoke(t.Context(), blacklist.Revocation{UserID: "anna", SessionID: newID(), Why: blacklist.Revoked}); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestAStepThatFailsFailsAlone(t *testing.T) {
 		awaitQueue(s, 2*n+1)
 		clients.Go(func() {
 			err := s.writer.do(context.Background(), func(tx *bolt.Tx, _ time.Time) (bool, error) {
-				_ = tx.DeleteBucket([]byte(sessionsBucket)) // which must not come to pass
+				_ = tx.DeleteBucket([]byte(sessionsBucket)) // this must not be committed
 				return true, oops
 			}, nil)
 			if !errors.Is(err, oops) {
@@ -209,8 +209,7 @@ func TestAStepThatFailsFailsAlone(t *testing.T) {
 }
 
 func TestPanicOfDatabase(t *testing.T) {
-	// Guards: bolt panics if its file is damaged. What it has in memory then is not to be
-	// trusted.
+	// Guards: bolt panics if its file is damaged. After that its state in memory must not be used.
 	s := fresh(t)
 	err := s.writer.do(context.Background(), func(*bolt.Tx, time.Time) (bool, error) { panic("page 3 is not a leaf") }, nil)
 	if !errors.Is(err, ErrCorrupt) {
@@ -232,7 +231,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 	watched := make(chan error)
 	go func() { watched <- s.Watch(context.Background(), func(blacklist.Change) {}) }()
 	var calls sync.WaitGroup
-	for range 50 { // those that have begun are served, the others refused
+	for range 50 { // steps that have begun are done, the others are refused
 		calls.Go(func() {
 			v, err := begins(s, newCode("anna"))
 			if v != blacklist.Accepted && !errors.Is(err, ErrClosed) {

@@ -190,7 +190,7 @@ export async function devices(client) {
   const agent = (name) => ({ confirm: true, extraHeaders: { 'User-Agent': name } })
   await client.login('alice') // a code that is never used
   const phone = await client.member('phone', 'alice', agent('a phone'))
-  await phone.ask('who am I') // it is in: its acknowledgement would be refused if two newer generations came first
+  await phone.ask('who am I') // it is authenticated: its acknowledgement would be refused if two newer generations came first
   const sibling = client.enter('sibling', phone.storage, agent('a phone'))
   await sibling.next('authenticated')
   await sibling.ask('echo', 'in')
