@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// passes lets time pass, and calls enough to have everything cleared away that is over.
+// passes lets time pass, and makes enough calls that the store removes everything that is over.
 func (m *memory) passes(d time.Duration) {
 	time.Sleep(d)
 	for range 2000 {
@@ -16,7 +16,7 @@ func (m *memory) passes(d time.Duration) {
 	}
 }
 
-// owners is how many users the store thinks have sessions.
+// owners returns how many users have sessions in the store.
 func (m *memory) owners() (n int) {
 	for i := range m.users {
 		n += len(m.users[i].owned)
@@ -25,13 +25,13 @@ func (m *memory) owners() (n int) {
 }
 
 func TestMemoryForgetsOwners(t *testing.T) {
-	// Guards: the list of a user's sessions must go with the last of them, and a code that began
-	// nothing must not be on it.
+	// Guards: the list of a user's sessions is removed with the last session, and a code that
+	// began no session is not on it.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 3 {
 			a := newActor(t, store)
-			a.checks(a.code(), 0, 0, Accepted) // it may begin one
+			a.checks(a.code(), 0, 0, Accepted) // it may begin a session
 		}
 		if n := store.owners(); n != 0 {
 			t.Errorf("%d have sessions that never began", n)
@@ -49,8 +49,8 @@ func TestMemoryForgetsOwners(t *testing.T) {
 }
 
 func TestMemoryForgetsUnknownSessions(t *testing.T) {
-	// Guards: a session is kept as ended though nothing of it came yet, and that must not be for
-	// ever.
+	// Guards: a session that was ended before its code was used is remembered as ended, but not
+	// for ever.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 100 {
@@ -68,13 +68,13 @@ func TestMemoryForgetsUnknownSessions(t *testing.T) {
 }
 
 func TestMemorySweepsAfterSetBack(t *testing.T) {
-	// Guards: after a clock that ran ahead was put right, nothing was cleared away until it had
-	// caught up.
+	// Guards: after a clock that ran ahead was set back, nothing was removed until the clock had
+	// reached the later time again.
 	var store *memory
 	fill := func(t *testing.T) {
 		for n := range 200 {
 			a := newActor(t, store)
-			a.must(a.code(), how{}) // an hour
+			a.must(a.code(), how{}) // valid for an hour
 			if _, err := store.Revoke(t.Context(), Revocation{UserID: fmt.Sprint(n), Why: Revoked, Keep: time.Minute}); err != nil {
 				t.Fatal(err)
 			}
@@ -106,8 +106,8 @@ func TestMemorySweepsAfterSetBack(t *testing.T) {
 }
 
 func TestMemoryForgetsEachInTime(t *testing.T) {
-	// Guards: what one core keeps for long must not hold up what another forgets, nor a user
-	// revoked again and again be noted each time.
+	// Guards: entries that one core keeps for long must not delay the removal of another's
+	// entries, and repeated revocations of one user must not each add an entry.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for n := range 2000 {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// actor plays the clients of one session against a blacklist.
+// actor makes the store calls that the clients of one session cause.
 type actor struct {
 	t     *testing.T
 	store Store
@@ -24,12 +24,12 @@ func newActor(t *testing.T, store Store) *actor {
 	return &actor{t: t, store: store, sid: newID(), birth: time.Now()}
 }
 
-// code is the token that starts the session.
+// code returns the token that starts the session.
 func (a *actor) code() TokenRef {
 	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: "anna", IssuedAt: a.birth, AuthTime: a.birth, ExpiresAt: a.birth.Add(30 * time.Second)}
 }
 
-// next is a successor of t that nobody has yet.
+// next returns a new successor of t.
 func (a *actor) next(t TokenRef) TokenRef {
 	now := time.Now()
 	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: "anna", Generation: t.Generation + 1, IssuedAt: now, AuthTime: a.birth, ExpiresAt: now.Add(time.Hour)}
@@ -37,10 +37,10 @@ func (a *actor) next(t TokenRef) TokenRef {
 
 type how struct {
 	confirming, rejectOnly bool
-	opened                 time.Time // zero: the socket was opened just now
+	opened                 time.Time // if zero, the socket was opened just now
 }
 
-// presents presents t and gives the successor, with the verdict.
+// presents presents t, and returns the successor and the verdict.
 func (a *actor) presents(t TokenRef, h how) (TokenRef, Verdict) {
 	a.t.Helper()
 	next := a.next(t)
@@ -102,7 +102,7 @@ func TestPlainRotation(t *testing.T) {
 		time.Sleep(time.Second)
 		a.refused(code, how{rejectOnly: true}, Replaced)
 		a.refused(first, how{rejectOnly: true}, Replaced)
-		third := a.must(second, how{}) // under RejectOnly the session lives
+		third := a.must(second, how{}) // under RejectOnly the session stays alive
 		time.Sleep(time.Second)
 		a.refused(second, how{}, ReuseDetected)
 		a.refused(third, how{}, SessionCompromised)
@@ -118,24 +118,24 @@ func TestSupersededIsToldFromReuse(t *testing.T) {
 		time.Sleep(time.Second)
 		first := a.must(code, how{opened: opened})
 		time.Sleep(5 * time.Second)
-		a.refused(code, how{opened: opened}, Superseded) // open at the confirmation, and that was Timeout ago at most
+		a.refused(code, how{opened: opened}, Superseded) // the socket was open at the confirmation, at most Timeout ago
 		time.Sleep(time.Microsecond)
 		a.checks(first, 0, 0, Accepted)
-		a.refused(code, how{opened: opened}, ReuseDetected) // too long ago
+		a.refused(code, how{opened: opened}, ReuseDetected) // the confirmation was too long ago
 		a.refused(first, how{}, SessionCompromised)
 
 		b := newActor(t, newMemory())
 		code = b.code()
 		b.must(code, how{})
 		time.Sleep(time.Second)
-		b.refused(code, how{}, ReuseDetected) // opened after the confirmation
+		b.refused(code, how{}, ReuseDetected) // the socket was opened after the confirmation
 	})
 }
 
 func TestSupersededByPresentedToken(t *testing.T) {
-	// Guards: a thief that rotates again and again must not make the owner's alarm a late frame
-	// each time, neither if it does so between the owner's connect and presentation, nor by
-	// presenting what it holds already.
+	// Guards: a thief that rotates repeatedly must not make the owner's presentation look like a
+	// late frame each time, neither by rotating between the owner's connect and presentation, nor
+	// by presenting a token that already holds its generation.
 	synctest.Test(t, func(t *testing.T) {
 		for _, confirming := range []bool{false, true} {
 			a := newActor(t, newMemory())
@@ -148,7 +148,7 @@ func TestSupersededByPresentedToken(t *testing.T) {
 			}
 			opened := time.Now()
 			time.Sleep(time.Millisecond)
-			a.must(token, h) // right now
+			a.must(token, h) // between the owner's connect and presentation
 			time.Sleep(time.Millisecond)
 			a.refused(stolen, how{opened: opened}, ReuseDetected)
 
@@ -159,7 +159,7 @@ func TestSupersededByPresentedToken(t *testing.T) {
 			time.Sleep(time.Second)
 			opened = time.Now()
 			time.Sleep(time.Second)
-			b.must(first, how{confirming: true}) // no confirmation: it held its generation before
+			b.must(first, how{confirming: true}) // this confirms nothing, since it held its generation before
 			b.refused(code, how{opened: opened}, ReuseDetected)
 		}
 	})
@@ -208,7 +208,7 @@ func TestConfirmingClientKeepsToken(t *testing.T) {
 		time.Sleep(time.Second)
 		got := a.must(code, how{confirming: true}) // another branch
 		a.checks(code, 0, 0, Accepted)
-		a.checks(lost, 0, 5*time.Second, Accepted) // a branch, by the middleware, for a while
+		a.checks(lost, 0, 5*time.Second, Accepted) // the middleware accepts a branch for a short time
 		time.Sleep(5*time.Second + time.Millisecond)
 		a.checks(lost, 0, 5*time.Second, Replaced)
 		a.confirms(got, Accepted)
@@ -223,8 +223,8 @@ func TestConfirmingClientKeepsToken(t *testing.T) {
 		a.checks(code, 10*time.Second, 0, Replaced)
 
 		next := a.must(got, how{confirming: true}) // presenting a branch confirms it
-		a.confirms(got, Accepted)                  // it was, already
-		a.confirms(lost, Replaced)                 // of an older generation: changes nothing
+		a.confirms(got, Accepted)                  // it was confirmed before
+		a.confirms(lost, Replaced)                 // it is of an older generation, so nothing changes
 		time.Sleep(time.Second)
 		a.must(next, how{confirming: true})
 		time.Sleep(time.Second)
@@ -271,7 +271,7 @@ func TestUnknownIsHarmless(t *testing.T) {
 	ahead := first
 	ahead.Generation = 7
 	a.refused(ahead, how{}, Unknown)
-	a.must(first, how{}) // a forged generation has burnt nothing
+	a.must(first, how{}) // the forged generation has used up no token
 }
 
 func TestCodeOfEarlierProcess(t *testing.T) {
@@ -279,7 +279,7 @@ func TestCodeOfEarlierProcess(t *testing.T) {
 		a := newActor(t, nil)
 		code := a.code()
 		time.Sleep(time.Second)
-		a.store = newMemory() // the restart: it cannot know whether the code was used
+		a.store = newMemory() // after this restart the store cannot know whether the code was used
 		a.refused(code, how{}, Unknown)
 		a.checks(code, 0, 0, Unknown)
 	})
@@ -324,13 +324,13 @@ func TestMemoryForgetsUsers(t *testing.T) {
 }
 
 func TestMemoryForgetsSessions(t *testing.T) {
-	// Guards: a session whose token was prolonged, or shortened after a longer one, is kept until
-	// the latest exp.
+	// Guards: a session is kept until the latest exp of its tokens, also if a later token expires
+	// earlier.
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		for range 500 {
 			a := newActor(t, store)
-			a.must(a.code(), how{}) // lives an hour
+			a.must(a.code(), how{}) // valid for an hour
 			b := newActor(t, store)
 			first := b.must(b.code(), how{})
 			later := b.next(first)

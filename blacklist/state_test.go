@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// states are some that differ in every field, with a token each that their decision turns on.
+// states returns states that differ in every field, each with a token whose verdict depends on it.
 func states(t testing.TB) (all []State, tokens []TokenRef) {
 	now := time.Now()
 	add := func(s State, token TokenRef) { all, tokens = append(all, s), append(tokens, token) }
@@ -87,7 +87,7 @@ func TestStateBinary(t *testing.T) {
 }
 
 func TestStateRefusesWrongEnds(t *testing.T) {
-	// Guards: a byte that went bad must not make a session one whose every token is accepted.
+	// Guards: a damaged byte must not make a session accept every token.
 	var s State
 	s.End(Revoked, time.Now(), time.Now())
 	data, _ := s.MarshalBinary()
@@ -101,7 +101,7 @@ func TestStateRefusesWrongEnds(t *testing.T) {
 }
 
 func TestUnknownSessionKeptLongest(t *testing.T) {
-	// Guards: a second revocation of a session that nobody has begun asks to be remembered too.
+	// Guards: a second revocation of a session that has not begun has to be remembered too.
 	now := time.Now().Truncate(time.Second)
 	var s State
 	s.End(LoggedOut, now.Add(time.Minute), now)
@@ -116,7 +116,7 @@ func TestUnknownSessionKeptLongest(t *testing.T) {
 }
 
 func TestRevocationCheck(t *testing.T) {
-	// Guards: a session that ended for the reason Accepted would accept every token.
+	// Guards: a session that ended with the verdict Accepted would accept every token.
 	for _, target := range []Revocation{{UserID: "u", SessionID: "s"}, {UserID: "u"}, {UserID: "u", Except: "s"}, {All: true}} {
 		for why := range Verdict(20) {
 			r := target
@@ -137,20 +137,20 @@ func TestRevocationCheck(t *testing.T) {
 	}
 }
 
-// inVersion1 returns the binary form as it was before there were marks, flags and step-ups.
+// inVersion1 returns the binary form from before marks, flags and step-ups existed.
 func inVersion1(data []byte) []byte {
 	b := append([]byte{version1}, data[1+extra2:1+extra2+common]...)
 	return append(b, data[1+extra2+common+proof2:]...)
 }
 
 func TestStateReadsVersion1(t *testing.T) {
-	// Guards: a store that was written by an earlier version goes on, and its logins count as the
+	// Guards: a store that an earlier version wrote can still be used, and its logins count as the
 	// last proofs.
 	all, tokens := states(t)
 	for n := range all {
 		want := all[n]
 		if want.mark, want.flags, want.provedBy, want.provedAt = 0, 0, [16]byte{}, want.since; want != all[n] {
-			continue // version 1 cannot say that
+			continue // version 1 cannot express that
 		}
 		data, _ := all[n].MarshalBinary()
 		data = inVersion1(data)
@@ -187,7 +187,7 @@ func TestStateRefusesWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestRaiseNeverLowers(t *testing.T) {
-	// Guards: a mark that a store has read a while ago does not undo a later one.
+	// Guards: a mark that a store read some time ago does not replace a later one.
 	var s State
 	for _, mark := range []int64{5, 3, 5, 4} {
 		if s.Raise(mark, time.Now()); s.Mark() != 5 {
@@ -203,7 +203,7 @@ func TestRaiseNeverLowers(t *testing.T) {
 }
 
 func TestMarkOffset(t *testing.T) {
-	// Guards: a script raises the mark where it is in the binary form.
+	// Guards: a script changes the mark at its place in the binary form.
 	s := State{mark: 0x0102030405060708}
 	data, _ := s.MarshalBinary()
 	if got := binary.BigEndian.Uint64(data[MarkOffset:]); got != uint64(s.mark) {

@@ -9,10 +9,10 @@ import (
 )
 
 func TestWatchersHearWhileTheyWatch(t *testing.T) {
-	// Guards: each watcher hears what is told between the beginning and the end of its watching.
+	// Guards: each watcher receives the changes between the beginning and the end of its Watch.
 	synctest.Test(t, func(t *testing.T) {
 		var w Watchers
-		w.Tell(Change{Generation: 1}) // to nobody
+		w.Tell(Change{Generation: 1}) // there is no watcher yet
 		heard := make([][]uint64, 2)
 		ends := make([]context.CancelFunc, 2)
 		for n := range heard {
@@ -38,7 +38,7 @@ func TestWatchersHearWhileTheyWatch(t *testing.T) {
 }
 
 func TestWatchersMayWatchAndTell(t *testing.T) {
-	// Guards: no lock is held during a call, so that whoever is called may use the list.
+	// Guards: no lock is held while a watcher is called, so the watcher may use the list.
 	synctest.Test(t, func(t *testing.T) {
 		var w Watchers
 		ctx, end := context.WithCancel(t.Context())

@@ -36,7 +36,7 @@ func TestFailuresRunOthersTwice(t *testing.T) {
 			defer cancel()
 			var runs atomic.Int32
 			var clients sync.WaitGroup
-			for n := range each { // one after the other in turn
+			for n := range each { // a step that succeeds and one that fails, in turn
 				clients.Go(func() {
 					code := newCode("anna")
 					p := presentation(code, time.Now())

@@ -148,7 +148,7 @@ func TestAudiences(t *testing.T) {
 		for _, socket := range []string{"phone", "tablet", "desktop", "bob"} {
 			d.enters(socket)
 		}
-		d.hears("phone", "rotated", []any{}...) // the tablet's token
+		d.hears("phone", "rotated", []any{}...) // by the tablet, which confirmed its token
 		// This test is about what sockets receive between the replies, not about the replies.
 		for _, reply := range []string{"join", "leave", "who am I", "speak"} {
 			d.ignore("reply to " + reply)

@@ -7,7 +7,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// plain is a store whose verdicts come without a mark.
+// plain is a store whose results have no mark.
 type plain struct{ blacklist.Store }
 
 func (p plain) Present(ctx context.Context, of blacklist.Presentation) (blacklist.Verdict, error) {
@@ -25,7 +25,7 @@ func (p plain) Check(ctx context.Context, t blacklist.TokenRef, grace, branch ti
 	return r.Verdict, err
 }
 
-// broken is a store some of whose methods are another's.
+// broken is a store with some methods of another store.
 type broken struct {
 	Store    plain
 	present  func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error)
@@ -34,15 +34,15 @@ type broken struct {
 	revoke   func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error)
 	sessions func(ctx context.Context, userID string) ([]blacklist.Session, error)
 	watch    func(ctx context.Context, heard func(blacklist.Change)) error
-	forgets  bool // on a restart
+	forgets  bool // whether it forgets on a restart
 
-	// What is changed before and after each call, whichever store it goes to.
+	// These change arguments and results of each call, whichever store it goes to.
 	presentation []func(*blacklist.Presentation)
 	token        []func(*blacklist.TokenRef)
 	result       func(method string, r *blacklist.Result)
 }
 
-// changed has a token changed as all are.
+// changed returns a token with the change that is made to all tokens.
 func (b *broken) changed(t blacklist.TokenRef) blacklist.TokenRef {
 	for _, change := range b.token {
 		change(&t)
@@ -50,7 +50,7 @@ func (b *broken) changed(t blacklist.TokenRef) blacklist.TokenRef {
 	return t
 }
 
-// decided has a result changed.
+// decided returns a changed result.
 func (b *broken) decided(method string, r blacklist.Result, err error) (blacklist.Result, error) {
 	if b.result != nil && err == nil {
 		b.result(method, &r)
@@ -112,17 +112,17 @@ func (b *broken) Watch(ctx context.Context, heard func(blacklist.Change)) error 
 	return b.Store.Watch(ctx, heard)
 }
 
-// presents has each presentation changed before it is decided.
+// presents changes each presentation before the store decides on it.
 func presents(change func(*blacklist.Presentation)) func(*broken) {
 	return func(b *broken) { b.presentation = append(b.presentation, change) }
 }
 
-// tokens has each token changed before it is decided on, by whichever method.
+// tokens changes each token before the store decides on it, in every method.
 func tokens(change func(*blacklist.TokenRef)) func(*broken) {
 	return func(b *broken) { b.token = append(b.token, change) }
 }
 
-// confirms has the verdict on each confirmation changed.
+// confirms changes the verdict of each confirmation.
 func confirms(from, to blacklist.Verdict) func(*broken) {
 	return func(b *broken) {
 		b.confirm = func(ctx context.Context, t blacklist.TokenRef) (blacklist.Verdict, error) {
@@ -135,7 +135,7 @@ func confirms(from, to blacklist.Verdict) func(*broken) {
 	}
 }
 
-// checks has the bounds of each check changed.
+// checks changes the bounds of each check.
 func checks(change func(grace, branch *time.Duration)) func(*broken) {
 	return func(b *broken) {
 		b.check = func(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
@@ -145,7 +145,7 @@ func checks(change func(grace, branch *time.Duration)) func(*broken) {
 	}
 }
 
-// revokes has each revocation changed.
+// revokes changes each revocation.
 func revokes(change func(*blacklist.Revocation)) func(*broken) {
 	return func(b *broken) {
 		b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
@@ -155,7 +155,7 @@ func revokes(change func(*blacklist.Revocation)) func(*broken) {
 	}
 }
 
-// watches has a watcher hear otherwise.
+// watches changes what a watcher receives.
 func watches(hear func(b *broken, heard func(blacklist.Change), c blacklist.Change)) func(*broken) {
 	return func(b *broken) {
 		b.watch = func(ctx context.Context, heard func(blacklist.Change)) error {

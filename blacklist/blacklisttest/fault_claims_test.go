@@ -9,9 +9,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// This file is the faults about whose a session is, marks, step-ups and bindings.
+// This file holds the faults about the users of sessions, marks, step-ups and bindings.
 
-// owners learns whose each session is from the first token that comes.
+// owners takes the user of each session from the first token that it sees.
 func owners() (of func(sessionID, userID string) string) {
 	var known sync.Map
 	return func(sessionID, userID string) string {
@@ -35,7 +35,7 @@ func tokensOfAnyone(b *broken) {
 	tokens(func(t *blacklist.TokenRef) { t.UserID = owner(t.SessionID, t.UserID) })(b)
 }
 
-// staleIs has what is stale be something else, for one method.
+// staleIs replaces the verdict Stale of one method by another.
 func staleIs(method string, v blacklist.Verdict) func(string, *blacklist.Result) {
 	return func(of string, r *blacklist.Result) {
 		if of == method && r.Verdict == blacklist.Stale {
@@ -44,7 +44,7 @@ func staleIs(method string, v blacklist.Verdict) func(string, *blacklist.Result)
 	}
 }
 
-// staleConsumes records what is stale, and says that it is.
+// staleConsumes records the successor of a stale token, and answers that the token is stale.
 func staleConsumes(b *broken) {
 	var last sync.Mutex
 	var p blacklist.Presentation
@@ -70,7 +70,7 @@ func confirmsStale(b *broken) {
 	}
 }
 
-// forgetsStale takes branches for dead once their claims are stale.
+// forgetsStale treats branches as invalid once their claims are stale.
 func forgetsStale(b *broken) {
 	var dead sync.Map
 	tokens(func(t *blacklist.TokenRef) {
@@ -84,7 +84,7 @@ func forgetsStale(b *broken) {
 	})(b)
 }
 
-// marksFirst looks at the mark before anything else.
+// marksFirst checks the mark before anything else.
 func marksFirst(b *broken) {
 	var marks sync.Map
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
@@ -124,7 +124,7 @@ func raisesEach(b *broken) {
 	}
 }
 
-// pause lets a tick of the clock go by.
+// pause waits for one tick of the clock.
 func pause() { time.Sleep(10 * time.Microsecond) }
 
 func beginsFresh(p *blacklist.Presentation) {
@@ -147,7 +147,7 @@ func raisesLater(b *broken) {
 	}
 }
 
-// marksByTheClock raises no mark if the clock is behind the last one.
+// marksByTheClock raises no mark if the clock is behind the last mark.
 func marksByTheClock(b *broken) {
 	var last atomic.Int64
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
@@ -167,7 +167,7 @@ func stepUpIsNew(p *blacklist.Presentation) {
 	}
 }
 
-// exceptsAll revokes the other sessions one by one, and leaves the exception as it is.
+// exceptsAll revokes the other sessions one by one, and does not change the exception.
 func exceptsAll(b *broken) {
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 		if r.Except == "" {
@@ -192,7 +192,7 @@ func stepUpOfCode(p *blacklist.Presentation) {
 	}
 }
 
-// stepUpFirst refuses a step-up that comes with a dead token.
+// stepUpFirst answers StepUpRefused if a step-up comes with an invalid token.
 func stepUpFirst(b *broken) {
 	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
 		v, err := b.Store.Check(ctx, p.Token, 0, 0)
@@ -203,7 +203,7 @@ func stepUpFirst(b *broken) {
 	}
 }
 
-// bindsAnytime takes a session for as bound as its token is.
+// bindsAnytime treats a session as bound if the first token that it sees of it is bound.
 func bindsAnytime(b *broken) {
 	var bound sync.Map
 	tokens(func(t *blacklist.TokenRef) {
@@ -212,7 +212,7 @@ func bindsAnytime(b *broken) {
 	})(b)
 }
 
-// bindsAgain takes a code that is bound by its trade for one that was bound when it was made.
+// bindsAgain treats a code that is bound when it is used as one that was bound when it was issued.
 func bindsAgain(p *blacklist.Presentation) {
 	p.Token.Bound, p.Bind = p.Token.Bound || p.Bind, false
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// This file is the faults that take more than a line.
+// This file holds the faults that need more than a line.
 
-// newID is another id, whatever was given.
+// newID returns a new id, whatever id is given.
 func newID(string) string {
 	var id [16]byte
 	rand.Read(id[:])
@@ -26,7 +26,7 @@ func newID(string) string {
 
 func or(id, other string) string { return cmp.Or(id, other) }
 
-// or2 is the other id if there is one.
+// or2 returns the other id if there is one.
 func or2(id, other string) string {
 	if id == "" {
 		return ""
@@ -41,7 +41,7 @@ func oneCode(t *blacklist.TokenRef) string {
 	return t.TokenID
 }
 
-// second has a verdict be another after it was given that often, once if not said.
+// second replaces a verdict by another after it was given that often, which is once by default.
 func second(from, to blacklist.Verdict, after ...int32) func(*broken) {
 	limit := int32(1)
 	if len(after) > 0 {
@@ -116,7 +116,7 @@ func revokesSessions(b *broken) {
 	}
 }
 
-// exceptsAny spares the exception if the store does not know it yet.
+// exceptsAny spares the excepted session even if the store does not know it yet.
 func exceptsAny(b *broken) {
 	var spared atomic.Value
 	spared.Store("")
@@ -135,8 +135,8 @@ func exceptsAny(b *broken) {
 	}
 }
 
-// revokesForKeep takes a session for living again once its revocation has no longer to be
-// remembered.
+// revokesForKeep treats a revoked session as alive again once its revocation need not be remembered
+// any more.
 func revokesForKeep(b *broken) {
 	var until atomic.Int64
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
@@ -219,7 +219,7 @@ func watchesOn(b *broken) {
 	}
 }
 
-// tellsLocked has a lock held while it revokes, and so while a watcher is told.
+// tellsLocked holds a lock while it revokes, and so while it calls a watcher.
 func tellsLocked(b *broken) {
 	var mu sync.Mutex
 	b.revoke = func(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
@@ -228,7 +228,7 @@ func tellsLocked(b *broken) {
 		return b.Store.Revoke(ctx, r)
 	}
 	b.check = func(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Verdict, error) {
-		if !mu.TryLock() { // it would wait until ctx ends
+		if !mu.TryLock() { // otherwise the call would wait until ctx ends
 			return 0, errors.New("locked")
 		}
 		defer mu.Unlock()
@@ -236,7 +236,7 @@ func tellsLocked(b *broken) {
 	}
 }
 
-// presentsInTwo looks first, and stores what it has seen to be right a moment later.
+// presentsInTwo decides first, and stores a moment later what it decided.
 func presentsInTwo(b *broken) {
 	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
 		v, err := b.Store.Check(ctx, p.Token, 0, 0)
@@ -261,7 +261,7 @@ func confirmsInTwo(b *broken) {
 	}
 }
 
-// revokesLater misses a presentation that is under way.
+// revokesLater misses a presentation that has begun but not ended.
 func revokesLater(b *broken) {
 	var under atomic.Int32
 	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
@@ -286,7 +286,7 @@ func countsOne(b *broken) {
 	}
 }
 
-// oneAtATime refuses who comes while another is served.
+// oneAtATime refuses a call while another one runs.
 func oneAtATime(b *broken) {
 	var mu sync.Mutex
 	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
@@ -299,7 +299,7 @@ func oneAtATime(b *broken) {
 	}
 }
 
-// readsAll reads all sessions that ever were to tell those that live.
+// readsAll reads all sessions, including ended ones, to find those that are alive.
 func readsAll(b *broken) {
 	var mu sync.Mutex
 	var all, read []string
@@ -320,7 +320,7 @@ func readsAll(b *broken) {
 // latest is the latest time that a store has seen.
 type latest struct{ at atomic.Int64 }
 
-// ahead notes what time it is, and reports whether it was later before.
+// ahead records the time, and reports whether an earlier call saw a later time.
 func (l *latest) ahead() bool {
 	now := time.Now().UnixNano()
 	if l.at.Load() > now {
@@ -330,7 +330,7 @@ func (l *latest) ahead() bool {
 	return false
 }
 
-// loginsWait has no session begin before the clock has caught up.
+// loginsWait lets no session begin before the clock has reached the latest time again.
 func loginsWait(b *broken) {
 	var seen latest
 	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
@@ -341,7 +341,7 @@ func loginsWait(b *broken) {
 	}
 }
 
-// negativeIsYoung accepts what was replaced in the future.
+// negativeIsYoung accepts a token that was replaced in the future.
 func negativeIsYoung(b *broken) {
 	var seen latest
 	presents(func(*blacklist.Presentation) { seen.ahead() })(b)
@@ -354,7 +354,7 @@ func negativeIsYoung(b *broken) {
 	}
 }
 
-// negativeIsLate takes what was replaced in the future for a late frame.
+// negativeIsLate treats a token that was replaced in the future as a late frame.
 func negativeIsLate(b *broken) {
 	var seen latest
 	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
@@ -368,7 +368,7 @@ func negativeIsLate(b *broken) {
 	}
 }
 
-// revokedUntilSetBack knows of no revocation that was in the future.
+// revokedUntilSetBack ignores a revocation that was in the future.
 func revokedUntilSetBack(b *broken) {
 	var seen latest
 	revokes(func(*blacklist.Revocation) { seen.ahead() })(b)

@@ -17,7 +17,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// fault is one promise broken, and the one of the suite that has to find it.
+// fault is a store that breaks one promise, with the promise of the suite that must detect it.
 type fault struct {
 	found  string
 	breaks func(*broken)
@@ -25,7 +25,7 @@ type fault struct {
 
 const otherID = "AAAAAAAAAAAAAAAAAAAAAA"
 
-// faults are by what is wrong with the store.
+// faults holds the faults, by what is wrong with the store.
 func faults() map[string]fault {
 	return map[string]fault{
 		"a replaced token is accepted": {"A plain client's successor is alive at once and its predecessor dead", func(b *broken) {
@@ -214,8 +214,8 @@ func faults() map[string]fault {
 	}
 }
 
-// TestEachPromiseIsFoundBroken runs the suite over stores with a fault each, in processes of their
-// own.
+// TestEachPromiseIsFoundBroken runs the suite on stores that each have one fault, in separate
+// processes.
 func TestEachPromiseIsFoundBroken(t *testing.T) {
 	if os.Getenv(faultEnv) != "" {
 		t.Fatal("a process with a fault runs another's test")
@@ -224,7 +224,7 @@ func TestEachPromiseIsFoundBroken(t *testing.T) {
 	if err != nil {
 		t.Fatalf("without a fault: %v\n%s", err, all)
 	}
-	unbroken := make(map[string]string) // the promises, with their names as tests
+	unbroken := make(map[string]string) // the test's name of each promise
 	for _, m := range regexp.MustCompile(`(?m)^ +--- PASS: (TestMemory\w*/(.*)) \(`).FindAllStringSubmatch(string(all), -1) {
 		unbroken[m[2]] = m[1]
 	}

@@ -8,8 +8,7 @@ import (
 	"github.com/z-open/socketauth/blacklist/blacklisttest"
 )
 
-// faultEnv names the fault that the store is to have, in a process whose tests are expected to
-// fail.
+// faultEnv names the fault of the store in a process whose tests are expected to fail.
 const faultEnv = "BLACKLISTTEST_FAULT"
 
 func open(*testing.T) blacklist.Store {
@@ -23,7 +22,7 @@ func open(*testing.T) blacklist.Store {
 func TestMemory(t *testing.T)         { blacklisttest.Run(t, open) }
 func TestMemoryInBubble(t *testing.T) { blacklisttest.RunInBubble(t, open) }
 
-// A store that was never stopped has forgotten nothing.
+// A store that was never stopped remembers everything.
 func TestMemoryOverRestarts(t *testing.T) {
 	blacklisttest.RunRestarts(t, func(t *testing.T) (blacklist.Store, func() blacklist.Store) {
 		store := open(t)
