@@ -34,7 +34,7 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 		return
 	}
 	defer s.endCall()
-	s.presented.Store(true)
+	s.step(func(m *authn.Machine) authn.Effects { m.Present(); return authn.Effects{} })
 	ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
 	defer cancel()
 	if refused := s.apply(ctx, s.present(ctx, in)); refused != nil {
@@ -471,7 +471,7 @@ func (s *Socket) sendRefusal(r *refusal) {
 // closeRefused sends the client the refusal for which the state machine has closed the socket, closes
 // the connection and records the refusal. The caller has added 1 to the server's work for it.
 func (s *Socket) closeRefused(end authn.Effects) {
-	r := refuseClosed(end, s.presented.Load())
+	r := refuseClosed(end)
 	s.conn.Close(r.message())
 	kind := AuditRefused
 	if r.code == codeTokenExpired {

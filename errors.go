@@ -175,16 +175,15 @@ func refuseLate(l late) *refusal {
 	return &refusal{code: codeTimeout, late: l, cause: lateCauses[l].cause}
 }
 
-// refuseClosed returns the refusal with which the state of a socket has closed it. presented reports
-// whether the client had presented a token.
-func refuseClosed(e authn.Effects, presented bool) *refusal {
+// refuseClosed returns the refusal with which the state of a socket has closed it.
+func refuseClosed(e authn.Effects) *refusal {
 	switch {
 	case e.Unconfirmed:
 		return refuseLate(notConfirmed)
-	case e.Refuse == authn.TimedOut && presented:
-		return refuseLate(notDecided)
-	case e.Refuse == authn.TimedOut:
+	case e.Silent:
 		return refuseLate(notPresented)
+	case e.Refuse == authn.TimedOut:
+		return refuseLate(notDecided)
 	case e.Refuse == authn.StoreTimedOut:
 		return &refusal{code: e.Refuse, cause: errors.New("the blacklist did not answer in time")}
 	case e.Refuse == authn.BranchLost:

@@ -39,8 +39,7 @@ type Socket struct {
 	deadline deadline.Deadline // calls onDeadline
 	forget   func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
 
-	presented atomic.Bool // the client has presented a token
-	counted   atomic.Bool // a Receipt includes the socket
+	counted atomic.Bool // a Receipt includes the socket
 
 	mu      sync.Mutex
 	auth    authn.Machine

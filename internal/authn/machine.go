@@ -68,6 +68,7 @@ type Effects struct {
 	Closed      bool   // the connection has just been closed: nothing goes in or out any more
 	Refuse      string // send the client this code and close the transport
 	Unconfirmed bool   // Refuse is TimedOut, and it was the confirmation that did not come in time
+	Silent      bool   // Refuse is TimedOut, and the client has presented no token
 	Ended       Cause  // send the client that its session has ended and close the transport
 	Rotated     bool   // send the client that its session has a newer token
 	Depart      bool   // tell the app, which has let the client in, that it has gone
@@ -87,11 +88,12 @@ type Machine struct {
 	candidate *Token // what the presentation in progress would give the client
 	latest    uint64 // the newest generation of the session known to be confirmed
 
-	call     call
-	entered  bool // the phase is or was Authenticated
-	admitted bool // the app has let the client in
-	gone     bool // the transport has ended
-	departed bool // the app was told that the client has gone
+	call      call
+	presented bool // the client has presented a token
+	entered   bool // the phase is or was Authenticated
+	admitted  bool // the app has let the client in
+	gone      bool // the transport has ended
+	departed  bool // the app was told that the client has gone
 }
 
 // offer is a token that was sent to a client that has yet to confirm that it has stored it.
@@ -172,6 +174,9 @@ func (m *Machine) OfferedFor(id string) *Token {
 
 // Awaits reports whether the client has yet to confirm the token t.
 func (m *Machine) Awaits(t *Token) bool { return m.offer.token == t }
+
+// Present records that the client has presented a token.
+func (m *Machine) Present() { m.presented = true }
 
 // Propose records the token that the presentation in progress would give the client.
 func (m *Machine) Propose(next *Token) { m.candidate = next }
@@ -345,6 +350,7 @@ func (m *Machine) Tick(now time.Time) Effects {
 	}
 	e := m.closeWith(code)
 	e.Unconfirmed = code == TimedOut && m.offer.token != nil
+	e.Silent = code == TimedOut && !m.presented
 	return e
 }
 

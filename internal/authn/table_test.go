@@ -32,7 +32,8 @@ func identifies(m *Machine) Effects {
 	m.Identify(first)
 	return Effects{}
 }
-func sends(m *Machine) Effects { m.Sent(); return Effects{} }
+func presents(m *Machine) Effects { m.Present(); return Effects{} }
+func sends(m *Machine) Effects    { m.Sent(); return Effects{} }
 
 func confirms(id string, generation uint64) step {
 	return func(m *Machine) Effects { return m.Confirmed(id, generation) }
@@ -48,8 +49,8 @@ var done, gone, admits step = (*Machine).Done, (*Machine).Gone, (*Machine).Admit
 
 // TestEffects guards what each event does in the states in which it does something of its own.
 func TestEffects(t *testing.T) {
-	in := steps(begins(byReuse), enters(first), done)
-	offered := steps(begins(byReuse), offers(code, first), sends, done)
+	in := steps(presents, begins(byReuse), enters(first), done)
+	offered := steps(presents, begins(byReuse), offers(code, first), sends, done)
 	renewing := append(slices.Clip(in), begins(byReuse), offers(first, second), done)
 	for name, c := range map[string]struct {
 		before []step
@@ -59,7 +60,8 @@ func TestEffects(t *testing.T) {
 		due    int // the deadline afterwards, in seconds; 0: none
 	}{
 		"silent, in time":                          {nil, ticks(4), Effects{}, Anonymous, 5},
-		"silent, too late":                         {nil, ticks(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
+		"silent, too late":                         {nil, ticks(5), Effects{Closed: true, Refuse: TimedOut, Silent: true}, Closed, 0},
+		"presented, and not let in":                {steps(presents), ticks(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
 		"the store takes its time":                 {steps(begins(byReuse)), ticks(9), Effects{}, Anonymous, 10},
 		"the store takes too long":                 {steps(begins(byReuse)), ticks(10), Effects{Closed: true, Refuse: StoreTimedOut}, Closed, 0},
 		"the store has answered":                   {steps(begins(byReuse)), done, Effects{}, Anonymous, 5},

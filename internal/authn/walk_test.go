@@ -25,13 +25,14 @@ const (
 
 // state is a machine together with what a caller has seen of it. It is comparable.
 type state struct {
-	m      Machine
-	now    time.Time
-	closed int  // how often Closed was returned
-	parted int  // how often Depart was returned
-	over   bool // the session has ended
-	in     bool // Enter has let the client in
-	lost   bool // another branch than the offered one was confirmed
+	m         Machine
+	now       time.Time
+	closed    int  // how often Closed was returned
+	parted    int  // how often Depart was returned
+	over      bool // the session has ended
+	in        bool // Enter has let the client in
+	presented bool // the client has presented a token
+	lost      bool // another branch than the offered one was confirmed
 }
 
 // event is something that can happen, as the caller of the machine lets it happen: a presentation,
@@ -111,6 +112,7 @@ func refuse(final bool) func(*state) (Effects, string) {
 }
 
 var events = []event{
+	{"present", always, func(s *state) (Effects, string) { s.m.Present(); s.presented = true; return Effects{}, "" }},
 	{"propose first", idle, propose(first)},
 	{"propose second", idle, propose(second)},
 	{"identify", idle, func(s *state) (Effects, string) { s.m.Identify(first); return Effects{}, "" }},
@@ -191,6 +193,8 @@ func fault(before, s *state, e Effects) string {
 		return "a last word without an end, or two"
 	case e.Refuse != "" && m.reason != e.Refuse, e.Ended != "" && m.reason != string(e.Ended):
 		return "the reason is not what the client was told"
+	case e.Silent != (e.Refuse == TimedOut && !s.presented):
+		return "told that it has presented no token, or not told"
 	case e.Unconfirmed && e.Refuse != TimedOut, e.Refuse == TimedOut && e.Unconfirmed != (was.offer.token != nil):
 		return "told of the wrong deadline"
 	case e.Rotated && m.phase != Authenticated:
