@@ -396,22 +396,9 @@ func TestReuseSocketClosed(t *testing.T) {
 		owner, token := srv.authenticated()
 		owner.authenticate(token)
 		owner.expectToken()
-		time.Sleep(time.Minute)
-		thief := srv.dial("")
-		decided, gone := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		store.fail(nil, func(string) (err error) { // decided, but the reply is lost
-			once.Do(func() { close(decided); <-gone; err = errStoreDown })
-			return err
+		srv.thiefHangsUp(owner, token, func(once func(string) error) {
+			store.fail(nil, once) // the store has decided, but the reply is lost
 		})
-		thief.authenticate(token)
-		<-decided
-		thief.close()
-		synctest.Wait()
-		close(gone)
-		owner.expectRefused("token_reused")
-		time.Sleep(time.Second)
-		srv.expectLogged("two clients have had the token")
 	})
 }
 
@@ -423,23 +410,31 @@ func TestReuseStoreFailureSocketClosed(t *testing.T) {
 		owner, token := srv.confirmed(srv.code())
 		owner.offerFor(token).confirm()
 		owner.expectAuthenticated()
-		time.Sleep(time.Minute)
-		thief := srv.dial("")
-		decided, gone := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		store.fail(func(string) (err error) {
-			once.Do(func() { close(decided); <-gone; err = errStoreDown })
-			return err
-		}, nil)
-		thief.authenticate(token)
-		<-decided
-		thief.close()
-		synctest.Wait()
-		close(gone)
-		owner.expectRefused("token_reused")
-		time.Sleep(time.Second)
-		srv.expectLogged("two clients have had the token")
+		srv.thiefHangsUp(owner, token, func(once func(string) error) { store.fail(once, nil) })
 	})
+}
+
+// thiefHangsUp presents a replaced token on a socket whose client hangs up during the call to the
+// store, and expects that the owner's socket is ended for reuse all the same. fail is given a function
+// that blocks until then and fails, once.
+func (srv *testServer) thiefHangsUp(owner *client, token string, fail func(once func(string) error)) {
+	srv.Helper()
+	time.Sleep(time.Minute)
+	thief := srv.dial("")
+	asked, gone := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fail(func(string) (err error) {
+		once.Do(func() { close(asked); <-gone; err = errStoreDown })
+		return err
+	})
+	thief.authenticate(token)
+	<-asked
+	thief.close()
+	synctest.Wait()
+	close(gone)
+	owner.expectRefused("token_reused")
+	time.Sleep(time.Second)
+	srv.expectLogged("two clients have had the token")
 }
 
 // TestReuseDetectedDuringFailingPresentation checks that a socket whose session is ended for reuse
