@@ -75,7 +75,9 @@ type Store interface {
 	//
 	// A store of one process calls fn before the method that makes the change returns. A store that
 	// processes share sends a Gap first of all, once it listens, and whenever it cannot be sure to
-	// have heard every change.
+	// have heard every change. While it is sure, it calls fn with the zero Change at least once
+	// every two seconds: each of them says that every change made up to then was heard, or that a
+	// Gap was sent for it.
 	Watch(ctx context.Context, fn func(Change)) error
 }
 
@@ -240,6 +242,10 @@ type Change struct {
 	// Gap reports that changes may have been lost. Whoever watches asks again about all sessions it
 	// serves. Nothing else is set.
 	Gap bool
+
+	// Hint reports that the change was heard from others, and that the store has not verified it.
+	// Whoever watches asks the store before they act on it.
+	Hint bool
 
 	// Verdict is LoggedOut, Revoked or SessionCompromised if sessions ended, Stale if claims with a
 	// lower mark than Mark are out of date, and Accepted if the token TokenID holds Generation now.
