@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"reflect"
 	"strings"
 	"time"
 
@@ -135,6 +134,10 @@ type Options[U any] struct {
 	// sockets; with one of its own it would refuse every token.
 	Blacklist blacklist.Store
 
+	// Cluster joins the processes of an app that has more than one. If it is zero, the process is on
+	// its own.
+	Cluster Cluster
+
 	// Audit is called for what happens to identities: logins, rotations, reuse, revocations,
 	// refusals. It is called synchronously, and should return soon. If nil, events are only logged.
 	Audit func(ctx context.Context, e AuditEvent)
@@ -214,6 +217,7 @@ type config struct {
 
 	tokens    *issuer
 	blacklist blacklist.Store
+	cluster   clusterConfig
 	origins   *origin.Policy
 
 	timeout     time.Duration
@@ -286,9 +290,10 @@ func (o Options[U]) check() (*config, []error) {
 	}
 
 	c.limits.check(fault)
-	if v := reflect.ValueOf(o.Blacklist); v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNilPointer(o.Blacklist) {
 		fault("Blacklist is a nil %T, not nil", o.Blacklist)
 	}
+	c.cluster = o.Cluster.check(o.Secret, o.Blacklist != nil, fault, duration)
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}

@@ -149,7 +149,8 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// TestOptions guards that docs/options.md has a row for each field of Options and of Limits.
+// TestOptions guards that docs/options.md has a row for each field of Options, Limits and
+// Cluster.
 func TestOptions(t *testing.T) {
 	var rows []string
 	for _, line := range readDocument(t, "docs/options.md").prose {
@@ -167,6 +168,7 @@ func TestOptions(t *testing.T) {
 	}
 	check("", reflect.TypeFor[socketauth.Options[any]]())
 	check("Limits.", reflect.TypeFor[socketauth.Limits]())
+	check("Cluster.", reflect.TypeFor[socketauth.Cluster]())
 }
 
 // TestREADME guards that the README stays short enough to be read.
