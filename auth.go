@@ -51,11 +51,12 @@ func (a *Auth) addServer(s socketServer) {
 	a.servers = append(a.servers, s)
 }
 
-// removeServer removes a server that was shut down.
-func (a *Auth) removeServer(s socketServer) {
+// removeServer removes a server that was shut down, and reports whether there is none any more.
+func (a *Auth) removeServer(s socketServer) (none bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.servers = slices.DeleteFunc(a.servers, func(other socketServer) bool { return other == s })
+	return len(a.servers) == 0
 }
 
 // endSession closes the sockets of a session that has ended, on all servers.
@@ -63,6 +64,13 @@ func (a *Auth) endSession(sessionID string, why authn.Cause) {
 	for _, server := range a.allServers() {
 		server.endSession(sessionID, why)
 	}
+}
+
+// Close ends what the core does in the background, and returns when that has ended, or with the error
+// of ctx. Without Options.Cluster it does nothing. The Shutdown of the last server calls it; an app
+// that has no server calls it itself. It may be called again.
+func (a *Auth) Close(ctx context.Context) error {
+	return nil
 }
 
 // Stats returns what the core, and the servers on it, have done, and what is connected now. It is

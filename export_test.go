@@ -33,7 +33,7 @@ func RegisteredSession(s *Socket) string {
 func Authenticated(s *Server) []*Socket { return s.hub.Members(everyone) }
 
 // Members returns the sockets that are registered in a target's group, authenticated or not.
-func Members(t Target) []*Socket { return t.server.hub.Members(t.group) }
+func Members(t Target) []*Socket { return t.members() }
 
 // ExpiresAt returns when the newest token of a socket expires.
 func ExpiresAt(s *Socket) time.Time { return s.newest().ExpiresAt }

@@ -293,47 +293,10 @@ func room(name string) hub.Group   { return hub.Group{Kind: 'r', Name: name} }
 func user(id string) hub.Group     { return hub.Group{Kind: 'u', Name: id} }
 func session(sid string) hub.Group { return hub.Group{Kind: 's', Name: sid} }
 
-// Target is a set of sockets to send to. Each Emit reaches the sockets that are in it at that time.
-type Target struct {
-	server *Server
-	group  hub.Group
-}
-
-// To returns the sockets in a room.
-func (s *Server) To(name string) Target { return Target{s, room(name)} }
-
-// ToUser returns the sockets of the user with the given claim "sub".
-func (s *Server) ToUser(id string) Target { return Target{s, user(id)} }
-
-// ToSession returns the sockets of the session with the given claim "sid".
-func (s *Server) ToSession(sid string) Target { return Target{s, session(sid)} }
-
-// Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if the
-// arguments cannot be encoded or the event is too large. A socket that has gone is not an error.
-func (s *Server) Emit(event string, args ...any) error {
-	return Target{s, everyone}.Emit(event, args...)
-}
-
-// Emit sends an event to the authenticated sockets of the target, as Server.Emit does.
-func (t Target) Emit(event string, args ...any) error {
-	m, err := message(event, args)
-	if err != nil {
-		return err
-	}
-	for _, socket := range t.server.hub.Members(t.group) {
-		if socket.live() {
-			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // Shutdown ends all sockets in a way after which clients reconnect by themselves. It returns when no
 // goroutine of the library is left, or with the error of ctx. From the moment it is called, new
 // connections are refused. It may be called again. Call it before http.Server.Shutdown, which does not
-// wait for websockets.
+// wait for websockets. The Shutdown of the last server of an Auth closes the Auth too.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -358,8 +321,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err == nil {
 		err = wait(ctx, &s.work)
 	}
-	if err == nil {
-		s.auth.removeServer(s)
+	if err == nil && s.auth.removeServer(s) {
+		err = s.auth.Close(ctx)
 	}
 	return err
 }

@@ -17,11 +17,16 @@ import (
 
 // This file holds what an app can do to sessions, and how their sockets follow.
 
-// A Receipt says what a revocation has ended: sessions that were alive, and sockets that were
-// connected to this process.
+// A Receipt says what a revocation has ended. Each session and each socket is in one receipt, even
+// if it was revoked several times at once.
 type Receipt struct {
-	Sessions int `json:"sessions"`
-	Sockets  int `json:"sockets"`
+	Sessions int `json:"sessions"` // sessions that were alive
+	Sockets  int `json:"sockets"`  // sockets that were closed, in the processes that have answered
+	Nodes    int `json:"nodes"`    // the processes that have answered, this one included
+
+	// Unheard names the processes that did not answer in time, as Stats.Nodes does. They may have
+	// sockets of the sessions that are still open.
+	Unheard []string `json:"unheard,omitempty"`
 }
 
 // A Session is one living session of a user: one login, on one device or several.
@@ -109,7 +114,7 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 	if change.Verdict == 0 { // the session is another user's
 		return Receipt{}, nil
 	}
-	receipt := Receipt{Sessions: change.Sessions}
+	receipt := Receipt{Sessions: change.Sessions, Nodes: 1}
 	for _, closeSockets := range prepared {
 		receipt.Sockets += closeSockets(change)
 	}

@@ -19,7 +19,7 @@ func TestRevocations(t *testing.T) {
 			t.Helper()
 			return func(sessions, sockets int) {
 				t.Helper()
-				if err != nil || ended != (socketauth.Receipt{Sessions: sessions, Sockets: sockets}) {
+				if err != nil || ended.Sessions != sessions || ended.Sockets != sockets {
 					t.Errorf("%+v, %v, it should have ended %d sessions and %d sockets", ended, err, sessions, sockets)
 				}
 			}

@@ -74,7 +74,7 @@ func TestDurable(t *testing.T) {
 		d.hears("leaver", "logged_out")
 		d.ends("leaver")
 		d.enters("banned")
-		if ended, err := a.Auth().RevokeUser(t.Context(), "carol"); err != nil || ended != (socketauth.Receipt{Sessions: 1, Sockets: 1}) {
+		if ended, err := a.Auth().RevokeUser(t.Context(), "carol"); err != nil || ended.Sessions != 1 || ended.Sockets != 1 {
 			t.Errorf("RevokeUser: %+v, %v", ended, err)
 		}
 		d.refused("banned", "session_revoked")

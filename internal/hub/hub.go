@@ -16,6 +16,12 @@ type Group struct {
 
 // Hub holds groups of members. The zero value is empty and ready. It is safe for concurrent use.
 type Hub[M comparable] struct {
+	// First is called with each group that gets its first member, and Last with each that loses its
+	// last one; either may be nil. They are set before the hub is used. The hub's lock is not held
+	// while they run, so that of a group that changes at the same time in two goroutines, First and
+	// Last may be called in either order; each First has its Last.
+	First, Last func(Group)
+
 	mu     sync.RWMutex
 	groups map[Group]map[M]struct{}
 	member map[M]map[Group]struct{}
@@ -23,6 +29,13 @@ type Hub[M comparable] struct {
 
 // Join adds m to g, if it is not a member already.
 func (h *Hub[M]) Join(m M, g Group) {
+	if h.join(m, g) && h.First != nil {
+		h.First(g)
+	}
+}
+
+// join adds m to g, and reports whether g had no member before.
+func (h *Hub[M]) join(m M, g Group) (first bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.groups == nil {
@@ -31,38 +44,56 @@ func (h *Hub[M]) Join(m M, g Group) {
 	}
 	if h.groups[g] == nil {
 		h.groups[g] = make(map[M]struct{}, 1)
+		first = true
 	}
 	h.groups[g][m] = struct{}{}
 	if h.member[m] == nil {
 		h.member[m] = make(map[Group]struct{}, 4)
 	}
 	h.member[m][g] = struct{}{}
+	return first
 }
 
 // Leave removes m from g, if it is a member.
 func (h *Hub[M]) Leave(m M, g Group) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.leave(m, g)
+	last := h.leave(m, g)
 	if delete(h.member[m], g); len(h.member[m]) == 0 {
 		delete(h.member, m)
+	}
+	h.mu.Unlock()
+	if last && h.Last != nil {
+		h.Last(g)
 	}
 }
 
 // Drop removes m from every group.
 func (h *Hub[M]) Drop(m M) {
+	var left []Group
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	for g := range h.member[m] {
-		h.leave(m, g)
+		if h.leave(m, g) && h.Last != nil {
+			left = append(left, g)
+		}
 	}
 	delete(h.member, m)
+	h.mu.Unlock()
+	for _, g := range left {
+		h.Last(g)
+	}
 }
 
-func (h *Hub[M]) leave(m M, g Group) {
-	if delete(h.groups[g], m); len(h.groups[g]) == 0 {
-		delete(h.groups, g)
+// leave removes m from g, and reports whether it was the last member.
+func (h *Hub[M]) leave(m M, g Group) (last bool) {
+	members := h.groups[g]
+	if _, is := members[m]; !is {
+		return false
 	}
+	if delete(members, m); len(members) == 0 {
+		delete(h.groups, g)
+		return true
+	}
+	return false
 }
 
 // Members returns the current members of g, in no order.
@@ -74,6 +105,17 @@ func (h *Hub[M]) Members(g Group) []M {
 		members = append(members, m)
 	}
 	return members
+}
+
+// MembersOfAny returns the current members of any of the groups, each once, in no order.
+func (h *Hub[M]) MembersOfAny(groups []Group) []M {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	members := make(map[M]struct{})
+	for _, g := range groups {
+		maps.Copy(members, h.groups[g])
+	}
+	return slices.Collect(maps.Keys(members))
 }
 
 // All returns the current members of all groups, each once, in no order.
