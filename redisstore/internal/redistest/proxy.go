@@ -20,10 +20,10 @@ type Proxy struct {
 
 	t        testing.TB
 	listener net.Listener
-	target   string
 	wait     sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string
 	changed *sync.Cond
 	state   state
 	conns   map[net.Conn]struct{}
@@ -93,6 +93,15 @@ func (p *Proxy) Lost() int64 {
 	return p.lost
 }
 
+// SwitchTo closes all connections. New ones are passed on to the server at target, as after a
+// failover.
+func (p *Proxy) SwitchTo(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.CutOnce()
+}
+
 func (p *Proxy) enter(s state, cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +155,10 @@ func (p *Proxy) serve(from net.Conn) {
 	if !p.keep(from) {
 		return
 	}
-	to, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	to, err := net.Dial("tcp", target)
 	if err != nil || !p.keep(to) {
 		p.drop(from)
 		return

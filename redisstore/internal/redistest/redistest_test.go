@@ -151,6 +151,13 @@ func TestProxy(t *testing.T) {
 	}
 	p.Pass()
 	works("all was lost")
+
+	other := Start(t)
+	p.SwitchTo(other.Addr)
+	works("a switch to another server")
+	if n, err := other.Client().Get(t.Context(), "n").Int(); n != 1 {
+		t.Errorf("the other server has %d, %v", n, err)
+	}
 }
 
 // TestMissingServer checks that a test without redis-server is skipped with a line that says so,
