@@ -50,3 +50,14 @@ func (b *bucket) giveBack(at time.Duration, r Rate) {
 		b.free -= r.Every
 	}
 }
+
+// add takes n tokens that were taken elsewhere, whether or not there are as many, but leaves no more
+// than debt missing.
+func (b *bucket) add(now time.Duration, r Rate, n, debt int) {
+	if b.free <= now {
+		b.free, b.full = now, now
+	}
+	n = min(n, r.Burst+debt)
+	most := now + time.Duration(r.Burst+debt)*r.Every
+	b.free = max(b.free, min(b.free+time.Duration(n)*r.Every, most))
+}

@@ -98,9 +98,47 @@
 // with one failure, which gains one guess for each guess made, but not locked entries. Of known
 // pairs, those not seen for longest are replaced first. Whoever logs in to 65,536 of them takes
 // away the privilege of the others, which are then treated like owners at a fresh address. Of one
-// account and one /48, at most eight pairs are known. Nothing is kept when the process ends, and
-// each process counts separately.
+// account and one /48, at most eight pairs are known. Nothing is kept when the process ends.
 //
 // Begin and the end of an attempt take about 1 µs together, a third of it for the hashes, and a
 // refusal 0.5 µs. A single lock is sufficient, since hashing a password takes 50,000 times as long.
+//
+// # Several processes
+//
+// Guards that NewShared made with one key tell each other once a second what failed, as sums for
+// each budget, and which pairs have become known good. Names are sent as their keyed hashes. So a
+// guesser who sends each guess to all of N processes has one budget in the long run:
+//
+//	from                    at                  in a row, of 3 processes  then an hour
+//	1 address               one account         12                        360
+//	anywhere, none known    one account         21                        720
+//	M addresses             one account         21 + 3 M                  as above
+//	1 address               endless accounts    68 at each, once          3,600
+//	1 address               (tokens)            60 at each, once          1,800
+//
+// Two rules see to that. Of the burst of a pair or an account, a process lets through its share
+// before it hears from the others next: a half, a third or a quarter, and never less. And what
+// others have let through meanwhile is counted although the budget was spent already: it may lack
+// one token for each other process, and at most seven. Otherwise each token that comes back would be
+// one guess at each process.
+//
+// News lock nothing for longer than that: N times as long as one process would, and at most eight
+// times, if guesses were sent to all N at once; a pair 10 s times N, for instance. They make nobody
+// known good who did not log in somewhere, and give nothing back: a success elsewhere clears no
+// failure. What one message says about a budget counts at most as its burst.
+//
+// If the broker is down, or no other process is heard of, each counts for itself: a guesser has N
+// budgets until they hear from each other again. Failures of that time are not told afterwards.
+//
+//	what                                       is shared
+//	failures of addresses, accounts and pairs  yes
+//	known good pairs                           yes
+//	failures at devices that were let in       yes
+//	attempts in progress                       no: they are limited to protect one process's work
+//	turns of those who were told to come back  no: at another process they wait for a new turn
+//	refusals recorded (FailedHere)             no: they limit what one process writes
+//
+// A message has at most 1,024 budgets of 11 bytes each. If more fail in a second, one with the
+// fewest failures of eight is left out. Messages must come from such guards, and be heard once: one
+// that is heard twice is counted twice.
 package throttle

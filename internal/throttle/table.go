@@ -64,3 +64,11 @@ func (t *table[T]) get(key uint64) *slot[T] {
 	*first = slot[T]{key: key}
 	return first
 }
+
+// entry returns the entry of key. If there is none, it creates it or returns nil.
+func (t *table[T]) entry(key uint64, create bool) *slot[T] {
+	if create {
+		return t.get(key)
+	}
+	return t.find(key)
+}

@@ -67,10 +67,25 @@ type Guard struct {
 	known     table[struct{}] // pairs; free is when they are no longer known good
 	waiting   table[struct{}] // fresh pairs that were told to wait; free is when they may come back
 	underWay  map[uint64]int  // how many attempts are in progress, by address
+	news      *news           // nil if the guard is on its own
 }
 
 // New returns a Guard with a random key of its own.
 func New(limits Limits) *Guard {
+	var key secret
+	_, _ = rand.Read(key[:])
+	return newGuard(limits, key)
+}
+
+// NewShared returns a Guard that exchanges news with the guards of other processes that have the
+// same key, by Exchange and Hear. The key must be secret and used for nothing else.
+func NewShared(limits Limits, key [32]byte) *Guard {
+	g := newGuard(limits, key)
+	g.news = newNews()
+	return g
+}
+
+func newGuard(limits Limits, key secret) *Guard {
 	d := Defaults()
 	g := &Guard{
 		limits: Limits{
@@ -82,6 +97,7 @@ func New(limits Limits) *Guard {
 			Fresh:    lasting(limits.Fresh, d.Fresh),
 			KnownFor: lasting(limits.KnownFor, d.KnownFor),
 		},
+		secret:    key,
 		start:     time.Now(),
 		addresses: newTable[bucket](addressEntries),
 		accounts:  newTable[struct{}](accountEntries),
@@ -91,7 +107,6 @@ func New(limits Limits) *Guard {
 		underWay:  make(map[uint64]int),
 	}
 	g.fresh = Rate{Burst: 1, Every: g.limits.Fresh}
-	_, _ = rand.Read(g.secret[:])
 	g.devices = g.secret.name('k', "devices")
 	return g
 }
@@ -138,8 +153,8 @@ type target struct {
 	held          held
 }
 
-// Attempt is an attempt in progress that Begin let through. It must be ended by Succeeded, Failed
-// or Void; only the first call has an effect. "defer attempt.Void()" right after Begin makes sure
+// Attempt is an attempt in progress that Begin let through. It must be ended by Succeeded, Failed,
+// FailedHere or Void; only the first call has an effect. "defer attempt.Void()" right after Begin makes sure
 // that it is. An attempt that is not ended counts as in progress for ever, and as failed. The
 // methods may be called from any goroutine, and on nil, where they do nothing.
 type Attempt struct {
@@ -274,7 +289,7 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 	freshIn := time.Duration(math.MaxInt64)
 	if t.pair = pair(place, t.account); t.pair != 0 {
 		entry := g.pairs.peek(t.pair)
-		wait = entry.wait(at, l.Pair)
+		wait = max(entry.wait(at, l.Pair), g.pause(at, budget{ofPair, t.pair}))
 		t.held |= heldPair
 		if located {
 			if freshIn = entry.extra.wait(at, g.fresh); freshIn == 0 {
@@ -289,7 +304,7 @@ func (g *Guard) ofAccount(at time.Duration, t *target, place uint64, known, loca
 		t.account = pair(g.devices, t.account)
 	}
 	account := g.accounts.peek(t.account)
-	spent := account.wait(at, l.Account)
+	spent := max(account.wait(at, l.Account), g.pause(at, budget{ofAccount, t.account}))
 	if spent == 0 {
 		t.held |= heldAccount
 	}
@@ -329,34 +344,18 @@ func (g *Guard) fromReserve(at time.Duration, pair uint64, reserve bucket, all R
 	return max(reserve.wait(at, all), turn.free-at)
 }
 
+// take takes a's part of its budgets.
 func (g *Guard) take(a *Attempt) {
-	l := &g.limits
-	g.takeNetwork(a.at, a.address, 1)
-	g.takeNetwork(a.at, a.wide, wideAddresses)
-	for _, t := range a.targets {
-		if t.held&heldAccount != 0 {
-			g.accounts.get(t.account).take(a.at, l.Account)
-		}
-		if t.held&heldPair != 0 {
-			e := g.pairs.get(t.pair)
-			e.take(a.at, l.Pair)
-			if t.held&heldFresh != 0 {
-				e.extra.take(a.at, g.fresh)
-			}
+	for _, n := range [...]uint64{a.address.key, a.wide.key} {
+		if n != 0 {
+			g.underWay[n]++
 		}
 	}
-}
-
-func (g *Guard) takeNetwork(at time.Duration, n network, addresses int) {
-	if n.key == 0 {
-		return
-	}
-	g.underWay[n.key]++
-	switch {
-	case n.held&heldAddress != 0:
-		g.addresses.get(n.key).take(at, g.limits.Address.times(addresses))
-	case n.held&heldReserve != 0:
-		g.addresses.get(n.key).extra.take(at, g.limits.Reserve.times(addresses))
+	budgets, n := a.budgets()
+	for _, b := range budgets[:n] {
+		bucket, rate := g.bucket(b, true)
+		bucket.take(a.at, rate)
+		g.news.took(b)
 	}
 }
 
@@ -366,12 +365,23 @@ func (a *Attempt) Succeeded() {
 		g.giveBack(a)
 		if here := a.here(); here != 0 {
 			g.known.get(here).free = g.now() + g.limits.KnownFor
+			g.news.add(budget{ofKnown, here})
 		}
 	})
 }
 
 // Failed ends the attempt as a wrong guess. All that it took is spent.
-func (a *Attempt) Failed() { a.end(func(*Guard) {}) }
+func (a *Attempt) Failed() {
+	a.end(func(g *Guard) {
+		budgets, n := a.budgets()
+		for _, b := range budgets[:n] {
+			g.news.add(b)
+		}
+	})
+}
+
+// FailedHere is like Failed, but other processes are not told.
+func (a *Attempt) FailedHere() { a.end(func(*Guard) {}) }
 
 // Void ends the attempt without a result, for instance after a server error. All that it took is
 // given back.
@@ -400,32 +410,12 @@ func (g *Guard) leave(network uint64) {
 
 // giveBack undoes take. Entries that were replaced meanwhile are treated as full.
 func (g *Guard) giveBack(a *Attempt) {
-	l := &g.limits
-	g.giveBackNetwork(a.at, a.address, 1)
-	g.giveBackNetwork(a.at, a.wide, wideAddresses)
-	for _, t := range a.targets {
-		if e := g.accounts.find(t.account); e != nil && t.held&heldAccount != 0 {
-			e.giveBack(a.at, l.Account)
+	budgets, n := a.budgets()
+	for _, b := range budgets[:n] {
+		if bucket, rate := g.bucket(b, false); bucket != nil {
+			bucket.giveBack(a.at, rate)
 		}
-		if e := g.pairs.find(t.pair); e != nil && t.held&heldPair != 0 {
-			e.giveBack(a.at, l.Pair)
-			if t.held&heldFresh != 0 {
-				e.extra.giveBack(a.at, g.fresh)
-			}
-		}
-	}
-}
-
-func (g *Guard) giveBackNetwork(at time.Duration, n network, addresses int) {
-	e := g.addresses.find(n.key)
-	if e == nil {
-		return
-	}
-	if n.held&heldAddress != 0 {
-		e.giveBack(at, g.limits.Address.times(addresses))
-	}
-	if n.held&heldReserve != 0 {
-		e.extra.giveBack(at, g.limits.Reserve.times(addresses))
+		g.news.gaveBack(b, a.at)
 	}
 }
 
