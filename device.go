@@ -38,9 +38,12 @@ const (
 	deviceProof  = deviceSigned + 16 // bytes of a proof
 )
 
-// newDevices derives the key from the secret, so that proofs are valid after a restart and in all
-// processes. Without a secret they are valid in this process only.
-func newDevices(secret []byte) devices {
+// newDevices derives the key from the secret, or else from that of the cluster, so that proofs are
+// valid after a restart and in all processes. Without either they are valid in this process only.
+func newDevices(secret []byte, c clusterConfig) devices {
+	if len(secret) == 0 {
+		secret = c.subkey("socketauth device cookie v1")
+	}
 	if len(secret) == 0 {
 		secret = make([]byte, 32)
 		_, _ = rand.Read(secret)

@@ -145,8 +145,9 @@ func (l Limits) check(fault func(format string, args ...any)) {
 	}
 }
 
-// throttle returns the guard that counts failures.
-func (l Limits) throttle() *throttle.Guard {
+// throttle returns the guard that counts failures. With a key, it can exchange news with the guards
+// of processes that have the same.
+func (l Limits) throttle(key []byte) *throttle.Guard {
 	limits := throttle.Defaults()
 	limits.Address.Burst = burst(l.FailuresPerAddress, limits.Address.Burst)
 	limits.Account.Burst = burst(l.FailuresPerAccount, limits.Account.Burst)
@@ -156,6 +157,9 @@ func (l Limits) throttle() *throttle.Guard {
 	}
 	limits.Pair.Burst = burst(pair, limits.Pair.Burst)
 	limits.UnderWay = burst(l.LoginsPerAddress, limits.UnderWay)
+	if key != nil {
+		return throttle.NewShared(limits, [32]byte(key))
+	}
 	return throttle.New(limits)
 }
 

@@ -133,14 +133,15 @@ func (r *recorder) logLate(refused *refusal, e AuditEvent) {
 
 // floods counts a refusal of a session, or of a network if the session is not known, and reports
 // whether there have been more of them than are recorded: as many as an address may fail, in a
-// budget apart from that. Clients without a network share one budget.
+// budget apart from that. Clients without a network share one budget. Each process counts for
+// itself, since the limit is on what one process records.
 func (r *recorder) floods(session, network string) bool {
 	budget := "refusals of the network " + throttle.Wide(network)
 	if session != "" {
 		budget = "refusals of the session " + session
 	}
 	attempt, wait := r.attempts.Begin(budget, "")
-	attempt.Failed()
+	attempt.FailedHere()
 	return wait > 0
 }
 

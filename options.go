@@ -236,14 +236,13 @@ func (o Options[U]) config() (*config, error) {
 
 // check returns the options with their defaults, and all their faults.
 func (o Options[U]) check() (*config, []error) {
-	r := &recorder{log: cmp.Or(o.Logger, slog.Default()), audit: o.Audit, attempts: o.Limits.throttle()}
+	r := &recorder{log: cmp.Or(o.Logger, slog.Default()), audit: o.Audit}
 	c := &config{
 		recorder:     r,
 		locator:      &locator{recorder: r, clientIP: o.ClientIP},
 		appURL:       o.AppURL,
 		tenantID:     o.TenantID,
 		account:      o.Account,
-		devices:      newDevices(o.Secret),
 		limits:       o.Limits.withDefaults(),
 		blacklist:    o.Blacklist,
 		reusePolicy:  o.ReusePolicy,
@@ -294,6 +293,8 @@ func (o Options[U]) check() (*config, []error) {
 		fault("Blacklist is a nil %T, not nil", o.Blacklist)
 	}
 	c.cluster = o.Cluster.check(o.Secret, o.Blacklist != nil, fault, duration)
+	c.attempts = o.Limits.throttle(c.cluster.subkey("socketauth throttle v1"))
+	c.devices = newDevices(o.Secret, c.cluster)
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}

@@ -196,12 +196,13 @@ func TestSuccessElsewhere(t *testing.T) {
 		}
 		succeed(p[0], here, "owner")
 		succeed(p[0], elsewhere, "attacker")
+		succeed(p[0], elsewhere, "owner")
 		p.exchange(t)
 		if wait := succeed(p[1], here, "owner"); wait > 0 {
 			t.Errorf("the owner, who logged in at another process, waits %v", wait)
 		}
 		if fail(p[1], elsewhere, "owner") {
-			t.Error("a success elsewhere cleared the failures of a pair")
+			t.Error("a success elsewhere cleared the failures of its pair")
 		}
 		if fail(p[1], here, "owner2") {
 			t.Error("a success elsewhere cleared the failures of an address")
