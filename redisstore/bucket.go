@@ -1,0 +1,123 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// bucketState is what a bucket remembers for all of its users. Times are Unix microseconds.
+type bucketState struct {
+	text  string // as it is in Redis
+	birth int64  // codes issued before are unknown
+	first int64  // the epoch that the bucket began with
+	epoch int64  // sessions of earlier epochs are over
+	allAt int64  // when all were revoked last
+	// reasons say why all were revoked: from each epoch on until the next entry.
+	reasons []epochReason
+}
+
+type epochReason struct {
+	epoch int64
+	why   blacklist.Verdict
+}
+
+func parseState(text string) (*bucketState, error) {
+	corrupt := fmt.Errorf("%w: the state of a bucket", ErrCorrupt)
+	fields := strings.Split(text, " ")
+	if len(fields) < 4 {
+		return nil, corrupt
+	}
+	s := &bucketState{text: text}
+	for n, field := range [...]*int64{&s.birth, &s.first, &s.epoch, &s.allAt} {
+		var ok bool
+		if *field, ok = number(fields[n]); !ok {
+			return nil, corrupt
+		}
+	}
+	last := s.first
+	for _, field := range fields[4:] {
+		epoch, why, _ := strings.Cut(field, ":")
+		n, ok1 := number(epoch)
+		v, ok2 := number(why)
+		r := epochReason{n, blacklist.Verdict(v)}
+		if !ok1 || !ok2 || n <= last || n > s.epoch || v > 255 || r.why != blacklist.LoggedOut && r.why != blacklist.Revoked {
+			return nil, corrupt
+		}
+		s.reasons, last = append(s.reasons, r), n
+	}
+	if s.first > s.epoch || (s.epoch > s.first) != (len(s.reasons) > 0) {
+		return nil, corrupt
+	}
+	return s, nil
+}
+
+// why returns why sessions of an epoch are over, or zero if they are not.
+func (s *bucketState) why(epoch int64) (why blacklist.Verdict) {
+	switch {
+	case epoch == s.epoch:
+		return 0
+	case epoch < s.first, epoch > s.epoch: // the bucket has lost its state
+		return blacklist.Unknown
+	}
+	why = s.reasons[0].why // those of long ago are left out
+	for _, r := range s.reasons {
+		if r.epoch <= epoch+1 {
+			why = r.why
+		}
+	}
+	return why
+}
+
+// learn parses the state of a bucket as a reply has it, and keeps it for the next steps.
+func (s *Store) learn(bucket int, text string) (*bucketState, error) {
+	if known := s.states[bucket].Load(); known != nil && known.text == text {
+		return known, nil
+	}
+	state, err := parseState(text)
+	if err == nil {
+		s.states[bucket].Store(state)
+	}
+	return state, err
+}
+
+// touch makes sure that a bucket remembers.
+func (s *Store) touch(ctx context.Context, bucket int) (*bucketState, error) {
+	reply, _, err := s.run(ctx, touchScript, bucket, []string{s.bucketKey(bucket)}, s.durable())
+	if err != nil {
+		return nil, err
+	}
+	return s.learn(bucket, str(reply, 1))
+}
+
+// touchAll does so for all buckets.
+func (s *Store) touchAll(ctx context.Context) error {
+	calls := make([]call, buckets)
+	for b := range calls {
+		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{s.durable()}}
+	}
+	if err := s.runAll(ctx, touchScript, calls); err != nil {
+		return err
+	}
+	for b := range calls {
+		if calls[b].err != nil {
+			return calls[b].err
+		}
+		if _, err := s.learn(b, str(calls[b].reply, 1)); err != nil {
+			return err
+		}
+	}
+	s.touched.Store(true)
+	return nil
+}
+
+// ready makes sure, once, that all buckets remember: codes that are issued from then on are known to
+// be new.
+func (s *Store) ready(ctx context.Context) error {
+	if s.touched.Load() {
+		return ctx.Err()
+	}
+	return s.touchAll(ctx)
+}

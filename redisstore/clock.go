@@ -1,0 +1,133 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A clock estimates what a server's clock shows. Each reply says what it showed at some moment between
+// the request and the reply, which bounds how far it is ahead of this process's monotonic clock. So
+// what is known is right whether this process's wall clock is set meanwhile or not.
+type clock struct {
+	mu           sync.Mutex
+	known        bool
+	at           time.Duration // when the bounds were right, since epoch
+	heard        time.Duration // when the server replied last, since epoch
+	lower, upper time.Duration // the server's Unix time is ahead of the time since epoch by
+}
+
+// epoch is what monotonic times of this process are counted from.
+var epoch = time.Now()
+
+const (
+	// drift is how much faster than the other one of two clocks may go, in parts of a million.
+	drift = 500
+	// freshFor is for how long an estimate is good enough to stamp tokens: no longer, because the
+	// server's clock may be set back.
+	freshFor = 10 * time.Second
+)
+
+// bounds returns the bounds as they are at a time since epoch.
+func (c *clock) bounds(now time.Duration) (lower, upper time.Duration) {
+	off := (now - c.at).Abs() / 1_000_000 * drift
+	return c.lower - off, c.upper + off
+}
+
+// observe notes that the server's clock showed a time, in a reply that was received just now.
+func (c *clock) observe(shown time.Time, sent, received time.Duration) {
+	unix := time.Duration(shown.UnixMicro()) * time.Microsecond
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lower, upper := unix-received, unix+time.Microsecond-sent
+	if c.known {
+		oldLower, oldUpper := c.bounds(received)
+		if max(lower, oldLower) <= min(upper, oldUpper) { // if not, the server's clock was set
+			lower, upper = max(lower, oldLower), min(upper, oldUpper)
+		}
+	}
+	c.known, c.at, c.heard, c.lower, c.upper = true, received, max(c.heard, received), lower, upper
+}
+
+// reading returns what the server's clock showed at most ago, and at least: never more than it did.
+// fresh is false if the server has not replied for a while, or never.
+func (c *clock) reading(t time.Time) (shown time.Time, fresh bool) {
+	now := time.Since(epoch)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lower, _ := c.bounds(now)
+	return time.UnixMicro((t.Sub(epoch) + lower).Microseconds()), c.known && now-c.heard <= freshFor
+}
+
+// shift returns how far the server's clock is ahead of this process's wall clock: 0 if nothing says
+// that they differ. width is how far off that may be.
+func (c *clock) shift() (shift, width time.Duration) {
+	now := time.Now()
+	wall := time.Duration(now.UnixNano()) - now.Sub(epoch)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.known {
+		return 0, 0
+	}
+	lower, upper := c.bounds(now.Sub(epoch))
+	lower, upper = lower-wall, upper-wall
+	if lower <= 0 && upper >= 0 {
+		return 0, upper - lower
+	}
+	return (lower + upper) / 2, upper - lower
+}
+
+// clockOf returns the clock of the server that a bucket is on. Buckets of a cluster have one each,
+// because any of them may move to another server.
+func (s *Store) clockOf(bucket int) *clock {
+	if s.isCluster {
+		return &s.clocks[bucket]
+	}
+	return &s.clocks[0]
+}
+
+// observe notes the time that a reply begins with, and returns it. It returns ErrClock if it differs
+// too much from this process's.
+func (s *Store) observe(bucket int, reply []any, sent time.Time) (now time.Time, err error) {
+	received := time.Since(epoch)
+	micros, err := integer(reply, 0)
+	if err != nil {
+		return now, err
+	}
+	now = time.UnixMicro(micros)
+	c := s.clockOf(bucket)
+	c.observe(now, sent.Sub(epoch), received)
+	if shift, width := c.shift(); s.o.MaxSkew >= 0 && shift.Abs() > s.o.MaxSkew+width {
+		return now, fmt.Errorf("%w: by %s", ErrClock, shift.Round(time.Millisecond))
+	}
+	return now, nil
+}
+
+// stored converts a time of the caller's to the store's clock, and shown does the reverse.
+func (s *Store) stored(bucket int, t time.Time) time.Time {
+	shift, _ := s.clockOf(bucket).shift()
+	return t.Add(shift)
+}
+
+func (s *Store) shown(bucket int, t time.Time) time.Time {
+	shift, _ := s.clockOf(bucket).shift()
+	return t.Add(-shift)
+}
+
+// Time implements blacklist.Clock.
+func (s *Store) Time(ctx context.Context, userID string, t time.Time) (time.Time, error) {
+	if err := s.ready(ctx); err != nil {
+		return time.Time{}, err
+	}
+	b := userOf(userID).bucket
+	shown, fresh := s.clockOf(b).reading(t)
+	if fresh {
+		return shown, nil
+	}
+	if _, err := s.touch(ctx, b); err != nil {
+		return time.Time{}, err
+	}
+	shown, _ = s.clockOf(b).reading(t)
+	return shown, nil
+}

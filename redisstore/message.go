@@ -1,0 +1,151 @@
+package redisstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// A message is what is published when something has changed. On the channel it is a line of numbers,
+// which the script that made the change writes, a line feed, and the change as the process encoded it
+// that asked for the change:
+//
+//	BUCKET COUNTER AT MARK     a change in one bucket
+//	* COUNTER:EPOCH,... AT 0   all were revoked: the counter and the epoch of each bucket
+//
+// Each change in a bucket raises the bucket's counter by one, in the same step, so that whoever misses
+// a message can find out. AT is the time of the change by the store's clock, in Unix microseconds.
+type message struct {
+	all      bool
+	bucket   int             // unless all
+	counter  int64           // unless all
+	counters *[buckets]int64 // if all
+	epochs   *[buckets]int64 // if all
+	change   blacklist.Change
+	keep     time.Duration // the revocation's
+}
+
+var errMessage = errors.New("redisstore: not a message of the store")
+
+const messageVersion = 1
+
+// maxField is how long a string in a message may be.
+const maxField = 1 << 16
+
+// appendChange appends what a process says of a change, which ends with the change's own At and Mark
+// left out: they are the script's to say.
+func appendChange(b []byte, c blacklist.Change, keep time.Duration) []byte {
+	b = append(b, messageVersion, byte(c.Verdict))
+	for _, field := range [...]string{c.UserID, c.SessionID, c.Except, c.TokenID} {
+		b = binary.AppendUvarint(b, uint64(len(field)))
+		b = append(b, field...)
+	}
+	b = binary.AppendUvarint(b, c.Generation)
+	return binary.AppendUvarint(b, uint64(max(0, keep.Microseconds())))
+}
+
+func parseChange(b string) (c blacklist.Change, keep time.Duration, err error) {
+	if len(b) < 2 || b[0] != messageVersion {
+		return c, 0, errMessage
+	}
+	switch c.Verdict = blacklist.Verdict(b[1]); c.Verdict {
+	case blacklist.Accepted, blacklist.LoggedOut, blacklist.Revoked, blacklist.SessionCompromised, blacklist.Stale:
+	default:
+		return blacklist.Change{}, 0, errMessage
+	}
+	b = b[2:]
+	number := func() (v uint64) {
+		v, n := binary.Uvarint([]byte(b[:min(len(b), binary.MaxVarintLen64)]))
+		if n <= 0 {
+			err = errMessage
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	for _, field := range [...]*string{&c.UserID, &c.SessionID, &c.Except, &c.TokenID} {
+		length := number()
+		if err != nil || length > maxField || length > uint64(len(b)) {
+			return blacklist.Change{}, 0, errMessage
+		}
+		*field, b = b[:length], b[length:]
+	}
+	c.Generation = number()
+	micros := number()
+	if err != nil || len(b) > 0 || micros > uint64(maxKeep.Microseconds()) {
+		return blacklist.Change{}, 0, errMessage
+	}
+	return c, time.Duration(micros) * time.Microsecond, nil
+}
+
+// maxKeep is the longest Keep that is told apart from a longer one.
+const maxKeep = 100 * 365 * 24 * time.Hour
+
+// formatAll returns the message that all were revoked.
+func formatAll(counters, epochs *[buckets]int64, c blacklist.Change, keep time.Duration) string {
+	b := []byte("* ")
+	for n := range buckets {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, counters[n], 10)
+		b = append(b, ':')
+		b = strconv.AppendInt(b, epochs[n], 10)
+	}
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, c.At.UnixMicro(), 10)
+	b = append(b, " 0\n"...)
+	return string(appendChange(b, c, keep))
+}
+
+// parseMessage parses what was published on the store's channel.
+func parseMessage(text string) (m message, err error) {
+	head, body, ok := strings.Cut(text, "\n")
+	fields := strings.Split(head, " ")
+	if !ok || len(fields) != 4 {
+		return message{}, errMessage
+	}
+	if m.change, m.keep, err = parseChange(body); err != nil {
+		return message{}, err
+	}
+	at, ok1 := number(fields[2])
+	mark, ok2 := number(fields[3])
+	if !ok1 || !ok2 {
+		return message{}, errMessage
+	}
+	m.change.At, m.change.Mark = time.UnixMicro(at), mark
+	if fields[0] != "*" {
+		bucket, ok1 := number(fields[0])
+		counter, ok2 := number(fields[1])
+		m.bucket, m.counter = int(bucket), counter
+		if !ok1 || !ok2 || bucket >= buckets || m.change.UserID == "" || userOf(m.change.UserID).bucket != m.bucket {
+			return message{}, errMessage
+		}
+		return m, nil
+	}
+	m.all, m.change.All = true, true
+	m.counters, m.epochs = new([buckets]int64), new([buckets]int64)
+	pairs := strings.Split(fields[1], ",")
+	if len(pairs) != buckets || m.change.UserID != "" || m.change.SessionID != "" || m.change.Except != "" || m.change.TokenID != "" {
+		return message{}, errMessage
+	}
+	for n, pair := range pairs {
+		counter, epoch, _ := strings.Cut(pair, ":")
+		m.counters[n], ok1 = number(counter)
+		m.epochs[n], ok2 = number(epoch)
+		if !ok1 || !ok2 {
+			return message{}, errMessage
+		}
+	}
+	return m, nil
+}
+
+// number parses a decimal that is not negative and that Lua can hold.
+func number(s string) (n int64, ok bool) {
+	v, err := strconv.ParseUint(s, 10, 53)
+	return int64(v), err == nil
+}

@@ -1,0 +1,70 @@
+package redisstore
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+func messages() map[string]message {
+	user := "user \xff\n 1"
+	b := userOf(user).bucket
+	at := time.UnixMicro(1_790_000_000_123_456)
+	counters, epochs := new([buckets]int64), new([buckets]int64)
+	for n := range buckets {
+		counters[n], epochs[n] = int64(n), 1_790_000_000+int64(n)
+	}
+	id := textID("0123456789abcdef")
+	all := make(map[string]message)
+	add := func(m message) {
+		head := fmt.Sprintf("%d %d %d %d\n", m.bucket, m.counter, m.change.At.UnixMicro(), m.change.Mark)
+		text := head + string(appendChange(nil, m.change, m.keep))
+		if m.all {
+			text = formatAll(m.counters, m.epochs, m.change, m.keep)
+		}
+		all[text] = m
+	}
+	add(message{bucket: b, counter: 7, change: blacklist.Change{UserID: user, SessionID: id, Verdict: blacklist.Accepted, TokenID: id, Generation: 1 << 40, At: at}})
+	add(message{bucket: b, counter: 1 << 50, keep: time.Hour, change: blacklist.Change{UserID: user, SessionID: id, Verdict: blacklist.LoggedOut, At: at}})
+	add(message{bucket: b, counter: 8, keep: time.Minute, change: blacklist.Change{UserID: user, Except: id, Verdict: blacklist.Revoked, At: at}})
+	add(message{bucket: b, counter: 9, keep: time.Minute, change: blacklist.Change{UserID: user, Verdict: blacklist.Stale, Mark: at.UnixMicro() + 1, At: at}})
+	add(message{all: true, counters: counters, epochs: epochs, change: blacklist.Change{All: true, Verdict: blacklist.Revoked, At: at}})
+	return all
+}
+
+// Guards the form of messages: what is said is heard, also of a user with an odd name.
+func TestMessages(t *testing.T) {
+	for text, want := range messages() {
+		if got, err := parseMessage(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q:\n%+v, %v, want\n%+v", text, got, err, want)
+		}
+		for n := range len(text) {
+			if got, err := parseMessage(text[:n]); err == nil {
+				t.Errorf("%q, which was cut short, is %+v", text[:n], got)
+			}
+		}
+	}
+}
+
+// Guards against messages that make the process panic, or that are not what they say.
+func FuzzMessage(f *testing.F) {
+	for text := range messages() {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := parseMessage(text)
+		if err != nil {
+			return
+		}
+		c := m.change
+		if m.all != c.All || c.Gap || c.Sessions != 0 || m.all != (c.UserID == "") || m.bucket < 0 || m.bucket >= buckets {
+			t.Errorf("%q: %+v", text, m)
+		}
+		if c.Verdict == 0 || c.Verdict == blacklist.ReuseDetected || c.At.IsZero() || m.counter < 0 || m.keep < 0 {
+			t.Errorf("%q: %+v", text, m)
+		}
+	})
+}

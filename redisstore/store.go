@@ -1,0 +1,38 @@
+package redisstore
+
+import (
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Store is a blacklist.Store in Redis. It is safe for concurrent use.
+type Store struct {
+	client     redis.UniversalClient
+	o          Options
+	bucketKeys [buckets]string
+	isCluster  bool
+	touched    atomic.Bool // all buckets have been seen
+	states     [buckets]atomic.Pointer[bucketState]
+	clocks     [buckets]clock
+}
+
+// New returns a store on the client, which stays the caller's to close. It does no I/O, so that an
+// app may start before Redis does. It returns an error if the options are not valid, or if the store
+// cannot rely on the client: one that reads from replicas, or that does not keep the deadline of a
+// call (ContextTimeoutEnabled).
+func New(client redis.UniversalClient, o Options) (*Store, error) {
+	if err := checkClient(client); err != nil {
+		return nil, err
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{client: client, o: o}
+	_, s.isCluster = client.(*redis.ClusterClient)
+	for n, tag := range bucketTags {
+		s.bucketKeys[n] = o.Prefix + "{" + tag + "}"
+	}
+	return s, nil
+}
