@@ -31,7 +31,7 @@ local function keep(key, micros)
     redis.call('PEXPIREAT', key, text(math.ceil(micros / 1000)))
   end
 end
--- begin is keep for a key that may just have been made, and has no expiry yet.
+-- expire is keep for a key that may just have been made, and has no expiry yet.
 local function expire(key, micros)
   if redis.call('PTTL', key) == -1 then
     redis.call('PEXPIREAT', key, text(math.ceil(micros / 1000)))
@@ -84,4 +84,121 @@ end
 local function tell(channel, bucket, mark, change)
   local n = redis.call('HINCRBY', KEYS[1], 'n', 1)
   redis.call('PUBLISH', channel, bucket .. ' ' .. text(n) .. ' ' .. text(now) .. ' ' .. text(mark) .. '\n' .. change)
+end
+
+-- A session's record is a string: the number of its parts (and 64 if the rest is not packed, 128 if the
+-- session is bound), when it can be forgotten (4 bytes, seconds), its epoch (4 bytes), since when the
+-- session has been (7 bytes, microseconds), and what only the processes read. It is kept in parts of 63
+-- bytes, because Redis keeps small hashes of small values in much less memory; the last of 15 has all of
+-- the rest. The first is at the session's id, the others at parts of it. At the id and "o" there may be a mark and a cut (8 bytes
+-- each) that are not in the record yet.
+local function forgetAt(first) return read(first, 2, 4) end
+local function epochIn(first) return read(first, 6, 4) end
+local function since(first) return read(first, 10, 7) end
+local function lives(seconds) return (seconds - 60) * 1000000 > now end
+
+local size = 63
+local function partNames(sid, first)
+  local names = {}
+  for i = 1, string.byte(first) % 16 - 1 do names[i] = string.sub(sid, 1, 11) .. string.char(i) end
+  return names
+end
+local function load(living, sid)
+  local first = redis.call('HGET', living, sid)
+  if not first then return '' end
+  local names = partNames(sid, first)
+  if #names == 0 then return first end
+  local rest = redis.call('HMGET', living, unpack(names))
+  for i = 1, #names do first = first .. (rest[i] or '') end
+  return first
+end
+local function drop(living, sid, first)
+  redis.call('HDEL', living, sid, sid .. 'o', unpack(partNames(sid, first)))
+end
+local function save(living, sid, old, new)
+  local names, values = partNames(sid, new), {sid, string.sub(new, 1, size)}
+  for i, name in ipairs(names) do
+    values[2 * i + 1], values[2 * i + 2] = name, string.sub(new, i * size + 1, i < 14 and (i + 1) * size or -1)
+  end
+  redis.call('HSET', living, unpack(values))
+  if old ~= '' then
+    local before = partNames(sid, old)
+    if #before > #names then redis.call('HDEL', living, unpack(before, #names + 1)) end
+    redis.call('HDEL', living, sid .. 'o')
+  end
+  expire(living, forgetAt(new) * 1000000)
+  keep(KEYS[1], forgetAt(new) * 1000000)
+end
+
+-- see returns all that a decision on a session needs: its record, the mark and the cut that are not in
+-- it, what is remembered of its user (at ''), and what is left of it if it has ended.
+local function see(living, ended, sid)
+  local record = load(living, sid)
+  if record ~= '' then return record, redis.call('HGET', living, sid .. 'o') or '', '', '' end
+  local left = redis.call('HGET', ended, sid) or ''
+  if left ~= '' then return '', '', '', left end
+  return '', '', redis.call('HGET', living, '') or '', ''
+end
+
+-- What is left of a session that has ended: why (0: because its epoch is over), 1 if it had begun and
+-- 2 if it was bound, when that can be forgotten (4 bytes) and the epoch (4 bytes).
+local function remains(why, flags, forget, epoch)
+  return string.char(why, flags) .. write(math.min(forget, 4294967295), 4) .. write(epoch, 4)
+end
+-- bury ends a session.
+local function bury(living, ended, sid, first, why)
+  local flags = 1
+  if string.byte(first) >= 128 then flags = 3 end
+  redis.call('HSET', ended, sid, remains(why, flags, forgetAt(first), epochIn(first)))
+  expire(ended, forgetAt(first) * 1000000)
+  keep(KEYS[1], forgetAt(first) * 1000000)
+  drop(living, sid, first)
+end
+
+-- scan returns some of a hash, and next time others. A small hash is returned whole.
+local function scan(key)
+  local cursor = redis.call('HGET', key, 'c')
+  local r = redis.call('HSCAN', key, cursor or '0', 'COUNT', 32)
+  if r[1] ~= '0' then
+    redis.call('HSET', key, 'c', r[1])
+  elseif cursor then
+    redis.call('HDEL', key, 'c')
+  end
+  return r[2]
+end
+-- sweep takes out what can be forgotten, and ends what is of an earlier epoch. It goes through more
+-- than is added each time, and never through more than a little.
+local function sweep(living, ended, epoch)
+  local some = scan(living)
+  for i = 1, #some, 2 do
+    local sid, first = some[i], some[i + 1]
+    if #sid == 16 then
+      if forgetAt(first) * 1000000 < now then
+        drop(living, sid, first)
+      elseif epochIn(first) ~= epoch then
+        bury(living, ended, sid, first, 0)
+      end
+    end
+  end
+  some = scan(ended)
+  for i = 1, #some, 2 do
+    if #some[i] == 16 and read(some[i + 1], 3, 4) * 1000000 < now then redis.call('HDEL', ended, some[i]) end
+  end
+end
+
+-- What is remembered of a user: when the user was revoked last, the mark below which no session begins,
+-- and the highest mark given out (8 bytes each).
+local function user(living)
+  local v = redis.call('HGET', living, '')
+  if not v then return 0, 0, 0 end
+  return read(v, 1, 8), read(v, 9, 8), read(v, 17, 8)
+end
+local function remember(living, cutoff, mark, top)
+  redis.call('HSET', living, '', write(cutoff, 8) .. write(mark, 8) .. write(top, 8))
+end
+-- raise raises the mark and the cut of a session.
+local function raise(living, sid, mark, cut)
+  local v = redis.call('HGET', living, sid .. 'o')
+  if v then mark, cut = math.max(mark, read(v, 1, 8)), math.max(cut, read(v, 9, 8)) end
+  redis.call('HSET', living, sid .. 'o', write(mark, 8) .. write(cut, 8))
 end

@@ -14,8 +14,8 @@ import (
 // which the script that made the change writes, a line feed, and the change as the process encoded it
 // that asked for the change:
 //
-//	BUCKET COUNTER AT MARK     a change in one bucket
-//	* COUNTER:EPOCH,... AT 0   all were revoked: the counter and the epoch of each bucket
+//	BUCKET COUNTER AT MARK        a change in one bucket
+//	* COUNTER:EPOCH:AT,... AT 0   all were revoked: what each bucket says of it
 //
 // Each change in a bucket raises the bucket's counter by one, in the same step, so that whoever misses
 // a message can find out. AT is the time of the change by the store's clock, in Unix microseconds.
@@ -24,7 +24,8 @@ type message struct {
 	bucket   int             // unless all
 	counter  int64           // unless all
 	counters *[buckets]int64 // if all
-	epochs   *[buckets]int64 // if all
+	epochs   *[buckets]int64 // if all: what begins
+	moments  *[buckets]int64 // if all: when, by the bucket's clock
 	change   blacklist.Change
 	keep     time.Duration // the revocation's
 }
@@ -85,21 +86,20 @@ func parseChange(b string) (c blacklist.Change, keep time.Duration, err error) {
 // maxKeep is the longest Keep that is told apart from a longer one.
 const maxKeep = 100 * 365 * 24 * time.Hour
 
-// formatAll returns the message that all were revoked.
-func formatAll(counters, epochs *[buckets]int64, c blacklist.Change, keep time.Duration) string {
+// format returns the message that all were revoked.
+func (m *message) format() string {
 	b := []byte("* ")
 	for n := range buckets {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, counters[n], 10)
-		b = append(b, ':')
-		b = strconv.AppendInt(b, epochs[n], 10)
+		b = strconv.AppendInt(b, m.counters[n], 10)
+		b = strconv.AppendInt(append(b, ':'), m.epochs[n], 10)
+		b = strconv.AppendInt(append(b, ':'), m.moments[n], 10)
 	}
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, c.At.UnixMicro(), 10)
+	b = strconv.AppendInt(append(b, ' '), m.change.At.UnixMicro(), 10)
 	b = append(b, " 0\n"...)
-	return string(appendChange(b, c, keep))
+	return string(appendChange(b, m.change, m.keep))
 }
 
 // parseMessage parses what was published on the store's channel.
@@ -128,17 +128,20 @@ func parseMessage(text string) (m message, err error) {
 		return m, nil
 	}
 	m.all, m.change.All = true, true
-	m.counters, m.epochs = new([buckets]int64), new([buckets]int64)
-	pairs := strings.Split(fields[1], ",")
-	if len(pairs) != buckets || m.change.UserID != "" || m.change.SessionID != "" || m.change.Except != "" || m.change.TokenID != "" {
+	m.counters, m.epochs, m.moments = new([buckets]int64), new([buckets]int64), new([buckets]int64)
+	said := strings.Split(fields[1], ",")
+	if len(said) != buckets || m.change.UserID != "" || m.change.SessionID != "" || m.change.Except != "" || m.change.TokenID != "" {
 		return message{}, errMessage
 	}
-	for n, pair := range pairs {
-		counter, epoch, _ := strings.Cut(pair, ":")
-		m.counters[n], ok1 = number(counter)
-		m.epochs[n], ok2 = number(epoch)
-		if !ok1 || !ok2 {
+	for n, one := range said {
+		parts := strings.Split(one, ":")
+		if len(parts) != 3 {
 			return message{}, errMessage
+		}
+		for i, field := range [...]*int64{&m.counters[n], &m.epochs[n], &m.moments[n]} {
+			if *field, ok1 = number(parts[i]); !ok1 {
+				return message{}, errMessage
+			}
 		}
 	}
 	return m, nil

@@ -13,9 +13,9 @@ func messages() map[string]message {
 	user := "user \xff\n 1"
 	b := userOf(user).bucket
 	at := time.UnixMicro(1_790_000_000_123_456)
-	counters, epochs := new([buckets]int64), new([buckets]int64)
+	counters, epochs, moments := new([buckets]int64), new([buckets]int64), new([buckets]int64)
 	for n := range buckets {
-		counters[n], epochs[n] = int64(n), 1_790_000_000+int64(n)
+		counters[n], epochs[n], moments[n] = int64(n), 1_790_000_000+int64(n), at.UnixMicro()+int64(n)
 	}
 	id := textID("0123456789abcdef")
 	all := make(map[string]message)
@@ -23,7 +23,7 @@ func messages() map[string]message {
 		head := fmt.Sprintf("%d %d %d %d\n", m.bucket, m.counter, m.change.At.UnixMicro(), m.change.Mark)
 		text := head + string(appendChange(nil, m.change, m.keep))
 		if m.all {
-			text = formatAll(m.counters, m.epochs, m.change, m.keep)
+			text = m.format()
 		}
 		all[text] = m
 	}
@@ -31,7 +31,7 @@ func messages() map[string]message {
 	add(message{bucket: b, counter: 1 << 50, keep: time.Hour, change: blacklist.Change{UserID: user, SessionID: id, Verdict: blacklist.LoggedOut, At: at}})
 	add(message{bucket: b, counter: 8, keep: time.Minute, change: blacklist.Change{UserID: user, Except: id, Verdict: blacklist.Revoked, At: at}})
 	add(message{bucket: b, counter: 9, keep: time.Minute, change: blacklist.Change{UserID: user, Verdict: blacklist.Stale, Mark: at.UnixMicro() + 1, At: at}})
-	add(message{all: true, counters: counters, epochs: epochs, change: blacklist.Change{All: true, Verdict: blacklist.Revoked, At: at}})
+	add(message{all: true, counters: counters, epochs: epochs, moments: moments, change: blacklist.Change{All: true, Verdict: blacklist.Revoked, At: at}})
 	return all
 }
 

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // Store is a blacklist.Store in Redis. It is safe for concurrent use.
@@ -15,7 +17,14 @@ type Store struct {
 	touched    atomic.Bool // all buckets have been seen
 	states     [buckets]atomic.Pointer[bucketState]
 	clocks     [buckets]clock
+	kept       cache
+	recent     recent
 }
+
+var (
+	_ blacklist.Clock        = (*Store)(nil)
+	_ blacklist.BatchChecker = (*Store)(nil)
+)
 
 // New returns a store on the client, which stays the caller's to close. It does no I/O, so that an
 // app may start before Redis does. It returns an error if the options are not valid, or if the store
@@ -29,7 +38,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: client, o: o}
+	s := &Store{client: client, o: o, kept: cache{most: o.MaxKept}}
 	_, s.isCluster = client.(*redis.ClusterClient)
 	for n, tag := range bucketTags {
 		s.bucketKeys[n] = o.Prefix + "{" + tag + "}"

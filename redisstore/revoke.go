@@ -1,0 +1,174 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+var (
+	endScript   = script("end")
+	markScript  = script("mark")
+	allScript   = script("all")
+	countScript = script("count")
+)
+
+// Revoke implements blacklist.Store. It is made whatever the clocks show, and where Redis is full. If
+// all are revoked, those who watch hear of it before the sessions are counted, so without their number;
+// and if ctx ends meanwhile, it is the number of those counted by then. The change is also that of a
+// session of another user, which is left alone: what the store knows of sessions it knows by their
+// users.
+func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+	if err := r.Check(); err != nil {
+		return blacklist.Change{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return blacklist.Change{}, err
+	}
+	r.Keep = max(0, min(r.Keep, maxKeep))
+	if r.All {
+		return s.revokeAll(ctx, r)
+	}
+	change := blacklist.Change{UserID: r.UserID, SessionID: r.SessionID, Except: r.Except, Verdict: r.Why}
+	u := userOf(r.UserID)
+	sid, ok := rawID(r.SessionID)
+	if !ok && r.SessionID != "" { // no token has any such
+		change.At = s.stored(u.bucket, time.Now())
+		if r.Why == blacklist.Stale {
+			change.Mark = blacklist.NextMark(change.At)
+		}
+		return change, nil
+	}
+	sc, args := s.revocation(change, sid, r.Keep, false)
+	reply, now, err := s.run(ctx, sc, u.bucket, s.keys(u), args...)
+	if err != nil && !errors.Is(err, ErrClock) {
+		return blacklist.Change{}, err
+	}
+	change.At = now
+	ended := 2
+	if r.Why == blacklist.Stale {
+		if change.Mark, err = integer(reply, 2); err != nil {
+			return blacklist.Change{}, err
+		}
+		ended = 3
+	}
+	n, err := integer(reply, ended)
+	if err != nil {
+		return blacklist.Change{}, err
+	}
+	change.Sessions = int(n)
+	s.recent.add(message{bucket: u.bucket, change: change, keep: r.Keep})
+	return change, nil
+}
+
+// revocation returns the script that makes a change, for the first time or again, with its arguments.
+func (s *Store) revocation(c blacklist.Change, sid string, keep time.Duration, again bool) (*redis.Script, []any) {
+	at, mark := "", ""
+	if again {
+		at, mark = text(c.At.UnixMicro()), text(c.Mark)
+	}
+	b := userOf(c.UserID).bucket
+	change := c
+	change.Sessions, change.Mark = 0, 0
+	encoded := string(appendChange(nil, change, keep))
+	if c.Verdict == blacklist.Stale {
+		return markScript, []any{sid, keep.Microseconds(), at, mark, s.channel(), b, encoded}
+	}
+	except, _ := rawID(c.Except)
+	return endScript, []any{sid, except, int(c.Verdict), keep.Microseconds(), at, s.channel(), b, encoded}
+}
+
+// revokeAll begins a new epoch in each bucket.
+func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
+	// So that the moment is not before that of any login that is over by now.
+	if err := s.touchAll(ctx); err != nil && !errors.Is(err, ErrClock) {
+		return blacklist.Change{}, err
+	}
+	now := time.Now().Truncate(time.Microsecond)
+	calls := make([]call, buckets)
+	m := message{all: true, counters: new([buckets]int64), epochs: new([buckets]int64), moments: new([buckets]int64)}
+	m.change = blacklist.Change{All: true, Verdict: r.Why, At: s.stored(0, now)}
+	for b := range calls {
+		m.moments[b] = s.stored(b, now).UnixMicro()
+		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{int(r.Why), m.moments[b], ""}}
+	}
+	if err := s.runAll(ctx, allScript, calls); err != nil {
+		return blacklist.Change{}, err
+	}
+	var before [buckets]int64
+	for b, one := range calls {
+		state, err := s.learn(b, str(one.reply, 1))
+		if err != nil {
+			return blacklist.Change{}, err
+		}
+		n, err1 := integer(one.reply, 2)
+		old, err2 := integer(one.reply, 3)
+		if err := errors.Join(err1, err2); err != nil {
+			return blacklist.Change{}, err
+		}
+		m.counters[b], m.epochs[b], before[b] = n, state.epoch, old
+	}
+	s.recent.add(m)
+	// If this is lost, those who watch find out by the counters.
+	_ = s.client.Publish(ctx, s.channel(), m.format()).Err()
+	change := m.change
+	change.Sessions = s.countEnded(ctx, &before)
+	return change, nil
+}
+
+// countEnded counts the living sessions of the epochs that are over: they change no more.
+func (s *Store) countEnded(ctx context.Context, epochs *[buckets]int64) (ended int) {
+	counted := make(map[string]struct{}) // a scan may return a key twice
+	count := func(ctx context.Context, client redis.Cmdable) error {
+		for cursor := uint64(0); ; {
+			keys, next, err := client.Scan(ctx, cursor, escapeGlob(s.o.Prefix)+"{*", 1000).Result()
+			if err != nil {
+				return err
+			}
+			var calls []call
+			for _, key := range keys {
+				_, twice := counted[key]
+				if u, ok := s.parseKey(key); ok && !twice {
+					calls = append(calls, call{bucket: u.bucket, keys: []string{s.bucketKey(u.bucket), key}, args: []any{epochs[u.bucket]}})
+				}
+			}
+			if len(calls) > 0 {
+				if err := s.runAll(ctx, countScript, calls); err != nil {
+					return err
+				}
+			}
+			for _, one := range calls {
+				if n, _ := integer(one.reply, 1); n > 0 {
+					if _, twice := counted[one.keys[1]]; !twice {
+						counted[one.keys[1]] = struct{}{}
+						ended += int(n)
+					}
+				}
+			}
+			if cursor = next; cursor == 0 {
+				return nil
+			}
+		}
+	}
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		_ = count(ctx, s.client) // they are ended all the same
+		return ended
+	}
+	turn := make(chan struct{}, 1)
+	_ = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		turn <- struct{}{} // one after the other
+		defer func() { <-turn }()
+		return count(ctx, master)
+	})
+	return ended
+}
+
+func escapeGlob(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(s)
+}
