@@ -32,6 +32,8 @@ type socketServer interface {
 	liveSockets(sessionID string) int
 	// endSession closes the sockets of a session that has ended.
 	endSession(sessionID string, why authn.Cause)
+	// silence returns for how long changes of the store may have been missed.
+	silence() time.Duration
 	// prepareRevocation is called before the store decides. The function that it returns is called with
 	// the decision; it closes sockets accordingly and returns how many were closed for the revocation.
 	prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int
@@ -81,6 +83,7 @@ func (a *Auth) Stats() Stats {
 		for version, n := range server.connectionCounts() {
 			s.addSockets(version, n.Unauthenticated, n.Authenticated)
 		}
+		s.Store.Silence = max(s.Store.Silence, server.silence())
 	}
 	return s
 }
@@ -96,6 +99,10 @@ func New[U any](opts Options[U]) (*Auth, error) {
 
 func newAuth(c *config) *Auth {
 	a := &Auth{config: c}
+	if clock, ok := c.blacklist.(blacklist.Clock); ok {
+		c.tokens.storeTime = a.timeBy(clock)
+	}
+	c.batch, _ = c.blacklist.(blacklist.BatchChecker)
 	c.blacklist = measured{c.blacklist, &a.counts.store}
 	return a
 }
@@ -111,7 +118,8 @@ func newWithAPI[U any](opts Options[U]) (*Auth, error) {
 
 // IssueCode mints a code for a user whom the app has identified by other means, such as an OAuth
 // callback, a magic link, a passkey or a test. claims are what Options.Claim would return. The client
-// trades the code for a token as after a login.
+// trades the code for a token as after a login. If the blacklist is needed for the time and cannot be
+// reached, the error wraps ErrUnavailable.
 func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, error) {
 	if !a.tokens.canSign(a.tokens.authorization) {
 		return "", optionsError([]error{errNoSigning})
@@ -127,7 +135,7 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.Text, nil
 }
 
-// verify checks what can be checked without the store: signature, claims and expiry. A refusal for
+// verify checks what can be checked without a decision of the store: signature, claims and expiry. A refusal for
 // expiry has the token.
 func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refusal) {
 	err := a.contain("KeyFunc", func() (err error) {
@@ -141,6 +149,8 @@ func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refu
 		return nil, &refusal{code: codeTokenExpired, token: t}
 	case errors.Is(err, errInvalid):
 		return nil, &refusal{code: codeInvalidToken, cause: err}
+	case errors.Is(err, errClock):
+		return nil, &refusal{code: codeUnavailable, cause: err}
 	}
 	return nil, refuseError("KeyFunc", err)
 }

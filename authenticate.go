@@ -15,6 +15,8 @@ import (
 
 // This file holds what a client can do about its identity: authenticate, confirm and log out.
 
+var errStale = errors.New("the blacklist was not heard for Cluster.MaxStale")
+
 // outcome is what a presentation comes to.
 type outcome struct {
 	refused *refusal          // by anything but the store
@@ -107,6 +109,10 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 	// from now on finds it. If the presentation is refused, closing the socket removes it again.
 	s.setCandidate(next)
 	s.join(session(t.SessionID), user(t.UserID))
+	if s.server.watcher.stale(time.Now()) { // after join: either this is noticed here, or the socket is disconnected
+		o.refused = &refusal{code: codeUnavailable, cause: errStale}
+		return o
+	}
 	if o.refused = s.authorize(ctx, o); o.refused != nil {
 		return o
 	}

@@ -2,6 +2,7 @@ package socketauth
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -133,7 +134,36 @@ func byWallClock(t time.Time) time.Time {
 	return now.Add(-now.Sub(t))
 }
 
-// measured is a store whose calls are counted.
+// timeBy returns the Time of a store's clock, whose panics are contained and which takes at most
+// Timeout. It is not counted: a store seldom has to ask for the time.
+func (a *Auth) timeBy(clock blacklist.Clock) func(context.Context, string, time.Time) (time.Time, error) {
+	return func(ctx context.Context, userID string, at time.Time) (t time.Time, err error) {
+		ctx, cancel := context.WithTimeout(ctx, a.timeout)
+		defer cancel()
+		err = a.contain("Blacklist", func() error {
+			t, err = clock.Time(ctx, userID, at)
+			return err
+		})
+		return t, err
+	}
+}
+
+// checkAll has the store answer several Checks with both grace and branch zero at once. It needs a
+// BatchChecker.
+func (a *Auth) checkAll(ctx context.Context, tokens []blacklist.TokenRef) (results []blacklist.Result, err error) {
+	defer func(began time.Time) { a.counts.store.call(began, err) }(time.Now())
+	err = a.contain("Blacklist", func() error {
+		results, err = a.batch.CheckAll(ctx, tokens)
+		return err
+	})
+	if err == nil && len(results) != len(tokens) {
+		err = fmt.Errorf("socketauth: the blacklist returned %d results for %d tokens", len(results), len(tokens))
+	}
+	return results, err
+}
+
+// measured is a store whose calls are counted. Beside Store it has no method: what else the store
+// can do is looked up before it is wrapped.
 type measured struct {
 	blacklist.Store
 	counts *storeCounts

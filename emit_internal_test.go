@@ -24,7 +24,8 @@ func (f *ackConn) EmitAck(*engine.Message, func(engine.Args, error)) (func(), er
 // engine.
 func TestEmitWithAckContext(t *testing.T) {
 	conn := new(ackConn)
-	s := &Socket{conn: conn, auth: authn.New(time.Now(), time.Second)}
+	server := &Server{watcher: &watcher{auth: &Auth{config: new(config)}}}
+	s := &Socket{server: server, conn: conn, auth: authn.New(time.Now(), time.Second)}
 	s.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

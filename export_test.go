@@ -44,6 +44,9 @@ func OnDeadline(s *Socket, at time.Time) { s.onDeadline(at) }
 // Guarded runs f as the library runs what a client's events bring about.
 func Guarded(s *Socket, f func()) { s.guarded(f)() }
 
+// Live reports whether events go in and out of a socket.
+func Live(s *Socket) bool { return s.live() }
+
 // Steps reports whether a server still begins calls of its store.
 func Steps(s *Server) bool { return s.beginStep() }
 
@@ -86,10 +89,8 @@ func LeftBehind(s *Server) (left []string) {
 	if !s.hub.Empty() {
 		add("the hub is not empty")
 	}
-	s.recheckMu.Lock()
-	defer s.recheckMu.Unlock()
-	if len(s.toRecheck) != 0 {
-		add("%d sockets are still to be rechecked", len(s.toRecheck))
+	if n := s.watcher.rechecks.Left(); n != 0 {
+		add("%d sessions are still to be rechecked", n)
 	}
 	return left
 }

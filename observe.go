@@ -177,14 +177,22 @@ type Stats struct {
 
 	Expiries uint64 `json:"expiries"` // sockets disconnected because their token expired
 
+	// Stale counts sockets disconnected because the blacklist was not heard for Cluster.MaxStale.
+	Stale uint64 `json:"stale"`
+
 	// Limited has what was refused or closed because of a limit, by the name of the limit.
 	Limited map[string]uint64 `json:"limited"`
 
-	// Store has the calls of Options.Blacklist, except those of Watch.
+	// Store has the calls of Options.Blacklist, except those of Watch and of a blacklist.Clock.
 	Store struct {
 		Calls  uint64        `json:"calls"`
 		Errors uint64        `json:"errors"` // calls that failed
 		Time   time.Duration `json:"time"`   // of all calls together; in JSON in nanoseconds
+
+		// Silence is for how long changes that other processes made may have been missed: the time
+		// since the store said last that none was, or since the first that was not looked up yet. It
+		// is 0 if the store serves one process. In JSON it is in nanoseconds.
+		Silence time.Duration `json:"silence"`
 
 		// Buckets is a cumulative histogram: Calls is how many calls took at most UpTo.
 		Buckets []struct {
@@ -206,7 +214,7 @@ func (s *Stats) addSockets(version string, connecting, authenticated int) {
 type counts struct {
 	logins, authentications, requests, limited tally
 
-	rotations, reuses, logouts, revocations, expiries atomic.Uint64
+	rotations, reuses, logouts, revocations, expiries, stale atomic.Uint64
 
 	store  storeCounts
 	logged sync.Map // from the name of a limit to the *logonce.Minute of its log message
@@ -223,6 +231,7 @@ func (c *counts) stats() Stats {
 		Logouts:         c.logouts.Load(),
 		Revocations:     c.revocations.Load(),
 		Expiries:        c.expiries.Load(),
+		Stale:           c.stale.Load(),
 		Limited:         c.limited.all(),
 	}
 	s.Sockets = make(map[string]struct {

@@ -217,6 +217,7 @@ type config struct {
 
 	tokens    *issuer
 	blacklist blacklist.Store
+	batch     blacklist.BatchChecker // the same store, if it is one; otherwise nil
 	cluster   clusterConfig
 	origins   *origin.Policy
 

@@ -34,12 +34,8 @@ type Server struct {
 
 	noUpgrade logonce.Minute // limits how often a proxy that breaks websockets is logged
 
-	watching context.Context // ends with Shutdown
-	unwatch  context.CancelFunc
-
-	recheckMu  sync.Mutex
-	toRecheck  map[*Socket]struct{} // sockets whose session may have ended elsewhere
-	rechecking bool
+	watcher *watcher
+	unwatch context.CancelFunc // ends watcher
 
 	mu              sync.RWMutex
 	closing         bool
@@ -82,7 +78,8 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		return nil, optionsError([]error{errNoSigning})
 	}
 	watching, unwatch := context.WithCancel(context.Background())
-	s := &Server{auth: a, handlers: make(map[string]Handler), watching: watching, unwatch: unwatch, toRecheck: make(map[*Socket]struct{})}
+	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
+	s.watcher = newWatcher(watching, a, &s.work, s)
 	o := engine.Options{
 		MaxPayload:     a.limits.Message,
 		FirstPayload:   a.limits.UnauthenticatedMessage,
@@ -118,7 +115,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		}
 	}
 	a.addServer(s)
-	s.work.Go(func() { s.watch(watching) })
+	s.watcher.start()
 	if server != nil {
 		a.checkHTTPServer(server, mux)
 		server.RegisterOnShutdown(func() { _ = s.Shutdown(context.Background()) })
@@ -243,8 +240,8 @@ func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 // OnDisconnect adds a function that is called once for each socket that was authenticated or that
 // OnAuthenticated let in, when it has ended and its last handler has returned. ctx has ended and
 // carries the claims. reason is one of "client disconnect", "server disconnect", "transport close",
-// "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "logged out", "too many
-// events", or the code of the refusal that ended the socket. Like On, OnDisconnect
+// "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "stale" (see
+// Cluster.MaxStale), "logged out", "too many events", or the code of the refusal that ended the socket. Like On, OnDisconnect
 // panics if f is nil.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
 	if f == nil {

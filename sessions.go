@@ -187,55 +187,33 @@ func (s *Server) endSession(sessionID string, why authn.Cause) {
 	}
 }
 
-// of returns the sockets of a session, or of a user, or all sockets that have presented a token.
+// of returns the sockets of a session, if it is that user's, or of a user, or all sockets that have
+// presented a token. A store that knows sessions by their users alone reports the end of one that is
+// not the user's, too.
 func (s *Server) of(sid, userID string, all bool) []*Socket {
 	switch {
 	case all:
 		return s.hub.All()
 	case sid != "":
-		return s.hub.Members(session(sid))
+		return slices.DeleteFunc(s.hub.Members(session(sid)), func(socket *Socket) bool {
+			t := socket.known()
+			return userID != "" && t != nil && t.UserID != userID
+		})
 	}
 	return s.hub.Members(user(userID))
 }
 
-// watch applies the changes that the store reports, also those of other processes, until ctx ends.
-func (s *Server) watch(ctx context.Context) {
-	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
-		began := time.Now()
-		err := s.auth.contain("Blacklist", func() error { return s.auth.blacklist.Watch(ctx, s.applyChange) })
-		if ctx.Err() != nil {
-			return
-		}
-		s.auth.log.Error("socketauth: cannot watch the blacklist; until that succeeds, sockets of sessions that another process ends stay open",
-			slog.Any("cause", cmp.Or(err, errWatch)))
-		if time.Since(began) > time.Minute {
-			pause = firstPause
-		}
-		if sleep(ctx, pause) == nil { // what changes meanwhile is looked up once the store is watched again
-			s.work.Go(func() {
-				if sleep(ctx, firstPause) == nil {
-					s.applyChange(blacklist.Change{Gap: true})
-				}
-			})
-		}
-	}
-}
-
-// firstPause is how long to wait after a first failure of the store.
-const firstPause = time.Second
-
-var errWatch = errors.New("the store stopped watching before its context ended")
-
-// applyChange does what follows from a change of the store. It may be called more than once for one
-// change.
+// applyChange implements followers. It may be called more than once for one change.
 func (s *Server) applyChange(c blacklist.Change) {
 	switch {
-	case c.Gap:
-		s.recheck(s.hub.All())
+	case c.Verdict == blacklist.Accepted && c.Hint:
+		s.watcher.verify(c)
 	case c.Verdict == blacklist.Accepted:
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
 			socket.tokenConfirmed(c)
 		}
+	case ends(c.Verdict) && c.Hint:
+		s.watcher.recheck(sessionsOf(s.of(c.SessionID, c.UserID, c.All)))
 	case ends(c.Verdict):
 		var later []*Socket
 		for _, socket := range s.of(c.SessionID, c.UserID, c.All) {
@@ -247,82 +225,51 @@ func (s *Server) applyChange(c blacklist.Change) {
 		}
 		// These are the excepted session and those of later logins, or of earlier ones if a clock is
 		// ahead. Only the store knows which of them have ended.
-		s.recheck(later)
+		s.watcher.recheck(sessionsOf(later))
 	}
 }
 
-// recheck has the store asked about sockets whose session may have ended. It is asked until it has
-// answered for each of them.
-func (s *Server) recheck(sockets []*Socket) {
-	s.recheckMu.Lock()
-	defer s.recheckMu.Unlock()
+// allSessions implements followers.
+func (s *Server) allSessions() []string { return sessionsOf(s.hub.All()) }
+
+// sessionsOf returns the sessions that sockets belong to or are about to belong to. Some may occur
+// more than once.
+func sessionsOf(sockets []*Socket) []string {
+	sessions := make([]string, 0, len(sockets))
 	for _, socket := range sockets {
-		s.toRecheck[socket] = struct{}{}
-	}
-	if len(s.toRecheck) > 0 && !s.rechecking {
-		s.rechecking = true
-		s.work.Go(s.recheckAll)
-	}
-}
-
-// recheckAll asks the store about sockets, one after another. It is the only goroutine that does.
-func (s *Server) recheckAll() {
-	for pause := firstPause; ; pause = min(2*pause, time.Minute) {
-		for {
-			s.recheckMu.Lock()
-			var socket *Socket
-			for socket = range s.toRecheck {
-				break
-			}
-			delete(s.toRecheck, socket)
-			s.rechecking = socket != nil
-			s.recheckMu.Unlock()
-			if socket == nil {
-				return
-			}
-			if !socket.recheck() {
-				s.recheck([]*Socket{socket})
-				break
-			}
-			pause = firstPause
-		}
-		if sleep(s.watching, pause) != nil {
-			return // Shutdown, which ends all sockets
+		if t := socket.known(); t != nil && socket.phase() != authn.Closed {
+			sessions = append(sessions, t.SessionID)
 		}
 	}
+	return sessions
 }
 
-// ends reports whether a verdict says that a session is over.
-func ends(v blacklist.Verdict) bool {
-	return v == blacklist.SessionCompromised || v == blacklist.LoggedOut || v == blacklist.Revoked
-}
-
-// recheck asks the store whether the socket's session has ended, and reports whether it has answered.
-func (s *Socket) recheck() bool {
-	t := s.known()
-	if t == nil || s.phase() == authn.Closed {
-		return true
-	}
-	a := s.server.auth
-	ctx, cancel := context.WithTimeout(s.ctx, a.timeout)
-	defer cancel()
-	var result blacklist.Result
-	err := a.contain("Blacklist", func() (err error) {
-		result, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
-		return err
-	})
-	switch {
-	case err != nil && s.phase() != authn.Closed:
-		if unsaid, now := a.losses.Allow(); now {
-			a.log.Error("socketauth: cannot ask the blacklist whether the session of a socket has ended; the socket stays open meanwhile",
-				slog.String("user", t.UserID), slog.String("session", t.SessionID), slog.Any("cause", err), slog.Int("more_since_last", unsaid))
+// tokenOf implements followers.
+func (s *Server) tokenOf(sid string) *token {
+	for _, socket := range s.hub.Members(session(sid)) {
+		if t := socket.known(); t != nil && t.SessionID == sid && socket.phase() != authn.Closed {
+			return t
 		}
-		return false
-	case ends(result.Verdict):
-		s.sessionEnded(causeOf(result.Verdict))
 	}
-	return true
+	return nil
 }
+
+// reasonStale is why sockets are disconnected once the store was not heard for Cluster.MaxStale.
+const reasonStale = "stale"
+
+// reconnectAll implements followers.
+func (s *Server) reconnectAll() (n int) {
+	for _, socket := range s.hub.All() {
+		if socket.finish(reasonStale) {
+			socket.conn.Reconnect()
+			n++
+		}
+	}
+	return n
+}
+
+// silence implements socketServer.
+func (s *Server) silence() time.Duration { return s.watcher.rechecks.Silence(time.Now()) }
 
 // sessionEnded closes the socket because its session ended. If the socket's own store call may have
 // ended it, the close waits for that call's result.

@@ -215,12 +215,16 @@ func (s *Socket) Leave(rooms ...string) {
 // Disconnect ends the connection. It does not end the session: the client may reconnect with its token.
 func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
 
-// live reports whether events may go in and out: the client is authenticated and its token has not
-// expired.
+// live reports whether events may go in and out: the client is authenticated, its token has not
+// expired, and the store is being heard.
 func (s *Socket) live() bool {
+	now := time.Now()
+	if s.server.watcher.stale(now) {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.auth.Live(time.Now())
+	return s.auth.Live(now)
 }
 
 // phase returns how far the socket has come.
@@ -286,7 +290,7 @@ func (s *Socket) overrun() {
 func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 	h, refused := s.server.handler(name), ""
 	switch {
-	case s.phase() == authn.Closed:
+	case s.phase() == authn.Closed, s.server.watcher.checkSilence():
 		return
 	case !s.live(): // not yet, or not any more
 		refused = codeUnauthorized
@@ -305,6 +309,9 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 
 // handle calls a handler and acknowledges the event.
 func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
+	if s.server.watcher.checkSilence() {
+		return
+	}
 	if !s.live() { // not any more
 		s.acknowledgeError(ack, codeUnauthorized)
 		return

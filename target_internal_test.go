@@ -20,7 +20,7 @@ func TestEmitAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{auth: a}
+	s := &Server{auth: a, watcher: newWatcher(t.Context(), a, nil, nil)}
 	for range 3 {
 		socket := &Socket{server: s, conn: quietConn{}, auth: authn.New(time.Now(), time.Second)}
 		socket.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})

@@ -38,6 +38,8 @@ var (
 	errInvalid  = errors.New("invalid token")
 	errReserved = errors.New("only the library may set it")
 
+	errClock = fmt.Errorf("%w: the blacklist's clock", ErrUnavailable)
+
 	errNoSigning = errors.New("no key to sign with: the first of Keys has no Sign")
 )
 
@@ -96,6 +98,22 @@ type issuer struct {
 	codeLifetime, tokenLifetime, sessionLifetime, refreshInterval time.Duration
 
 	authorization, refresh mintHook // may be nil
+
+	// storeTime is the Time of a blacklist.Clock. It is nil if the store has none, and goes by the
+	// clock of this process.
+	storeTime func(ctx context.Context, userID string, t time.Time) (time.Time, error)
+}
+
+// byStore returns what the store's clock showed when that of this process showed at, and how far
+// the latter is ahead. All times in tokens are the store's. The error wraps errClock.
+func (i *issuer) byStore(ctx context.Context, userID string, at time.Time) (t time.Time, ahead time.Duration, err error) {
+	if i.storeTime == nil {
+		return at, 0, nil
+	}
+	if t, err = i.storeTime(ctx, userID, at); err != nil {
+		return t, 0, fmt.Errorf("%w: %w", errClock, err)
+	}
+	return t, at.Round(0).Sub(t.Round(0)), nil
 }
 
 func (i *issuer) newParser() *jwt.Parser {
@@ -114,9 +132,10 @@ func (i *issuer) canSign(hook mintHook) bool {
 	return hook != nil || i.keys == nil || i.keys.find != nil || i.keys.signing.Sign != nil
 }
 
-// verify checks a token without the store. The error wraps errInvalid, or is errExpired if the
-// token is valid except that it has expired; then the token is returned too. Any other error means
-// that KeyFunc failed.
+// verify checks a token without the store, except for its clock. The error wraps errInvalid, or is
+// errExpired if the token is valid except that it has expired; then the token is returned too. If
+// the error wraps errClock, the store could not be asked for the time; any other error means that
+// KeyFunc failed.
 func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 	// Line breaks are refused because even strict base64 decoders skip them.
 	if len(text) > maxTokenLength || strings.ContainsAny(text, "\r\n") {
@@ -134,22 +153,32 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 		}
 		return verificationKeys(keys, parsed.Method.Alg()), err
 	})
+	expired := errors.Is(err, jwt.ErrTokenExpired) && t.Use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
+		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet)
 	switch {
 	case failed != nil:
 		return nil, failed
-	case err == nil:
-		return t, nil
-	case errors.Is(err, jwt.ErrTokenExpired) && t.Use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
-		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet):
-		return t, errExpired
-	default:
+	case err != nil && !expired:
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
+	if i.storeTime != nil { // the parser has compared with the clock of this process
+		now, ahead, err := i.byStore(ctx, t.UserID, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		t.Ahead, expired = ahead, !now.Before(t.ExpiresAt)
+	}
+	if expired {
+		return t, errExpired
+	}
+	return t, nil
 }
 
-// code mints the code of a login: generation 0 of a new session.
+// code mints the code of a login: generation 0 of a new session. authTime is when the user proved
+// who they are, by the clock of this process.
 func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time) (*token, error) {
-	if s, ok := app["sub"].(string); !ok || s == "" || !utf8.ValidString(s) {
+	sub, ok := app["sub"].(string)
+	if !ok || sub == "" || !utf8.ValidString(sub) {
 		return nil, fmt.Errorf(
 			`socketauth: claim "sub" must be a string in UTF-8 that is not empty; its type is %T`, app["sub"])
 	}
@@ -162,11 +191,19 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: claims: %w", err)
 	}
+	authTime, _, err = i.byStore(ctx, sub, authTime)
+	if err != nil {
+		return nil, err
+	}
 	first := &token{SessionID: newID(), Use: useCode, AuthTime: fromSeconds(seconds(authTime))}
 	if err := first.readApp(claims); err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
 	}
-	now := time.Now()
+	now, ahead, err := i.byStore(ctx, sub, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	first.Ahead = ahead
 	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
 	if err == nil && i.authorization == nil {
 		t, err = i.verify(ctx, t.Text) // the app's claims may make it invalid
@@ -179,7 +216,10 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 
 // successor mints the session token that replaces t.
 func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
-	now := time.Now()
+	now, ahead, err := i.byStore(ctx, t.UserID, time.Now())
+	if err != nil {
+		return nil, err
+	}
 	expires := now.Add(i.tokenLifetime)
 	if last := t.AuthTime.Add(i.sessionLifetime); expires.After(last) {
 		expires = last
@@ -188,14 +228,14 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 		return nil, errExpired
 	}
 	next := *t
-	next.Text, next.Use, next.Generation = "", useSession, t.Generation+1
+	next.Text, next.Use, next.Generation, next.Ahead = "", useSession, t.Generation+1, ahead
 	return i.mint(ctx, &next, now, expires, "Refresh", i.refresh, nil)
 }
 
 // isFresh reports whether a token is too young to be replaced. A token whose iat is ahead of the
 // clock is replaced, because its age is not known.
 func (i *issuer) isFresh(t *token) bool {
-	age, left := time.Since(t.IssuedAt), time.Until(t.ExpiresAt)
+	age, left := time.Since(t.IssuedAt.Add(t.Ahead)), time.Until((*authn.Token)(t).Expiry())
 	return t.Use == useSession && 0 <= age && age < i.refreshInterval && age < left
 }
 
@@ -205,7 +245,7 @@ const hookTimeout = 30 * time.Second
 // codeWithin returns how long after a login has begun its code can still be accepted.
 func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetime + time.Minute }
 
-// mint completes a token and signs it, with sign if it is not nil: the hook of the given name.
+// mint completes a token, whose times are by the store's clock, and signs it, with sign if it is not nil: the hook of the given name.
 // given are the app's claims before they were marshaled to JSON, if sign is to receive them
 // unchanged.
 func (i *issuer) mint(

@@ -225,6 +225,7 @@ type recorderConn struct{ r *Recorder }
 
 func (c recorderConn) ID() string { return c.r.id }
 func (c recorderConn) Trust()     {}
+func (c recorderConn) Reconnect() { c.r.end(engine.Shutdown, nil) }
 
 func (c recorderConn) Close(last *engine.Message) { c.r.end(engine.ServerDisconnect, last) }
 

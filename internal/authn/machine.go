@@ -53,11 +53,17 @@ type Token struct {
 	ExpiresAt time.Time // claim "exp"
 	Duration  float64   // claim "dur"
 
+	// Ahead is how far the clock of this process is ahead of the one that the times above are by.
+	Ahead time.Duration
+
 	// The remaining claims, as JSON: the app's own and "sub" are the members of one object. The
 	// others are nil if there are none.
 	App                         []byte
 	Issuer, Audience, NotBefore []byte
 }
+
+// Expiry returns when the token expires by the clock of this process.
+func (t *Token) Expiry() time.Time { return t.ExpiresAt.Add(t.Ahead) }
 
 // Cause says why a session has ended. The empty Cause is none. Its values are the caller's, and
 // become the reason for which connections of the session are closed.
@@ -139,7 +145,7 @@ func (m *Machine) Admitted() bool { return m.admitted || m.entered }
 // Live reports whether events may go in and out: the client is authenticated and its token has not
 // expired.
 func (m *Machine) Live(now time.Time) bool {
-	return m.phase == Authenticated && now.Before(m.token.ExpiresAt)
+	return m.phase == Authenticated && now.Before(m.token.Expiry())
 }
 
 // Own returns a token of the session that the connection belongs to: the one it lives on, or the
@@ -371,8 +377,8 @@ func (m *Machine) due() (at time.Time, code string) {
 		return m.call.answerBy, StoreTimedOut
 	case !in && m.offer.token == nil:
 		return m.since.Add(m.timeout), TimedOut
-	case m.offer.token != nil && (!in || m.offer.confirmBy.Before(m.token.ExpiresAt)):
+	case m.offer.token != nil && (!in || m.offer.confirmBy.Before(m.token.Expiry())):
 		return m.offer.confirmBy, TimedOut
 	}
-	return m.token.ExpiresAt, TokenExpired
+	return m.token.Expiry(), TokenExpired
 }

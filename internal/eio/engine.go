@@ -146,7 +146,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	e.mu.Unlock()
 	for _, s := range sessions {
-		s.shutdown()
+		s.Reconnect()
 	}
 	e.done()
 	select {

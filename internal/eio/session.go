@@ -183,9 +183,9 @@ func (s *Session) closeLocked(reason engine.Reason, linger time.Duration) {
 	})
 }
 
-// shutdown ends the session in such a way that its client reconnects. With a websocket, what is
+// Reconnect ends the session in such a way that its client reconnects. With a websocket, what is
 // queued is written; with polling only if a poll is pending, because further ones are refused.
-func (s *Session) shutdown() {
+func (s *Session) Reconnect() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open {

@@ -90,6 +90,10 @@ type Conn interface {
 	// Trust lifts the limits for unauthenticated clients, in all namespaces of the client.
 	Trust()
 
+	// Reconnect ends the connection, in all namespaces of the client, in such a way that the client
+	// sees a transport close and reconnects by itself, as Engine.Shutdown does.
+	Reconnect()
+
 	// Close sends last, if it is not nil, then tells the client that the server disconnects it (the
 	// client sees "io server disconnect"). It ends the connection when both have been written or
 	// after a timeout. Close returns at once. From then on no event is delivered and nothing more

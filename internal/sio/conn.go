@@ -40,6 +40,8 @@ func (k *conn) ID() string { return k.id }
 
 func (k *conn) Trust() { k.c.s.Trust() }
 
+func (k *conn) Reconnect() { k.c.s.Reconnect() }
+
 func (k *conn) Emit(m *engine.Message) error {
 	return k.send(encodeMessage(Event, k.namespace, false, 0, m))
 }

@@ -244,3 +244,23 @@ func (s *suite) shutdown(t *testing.T, transport string) {
 		w.WantNoCalls()
 	})
 }
+
+// reconnect guards that Reconnect ends one connection in such a way that its client reconnects, and no
+// other, and that nothing comes after it.
+func (s *suite) reconnect(t *testing.T, transport string) {
+	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
+		other, _ := w.Member(transport)
+		synctest.Wait() // a poll is pending
+		conn.Reconnect()
+		conn.Reconnect()
+		conn.Close(event(t, "late"))
+		w.WantCalls("disconnected: shutdown")
+		c.WantEnd()
+		if err := conn.Emit(event(t, "late")); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("Emit: %v", err)
+		}
+		other.Send(`2["x"]`)
+		w.WantCalls("event x []")
+	})
+}

@@ -45,6 +45,7 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"Idle":                  (*suite).idle,
 		"Namespaces":            (*suite).namespaces,
 		"Shutdown":              (*suite).shutdown,
+		"Reconnect":             (*suite).reconnect,
 		"ShutdownUnread":        (*suite).shutdownUnread,
 		"SlowLine":              (*suite).slowLine,
 		"SlowReader":            (*suite).slowReader,
