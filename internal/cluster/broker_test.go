@@ -14,8 +14,8 @@ type memory struct {
 	subs    map[string][]*sub
 	carried []carried // everything that was published, if record is set
 	record  bool
-	down    bool                                       // Publish and Subscribe fail
-	hang    bool                                       // they wait for their context
+	down    bool                                        // Publish and Subscribe fail
+	hang    bool                                        // they wait for their context
 	lose    func(topic string, data []byte) (lost bool) // may be nil
 }
 

@@ -9,24 +9,21 @@ import (
 )
 
 const (
-	beatEvery   = time.Second
 	silentAfter = 3 * time.Second
 	standardAge = 10 * time.Minute // Keep, if that is not set
+	pausedAfter = 2 * time.Second
 	// window is how far the time of a message may be from this node's clock.
 	window = 30 * time.Second
 	// replayable is for how long a message that somebody has recorded may be in the window, if the
 	// clocks of its sender and this node are as far apart as they may be. It is a little more.
 	replayable = 2*window + 5*time.Second
-	// settling is how long a message may be on its way after the heartbeat that tells of it. The
-	// broker keeps the order of messages on one topic only.
+	// settling is how long a message may be on its way. The broker keeps the order of messages on one
+	// topic only, so one that a heartbeat tells of may come after it; and a heartbeat that comes just
+	// after a subscription was made may have been sent before.
 	settling = time.Second
 
 	maxMembers = 1024
 	maxOverdue = 4096
-	// marks and markEvery are how many numbers of earlier heartbeats are remembered, and how far
-	// they are apart. They reach back farther than anything can be replayed.
-	marks     = 80
-	markEvery = 900 * time.Millisecond
 )
 
 // phase is what a member is to this node.
@@ -67,6 +64,8 @@ type members struct {
 	// two was earlier.
 	events uint64
 
+	ticked time.Time // when tick was called
+
 	left []*member // since the caller has last looked: those that are not living any more
 }
 
@@ -84,29 +83,13 @@ type member struct {
 
 	last     uint64 // the highest number heard
 	floor    uint64 // lower numbers are from before it has named us
-	beat     mark   // the last complete heartbeat
-	marked   time.Time
-	earlier  [marks]mark // earlier heartbeats, a ring
-	marks    int         // how many there were
+	beat     uint64 // the number of the last complete heartbeat
+	beatAt   time.Time
+	history  history
 	progress map[tag]progress
 	overdue  []overdue // in the order in which they are due
-	copies   copies
-}
-
-// mark is the number of a heartbeat, and the event that it was.
-type mark struct{ event, number uint64 }
-
-// progress is how far a member was heard on one topic.
-type progress struct {
-	heard    uint64 // the number of the last message
-	reported uint64 // up to here it is known that what was not heard is missing
-}
-
-// overdue is a message that a heartbeat has told of and that was not heard yet.
-type overdue struct {
-	topic  *topic
-	number uint64
-	due    time.Time
+	seen     recent    // by number
+	copies   recent    // by copied
 }
 
 // heard is what follows from a message.
@@ -162,9 +145,9 @@ func (s *members) hear(now time.Time, t *topic, h *header, body []byte) (r heard
 	if h.number < m.floor {
 		return heard{verdict: unknown}
 	}
-	gap, ok := m.advance(t, h)
-	if !ok {
-		return heard{verdict: repeated}
+	gap, v := m.advance(t, h)
+	if v != accepted {
+		return heard{verdict: v}
 	}
 	m.last = max(m.last, h.number)
 	m.heard = now
@@ -181,8 +164,10 @@ func (s *members) hear(now time.Time, t *topic, h *header, body []byte) (r heard
 	case question:
 		r.gaps = gap
 	case news:
-		r.gap = gap
-		if h.copied == 0 {
+		if t.joined == 0 {
+			return heard{verdict: left} // another copy may be on a topic that is still joined
+		}
+		if r.gap = gap; h.copied == 0 {
 			break
 		}
 		switch fresh, known := m.copies.add(h.copied); {
@@ -274,7 +259,8 @@ func (s *members) hearBeat(now time.Time, m *member, h *header, b *heartbeat, r 
 	}
 	if b.last {
 		s.events++
-		m.mark(now, mark{s.events, h.number})
+		m.beat, m.beatAt = h.number, now
+		m.history.add(now, mark{s.events, h.number})
 	}
 }
 
@@ -287,99 +273,15 @@ func hasRun(nodes []byte, run [16]byte) bool {
 	return false
 }
 
-// mark remembers a complete heartbeat.
-func (m *member) mark(now time.Time, k mark) {
-	m.beat = k
-	if m.marks == 0 || now.Sub(m.marked) >= markEvery {
-		m.earlier[m.marks%marks] = k
-		m.marks++
-		m.marked = now
+// tick does what time brings. It is called several times a second; if it is not, this process did
+// not run, and could not hear the others meanwhile. gap is called for topics on which messages are
+// missing.
+func (s *members) tick(now time.Time, gap func(Topic)) {
+	paused := now.Sub(s.ticked)
+	if s.ticked.IsZero() || paused < pausedAfter {
+		paused = 0
 	}
-}
-
-// lowest returns a number of which it is known that the member's messages up to it were sent before
-// the subscription to the topic.
-func (m *member) lowest(t *topic) uint64 {
-	since := t.made
-	if since == 0 {
-		since = t.begun
-	}
-	for i := 1; i <= min(m.marks, marks); i++ {
-		if k := m.earlier[(m.marks-i)%marks]; k.event < since {
-			return max(k.number, m.floor)
-		}
-	}
-	return m.floor
-}
-
-// known returns how far the member was heard on the topic, and from which number on everything must
-// be heard. If sure is false, that is not known: the subscription is too new.
-func (m *member) known(t *topic) (p progress, sure bool) {
-	p, ok := m.progress[t.tag]
-	if ok {
-		return p, true
-	}
-	p.heard = m.lowest(t)
-	if t.made != 0 && t.made < m.beat.event {
-		p.reported = m.beat.number
-		return p, true
-	}
-	return p, false
-}
-
-// advance takes a message on a topic. It reports whether messages before it are missing, and whether
-// it is a new one.
-func (m *member) advance(t *topic, h *header) (gap, ok bool) {
-	p, sure := m.known(t)
-	if h.number <= p.heard {
-		return false, false
-	}
-	if sure && h.previous > max(p.heard, p.reported) {
-		gap = true
-		p.reported = h.previous
-	}
-	p.heard = h.number
-	m.progress[t.tag] = p
-	return gap, true
-}
-
-// expect takes what a heartbeat says of the last message on a topic. If it returns false, too many
-// messages are overdue to keep count of them.
-func (m *member) expect(now time.Time, t *topic, number uint64) bool {
-	p, sure := m.known(t)
-	if !sure || number <= max(p.heard, p.reported) {
-		return true
-	}
-	if len(m.overdue) >= maxOverdue {
-		m.overdue = nil
-		return false
-	}
-	m.progress[t.tag] = p
-	m.overdue = append(m.overdue, overdue{t, number, now.Add(settling)})
-	return true
-}
-
-// missing calls gap for each topic on which a message is overdue.
-func (s *members) missing(now time.Time, m *member, gap func(Topic)) {
-	for len(m.overdue) > 0 && !now.Before(m.overdue[0].due) {
-		o := m.overdue[0]
-		m.overdue = m.overdue[1:]
-		p, ok := m.progress[o.topic.tag]
-		if !ok || s.topics.byTag[o.topic.tag] != o.topic || o.number <= max(p.heard, p.reported) {
-			continue
-		}
-		p.reported = o.number
-		m.progress[o.topic.tag] = p
-		gap(o.topic.Topic)
-	}
-	if len(m.overdue) == 0 {
-		m.overdue = nil
-	}
-}
-
-// tick does what time brings. gap is called for topics on which messages are missing. paused is for
-// how long this process itself did not run: the others could not be heard meanwhile.
-func (s *members) tick(now time.Time, paused time.Duration, gap func(Topic)) {
+	s.ticked = now
 	for _, m := range s.all {
 		if m.heard = m.heard.Add(paused); m.heard.After(now) {
 			m.heard = now
@@ -432,13 +334,20 @@ func (s *members) begin(t *topic) {
 }
 
 // made notes that the subscription to a topic was made.
-func (s *members) made(t *topic) {
+func (s *members) made(now time.Time, t *topic) {
 	s.events++
-	t.made = s.events
+	for _, m := range s.all {
+		if m.phase < expired {
+			m.history.add(now, mark{s.events, m.last})
+		}
+	}
+	s.events++
+	t.made, t.madeAt = s.events, now
 }
 
 // leave forgets what was heard on a topic.
 func (s *members) leave(t *topic) {
+	t.begun, t.made = 0, 0
 	for _, m := range s.all {
 		delete(m.progress, t.tag)
 	}
@@ -463,40 +372,4 @@ func (s *members) list() (list []*member) {
 	}
 	slices.SortFunc(list, func(a, b *member) int { return strings.Compare(a.name, b.name) })
 	return list
-}
-
-// copies remembers which of a member's messages on several topics were heard, as far as they are
-// among the last ones.
-type copies struct {
-	top  uint64
-	seen *[copiesKept / 64]uint64
-}
-
-const copiesKept = 16384
-
-// add takes the number of a message. fresh reports whether it was not heard before. If known is
-// false, it is too old to tell.
-func (c *copies) add(n uint64) (fresh, known bool) {
-	if c.seen == nil {
-		c.seen, c.top = new([copiesKept / 64]uint64), n
-	}
-	if n > c.top {
-		if n-c.top >= copiesKept {
-			clear(c.seen[:])
-		} else {
-			for i := c.top + 1; i < n; i++ {
-				c.seen[i/64%uint64(len(c.seen))] &^= 1 << (i % 64)
-			}
-		}
-		c.top = n
-		c.seen[n/64%uint64(len(c.seen))] |= 1 << (n % 64)
-		return true, true
-	}
-	if c.top-n >= copiesKept {
-		return false, false
-	}
-	word, bit := &c.seen[n/64%uint64(len(c.seen))], uint64(1)<<(n%64)
-	fresh = *word&bit == 0
-	*word |= bit
-	return fresh, true
 }

@@ -15,13 +15,9 @@ const (
 	tickEvery        = 250 * time.Millisecond
 	publishTimeout   = time.Second
 	subscribeTimeout = 5 * time.Second
-	// pausedAfter is how long this process must not have run for it to be told from a busy one.
-	pausedAfter = 2 * time.Second
 	// acquaintance is how long it takes, at most, to find the other nodes once their heartbeats are
 	// heard: each of them answers the first heartbeat of a new node at once.
 	acquaintance = 200 * time.Millisecond
-	// beatApart is how far heartbeats are apart at least.
-	beatApart = 10 * time.Millisecond
 )
 
 // Node is this process on the bus. Use New to make one. It is safe for concurrent use.
@@ -42,27 +38,21 @@ type Node struct {
 	slots   chan struct{} // one for each question that may wait
 	listens chan struct{} // closed once control and inbox are subscribed to
 
-	mu       sync.Mutex
-	started  bool
-	closed   bool
-	members  members
-	topics   topics
-	asks     questions
-	numbers  numbers
-	queue    queue
-	control  *topic
-	replies  *topic // the inbox
-	sentOn   uint64 // the number of the last message on control that the broker has taken
-	nextBeat time.Time
-	lastBeat time.Time
-	beatSoon bool  // a heartbeat is due
-	goodbye  *item // what is sent once the queue is empty
-	lastTick time.Time
-	listened time.Time // when listens was closed
-	trouble  bool      // the last attempt to subscribe failed, before listens was closed
-	toAnswer []inquiry
-	workers  int
-	stats    Stats
+	mu         sync.Mutex
+	started    bool
+	closed     bool
+	members    members
+	topics     topics
+	asks       questions
+	out        outbox
+	control    *topic
+	replies    *topic    // the inbox
+	listened   time.Time // when listens was closed
+	trouble    bool      // the last attempt to subscribe failed, before listens was closed
+	toAnswer   []inquiry
+	askedBytes int // of toAnswer
+	workers    int
+	stats      Stats
 
 	logs struct {
 		refused                                                     [verdicts]logonce.Minute
@@ -105,7 +95,6 @@ func New(c Config) (*Node, error) {
 		slots:   make(chan struct{}, maxAsking),
 		listens: make(chan struct{}),
 		asks:    questions{open: make(map[uint64]*asking)},
-		numbers: numbers{topics: make(map[tag]usedTopic)},
 	}
 	n.name = string(n.self.name[:])
 	n.inbox = inboxOf(n.self)
@@ -115,6 +104,7 @@ func New(c Config) (*Node, error) {
 	n.members = newMembers(n.self, c.Keep, &n.topics)
 	n.topics.subscribe, n.topics.forget = n.members.made, n.members.leave
 	n.control = n.topics.join(control, codec.tag)
+	n.out = newOutbox(n.self, n.control.tag, c.Advertise)
 	n.replies = n.topics.join(n.inbox, codec.tag)
 	return n, nil
 }
@@ -143,8 +133,7 @@ func (n *Node) Start() {
 		return
 	}
 	n.started = true
-	now := time.Now()
-	n.lastTick, n.nextBeat, n.beatSoon = now, now.Add(beatEvery), true
+	n.out.tick(time.Now())
 	n.work.Go(n.tick)
 	n.work.Go(n.send)
 	n.manageLocked()
@@ -213,7 +202,8 @@ func (n *Node) Stats() Stats {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := n.stats
-	s.Queued = len(n.queue.bulk.items) + len(n.queue.urgent.items)
+	s.Sent, s.Dropped = n.out.sent, n.out.dropped
+	s.Queued = len(n.out.queue.bulk.items) + len(n.out.queue.urgent.items)
 	s.Topics = len(n.topics.byTopic)
 	return s
 }
@@ -225,7 +215,7 @@ func (n *Node) Close(ctx context.Context) error {
 	first := !n.closed
 	n.closed = true
 	if first {
-		n.goodbye = &item{form: goodbye, topics: []tag{n.control.tag}}
+		n.out.close()
 		for _, a := range n.asks.open {
 			a.fail()
 		}
@@ -263,18 +253,9 @@ func (n *Node) tick() {
 		now := time.Now()
 		var gaps []Topic
 		n.mu.Lock()
-		paused := now.Sub(n.lastTick)
-		if paused < pausedAfter {
-			paused = 0
-		}
-		n.lastTick = now
-		n.members.tick(now, paused, func(t Topic) { gaps = append(gaps, t) })
+		n.members.tick(now, func(t Topic) { gaps = append(gaps, t) })
 		n.membersLeftLocked()
-		if !now.Before(n.nextBeat) {
-			if n.nextBeat = n.nextBeat.Add(beatEvery); n.nextBeat.Before(now) {
-				n.nextBeat = now.Add(beatEvery)
-			}
-			n.beatSoon = true
+		if n.out.tick(now) {
 			n.wakeSender()
 		}
 		n.manageLocked()
@@ -345,7 +326,7 @@ func (n *Node) listeningLocked(ok bool) {
 	if n.control.state == subscribed && n.replies.state == subscribed {
 		n.listened = time.Now()
 		close(n.listens)
-		n.beatSoon = true // which the others answer
+		n.out.beatSoon = true // the others answer it
 		n.wakeSender()
 	}
 }

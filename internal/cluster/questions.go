@@ -6,12 +6,13 @@ import (
 )
 
 const (
-	partSize      = 256 << 10
-	maxAnswer     = 16 << 20 // of one node
-	maxAnswers    = 64 << 20 // of all that is being waited for
-	maxAsking     = 256      // questions that wait for answers at the same time
-	maxQuestions  = 1024     // of others, that wait for this node
-	answerWorkers = 16
+	partSize         = 256 << 10
+	maxAnswer        = 16 << 20 // of one node
+	maxAnswers       = 64 << 20 // of all that is being waited for
+	maxAsking        = 256      // questions that wait for answers at the same time
+	maxQuestions     = 1024     // of others, that wait for this node
+	maxQuestionBytes = 16 << 20
+	answerWorkers    = 16
 )
 
 // questions are those of this node that wait for answers. They are a state machine without I/O.

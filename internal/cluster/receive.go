@@ -25,7 +25,6 @@ func (n *Node) receive(t *topic, data []byte) {
 	r := n.members.hear(now, t, &h, body)
 	n.membersLeftLocked()
 	n.countLocked(r)
-	joined := t.joined > 0
 	if r.verdict == accepted {
 		switch h.form {
 		case answer:
@@ -37,7 +36,7 @@ func (n *Node) receive(t *topic, data []byte) {
 		}
 	}
 	if r.answer {
-		n.beatSoon = true
+		n.out.beatSoon = true
 		n.wakeSender()
 	}
 	n.mu.Unlock()
@@ -56,10 +55,10 @@ func (n *Node) receive(t *topic, data []byte) {
 	if r.gaps {
 		n.gap(control)
 	}
-	if r.gap && joined {
+	if r.gap {
 		n.gap(t.Topic)
 	}
-	if joined && h.form == news && r.verdict == accepted && n.config.Deliver != nil {
+	if h.form == news && r.verdict == accepted && n.config.Deliver != nil {
 		n.config.Deliver(Message{r.member.name, h.kind, t.Topic, body})
 	}
 }
@@ -67,7 +66,7 @@ func (n *Node) receive(t *topic, data []byte) {
 func (n *Node) countLocked(r heard) {
 	switch {
 	case r.verdict == own:
-	case r.verdict == accepted || r.verdict == copied:
+	case r.verdict == accepted || r.verdict == copied || r.verdict == left:
 		n.stats.Received++
 	case r.verdict == unknown:
 		n.stats.Unknown++
@@ -95,9 +94,10 @@ func (n *Node) inquireLocked(now time.Time, h *header, body []byte) {
 	if !ok {
 		return
 	}
-	if len(n.toAnswer) >= maxQuestions {
+	if len(n.toAnswer) >= maxQuestions || n.askedBytes+len(data) > maxQuestionBytes {
 		return // who asks sees that there is no answer
 	}
+	n.askedBytes += len(data)
 	wait := min(time.Duration(milliseconds)*time.Millisecond, longestQuestion)
 	n.toAnswer = append(n.toAnswer, inquiry{inboxOf(h.from), id, h.kind, data, now.Add(wait)})
 	if n.workers < answerWorkers {
@@ -119,6 +119,7 @@ func (n *Node) answer() {
 			return
 		}
 		q := pop(&n.toAnswer)
+		n.askedBytes -= len(q.data)
 		n.mu.Unlock()
 		if !time.Now().Before(q.until) {
 			continue

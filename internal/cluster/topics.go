@@ -25,8 +25,8 @@ type topics struct {
 	failures  int       // in a row
 	retryAt   time.Time
 	closed    bool
-	subscribe func(*topic) // called when one has been made
-	forget    func(*topic) // called when one is about to be cancelled
+	subscribe func(time.Time, *topic) // called when one has been made
+	forget    func(*topic)            // called when one has been cancelled, or could not be made
 }
 
 // topic is one topic that the node has joined, or is about to leave.
@@ -40,6 +40,7 @@ type topic struct {
 
 	// The events at which the subscription began to be made, and was made. See members.
 	begun, made uint64
+	madeAt      time.Time
 
 	cancel func() // the shell's
 }
@@ -117,7 +118,6 @@ func (s *topics) next(now time.Time) *topic {
 		t := e.Value.(*topic)
 		t.state = cancelling
 		s.ending++
-		s.forget(t)
 		s.consider(t)
 		return t
 	}
@@ -138,7 +138,7 @@ func (s *topics) done(t *topic, now time.Time, ok bool) {
 	if ok {
 		t.state = subscribed
 		s.failures = 0
-		s.subscribe(t)
+		s.subscribe(now, t)
 	} else {
 		t.state = none
 		s.forget(t)
@@ -152,6 +152,7 @@ func (s *topics) done(t *topic, now time.Time, ok bool) {
 func (s *topics) cancelled(t *topic) {
 	s.ending--
 	t.state = none
+	s.forget(t)
 	s.consider(t)
 }
 

@@ -7,6 +7,7 @@ const (
 	accepted  verdict = iota
 	own               // of this node
 	copied            // another copy of it came on another topic
+	left              // on a topic that this node has left
 	unknown           // of a node that has not named this node yet
 	malformed         // not of this form, or in a place where it does not belong
 	foreign           // of another version
