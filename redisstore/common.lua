@@ -103,14 +103,17 @@ local function partNames(sid, first)
   for i = 1, string.byte(first) % 16 - 1 do names[i] = string.sub(sid, 1, 11) .. string.char(i) end
   return names
 end
+-- load returns the record of a session, '' if there is none, and its mark and cut.
 local function load(living, sid)
-  local first = redis.call('HGET', living, sid)
-  if not first then return '' end
+  local short = string.sub(sid, 1, 11)
+  local found = redis.call('HMGET', living, sid, sid .. 'o', short .. '\1', short .. '\2') -- most need no more
+  local first = found[1]
+  if not first then return '', '' end
   local names = partNames(sid, first)
-  if #names == 0 then return first end
-  local rest = redis.call('HMGET', living, unpack(names))
+  local rest = {found[3], found[4]}
+  if #names > 2 then rest = redis.call('HMGET', living, unpack(names)) end
   for i = 1, #names do first = first .. (rest[i] or '') end
-  return first
+  return first, found[2] or ''
 end
 local function drop(living, sid, first)
   redis.call('HDEL', living, sid, sid .. 'o', unpack(partNames(sid, first)))
@@ -133,8 +136,8 @@ end
 -- see returns all that a decision on a session needs: its record, the mark and the cut that are not in
 -- it, what is remembered of its user (at ''), and what is left of it if it has ended.
 local function see(living, ended, sid)
-  local record = load(living, sid)
-  if record ~= '' then return record, redis.call('HGET', living, sid .. 'o') or '', '', '' end
+  local record, over = load(living, sid)
+  if record ~= '' then return record, over, '', '' end
   local left = redis.call('HGET', ended, sid) or ''
   if left ~= '' then return '', '', '', left end
   return '', '', redis.call('HGET', living, '') or '', ''

@@ -63,3 +63,22 @@ func TestStore(t *testing.T) {
 	client := server.Client()
 	blacklisttest.Run(t, func(t *testing.T) blacklist.Store { return watching{open(t, client, Options{})} })
 }
+
+// Guards every promise of the contract, on a cluster of three masters.
+func TestStoreOnCluster(t *testing.T) {
+	client := redistest.StartCluster(t, false).Client()
+	blacklisttest.Run(t, func(t *testing.T) blacklist.Store { return watching{open(t, client, Options{})} })
+}
+
+// Guards what survives the end of a Redis that loses nothing.
+func TestRestarts(t *testing.T) {
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	blacklisttest.RunRestarts(t, func(t *testing.T) (blacklist.Store, func() blacklist.Store) {
+		o := Options{Prefix: fmt.Sprintf("r%d:", prefixes.Add(1)), Durable: true}
+		return watching{open(t, server.Client(), o)}, func() blacklist.Store {
+			server.Kill()
+			server.Restart()
+			return watching{open(t, server.Client(), o)}
+		}
+	})
+}
