@@ -110,6 +110,9 @@ func (a *Auth) APIServe(mux Mux) error {
 		e := endpoint{"register", AuditRegistered, http.StatusBadRequest, a.config.register}
 		err = a.serveHook(mux, a.registerPath, e)
 	}
+	if err == nil && a.bus != nil {
+		_, err = a.bus.start(false)
+	}
 	return err
 }
 

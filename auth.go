@@ -13,15 +13,19 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/peerwire"
 )
 
 // Auth is the core that HTTP and sockets share: keys, blacklist and policy. New makes it. It is safe
 // for concurrent use.
 type Auth struct {
 	*config
+	bus *bus // nil without Cluster.Broker
 
 	mu      sync.Mutex
-	servers []socketServer
+	servers []socketServer // nil where a server was shut down before a later one
 }
 
 // socketServer is a Server, as the core that its sockets live on knows it.
@@ -37,28 +41,56 @@ type socketServer interface {
 	// prepareRevocation is called before the store decides. The function that it returns is called with
 	// the decision; it closes sockets accordingly and returns how many were closed for the revocation.
 	prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int
+	// revokedElsewhere closes the sockets that a revocation by another process is about, and returns how
+	// many were closed for revocations and not counted before. It returns false if the store has not
+	// answered for all of them before ctx has ended.
+	revokedElsewhere(ctx context.Context, r blacklist.Revocation) (closed int, ok bool)
+	// deliver sends a message to the authenticated sockets that are in one of the groups.
+	deliver(groups []hub.Group, m *engine.Message)
+	// sockets describes the authenticated sockets that are in one of the groups.
+	sockets(groups []hub.Group) []peerwire.Socket
 }
 
 // allServers returns the servers whose sockets live on this core.
 func (a *Auth) allServers() []socketServer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.servers)
+	return slices.DeleteFunc(slices.Clone(a.servers), func(s socketServer) bool { return s == nil })
 }
 
-// addServer adds a server.
-func (a *Auth) addServer(s socketServer) {
+// serverAt returns the server with a number, or nil.
+func (a *Auth) serverAt(place int) socketServer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if place >= len(a.servers) {
+		return nil
+	}
+	return a.servers[place]
+}
+
+// addServer adds a server and returns its number. The servers of other processes that have the same
+// number are the same for the app.
+func (a *Auth) addServer(s socketServer) (place int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if place = slices.Index(a.servers, nil); place >= 0 {
+		a.servers[place] = s
+		return place
+	}
 	a.servers = append(a.servers, s)
+	return len(a.servers) - 1
 }
 
-// removeServer removes a server that was shut down, and reports whether there is none any more.
-func (a *Auth) removeServer(s socketServer) (none bool) {
+// removeServer removes a server that was shut down.
+func (a *Auth) removeServer(s socketServer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.servers = slices.DeleteFunc(a.servers, func(other socketServer) bool { return other == s })
-	return len(a.servers) == 0
+	if place := slices.Index(a.servers, s); place >= 0 {
+		a.servers[place] = nil
+	}
+	for n := len(a.servers); n > 0 && a.servers[n-1] == nil; n-- {
+		a.servers = a.servers[:n-1]
+	}
 }
 
 // endSession closes the sockets of a session that has ended, on all servers.
@@ -72,7 +104,18 @@ func (a *Auth) endSession(sessionID string, why authn.Cause) {
 // of ctx. Without Options.Cluster it does nothing. The Shutdown of the last server calls it; an app
 // that has no server calls it itself. It may be called again.
 func (a *Auth) Close(ctx context.Context) error {
-	return nil
+	if a.bus == nil {
+		return nil
+	}
+	return a.bus.close(ctx, func() bool { return false })
+}
+
+// closeUnused is Close if there is no server.
+func (a *Auth) closeUnused(ctx context.Context) error {
+	if a.bus == nil {
+		return nil
+	}
+	return a.bus.close(ctx, func() bool { return len(a.allServers()) > 0 })
 }
 
 // Stats returns what the core, and the servers on it, have done, and what is connected now. It is
@@ -84,6 +127,9 @@ func (a *Auth) Stats() Stats {
 			s.addSockets(version, n.Unauthenticated, n.Authenticated)
 		}
 		s.Store.Silence = max(s.Store.Silence, server.silence())
+	}
+	if a.bus != nil {
+		a.bus.addTo(&s)
 	}
 	return s
 }
@@ -103,6 +149,9 @@ func newAuth(c *config) *Auth {
 		c.tokens.storeTime = a.timeBy(clock)
 	}
 	c.batch, _ = c.blacklist.(blacklist.BatchChecker)
+	if c.cluster.broker != nil {
+		a.bus = newBus(c.cluster, c.log, a.deliver, a.answer)
+	}
 	c.blacklist = measured{c.blacklist, &a.counts.store}
 	return a
 }

@@ -5,15 +5,19 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"net/url"
 	"reflect"
-	"strconv"
-	"strings"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/z-open/socketauth/internal/cluster"
+	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/serialqueue"
 )
 
 // Cluster joins the processes of one app, so that emits, receipts and limits on guessing reach
@@ -73,6 +77,29 @@ type Broker interface {
 	Subscribe(ctx context.Context, topic string, message func(data []byte), gap func()) (cancel func(), err error)
 }
 
+// A Receipt says what a revocation has ended. Each session and each socket is in one receipt, even
+// if it was revoked several times at once.
+type Receipt struct {
+	Sessions int `json:"sessions"` // sessions that were alive
+	Sockets  int `json:"sockets"`  // sockets that were closed, in the processes that have answered
+	Nodes    int `json:"nodes"`    // the processes that have answered, this one included
+
+	// Unheard names the processes that have not answered within ReceiptTimeout, as Stats.Nodes does.
+	// They may have sockets of the sessions that are still open. It has "unknown" if this process
+	// has not found the others yet, or the Broker cannot be reached.
+	Unheard []string `json:"unheard,omitempty"`
+}
+
+// Peer is a socket that is connected to one of the processes of the app.
+type Peer struct {
+	UserID    string    `json:"userId"`
+	SessionID string    `json:"sessionId"`
+	Since     time.Time `json:"since"` // when it connected, by the clock of its process
+
+	// Node names the process, as Stats.Nodes does. It is empty without Options.Cluster.
+	Node string `json:"node,omitempty"`
+}
+
 // clusterConfig is Cluster, checked and with defaults.
 type clusterConfig struct {
 	broker         Broker
@@ -102,7 +129,7 @@ func (c Cluster) check(
 		fault("Cluster.MaxStale is %v, less than %v: sockets would end although nothing is wrong", c.MaxStale, minMaxStale)
 	}
 	if c.Advertise != "" {
-		if err := checkAdvertise(c.Advertise); err != nil {
+		if err := cluster.CheckAddress(c.Advertise); err != nil {
 			fault("Cluster.Advertise %q: %w", c.Advertise, err)
 		}
 	}
@@ -139,27 +166,195 @@ func isNilPointer(v any) bool {
 	return of.Kind() == reflect.Pointer && of.IsNil()
 }
 
-var (
-	errAdvertiseForm = errors.New(`it must be a scheme, http or https, a host and perhaps a port, and nothing after them: "http://10.0.0.5:8080"`)
-	errAdvertisePort = errors.New("the port is not a number from 1 to 65535")
-	errAdvertiseAny  = errors.New("other processes cannot connect to the address that stands for all")
+// The kinds of messages between processes and of questions.
+const (
+	kindEmit    cluster.Kind = iota + 1 // an event for sockets
+	kindRevoked                         // asks what was closed because sessions were revoked
+	kindSockets                         // asks which sockets are in a target
+	kindCounts                          // asks how many sockets sessions have
 )
 
-// checkAdvertise returns an error if s is not the base URL of a process.
-func checkAdvertise(s string) error {
-	const hosts = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
-		s != u.Scheme+"://"+u.Host || strings.Trim(u.Host, hosts) != "" {
-		return errAdvertiseForm
+// bus reaches the other processes of the app.
+type bus struct {
+	config  cluster.Config
+	deliver func(m cluster.Message)
+	timeout time.Duration // for questions
+
+	run  atomic.Pointer[busRun] // nil before the first start
+	full logonce.Minute         // limits how often it is logged that an inbox is full
+
+	mu     sync.Mutex
+	closed bool
+	joined map[cluster.Topic]int
+}
+
+// busRun is what runs of a bus from start to close.
+type busRun struct {
+	*cluster.Node
+	inbox serialqueue.Queue // messages of others, so that the broker does not wait for their delivery
+	work  sync.WaitGroup    // counts the goroutine of inbox
+}
+
+// inboxLimits is how much may wait to be delivered to this process's sockets.
+var inboxLimits = serialqueue.Limits{Items: 4096, Cost: 16 << 20}
+
+// newBus returns a bus that calls deliver with the messages of other processes, in order for each of
+// them and topic, and answer with their questions. It does nothing before it is started.
+func newBus(
+	c clusterConfig, log *slog.Logger, deliver func(m cluster.Message),
+	answer func(ctx context.Context, kind cluster.Kind, data []byte) []byte,
+) *bus {
+	return &bus{
+		config: cluster.Config{
+			Broker: c.broker, Key: c.key, Advertise: c.advertise, Keep: c.maxStale, Logger: log, Answer: answer,
+		},
+		deliver: deliver,
+		timeout: c.receiptTimeout,
+		joined:  make(map[cluster.Topic]int),
 	}
-	if strings.HasSuffix(u.Host, ":") || u.Port() != "" {
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
-			return errAdvertisePort
+}
+
+// start has the bus listen. If it was closed, it is only started if again is set, and then has
+// another name. It returns nil if it is closed.
+func (b *bus) start(again bool) (*busRun, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	run := b.run.Load()
+	switch {
+	case b.closed && !again:
+		return nil, nil
+	case run != nil && !b.closed:
+		return run, nil
+	}
+	run = new(busRun)
+	config := b.config
+	config.Deliver = func(m cluster.Message) {
+		if run.inbox.Push(&run.work, inboxLimits, len(m.Data), func() { b.deliver(m) }) == nil {
+			return
+		}
+		if unsaid, now := b.full.Allow(); now {
+			b.config.Logger.Warn("socketauth: other processes send more events than this one can pass on; some are lost",
+				slog.Int("more_since_last", unsaid))
 		}
 	}
-	if address, err := netip.ParseAddr(u.Hostname()); err == nil && address.IsUnspecified() {
-		return errAdvertiseAny
+	var err error
+	if run.Node, err = cluster.New(config); err != nil {
+		return nil, err
 	}
-	return nil
+	for topic, n := range b.joined {
+		if n > 0 {
+			run.Join(topic)
+		}
+	}
+	b.run.Store(run)
+	b.closed = false
+	run.Start()
+	return run, nil
+}
+
+// close ends what runs in the background, and waits for that or for the end of ctx. It does nothing
+// if the bus is used.
+func (b *bus) close(ctx context.Context, used func() bool) error {
+	b.mu.Lock()
+	run := b.run.Load()
+	if used() {
+		b.mu.Unlock()
+		return nil
+	}
+	b.closed = true
+	b.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	err := run.Close(ctx)
+	if err == nil {
+		err = deadline.Wait(ctx, &run.work)
+	}
+	return err
+}
+
+// join counts one more group of a server with members, so that what others send to it is heard.
+func (b *bus) join(g hub.Group) { b.count(cluster.Topic(g), 1) }
+
+// leave takes back join. It may be called before it, if both happen at the same time.
+func (b *bus) leave(g hub.Group) { b.count(cluster.Topic(g), -1) }
+
+func (b *bus) count(t cluster.Topic, by int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.joined[t]
+	n := before + by
+	if n == 0 {
+		delete(b.joined, t)
+	} else {
+		b.joined[t] = n
+	}
+	switch run := b.run.Load(); {
+	case run == nil:
+	case before == 0 && n == 1:
+		run.Join(t)
+	case before == 1 && n == 0:
+		run.Leave(t)
+	}
+}
+
+// send sends a message to the processes that have sockets in the groups.
+func (b *bus) send(kind cluster.Kind, data []byte, groups []hub.Group) {
+	topics := make([]cluster.Topic, len(groups))
+	for i, g := range groups {
+		topics[i] = cluster.Topic(g)
+	}
+	if run := b.run.Load(); run != nil {
+		run.Send(kind, data, topics...)
+	}
+}
+
+// ask asks all other processes, for at most ReceiptTimeout, and returns their answers and the names of
+// those that have not answered. take is called with each answer, and returns false if it cannot be
+// read.
+func (b *bus) ask(ctx context.Context, kind cluster.Kind, data []byte, take func(node string, data []byte) bool) (heard int, unheard []string) {
+	run, err := b.start(false)
+	if err != nil || run == nil {
+		return 0, []string{cluster.Unknown}
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	answers, unheard := run.Ask(ctx, kind, data)
+	for _, a := range answers {
+		if take(a.Node, a.Data) {
+			heard++
+		} else {
+			unheard = append(unheard, a.Node)
+		}
+	}
+	slices.Sort(unheard)
+	return heard, unheard
+}
+
+// name returns the name of this process.
+func (b *bus) name() string {
+	if run := b.run.Load(); run != nil {
+		return run.Name()
+	}
+	return ""
+}
+
+// addTo adds the processes and what was sent between them to s.
+func (b *bus) addTo(s *Stats) {
+	node := b.run.Load()
+	if node == nil {
+		return
+	}
+	self := cluster.Member{Name: node.Name(), Address: b.config.Advertise, Heard: time.Now()}
+	for _, m := range append([]cluster.Member{self}, node.Members()...) {
+		s.Nodes = append(s.Nodes, struct {
+			Name      string    `json:"name"`
+			Advertise string    `json:"advertise,omitempty"`
+			Heard     time.Time `json:"heard"`
+			Silent    bool      `json:"silent"`
+		}{m.Name, m.Address, m.Heard, m.Silent})
+	}
+	n := node.Stats()
+	s.Bus.Sent, s.Bus.Dropped, s.Bus.Received = n.Sent, n.Dropped, n.Received
+	s.Bus.Rejected, s.Bus.Gaps, s.Bus.Queued = n.Rejected, n.Gaps, n.Queued
 }

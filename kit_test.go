@@ -37,26 +37,30 @@ type testServer struct {
 // middleware. change may adjust its options.
 func withServer(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		srv := &testServer{T: t, logs: new(logBuffer), captured: make(chan *socketauth.Socket, 1)}
-		o := testOptions(srv.logs)
-		o.Logger = slog.New(slog.NewTextHandler(srv.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		if change != nil {
-			change(&o)
+	synctest.Test(t, func(t *testing.T) { test(newTestServer(t, change)) })
+}
+
+// newTestServer returns a server as withServer does, in the bubble of t.
+func newTestServer(t *testing.T, change func(*socketauth.Options[string])) *testServer {
+	t.Helper()
+	srv := &testServer{T: t, logs: new(logBuffer), captured: make(chan *socketauth.Socket, 1)}
+	o := testOptions(srv.logs)
+	o.Logger = slog.New(slog.NewTextHandler(srv.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if change != nil {
+		change(&o)
+	}
+	t.Cleanup(func() { // after the server has been shut down
+		if srv.Server != nil && !socketauth.HubEmpty(srv.Server.Server) {
+			t.Error("sockets that have ended are still registered")
 		}
-		t.Cleanup(func() { // after the server has been shut down
-			if srv.Server != nil && !socketauth.HubEmpty(srv.Server.Server) {
-				t.Error("sockets that have ended are still registered")
-			}
-		})
-		srv.Server = socketauthtest.NewServer(t, o)
-		synctest.Wait() // until it watches the store
-		srv.Mux.Handle("GET /api", srv.Auth().Middleware(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			claims, _ := socketauth.ClaimsFromContext(r.Context())
-			_, _ = io.WriteString(rw, claims["sub"].(string))
-		})))
-		test(srv)
 	})
+	srv.Server = socketauthtest.NewServer(t, o)
+	synctest.Wait() // until it watches the store
+	srv.Mux.Handle("GET /api", srv.Auth().Middleware(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		claims, _ := socketauth.ClaimsFromContext(r.Context())
+		_, _ = io.WriteString(rw, claims["sub"].(string))
+	})))
+	return srv
 }
 
 // Shared with the tests of package socketauth.

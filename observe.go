@@ -200,6 +200,27 @@ type Stats struct {
 			Calls uint64        `json:"calls"`
 		} `json:"buckets"`
 	} `json:"store"`
+
+	// Nodes are the processes of the app that may serve clients, this one first. Without
+	// Options.Cluster there are none.
+	Nodes []struct {
+		Name      string    `json:"name"` // random, another one after each start
+		Advertise string    `json:"advertise,omitempty"`
+		Heard     time.Time `json:"heard"` // when it was last heard
+
+		// Silent reports that the process was not heard for 3 seconds. It may still serve clients.
+		Silent bool `json:"silent"`
+	} `json:"nodes,omitempty"`
+
+	// Bus has the messages between the processes. Without Options.Cluster there are none.
+	Bus struct {
+		Sent     uint64 `json:"sent"`     // taken by the Broker
+		Dropped  uint64 `json:"dropped"`  // not sent, because too many were waiting or the Broker could not be reached
+		Received uint64 `json:"received"` // of other processes
+		Rejected uint64 `json:"rejected"` // without a valid signature, too old, or repeated
+		Gaps     uint64 `json:"gaps"`     // how often messages of others were missing
+		Queued   int    `json:"queued"`   // waiting to be sent now
+	} `json:"bus,omitzero"`
 }
 
 // addSockets adds the connections of one server.

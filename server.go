@@ -13,11 +13,13 @@ import (
 
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/eio3"
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/recent"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -25,12 +27,15 @@ import (
 // concurrent use.
 type Server struct {
 	auth    *Auth
+	bus     *bus                     // nil without Cluster.Broker
+	place   int                      // the number of the server among those of the core
 	engines map[string]engine.Engine // by the EIO parameter of the requests that they serve
 	hub     hub.Hub[*Socket]
 	work    sync.WaitGroup // goroutines and timers of all sockets
 	steps   sync.WaitGroup // presentations that the store is deciding
 	pool    admission.Pool
-	slots   sync.Mutex // held while a user's slot is acquired
+	slots   sync.Mutex           // held while a user's slot is acquired
+	revoked recent.List[*Socket] // sockets that were closed because their session was revoked; only with a bus
 
 	noUpgrade logonce.Minute // limits how often a proxy that breaks websockets is logged
 
@@ -79,6 +84,10 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	}
 	watching, unwatch := context.WithCancel(context.Background())
 	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
+	if s.bus = a.bus; s.bus != nil {
+		s.hub.First, s.hub.Last = s.bus.join, s.bus.leave
+		s.revoked.Keep = 2*a.cluster.receiptTimeout + time.Second
+	}
 	s.watcher = newWatcher(watching, a, &s.work, s)
 	o := engine.Options{
 		MaxPayload:     a.limits.Message,
@@ -114,7 +123,12 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 			return nil, err
 		}
 	}
-	a.addServer(s)
+	s.place = a.addServer(s)
+	if s.bus != nil {
+		if _, err := s.bus.start(true); err != nil {
+			return nil, err
+		}
+	}
 	s.watcher.start()
 	if server != nil {
 		a.checkHTTPServer(server, mux)
@@ -301,7 +315,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	// Clients whose tokens are being replaced are sent the next ones first. A store whose call takes
 	// longer than this breaks its contract, and must not delay the end of the other sockets.
 	deciding, cancel := context.WithTimeout(ctx, 2*s.auth.timeout)
-	_ = wait(deciding, &s.steps)
+	_ = deadline.Wait(deciding, &s.steps)
 	cancel()
 	var ending sync.WaitGroup
 	errs := make(chan error, len(s.engines))
@@ -315,11 +329,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errors.Join(err, e)
 	}
 	s.unwatch()
+	s.revoked.Close()
 	if err == nil {
-		err = wait(ctx, &s.work)
+		err = deadline.Wait(ctx, &s.work)
 	}
-	if err == nil && s.auth.removeServer(s) {
-		err = s.auth.Close(ctx)
+	if err == nil {
+		s.auth.removeServer(s)
+		err = s.auth.closeUnused(ctx)
 	}
 	return err
 }
@@ -333,18 +349,6 @@ func (s *Server) beginStep() bool {
 		s.steps.Add(1)
 	}
 	return !s.closing
-}
-
-// wait waits for a group or for the end of ctx, and returns the error of ctx.
-func wait(ctx context.Context, wg *sync.WaitGroup) error {
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // acquireSlot gives a socket one of the slots of its user and reports whether there was one. The socket

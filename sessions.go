@@ -17,48 +17,48 @@ import (
 
 // This file holds what an app can do to sessions, and how their sockets follow.
 
-// A Receipt says what a revocation has ended. Each session and each socket is in one receipt, even
-// if it was revoked several times at once.
-type Receipt struct {
-	Sessions int `json:"sessions"` // sessions that were alive
-	Sockets  int `json:"sockets"`  // sockets that were closed, in the processes that have answered
-	Nodes    int `json:"nodes"`    // the processes that have answered, this one included
-
-	// Unheard names the processes that did not answer in time, as Stats.Nodes does. They may have
-	// sockets of the sessions that are still open.
-	Unheard []string `json:"unheard,omitempty"`
-}
-
 // A Session is one living session of a user: one login, on one device or several.
 type Session struct {
 	blacklist.Session
-	Sockets int `json:"sockets"` // live ones, in this process
+	Sockets int `json:"sockets"` // live ones, in all processes that have answered
 }
 
 // Sessions returns the living sessions of a user, the one seen last first, for example for a page of
 // their devices. A session begins when the code of its login is traded for a token. Errors wrap
 // ErrUnavailable.
+//
+// With Options.Cluster, the sockets of other processes are counted as far as these answer within
+// ReceiptTimeout or before ctx has ended.
 func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
-	var known []blacklist.Session
-	err := a.contain("Blacklist", func() (err error) {
+	known, err := a.knownSessions(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(known))
+	for n, one := range known {
+		ids[n] = one.ID
+	}
+	var sessions []Session
+	for n, sockets := range a.countSockets(ctx, ids) {
+		sessions = append(sessions, Session{Session: known[n], Sockets: sockets})
+	}
+	return sessions, nil
+}
+
+// knownSessions returns the living sessions of a user, the one seen last first, as the store knows
+// them.
+func (a *Auth) knownSessions(ctx context.Context, userID string) (known []blacklist.Session, err error) {
+	err = a.contain("Blacklist", func() (err error) {
 		known, err = a.blacklist.Sessions(ctx, userID)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: sessions: %w", ErrUnavailable, err)
 	}
-	var sessions []Session
-	for _, one := range known {
-		session := Session{Session: one}
-		for _, server := range a.allServers() {
-			session.Sockets += server.liveSockets(one.ID)
-		}
-		sessions = append(sessions, session)
-	}
-	slices.SortFunc(sessions, func(x, y Session) int {
+	slices.SortFunc(known, func(x, y blacklist.Session) int {
 		return cmp.Or(y.LastSeen.Compare(x.LastSeen), cmp.Compare(x.ID, y.ID))
 	})
-	return sessions, nil
+	return known, nil
 }
 
 // RevokeSession ends one session of a user for good: its tokens are dead at once, on sockets and in
@@ -68,6 +68,10 @@ func (a *Auth) Sessions(ctx context.Context, userID string) ([]Session, error) {
 // If the session is another user's, nothing ends, which the receipt shows: no sessions. One that is
 // unknown, or over already, is no error either; what is unknown is dead from then on. Errors wrap
 // ErrUnavailable; the session may be over all the same.
+//
+// Once the store has decided, the end of ctx does not matter any more. With Options.Cluster, the
+// receipt says what all processes have closed that answer within ReceiptTimeout. One that does not
+// closes the sockets when it hears of the revocation from the store.
 func (a *Auth) RevokeSession(ctx context.Context, userID, sessionID string) (Receipt, error) {
 	if sessionID == "" {
 		return Receipt{}, errEmpty
@@ -115,11 +119,13 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 		return Receipt{}, nil
 	}
 	receipt := Receipt{Sessions: change.Sessions, Nodes: 1}
+	addOthers := a.askRevoked(ctx, r)
 	for _, closeSockets := range prepared {
 		receipt.Sockets += closeSockets(change)
 	}
+	addOthers(&receipt)
 	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: r.UserID, SessionID: r.SessionID, Except: r.Except},
-		slog.Int("sessions", receipt.Sessions), slog.Int("sockets", receipt.Sockets))
+		slog.Int("sessions", receipt.Sessions), slog.Int("sockets", receipt.Sockets), slog.Any("unheard", receipt.Unheard))
 	return receipt, nil
 }
 
@@ -129,12 +135,12 @@ func (a *Auth) trimSessions(ctx context.Context, begun *token) {
 	if a.limits.SessionsPerUser == NoLimit {
 		return
 	}
-	sessions, err := a.Sessions(ctx, begun.UserID)
+	sessions, err := a.knownSessions(ctx, begun.UserID)
 	if err != nil {
 		a.log.Error("socketauth: cannot look whether a user has too many sessions", slog.String("user", begun.UserID), slog.Any("cause", err))
 		return
 	}
-	sessions = slices.DeleteFunc(sessions, func(s Session) bool { return s.ID == begun.SessionID })
+	sessions = slices.DeleteFunc(sessions, func(s blacklist.Session) bool { return s.ID == begun.SessionID })
 	for n := a.limits.SessionsPerUser - 1; n < len(sessions); n++ {
 		a.limited(limitSessionsPerUser, slog.String("user", begun.UserID))
 		if _, err := a.RevokeSession(ctx, begun.UserID, sessions[n].ID); err != nil {
@@ -165,6 +171,28 @@ func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change
 		}
 		return closed
 	}
+}
+
+// revokedElsewhere implements socketServer. The store may have reported the change already, which has
+// closed the sockets; these are in s.revoked.
+func (s *Server) revokedElsewhere(ctx context.Context, r blacklist.Revocation) (closed int, ok bool) {
+	affected := s.of(r.SessionID, r.UserID, r.All)
+	if !s.watcher.recheckNow(ctx, sessionsOf(affected)) {
+		return 0, false
+	}
+	for _, socket := range append(affected, s.revoked.All()...) {
+		if socket.concerns(r) && socket.closedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
+			closed++
+		}
+	}
+	return closed, true
+}
+
+// concerns reports whether the socket belongs, or was about to belong, to one of the sessions that a
+// revocation is about.
+func (s *Socket) concerns(r blacklist.Revocation) bool {
+	t := s.known()
+	return t != nil && (r.All || t.UserID == r.UserID && (r.SessionID == "" || t.SessionID == r.SessionID) && t.SessionID != r.Except)
 }
 
 // connectionCounts implements socketServer.

@@ -375,6 +375,9 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	s.mu.Unlock()
 
 	if e.Closed {
+		if s.server.bus != nil && reason == codeSessionRevoked {
+			s.server.revoked.Add(s) // before the hub loses it, so that who counts finds it in one of them
+		}
 		s.server.hub.Drop(s)
 		s.cancel(ErrClosed)
 	}

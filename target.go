@@ -3,11 +3,14 @@ package socketauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
-	"time"
+	"strings"
 
+	"github.com/z-open/socketauth/internal/cluster"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/peerwire"
 )
 
 // Target is a set of sockets to send to. Each Emit reaches the sockets that are in it at that time.
@@ -51,7 +54,20 @@ func (t Target) Emit(event string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	return emit(t.members(), m)
+	bus := t.server.bus
+	if bus == nil {
+		return emit(t.members(), m)
+	}
+	groups := t.groups()
+	data := peerwire.AppendEmit(nil, peerwire.Target{Server: t.server.place, Groups: groups}, m)
+	if len(data) > cluster.MaxData {
+		return fmt.Errorf("socketauth: event %q: %w to other processes: it has %d bytes, and %d is the maximum", event, engine.ErrTooLarge, len(data), cluster.MaxData)
+	}
+	err = emit(t.members(), m)
+	if err == nil && len(groups) > 0 {
+		bus.send(kindEmit, data, groups)
+	}
+	return err
 }
 
 // emit sends a message to those of the sockets that are authenticated.
@@ -75,30 +91,73 @@ func (t Target) members() []*Socket {
 	return t.server.hub.MembersOfAny(append([]hub.Group{t.group}, t.more...))
 }
 
-// Peer is a socket that is connected to one of the processes of the app.
-type Peer struct {
-	UserID    string    `json:"userId"`
-	SessionID string    `json:"sessionId"`
-	Since     time.Time `json:"since"` // when it connected, by the clock of its process
-
-	// Node names the process, as Stats.Nodes does. It is empty without Options.Cluster.
-	Node string `json:"node,omitempty"`
+// groups returns the groups of the target, each once.
+func (t Target) groups() []hub.Group {
+	if t.group.Kind == 0 {
+		return nil
+	}
+	groups := []hub.Group{t.group}
+	for _, g := range t.more {
+		if !slices.Contains(groups, g) {
+			groups = append(groups, g)
+		}
+	}
+	return groups
 }
 
 // Sockets returns the authenticated sockets of the target, those that connected first coming first.
+//
+// With Options.Cluster they are those of all processes. If some processes have not answered within
+// ReceiptTimeout or before ctx has ended, Sockets returns the sockets of the others with an error
+// that names them and wraps ErrUnavailable.
 func (t Target) Sockets(ctx context.Context) ([]Peer, error) {
-	peers := t.peers("")
+	var unheard []string
+	var peers []Peer
+	if bus := t.server.bus; bus != nil && t.group.Kind != 0 {
+		question := peerwire.Target{Server: t.server.place, Groups: t.groups()}.Append(nil)
+		_, unheard = bus.ask(ctx, kindSockets, question, func(node string, data []byte) bool {
+			sockets, ok := peerwire.ParseSockets(data)
+			if ok {
+				peers = appendPeers(peers, node, sockets)
+			}
+			return ok
+		})
+	}
+	name := ""
+	if t.server.bus != nil {
+		name = t.server.bus.name()
+	}
+	peers = appendPeers(peers, name, live(t.members()))
 	slices.SortStableFunc(peers, func(a, b Peer) int { return a.Since.Compare(b.Since) })
+	if len(unheard) > 0 {
+		return peers, fmt.Errorf("%w: no answer from the processes %s", ErrUnavailable, strings.Join(unheard, ", "))
+	}
 	return peers, nil
 }
 
-// peers returns those of this process, which has the given name.
-func (t Target) peers(node string) []Peer {
-	var peers []Peer
-	for _, socket := range t.members() {
-		if token := socket.newest(); token != nil && socket.live() {
-			peers = append(peers, Peer{token.UserID, token.SessionID, socket.connection.opened, node})
-		}
+func appendPeers(peers []Peer, node string, sockets []peerwire.Socket) []Peer {
+	for _, s := range sockets {
+		peers = append(peers, Peer{s.UserID, s.SessionID, s.Since, node})
 	}
 	return peers
+}
+
+// live describes those of the sockets that are authenticated.
+func live(sockets []*Socket) (list []peerwire.Socket) {
+	for _, socket := range sockets {
+		if token := socket.newest(); token != nil && socket.live() {
+			list = append(list, peerwire.Socket{UserID: token.UserID, SessionID: token.SessionID, Since: socket.connection.opened})
+		}
+	}
+	return list
+}
+
+// deliver implements socketServer.
+func (s *Server) deliver(groups []hub.Group, m *engine.Message) {
+	_ = emit(s.hub.MembersOfAny(groups), m) // it was not too large for who sent it
+}
+
+// sockets implements socketServer.
+func (s *Server) sockets(groups []hub.Group) []peerwire.Socket {
+	return live(s.hub.MembersOfAny(groups))
 }

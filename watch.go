@@ -25,6 +25,8 @@ type watcher struct {
 	rechecks *recheck.Queue // sessions that may have ended elsewhere
 	hints    hints          // tokens that may have been confirmed elsewhere
 	isStale  atomic.Bool    // the sockets were disconnected because the store was not heard
+
+	size, parallel int // how many sessions one call of checkSessions is for, and how many calls run at once
 }
 
 // followers are the sockets of a server.
@@ -52,12 +54,11 @@ const (
 )
 
 func newWatcher(ctx context.Context, a *Auth, work *sync.WaitGroup, sockets followers) *watcher {
-	w := &watcher{auth: a, ctx: ctx, work: work, sockets: sockets}
-	size, parallel := checksInTurn, parallelChecks
+	w := &watcher{auth: a, ctx: ctx, work: work, sockets: sockets, size: checksInTurn, parallel: parallelChecks}
 	if a.batch != nil {
-		size, parallel = blacklist.MaxBatch, parallelBatches
+		w.size, w.parallel = blacklist.MaxBatch, parallelBatches
 	}
-	w.rechecks = recheck.New(time.Now(), size, parallel, w.checkSessions)
+	w.rechecks = recheck.New(time.Now(), w.size, w.parallel, w.checkSessions)
 	if a.tokens.storeTime != nil {
 		w.rechecks.Shared()
 	}
@@ -118,6 +119,16 @@ func (w *watcher) hear(c blacklist.Change) {
 
 // recheck has the store asked whether sessions have ended, until it has answered for each.
 func (w *watcher) recheck(sessions []string) { w.run(w.rechecks.Add(time.Now(), sessions)) }
+
+// recheckNow has the store asked whether sessions have ended, and reports whether it has answered for
+// all of them before ctx ends.
+func (w *watcher) recheckNow(ctx context.Context, sessions []string) bool {
+	now := recheck.New(time.Now(), w.size, w.parallel, w.checkSessions)
+	if now.Add(time.Now(), sessions) {
+		now.Run(ctx, firstPause)
+	}
+	return now.Left() == 0 && ctx.Err() == nil
+}
 
 func (w *watcher) run(needed bool) {
 	if needed {

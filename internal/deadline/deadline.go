@@ -1,8 +1,9 @@
-// Package deadline has a timer that can be moved, and sets deadlines for the bodies of requests and
-// for answers.
+// Package deadline has a timer that can be moved, sets deadlines for the bodies of requests and for
+// answers, and waits for goroutines until a deadline.
 package deadline
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -48,4 +49,16 @@ func (d *Deadline) stop(wg *sync.WaitGroup) {
 		wg.Done()
 	}
 	d.timer = nil
+}
+
+// Wait waits for a group or for the end of ctx, and returns the error of ctx.
+func Wait(ctx context.Context, wg *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
