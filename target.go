@@ -44,6 +44,11 @@ func (s *Server) ToSession(sid string) Target { return Target{server: s, group: 
 
 // Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if the
 // arguments cannot be encoded or the event is too large. A socket that has gone is not an error.
+//
+// With Options.Cluster, the sockets of all processes are meant: those of this process are sent the
+// event at once, those of others by the Broker, at most once and in the order of this process's emits
+// to the same target. An event is then too large if it has more than 960 KiB. What the Broker does not
+// take is lost, which is counted in Stats and logged, and is not an error.
 func (s *Server) Emit(event string, args ...any) error {
 	return s.All().Emit(event, args...)
 }
