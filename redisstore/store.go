@@ -19,9 +19,12 @@ type Store struct {
 	clocks     [buckets]clock
 	kept       cache
 	recent     recent
+	bus        *bus
+	watching   watching
 }
 
 var (
+	_ blacklist.Store        = (*Store)(nil)
 	_ blacklist.Clock        = (*Store)(nil)
 	_ blacklist.BatchChecker = (*Store)(nil)
 )
@@ -38,7 +41,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: client, o: o, kept: cache{most: o.MaxKept}}
+	s := &Store{client: client, o: o, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll)}
 	_, s.isCluster = client.(*redis.ClusterClient)
 	for n, tag := range bucketTags {
 		s.bucketKeys[n] = o.Prefix + "{" + tag + "}"

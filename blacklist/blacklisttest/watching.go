@@ -165,7 +165,7 @@ func watching() []clause {
 					if c.At.IsZero() {
 						t.Errorf("%s heard of without a time", name(c.Verdict))
 					}
-					c.At, c.Sessions = time.Time{}, 0
+					c.At, c.Sessions, c.Hint = time.Time{}, 0, false
 					counts[c]++
 				}
 				for _, c := range want {

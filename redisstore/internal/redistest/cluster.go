@@ -3,6 +3,7 @@
 package redistest
 
 import (
+	"context"
 	"net"
 	"slices"
 	"strconv"
@@ -91,4 +92,26 @@ func (c *Cluster) Client() *redis.ClusterClient {
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), ContextTimeoutEnabled: true})
 	c.t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// Proxies returns a new client of the cluster, closed when the test t ends, whose connections to each
+// server go through a proxy, and the proxies in the order of Masters and Replicas.
+func (c *Cluster) Proxies(t testing.TB) (*redis.ClusterClient, []*Proxy) {
+	t.Helper()
+	var proxies []*Proxy
+	through := make(map[string]string)
+	for _, s := range slices.Concat(c.Masters, c.Replicas) {
+		p := NewProxy(t, s.Addr)
+		through[s.Addr] = p.Addr
+		proxies = append(proxies, p)
+	}
+	var dialer net.Dialer
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: c.Addrs(), ContextTimeoutEnabled: true,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, through[addr])
+		},
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	return client, proxies
 }
