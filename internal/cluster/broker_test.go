@@ -6,16 +6,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
-// memory is a broker of one process. It delivers within Publish, and can be harmed.
+// memory is a broker of one process. It delivers within Publish, and may lose messages.
 type memory struct {
 	mu      sync.Mutex
 	subs    map[string][]*sub
 	carried []carried // everything that was published, if record is set
 	record  bool
-	down    bool                                        // Publish and Subscribe fail
-	hang    bool                                        // they wait for their context
 	lose    func(topic string, data []byte) (lost bool) // may be nil
 }
 
@@ -33,24 +32,7 @@ type sub struct {
 
 var errDown = errors.New("the broker is down")
 
-func (b *memory) trouble(ctx context.Context) error {
-	b.mu.Lock()
-	down, hang := b.down, b.hang
-	b.mu.Unlock()
-	if hang {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if down {
-		return errDown
-	}
-	return ctx.Err()
-}
-
-func (b *memory) Publish(ctx context.Context, topic string, data []byte) error {
-	if err := b.trouble(ctx); err != nil {
-		return err
-	}
+func (b *memory) Publish(_ context.Context, topic string, data []byte) error {
 	b.mu.Lock()
 	if b.record {
 		b.carried = append(b.carried, carried{topic, slices.Clone(data)})
@@ -63,12 +45,15 @@ func (b *memory) Publish(ctx context.Context, topic string, data []byte) error {
 	return nil
 }
 
+func (b *memory) subscriptions(topic string) []*sub {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.subs[topic])
+}
+
 // inject has all who have subscribed to the topic hear data.
 func (b *memory) inject(topic string, data []byte) {
-	b.mu.Lock()
-	subs := slices.Clone(b.subs[topic])
-	b.mu.Unlock()
-	for _, s := range subs {
+	for _, s := range b.subscriptions(topic) {
 		s.mu.Lock()
 		if !s.ended {
 			s.message(slices.Clone(data))
@@ -77,10 +62,7 @@ func (b *memory) inject(topic string, data []byte) {
 	}
 }
 
-func (b *memory) Subscribe(ctx context.Context, topic string, message func([]byte), gap func()) (func(), error) {
-	if err := b.trouble(ctx); err != nil {
-		return nil, err
-	}
+func (b *memory) Subscribe(_ context.Context, topic string, message func([]byte), gap func()) (func(), error) {
 	s := &sub{message: message, gap: gap}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,11 +90,71 @@ func (b *memory) set(change func(b *memory)) {
 	change(b)
 }
 
-// topics returns how many topics are subscribed to.
+// topicCount returns how many topics are subscribed to.
 func (b *memory) topicCount() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.subs)
+}
+
+// port is a broker as one node reaches it. It can be harmed apart from the others'.
+type port struct {
+	*memory
+	mu   sync.Mutex
+	deaf bool // nothing is heard
+	mute bool // what is published is lost
+	down bool // calls fail
+	hang bool // calls wait for their context
+	slow time.Duration
+}
+
+func (p *port) state() (deaf, mute, down, hang bool, slow time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.deaf, p.mute, p.down, p.hang, p.slow
+}
+
+func (p *port) set(change func(p *port)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(p)
+}
+
+// trouble returns how a call fails.
+func (p *port) trouble(ctx context.Context) error {
+	_, _, down, hang, slow := p.state()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if slow > 0 {
+		time.Sleep(slow)
+	}
+	if down {
+		return errDown
+	}
+	return ctx.Err()
+}
+
+func (p *port) Publish(ctx context.Context, topic string, data []byte) error {
+	if err := p.trouble(ctx); err != nil {
+		return err
+	}
+	if _, mute, _, _, _ := p.state(); mute {
+		return nil
+	}
+	return p.memory.Publish(ctx, topic, data)
+}
+
+func (p *port) Subscribe(ctx context.Context, topic string, message func([]byte), gap func()) (func(), error) {
+	if err := p.trouble(ctx); err != nil {
+		return nil, err
+	}
+	return p.memory.Subscribe(ctx, topic, func(data []byte) {
+		if deaf, _, _, _, _ := p.state(); !deaf {
+			message(data)
+		}
+	}, gap)
 }
 
 var testKey = []byte("0123456789abcdef0123456789abcdef")
@@ -121,27 +163,9 @@ var testKey = []byte("0123456789abcdef0123456789abcdef")
 type process struct {
 	*Node
 	t      *testing.T
+	port   *port
 	mu     sync.Mutex
 	heard  []Message
 	gaps   []Topic
 	answer func(ctx context.Context, kind Kind, data []byte) []byte
-}
-
-func (p *process) messages() []Message {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.heard)
-}
-
-func (p *process) texts() (texts []string) {
-	for _, m := range p.messages() {
-		texts = append(texts, string(m.Data))
-	}
-	return texts
-}
-
-func (p *process) lostOn() []Topic {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.gaps)
 }

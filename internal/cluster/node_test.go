@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -38,8 +39,11 @@ func newProcess(t *testing.T, b Broker, change func(c *Config)) *process {
 		Deliver: func(m Message) { p.mu.Lock(); p.heard = append(p.heard, m); p.mu.Unlock() },
 		Gap:     func(topic Topic) { p.mu.Lock(); p.gaps = append(p.gaps, topic); p.mu.Unlock() },
 		Answer: func(ctx context.Context, kind Kind, data []byte) []byte {
-			if p.answer != nil {
-				return p.answer(ctx, kind, data)
+			p.mu.Lock()
+			answer := p.answer
+			p.mu.Unlock()
+			if answer != nil {
+				return answer(ctx, kind, data)
 			}
 			return append([]byte(p.Name()+" "), data...)
 		},
@@ -65,12 +69,14 @@ func (p *process) close() {
 	}
 }
 
-// start returns nodes that are started and know each other.
-func start(t *testing.T, b Broker, count int) []*process {
+// start returns nodes that are started and know each other, each with a port of its own.
+func start(t *testing.T, b *memory, count int) []*process {
 	t.Helper()
 	var ps []*process
 	for range count {
-		p := newProcess(t, b, nil)
+		port := &port{memory: b}
+		p := newProcess(t, port, nil)
+		p.port = port
 		p.Start()
 		ps = append(ps, p)
 	}
@@ -79,13 +85,112 @@ func start(t *testing.T, b Broker, count int) []*process {
 	return ps
 }
 
-func names(ps ...*process) (names []string) {
+// join has nodes join topics, and waits until they hear them for sure.
+func join(topics []Topic, ps ...*process) {
+	for _, p := range ps {
+		for _, topic := range topics {
+			p.Join(topic)
+		}
+	}
+	time.Sleep(3 * time.Second)
+	synctest.Wait()
+}
+
+// send sends a message, and waits until it has arrived.
+func (p *process) send(text string, topics ...Topic) {
+	p.Send(1, []byte(text), topics...)
+	synctest.Wait()
+}
+
+// answers sets how a node answers questions.
+func (p *process) answers(answer func(ctx context.Context, kind Kind, data []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+// expect checks what a node has heard since the last call.
+func (p *process) expect(texts ...string) {
+	p.t.Helper()
+	p.mu.Lock()
+	heard := p.heard
+	p.heard = nil
+	p.mu.Unlock()
+	var got []string
+	for _, m := range heard {
+		got = append(got, string(m.Data))
+	}
+	if !slices.Equal(got, texts) {
+		p.t.Errorf("heard %q, want %q", got, texts)
+	}
+}
+
+// expectGaps checks of which topics a node was told that messages may be missing.
+func (p *process) expectGaps(topics ...Topic) {
+	p.t.Helper()
+	p.mu.Lock()
+	gaps := p.gaps
+	p.gaps = nil
+	p.mu.Unlock()
+	if !slices.Equal(gaps, topics) {
+		p.t.Errorf("gaps on %v, want %v", gaps, topics)
+	}
+}
+
+// expectMembers checks which other nodes a node lists, and which of them as silent.
+func (p *process) expectMembers(living, silent []*process) {
+	p.t.Helper()
+	var got, want []string
+	for _, m := range p.Members() {
+		got = append(got, fmt.Sprint(m.Name, m.Silent))
+	}
+	for _, other := range living {
+		want = append(want, other.Name()+"false")
+	}
+	for _, other := range silent {
+		want = append(want, other.Name()+"true")
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		p.t.Errorf("members %v, want %v", got, want)
+	}
+}
+
+// ask asks the others, and checks who has answered, who has not, and how long it took.
+func (p *process) ask(answered, unheard []*process, took time.Duration) {
+	p.t.Helper()
+	ctx, stop := context.WithTimeout(p.t.Context(), 500*time.Millisecond)
+	defer stop()
+	began := time.Now()
+	answers, missing := p.Ask(ctx, 1, []byte("?"))
+	var got []string
+	for _, a := range answers {
+		got = append(got, a.Node)
+		if string(a.Data) != a.Node+" ?" {
+			p.t.Errorf("the answer is %q", a.Data)
+		}
+	}
+	if want := names(answered); !slices.Equal(got, want) {
+		p.t.Errorf("answers of %v, want %v", got, want)
+	}
+	if want := names(unheard); !slices.Equal(missing, want) {
+		p.t.Errorf("unheard %v, want %v", missing, want)
+	}
+	if d := time.Since(began); d != took {
+		p.t.Errorf("it took %v, want %v", d, took)
+	}
+}
+
+func names(ps []*process) (names []string) {
 	for _, p := range ps {
 		names = append(names, p.Name())
 	}
 	slices.Sort(names)
 	return names
 }
+
+// these makes the lists of expectMembers and ask readable.
+func these(ps ...*process) []*process { return ps }
 
 // TestNodesTogether guards that nodes find each other within milliseconds, send, ask and say goodbye.
 func TestNodesTogether(t *testing.T) {
@@ -105,23 +210,13 @@ func TestNodesTogether(t *testing.T) {
 		ps[0].Send(3, []byte("one"), room)
 		ps[0].Send(3, []byte("both"), room, Topic{'u', "x"})
 		synctest.Wait()
-		for i, p := range ps {
-			want := []string{"one", "both"}
-			if i == 0 {
-				want = nil
-			}
-			if got := p.texts(); !slices.Equal(got, want) {
-				t.Errorf("node %d heard %q", i, got)
-			}
-		}
-		answers, unheard := ps[0].Ask(t.Context(), 1, []byte("?"))
-		if len(answers) != 2 || len(unheard) != 0 || string(answers[0].Data) != answers[0].Node+" ?" {
-			t.Error(answers, unheard)
-		}
+		ps[0].expect()
+		ps[1].expect("one", "both")
+		ps[2].expect("one", "both")
+		ps[0].ask(these(ps[1], ps[2]), nil, 0)
 		ps[2].close()
 		synctest.Wait()
-		if m := ps[0].Members(); len(m) != 1 || m[0].Name != ps[1].Name() || m[0].Silent || len(ps[0].lostOn()) > 0 {
-			t.Error(m, ps[0].lostOn())
-		}
+		ps[0].expectMembers(these(ps[1]), nil)
+		ps[0].expectGaps()
 	})
 }

@@ -76,8 +76,10 @@ func newCodec(key []byte) (*codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &codec{topics: topics, macs: sync.Pool{New: func() any { return &mac{hash: hmac.New(sha256.New, messages)} }}}, nil
+	return &codec{topics: topics, macs: sync.Pool{New: func() any { return newMAC(messages) }}}, nil
 }
+
+func newMAC(key []byte) *mac { return &mac{hash: hmac.New(sha256.New, key)} }
 
 // tag returns what stands for a topic on the bus. Nobody can tell from it which topic that is, or
 // make it up, without the key.
@@ -92,7 +94,7 @@ func (c *codec) tag(t Topic) (tg tag) {
 // String returns the topic of the broker.
 func (t tag) String() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
 
-// sum computes the MAC of a message on a topic. It is valid until the mac is used again.
+// of computes the MAC of a message on a topic. It is valid until the mac is used again.
 func (m *mac) of(t tag, message []byte) []byte {
 	m.hash.Reset()
 	copy(m.sum[:], t[:]) // a copy on the stack would escape

@@ -1,0 +1,372 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var room, hall, user = Topic{'r', "room"}, Topic{'r', "hall"}, Topic{'u', "alice"}
+
+// TestSilentMember guards that a node that is not heard is silent after 3 seconds, is named by
+// receipts without being waited for, has no address, and is forgotten after Keep.
+func TestSilentMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		its := &port{memory: b}
+		third := newProcess(t, its, func(c *Config) { c.Advertise = "http://10.0.0.5:8080" })
+		third.Start()
+		join([]Topic{room}, ps[0])
+		if a, ok := ps[0].Address(third.Name()); !ok || a != "http://10.0.0.5:8080" {
+			t.Error(a, ok)
+		}
+		its.set(func(p *port) { p.mute = true })
+		time.Sleep(silentAfter - beatEvery)
+		ps[0].expectMembers(these(ps[1], third), nil)
+		ps[0].ask(these(ps[1]), these(third), 500*time.Millisecond) // it may still answer
+		time.Sleep(2 * beatEvery)
+		ps[0].expectMembers(these(ps[1]), these(third))
+		ps[0].ask(these(ps[1]), these(third), 0)
+		if a, ok := ps[0].Address(third.Name()); ok {
+			t.Error(a, ok)
+		}
+
+		third.send("lost", room)
+		its.set(func(p *port) { p.mute = false })
+		time.Sleep(2 * beatEvery)
+		ps[0].expectMembers(these(ps[1], third), nil)
+		ps[0].expectGaps(control, room) // heartbeats were lost, and it cannot know what they told
+		third.send("heard", room)
+		ps[0].expect("heard")
+		ps[0].ask(these(ps[1], third), nil, 0)
+
+		its.set(func(p *port) { p.mute = true })
+		time.Sleep(standardAge - beatEvery)
+		ps[0].expectMembers(these(ps[1]), these(third))
+		time.Sleep(2 * beatEvery)
+		ps[0].expectMembers(these(ps[1]), nil)
+		ps[0].ask(these(ps[1]), nil, 0)
+		its.set(func(p *port) { p.mute = false })
+		time.Sleep(2 * beatEvery)
+		ps[0].expectMembers(these(ps[1], third), nil)
+	})
+}
+
+// TestKeep guards that Keep says for how long a silent node is listed, and that a goodbye ends that.
+func TestKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		p := newProcess(t, b, func(c *Config) { c.Keep = 6 * time.Second })
+		p.Start()
+		time.Sleep(time.Second)
+		ps[0].port.set(func(p *port) { p.mute = true })
+		time.Sleep(4 * time.Second)
+		p.expectMembers(these(ps[1]), these(ps[0]))
+		time.Sleep(3 * time.Second)
+		p.expectMembers(these(ps[1]), nil)
+
+		ps[1].port.set(func(p *port) { p.mute = true })
+		time.Sleep(4 * time.Second)
+		p.expectMembers(nil, these(ps[1]))
+		ps[1].port.set(func(p *port) { p.mute = false })
+		ps[1].close()
+		synctest.Wait()
+		p.expectMembers(nil, nil)
+	})
+}
+
+// TestAnswerLate guards that an answer that comes too late names who gave it, and is not taken for
+// the answer to a later question.
+func TestAnswerLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ps := start(t, &memory{}, 3)
+		ps[2].answers(func(ctx context.Context, _ Kind, data []byte) []byte {
+			time.Sleep(700 * time.Millisecond)
+			if ctx.Err() == nil {
+				t.Error("the context of an answer that nobody waits for has not ended")
+			}
+			return []byte("late")
+		})
+		ps[0].ask(these(ps[1]), these(ps[2]), 500*time.Millisecond)
+		ps[2].answers(nil)
+		ps[0].ask(these(ps[1], ps[2]), nil, 0)
+		time.Sleep(time.Second)
+		ps[0].ask(these(ps[1], ps[2]), nil, 0)
+		ps[1].port.set(func(p *port) { p.deaf = true })
+		ps[0].ask(these(ps[2]), these(ps[1]), 500*time.Millisecond)
+		ps[1].port.set(func(p *port) { p.deaf = false })
+
+		// One that leaves meanwhile has nothing left to say.
+		ps[2].answers(func(context.Context, Kind, []byte) []byte { time.Sleep(time.Second); return nil })
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			ps[2].close()
+		}()
+		ps[0].ask(these(ps[1]), nil, 100*time.Millisecond)
+		time.Sleep(time.Second)
+	})
+}
+
+// TestAskWithoutBroker guards that a question that cannot be asked names all others at once, one
+// whose broker hangs when its context ends, and one of a node that has heard nobody yet that it
+// cannot know who is there.
+func TestAskWithoutBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 3)
+		ps[0].port.set(func(p *port) { p.down = true })
+		ps[0].ask(nil, these(ps[1], ps[2]), 0)
+		ps[0].port.set(func(p *port) { p.down, p.hang = false, true })
+		ps[0].ask(nil, these(ps[1], ps[2]), 500*time.Millisecond)
+
+		its := &port{memory: b, down: true}
+		p := newProcess(t, its, nil)
+		for _, c := range []struct {
+			state string
+			took  time.Duration
+		}{{"not started", 0}, {"down", 0}, {"hangs", 500 * time.Millisecond}} {
+			switch c.state {
+			case "down":
+				p.Start()
+				synctest.Wait()
+			case "hangs":
+				its.set(func(p *port) { p.down, p.hang = false, true })
+				time.Sleep(time.Second)
+				p.mu.Lock()
+				p.mu.Unlock()
+				p.Node.mu.Lock()
+				p.trouble = false
+				p.Node.mu.Unlock()
+			}
+			ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			began := time.Now()
+			answers, unheard := p.Ask(ctx, 1, nil)
+			stop()
+			if len(answers) != 0 || fmt.Sprint(unheard) != "[unknown]" || time.Since(began) != c.took {
+				t.Errorf("%s: %v, unheard %v after %v", c.state, answers, unheard, time.Since(began))
+			}
+		}
+		its.set(func(p *port) { p.hang = false })
+		ps[0].port.set(func(p *port) { p.hang = false })
+		time.Sleep(11 * time.Second)
+		p.ask(these(ps...), nil, 0)
+	})
+}
+
+// TestAskAtOnce guards that a question that is asked just after the start waits until the others
+// have had time to say that they are there.
+func TestAskAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		p := newProcess(t, &port{memory: b, slow: 20 * time.Millisecond}, nil)
+		p.Start()
+		// Both subscriptions take 20 ms, and the question as well.
+		p.ask(these(ps...), nil, 20*time.Millisecond+acquaintance+20*time.Millisecond)
+	})
+}
+
+// TestBrokerDown guards that Send never waits, that what cannot be sent is counted, logged once a
+// minute, and not kept, and that the others hear that it is missing.
+func TestBrokerDown(t *testing.T) {
+	for _, hang := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &memory{}
+			var l logs
+			its := &port{memory: b}
+			p := newProcess(t, its, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&l, nil)) })
+			p.Start()
+			others := start(t, b, 2)
+			join([]Topic{room, hall}, others...)
+			p.send("before", room)
+
+			its.set(func(p *port) { p.down, p.hang = !hang, hang })
+			const count = 2 * maxBulk
+			began := time.Now()
+			for range count {
+				p.Send(1, []byte("lost"), room)
+			}
+			p.Send(1, []byte("lost"), hall)
+			if took := time.Since(began); took > 0 {
+				t.Errorf("sending took %v", took)
+			}
+			time.Sleep(30 * time.Second)
+			if s := p.Stats(); s.Dropped < count || s.Queued > 2 {
+				t.Errorf("%+v", s)
+			}
+			if n := strings.Count(l.String(), "cannot send"); n != 1 {
+				t.Errorf("logged %d times:\n%s", n, l.String())
+			}
+			others[0].expectMembers(these(others[1]), these(p))
+
+			its.set(func(p *port) { p.down, p.hang = false, false })
+			time.Sleep(4 * time.Second)
+			others[0].expect("before")
+			others[0].expectMembers(these(others[1], p), nil)
+			others[0].expectGaps(room, hall)
+			p.send("after", room)
+			others[0].expect("after")
+			others[0].expectGaps()
+		})
+	}
+}
+
+// TestBrokerGap guards that what the broker says to be lost is passed on.
+func TestBrokerGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		join([]Topic{room}, ps...)
+		lose := func(topic Topic) {
+			for _, s := range b.subscriptions(ps[0].codec.tag(topic).String()) {
+				s.gap()
+			}
+		}
+		lose(room)
+		ps[0].expectGaps(room)
+		lose(control)
+		ps[0].expectGaps(control)
+		lose(ps[0].inbox)
+		ps[0].expectGaps()
+		ps[0].Leave(room)
+		if synctest.Wait(); ps[0].Stats().Gaps != 3 {
+			t.Errorf("%+v", ps[0].Stats())
+		}
+	})
+}
+
+// TestLastMessageLost guards that a gap is noticed although nothing follows what was lost.
+func TestLastMessageLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		join([]Topic{room, hall}, ps...)
+		ps[0].send("heard", room)
+		lost := ps[0].codec.tag(room).String()
+		b.set(func(b *memory) { b.lose = func(topic string, _ []byte) bool { return topic == lost } })
+		ps[0].send("lost", room, hall)
+		ps[0].send("lost", room)
+		time.Sleep(beatEvery + settling + tickEvery)
+		ps[1].expect("heard", "lost")
+		ps[1].expectGaps(room)
+		b.set(func(b *memory) { b.lose = nil })
+		ps[0].send("heard", room)
+		ps[1].expect("heard")
+		time.Sleep(10 * time.Second)
+		ps[1].expectGaps()
+	})
+}
+
+// TestHotTopic guards that heartbeats and answers go ahead of a queue that is always full.
+func TestHotTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ps := start(t, &memory{}, 2)
+		join([]Topic{room}, ps[1])
+		ps[0].port.set(func(p *port) { p.slow = time.Millisecond })
+		for range 100 {
+			for range 300 {
+				ps[0].Send(1, make([]byte, 100), room)
+			}
+			time.Sleep(100 * time.Millisecond)
+			ps[1].expectMembers(these(ps[0]), nil)
+			if m := ps[1].Members(); time.Since(m[0].Heard) > 10*time.Millisecond {
+				t.Fatal("not heard any more")
+			}
+		}
+		if ps[0].Stats().Queued < maxBulk/2 {
+			t.Error("the queue is not full")
+		}
+		// Two messages may be under way: the one that is being published, and one of every nine.
+		began := time.Now()
+		ps[1].ask(these(ps[0]), nil, 2*time.Millisecond)
+		if took := time.Since(began); took > 3*time.Millisecond {
+			t.Errorf("an answer took %v", took)
+		}
+		ps[0].port.set(func(p *port) { p.slow = 0 })
+	})
+}
+
+// TestClose guards that Close sends what is queued and a goodbye, that it ends all subscriptions,
+// that nothing is heard or sent afterwards, and that a broker that hangs cannot hold it up.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		join([]Topic{room, hall}, ps...)
+		ps[0].port.set(func(p *port) { p.slow = time.Millisecond })
+		for range 3 {
+			ps[0].Send(1, []byte("last"), room)
+		}
+		ps[0].close()
+		ps[1].expect("last", "last", "last")
+		ps[1].expectMembers(nil, nil)
+		if n := b.topicCount(); n != 4 {
+			t.Errorf("%d topics, not those of the other node", n)
+		}
+		ps[0].port.set(func(p *port) { p.slow = 0 })
+		ps[0].Start()
+		ps[0].Join(user)
+		ps[0].Leave(room)
+		ps[0].send("never", room)
+		ps[1].send("unheard", room)
+		ps[0].expect()
+		ps[1].expect()
+		ps[0].close()
+		if a, unheard := ps[0].Ask(t.Context(), 1, nil); len(a) > 0 || len(unheard) != 1 {
+			t.Error(a, unheard)
+		}
+
+		never := newProcess(t, b, nil)
+		never.Join(room)
+		never.close()
+
+		stuck := start(t, b, 1)[0]
+		join([]Topic{room, hall}, stuck)
+		stuck.port.set(func(p *port) { p.hang = true })
+		stuck.Send(1, []byte("stuck"), room)
+		stuck.Join(user)
+		ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer stop()
+		began := time.Now()
+		if err := stuck.Close(ctx); err != context.DeadlineExceeded || time.Since(began) != 100*time.Millisecond {
+			t.Error(err, time.Since(began))
+		}
+		stuck.port.set(func(p *port) { p.hang = false })
+	})
+}
+
+// TestLarge guards the limits of messages and answers: what is larger is not sent, and named.
+func TestLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		join([]Topic{room}, ps...)
+		ps[0].Send(1, make([]byte, MaxData+1), room)
+		ps[0].send(strings.Repeat("x", MaxData), room)
+		if heard := ps[1].heard; len(heard) != 1 || len(heard[0].Data) != MaxData {
+			t.Error("not heard")
+		}
+		ps[1].expectGaps(room)
+		for size, ok := range map[int]bool{0: true, partSize: true, partSize + 1: true, maxAnswer: true, maxAnswer + 1: false} {
+			want := strings.Repeat("0123456789abcdefg", size/17+1)[:size]
+			ps[1].answers(func(context.Context, Kind, []byte) []byte { return []byte(want) })
+			answers, unheard := ps[0].Ask(t.Context(), 1, nil)
+			if ok && (len(answers) != 1 || string(answers[0].Data) != want) || ok != (len(unheard) == 0) {
+				t.Errorf("%d bytes: %d answers, unheard %v", size, len(answers), unheard)
+			}
+		}
+		if ps[0].asks.bytes != 0 || len(ps[0].asks.open) != 0 {
+			t.Error("answers are still counted")
+		}
+		ps[1].answers(nil)
+		if a, unheard := ps[0].Ask(t.Context(), 1, make([]byte, MaxData)); len(a) > 0 || len(unheard) != 1 {
+			t.Error(len(a), unheard)
+		}
+	})
+}
