@@ -150,7 +150,7 @@ func newAuth(c *config) *Auth {
 	}
 	c.batch, _ = c.blacklist.(blacklist.BatchChecker)
 	if c.cluster.broker != nil {
-		a.bus = newBus(c.cluster, c.log, a.deliver, a.answer)
+		a.bus = newBus(c.cluster, c.log, c.attempts, a.deliver, a.answer)
 	}
 	c.blacklist = measured{c.blacklist, &a.counts.store}
 	return a

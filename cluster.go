@@ -18,6 +18,7 @@ import (
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/serialqueue"
+	"github.com/z-open/socketauth/internal/throttle"
 )
 
 // Cluster joins the processes of one app, so that emits, receipts and limits on guessing reach
@@ -168,10 +169,11 @@ func isNilPointer(v any) bool {
 
 // The kinds of messages between processes and of questions.
 const (
-	kindEmit    cluster.Kind = iota + 1 // an event for sockets
-	kindRevoked                         // asks what was closed because sessions were revoked
-	kindSockets                         // asks which sockets are in a target
-	kindCounts                          // asks how many sockets sessions have
+	kindEmit     cluster.Kind = iota + 1 // an event for sockets
+	kindRevoked                          // asks what was closed because sessions were revoked
+	kindSockets                          // asks which sockets are in a target
+	kindCounts                           // asks how many sockets sessions have
+	kindFailures                         // tells what has failed
 )
 
 // bus reaches the other processes of the app.
@@ -179,6 +181,8 @@ type bus struct {
 	config  cluster.Config
 	deliver func(m cluster.Message)
 	timeout time.Duration // for questions
+
+	failures failures
 
 	run  atomic.Pointer[busRun] // nil before the first start
 	full logonce.Minute         // limits how often it is logged that an inbox is full
@@ -191,8 +195,9 @@ type bus struct {
 // busRun is what runs of a bus from start to close.
 type busRun struct {
 	*cluster.Node
-	inbox serialqueue.Queue // messages of others, so that the broker does not wait for their delivery
-	work  sync.WaitGroup    // counts the goroutine of inbox
+	inbox serialqueue.Queue  // messages of others, so that the broker does not wait for their delivery
+	work  sync.WaitGroup     // counts the goroutine of inbox, and that which exchanges failures
+	stop  context.CancelFunc // ends the latter
 }
 
 // inboxLimits is how much may wait to be delivered to this process's sockets.
@@ -201,16 +206,17 @@ var inboxLimits = serialqueue.Limits{Items: 4096, Cost: 16 << 20}
 // newBus returns a bus that calls deliver with the messages of other processes, in order for each of
 // them and topic, and answer with their questions. It does nothing before it is started.
 func newBus(
-	c clusterConfig, log *slog.Logger, deliver func(m cluster.Message),
+	c clusterConfig, log *slog.Logger, attempts *throttle.Guard, deliver func(m cluster.Message),
 	answer func(ctx context.Context, kind cluster.Kind, data []byte) []byte,
 ) *bus {
 	return &bus{
 		config: cluster.Config{
 			Broker: c.broker, Key: c.key, Advertise: c.advertise, Keep: c.maxStale, Logger: log, Answer: answer,
 		},
-		deliver: deliver,
-		timeout: c.receiptTimeout,
-		joined:  make(map[cluster.Topic]int),
+		deliver:  deliver,
+		timeout:  c.receiptTimeout,
+		failures: failures{guard: attempts, log: log},
+		joined:   make(map[cluster.Topic]int),
 	}
 }
 
@@ -229,6 +235,10 @@ func (b *bus) start(again bool) (*busRun, error) {
 	run = new(busRun)
 	config := b.config
 	config.Deliver = func(m cluster.Message) {
+		if m.Kind == kindFailures { // at once, whatever else waits
+			b.failures.hear(m)
+			return
+		}
 		if run.inbox.Push(&run.work, inboxLimits, len(m.Data), func() { b.deliver(m) }) == nil {
 			return
 		}
@@ -246,9 +256,13 @@ func (b *bus) start(again bool) (*busRun, error) {
 			run.Join(topic)
 		}
 	}
+	run.Join(failuresTopic)
 	b.run.Store(run)
 	b.closed = false
 	run.Start()
+	var ctx context.Context
+	ctx, run.stop = context.WithCancel(context.Background())
+	run.work.Go(func() { b.failures.exchange(ctx, run.Node) })
 	return run, nil
 }
 
@@ -266,6 +280,7 @@ func (b *bus) close(ctx context.Context, used func() bool) error {
 	if run == nil {
 		return nil
 	}
+	run.stop()
 	err := run.Close(ctx)
 	if err == nil {
 		err = deadline.Wait(ctx, &run.work)
