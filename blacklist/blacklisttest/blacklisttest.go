@@ -7,7 +7,8 @@
 //
 // Run is for every store. RunInBubble and RunSetBack are for stores that can live in a
 // testing/synctest bubble: they test what takes minutes, and what has to hold when the wall clock
-// is set back. RunRestarts is for stores that survive a restart.
+// is set back. RunRestarts is for stores that survive a restart. RunShared and RunLossy are for
+// stores that several processes share.
 package blacklisttest
 
 import (
@@ -21,9 +22,13 @@ import (
 // Run runs the suite. open returns a new, empty store for each promise, and has t.Cleanup close it.
 // A Gap that a store sends to its watchers is ignored.
 func Run(t *testing.T, open func(t *testing.T) blacklist.Store) {
-	for _, c := range slices.Concat(rotation(), reuse(), revocation(), users(), marks(), stepUps(), binding(), sessions(), watching(), races(), edges()) {
+	for _, c := range clauses() {
 		t.Run(c.promise, func(t *testing.T) { c.check(t, open(t)) })
 	}
+}
+
+func clauses() []clause {
+	return slices.Concat(rotation(), reuse(), revocation(), users(), marks(), stepUps(), binding(), sessions(), watching(), races(), edges())
 }
 
 // RunInBubble tests what needs time to pass, by the clock of a testing/synctest bubble. A store

@@ -116,7 +116,7 @@ func restarts() []restartClause {
 			first := s.presents(accepted, code, bind, confirming)
 			s.confirms(accepted, first)
 			pass()
-			proof := stepUp(time.Now())
+			proof := stepUp(s.now())
 			second := s.presents(accepted, first, proving(proof), confirming)
 			c := s.raises(true)
 

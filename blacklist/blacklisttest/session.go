@@ -22,7 +22,7 @@ type session struct {
 	store blacklist.Store
 	id    string
 	user  string
-	login time.Time
+	login time.Time // by the store's clock
 }
 
 // login is a new user's new session, of which the store knows nothing yet.
@@ -31,7 +31,33 @@ func login(t *testing.T, store blacklist.Store) *session {
 }
 
 func loginOf(t *testing.T, store blacklist.Store, user string) *session {
-	return &session{t: t, store: store, id: newID(), user: user, login: time.Now()}
+	s := &session{t: t, store: store, id: newID(), user: user}
+	s.login = s.now()
+	return s
+}
+
+// now returns the time by the store's clock, with which tokens are stamped.
+func (s *session) now() time.Time {
+	s.t.Helper()
+	now := byProcess(s.store, time.Now())
+	clock, ok := s.store.(blacklist.Clock)
+	if !ok {
+		return now
+	}
+	at, err := clock.Time(s.t.Context(), s.user, now)
+	if err != nil {
+		s.t.Errorf("Time: %v", err)
+	}
+	return at
+}
+
+// leeway returns by how much a time that the store tells may be off: it may know its own clock only
+// roughly.
+func leeway(store blacklist.Store) time.Duration {
+	if _, ok := store.(blacklist.Clock); ok {
+		return time.Second / 10
+	}
+	return time.Millisecond
 }
 
 // code is a code that starts the session.
@@ -44,7 +70,7 @@ func (s *session) code() blacklist.TokenRef {
 
 // next is a successor of t that nobody has yet.
 func (s *session) next(t blacklist.TokenRef) blacklist.TokenRef {
-	now := time.Now()
+	now := s.now()
 	return blacklist.TokenRef{
 		SessionID: s.id, TokenID: newID(), UserID: s.user, Generation: t.Generation + 1,
 		IssuedAt: now, AuthTime: s.login, ExpiresAt: now.Add(time.Hour), Mark: t.Mark, Bound: t.Bound,
@@ -215,6 +241,25 @@ func (s *session) living() map[string]blacklist.Session {
 
 // pass lets a time go by that a store has to see: a few ticks of any clock.
 func pass() { time.Sleep(5 * time.Millisecond) }
+
+// passAll lets so much time go by that a log-in is after all that the store has decided before.
+func passAll(t *testing.T, store blacklist.Store) {
+	t.Helper()
+	probe := login(t, store)
+	decided := probe.revokes(blacklist.Revocation{UserID: probe.user, SessionID: probe.id, Why: revoked}).At
+	stores := []blacklist.Store{store}
+	if s, ok := store.(*spread); ok {
+		stores = s.stores
+	}
+	for _, one := range stores {
+		probe = probe.at(one)
+		for end := time.Now().Add(patience); !probe.now().After(decided.Add(time.Millisecond)); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("Time stays behind")
+			}
+		}
+	}
+}
 
 func name(v blacklist.Verdict) string {
 	names := [...]string{"no verdict", "Accepted", "Unknown", "Superseded", "Replaced", "ReuseDetected", "SessionCompromised", "LoggedOut", "Revoked", "Stale", "StepUpRefused"}

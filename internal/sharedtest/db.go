@@ -4,6 +4,7 @@
 package sharedtest
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -26,6 +27,7 @@ type DB struct {
 	epochs []epoch
 	subs   map[*subscription]struct{}
 	count  int // how many changes there were
+	writes int
 }
 
 // row is what is stored of a session.
@@ -108,7 +110,7 @@ func (db *DB) swap(w write, f Fault) (ok bool, refused blacklist.Verdict) {
 	switch {
 	case known && current.epoch < len(db.epochs) && f != IgnoresEpoch:
 		return false, 0
-	case f == BlindWrite:
+	case f == BlindWrite, f == DecidesInTwo && !w.known:
 	case known != w.known || current.version != w.was.version:
 		return false, 0
 	}
@@ -129,6 +131,7 @@ func (db *DB) swap(w write, f Fault) (ok bool, refused blacklist.Verdict) {
 		user.owned[w.sid] = struct{}{}
 		db.users[w.token.UserID] = user
 	}
+	db.writes++
 	db.rows[w.sid] = row{w.state, current.version + 1, len(db.epochs)}
 	if w.state.Ended() != 0 {
 		delete(db.users[w.state.UserID()].owned, w.sid)
@@ -264,6 +267,24 @@ func (db *DB) publishLocked(c blacklist.Change, f Fault) {
 			case sub.news <- struct{}{}:
 			default:
 			}
+		}
+	}
+}
+
+// waitForRest waits until nothing is written for a moment.
+func (db *DB) waitForRest(ctx context.Context) error {
+	for last := -1; ; {
+		db.mu.Lock()
+		writes := db.writes
+		db.mu.Unlock()
+		if writes == last {
+			return nil
+		}
+		last = writes
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -29,6 +29,12 @@ const (
 	NoKeepalive         // Watch does not say that nothing was missed
 	AlwaysSure          // Watch says that nothing was missed before it knows
 	NoClock             // Time returns the time of the process
+	StarvesRevoke       // revoking waits until nobody else writes
+	DecidesInTwo        // a session may begin between a decision and its write
+	TakesTimes          // the caller's times are taken for the store's
+	TellsTimes          // Sessions tells times by the store's clock
+
+	Last = TellsTimes
 )
 
 // Poll is how often a store makes sure that it has heard every change.
@@ -113,7 +119,9 @@ func (s *Store) Time(ctx context.Context, _ string, t time.Time) (time.Time, err
 
 // Present implements blacklist.Store.
 func (s *Store) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
-	p.PresentedAt, p.SocketOpenedAt = s.byDB(p.PresentedAt), s.byDB(p.SocketOpenedAt)
+	if s.Fault != TakesTimes {
+		p.PresentedAt, p.SocketOpenedAt = s.byDB(p.PresentedAt), s.byDB(p.SocketOpenedAt)
+	}
 	p.Token = s.shifted(p.Token)
 	return s.step(ctx, p.Token, func(state *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 		return state.Present(p, now)
@@ -245,6 +253,11 @@ func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.C
 	if err := s.begin(ctx); err != nil {
 		return blacklist.Change{}, err
 	}
+	if s.Fault == StarvesRevoke {
+		if err := s.DB.waitForRest(ctx); err != nil {
+			return blacklist.Change{}, err
+		}
+	}
 	return s.DB.revoke(r, s.Fault), s.end()
 }
 
@@ -258,7 +271,9 @@ func (s *Store) Sessions(ctx context.Context, userID string) ([]blacklist.Sessio
 	for sid, state := range s.DB.sessions(userID) {
 		if session, lives := state.Session(sid, now); lives {
 			for _, t := range [...]*time.Time{&session.Since, &session.LastSeen, &session.ExpiresAt} {
-				*t = t.Add(s.Ahead - s.DB.Offset)
+				if s.Fault != TellsTimes {
+					*t = t.Add(s.Ahead - s.DB.Offset)
+				}
 			}
 			living = append(living, session)
 		}
