@@ -234,19 +234,7 @@ func (b *bus) start(again bool) (*busRun, error) {
 	}
 	run = new(busRun)
 	config := b.config
-	config.Deliver = func(m cluster.Message) {
-		if m.Kind == kindFailures { // at once, whatever else waits
-			b.failures.hear(m)
-			return
-		}
-		if run.inbox.Push(&run.work, inboxLimits, len(m.Data), func() { b.deliver(m) }) == nil {
-			return
-		}
-		if unsaid, now := b.full.Allow(); now {
-			b.config.Logger.Warn("socketauth: other processes send more events than this one can pass on; some are lost",
-				slog.Int("more_since_last", unsaid))
-		}
-	}
+	config.Deliver = func(m cluster.Message) { b.take(run, m) }
 	var err error
 	if run.Node, err = cluster.New(config); err != nil {
 		return nil, err
@@ -264,6 +252,21 @@ func (b *bus) start(again bool) (*busRun, error) {
 	ctx, run.stop = context.WithCancel(context.Background())
 	run.work.Go(func() { b.failures.exchange(ctx, run.Node) })
 	return run, nil
+}
+
+// take queues a message of another process. If too many wait, it is lost.
+func (b *bus) take(run *busRun, m cluster.Message) {
+	if m.Kind == kindFailures { // at once, whatever else waits
+		b.failures.hear(m)
+		return
+	}
+	if run.inbox.Push(&run.work, inboxLimits, len(m.Data), func() { b.deliver(m) }) == nil {
+		return
+	}
+	if unsaid, now := b.full.Allow(); now {
+		b.config.Logger.Warn("socketauth: other processes send more than this one can pass on to its sockets; some of it is lost",
+			slog.Int("more_since_last", unsaid))
+	}
 }
 
 // close ends what runs in the background, and waits for that or for the end of ctx. It does nothing

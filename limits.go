@@ -44,8 +44,8 @@ type Limits struct {
 	// are known.
 	UnauthenticatedPerAddress int
 
-	// SocketsPerUser is the maximum number of sockets of one user. One more is refused with
-	// too_many_connections. The default is 100.
+	// SocketsPerUser is the maximum number of sockets of one user in this process. One more is
+	// refused with too_many_connections. The default is 100.
 	SocketsPerUser int
 
 	// SessionsPerUser is the maximum number of sessions of one user. When one more begins, the

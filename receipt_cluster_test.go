@@ -2,6 +2,7 @@ package socketauth_test
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -324,5 +325,36 @@ func TestReceiptOfItsOwn(t *testing.T) {
 		r, err := p[0].Auth().RevokeUser(p[0].Context(), "bert")
 		expectReceipt(t, r, err, 1, 1, 2)
 		b.expectRefused("session_revoked")
+	})
+}
+
+// TestStatsOfCluster checks what Stats says of the processes and of the messages between them.
+func TestStatsOfCluster(t *testing.T) {
+	n := 0
+	withCluster(t, 2, func(o *socketauth.Options[string]) {
+		n++
+		o.Cluster.Advertise = fmt.Sprintf("http://10.0.0.%d:80", n)
+	}, func(p []*process) {
+		p[0].authenticated()
+		p[1].authenticated()
+		synctest.Wait()
+		if err := p[0].Emit("x"); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		s, other := p[0].Auth().Stats(), p[1].Auth().Stats()
+		var addresses []string
+		for _, node := range s.Nodes {
+			addresses = append(addresses, node.Advertise)
+			if node.Silent || len(node.Name) != 8 || time.Since(node.Heard) > time.Second {
+				t.Errorf("%+v", node)
+			}
+		}
+		if !slices.Equal(addresses, []string{"http://10.0.0.1:80", "http://10.0.0.2:80"}) || s.Nodes[1].Name != other.Nodes[0].Name {
+			t.Errorf("%+v and %+v", s.Nodes, other.Nodes)
+		}
+		if s.Bus.Sent == 0 || s.Bus.Received == 0 || s.Bus.Dropped != 0 || s.Bus.Rejected != 0 || s.Bus.Gaps != 0 || s.Bus.Queued != 0 {
+			t.Errorf("%+v", s.Bus)
+		}
 	})
 }

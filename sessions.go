@@ -124,8 +124,11 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 		receipt.Sockets += closeSockets(change)
 	}
 	addOthers(&receipt)
-	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: r.UserID, SessionID: r.SessionID, Except: r.Except},
-		slog.Int("sessions", receipt.Sessions), slog.Int("sockets", receipt.Sockets), slog.Any("unheard", receipt.Unheard))
+	attrs := []any{slog.Int("sessions", receipt.Sessions), slog.Int("sockets", receipt.Sockets)}
+	if len(receipt.Unheard) > 0 {
+		attrs = append(attrs, slog.Any("unheard", receipt.Unheard))
+	}
+	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: r.UserID, SessionID: r.SessionID, Except: r.Except}, attrs...)
 	return receipt, nil
 }
 
