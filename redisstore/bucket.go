@@ -77,10 +77,13 @@ func (s *Store) learn(bucket int, text string) (*bucketState, error) {
 		return known, nil
 	}
 	state, err := parseState(text)
-	if err == nil {
-		s.states[bucket].Store(state)
+	if err != nil {
+		return nil, err
 	}
-	return state, err
+	if known := s.states[bucket].Swap(state); known != nil && known.birth != state.birth {
+		s.touched.Store(false) // another server, most likely: so that all buckets notice at once
+	}
+	return state, nil
 }
 
 // touch makes sure that a bucket remembers.
@@ -113,8 +116,8 @@ func (s *Store) touchAll(ctx context.Context) error {
 	return nil
 }
 
-// ready makes sure, once, that all buckets remember: codes that are issued from then on are known to
-// be new.
+// ready makes sure, once for each server, that all buckets remember: codes that are issued from then on
+// are known to be new.
 func (s *Store) ready(ctx context.Context) error {
 	if s.touched.Load() {
 		return ctx.Err()

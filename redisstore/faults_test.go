@@ -1,0 +1,365 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/redisstore/internal/redistest"
+)
+
+func revokes(t testing.TB, s *Store, r blacklist.Revocation) blacklist.Change {
+	t.Helper()
+	r.Keep = time.Minute
+	c, err := s.Revoke(context.Background(), r)
+	if err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	return c
+}
+
+// Guards revocations where Redis is full: they pass, as does all that adds nothing; logins do not.
+func TestRedisFull(t *testing.T) {
+	server := redistest.Start(t, "--maxmemory-policy", "noeviction")
+	s := open(t, server.Client(), Options{})
+	code := login(t, s, "one")
+	first := present(t, s, code)
+	confirms(t, s, first)
+	stolenCode := login(t, s, "stolen")
+	stolen := present(t, s, stolenCode)
+	confirms(t, s, stolen)
+	other := present(t, s, login(t, s, "other"))
+	early := login(t, s, "early")
+	server.Do("CONFIG", "SET", "maxmemory", "1")
+
+	if r, err := s.Present(t.Context(), presentation(early, successor(early))); err == nil || r.Verdict != 0 {
+		t.Errorf("a login is accepted where Redis is full: %d, %v", r.Verdict, err)
+	}
+	second := present(t, s, first)
+	confirms(t, s, second)
+	checks(t, s, blacklist.Accepted, second)
+	wants(t, s, blacklist.ReuseDetected, presentation(stolenCode, successor(stolenCode)))
+	checks(t, s, blacklist.SessionCompromised, stolen)
+	if c := revokes(t, s, blacklist.Revocation{UserID: "one", Why: blacklist.Stale}); c.Sessions != 1 {
+		t.Errorf("%d sessions have new claims", c.Sessions)
+	}
+	if c := revokes(t, s, blacklist.Revocation{UserID: "one", SessionID: first.SessionID, Why: blacklist.LoggedOut}); c.Sessions != 1 {
+		t.Errorf("%d sessions ended", c.Sessions)
+	}
+	checks(t, s, blacklist.LoggedOut, second)
+	revokes(t, s, blacklist.Revocation{UserID: "early", Why: blacklist.Revoked})
+	checks(t, s, blacklist.Revoked, early)
+	revokes(t, s, blacklist.Revocation{UserID: "other", Why: blacklist.Revoked})
+	checks(t, s, blacklist.Revoked, other)
+	revokes(t, s, blacklist.Revocation{All: true, Why: blacklist.Revoked})
+
+	server.Do("CONFIG", "SET", "maxmemory", "0")
+	time.Sleep(time.Until(time.Now().Truncate(time.Millisecond).Add(2 * time.Millisecond))) // past the revocation of all
+	present(t, s, login(t, s, "late"))
+}
+
+// lag is a store on a master whose replica has fallen behind and can take over.
+func lag(t *testing.T) (client *redis.Client, fall, takeOver func()) {
+	t.Helper()
+	master := redistest.Start(t)
+	link := redistest.NewProxy(t, master.Addr)
+	replica := master.Replica(link.Addr, "--repl-diskless-sync-delay", "0")
+	door := redistest.NewProxy(t, master.Addr)
+	client = redis.NewClient(&redis.Options{Addr: door.Addr, ContextTimeoutEnabled: true, MaxRetries: -1})
+	t.Cleanup(func() { _ = client.Close() })
+	fall = func() {
+		offset := func(s *redistest.Server, name string) string {
+			c := s.Client()
+			defer c.Close()
+			return c.InfoMap(context.Background(), "replication").Val()["Replication"][name]
+		}
+		redistest.Eventually(t, "the replica has all", func() bool {
+			return offset(replica, "slave_repl_offset") == offset(master, "master_repl_offset")
+		})
+		link.Stall()
+	}
+	takeOver = func() {
+		master.Kill()
+		replica.Promote()
+		door.SwitchTo(replica.Addr)
+		door.CutOnce()
+		redistest.Eventually(t, "the replica answers", func() bool { return client.Ping(context.Background()).Err() == nil })
+	}
+	return client, fall, takeOver
+}
+
+// Guards codes against a replica that was behind and took over: one that was used before is not good
+// again, nor is any that was issued before.
+func TestLostLogins(t *testing.T) {
+	client, fall, takeOver := lag(t)
+	s := open(t, client, Options{Prefix: "a:"})
+	idle := present(t, s, login(t, s, "idle"))
+	fall()
+	var codes, tokens []blacklist.TokenRef
+	for n := range 50 {
+		code := login(t, s, fmt.Sprint("user ", n))
+		codes, tokens = append(codes, code), append(tokens, present(t, s, code))
+	}
+	unused := login(t, s, "unused")
+	takeOver()
+	checks(t, s, blacklist.Accepted, idle)
+	checks(t, s, blacklist.Unknown, tokens...) // their users log in again
+	for _, other := range []*Store{s, open(t, client, Options{Prefix: "a:"})} {
+		checks(t, other, blacklist.Unknown, codes...)
+		for _, code := range append(codes, unused) {
+			wants(t, other, blacklist.Unknown, presentation(code, successor(code)))
+		}
+	}
+	redistest.Eventually(t, "a login works again", func() bool {
+		code := login(t, s, "late")
+		r, err := s.Present(t.Context(), presentation(code, successor(code)))
+		return err == nil && r.Verdict == blacklist.Accepted
+	})
+}
+
+// Guards revocations against a replica that was behind and took over: each process says again what it
+// knows, which ends what had begun by then and nothing else.
+func TestLostRevocations(t *testing.T) {
+	client, fall, takeOver := lag(t)
+	s := open(t, client, Options{Prefix: "a:"})
+	begin := func(user string) blacklist.TokenRef { return present(t, s, login(t, s, user)) }
+	revoked, excepted, out, stale := begin("revoked"), begin("revoked"), begin("out"), begin("stale")
+	stolenCode := login(t, s, "stolen")
+	stolen := present(t, s, stolenCode)
+	confirms(t, s, stolen)
+	never, early := login(t, s, "never"), login(t, s, "revoked")
+	idle := begin("idle")
+	fall()
+	revokes(t, s, blacklist.Revocation{UserID: "revoked", Except: excepted.SessionID, Why: blacklist.Revoked})
+	revokes(t, s, blacklist.Revocation{UserID: "out", SessionID: out.SessionID, Why: blacklist.LoggedOut})
+	revokes(t, s, blacklist.Revocation{UserID: "never", SessionID: never.SessionID, Why: blacklist.LoggedOut})
+	mark := revokes(t, s, blacklist.Revocation{UserID: "stale", Why: blacklist.Stale}).Mark
+	wants(t, s, blacklist.ReuseDetected, presentation(stolenCode, successor(stolenCode)))
+	s.heard(message{bucket: userOf("stolen").bucket, change: blacklist.Change{
+		UserID: "stolen", SessionID: stolen.SessionID, Verdict: blacklist.SessionCompromised, At: time.Now(),
+	}})
+	takeOver()
+	checks(t, s, blacklist.Accepted, revoked, excepted, out, stale, stolen) // what is lost, until it is said again
+
+	// A session that begins later goes on.
+	var later blacklist.TokenRef
+	redistest.Eventually(t, "a login works again", func() bool {
+		code := login(t, s, "revoked")
+		later = successor(code)
+		r, err := s.Present(t.Context(), presentation(code, later))
+		return err == nil && r.Verdict == blacklist.Accepted
+	})
+	heard := subscribe(t, s)
+	if err := s.subscribed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checks(t, s, blacklist.Revoked, revoked)
+	checks(t, s, blacklist.Unknown, early)
+	checks(t, s, blacklist.Accepted, excepted, later, idle)
+	checks(t, s, blacklist.LoggedOut, out, never)
+	checks(t, s, blacklist.SessionCompromised, stolen)
+	checks(t, s, blacklist.Stale, stale)
+	if r, err := s.Check(t.Context(), stale, 0, 0); err != nil || r.Mark != mark {
+		t.Errorf("mark %d, %v, want %d", r.Mark, err, mark)
+	}
+	var told []string
+	for range 5 {
+		m, err := parseMessage(<-heard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = append(told, m.change.UserID)
+	}
+	if all := strings.Join(told, " "); len(told) != 5 {
+		t.Errorf("the others were told of %s", all)
+	}
+	if err := s.subscribed(t.Context()); err != nil { // which has nothing more to say
+		t.Fatal(err)
+	}
+	select {
+	case text := <-heard:
+		t.Errorf("said once more: %q", text)
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// Guards the revocation of all against a replica that was behind and took over.
+func TestLostRevocationOfAll(t *testing.T) {
+	client, fall, takeOver := lag(t)
+	s := open(t, client, Options{Prefix: "a:"})
+	var tokens []blacklist.TokenRef
+	for n := range 100 {
+		tokens = append(tokens, present(t, s, login(t, s, fmt.Sprint("user ", n))))
+	}
+	early := login(t, s, "early")
+	fall()
+	revokes(t, s, blacklist.Revocation{All: true, Why: blacklist.LoggedOut})
+	takeOver()
+	checks(t, s, blacklist.Accepted, tokens...)
+	if err := s.subscribed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checks(t, s, blacklist.LoggedOut, tokens...)
+	checks(t, s, blacklist.Revoked, early)
+	states := func() (all []string) {
+		for _, key := range s.bucketKeys {
+			all = append(all, client.HGet(t.Context(), key, "e").Val())
+		}
+		return all
+	}
+	before := states()
+	if err := s.subscribed(t.Context()); err != nil || !slices.Equal(states(), before) { // once only
+		t.Errorf("the states are %q, and before %q, %v", states(), before, err)
+	}
+}
+
+// subscribe returns what is published from now on.
+func subscribe(t testing.TB, s *Store) <-chan string {
+	t.Helper()
+	sub := s.client.Subscribe(context.Background(), s.channel())
+	if _, err := sub.Receive(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan string, 1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m := range sub.Channel() {
+			heard <- m.Payload
+		}
+	}()
+	t.Cleanup(func() {
+		_ = sub.Close()
+		<-done
+	})
+	return heard
+}
+
+// Guards revocations against clients that present a token so fast that a compare-and-set would never
+// succeed: once the revocation has returned, none of them is accepted.
+func TestRevocationAmongHammering(t *testing.T) {
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, PoolSize: 50})
+	defer client.Close()
+	stores := [3]*Store{}
+	for n := range stores {
+		stores[n] = open(t, client, Options{Prefix: "a:"})
+	}
+	token := present(t, stores[0], login(t, stores[0], "user"))
+	confirms(t, stores[0], token)
+	var over, stop atomic.Bool
+	var accepted, late atomic.Int64
+	var clients sync.WaitGroup
+	for n := range 100 {
+		clients.Go(func() {
+			for !stop.Load() {
+				after := over.Load()
+				r, err := stores[n%3].Present(t.Context(), presentation(token, successor(token)))
+				switch {
+				case err != nil:
+					t.Error(err)
+					return
+				case r.Verdict == blacklist.Accepted && after:
+					late.Add(1)
+				case r.Verdict == blacklist.Accepted:
+					accepted.Add(1)
+				}
+			}
+		})
+	}
+	redistest.Eventually(t, "they are at it", func() bool { return accepted.Load() > 300 })
+	revokes(t, stores[1], blacklist.Revocation{UserID: "user", Why: blacklist.Revoked})
+	over.Store(true)
+	before := time.Now()
+	redistest.Eventually(t, "they go on", func() bool { return time.Since(before) > 100*time.Millisecond })
+	stop.Store(true)
+	clients.Wait()
+	if late.Load() > 0 {
+		t.Errorf("accepted %d times after the revocation", late.Load())
+	}
+	checks(t, stores[2], blacklist.Revoked, token)
+}
+
+// Guards all calls against a Redis that has forgotten the scripts.
+func TestScriptsForgotten(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.Client(), Options{})
+	var tokens []blacklist.TokenRef
+	for n := range 200 {
+		server.Do("SCRIPT", "FLUSH")
+		tokens = append(tokens, present(t, s, login(t, s, fmt.Sprint("user ", n))))
+	}
+	server.Do("SCRIPT", "FLUSH")
+	results, err := s.CheckAll(t.Context(), tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, r := range results {
+		if r.Verdict != blacklist.Accepted {
+			t.Errorf("session %d: verdict %d", n, r.Verdict)
+		}
+	}
+	server.Do("SCRIPT", "FLUSH")
+	if c := revokes(t, s, blacklist.Revocation{All: true, Why: blacklist.Revoked}); c.Sessions != 200 {
+		t.Errorf("%d sessions ended", c.Sessions)
+	}
+	server.Do("SCRIPT", "FLUSH")
+	if _, err := s.Sessions(t.Context(), "user 1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Guards calls whose reply is lost: the same call again says the same.
+func TestRepliesLost(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr)
+	client := redistest.ClientAt(t, proxy.Addr)
+	s := open(t, client, Options{})
+	lose := func(what func(ctx context.Context) error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if err := client.Ping(ctx).Err(); err != nil { // so that there is a connection
+			t.Fatal(err)
+		}
+		proxy.LoseReplies()
+		began := time.Now()
+		if err := what(ctx); !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(fmt.Sprint(err), "timeout") {
+			t.Errorf("without a reply: %v", err)
+		}
+		if time.Since(began) > 5*time.Second {
+			t.Errorf("it took %s to give up", time.Since(began))
+		}
+		proxy.Pass()
+		proxy.CutOnce()
+	}
+	revokes(t, s, blacklist.Revocation{UserID: "other", Why: blacklist.Revoked}) // so that Redis knows the script
+	token := login(t, s, "user")
+	for n := range 4 {
+		next := successor(token)
+		p := presentation(token, next)
+		p.Confirming = n%2 == 0
+		lose(func(ctx context.Context) error { _, err := s.Present(ctx, p); return err })
+		wants(t, s, blacklist.Accepted, p)
+		if p.Confirming {
+			lose(func(ctx context.Context) error { _, err := s.Confirm(ctx, next); return err })
+			confirms(t, s, next)
+		}
+		token = next
+	}
+	r := blacklist.Revocation{UserID: "user", Why: blacklist.Revoked, Keep: time.Minute}
+	lose(func(ctx context.Context) error { _, err := s.Revoke(ctx, r); return err })
+	if c := revokes(t, s, r); c.Sessions != 0 {
+		t.Errorf("%d sessions ended again", c.Sessions)
+	}
+	checks(t, s, blacklist.Revoked, token)
+}
