@@ -88,7 +88,7 @@ func (s *Store) learn(bucket int, text string) (*bucketState, error) {
 
 // touch makes sure that a bucket remembers.
 func (s *Store) touch(ctx context.Context, bucket int) (*bucketState, error) {
-	reply, _, err := s.run(ctx, touchScript, bucket, []string{s.bucketKey(bucket)}, s.durable())
+	reply, _, err := s.run(ctx, s.scripts.touch, bucket, []string{s.bucketKey(bucket)}, s.durable())
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (s *Store) touchAll(ctx context.Context) error {
 	for b := range calls {
 		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{s.durable()}}
 	}
-	if err := s.runAll(ctx, touchScript, calls); err != nil {
+	if err := s.runAll(ctx, s.scripts.touch, calls); err != nil {
 		return err
 	}
 	for b := range calls {

@@ -53,7 +53,7 @@ func (s *Store) checkSome(ctx context.Context, tokens []blacklist.TokenRef, resu
 	if len(calls) == 0 {
 		return nil
 	}
-	if err := s.runAll(ctx, readScript, calls); err != nil {
+	if err := s.runAll(ctx, s.scripts.read, calls); err != nil {
 		return err
 	}
 	for i, one := range calls {

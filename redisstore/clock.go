@@ -50,20 +50,19 @@ func (c *clock) observe(shown time.Time, sent, received time.Duration) {
 	c.known, c.at, c.heard, c.lower, c.upper = true, received, max(c.heard, received), lower, upper
 }
 
-// reading returns what the server's clock showed at most ago, and at least: never more than it did.
-// fresh is false if the server has not replied for a while, or never.
-func (c *clock) reading(t time.Time) (shown time.Time, fresh bool) {
-	now := time.Since(epoch)
+// reading returns what the server's clock showed at t, which may not be in the future: never more than
+// it did. fresh is false if the server has not replied for a while, or never.
+func (c *clock) reading(t, now time.Time) (shown time.Time, fresh bool) {
+	since := now.Sub(epoch)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	lower, _ := c.bounds(now)
-	return time.UnixMicro((t.Sub(epoch) + lower).Microseconds()), c.known && now-c.heard <= freshFor
+	lower, _ := c.bounds(since)
+	return time.UnixMicro((t.Sub(epoch) + lower).Microseconds()), c.known && since-c.heard <= freshFor
 }
 
 // shift returns how far the server's clock is ahead of this process's wall clock: 0 if nothing says
 // that they differ. width is how far off that may be.
-func (c *clock) shift() (shift, width time.Duration) {
-	now := time.Now()
+func (c *clock) shift(now time.Time) (shift, width time.Duration) {
 	wall := time.Duration(now.UnixNano()) - now.Sub(epoch)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,6 +77,9 @@ func (c *clock) shift() (shift, width time.Duration) {
 	return (lower + upper) / 2, upper - lower
 }
 
+// now returns what this process's clock shows.
+func (s *Store) now() time.Time { return time.Now().Add(s.ahead) }
+
 // clockOf returns the clock of the server that a bucket is on. Buckets of a cluster have one each,
 // because any of them may move to another server.
 func (s *Store) clockOf(bucket int) *clock {
@@ -90,15 +92,15 @@ func (s *Store) clockOf(bucket int) *clock {
 // observe notes the time that a reply begins with, and returns it. It returns ErrClock if it differs
 // too much from this process's.
 func (s *Store) observe(bucket int, reply []any, sent time.Time) (now time.Time, err error) {
-	received := time.Since(epoch)
+	received := s.now()
 	micros, err := integer(reply, 0)
 	if err != nil {
 		return now, err
 	}
 	now = time.UnixMicro(micros)
 	c := s.clockOf(bucket)
-	c.observe(now, sent.Sub(epoch), received)
-	if shift, width := c.shift(); s.o.MaxSkew >= 0 && shift.Abs() > s.o.MaxSkew+width {
+	c.observe(now, sent.Sub(epoch), received.Sub(epoch))
+	if shift, width := c.shift(received); s.o.MaxSkew >= 0 && shift.Abs() > s.o.MaxSkew+width {
 		return now, fmt.Errorf("%w: by %s", ErrClock, shift.Round(time.Millisecond))
 	}
 	return now, nil
@@ -106,12 +108,12 @@ func (s *Store) observe(bucket int, reply []any, sent time.Time) (now time.Time,
 
 // stored converts a time of the caller's to the store's clock, and shown does the reverse.
 func (s *Store) stored(bucket int, t time.Time) time.Time {
-	shift, _ := s.clockOf(bucket).shift()
+	shift, _ := s.clockOf(bucket).shift(s.now())
 	return t.Add(shift)
 }
 
 func (s *Store) shown(bucket int, t time.Time) time.Time {
-	shift, _ := s.clockOf(bucket).shift()
+	shift, _ := s.clockOf(bucket).shift(s.now())
 	return t.Add(-shift)
 }
 
@@ -121,13 +123,13 @@ func (s *Store) Time(ctx context.Context, userID string, t time.Time) (time.Time
 		return time.Time{}, err
 	}
 	b := userOf(userID).bucket
-	shown, fresh := s.clockOf(b).reading(t)
+	shown, fresh := s.clockOf(b).reading(t, s.now())
 	if fresh {
 		return shown, nil
 	}
 	if _, err := s.touch(ctx, b); err != nil {
 		return time.Time{}, err
 	}
-	shown, _ = s.clockOf(b).reading(t)
+	shown, _ = s.clockOf(b).reading(t, s.now())
 	return shown, nil
 }

@@ -1,6 +1,6 @@
 -- What every script begins with. KEYS[1] is the bucket.
 local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
+local now = clock[1] * 1000000 + clock[2] + ahead
 
 -- text formats an integer, which Lua would write with an exponent.
 local function text(n) return string.format('%.0f', n) end

@@ -17,7 +17,7 @@ import (
 // login is the code of a new session of a user, by the store's clock.
 func login(t testing.TB, s *Store, user string) blacklist.TokenRef {
 	t.Helper()
-	now, err := s.Time(context.Background(), user, time.Now())
+	now, err := s.Time(context.Background(), user, s.now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func successor(token blacklist.TokenRef) blacklist.TokenRef {
 func presentation(token, next blacklist.TokenRef) blacklist.Presentation {
 	return blacklist.Presentation{
 		Token: token, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, SuccessorMark: next.Mark,
-		SocketOpenedAt: time.Now().Add(time.Hour), EndOnReuse: true, Confirming: true,
+		SocketOpenedAt: time.Now().Add(2 * time.Hour), EndOnReuse: true, Confirming: true,
 		Address: "192.0.2.17", UserAgent: agents[0],
 	}
 }
@@ -126,7 +126,7 @@ func TestManySessions(t *testing.T) {
 			c, token := begins(t, s, n)
 			calls, tokens[n] = append(calls, c), token
 		}
-		if err := s.runAll(t.Context(), stepScript, calls); err != nil {
+		if err := s.runAll(t.Context(), s.scripts.step, calls); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range calls {

@@ -90,7 +90,7 @@ func (s *Store) subscribed(ctx context.Context) error {
 	for _, m := range s.recent.last() {
 		if m.all {
 			for b := range buckets {
-				calls[allScript] = append(calls[allScript], call{
+				calls[s.scripts.all] = append(calls[s.scripts.all], call{
 					bucket: b, keys: []string{s.bucketKey(b)}, args: []any{int(m.change.Verdict), m.moments[b], m.epochs[b]},
 				})
 			}

@@ -11,13 +11,6 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-var (
-	endScript   = script("end")
-	markScript  = script("mark")
-	allScript   = script("all")
-	countScript = script("count")
-)
-
 // Revoke implements blacklist.Store. It is made whatever the clocks show, and where Redis is full. If
 // all are revoked, those who watch hear of it before the sessions are counted, so without their number;
 // and if ctx ends meanwhile, it is the number of those counted by then. The change is also that of a
@@ -38,7 +31,7 @@ func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.C
 	u := userOf(r.UserID)
 	sid, ok := rawID(r.SessionID)
 	if !ok && r.SessionID != "" { // no token has any such
-		change.At = s.stored(u.bucket, time.Now())
+		change.At = s.stored(u.bucket, s.now())
 		if r.Why == blacklist.Stale {
 			change.Mark = blacklist.NextMark(change.At)
 		}
@@ -77,27 +70,30 @@ func (s *Store) revocation(c blacklist.Change, sid string, keep time.Duration, a
 	change.Sessions, change.Mark = 0, 0
 	encoded := string(appendChange(nil, change, keep))
 	if c.Verdict == blacklist.Stale {
-		return markScript, []any{sid, keep.Microseconds(), at, mark, s.channel(), b, encoded}
+		return s.scripts.mark, []any{sid, keep.Microseconds(), at, mark, s.channel(), b, encoded}
 	}
 	except, _ := rawID(c.Except)
-	return endScript, []any{sid, except, int(c.Verdict), keep.Microseconds(), at, s.channel(), b, encoded}
+	return s.scripts.end, []any{sid, except, int(c.Verdict), keep.Microseconds(), at, s.channel(), b, encoded}
 }
 
 // revokeAll begins a new epoch in each bucket.
 func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
-	// So that the moment is not before that of any login that is over by now.
-	if err := s.touchAll(ctx); err != nil && !errors.Is(err, ErrClock) {
+	// So that the moment is not before that of any login that is over by now. It needs no INFO.
+	calls := make([]call, buckets)
+	for b := range calls {
+		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{"1"}}
+	}
+	if err := s.runAll(ctx, s.scripts.touch, calls); err != nil {
 		return blacklist.Change{}, err
 	}
-	now := time.Now().Truncate(time.Microsecond)
-	calls := make([]call, buckets)
+	now := s.now().Truncate(time.Microsecond)
 	m := message{all: true, counters: new([buckets]int64), epochs: new([buckets]int64), moments: new([buckets]int64)}
 	m.change = blacklist.Change{All: true, Verdict: r.Why, At: s.stored(0, now)}
 	for b := range calls {
 		m.moments[b] = s.stored(b, now).UnixMicro()
 		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{int(r.Why), m.moments[b], ""}}
 	}
-	if err := s.runAll(ctx, allScript, calls); err != nil {
+	if err := s.runAll(ctx, s.scripts.all, calls); err != nil {
 		return blacklist.Change{}, err
 	}
 	var before [buckets]int64
@@ -138,7 +134,7 @@ func (s *Store) countEnded(ctx context.Context, epochs *[buckets]int64) (ended i
 				}
 			}
 			if len(calls) > 0 {
-				if err := s.runAll(ctx, countScript, calls); err != nil {
+				if err := s.runAll(ctx, s.scripts.count, calls); err != nil {
 					return err
 				}
 			}

@@ -15,17 +15,28 @@ import (
 //go:embed *.lua
 var sources embed.FS
 
-// script returns the script of a name, or one that fails if there is none, which no test would miss.
-func script(name string) *redis.Script {
-	common, err := sources.ReadFile("common.lua")
-	body, err2 := sources.ReadFile(name + ".lua")
-	if err = errors.Join(err, err2); err != nil {
-		return redis.NewScript("return redis.error_reply('ERR no such script')")
+// scripts are what Redis runs. Each is one step.
+type scripts struct{ touch, read, step, end, mark, all, count, sessions *redis.Script }
+
+// newScripts returns the scripts, for a Redis whose clock is to be ahead of what it shows; by 0, but in
+// tests.
+func newScripts(ahead time.Duration) *scripts {
+	source := func(name string) string {
+		text, err := sources.ReadFile(name + ".lua")
+		if err != nil {
+			return "return redis.error_reply('ERR no such script')" // which no test would miss
+		}
+		return string(text)
 	}
-	return redis.NewScript(string(common) + string(body))
+	common := fmt.Sprintf("local ahead = %d\n%s", ahead.Microseconds(), source("common"))
+	script := func(name string) *redis.Script { return redis.NewScript(common + source(name)) }
+	return &scripts{
+		touch: script("touch"), read: script("read"), step: script("step"), end: script("end"),
+		mark: script("mark"), all: script("all"), count: script("count"), sessions: script("sessions"),
+	}
 }
 
-var touchScript = script("touch")
+var theScripts = newScripts(0)
 
 var (
 	// ErrClock is what methods return while the clock of this process and that of Redis differ by more
@@ -71,7 +82,7 @@ func (s *Store) run(ctx context.Context, sc *redis.Script, bucket int, keys []st
 	if err := ctx.Err(); err != nil {
 		return nil, now, err
 	}
-	sent := time.Now()
+	sent := s.now()
 	reply, err = sc.Run(ctx, s.client, keys, args...).Slice()
 	if err != nil {
 		return nil, now, s.failed(ctx, err)
@@ -106,7 +117,7 @@ func (s *Store) runAll(ctx context.Context, sc *redis.Script, calls []call) erro
 		for i, n := range waiting {
 			cmds[i] = send(ctx, pipe, calls[n].keys, calls[n].args...)
 		}
-		sent := time.Now()
+		sent := s.now()
 		_, _ = pipe.Exec(ctx) // each command has its error
 		var unknown []int
 		for i, n := range waiting {

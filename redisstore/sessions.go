@@ -6,8 +6,6 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-var sessionsScript = script("sessions")
-
 // Sessions implements blacklist.Store. A session whose record is damaged is not listed: nothing is
 // accepted of it.
 func (s *Store) Sessions(ctx context.Context, userID string) ([]blacklist.Session, error) {
@@ -15,7 +13,7 @@ func (s *Store) Sessions(ctx context.Context, userID string) ([]blacklist.Sessio
 		return nil, err
 	}
 	u := userOf(userID)
-	reply, now, err := s.run(ctx, sessionsScript, u.bucket, s.keys(u)[:2])
+	reply, now, err := s.run(ctx, s.scripts.sessions, u.bucket, s.keys(u)[:2])
 	if err != nil {
 		return nil, err
 	}

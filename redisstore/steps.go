@@ -7,11 +7,6 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-var (
-	stepScript = script("step")
-	readScript = script("read")
-)
-
 // leeway is how far clocks may be set back before codes of the future are refused.
 const leeway = time.Minute
 
@@ -71,7 +66,7 @@ func (s *Store) step(ctx context.Context, u user, t blacklist.TokenRef, d decisi
 	key := u.digest + sid
 	seen, known := s.kept.get(key)
 	known = known || t.Generation == 0 // a login, most likely, of a user who was not revoked
-	state, now, fresh := s.states[u.bucket].Load(), s.stored(u.bucket, time.Now()), false
+	state, now, fresh := s.states[u.bucket].Load(), s.stored(u.bucket, s.now()), false
 	for {
 		if !known || state == nil {
 			var err error
@@ -196,7 +191,7 @@ func decide(t blacklist.TokenRef, seen sight, b *bucketState, now time.Time, d d
 
 // read reads what a decision on a session needs.
 func (s *Store) read(ctx context.Context, u user, sid string) (seen sight, state *bucketState, now time.Time, err error) {
-	reply, now, err := s.run(ctx, readScript, u.bucket, s.keys(u), s.durable(), sid)
+	reply, now, err := s.run(ctx, s.scripts.read, u.bucket, s.keys(u), s.durable(), sid)
 	if err != nil {
 		return seen, nil, now, err
 	}
@@ -214,7 +209,7 @@ func (s *Store) swap(ctx context.Context, u user, sid string, seen sight, state 
 	if out.change.Verdict != 0 {
 		change = string(appendChange(nil, out.change, 0))
 	}
-	reply, at, err := s.run(ctx, stepScript, u.bucket, s.keys(u),
+	reply, at, err := s.run(ctx, s.scripts.step, u.bucket, s.keys(u),
 		sid, seen.record, seen.override, state.text, seen.entry, out.record, out.remains, s.channel(), u.bucket, change, s.durable())
 	if err != nil {
 		return current, nil, at, false, err

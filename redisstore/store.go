@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,7 +15,9 @@ type Store struct {
 	o          Options
 	bucketKeys [buckets]string
 	isCluster  bool
-	touched    atomic.Bool // all buckets have been seen
+	scripts    *scripts
+	ahead      time.Duration // of this process's clock; 0, but in tests
+	touched    atomic.Bool   // all buckets have been seen
 	states     [buckets]atomic.Pointer[bucketState]
 	clocks     [buckets]clock
 	kept       cache
@@ -41,7 +44,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: client, o: o, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll)}
+	s := &Store{client: client, o: o, scripts: theScripts, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll)}
 	_, s.isCluster = client.(*redis.ClusterClient)
 	for n, tag := range bucketTags {
 		s.bucketKeys[n] = o.Prefix + "{" + tag + "}"
