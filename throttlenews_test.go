@@ -32,10 +32,10 @@ func TestGuesserAtThreeProcesses(t *testing.T) {
 			t.Fatal(status)
 		}
 		first := guessEverywhere(p, bad, "anna", time.Minute)
-		hourly := guessEverywhere(p, bad, "anna", 10*time.Minute) * 6
-		t.Logf("%d guesses in the first minute, then %d an hour", first, hourly)
-		if first > 12+6 || hourly > 360 {
-			t.Errorf("%d guesses in the first minute, then %d an hour: more than one process lets through", first, hourly)
+		then := guessEverywhere(p, bad, "anna", 10*time.Minute)
+		t.Logf("%d guesses in the first minute, then %d in 10 minutes", first, then)
+		if first > 12+6 || then > 60+3 { // the others' clocks do not tick with that of the test
+			t.Errorf("%d guesses in the first minute, then %d in 10 minutes: more than one process lets through", first, then)
 		}
 		for n := range 10 { // uses up the account's budget, and that of the owner's address
 			p[0].guess(fmt.Sprint("198.51.100.", 10+n), "anna")

@@ -112,15 +112,15 @@
 //	from                    at                  in a row, of 3 processes  then an hour
 //	1 address               one account         12                        360
 //	anywhere, none known    one account         21                        720
-//	M addresses             one account         21 + 3 M                  as above
+//	M addresses             one account         21 + 3 M                  720 + 12 M
 //	1 address               endless accounts    68 at each, once          3,600
 //	1 address               (tokens)            60 at each, once          1,800
 //
-// Two rules see to that. Of the burst of a pair or an account, a process lets through its share
-// before it hears from the others next: a half, a third or a quarter, and never less. And what
-// others have let through meanwhile is counted although the budget was spent already: it may lack
-// one token for each other process, and at most seven. Otherwise each token that comes back would be
-// one guess at each process.
+// Two rules see to that. Of the burst of a pair or an account, a process lets through its share in
+// two seconds, after which it has heard what the others have let through: a half, a third or a
+// quarter, and never less. And what others have let through meanwhile is counted although the budget
+// was spent already: it may lack one token for each other process, and at most seven. Otherwise each
+// token that comes back would be one guess at each process.
 //
 // News lock nothing for longer than that: N times as long as one process would, and at most eight
 // times, if guesses were sent to all N at once; a pair 10 s times N, for instance. They make nobody

@@ -28,13 +28,21 @@ const (
 // methods do nothing on nil. They are called with the guard's lock held.
 type news struct {
 	others int               // how many other processes there are
-	since  time.Duration     // when they were told last
 	failed map[budget]uint16 // what they will be told
-	taken  map[budget]int    // what attempts have taken since they were told, also those in progress
+
+	// What attempts have taken, also those in progress, since the others were told last, and between
+	// that and the time before: when this process tells its news, it may have to wait for theirs for
+	// another Interval.
+	now, before taken
+}
+
+type taken struct {
+	since time.Duration
+	by    map[budget]int
 }
 
 func newNews() *news {
-	return &news{failed: make(map[budget]uint16), taken: make(map[budget]int)}
+	return &news{failed: make(map[budget]uint16), now: taken{by: make(map[budget]int)}}
 }
 
 // add adds a failure, or a success of a pair, to what is told next. If there is no room, one with
@@ -70,15 +78,24 @@ func (n *news) took(b budget) {
 	if n == nil || b.kind != ofAccount && b.kind != ofPair {
 		return
 	}
-	if _, watched := n.taken[b]; watched || len(n.taken) < maxTaken {
-		n.taken[b]++
+	if _, watched := n.now.by[b]; watched || len(n.now.by) < maxTaken {
+		n.now.by[b]++
 	}
 }
 
 // gaveBack undoes took for an attempt that began at the time at.
 func (n *news) gaveBack(b budget, at time.Duration) {
-	if n != nil && at >= n.since && n.taken[b] > 0 {
-		n.taken[b]--
+	if n == nil {
+		return
+	}
+	for _, t := range [...]taken{n.now, n.before} {
+		if at < t.since {
+			continue
+		}
+		if t.by[b] > 0 {
+			t.by[b]--
+		}
+		return
 	}
 }
 
@@ -91,11 +108,11 @@ func (g *Guard) pause(at time.Duration, b budget) time.Duration {
 		return 0
 	}
 	shares := min(n.others+1, maxShares)
-	if n.taken[b] < (g.rate(b.kind).Burst+shares-1)/shares {
+	if n.now.by[b]+n.before.by[b] < (g.rate(b.kind).Burst+shares-1)/shares {
 		return 0
 	}
 	const late = Interval / 5 // the timer's, and until the news have arrived
-	return max(0, n.since+Interval+late-at)
+	return max(0, n.now.since+Interval+late-at)
 }
 
 // Exchange returns what the guards of the other processes have to hear: the failures and successes
@@ -109,9 +126,9 @@ func (g *Guard) Exchange(others int) []byte {
 	}
 	g.mu.Lock()
 	failed := n.failed
-	n.others, n.since = max(0, others), g.now()
+	n.others = max(0, others)
 	n.failed = make(map[budget]uint16)
-	clear(n.taken)
+	n.before, n.now = n.now, taken{since: g.now(), by: make(map[budget]int)}
 	g.mu.Unlock()
 	if len(failed) == 0 {
 		return nil

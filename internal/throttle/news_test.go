@@ -23,30 +23,39 @@ func newProcesses(n int) processes {
 // exchange tells each guard the news of the others.
 func (p processes) exchange(t *testing.T) {
 	t.Helper()
-	for i, from := range p {
-		news := from.Exchange(len(p) - 1)
-		if news == nil {
+	for i := range p {
+		p.tell(t, i)
+	}
+}
+
+// tell tells the others the news of one guard.
+func (p processes) tell(t *testing.T, i int) {
+	t.Helper()
+	news := p[i].Exchange(len(p) - 1)
+	if news == nil {
+		return
+	}
+	for j, to := range p {
+		if i == j {
 			continue
 		}
-		for j, to := range p {
-			if i == j {
-				continue
-			}
-			if err := to.Hear(news); err != nil {
-				t.Fatal(err)
-			}
+		if err := to.Hear(news); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
 
-// run calls step 4 times a second for the time d, and exchanges news once a second.
+// run calls step 4 times a second for the time d. Once a second, each guard tells its news, not all
+// at the same time.
 func (p processes) run(t *testing.T, d time.Duration, step func()) {
 	t.Helper()
-	for i := range int(d / (time.Second / 4)) {
+	for n := range int(d / (time.Second / 4)) {
 		step()
 		time.Sleep(time.Second / 4)
-		if i%4 == 3 {
-			p.exchange(t)
+		for i := range p {
+			if n%4 == i%4 {
+				p.tell(t, i)
+			}
 		}
 	}
 }
@@ -272,7 +281,7 @@ func TestNewsAreBounded(t *testing.T) {
 	if n := len(p[0].news.failed); n != maxEntries {
 		t.Errorf("%d entries", n)
 	}
-	if n := len(p[0].news.taken); n > maxTaken {
+	if n := len(p[0].news.now.by); n > maxTaken {
 		t.Errorf("%d budgets are watched", n)
 	}
 	p.exchange(t)
