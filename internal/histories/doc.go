@@ -4,7 +4,7 @@
 // A history is a simulation from one seed: honest devices with a storage and one or two tabs,
 // thieves who copied a storage, an operator who revokes, a network, a server and a Blacklist. It
 // runs in virtual time, in the order of an event queue, so steps overlap in every way that messages
-// can. Four parts can be read on their own:
+// can. Five parts can be read on their own:
 //
 //   - machine.go is the reference: a simple Blacklist written from the text of the contract, which
 //     remembers everything. It can be given one of five faults, and the histories must find each.
@@ -12,6 +12,7 @@
 //     is the network between them and the server.
 //   - server.go simulates the server's side of a presentation, with hooks that take time and a
 //     store that fails before or after it has applied a step.
+//   - fleet.go is several of the library's own servers that share a store.
 //   - ledger.go records what really happened: who is honest, who stole, what was stored where,
 //     which presentations and confirmations a store accepted. The invariants are computed from it
 //     alone, never from the reference.

@@ -1,12 +1,15 @@
 package histories_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/histories"
+	"github.com/z-open/socketauth/internal/sharedtest"
 )
 
 // inCI returns n if the environment variable CI is set, and a tenth of n otherwise.
@@ -29,6 +32,52 @@ func TestHistoriesOnTheMemoryStore(t *testing.T) {
 
 func TestHistoriesThroughTheRealServer(t *testing.T) {
 	histories.Play(t, inCI(realHistories), histories.Through(memory))
+}
+
+// threeProcesses returns the stores of three processes, whose messages to each other are lost or doubled
+// at times, and whose clock is up to two seconds off.
+func threeProcesses(fault sharedtest.Fault) func(*testing.T, uint64) []blacklist.Store {
+	return func(_ *testing.T, seed uint64) (stores []blacklist.Store) {
+		random := rand.New(rand.NewPCG(seed, 6))
+		db := sharedtest.New(time.Duration(random.IntN(5)-2) * time.Second)
+		lost, doubled, hints := []float64{0, 0.3, 1}[random.IntN(3)], 0.3*random.Float64(), random.IntN(2) == 0
+		db.Lose = func() bool { return random.Float64() < lost }
+		db.Double = func() bool { return random.Float64() < doubled }
+		for range 3 {
+			store := db.Open(0)
+			store.Hints, store.Fault = hints, fault
+			stores = append(stores, store)
+		}
+		return stores
+	}
+}
+
+// TestHistoriesThroughThreeProcesses checks the library's own servers where three of them share a store.
+func TestHistoriesThroughThreeProcesses(t *testing.T) {
+	histories.Play(t, inCI(realHistories), histories.ThroughShared(threeProcesses(sharedtest.None)))
+}
+
+// TestFaultsOfSharedStoresAreFound checks that the histories detect what only goes wrong with several
+// processes.
+func TestFaultsOfSharedStoresAreFound(t *testing.T) {
+	const enough = 2_000
+	for name, fault := range map[string]sharedtest.Fault{
+		"a blind write": sharedtest.BlindWrite, "a refusal from a kept record": sharedtest.RefusesKept,
+		"a check from a kept record": sharedtest.ChecksKept, "a cutoff that is not looked at": sharedtest.IgnoresCutoff,
+		"an epoch that is not compared": sharedtest.IgnoresEpoch, "an end that is not counted": sharedtest.CountsNoEnds,
+		"the clock of the process": sharedtest.NoClock, "times shifted twice": sharedtest.ShiftsTwice,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(enough) {
+				if histories.PlayOne(t, seed, histories.ThroughShared(threeProcesses(fault)), false).Violation != "" {
+					t.Logf("found by history %d", seed+1)
+					return
+				}
+			}
+			t.Errorf("survived %d histories", enough)
+		})
+	}
 }
 
 // TestOneHistory logs the history of one seed:

@@ -129,8 +129,13 @@ func (l *ledger) begun(code blacklist.TokenRef, confirming bool) {
 	s.tokens[code.TokenID] = &entry{ref: code, stored: true}
 	l.sessions[s.sid] = s
 	l.order = append(l.order, s.sid)
-	if !s.authTime.After(l.revoked[s.userID]) || !s.authTime.After(l.allDead) {
-		s.end(blacklist.Revoked, l.time)
+	for _, revoked := range [...]time.Time{l.revoked[s.userID], l.allDead} {
+		switch since := s.authTime.Sub(revoked); {
+		case since <= 0:
+			s.end(blacklist.Revoked, l.time)
+		case since <= roughly && l.w.processes > 1:
+			s.ending = true // the store knows its clock only roughly
+		}
 	}
 }
 

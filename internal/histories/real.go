@@ -35,7 +35,7 @@ type realServer struct {
 	over  chan struct{} // closed when the history is over
 }
 
-func newRealServer(w *world, s *store, seed uint64) (*realServer, error) {
+func newRealServer(w *world, s *store, as blacklist.Store, seed uint64) (*realServer, error) {
 	r := &realServer{w: w, lis: newListener(), log: &logs{w: w}, rand: rand.New(rand.NewPCG(seed, 6)), over: make(chan struct{})}
 	s.takeTime = func(ctx context.Context) error { return r.takeTime(ctx, 10*time.Millisecond) }
 	policy := socketauth.RejectOnly
@@ -52,7 +52,7 @@ func newRealServer(w *world, s *store, seed uint64) (*realServer, error) {
 		TokenLifetime:   w.tokenLifetime,
 		RefreshInterval: w.refreshInterval,
 		ReusePolicy:     policy,
-		Blacklist:       s,
+		Blacklist:       as,
 		ClientIP:        func(r *http.Request) string { return r.RemoteAddr },
 		TenantID: func(ctx context.Context, _ jwt.MapClaims) (string, error) {
 			if err := r.takeTime(ctx, w.weather().slowHook); err != nil {
@@ -148,12 +148,18 @@ func (r *realServer) close() error {
 // login calls IssueCode after the time that the check of a password takes.
 func (r *realServer) login(userID string, got func(token)) {
 	r.w.after(r.w.between(time.Millisecond, 500*time.Millisecond), func() {
+		proved := time.Now()
 		text, err := r.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": userID})
 		if err != nil {
 			r.w.violate("issuing a code: %v", err)
 			return
 		}
-		got(readToken(text))
+		code := r.w.readToken(text)
+		if d := proved.Sub(code.ref.AuthTime); d < 0 || d > roughly {
+			r.w.violate("the login of a code is %v off", d)
+		}
+		code.ref.AuthTime = proved
+		got(code)
 	})
 }
 
@@ -184,8 +190,8 @@ func (r *realServer) revoke(of blacklist.Revocation) {
 	})
 }
 
-// readToken reads the claims of a token, without verifying it.
-func readToken(text string) token {
+// readToken reads the claims of a token, without verifying it. Times are by the history's clock.
+func (w *world) readToken(text string) token {
 	var c struct {
 		Subject    string  `json:"sub"`
 		SessionID  string  `json:"sid"`
@@ -201,7 +207,7 @@ func readToken(text string) token {
 	}
 	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
 	_ = json.Unmarshal(payload, &c) // an invalid token fails later, when it is used
-	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)) }
+	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)).Add(-w.offset) }
 	return token{text: text, ref: blacklist.TokenRef{
 		SessionID: c.SessionID, TokenID: c.ID, UserID: c.Subject, Generation: c.Generation,
 		IssuedAt: at(c.IssuedAt), AuthTime: at(c.AuthTime), ExpiresAt: at(c.ExpiresAt),
@@ -225,7 +231,7 @@ func (l *logs) Write(b []byte) (int, error) {
 func RunReal(seed uint64, blacklist blacklist.Store) (Outcome, error) {
 	w, l, s := newWorld(seed, blacklist)
 	w.tracing, w.inbox = true, make(chan func())
-	peer, err := newRealServer(w, s, seed)
+	peer, err := newRealServer(w, s, s, seed)
 	if err != nil {
 		return Outcome{}, err
 	}

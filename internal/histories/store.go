@@ -64,6 +64,8 @@ func (s *store) Present(ctx context.Context, p blacklist.Presentation) (result b
 	}
 	c := s.ledger.call(p.Token.SessionID)
 	if result, err = s.Store.Present(ctx, p); err == nil {
+		p.Token = s.w.byHistory(p.Token)
+		p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(-s.w.offset)
 		s.ledger.presented(c, p, result.Verdict)
 	}
 	if s.ledger.done(p.Token.SessionID); err != nil {
@@ -121,7 +123,7 @@ func (s *store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch t
 	}
 	c := s.ledger.call(t.SessionID)
 	if result, err = s.Store.Check(ctx, t, grace, branch); err == nil {
-		s.ledger.checked(c, t, grace, branch, result.Verdict)
+		s.ledger.checked(c, s.w.byHistory(t), grace, branch, result.Verdict)
 	}
 	if s.ledger.done(t.SessionID); err != nil {
 		return blacklist.Result{}, err

@@ -80,7 +80,7 @@ func (c *wire) read(ws *websocket.Conn) {
 		if err != nil {
 			return
 		}
-		if f, ok := readFrame(string(data)); ok {
+		if f, ok := c.s.w.readFrame(string(data)); ok {
 			c.r.tell(func() { c.s.answer(f) })
 		} else if string(data) == "2" {
 			c.r.tell(func() {
@@ -93,7 +93,7 @@ func (c *wire) read(ws *websocket.Conn) {
 }
 
 // readFrame reads a frame from the server. ok is false if the histories have no use for it.
-func readFrame(data string) (f frame, ok bool) {
+func (w *world) readFrame(data string) (f frame, ok bool) {
 	switch {
 	case strings.HasPrefix(data, "0{"):
 		return frame{kind: opened}, true
@@ -116,7 +116,7 @@ func readFrame(data string) (f frame, ok bool) {
 	case authenticated:
 		var text string
 		_ = json.Unmarshal(args[1], &text)
-		f.token = readToken(text)
+		f.token = w.readToken(text)
 	case unauthorized:
 		var u struct {
 			Code     string

@@ -14,13 +14,15 @@ import (
 type world struct {
 	*rand.Rand
 	conditions
-	counts *Counts
-	ledger *ledger
-	began  time.Time
-	now    time.Time
-	queue  queue
-	events int
-	inbox  chan func() // functions from a real server's goroutines, to be called here; nil if there is none
+	counts    *Counts
+	ledger    *ledger
+	began     time.Time
+	now       time.Time
+	queue     queue
+	events    int
+	processes int
+	offset    time.Duration // how far the store's clock is ahead
+	inbox     chan func()   // functions from a real server's goroutines, to be called here; nil if there is none
 
 	tracing  bool
 	mu       sync.Mutex // guards trace, violated and conditions from a real server's goroutines

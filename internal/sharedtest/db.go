@@ -19,6 +19,8 @@ type DB struct {
 	Offset time.Duration
 	// Lose reports whether to lose a message to a watcher. If nil, none is lost.
 	Lose func() bool
+	// Double reports whether a message to a watcher comes twice. If nil, none does.
+	Double func() bool
 
 	mu     sync.Mutex
 	birth  time.Time
@@ -263,6 +265,9 @@ func (db *DB) publishLocked(c blacklist.Change, f Fault) {
 	for sub := range db.subs {
 		if !sub.store.Mute.Load() && (db.Lose == nil || !db.Lose()) {
 			sub.queue = append(sub.queue, message{c, counted})
+			if db.Double != nil && db.Double() {
+				sub.queue = append(sub.queue, message{c, false})
+			}
 			select {
 			case sub.news <- struct{}{}:
 			default:

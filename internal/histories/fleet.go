@@ -1,0 +1,137 @@
+package histories
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// roughly is how well a store that processes share has to know how far its clock is ahead.
+const roughly = 10 * time.Millisecond
+
+// fleet is the processes of one app behind a load balancer: each connection and each request is
+// handled by any of them.
+type fleet struct {
+	w     *world
+	nodes []server
+	of    map[*socket]server
+}
+
+func (f *fleet) any() server { return f.nodes[f.w.IntN(len(f.nodes))] }
+
+func (f *fleet) open(s *socket) {
+	f.of[s] = f.any()
+	f.of[s].open(s)
+}
+
+func (f *fleet) receive(s *socket, fr frame) { f.of[s].receive(s, fr) }
+func (f *fleet) tear(s *socket, fr frame)    { f.of[s].tear(s, fr) }
+
+func (f *fleet) hangUp(s *socket) {
+	if node := f.of[s]; node != nil {
+		node.hangUp(s)
+	}
+}
+
+func (f *fleet) login(userID string, got func(token)) { f.any().login(userID, got) }
+func (f *fleet) check(t token)                        { f.any().check(t) }
+func (f *fleet) revoke(r blacklist.Revocation)        { f.any().revoke(r) }
+
+// shared is a store that several processes share, as a real server is given it.
+type shared struct {
+	*store
+	blacklist.Clock
+	batch blacklist.BatchChecker
+}
+
+// CheckAll implements blacklist.BatchChecker.
+func (s *shared) CheckAll(ctx context.Context, tokens []blacklist.TokenRef) ([]blacklist.Result, error) {
+	if err := s.before(ctx); err != nil {
+		return nil, err
+	}
+	calls := make([]call, len(tokens))
+	for n, t := range tokens {
+		calls[n] = s.ledger.call(t.SessionID)
+	}
+	results, err := s.batch.CheckAll(ctx, tokens)
+	for n, t := range tokens {
+		if err == nil {
+			s.ledger.checked(calls[n], s.w.byHistory(t), 0, 0, results[n].Verdict)
+		}
+		s.ledger.done(t.SessionID)
+	}
+	return results, err
+}
+
+// unbatched is a shared store without CheckAll.
+type unbatched struct {
+	*store
+	blacklist.Clock
+}
+
+// byHistory returns a token with its times by the history's clock instead of the store's.
+func (w *world) byHistory(t blacklist.TokenRef) blacklist.TokenRef {
+	for _, at := range [...]*time.Time{&t.IssuedAt, &t.ExpiresAt, &t.AuthTime} {
+		*at = at.Add(-w.offset)
+	}
+	return t
+}
+
+var errNoClock = errors.New("histories: a store that processes share needs a Clock")
+
+// ThroughShared returns a Player of histories through several of the library's own servers, which
+// share a store: those that open returns are of one database. open is called in the bubble of each
+// history.
+func ThroughShared(open func(t *testing.T, seed uint64) []blacklist.Store) Player {
+	return func(t *testing.T, seed uint64, _ bool) Outcome {
+		o, err := runFleet(seed, open(t, seed))
+		if err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		return o
+	}
+}
+
+// runFleet is RunReal for several processes.
+func runFleet(seed uint64, stores []blacklist.Store) (Outcome, error) {
+	w, l, first := newWorld(seed, stores[0])
+	w.tracing, w.inbox, w.processes = true, make(chan func()), len(stores)
+	f := &fleet{w: w, of: make(map[*socket]server)}
+	var servers []*realServer
+	for n, one := range stores {
+		clock, ok := one.(blacklist.Clock)
+		if !ok {
+			return Outcome{}, errNoClock
+		}
+		now := time.Now()
+		at, err := clock.Time(context.Background(), "", now)
+		if err != nil {
+			return Outcome{}, err
+		}
+		w.offset = at.Sub(now).Round(time.Second / 10)
+		s := &store{Store: one, w: w, ledger: l, rand: rand.New(rand.NewPCG(seed, uint64(7+n)))}
+		if n == 0 {
+			first = s
+		}
+		var as blacklist.Store = &unbatched{s, clock}
+		if batch, ok := one.(blacklist.BatchChecker); ok {
+			as = &shared{s, clock, batch}
+		}
+		r, err := newRealServer(w, s, as, seed+uint64(n)<<32)
+		if err != nil {
+			return Outcome{}, err
+		}
+		r.report()
+		servers, f.nodes = append(servers, r), append(f.nodes, r)
+	}
+	w.play(f, first, l)
+	var err error
+	for _, r := range servers {
+		err = errors.Join(err, r.close())
+	}
+	return w.outcome(), err
+}
