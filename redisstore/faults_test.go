@@ -126,9 +126,28 @@ func TestLostLogins(t *testing.T) {
 	})
 }
 
+// hears has a store hear what is published, and waits until it remembers so much.
+func hears(t testing.TB, s *Store, published <-chan string, n int) {
+	t.Helper()
+	for range n {
+		m, err := parseMessage(<-published)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.heard(m)
+	}
+	redistest.Eventually(t, "it is remembered", func() bool { return len(s.recent.last()) == n })
+}
+
 // Guards revocations against a replica that was behind and took over: each process says again what it
-// knows, which ends what had begun by then and nothing else.
+// has made or heard, which ends what had begun by then and nothing else.
 func TestLostRevocations(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		t.Run(fmt.Sprint("heard ", heard), func(t *testing.T) { lostRevocations(t, heard) })
+	}
+}
+
+func lostRevocations(t *testing.T, heard bool) {
 	client, fall, takeOver := lag(t)
 	s := open(t, client, Options{Prefix: "a:"})
 	begin := func(user string) blacklist.TokenRef { return present(t, s, login(t, s, user)) }
@@ -138,15 +157,24 @@ func TestLostRevocations(t *testing.T) {
 	confirms(t, s, stolen)
 	never, early := login(t, s, "never"), login(t, s, "revoked")
 	idle := begin("idle")
+	published := subscribe(t, s)
 	fall()
 	revokes(t, s, blacklist.Revocation{UserID: "revoked", Except: excepted.SessionID, Why: blacklist.Revoked})
 	revokes(t, s, blacklist.Revocation{UserID: "out", SessionID: out.SessionID, Why: blacklist.LoggedOut})
 	revokes(t, s, blacklist.Revocation{UserID: "never", SessionID: never.SessionID, Why: blacklist.LoggedOut})
 	mark := revokes(t, s, blacklist.Revocation{UserID: "stale", Why: blacklist.Stale}).Mark
 	wants(t, s, blacklist.ReuseDetected, presentation(stolenCode, successor(stolenCode)))
-	s.heard(message{bucket: userOf("stolen").bucket, change: blacklist.Change{
-		UserID: "stolen", SessionID: stolen.SessionID, Verdict: blacklist.SessionCompromised, At: time.Now(),
-	}})
+	if heard { // and the process that has made them is no more
+		s = open(t, client, Options{Prefix: "a:"})
+		hears(t, s, published, 5)
+	} else {
+		m, err := parseMessage(string(fmt.Appendf(nil, "%d 1 %d 0\n", userOf("stolen").bucket, time.Now().UnixMicro())) +
+			string(appendChange(nil, blacklist.Change{UserID: "stolen", SessionID: stolen.SessionID, Verdict: blacklist.SessionCompromised}, 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.recent.add(m)
+	}
 	takeOver()
 	checks(t, s, blacklist.Accepted, revoked, excepted, out, stale, stolen) // what is lost, until it is said again
 
@@ -158,7 +186,7 @@ func TestLostRevocations(t *testing.T) {
 		r, err := s.Present(t.Context(), presentation(code, later))
 		return err == nil && r.Verdict == blacklist.Accepted
 	})
-	heard := subscribe(t, s)
+	published = subscribe(t, s)
 	if err := s.subscribed(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +201,7 @@ func TestLostRevocations(t *testing.T) {
 	}
 	var told []string
 	for range 5 {
-		m, err := parseMessage(<-heard)
+		m, err := parseMessage(<-published)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +214,7 @@ func TestLostRevocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case text := <-heard:
+	case text := <-published:
 		t.Errorf("said once more: %q", text)
 	case <-time.After(50 * time.Millisecond):
 	}
@@ -201,8 +229,11 @@ func TestLostRevocationOfAll(t *testing.T) {
 		tokens = append(tokens, present(t, s, login(t, s, fmt.Sprint("user ", n))))
 	}
 	early := login(t, s, "early")
+	published := subscribe(t, s)
 	fall()
 	revokes(t, s, blacklist.Revocation{All: true, Why: blacklist.LoggedOut})
+	s = open(t, client, Options{Prefix: "a:"})
+	hears(t, s, published, 1)
 	takeOver()
 	checks(t, s, blacklist.Accepted, tokens...)
 	if err := s.subscribed(t.Context()); err != nil {
@@ -220,6 +251,61 @@ func TestLostRevocationOfAll(t *testing.T) {
 	if err := s.subscribed(t.Context()); err != nil || !slices.Equal(states(), before) { // once only
 		t.Errorf("the states are %q, and before %q, %v", states(), before, err)
 	}
+}
+
+// Guards against forged messages: what Redis does not say too is not remembered, so that no process
+// ends a session because of it.
+func TestForgedMessages(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.Client(), Options{})
+	first := present(t, s, login(t, s, "user"))
+	revokes(t, s, blacklist.Revocation{UserID: "other", Why: blacklist.Revoked})
+	s.recent = recent{}
+	forge := func(c blacklist.Change) {
+		b := userOf(c.UserID).bucket
+		m := message{bucket: b, counter: 1, change: c, keep: maxKeep}
+		if c.All {
+			m = message{all: true, counters: new([buckets]int64), epochs: new([buckets]int64), moments: new([buckets]int64), change: c}
+			for n := range buckets {
+				m.epochs[n], m.moments[n] = s.states[n].Load().epoch+int64(n/63), c.At.UnixMicro()
+			}
+		}
+		s.heard(m)
+	}
+	now := time.Now()
+	for _, c := range []blacklist.Change{
+		{UserID: "user", Verdict: blacklist.Revoked},
+		{UserID: "other", Verdict: blacklist.Revoked}, // who was, but before
+		{UserID: "user", SessionID: first.SessionID, Verdict: blacklist.LoggedOut},
+		{UserID: "user", SessionID: first.SessionID, Verdict: blacklist.SessionCompromised},
+		{UserID: "user", SessionID: newID(), Verdict: blacklist.Revoked},
+		{UserID: "user", SessionID: "none", Verdict: blacklist.Revoked},
+		{UserID: "user", Verdict: blacklist.Stale, Mark: now.UnixMicro()},
+		{UserID: "user", SessionID: first.SessionID, Verdict: blacklist.Stale, Mark: now.UnixMicro()},
+		{All: true, Verdict: blacklist.Revoked},
+	} {
+		c.At = now
+		forge(c)
+	}
+	out := present(t, s, login(t, s, "out"))
+	at := revokes(t, s, blacklist.Revocation{UserID: "out", SessionID: out.SessionID, Why: blacklist.LoggedOut}).At
+	s.recent.mu.Lock()
+	s.recent.list, s.recent.known = nil, nil
+	s.recent.mu.Unlock()
+	forge(blacklist.Change{UserID: "out", SessionID: out.SessionID, Verdict: blacklist.LoggedOut, At: at})
+	redistest.Eventually(t, "what is true is remembered", func() bool { return len(s.recent.last()) > 0 })
+	redistest.Eventually(t, "all is looked at", func() bool {
+		s.recent.mu.Lock()
+		defer s.recent.mu.Unlock()
+		return !s.recent.verifying
+	})
+	if all := s.recent.last(); len(all) != 1 || all[0].change.UserID != "out" || all[0].keep > 24*time.Hour {
+		t.Errorf("remembered: %+v", all)
+	}
+	if err := s.subscribed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checks(t, s, blacklist.Accepted, first)
 }
 
 // subscribe returns what is published from now on.

@@ -23,6 +23,9 @@ type recent struct {
 	mu    sync.Mutex
 	list  []remembered // the oldest first
 	known map[change]struct{}
+
+	unverified []message
+	verifying  bool
 }
 
 type remembered struct {
@@ -76,8 +79,28 @@ func (r *recent) last() (messages []message) {
 	return messages
 }
 
-// heard notes a message that Watch has heard.
-func (s *Store) heard(m message) { s.recent.add(m) }
+// wait has a message wait until it is verified. It reports whether nobody is at that.
+func (r *recent) wait(m message) (idle bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, twice := r.known[m.key()]; twice || len(r.unverified) >= maxRemembered {
+		return false
+	}
+	r.unverified = append(r.unverified, m)
+	idle = !r.verifying
+	r.verifying = true
+	return idle
+}
+
+// waiting takes out some of the messages that wait. If there are none, nobody verifies from then on.
+func (r *recent) waiting() (messages []message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.unverified), verifyAtOnce)
+	messages, r.unverified = r.unverified[:n:n], r.unverified[n:]
+	r.verifying = n > 0
+	return messages
+}
 
 // subscribed is what Watch calls after each new subscription, and when a counter has gone back, before
 // it sends a Gap: Redis may have lost its last writes then. It says again what ended in the last
