@@ -78,11 +78,11 @@ func (b *memory) published(c *codec, on Topic, of form) (all [][]byte) {
 
 // loseOn has the broker lose what is published on the topics, or nothing more.
 func (b *memory) loseOn(c *codec, topics ...Topic) {
-	b.set(func(b *memory) {
-		b.lose = func(topic string, _ []byte) bool {
-			return slices.ContainsFunc(topics, func(t Topic) bool { return c.tag(t).String() == topic })
-		}
-	})
+	lost := make(map[string]bool)
+	for _, t := range topics {
+		lost[c.tag(t).String()] = true
+	}
+	b.set(func(b *memory) { b.lose = func(topic string, _ []byte) bool { return lost[topic] } })
 }
 
 // TestForged guards that nothing is heard but what a node with the key has said, once, on its topic

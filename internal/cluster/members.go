@@ -156,7 +156,8 @@ func (s *members) hear(now time.Time, t *topic, h *header, body []byte) (r heard
 	}
 	switch h.form {
 	case beat:
-		r.gaps, r.answer = gap && m.phase == living, !m.greeted
+		r.gaps = gap && m.phase == living
+		r.answer = !m.greeted || b.hello && b.first && !hasRun(b.nodes, s.self.run)
 		m.greeted = true
 		s.hearBeat(now, m, h, &b, &r)
 	case goodbye:

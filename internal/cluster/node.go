@@ -326,7 +326,8 @@ func (n *Node) listeningLocked(ok bool) {
 	if n.control.state == subscribed && n.replies.state == subscribed {
 		n.listened = time.Now()
 		close(n.listens)
-		n.out.beatSoon = true // the others answer it
+		n.out.beatSoon = true
+		n.out.newUntil = n.listened.Add(acquaintance)
 		n.wakeSender()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,13 @@ func (p *process) send(text string, topics ...Topic) {
 	synctest.Wait()
 }
 
+// look runs f while the state of the node does not change.
+func (p *process) look(f func()) {
+	p.Node.mu.Lock()
+	defer p.Node.mu.Unlock()
+	f()
+}
+
 // answers sets how a node answers questions.
 func (p *process) answers(answer func(ctx context.Context, kind Kind, data []byte) []byte) {
 	p.mu.Lock()
@@ -132,6 +140,9 @@ func (p *process) expectGaps(topics ...Topic) {
 	gaps := p.gaps
 	p.gaps = nil
 	p.mu.Unlock()
+	byName := func(a, b Topic) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortStableFunc(gaps, byName)
+	slices.SortStableFunc(topics, byName)
 	if !slices.Equal(gaps, topics) {
 		p.t.Errorf("gaps on %v, want %v", gaps, topics)
 	}

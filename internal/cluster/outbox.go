@@ -18,6 +18,7 @@ type outbox struct {
 	beatSoon bool // a heartbeat is due
 	lastBeat time.Time
 	nextBeat time.Time
+	newUntil time.Time // until then, heartbeats ask others to answer
 
 	closed  bool
 	goodbye bool // it is left to be sent, once the queue is empty
@@ -148,7 +149,7 @@ func (o *outbox) heartbeat(now time.Time, known []byte) {
 		size := min(len(counters), countersInPart*counterSize)
 		b := heartbeat{first: first, last: size == len(counters), counters: counters[:size]}
 		if first {
-			b.address, b.nodes = []byte(o.advertise), known
+			b.address, b.nodes, b.hello = []byte(o.advertise), known, now.Before(o.newUntil)
 		}
 		counters = counters[size:]
 		h := header{form: beat, from: o.self, number: o.numbers.nextControl(), previous: previous, sent: now.UnixMilli()}

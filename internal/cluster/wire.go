@@ -164,6 +164,7 @@ func validName(name [NameLength]byte) bool {
 type heartbeat struct {
 	last     bool // of the parts
 	first    bool
+	hello    bool // the sender has only just begun to listen: who is not named answers at once
 	address  []byte
 	nodes    []byte // the runs of those that the sender knows, 16 bytes each
 	counters []byte // the topics used since the last heartbeat, counterSize bytes each
@@ -183,6 +184,9 @@ func (b *heartbeat) append(to []byte) []byte {
 	if b.first {
 		flags |= 2
 	}
+	if b.hello {
+		flags |= 4
+	}
 	to = append(to, flags)
 	to = binary.BigEndian.AppendUint16(to, uint16(len(b.address)))
 	to = append(to, b.address...)
@@ -193,10 +197,10 @@ func (b *heartbeat) append(to []byte) []byte {
 
 // readHeartbeat reads the body of a beat, without a copy.
 func readHeartbeat(body []byte) (b heartbeat, ok bool) {
-	if len(body) < 1 || body[0] > 3 {
+	if len(body) < 1 || body[0] > 7 {
 		return b, false
 	}
-	b.last, b.first = body[0]&1 != 0, body[0]&2 != 0
+	b.last, b.first, b.hello = body[0]&1 != 0, body[0]&2 != 0, body[0]&4 != 0
 	if b.address, body, ok = cut(body[1:], 1); !ok || len(b.address) > maxAddress {
 		return b, false
 	}
