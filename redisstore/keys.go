@@ -72,7 +72,7 @@ func (s *Store) keys(u user) []string {
 }
 
 // channel is where changes are published.
-func (s *Store) channel() string { return s.o.Prefix + "changes" }
+func (s *Store) channel() string { return s.o.Prefix + "changes" + s.apart }
 
 // parseKey returns which bucket and user a key belongs to. ok is false if it is no user's.
 func (s *Store) parseKey(key string) (u user, ok bool) {

@@ -17,6 +17,7 @@ type Store struct {
 	isCluster  bool
 	scripts    *scripts
 	ahead      time.Duration // of this process's clock; 0, but in tests
+	apart      string        // of the channel, so that others hear nothing; "", but in tests
 	touched    atomic.Bool   // all buckets have been seen
 	states     [buckets]atomic.Pointer[bucketState]
 	clocks     [buckets]clock

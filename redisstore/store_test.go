@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -57,4 +58,66 @@ func TestRestarts(t *testing.T) {
 			return open(t, server.Client(), o)
 		}
 	})
+}
+
+// process is the store of a process whose clock is off.
+type process struct{ *Store }
+
+func (p process) Now() time.Time { return p.now() }
+
+// processes returns what opens the stores of three processes, whose clocks are two seconds apart if they
+// are to be, and of a Redis whose clock is in between.
+func processes(client func() redis.UniversalClient, skewed, lossy bool) func(t *testing.T) []blacklist.Store {
+	return func(t *testing.T) (stores []blacklist.Store) {
+		o := Options{Prefix: newPrefix()}
+		for n := range 3 {
+			s, err := New(client(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if skewed {
+				s.ahead, s.scripts = time.Duration(n)*2*time.Second, newScripts(3*time.Second)
+			}
+			if lossy {
+				s.apart = fmt.Sprint(n)
+			}
+			if err := s.ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			stores = append(stores, process{s})
+		}
+		return stores
+	}
+}
+
+// Guards what several processes promise together, also with clocks that are two seconds apart.
+func TestShared(t *testing.T) {
+	server := redistest.Start(t)
+	clients := make([]redis.UniversalClient, 3)
+	for n := range clients {
+		clients[n] = server.Client()
+	}
+	turn := 0
+	next := func() redis.UniversalClient {
+		turn++
+		return clients[turn%len(clients)]
+	}
+	t.Run("one clock", func(t *testing.T) { blacklisttest.RunShared(t, 1000, processes(next, false, false)) })
+	t.Run("clocks apart", func(t *testing.T) { blacklisttest.RunShared(t, 100, processes(next, true, false)) })
+	t.Run("messages lost", func(t *testing.T) { blacklisttest.RunLossy(t, processes(next, false, true)) })
+}
+
+// Guards what several processes promise together on a cluster of three masters.
+func TestSharedOnCluster(t *testing.T) {
+	cluster := redistest.StartCluster(t, false)
+	client := cluster.Client()
+	next := func() redis.UniversalClient { return client }
+	t.Run("one clock", func(t *testing.T) { blacklisttest.RunShared(t, 100, processes(next, false, false)) })
+	t.Run("clocks apart", func(t *testing.T) { blacklisttest.RunShared(t, 20, processes(next, true, false)) })
+	t.Run("messages lost", func(t *testing.T) { blacklisttest.RunLossy(t, processes(next, false, true)) })
 }
