@@ -28,9 +28,7 @@ const appEnv = "SOCKETAUTH_APP"
 
 // config is how a process of the app is to be started.
 type config struct {
-	Redis   []string // addresses of servers; none: everything is in the process's memory
-	Prefix  string
-	Cluster bool // sockets of other processes are reached through Redis
+	Redis []string // the addresses of the servers; none: all is in the process's memory
 
 	Timeout        time.Duration
 	MaxStale       time.Duration
@@ -71,11 +69,15 @@ func runApp(text string) error {
 		},
 		Claim:   func(user string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
 		Timeout: c.Timeout,
-		Limits:  socketauth.Limits{SocketsPerUser: 1000},
-		Logger:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		// A test may issue many codes at once, and use them on a machine that is busy.
+		CodeLifetime: 10 * time.Minute,
+		Limits:       socketauth.Limits{SocketsPerUser: 1000},
+		Logger:       slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
-	if err := share(&options, c); err != nil {
-		return err
+	if len(c.Redis) > 0 {
+		if err := share(&options, c); err != nil {
+			return err
+		}
 	}
 	mux := http.NewServeMux()
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -130,6 +132,7 @@ type answer struct {
 	Codes    []string
 	Sessions []socketauth.Session
 	Stats    socketauth.Stats
+	Peers    []socketauth.Peer
 }
 
 // admin does what a test asks for.
@@ -185,9 +188,11 @@ func (a *app) do(ctx context.Context, what string, o order, result *answer) (err
 				}
 			}()
 		})
+	case "sockets":
+		result.Peers, err = a.target(o).Sockets(ctx)
 	case "emit": // emits the event N times, with Data and a number that rises
 		for n := range max(1, o.N) {
-			if err := a.emit(o, n); err != nil {
+			if err := a.target(o).Emit(o.Event, o.Data, n); err != nil {
 				return err
 			}
 		}
@@ -197,14 +202,15 @@ func (a *app) do(ctx context.Context, what string, o order, result *answer) (err
 	return err
 }
 
-func (a *app) emit(o order, n int) error {
+// target returns the sockets that an order is about.
+func (a *app) target(o order) socketauth.Target {
 	switch {
 	case o.All:
-		return a.Emit(o.Event, o.Data, n)
+		return a.All()
 	case o.Room != "":
-		return a.To(o.Room).Emit(o.Event, o.Data, n)
+		return a.To(o.Room)
 	case o.Session != "":
-		return a.ToSession(o.Session).Emit(o.Event, o.Data, n)
+		return a.ToSession(o.Session)
 	}
-	return a.ToUser(o.User).Emit(o.Event, o.Data, n)
+	return a.ToUser(o.User)
 }

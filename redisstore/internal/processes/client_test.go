@@ -111,6 +111,14 @@ func enter(ctx context.Context, url, token string) (*socket, error) {
 	return s, nil
 }
 
+// present presents a token, and waits for the answer.
+func (s *socket) present(ctx context.Context, token string, confirm bool) error {
+	if err := s.emit("authenticate", map[string]any{"token": token, "confirm": confirm}); err != nil {
+		return err
+	}
+	return s.admitted(ctx)
+}
+
 // admitted waits for the answer to a presentation.
 func (s *socket) admitted(ctx context.Context) error {
 	e, err := s.wait(ctx, "authenticated", "unauthorized")
@@ -194,18 +202,18 @@ func (s *socket) take(data []byte, at time.Time) {
 		return
 	}
 	e.args, e.at = values[1:], at
-	confirm := false
-	s.change(func() {
-		s.last = at
-		s.events = append(s.events, e)
-		if e.name == "authenticated" && !s.noAck {
-			s.token = e.text(0)
-			confirm = asks
+	if e.name == "authenticated" {
+		stored := false
+		s.change(func() {
+			if stored = !s.noAck; stored {
+				s.token = e.text(0)
+			}
+		})
+		if stored && asks { // before whoever waits for the event can send anything else
+			_ = s.write([]byte("43" + strconv.Itoa(id) + "[]"))
 		}
-	})
-	if confirm { // it is stored
-		_ = s.write([]byte("43" + strconv.Itoa(id) + "[]"))
 	}
+	s.change(func() { s.events, s.last = append(s.events, e), at })
 }
 
 // change makes a change under the lock and tells those who wait.

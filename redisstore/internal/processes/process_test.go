@@ -184,17 +184,16 @@ func (p *process) comesBack(token string, within time.Duration) *socket {
 	}
 }
 
-// me asks the middleware about a token, and returns the status of the answer.
+// me asks the middleware about a token, and returns the status of the answer, or 0 if there is none.
 func (p *process) me(token string) int {
-	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+"/me", nil)
 	if err != nil {
-		p.t.Fatal(err)
+		return 0
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	response, err := client.Do(r)
 	if err != nil {
-		p.t.Fatal(err)
+		return 0
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
