@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func login(t *testing.T, store blacklist.Store) *session {
 
 func loginOf(t *testing.T, store blacklist.Store, user string) *session {
 	s := &session{t: t, store: store, id: newID(), user: user}
-	s.login = s.now()
+	s.login = s.loggedIn()
 	return s
 }
 
@@ -219,6 +220,7 @@ func (s *session) revokes(r blacklist.Revocation) blacklist.Change {
 	if err != nil {
 		s.t.Fatalf("Revoke: %v", err)
 	}
+	noteAll(s.t, c)
 	return c
 }
 
@@ -242,23 +244,45 @@ func (s *session) living() map[string]blacklist.Session {
 // pass lets a time go by that a store has to see: a few ticks of any clock.
 func pass() { time.Sleep(5 * time.Millisecond) }
 
-// passAll lets so much time go by that a log-in is after all that the store has decided before.
-func passAll(t *testing.T, store blacklist.Store) {
-	t.Helper()
-	probe := login(t, store)
-	decided := probe.revokes(blacklist.Revocation{UserID: probe.user, SessionID: probe.id, Why: revoked}).At
-	stores := []blacklist.Store{store}
-	if s, ok := store.(*spread); ok {
-		stores = s.stores
+// revokedAll has, for each test, when the store has last revoked all.
+var revokedAll = struct {
+	sync.Mutex
+	at map[*testing.T]time.Time
+}{at: make(map[*testing.T]time.Time)}
+
+// noteAll notes when all were revoked.
+func noteAll(t *testing.T, c blacklist.Change) {
+	revokedAll.Lock()
+	defer revokedAll.Unlock()
+	last, known := revokedAll.at[t]
+	if !c.All || !c.At.After(last) {
+		return
 	}
-	for _, one := range stores {
-		probe = probe.at(one)
-		for end := time.Now().Add(patience); !probe.now().After(decided.Add(time.Millisecond)); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("Time stays behind")
-			}
+	revokedAll.at[t] = c.At
+	if !known {
+		t.Cleanup(func() {
+			revokedAll.Lock()
+			defer revokedAll.Unlock()
+			delete(revokedAll.at, t)
+		})
+	}
+}
+
+// loggedIn returns the time of a log-in. It waits until that is after the last revocation of all, by
+// what the store knows of its clock.
+func (s *session) loggedIn() time.Time {
+	s.t.Helper()
+	now := s.now()
+	revokedAll.Lock()
+	all, ok := revokedAll.at[s.t]
+	revokedAll.Unlock()
+	for end := time.Now().Add(patience); ok && !now.After(all.Add(time.Millisecond)); now = s.now() {
+		if time.Sleep(time.Millisecond); time.Now().After(end) {
+			s.t.Errorf("Time stays behind")
+			return now
 		}
 	}
+	return now
 }
 
 func name(v blacklist.Verdict) string {
