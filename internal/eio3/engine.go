@@ -23,7 +23,6 @@ import (
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
-	"github.com/z-open/socketauth/internal/id"
 )
 
 // New returns an engine for Socket.IO.
@@ -52,7 +51,7 @@ func newProtocol(o engine.Options) *protocol {
 		PingInterval:       o.PingInterval,
 		PingTimeout:        o.PingTimeout,
 		Transports:         []transport.Transport{pollingTransport, websocketTransport},
-		SessionIDGenerator: ids{},
+		SessionIDGenerator: ids{&o},
 		ConnInitor:         func(*http.Request, engineio.Conn) { p.acceptNext() },
 	})
 	return p
@@ -98,6 +97,6 @@ func (p *protocol) acceptNext() {
 
 // ids generates session ids for the library. Its own are 1, 2, 3, and whoever knows the id of a
 // session can read what its client is sent.
-type ids struct{}
+type ids struct{ o *engine.Options }
 
-func (ids) NewID() string { return id.New().String() }
+func (g ids) NewID() string { return g.o.NewSessionID() }

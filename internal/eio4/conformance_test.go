@@ -32,3 +32,5 @@ func TestUpgradesAtOnce(t *testing.T) { enginetest.UpgradesAtOnce(t, enginetest.
 
 // FuzzClient sends arbitrary data to the engine, in every way that a client can.
 func FuzzClient(f *testing.F) { enginetest.Fuzz(f, enginetest.V4, start) }
+
+func TestSessionIDs(t *testing.T) { enginetest.SessionIDs(t, enginetest.V4, start) }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/z-open/socketauth/internal/eio"
-	"github.com/z-open/socketauth/internal/id"
 )
 
 // link opens, reads and upgrades one session.
@@ -16,7 +15,7 @@ var _ eio.Link = link{}
 // Open implements eio.Link.
 func (k link) Open(_ *http.Request, ws *eio.WebSocket) bool {
 	k.PingClient()
-	sid, upgrades := id.New().String(), `"websocket"`
+	sid, upgrades := k.Options().NewSessionID(), `"websocket"`
 	if ws != nil {
 		upgrades = ""
 	}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/z-open/socketauth/internal/id"
 )
 
 // Options configure an engine. A field that is zero has its default.
@@ -48,6 +50,10 @@ type Options struct {
 	// default is 4 MiB. FirstQueue is the same until Conn.Trust is called. The default is MaxQueue.
 	MaxQueue   int
 	FirstQueue int
+
+	// IDPrefix begins the id of each session. Requests name their session by its id, so the prefix
+	// says where a request belongs. The default is none.
+	IDPrefix string
 
 	// Describe returns what becomes Handshake.Request, for the first HTTP request of a connection.
 	// The default is nil.
@@ -96,6 +102,10 @@ func (o Options) WithDefaults() Options {
 	}
 	return o
 }
+
+// NewSessionID returns a new id for a session: IDPrefix and 128 random bits. Whoever knows the id of
+// a session can read what its client is sent.
+func (o *Options) NewSessionID() string { return o.IDPrefix + id.New().String() }
 
 func positive[T cmp.Ordered](v, otherwise T) T {
 	var zero T

@@ -10,8 +10,8 @@ import (
 // ID is 128 bits.
 type ID [16]byte
 
-// length is that of the text of an ID.
-const length = 22
+// Length is that of the text of an ID.
+const Length = 22
 
 // encoding refuses texts that another text of the same ID could stand for.
 var encoding = base64.RawURLEncoding.Strict()
@@ -25,7 +25,7 @@ func New() ID {
 
 // Parse returns the ID that s is the text of, if s is one.
 func Parse(s string) (id ID, ok bool) {
-	if len(s) != length {
+	if len(s) != Length {
 		return ID{}, false
 	}
 	// Even a strict decoder skips line breaks.

@@ -16,7 +16,30 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/id"
 )
+
+// SessionIDs guards that the ids of sessions begin with the prefix that is asked for, and have 128
+// random bits behind it; and that the ids of sockets, which apps publish, have no prefix.
+func SessionIDs(t *testing.T, version Version, start func(engine.Options) engine.Engine) {
+	for _, prefix := range []string{"", "abcdefgh"} {
+		In(t, version, start, engine.Options{IDPrefix: prefix}, func(t *testing.T, w *World) {
+			seen := make(map[string]bool)
+			for _, transport := range append(transports, transports...) {
+				c, conn := w.Member(transport)
+				sid := strings.TrimPrefix(c.SID(), "&sid=")
+				random, ok := strings.CutPrefix(sid, prefix)
+				if _, valid := id.Parse(random); !ok || !valid || seen[random] {
+					t.Errorf("the id is %q, want %q and 128 random bits", sid, prefix)
+				}
+				seen[random] = true
+				if _, valid := id.Parse(conn.ID()); !valid {
+					t.Errorf("the id of the socket is %q", conn.ID())
+				}
+			}
+		})
+	}
+}
 
 // Handshakes tests the answers to websocket handshakes.
 func Handshakes(t *testing.T, version Version, start func(engine.Options) engine.Engine) {

@@ -1,0 +1,239 @@
+// Package forward hands the requests of a connection on to the process that has the connection, so
+// that a load balancer may send each request to any process.
+//
+// The id of a connection begins with the name of its process (names.go). A process that is given a
+// request with another's name hands it on, by httputil.ReverseProxy, to the address that the other
+// one advertises (handoff.go). With it goes a header that says where the client is, and that only
+// the processes of one app can make (header.go).
+package forward
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/z-open/socketauth/internal/logonce"
+)
+
+// Config configures a Forwarder.
+type Config struct {
+	// Key is 32 bytes that the processes of the app share, and nobody else knows.
+	Key []byte
+
+	// Advertise is the URL at which other processes reach this one. If empty, none does.
+	Advertise string
+
+	// Peers returns the URLs that the processes of the app advertise. It is called for each request
+	// that seems to be another's, and must not take them from requests.
+	Peers func() []string
+
+	// ClientIP returns the address of the client of a request that has not been handed on.
+	ClientIP func(r *http.Request) string
+
+	// MaxBody is how many bytes a body may have.
+	MaxBody int64
+
+	// MaxRequests is how many requests may be handed on at a time; negative if there is no limit.
+	MaxRequests int
+
+	// Limited is called for each request that MaxRequests refuses.
+	Limited func()
+
+	// RootCAs verify the certificates of processes whose URL is https. If nil, those of the system
+	// do.
+	RootCAs *x509.CertPool
+
+	// Dial connects to other processes. If nil, it is that of a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	Logger *slog.Logger
+}
+
+// Forwarder hands requests on, and receives those that were handed on. It is safe for concurrent
+// use.
+type Forwarder struct {
+	c         Config
+	names     names
+	name      string // of this process; "" if other processes do not reach it
+	headerKey []byte
+	transport *http.Transport
+	buffers   sync.Pool // *[]byte
+
+	unreachable, untimely logonce.Minute
+
+	mu      sync.Mutex
+	open    int // requests that are being handed on
+	closing context.Context
+	close   context.CancelFunc
+	work    sync.WaitGroup // the requests that open counts
+
+	sent, received, failed, forged atomic.Uint64
+}
+
+// Stats are counts since the start.
+type Stats struct {
+	Sent     uint64 // requests handed on to other processes
+	Failed   uint64 // of those, the ones that the other process did not answer
+	Received uint64 // requests that other processes have handed on to this one
+	Forged   uint64 // requests with a header that only such a request may have, and no valid one
+}
+
+// New returns a Forwarder.
+func New(c Config) (*Forwarder, error) {
+	headerKey, err := hkdf.Key(sha256.New, c.Key, nil, "socketauth forwarded requests v1", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of forwarded requests: %w", err)
+	}
+	f := &Forwarder{c: c, headerKey: headerKey, transport: newTransport(c)}
+	if f.names, err = newNames(c.Key); err != nil {
+		return nil, err
+	}
+	if c.Advertise != "" {
+		f.name = f.names.of(c.Advertise)
+	}
+	f.closing, f.close = context.WithCancel(context.Background())
+	return f, nil
+}
+
+// Name returns what the ids of this process's connections must begin with. It is "" if other
+// processes cannot reach this one.
+func (f *Forwarder) Name() string { return f.name }
+
+// Stats returns the counts.
+func (f *Forwarder) Stats() Stats {
+	return Stats{Sent: f.sent.Load(), Failed: f.failed.Load(), Received: f.received.Load(), Forged: f.forged.Load()}
+}
+
+// clientKey is the key of a context's value: the address of the client of a request that was handed
+// on.
+type clientKey struct{}
+
+// ClientIP returns the address of the client, if another process has handed the request on and so
+// knows it.
+func ClientIP(ctx context.Context) (ip string, ok bool) {
+	ip, ok = ctx.Value(clientKey{}).(string)
+	return ip, ok
+}
+
+// Serve hands the request on if its connection is another process's, and reports whether it has
+// done so. If not, this process must serve the request that Serve returns. A request that was
+// handed on once, or says so, is not handed on again.
+func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) (own *http.Request, handedOn bool) {
+	if headers, found := take(r.Header); found {
+		return f.receive(r, headers), false
+	}
+	to := f.target(r)
+	if to == nil {
+		return r, false
+	}
+	f.handOn(w, r, to)
+	return nil, true
+}
+
+// receive returns the request with what the process that handed it on says of it.
+func (f *Forwarder) receive(r *http.Request, headers []string) *http.Request {
+	if f.name == "" || len(headers) != 1 {
+		f.forged.Add(1)
+		return r
+	}
+	c, err := open(f.headerKey, bounds{f.name, r.Method, r.RequestURI}, time.Now(), headers[0])
+	if err != nil {
+		f.forged.Add(1)
+		if unsaid, now := f.untimely.Allow(); errors.Is(err, errTime) && now {
+			f.c.Logger.WarnContext(r.Context(), "socketauth: the header of a request that another process has handed on is not believed",
+				slog.Any("cause", err), slog.Int("more_since_last", unsaid))
+		}
+		return r
+	}
+	f.received.Add(1)
+	r = r.WithContext(context.WithValue(r.Context(), clientKey{}, c.client))
+	r.RemoteAddr = c.peer
+	return r
+}
+
+// target is a process that a request is handed on to.
+type target struct {
+	name string
+	base *url.URL // what it advertises
+	url  *url.URL // of the request
+}
+
+// target returns the process that has the connection of a request, or nil if that is this process or
+// none that is known.
+func (f *Forwarder) target(r *http.Request) *target {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return nil
+	}
+	name := nameOf(r.URL.Query().Get("sid"))
+	if name == "" || name == f.name {
+		return nil
+	}
+	address := f.names.find(name, f.c.Peers())
+	if address == "" || address == f.c.Advertise {
+		return nil
+	}
+	base, err := url.Parse(address)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil
+	}
+	// Not r.URL: the app may have cut its path, and the other process will cut it again.
+	u := r.URL
+	if r.RequestURI != "" {
+		if u, err = url.ParseRequestURI(r.RequestURI); err != nil || u.Opaque != "" {
+			return nil
+		}
+	}
+	return &target{name, base, &url.URL{
+		Scheme: base.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
+	}}
+}
+
+// begin counts a request that is to be handed on. refusal is nil if it may be.
+func (f *Forwarder) begin() (refusal *refusal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.closing.Err() != nil:
+		return errShuttingDown
+	case f.c.MaxRequests >= 0 && f.open >= f.c.MaxRequests:
+		return errFull
+	}
+	f.open++
+	f.work.Add(1)
+	return nil
+}
+
+func (f *Forwarder) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open--
+	f.work.Done()
+}
+
+// Shutdown ends all requests that are being handed on, websockets among them, in such a way that
+// clients reconnect, and refuses others. It returns when none is left, or with the error of ctx. It
+// may be called again.
+func (f *Forwarder) Shutdown(ctx context.Context) error {
+	f.mu.Lock()
+	f.close()
+	f.mu.Unlock()
+	done := make(chan struct{})
+	go func() { f.work.Wait(); close(done) }()
+	select {
+	case <-done:
+		f.transport.CloseIdleConnections()
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
