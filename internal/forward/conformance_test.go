@@ -19,16 +19,24 @@ import (
 // TestEngines guards that whatever an engine does for its clients, it does for clients whose
 // requests reach it by way of another process, too.
 func TestEngines(t *testing.T) {
-	t.Run("3", func(t *testing.T) {
-		enginetest.Run(t, enginetest.V3, func(o engine.Options) engine.Engine {
-			return newRelay(o, func(o engine.Options) engine.Engine { return eio3.New(o) })
+	for version, start := range map[enginetest.Version]func(engine.Options) engine.Engine{
+		enginetest.V3: func(o engine.Options) engine.Engine { return eio3.New(o) },
+		enginetest.V4: func(o engine.Options) engine.Engine { return eio4.New(o) },
+	} {
+		t.Run(version.String(), func(t *testing.T) {
+			start := func(o engine.Options) engine.Engine { return newRelay(o, start) }
+			enginetest.Run(t, version, start)
+			for name, test := range map[string]func(*testing.T, enginetest.Version, func(engine.Options) engine.Engine){
+				"SlowBodies":     enginetest.SlowBodies,
+				"UnknownLengths": enginetest.UnknownLengths,
+				"Handshakes":     enginetest.Handshakes,
+				"HalfEvents":     enginetest.HalfEvents,
+				"UpgradesAtOnce": enginetest.UpgradesAtOnce,
+			} {
+				t.Run(name, func(t *testing.T) { test(t, version, start) })
+			}
 		})
-	})
-	t.Run("4", func(t *testing.T) {
-		enginetest.Run(t, enginetest.V4, func(o engine.Options) engine.Engine {
-			return newRelay(o, func(o engine.Options) engine.Engine { return eio4.New(o) })
-		})
-	})
+	}
 	if handedOn.Load() == 0 {
 		t.Error("no request was handed on")
 	}

@@ -14,10 +14,6 @@ import (
 const (
 	dialTimeout = 3 * time.Second
 
-	// headerTimeout is how long the answer to a request may take. A poll waits for an event, and is
-	// answered by a heartbeat after 25 seconds.
-	headerTimeout = 60 * time.Second
-
 	// idleTimeout is shorter than the time for which an http.Server keeps a connection open that is
 	// not used. A POST that is sent while the server closes the connection fails.
 	idleTimeout = time.Second
@@ -51,7 +47,6 @@ func newTransport(c Config) *http.Transport {
 		},
 		TLSClientConfig:        &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    dialTimeout,
-		ResponseHeaderTimeout:  headerTimeout,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    64,
 		DisableCompression:     true, // what is compressed is passed on as it is

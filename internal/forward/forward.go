@@ -149,9 +149,8 @@ func (f *Forwarder) receive(r *http.Request, headers []string) *http.Request {
 	c, err := open(f.headerKey, bounds{f.name, r.Method, r.RequestURI}, time.Now(), headers[0])
 	if err != nil {
 		f.forged.Add(1)
-		if unsaid, now := f.untimely.Allow(); errors.Is(err, errTime) && now {
-			f.c.Logger.WarnContext(r.Context(), "socketauth: the header of a request that another process has handed on is not believed",
-				slog.Any("cause", err), slog.Int("more_since_last", unsaid))
+		if errors.Is(err, errTime) {
+			f.logUntimely(r)
 		}
 		return r
 	}
@@ -159,6 +158,15 @@ func (f *Forwarder) receive(r *http.Request, headers []string) *http.Request {
 	r = r.WithContext(context.WithValue(r.Context(), clientKey{}, c.client))
 	r.RemoteAddr = c.peer
 	return r
+}
+
+// logUntimely logs once a minute that the clocks of processes differ.
+func (f *Forwarder) logUntimely(r *http.Request) {
+	if unsaid, now := f.untimely.Allow(); now {
+		f.c.Logger.WarnContext(r.Context(), "socketauth: a request that another process has handed on has a time that is too far from this process's",
+			slog.String("fix", "set the clocks of all processes; until then this one does not know the addresses of such clients"),
+			slog.Int("more_since_last", unsaid))
+	}
 }
 
 // target is a process that a request is handed on to.

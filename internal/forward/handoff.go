@@ -22,6 +22,10 @@ const (
 	// bodyTimeout is how long a client may take to send a body. It is that of the engines.
 	bodyTimeout = 45 * time.Second
 
+	// headerTimeout is how long the answer to a request may take, besides the body of the request. A
+	// poll waits for an event, and is answered by a heartbeat after 25 seconds.
+	headerTimeout = 60 * time.Second
+
 	// answerTimeout is how long a client may take to read an answer, and another process to send
 	// what follows the header of one.
 	answerTimeout = 10 * time.Second
@@ -74,10 +78,11 @@ func (f *Forwarder) handOn(w http.ResponseWriter, r *http.Request, to *target) {
 	}
 	defer f.end()
 	f.sent.Add(1)
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
 
 	h := &handoff{f: f, to: to, w: w, rc: http.NewResponseController(w), in: r, cancel: cancel}
+	h.limit = time.AfterFunc(headerTimeout, h.late)
 	defer h.end()
 	defer context.AfterFunc(f.closing, h.shutdown)()
 	// The timeouts of the http.Server are for requests that do not wait.
@@ -90,6 +95,7 @@ func (f *Forwarder) handOn(w http.ResponseWriter, r *http.Request, to *target) {
 		if r.ContentLength > f.c.MaxBody {
 			h.body.left = 0
 		}
+		h.limit.Reset(bodyTimeout + headerTimeout)
 		out.Body = h.body
 	} else {
 		_ = h.rc.SetReadDeadline(time.Time{})
@@ -116,9 +122,9 @@ type handoff struct {
 	rc     *http.ResponseController
 	in     *http.Request
 	body   *body // of the request; nil if it has none
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 
-	limit *time.Timer // of the answer's body
+	limit *time.Timer // of the wait for the answer, then of its body
 
 	mu    sync.Mutex
 	conn  net.Conn // to the client, once it has a websocket
@@ -130,15 +136,18 @@ func (h *handoff) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true
-	if h.limit != nil {
-		h.limit.Stop()
-	}
+	h.limit.Stop()
 }
+
+var errLate = errors.New("no answer in time")
+
+// late ends the request because the other process takes too long.
+func (h *handoff) late() { h.cancel(errLate) }
 
 // shutdown ends the request because this process ends. What is being written to the client still
 // has a little time.
 func (h *handoff) shutdown() {
-	h.cancel()
+	h.cancel(nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -211,7 +220,13 @@ func (h *handoff) answered(res *http.Response) error {
 		if conn, ok := res.Body.(io.ReadWriteCloser); ok {
 			res.Body = processConn{conn}
 		}
+		h.limit.Stop()
 		return nil
+	}
+	if res.StatusCode == http.StatusUpgradeRequired {
+		// RFC 9110 section 15.5.22 wants them; ReverseProxy has taken them out.
+		h.w.Header().Set("Upgrade", "websocket")
+		h.w.Header().Set("Connection", "Upgrade")
 	}
 	if h.body != nil && !h.body.done.Load() {
 		// The rest of the body is of no use. Do not wait for it.
@@ -225,7 +240,7 @@ func (h *handoff) answered(res *http.Response) error {
 	if h.f.closing.Err() == nil { // otherwise shutdown sets it
 		_ = h.rc.SetWriteDeadline(time.Now().Add(answerTimeout))
 	}
-	h.limit = time.AfterFunc(answerTimeout, h.cancel)
+	h.limit.Reset(answerTimeout)
 	return nil
 }
 

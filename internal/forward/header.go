@@ -55,7 +55,7 @@ var encoding = base64.RawURLEncoding.Strict()
 
 var (
 	errForged = errors.New("it has no valid MAC for this request")
-	errTime   = errors.New("its time is too far from this process's: are the clocks of both right?")
+	errTime   = errors.New("its time is too far from this process's")
 )
 
 // seal returns the header with a claim.
