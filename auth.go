@@ -130,6 +130,7 @@ func (a *Auth) Stats() Stats {
 	}
 	if a.bus != nil {
 		a.bus.addTo(&s)
+		a.addForwarded(&s)
 	}
 	return s
 }

@@ -368,9 +368,10 @@ func (b *bus) addTo(s *Stats) {
 		s.Nodes = append(s.Nodes, struct {
 			Name      string    `json:"name"`
 			Advertise string    `json:"advertise,omitempty"`
+			Prefix    string    `json:"prefix,omitempty"` // of the ids of its connections in requests; depends on Advertise and the key alone
 			Heard     time.Time `json:"heard"`
 			Silent    bool      `json:"silent"`
-		}{m.Name, m.Address, m.Heard, m.Silent})
+		}{m.Name, m.Address, "", m.Heard, m.Silent})
 	}
 	n := node.Stats()
 	s.Bus.Sent, s.Bus.Dropped, s.Bus.Received = n.Sent, n.Dropped, n.Received

@@ -83,6 +83,7 @@ const (
 	limitAttempts                  = "attempts"
 	limitLogins                    = "logins_unavailable"
 	limitRefusals                  = "refusals_recorded"
+	limitForwarded                 = "forwarded"
 )
 
 // admissionLimits has the names of the limits on connections.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/z-open/socketauth/internal/forward"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -206,7 +207,8 @@ type Stats struct {
 	Nodes []struct {
 		Name      string    `json:"name"` // random, another one after each start
 		Advertise string    `json:"advertise,omitempty"`
-		Heard     time.Time `json:"heard"` // when it was last heard
+		Prefix    string    `json:"prefix,omitempty"` // of the ids of its connections in requests; depends on Advertise and the key alone
+		Heard     time.Time `json:"heard"`            // when it was last heard
 
 		// Silent reports that the process was not heard for 3 seconds. It may still serve clients.
 		Silent bool `json:"silent"`
@@ -221,6 +223,15 @@ type Stats struct {
 		Gaps     uint64 `json:"gaps"`     // how often messages of others were missing
 		Queued   int    `json:"queued"`   // waiting to be sent now
 	} `json:"bus,omitzero"`
+
+	// Forwarded has the requests that a load balancer sent to another process than the one that has
+	// their connection. Without Options.Cluster there are none.
+	Forwarded struct {
+		Sent     uint64 `json:"sent"`     // by this process to others
+		Failed   uint64 `json:"failed"`   // of those, the ones that the other process did not answer
+		Received uint64 `json:"received"` // from other processes
+		Forged   uint64 `json:"forged"`   // requests that claimed to come from another process
+	} `json:"forwarded,omitzero"`
 }
 
 // addSockets adds the connections of one server.
@@ -237,8 +248,9 @@ type counts struct {
 
 	rotations, reuses, logouts, revocations, expiries, stale atomic.Uint64
 
-	store  storeCounts
-	logged sync.Map // from the name of a limit to the *logonce.Minute of its log message
+	store     storeCounts
+	forwarded forward.Counts
+	logged    sync.Map // from the name of a limit to the *logonce.Minute of its log message
 }
 
 // stats returns the counts. Connections are not counted here.

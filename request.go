@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/admission"
+	"github.com/z-open/socketauth/internal/forward"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -80,6 +81,9 @@ func (l *locator) describe(r *http.Request) Request {
 // address returns the client's address. It is the peer's if Options.ClientIP fails, knows none, or
 // returns what is not an address.
 func (l *locator) address(r *http.Request) string {
+	if ip, known := forward.ClientIP(r.Context()); known {
+		return ip // as the process says to which the request came first
+	}
 	peer := remoteIP(r)
 	if l.clientIP == nil {
 		return peer

@@ -17,6 +17,7 @@ import (
 	"github.com/z-open/socketauth/internal/eio3"
 	"github.com/z-open/socketauth/internal/eio4"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/forward"
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/recent"
@@ -26,16 +27,17 @@ import (
 // Server serves the sockets of one app. Infrastructure and SocketServe make it. It is safe for
 // concurrent use.
 type Server struct {
-	auth    *Auth
-	bus     *bus                     // nil without Cluster.Broker
-	place   int                      // the number of the server among those of the core
-	engines map[string]engine.Engine // by the EIO parameter of the requests that they serve
-	hub     hub.Hub[*Socket]
-	work    sync.WaitGroup // goroutines and timers of all sockets
-	steps   sync.WaitGroup // presentations that the store is deciding
-	pool    admission.Pool
-	slots   sync.Mutex           // held while a user's slot is acquired
-	revoked recent.List[*Socket] // sockets that were closed because their session was revoked; only with a bus
+	auth      *Auth
+	bus       *bus                     // nil without Cluster.Broker
+	place     int                      // the number of the server among those of the core
+	engines   map[string]engine.Engine // by the EIO parameter of the requests that they serve
+	hub       hub.Hub[*Socket]
+	forwarder *forward.Forwarder // nil without a bus
+	work      sync.WaitGroup     // goroutines and timers of all sockets
+	steps     sync.WaitGroup     // presentations that the store is deciding
+	pool      admission.Pool
+	slots     sync.Mutex           // held while a user's slot is acquired
+	revoked   recent.List[*Socket] // sockets that were closed because their session was revoked; only with a bus
 
 	noUpgrade logonce.Minute // limits how often a proxy that breaks websockets is logged
 
@@ -89,7 +91,12 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		s.revoked.Keep = 2*a.cluster.receiptTimeout + time.Second
 	}
 	s.watcher = newWatcher(watching, a, &s.work, s)
+	var err error
+	if s.forwarder, err = a.newForwarder(a.bus); err != nil {
+		return nil, err
+	}
 	o := engine.Options{
+		IDPrefix:       s.forwarder.Name(),
 		MaxPayload:     a.limits.Message,
 		FirstPayload:   a.limits.UnauthenticatedMessage,
 		FirstQueue:     unauthenticatedQueue,
@@ -160,7 +167,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Header["Sec-Websocket-Key"] != nil && !hasUpgrade(r.Header) {
 		s.logNoUpgrade(r)
 	}
-	e.ServeHTTP(w, r)
+	if own, handedOn := s.forwarder.Serve(w, r); !handedOn {
+		e.ServeHTTP(w, own)
+	}
 }
 
 // hasUpgrade reports whether a request asks for another protocol.
@@ -318,7 +327,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	_ = deadline.Wait(deciding, &s.steps)
 	cancel()
 	var ending sync.WaitGroup
-	errs := make(chan error, len(s.engines))
+	errs := make(chan error, len(s.engines)+1)
+	ending.Go(func() { errs <- s.forwarder.Shutdown(ctx) })
 	for _, e := range s.engines {
 		ending.Go(func() { errs <- e.Shutdown(ctx) })
 	}

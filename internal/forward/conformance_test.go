@@ -62,6 +62,7 @@ func newRelay(o engine.Options, start func(engine.Options) engine.Engine) *relay
 		ClientIP:    func(*http.Request) string { return "192.0.2.1" },
 		MaxBody:     int64(o.WithDefaults().MaxPayload),
 		MaxRequests: -1,
+		Counts:      new(Counts),
 		Dial:        listener.DialContext,
 		Logger:      slog.New(slog.DiscardHandler),
 	}
@@ -104,6 +105,6 @@ func (r *relay) Shutdown(ctx context.Context) error {
 		ended <- nil
 	case <-time.After(time.Second):
 	}
-	defer func() { handedOn.Add(r.front.Stats().Sent) }()
+	defer func() { handedOn.Add(r.front.c.Counts.Sent.Load()) }()
 	return errors.Join(r.front.Shutdown(ctx), err, <-ended, r.server.Close())
 }

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/logonce"
 )
 
@@ -46,6 +47,9 @@ type Config struct {
 	// MaxRequests is how many requests may be handed on at a time; negative if there is no limit.
 	MaxRequests int
 
+	// Counts are where the Forwarder counts. They may be shared with others.
+	Counts *Counts
+
 	// Limited is called for each request that MaxRequests refuses.
 	Limited func()
 
@@ -60,7 +64,7 @@ type Config struct {
 }
 
 // Forwarder hands requests on, and receives those that were handed on. It is safe for concurrent
-// use.
+// use. A nil Forwarder is that of a process that is on its own.
 type Forwarder struct {
 	c         Config
 	names     names
@@ -76,16 +80,14 @@ type Forwarder struct {
 	closing context.Context
 	close   context.CancelFunc
 	work    sync.WaitGroup // the requests that open counts
-
-	sent, received, failed, forged atomic.Uint64
 }
 
-// Stats are counts since the start.
-type Stats struct {
-	Sent     uint64 // requests handed on to other processes
-	Failed   uint64 // of those, the ones that the other process did not answer
-	Received uint64 // requests that other processes have handed on to this one
-	Forged   uint64 // requests with a header that only such a request may have, and no valid one
+// Counts count requests.
+type Counts struct {
+	Sent     atomic.Uint64 // handed on to other processes
+	Failed   atomic.Uint64 // of those, the ones that the other process did not answer
+	Received atomic.Uint64 // that other processes have handed on to this one
+	Forged   atomic.Uint64 // with a header that only such a request may have, and no valid one
 }
 
 // New returns a Forwarder.
@@ -107,11 +109,11 @@ func New(c Config) (*Forwarder, error) {
 
 // Name returns what the ids of this process's connections must begin with. It is "" if other
 // processes cannot reach this one.
-func (f *Forwarder) Name() string { return f.name }
-
-// Stats returns the counts.
-func (f *Forwarder) Stats() Stats {
-	return Stats{Sent: f.sent.Load(), Failed: f.failed.Load(), Received: f.received.Load(), Forged: f.forged.Load()}
+func (f *Forwarder) Name() string {
+	if f == nil {
+		return ""
+	}
+	return f.name
 }
 
 // clientKey is the key of a context's value: the address of the client of a request that was handed
@@ -129,6 +131,9 @@ func ClientIP(ctx context.Context) (ip string, ok bool) {
 // done so. If not, this process must serve the request that Serve returns. A request that was
 // handed on once, or says so, is not handed on again.
 func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) (own *http.Request, handedOn bool) {
+	if f == nil {
+		return r, false
+	}
 	if headers, found := take(r.Header); found {
 		return f.receive(r, headers), false
 	}
@@ -143,18 +148,18 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) (own *http.Req
 // receive returns the request with what the process that handed it on says of it.
 func (f *Forwarder) receive(r *http.Request, headers []string) *http.Request {
 	if f.name == "" || len(headers) != 1 {
-		f.forged.Add(1)
+		f.c.Counts.Forged.Add(1)
 		return r
 	}
 	c, err := open(f.headerKey, bounds{f.name, r.Method, r.RequestURI}, time.Now(), headers[0])
 	if err != nil {
-		f.forged.Add(1)
+		f.c.Counts.Forged.Add(1)
 		if errors.Is(err, errTime) {
 			f.logUntimely(r)
 		}
 		return r
 	}
-	f.received.Add(1)
+	f.c.Counts.Received.Add(1)
 	r = r.WithContext(context.WithValue(r.Context(), clientKey{}, c.client))
 	r.RemoteAddr = c.peer
 	return r
@@ -176,8 +181,8 @@ type target struct {
 	url  *url.URL // of the request
 }
 
-// target returns the process that has the connection of a request, or nil if that is this process or
-// none that is known.
+// target returns the process that has the connection of a request, or nil if that is this process
+// or none that is known.
 func (f *Forwarder) target(r *http.Request) *target {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil
@@ -232,16 +237,15 @@ func (f *Forwarder) end() {
 // clients reconnect, and refuses others. It returns when none is left, or with the error of ctx. It
 // may be called again.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
+	if f == nil {
+		return nil
+	}
 	f.mu.Lock()
 	f.close()
 	f.mu.Unlock()
-	done := make(chan struct{})
-	go func() { f.work.Wait(); close(done) }()
-	select {
-	case <-done:
-		f.transport.CloseIdleConnections()
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := deadline.Wait(ctx, &f.work); err != nil {
+		return err
 	}
+	f.transport.CloseIdleConnections()
+	return nil
 }

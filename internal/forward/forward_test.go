@@ -55,8 +55,8 @@ func TestHandsOn(t *testing.T) {
 		if !maps.EqualFunc(got, sent, slices.Equal) {
 			t.Errorf("the header is\n%v, want\n%v", got, sent)
 		}
-		if len(a.processes[1].served)+len(front.served) != 0 || front.Stats().Sent != 1 || back.Stats().Received != 1 {
-			t.Errorf("%+v, %+v", front.Stats(), back.Stats())
+		if len(a.processes[1].served)+len(front.served) != 0 || front.c.Counts.Sent.Load() != 1 || back.c.Counts.Received.Load() != 1 {
+			t.Errorf("%s; %s", front.counts(), back.counts())
 		}
 	})
 }
@@ -72,7 +72,7 @@ func TestPathThatTheAppCuts(t *testing.T) {
 		if answer := a.processes[0].mustAsk("POST", query, "x", nil); answer.body != "http://10.0.0.2:8080 POST x" {
 			t.Errorf("answered %v", answer)
 		}
-		if r := a.processes[1].one(); r.RequestURI != "/socket.io/?"+query || r.URL.Path != "/" || a.processes[1].Stats().Received != 1 {
+		if r := a.processes[1].one(); r.RequestURI != "/socket.io/?"+query || r.URL.Path != "/" || a.processes[1].c.Counts.Received.Load() != 1 {
 			t.Errorf("the URI is %q, cut to %q", r.RequestURI, r.URL.Path)
 		}
 	})
@@ -193,7 +193,7 @@ func TestHTTPS(t *testing.T) {
 	for _, trusted := range []bool{true, false} {
 		c := Config{
 			Key: make([]byte, 32), Peers: func() []string { return []string{back.URL} },
-			ClientIP: func(*http.Request) string { return "" }, MaxRequests: -1, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
+			ClientIP: func(*http.Request) string { return "" }, Counts: new(Counts), MaxRequests: -1, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
 		}
 		want := http.StatusBadGateway
 		if trusted {

@@ -40,8 +40,8 @@ const (
 // past is a deadline that makes reads return at once.
 var past = time.Unix(1, 0)
 
-// refusal is an answer of this process in place of the other's. The bodies have the form of those of
-// the engines. Clients take every status but 200 for the end of the transport, and reconnect.
+// refusal is an answer of this process in place of the other's. The bodies have the form of those
+// of the engines. Clients take every status but 200 for the end of the transport, and reconnect.
 type refusal struct {
 	status int
 	body   string
@@ -77,7 +77,7 @@ func (f *Forwarder) handOn(w http.ResponseWriter, r *http.Request, to *target) {
 		return
 	}
 	defer f.end()
-	f.sent.Add(1)
+	f.c.Counts.Sent.Add(1)
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 
@@ -254,7 +254,7 @@ func (h *handoff) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 		why = errBody
 	case h.in.Context().Err() != nil: // the client has gone
 	default:
-		h.f.failed.Add(1)
+		h.f.c.Counts.Failed.Add(1)
 		if unsaid, now := h.f.unreachable.Allow(); now {
 			h.f.c.Logger.WarnContext(h.in.Context(), "socketauth: another process does not answer a request that was handed on to it",
 				slog.String("url", h.to.base.String()), slog.String("prefix", h.to.name), slog.Any("cause", err),

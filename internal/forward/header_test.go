@@ -82,8 +82,8 @@ func TestHeaderOfAnotherForm(t *testing.T) {
 	}
 }
 
-// TestHeadersOfClients guards that a client cannot have headers reach the app that only this package
-// sets, however they are written, and that a request with one is not handed on.
+// TestHeadersOfClients guards that a client cannot have headers reach the app that only this
+// package sets, however they are written, and that a request with one is not handed on.
 func TestHeadersOfClients(t *testing.T) {
 	in(t, 2, nil, func(t *testing.T, a *app) {
 		front, back := a.processes[0], a.processes[1]
@@ -114,8 +114,8 @@ func TestHeadersOfClients(t *testing.T) {
 				}
 			}
 		}
-		if len(a.dials) > 0 || front.Stats().Forged != 6 || back.Stats().Forged != 6 {
-			t.Errorf("connected to %v, %+v, %+v", a.dials, front.Stats(), back.Stats())
+		if len(a.dials) > 0 || front.c.Counts.Forged.Load() != 6 || back.c.Counts.Forged.Load() != 6 {
+			t.Errorf("connected to %v, %s; %s", a.dials, front.counts(), back.counts())
 		}
 	})
 }
@@ -163,7 +163,8 @@ func TestHeaderIsUsedAgain(t *testing.T) {
 	})
 }
 
-// FuzzHeader guards that what open accepts was made by seal, and that it returns what seal was given.
+// FuzzHeader guards that what open accepts was made by seal, and that it returns what seal was
+// given.
 func FuzzHeader(f *testing.F) {
 	key, to, now := []byte("key"), bounds{"abcdefgh", "GET", "/"}, time.UnixMilli(1e12)
 	f.Add(seal(key, to, now, claim{"192.0.2.1:1", "192.0.2.1"}), "192.0.2.1:1", "2001:db8::1")

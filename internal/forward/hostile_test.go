@@ -198,8 +198,8 @@ func TestSlowBodies(t *testing.T) {
 		synctest.Wait()
 		_ = conn.Close()
 		<-time.After(3 * time.Second)
-		if front.open != 0 || len(back.served) != 2 {
-			t.Errorf("%d requests are open, %d have come", front.open, len(back.served))
+		if front.openRequests() != 0 || len(back.served) != 2 {
+			t.Errorf("%d requests are open, %d have come", front.openRequests(), len(back.served))
 		}
 
 		// One that nobody waits for, since it was answered.
@@ -231,14 +231,14 @@ func TestClientLeaves(t *testing.T) {
 		back.local = func(w http.ResponseWriter, r *http.Request) { wait(w, r); close(left) }
 		conn, _ := front.raw("GET /socket.io/?sid=" + back.sid() + " HTTP/1.1\r\nHost: x\r\n\r\n")
 		<-time.After(20 * time.Second)
-		if front.open != 1 {
-			t.Fatalf("%d requests are open", front.open)
+		if front.openRequests() != 1 {
+			t.Fatalf("%d requests are open", front.openRequests())
 		}
 		_ = conn.Close()
 		<-left
 		synctest.Wait()
-		if front.open != 0 || front.Stats().Failed != 0 || a.logs.String() != "" {
-			t.Errorf("%d requests are open; %+v; %s", front.open, front.Stats(), &a.logs)
+		if front.openRequests() != 0 || front.c.Counts.Failed.Load() != 0 || a.logs.String() != "" {
+			t.Errorf("%d requests are open; %s; %s", front.openRequests(), front.counts(), &a.logs)
 		}
 	})
 }
@@ -271,8 +271,8 @@ func TestPollsWait(t *testing.T) {
 }
 
 // TestProcessDoesNotAnswer guards that a client gets an answer after which it reconnects, whatever
-// the other process does, and that the log says once a minute which process that is and has no id of
-// a connection.
+// the other process does, and that the log says once a minute which process that is and has no id
+// of a connection.
 func TestProcessDoesNotAnswer(t *testing.T) {
 	hang := func(net.Conn) {}
 	write := func(text string) func(net.Conn) {

@@ -43,8 +43,8 @@ type process struct {
 	limited  int
 }
 
-// in runs a test with some processes. configure may change the configuration of each. All of it must
-// have ended when the test returns.
+// in runs a test with some processes. configure may change the configuration of each. All of it
+// must have ended when the test returns.
 func in(t *testing.T, processes int, configure func(*Config), test func(t *testing.T, a *app)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -55,8 +55,8 @@ func in(t *testing.T, processes int, configure func(*Config), test func(t *testi
 		test(t, a)
 		for _, p := range a.processes {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			if err := p.Shutdown(ctx); err != nil || p.open != 0 {
-				t.Errorf("%s: %v, %d requests are open", p.url, err, p.open)
+			if err := p.Shutdown(ctx); err != nil || p.openRequests() != 0 {
+				t.Errorf("%s: %v, %d requests are open", p.url, err, p.openRequests())
 			}
 			cancel()
 			_ = p.server.Close()
@@ -82,6 +82,7 @@ func (a *app) start(n int, configure func(*Config)) {
 		ClientIP:    func(r *http.Request) string { return r.Header.Get("X-Real-Ip") },
 		MaxBody:     1000,
 		MaxRequests: 50,
+		Counts:      new(Counts),
 		Limited:     func() { p.limited++ },
 		Dial:        a.dial,
 		Logger:      slog.New(slog.NewTextHandler(&a.logs, nil)),
@@ -112,6 +113,19 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(own.Body)
 	fmt.Fprintf(w, "%s %s %s", p.url, own.Method, body)
+}
+
+// counts describes the counts of the process.
+func (p *process) counts() string {
+	c := p.c.Counts
+	return fmt.Sprintf("%d sent, %d failed, %d received, %d forged", c.Sent.Load(), c.Failed.Load(), c.Received.Load(), c.Forged.Load())
+}
+
+// openRequests returns how many requests the process is handing on.
+func (p *process) openRequests() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
 }
 
 // sid returns the id of a connection of the process.

@@ -37,6 +37,15 @@ func newNames(key []byte) (names, error) {
 	return names{key, new(sync.Mutex), make(map[string]string)}, nil
 }
 
+// NameOf returns the name of the process that advertises a URL.
+func NameOf(key []byte, url string) (string, error) {
+	n, err := newNames(key)
+	if err != nil {
+		return "", err
+	}
+	return n.of(url), nil
+}
+
 // of returns the name of the process that advertises a URL.
 func (n names) of(url string) string {
 	h := hmac.New(sha256.New, n.key)

@@ -36,7 +36,7 @@ func upgraded(t *testing.T, front, back *process, early string) (client net.Conn
 	if err != nil || res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("Upgrade") != "websocket" {
 		t.Fatalf("%v, %v", res, err)
 	}
-	if r := back.one(); len(r.Header[headerName]) > 0 || back.Stats().Received != 1 {
+	if r := back.one(); len(r.Header[headerName]) > 0 || back.c.Counts.Received.Load() != 1 {
 		t.Errorf("the other process got %v", r.Header)
 	}
 	return client, fromServer, <-conns, <-readers
@@ -73,8 +73,8 @@ func TestWebsocket(t *testing.T) {
 	})
 }
 
-// TestWebsocketEnds guards that the end of one connection is the end of the other, whatever the peer
-// does.
+// TestWebsocketEnds guards that the end of one connection is the end of the other, whatever the
+// peer does.
 func TestWebsocketEnds(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, front *process, client, server net.Conn){
 		"the server closes and the client does not": func(_ *testing.T, _ *process, _, server net.Conn) { _ = server.Close() },
@@ -109,7 +109,7 @@ func TestWebsocketEnds(t *testing.T) {
 				client, fromServer, server, fromClient := upgraded(t, a.processes[0], a.processes[1], "")
 				test(t, a.processes[0], client, server)
 				<-time.After(time.Second)
-				if n := a.processes[0].open; n != 0 {
+				if n := a.processes[0].openRequests(); n != 0 {
 					t.Errorf("%d requests are open", n)
 				}
 				for _, end := range []*bufio.Reader{fromServer, fromClient} {
