@@ -101,11 +101,12 @@ func (b *memory) topicCount() int {
 type port struct {
 	*memory
 	mu   sync.Mutex
-	deaf bool // nothing is heard
-	mute bool // what is published is lost
-	down bool // calls fail
-	hang bool // calls wait for their context
-	slow time.Duration
+	deaf bool          // nothing is heard
+	mute bool          // what is published is lost
+	down bool          // calls fail
+	hang bool          // calls wait for their context
+	slow time.Duration // what calls take
+	late time.Duration // what Subscribe takes
 }
 
 func (p *port) state() (deaf, mute, down, hang bool, slow time.Duration) {
@@ -150,6 +151,7 @@ func (p *port) Subscribe(ctx context.Context, topic string, message func([]byte)
 	if err := p.trouble(ctx); err != nil {
 		return nil, err
 	}
+	time.Sleep(p.late)
 	return p.memory.Subscribe(ctx, topic, func(data []byte) {
 		if deaf, _, _, _, _ := p.state(); !deaf {
 			message(data)

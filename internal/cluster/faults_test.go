@@ -160,15 +160,16 @@ func TestAskWithoutBroker(t *testing.T) {
 }
 
 // TestAskAtOnce guards that a question that is asked just after the start waits until the others
-// have had time to say that they are there.
+// have had time to say that they are there, and that they do so although they have answered a
+// heartbeat before, when this node did not hear them yet.
 func TestAskAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}
 		ps := start(t, b, 2)
-		p := newProcess(t, &port{memory: b, slow: 20 * time.Millisecond}, nil)
+		const late = 20 * time.Millisecond
+		p := newProcess(t, &port{memory: b, late: late}, nil)
 		p.Start()
-		// Both subscriptions take 20 ms, and the question as well.
-		p.ask(these(ps...), nil, 20*time.Millisecond+acquaintance+20*time.Millisecond)
+		p.ask(ps, nil, late+acquaintance)
 	})
 }
 
@@ -259,6 +260,30 @@ func TestLastMessageLost(t *testing.T) {
 		ps[0].send("heard", room)
 		ps[1].expect("heard")
 		time.Sleep(10 * time.Second)
+		ps[1].expectGaps()
+	})
+}
+
+// TestHeartbeatLost guards that a lost heartbeat of a member is a gap on all topics, also if a
+// question is the next that is heard, and that one of a node that is no member is none.
+func TestHeartbeatLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		time.Sleep(3 * time.Second)
+		ps[0].port.set(func(p *port) { p.mute = true })
+		time.Sleep(beatEvery)
+		ps[0].port.set(func(p *port) { p.mute = false })
+		ps[0].ask(ps[1:], nil, 0)
+		ps[1].expectGaps(control)
+		time.Sleep(5 * time.Second)
+		ps[1].expectGaps()
+
+		f := impostor(t, b, testKey, "")
+		f.beat(heartbeat{})
+		h := f.header(beat)
+		h.number, h.previous = 9, 8
+		f.say(control, h, (&heartbeat{first: true, last: true}).append(nil))
 		ps[1].expectGaps()
 	})
 }

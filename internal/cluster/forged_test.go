@@ -291,6 +291,38 @@ func TestDepartedStaysGone(t *testing.T) {
 	}
 }
 
+// TestExpiredStaysExpired guards that the recorded messages of a node that was silent for Keep have
+// nobody list it, although they are in the window of time.
+func TestExpiredStaysExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{record: true}
+		ps := start(t, b, 1)
+		p := newProcess(t, b, func(c *Config) { c.Keep = 4 * time.Second })
+		p.Start()
+		p.Join(room)
+		time.Sleep(3 * time.Second)
+		f := impostor(t, b, testKey, "")
+		ps[0].send("heard", room)
+		ps[0].port.set(func(p *port) { p.mute = true })
+		for range 2 * replayable / time.Second {
+			time.Sleep(time.Second)
+			for _, data := range b.published(f.codec, control, beat) {
+				f.sayData(control, data)
+			}
+			for _, data := range b.published(f.codec, room, news) {
+				f.sayData(room, data)
+			}
+		}
+		p.expectMembers(nil, nil)
+		p.expect("heard")
+		ps[0].port.set(func(p *port) { p.mute = false })
+		time.Sleep(2 * time.Second)
+		ps[0].send("again", room)
+		p.expectMembers(ps, nil)
+		p.expect("again")
+	})
+}
+
 // TestClocks guards that processes whose clocks are up to 30 seconds apart hear each other, and that
 // otherwise the log says by how much.
 func TestClocks(t *testing.T) {

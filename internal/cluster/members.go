@@ -142,9 +142,6 @@ func (s *members) hear(now time.Time, t *topic, h *header, body []byte) (r heard
 	if m.phase == candidate && h.form != beat && h.form != goodbye {
 		return heard{verdict: unknown}
 	}
-	if h.number < m.floor {
-		return heard{verdict: unknown}
-	}
 	gap, v := m.advance(t, h)
 	if v != accepted {
 		return heard{verdict: v}
@@ -211,7 +208,7 @@ func (s *members) find(now time.Time, h *header) (*member, verdict) {
 		if h.number <= m.last {
 			return nil, repeated
 		}
-		m.phase, m.floor = candidate, m.last
+		m.phase = candidate
 	} else {
 		if len(s.all) >= maxMembers && !s.makeRoom() {
 			return nil, crowded

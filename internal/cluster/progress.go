@@ -131,7 +131,7 @@ func (s *members) missing(now time.Time, m *member, gap func(Topic)) {
 		o := m.overdue[0]
 		m.overdue = m.overdue[1:]
 		p, ok := m.progress[o.topic.tag]
-		if !ok || s.topics.byTag[o.topic.tag] != o.topic || o.number <= max(p.heard, p.reported) {
+		if !ok || s.topics.byTag[o.topic.tag] != o.topic || o.topic.joined == 0 || o.number <= max(p.heard, p.reported) {
 			continue
 		}
 		p.reported = o.number

@@ -79,3 +79,13 @@ func (q *queue) pop() *item {
 	}
 	return nil
 }
+
+// pop takes the first element out of a slice that is a queue.
+func pop[T any](queue *[]T) (first T) {
+	var zero T
+	first, (*queue)[0] = (*queue)[0], zero
+	if *queue = (*queue)[1:]; len(*queue) == 0 {
+		*queue = nil
+	}
+	return first
+}

@@ -144,12 +144,3 @@ func (n *Node) answer() {
 		n.mu.Unlock()
 	}
 }
-
-func pop[T any](queue *[]T) (first T) {
-	var zero T
-	first, (*queue)[0] = (*queue)[0], zero
-	if *queue = (*queue)[1:]; len(*queue) == 0 {
-		*queue = nil
-	}
-	return first
-}

@@ -49,15 +49,19 @@ func walk(t *testing.T, seed uint64, h harm) (deliveries, gaps int) {
 // nobody who started later; and whoever misses one hears that there is a gap.
 func TestWalk(t *testing.T) {
 	deliveries, gaps := 0, 0
-	for seed := range uint64(150) {
+	seeds := uint64(150)
+	if raceEnabled {
+		seeds = 15
+	}
+	for seed := range seeds {
 		d, g := walk(t, seed, harm{lose: 20, double: 20, replay: 1, refuse: 30, restart: 60})
 		deliveries, gaps = deliveries+d, gaps+g
 	}
-	for seed := range uint64(50) {
+	for seed := range seeds / 3 {
 		walk(t, seed, harm{lose: 100, replay: 1, restart: 300, pause: 40})
 	}
 	t.Logf("%d deliveries, %d gaps", deliveries, gaps)
-	if deliveries < 5000 || gaps < 500 {
+	if deliveries < 100*int(seeds) || gaps < 10*int(seeds) {
 		t.Error("too few to mean anything")
 	}
 }
@@ -65,7 +69,11 @@ func TestWalk(t *testing.T) {
 // TestWalkWithoutHarm guards that no gap is reported where nothing is lost, whatever the order
 // between topics and whoever repeats messages, and that nothing is lost then.
 func TestWalkWithoutHarm(t *testing.T) {
-	for seed := range uint64(200) {
+	seeds := uint64(200)
+	if raceEnabled {
+		seeds = 20
+	}
+	for seed := range seeds {
 		if _, gaps := walk(t, seed, harm{replay: 1}); gaps > 0 {
 			t.Fatalf("seed %d: %d gaps", seed, gaps)
 		}
