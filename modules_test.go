@@ -140,7 +140,8 @@ func TestNestedModuleTags(t *testing.T) {
 			if !tag.MatchString(r[2]) {
 				t.Errorf("%s requires %s %s, which is no tag", module, r[1], r[2])
 			}
-			folder := "../" + strings.TrimPrefix(strings.TrimPrefix(r[1], rootModule), "/")
+			up := strings.Repeat("../", strings.Count(module, "/")+1)
+			folder := up + strings.TrimPrefix(strings.TrimPrefix(r[1], rootModule), "/")
 			if !regexp.MustCompile(`(?m)\b` + regexp.QuoteMeta(r[1]) + ` => ` + regexp.QuoteMeta(folder) + `$`).Match(mod) {
 				t.Errorf("%s does not replace %s by %s", module, r[1], folder)
 			}
