@@ -151,6 +151,26 @@ func TestGuessesInProgressAtAllProcesses(t *testing.T) {
 	})
 }
 
+// Guards that an attempt that ends late gives back only what it has taken itself.
+func TestShareAfterSlowAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newProcesses(1)[0]
+		slow, _ := g.Begin(here, "anna")
+		for range 2 {
+			g.Exchange(1)
+			time.Sleep(Interval)
+		}
+		g.Exchange(1)
+		if n := failAll(g, here, "anna"); n != 5 {
+			t.Errorf("%d failures in a row, want a share of 5", n)
+		}
+		slow.Void()
+		if n := failAll(g, here, "anna"); n != 0 {
+			t.Errorf("%d more", n)
+		}
+	})
+}
+
 // Guards that news lock nobody for longer than the budget's period for each process, whatever they
 // say, and that the lock ends.
 func TestNewsLockNotForLong(t *testing.T) {
