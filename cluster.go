@@ -316,14 +316,31 @@ func (b *bus) count(t cluster.Topic, by int) {
 	}
 }
 
-// send sends a message to the processes that have sockets in the groups.
-func (b *bus) send(kind cluster.Kind, data []byte, groups []hub.Group) {
+// joinWait is how long await waits at most.
+const joinWait = 500 * time.Millisecond
+
+// await waits until what others send to the groups is heard, if this process has members of them. It
+// does not wait while the broker is out of reach.
+func (b *bus) await(ctx context.Context, groups []hub.Group) {
+	if run := b.run.Load(); run != nil {
+		ctx, cancel := context.WithTimeout(ctx, joinWait)
+		defer cancel()
+		run.Await(ctx, topicsOf(groups)...)
+	}
+}
+
+func topicsOf(groups []hub.Group) []cluster.Topic {
 	topics := make([]cluster.Topic, len(groups))
 	for i, g := range groups {
 		topics[i] = cluster.Topic(g)
 	}
+	return topics
+}
+
+// send sends a message to the processes that have sockets in the groups.
+func (b *bus) send(kind cluster.Kind, data []byte, groups []hub.Group) {
 	if run := b.run.Load(); run != nil {
-		run.Send(kind, data, topics...)
+		run.Send(kind, data, topicsOf(groups)...)
 	}
 }
 

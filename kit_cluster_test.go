@@ -74,6 +74,8 @@ type processBroker struct {
 	mu      sync.Mutex
 	stopped bool // the process does not run: it sends and hears nothing
 	down    bool // the process cannot reach the broker
+
+	subscribing atomic.Int64 // how long Subscribe takes, as a time.Duration
 }
 
 var errBrokerDown = errors.New("the broker is down")
@@ -101,9 +103,14 @@ func (b *processBroker) Publish(ctx context.Context, topic string, data []byte) 
 	return ctx.Err()
 }
 
-func (b *processBroker) Subscribe(_ context.Context, topic string, message func([]byte), _ func()) (func(), error) {
+func (b *processBroker) Subscribe(ctx context.Context, topic string, message func([]byte), _ func()) (func(), error) {
 	if b.isDown() {
 		return nil, errBrokerDown
+	}
+	select {
+	case <-time.After(time.Duration(b.subscribing.Load())):
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	s := &subscription{by: b, message: message}
 	m := b.memoryBroker

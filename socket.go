@@ -176,6 +176,10 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 
 // Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes effect
 // once the socket is let in.
+//
+// With Options.Cluster, Join waits for up to half a second until what other processes emit to the
+// rooms is heard. Then nothing is missed that is emitted after Join. It does not wait for rooms that
+// other sockets of this process are in, or while the Broker cannot be reached.
 func (s *Socket) Join(rooms ...string) {
 	s.mu.Lock()
 	phase := s.auth.Phase()
@@ -192,6 +196,13 @@ func (s *Socket) Join(rooms ...string) {
 func (s *Socket) joinRooms(rooms []string) {
 	for _, name := range rooms {
 		s.join(room(name))
+	}
+	if bus := s.server.bus; bus != nil && len(rooms) > 0 {
+		groups := make([]hub.Group, len(rooms))
+		for n, name := range rooms {
+			groups[n] = room(name)
+		}
+		bus.await(s.ctx, groups)
 	}
 }
 

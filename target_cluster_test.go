@@ -330,3 +330,67 @@ func TestSocketsAcrossProcesses(t *testing.T) {
 		expect(p[1].To("red"), "", 0, 1, 2)
 	})
 }
+
+// TestJoinAcrossProcesses checks that what another process emits to a room after Join has returned is
+// heard, also where OnAuthenticated joins it; and that Join does not wait for long if the broker does
+// not answer, and not at all if it is known to be out of reach.
+func TestJoinAcrossProcesses(t *testing.T) {
+	withCluster(t, 2, nil, func(p []*process) {
+		p[1].OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {
+			s.Join("first")
+			return nil
+		})
+		p[1].On("join", func(_ context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+			var rooms []string
+			if err := args.Decode(&rooms); err != nil {
+				return nil, err
+			}
+			began := time.Now()
+			s.Join(rooms...)
+			return time.Since(began), nil
+		})
+		join := func(c *client, rooms ...string) time.Duration {
+			t.Helper()
+			var took [1]time.Duration
+			if err := json.Unmarshal([]byte(c.call("join", rooms)), &took); err != nil {
+				t.Error(err)
+			}
+			return took[0]
+		}
+		emit := func(c *client, room string) {
+			t.Helper()
+			if err := p[0].To(room).Emit(room); err != nil {
+				t.Error(err)
+			}
+			c.expect(`42["` + room)
+		}
+		p[1].broker.subscribing.Store(int64(50 * time.Millisecond))
+		c := p[1].dial("")
+		c.authenticate(p[1].code())
+		c.expectToken()
+		c.expectAuthenticated() // its event is handled after OnAuthenticated's rooms
+		emit(c, "first")
+		if took := join(c, "second", "third", "first"); took < 50*time.Millisecond || took > 100*time.Millisecond {
+			t.Errorf("Join took %v", took)
+		}
+		emit(c, "second")
+		emit(c, "third")
+		if took := join(c, "third"); took != 0 {
+			t.Errorf("joining a room again took %v", took)
+		}
+		p[1].broker.subscribing.Store(int64(time.Hour))
+		if took := join(c, "fourth"); took != 500*time.Millisecond {
+			t.Errorf("Join took %v while the broker hangs", took)
+		}
+		p[1].broker.disconnect()
+		time.Sleep(10 * time.Second) // until an attempt has failed
+		if took := join(c, "fifth"); took != 0 {
+			t.Errorf("Join took %v while the broker is out of reach", took)
+		}
+		p[1].broker.subscribing.Store(0)
+		p[1].broker.reconnect()
+		time.Sleep(10 * time.Second)
+		emit(c, "fourth")
+		emit(c, "fifth")
+	})
+}

@@ -42,7 +42,8 @@ type topic struct {
 	begun, made uint64
 	madeAt      time.Time
 
-	cancel func() // the shell's
+	cancel func()        // the shell's
+	ready  chan struct{} // closed by settled; nil if nobody awaits the topic
 }
 
 type subscription uint8
@@ -83,7 +84,9 @@ func (s *topics) leave(name Topic) {
 	if t == nil || t.joined == 0 {
 		return
 	}
-	t.joined--
+	if t.joined--; t.joined == 0 {
+		t.settled()
+	}
 	s.consider(t)
 }
 
@@ -145,6 +148,7 @@ func (s *topics) done(t *topic, now time.Time, ok bool) {
 		s.retryAt = now.Add(min(firstRetry<<min(s.failures, 16), lastRetry))
 		s.failures++
 	}
+	t.settled()
 	s.consider(t)
 }
 
