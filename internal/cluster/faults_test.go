@@ -81,96 +81,45 @@ func TestKeep(t *testing.T) {
 	})
 }
 
-// TestAnswerLate guards that an answer that comes too late names who gave it, and is not taken for
-// the answer to a later question.
-func TestAnswerLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ps := start(t, &memory{}, 3)
-		ps[2].answers(func(ctx context.Context, _ Kind, data []byte) []byte {
-			time.Sleep(700 * time.Millisecond)
-			if ctx.Err() == nil {
-				t.Error("the context of an answer that nobody waits for has not ended")
-			}
-			return []byte("late")
-		})
-		ps[0].ask(these(ps[1]), these(ps[2]), 500*time.Millisecond)
-		ps[2].answers(nil)
-		ps[0].ask(these(ps[1], ps[2]), nil, 0)
-		time.Sleep(time.Second)
-		ps[0].ask(these(ps[1], ps[2]), nil, 0)
-		ps[1].port.set(func(p *port) { p.deaf = true })
-		ps[0].ask(these(ps[2]), these(ps[1]), 500*time.Millisecond)
-		ps[1].port.set(func(p *port) { p.deaf = false })
-
-		// One that leaves meanwhile has nothing left to say.
-		ps[2].answers(func(context.Context, Kind, []byte) []byte { time.Sleep(time.Second); return nil })
-		go func() {
-			time.Sleep(100 * time.Millisecond)
-			ps[2].close()
-		}()
-		ps[0].ask(these(ps[1]), nil, 100*time.Millisecond)
-		time.Sleep(time.Second)
-	})
-}
-
-// TestAskWithoutBroker guards that a question that cannot be asked names all others at once, one
-// whose broker hangs when its context ends, and one of a node that has heard nobody yet that it
-// cannot know who is there.
-func TestAskWithoutBroker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &memory{}
-		ps := start(t, b, 3)
-		ps[0].port.set(func(p *port) { p.down = true })
-		ps[0].ask(nil, these(ps[1], ps[2]), 0)
-		ps[0].port.set(func(p *port) { p.down, p.hang = false, true })
-		ps[0].ask(nil, these(ps[1], ps[2]), 500*time.Millisecond)
-
-		its := &port{memory: b, down: true}
-		p := newProcess(t, its, nil)
-		for _, c := range []struct {
-			state string
-			took  time.Duration
-		}{{"not started", 0}, {"down", 0}, {"hangs", 500 * time.Millisecond}} {
-			switch c.state {
-			case "down":
-				p.Start()
-				synctest.Wait()
-			case "hangs":
-				its.set(func(p *port) { p.down, p.hang = false, true })
-				time.Sleep(time.Second)
-				p.mu.Lock()
-				p.mu.Unlock()
-				p.Node.mu.Lock()
-				p.trouble = false
-				p.Node.mu.Unlock()
-			}
-			ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
-			began := time.Now()
-			answers, unheard := p.Ask(ctx, 1, nil)
-			stop()
-			if len(answers) != 0 || fmt.Sprint(unheard) != "[unknown]" || time.Since(began) != c.took {
-				t.Errorf("%s: %v, unheard %v after %v", c.state, answers, unheard, time.Since(began))
-			}
+// TestPaused guards that a process that did not run for a while, because it was stopped, takes nobody
+// for silent for that, and from then on notices as soon as ever who is.
+func TestPaused(t *testing.T) {
+	for _, heard := range []bool{false, true} { // before it knows that it was stopped
+		topics := newTopics()
+		on := topics.join(control, simTag)
+		s := newMembers(newNodeID(), 0, &topics)
+		now := time.Unix(1e9, 0)
+		id := newNodeID()
+		number := uint64(0)
+		hear := func() {
+			number++
+			h := header{form: beat, from: id, number: number, previous: number - 1, sent: now.UnixMilli()}
+			s.hear(now, on, &h, (&heartbeat{first: true, last: true, nodes: s.self.run[:]}).append(nil))
 		}
-		its.set(func(p *port) { p.hang = false })
-		ps[0].port.set(func(p *port) { p.hang = false })
-		time.Sleep(11 * time.Second)
-		p.ask(these(ps...), nil, 0)
-	})
-}
-
-// TestAskAtOnce guards that a question that is asked just after the start waits until the others
-// have had time to say that they are there, and that they do so although they have answered a
-// heartbeat before, when this node did not hear them yet.
-func TestAskAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &memory{}
-		ps := start(t, b, 2)
-		const late = 20 * time.Millisecond
-		p := newProcess(t, &port{memory: b, late: late}, nil)
-		p.Start()
-		p.ask(ps, nil, late+acquaintance)
-	})
+		run := func(d time.Duration) bool {
+			for end := now.Add(d); now.Before(end); {
+				now = now.Add(tickEvery)
+				s.tick(now, func(Topic) {})
+			}
+			return s.all[id].phase == living
+		}
+		hear()
+		if run(silentAfter-2*tickEvery) == false {
+			t.Fatal("silent too early")
+		}
+		now = now.Add(time.Hour)
+		left := 2 * tickEvery
+		if heard {
+			hear()
+			left = silentAfter
+		}
+		if run(left-tickEvery) == false {
+			t.Errorf("heard %v: silent because this process was stopped", heard)
+		}
+		if run(2*tickEvery) == true {
+			t.Errorf("heard %v: not silent after %v", heard, silentAfter)
+		}
+	}
 }
 
 // TestBrokerDown guards that Send never waits, that what cannot be sent is counted, logged once a
@@ -363,6 +312,34 @@ func TestClose(t *testing.T) {
 			t.Error(err, time.Since(began))
 		}
 		stuck.port.set(func(p *port) { p.hang = false })
+	})
+}
+
+// TestCloseSlowBroker guards that a message on many topics holds up neither others nor Close for
+// longer than messages wait, if the broker takes long for each.
+func TestCloseSlowBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		var topics []Topic
+		for i := range 100 {
+			topics = append(topics, Topic{'r', fmt.Sprint(i)})
+		}
+		join(append(topics, room), ps[1])
+		ps[0].port.set(func(p *port) { p.slow = 300 * time.Millisecond })
+		ps[0].send("many", topics...)
+		time.Sleep(4 * time.Second)
+		ps[1].expect("many")
+		ps[0].send("other", room)
+		time.Sleep(time.Second)
+		ps[1].expect("other")
+		ps[0].send("many", topics...)
+		began := time.Now()
+		ps[0].close()
+		if took := time.Since(began); took > maxWait+time.Second {
+			t.Errorf("it took %v", took)
+		}
+		ps[1].expectMembers(nil, nil)
 	})
 }
 

@@ -104,6 +104,10 @@ func (o *outbox) next(now time.Time, known func() []byte) (out outgoing, wait ti
 	if len(o.beats) > 0 {
 		return pop(&o.beats), wait
 	}
+	if o.current != nil && now.Sub(o.current.since) > maxWait {
+		o.drop(now, o.current)
+		o.current = nil
+	}
 	if o.current == nil {
 		o.current = o.take(now)
 	}
@@ -131,7 +135,7 @@ func (o *outbox) take(now time.Time) *item {
 		switch {
 		case i == nil && o.goodbye:
 			o.goodbye = false
-			return &item{form: goodbye, topics: []tag{o.control}}
+			return &item{form: goodbye, topics: []tag{o.control}, since: now}
 		case i == nil:
 			return nil
 		case now.Sub(i.since) <= maxWait:

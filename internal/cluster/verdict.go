@@ -13,7 +13,7 @@ const (
 	foreign           // of another version
 	forged            // its MAC is wrong
 	stale             // its time is too far from now
-	repeated          // heard before
+	repeated          // heard before, or older than what was heard before on its topic
 	departed          // of a node that has said goodbye
 	clash             // of a node whose name another one has
 	crowded           // of one node too many
@@ -25,7 +25,7 @@ var reasons = [verdicts]string{
 	malformed: "they are not in the form that this version knows",
 	foreign:   "they are of another version of the library, which has to be the same in all processes",
 	forged:    "their MAC is wrong: their sender has another key, or somebody else writes to the broker",
-	repeated:  "they were heard before: the broker or somebody else repeats them",
+	repeated:  "they come again, or after later ones: the broker or somebody else repeats them",
 	departed:  "their sender has said goodbye: somebody repeats them",
 	clash:     "their sender has the name of another process",
 	crowded:   "there are too many processes",

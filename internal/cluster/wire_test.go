@@ -126,7 +126,7 @@ func TestSecret(t *testing.T) {
 		f := impostor(t, b, bytes.Repeat([]byte{1}, 32), "")
 		f.codec.topics = ps[0].codec.topics
 		f.beat(heartbeat{})
-		time.Sleep(time.Hour)
+		time.Sleep(2 * time.Minute)
 		f.beat(heartbeat{})
 		all := l.String()
 		for _, m := range b.carried {
