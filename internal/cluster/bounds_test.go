@@ -407,33 +407,3 @@ func TestManyTopics(t *testing.T) {
 		}
 	})
 }
-
-// TestRecent guards that numbers are told apart as long as they are among the last ones.
-func TestRecent(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 20 {
-		var r recent
-		seen := make(map[uint64]bool)
-		top := uint64(0)
-		base := random.Uint64N(1 << 40)
-		for range 5000 {
-			n := base + random.Uint64N(100)
-			switch random.IntN(300) {
-			case 0:
-				base += random.Uint64N(3 * recentKept)
-			case 1, 2:
-				n = base - min(base, random.Uint64N(2*recentKept))
-			default:
-				base += random.Uint64N(50)
-			}
-			fresh, known := r.add(n)
-			if want := top == 0 || n > top || top-n < recentKept; known != want || known && fresh == seen[n] {
-				t.Fatalf("%d after %d: fresh %v, known %v", n, top, fresh, known)
-			}
-			if known {
-				seen[n] = true
-				top = max(top, n)
-			}
-		}
-	}
-}

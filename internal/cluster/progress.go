@@ -32,12 +32,11 @@ type history struct {
 const farEvery = 900 * time.Millisecond
 
 func (y *history) add(now time.Time, k mark) {
-	if y.nears > 0 && y.near[(y.nears-1)%len(y.near)].number == k.number {
-		return
+	if y.nears == 0 || y.near[(y.nears-1)%len(y.near)].number < k.number {
+		y.near[y.nears%len(y.near)] = k
+		y.nears++
 	}
-	y.near[y.nears%len(y.near)] = k
-	y.nears++
-	if y.fars == 0 || now.Sub(y.farAt) >= farEvery {
+	if y.fars == 0 || now.Sub(y.farAt) >= farEvery && y.far[(y.fars-1)%len(y.far)].number < k.number {
 		y.far[y.fars%len(y.far)] = k
 		y.fars++
 		y.farAt = now
