@@ -208,14 +208,16 @@ func (s *Store) swap(ctx context.Context, u user, sid string, seen sight, state 
 	change := ""
 	if out.change.Verdict != 0 {
 		change = string(appendChange(nil, out.change, 0))
+		s.own.note(change)
 	}
 	reply, at, err := s.run(ctx, s.scripts.step, u.bucket, s.keys(u),
 		sid, seen.record, seen.override, state.text, seen.entry, out.record, out.remains, s.channel(), u.bucket, change, s.durable())
+	if err == nil && len(reply) == 1 {
+		return current, nil, at, true, nil
+	}
+	s.own.forget(change)
 	if err != nil {
 		return current, nil, at, false, err
-	}
-	if len(reply) == 1 {
-		return current, nil, at, true, nil
 	}
 	now, err = s.learn(u.bucket, str(reply, 1))
 	return sightIn(reply, 2), now, at, false, err

@@ -25,6 +25,7 @@ type Store struct {
 	recent     recent
 	bus        *bus
 	watching   watching
+	own        own
 }
 
 var (

@@ -18,9 +18,9 @@ import (
 //   - if a counter in Redis is ahead of what was heard, for the time from one poll to the next;
 //   - if a counter has gone back, because Redis has lost its last writes.
 //
-// While Redis can be reached, a change is heard, or a Gap, within twice Options.Poll. Changes that this
-// process has heard of from others are hints (Change.Hint), since anybody may publish who can reach
-// Redis. A function that is so slow that too much waits for it gets a Gap.
+// While Redis can be reached, a change is heard, or a Gap, within twice Options.Poll. Changes are hints
+// (Change.Hint), since anybody may publish who can reach Redis, but for what this process has decided
+// itself about a token. A function that is so slow that too much waits for it gets a Gap.
 //
 // Watch returns an error only if Redis refuses the subscription, or the store was closed. As long as
 // Redis cannot be reached, it tries again.
@@ -89,6 +89,7 @@ func (s *Store) join(w *watcher) error {
 		return err
 	}
 	s.watching.current = c
+	s.own.watch(true)
 	s.bus.goes(func() { c.poll(ctx) })
 	return nil
 }
@@ -97,6 +98,7 @@ func (s *Store) leave(w *watcher) {
 	s.watching.mu.Lock()
 	if c := s.watching.current; c != nil && c.remove(w) {
 		s.watching.current = nil
+		s.own.watch(false)
 		c.stop()
 		s.bus.remove(s.channel(), c.listener)
 	}
@@ -183,7 +185,7 @@ func (c *watch) message(payload string) {
 	if !fits {
 		c.pollNow()
 	}
-	m.change.Hint = true
+	m.change.Hint = !c.store.own.take(said(payload))
 	c.tell(m.change)
 	if c.counts.certain() && c.told {
 		c.tell(blacklist.Change{})
@@ -219,6 +221,7 @@ func (c *watch) poll(ctx context.Context) {
 		case <-c.wake:
 		}
 		c.compare(ctx)
+		c.store.own.age()
 		// Whoever can publish must not be able to have it polled all the time.
 		sleep(ctx, min(interval/8, 50*time.Millisecond))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,6 +148,54 @@ func TestWatchIsQuiet(t *testing.T) {
 		if gaps, _ := w.counts(); gaps != 1 {
 			t.Errorf("%d Gaps, want the first alone", gaps)
 		}
+	}
+}
+
+// TestOwnChangesAreNoHints guards that what this process has decided itself needs no second look, that
+// it is a hint elsewhere, and that the same said again by others is one here too.
+func TestOwnChangesAreNoHints(t *testing.T) {
+	s, other, _ := pair(t, redistest.Start(t))
+	here, there := watches(t, s), watches(t, other)
+	payload := make(chan string, 10)
+	sub := other.client.Subscribe(t.Context(), s.channel())
+	defer sub.Close()
+	if _, err := sub.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for m := range sub.Channel() {
+			payload <- m.Payload
+		}
+	}()
+	token := present(t, s, login(t, s, "user")) // which confirms the code
+	hints := func(w *watcherTest, n int) (hints []bool) {
+		redistest.Eventually(t, "changes are heard", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			hints = nil
+			for _, c := range w.heard {
+				if c.Verdict == blacklist.Accepted && c.SessionID == token.SessionID {
+					hints = append(hints, c.Hint)
+				}
+			}
+			return len(hints) >= n
+		})
+		return hints
+	}
+	confirms(t, s, token)
+	// The code was confirmed by its presentation, and the token now.
+	first, n := <-payload, 2
+	if got := hints(here, n); slices.Contains(got, true) {
+		t.Errorf("own changes are hints: %v", got)
+	}
+	if got := hints(there, n); slices.Contains(got, false) {
+		t.Errorf("changes of others are no hints: %v", got)
+	}
+	if err := other.client.Publish(t.Context(), s.channel(), first).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := hints(here, n+1); !got[n] {
+		t.Error("a change that was said again by others is no hint")
 	}
 }
 
