@@ -3,6 +3,7 @@ package socketauth
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -352,4 +353,67 @@ func (s *Socket) sendRotated() {
 		m, _ := engine.NewMessage(eventRotated)
 		_ = s.conn.Emit(m)
 	}
+}
+
+// logout ends the session: the socket's own, or that of the living token that the client gives. It
+// does so even if the client has left since. A second logout on the same socket does nothing.
+func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
+	if s.sessionOver() == causeLoggedOut {
+		return
+	}
+	defer s.endCall()
+	ended, refused := s.endOwnSession(args, at)
+	if refused != nil {
+		s.acknowledgeError(ack, refused.code)
+		s.refuse(refused)
+		return
+	}
+	a := s.server.auth
+	a.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
+	_ = s.acknowledge(ack, nil)
+	a.endSession(ended.SessionID, causeLoggedOut)
+	s.sessionEnded(causeLoggedOut) // for sessionOver, if the socket itself was not in the session
+	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))
+}
+
+// endOwnSession finds the session that a log-out is for and has the store end it. It returns a token of
+// that session.
+func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal) {
+	a := s.server.auth
+	life := context.WithoutCancel(s.ctx)
+	ctx, cancel := context.WithTimeout(life, a.timeout)
+	defer cancel()
+	var text string
+	if len(args.Values) > 0 {
+		_ = json.Unmarshal(args.Values[0], &text) // what is not a string is not a token
+	}
+	given, refused := a.verify(ctx, text)
+	ending := s.own()
+	switch {
+	case ending != nil && given != nil && given.SessionID != ending.SessionID:
+		return nil, &refusal{code: codeWrongSession}
+	case ending != nil:
+	case refused != nil && refused.token != nil:
+		return nil, s.apply(ctx, s.unlessReuse(refused, at))
+	case refused != nil:
+		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)
+	case given.Use != useSession:
+		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is needed")}
+	default:
+		// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
+		// has logged out.
+		verdict, err := s.judge(given, at)
+		switch {
+		case err != nil:
+			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
+		case verdict != blacklist.Accepted:
+			return nil, s.handleRejection(given, verdict)
+		}
+		ending = given
+	}
+	s.beginCall(causeLoggedOut)
+	if err := a.logOut(life, ending); err != nil {
+		return nil, &refusal{code: codeUnavailable, cause: err}
+	}
+	return ending, nil
 }
