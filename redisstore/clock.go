@@ -63,18 +63,34 @@ func (c *clock) reading(t, now time.Time) (shown time.Time, fresh bool) {
 // shift returns how far the server's clock is ahead of this process's wall clock: 0 if nothing says
 // that they differ. width is how far off that may be.
 func (c *clock) shift(now time.Time) (shift, width time.Duration) {
-	wall := time.Duration(now.UnixNano()) - now.Sub(epoch)
+	earliest, latest := wallClock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.known {
 		return 0, 0
 	}
 	lower, upper := c.bounds(now.Sub(epoch))
-	lower, upper = lower-wall, upper-wall
+	lower, upper = lower-latest, upper-earliest
 	if lower <= 0 && upper >= 0 {
 		return 0, upper - lower
 	}
 	return (lower + upper) / 2, upper - lower
+}
+
+// wallClock returns bounds of how far this process's wall clock is ahead of the time since epoch. A
+// time.Time does not say it: its two readings are not made in one step, so on a busy machine the
+// second may be many milliseconds later.
+func wallClock() (earliest, latest time.Duration) {
+	for range 3 {
+		before := time.Since(epoch)
+		wall := time.Duration(time.Now().UnixNano())
+		after := time.Since(epoch)
+		earliest, latest = wall-after, wall-before
+		if after-before < 20*time.Microsecond {
+			break
+		}
+	}
+	return earliest, latest
 }
 
 // now returns what this process's clock shows.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,6 +142,48 @@ func TestSkewedLateMessages(t *testing.T) {
 			wants(t, s, blacklist.ReuseDetected, p)
 		}
 	}
+}
+
+// Guards late messages that are late by very little: in doubt a message is late, and no session ends.
+func TestJustLateMessages(t *testing.T) {
+	server := redistest.Start(t)
+	for _, redisAhead := range skews {
+		for _, ahead := range skews {
+			prefix := fmt.Sprintf("%s%s:", redisAhead, ahead)
+			one, other := skewed(t, server.Client(), prefix, redisAhead, 0), skewed(t, server.Client(), prefix, redisAhead, ahead)
+			for n := range 100 {
+				user := fmt.Sprint("user ", n)
+				code := login(t, one, user)
+				first := present(t, one, code)
+				opened := other.now()
+				confirms(t, one, first)
+				p := presentation(code, successor(code))
+				p.SocketOpenedAt, p.PresentedAt, p.SupersededWithin = opened, other.now(), time.Second
+				wants(t, other, blacklist.Superseded, p)
+			}
+		}
+	}
+}
+
+// Guards the difference of the two clocks on a busy machine, where the two readings of a time.Time may
+// be many milliseconds apart: it is not taken for a difference.
+func TestClocksOfBusyMachine(t *testing.T) {
+	var c clock
+	since := time.Since(epoch)
+	c.observe(time.Now(), since-25*time.Microsecond, time.Since(epoch)+25*time.Microsecond)
+	end := time.Now().Add(time.Second)
+	var work sync.WaitGroup
+	for range 4 * runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for time.Now().Before(end) {
+				if shift, _ := c.shift(time.Now()); shift != 0 {
+					t.Errorf("the clocks seem to differ by %s", shift)
+					return
+				}
+			}
+		})
+	}
+	work.Wait()
 }
 
 // Guards against clocks that are far off: nothing is accepted, and revocations are made.

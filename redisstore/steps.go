@@ -13,12 +13,16 @@ const leeway = time.Minute
 // decision lets a session's state decide on a token, and perhaps change.
 type decision func(*blacklist.State, time.Time) (blacklist.Result, blacklist.Change)
 
+// inDoubt is how much later than a token was replaced a connection may seem to have been opened, and the
+// token counts as late all the same: both times are estimates, and reuse would end the session.
+const inDoubt = 5 * time.Millisecond
+
 // Present implements blacklist.Store.
 func (s *Store) Present(ctx context.Context, p blacklist.Presentation) (blacklist.Result, error) {
 	u := userOf(p.Token.UserID)
 	return s.step(ctx, u, p.Token, func(state *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 		p := p
-		p.SocketOpenedAt = s.stored(u.bucket, p.SocketOpenedAt)
+		p.SocketOpenedAt = s.stored(u.bucket, p.SocketOpenedAt).Add(-inDoubt)
 		if !p.PresentedAt.IsZero() {
 			p.PresentedAt = s.stored(u.bucket, p.PresentedAt)
 		}
