@@ -55,6 +55,7 @@ func runNode(ctx context.Context, stdin io.Reader, stdout, logs io.Writer) (err 
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, shared.Close()) }()
 	accounts, err := newAccounts(ctx)
 	if err != nil {
 		return err
