@@ -399,6 +399,11 @@ func TestAddressNonsense(t *testing.T) {
 		if n := strings.Count(l.String(), "not valid"); n != 1 || strings.Contains(l.String(), "u:p") {
 			t.Errorf("logged %d times: %s", n, l.String())
 		}
+		// Only the first part of a heartbeat has it.
+		f.say(control, f.header(beat), (&heartbeat{last: true}).append(nil))
+		if _, ok := p.Address(string(f.id.name[:])); !ok {
+			t.Error("forgotten")
+		}
 		// What is too long is no heartbeat.
 		before := p.Stats().Rejected
 		f.beat(heartbeat{nodes: runsOf(p), address: make([]byte, maxAddress+1)})

@@ -100,7 +100,6 @@ func (m *member) advance(t *topic, h *header) (gap bool, v verdict) {
 	}
 	if sure && previous > max(p.heard, p.reported) {
 		gap = true
-		p.reported = previous
 	}
 	p.heard = h.number
 	m.progress[t.tag] = p

@@ -48,6 +48,33 @@ func TestTooOldToTell(t *testing.T) {
 	}
 }
 
+// TestCopyTooOld guards that a message on several topics is not heard, but known to be missing, if it
+// is not known any more whether another copy was heard.
+func TestCopyTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		p := newProcess(t, b, nil)
+		p.Start()
+		p.Join(room)
+		p.Join(hall)
+		synctest.Wait()
+		f := impostor(t, b, testKey, "")
+		f.beat(heartbeat{nodes: runsOf(p)})
+		for _, c := range []struct {
+			topic  Topic
+			copied uint64
+		}{{room, recentKept + 5}, {hall, recentKept + 5}, {hall, 6}, {hall, 5}, {room, 6}} {
+			h := f.header(news)
+			h.copied = c.copied
+			f.say(c.topic, h, binary.BigEndian.AppendUint64(nil, c.copied))
+		}
+		if len(p.heard) != 2 {
+			t.Errorf("%d messages", len(p.heard))
+		}
+		p.expectGaps(hall)
+	})
+}
+
 // TestHistory guards that what a member had reached before an event is never said too high, exact
 // for the last events, and at most a second old as far back as anything can be replayed.
 func TestHistory(t *testing.T) {
