@@ -1,19 +1,19 @@
 // One version of the client behind a proxy that serves examples/deploy:
 //
-//   node proxies.mjs <client version> <url>
+//   node proxies.mjs <client version> <url> [<how many sockets of each transport, one after another>]
 //
 // It connects as a page of the proxy's origin does, from an address of its own, and claims another address: the server
 // must be told the first.
 import https from 'node:https'
 import { print } from './peer.mjs'
 
-const [version, url] = process.argv.slice(2)
+const [version, url, times = 1] = process.argv.slice(2)
 const { default: io } = await import(`socket.io-client-${version}`)
 const agent = new https.Agent({ localAddress: '127.0.0.2' })
 const headers = { 'X-Forwarded-For': '203.0.113.9', Origin: url }
 
 for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
-  print({ socket: transports.join(' '), event: 'outcome', args: await enter(transports) })
+  for (let n = 0; n < times; n++) print({ socket: transports.join(' '), event: 'outcome', args: await enter(transports) })
 }
 process.exit()
 

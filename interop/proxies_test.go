@@ -29,18 +29,10 @@ func TestProxies(t *testing.T) {
 		adapt               func(config, addr, certificate string) string // changes the configuration so that it runs without root
 		command             func(config string) *exec.Cmd
 	}{
-		{"nginx", "nginx", "nginx.conf", func(config, addr, certificate string) string {
-			config = strings.Replace(config, "listen 443 ssl", "listen "+addr+" ssl", 1)
-			config = strings.Replace(config, "/etc/ssl/app.example.crt", certificate, 1)
-			config = strings.Replace(config, "/etc/ssl/app.example.key", certificate, 1)
-			return "daemon off; pid nginx.pid; error_log stderr; events {}\nhttp {\naccess_log off;\n" + config + "}\n"
-		}, func(config string) *exec.Cmd {
+		{"nginx", "nginx", "nginx.conf", adaptNginx, func(config string) *exec.Cmd {
 			return exec.Command("nginx", "-p", filepath.Dir(config), "-c", config, "-e", "stderr")
 		}},
-		{"HAProxy", "haproxy", "haproxy.cfg", func(config, addr, certificate string) string {
-			config = strings.Replace(config, "bind :443", "bind "+addr, 1)
-			return strings.Replace(config, "/etc/ssl/app.example.pem", certificate, 1)
-		}, func(config string) *exec.Cmd {
+		{"HAProxy", "haproxy", "haproxy.cfg", adaptHAProxy, func(config string) *exec.Cmd {
 			return exec.Command("haproxy", "-db", "-f", config)
 		}},
 		{"Caddy", "caddy", "Caddyfile", func(config, addr, certificate string) string {
@@ -94,6 +86,20 @@ func TestProxies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// adaptNginx makes a configuration of nginx complete, and such that it runs without root.
+func adaptNginx(config, addr, certificate string) string {
+	config = strings.Replace(config, "listen 443 ssl", "listen "+addr+" ssl", 1)
+	config = strings.Replace(config, "/etc/ssl/app.example.crt", certificate, 1)
+	config = strings.Replace(config, "/etc/ssl/app.example.key", certificate, 1)
+	return "daemon off; pid nginx.pid; error_log stderr; events {}\nhttp {\naccess_log off;\n" + config + "}\n"
+}
+
+// adaptHAProxy makes a configuration of HAProxy such that it runs without root.
+func adaptHAProxy(config, addr, certificate string) string {
+	config = strings.Replace(config, "bind :443", "bind "+addr, 1)
+	return strings.Replace(config, "/etc/ssl/app.example.pem", certificate, 1)
 }
 
 // writeCertificate writes a key and a self-signed certificate for 127.0.0.1 into one file.

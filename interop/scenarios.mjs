@@ -220,6 +220,14 @@ export async function restart(client) {
   await member.next('disconnect')
 }
 
+// outlive loses its server, and comes back to another one that knows its session.
+export async function outlive(client) {
+  const member = await client.member('member')
+  await member.settled()
+  await member.next('disconnect')
+  await member.next('authenticated')
+}
+
 // subprotocols offers some websocket subprotocols.
 export async function subprotocols(client) {
   const member = await client.member('member', 'alice', { protocols: ['chat.v1', 'x'] })
