@@ -230,6 +230,26 @@ func TestMaxStaleNeverHeard(t *testing.T) {
 	})
 }
 
+// TestSharedStoreWithoutClock checks that a store is logged, once, that processes seem to share and that has
+// no clock, as one that was wrapped carelessly.
+func TestSharedStoreWithoutClock(t *testing.T) {
+	withServer(t, func(o *socketauth.Options[string]) {
+		o.Blacklist = struct{ blacklist.Store }{sharedtest.New(0).Open(0)}
+	}, func(srv *testServer) {
+		time.Sleep(time.Hour)
+		srv.expectLogged("is no blacklist.Clock")
+		if n := strings.Count(srv.logs.String(), "is no blacklist.Clock"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+	})
+	withShared(t, 0, nil, func(srv *testServer, _ *sharedtest.Store) {
+		time.Sleep(time.Hour)
+		if strings.Contains(srv.logs.String(), "is no blacklist.Clock") {
+			t.Error("a store that has a clock is logged")
+		}
+	})
+}
+
 // TestMaxStaleWithoutShares checks that MaxStale does nothing with a store of one process, which has
 // nothing to tell, and that without MaxStale nobody is disconnected by a shared one.
 func TestMaxStaleWithoutShares(t *testing.T) {

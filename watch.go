@@ -25,6 +25,7 @@ type watcher struct {
 	rechecks *recheck.Queue // sessions that may have ended elsewhere
 	hints    hints          // tokens that may have been confirmed elsewhere
 	isStale  atomic.Bool    // the sockets were disconnected because the store was not heard
+	noClock  sync.Once      // logs that the store should have a clock
 
 	size, parallel int // how many sessions one call of checkSessions is for, and how many calls run at once
 }
@@ -109,11 +110,24 @@ var errWatch = errors.New("the store stopped watching before its context ended")
 func (w *watcher) hear(c blacklist.Change) {
 	switch now := time.Now(); {
 	case c == blacklist.Change{}:
+		w.checkClock()
 		w.rechecks.Heard(now)
 	case c.Gap:
+		w.checkClock()
 		w.run(w.rechecks.Gap(now, w.sockets.allSessions()))
 	default:
 		w.sockets.applyChange(c)
+	}
+}
+
+// checkClock logs once that a store which processes share has no clock of its own, although it should.
+func (w *watcher) checkClock() {
+	if w.auth.tokens.storeTime == nil {
+		w.noClock.Do(func() {
+			w.auth.log.Warn("socketauth: the blacklist seems to be shared by processes, and is no blacklist.Clock: "+
+				"if their clocks differ, logins can survive revocations",
+				slog.String("fix", "if it wraps another store, pass on that store's method Time, and CheckAll"))
+		})
 	}
 }
 

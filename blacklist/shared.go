@@ -13,6 +13,8 @@ import (
 // the store compares them with its own as they are. Without it, a login on a process whose clock is
 // ahead could survive a revocation that came after it.
 //
+// A Store that wraps one that is a Clock or a BatchChecker must be one too.
+//
 // All other times at the Store's methods are by the clock of the process that calls, unless the
 // field says otherwise; the store converts them.
 type Clock interface {

@@ -12,7 +12,8 @@
 //     is the network between them and the server.
 //   - server.go simulates the server's side of a presentation, with hooks that take time and a
 //     store that fails before or after it has applied a step.
-//   - fleet.go is several of the library's own servers that share a store.
+//   - fleet.go is several servers that share a store: the library's own, or simulated ones whose
+//     clocks differ.
 //   - ledger.go records what really happened: who is honest, who stole, what was stored where,
 //     which presentations and confirmations a store accepted. The invariants are computed from it
 //     alone, never from the reference.

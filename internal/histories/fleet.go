@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/authn"
 )
 
 // roughly is how well a store that processes share has to know how far its clock is ahead.
@@ -134,4 +136,118 @@ func runFleet(seed uint64, stores []blacklist.Store) (Outcome, error) {
 		err = errors.Join(err, r.close())
 	}
 	return w.outcome(), err
+}
+
+// process is the store of a process whose clock is ahead of the history's. The simulated server goes by
+// the history's clock.
+type process struct {
+	blacklist.Store
+	ahead time.Duration
+}
+
+// Present implements blacklist.Store.
+func (p *process) Present(ctx context.Context, of blacklist.Presentation) (blacklist.Result, error) {
+	of.SocketOpenedAt = of.SocketOpenedAt.Add(p.ahead)
+	if !of.PresentedAt.IsZero() {
+		of.PresentedAt = of.PresentedAt.Add(p.ahead)
+	}
+	return p.Store.Present(ctx, of)
+}
+
+// OnShared returns a Player of histories on a store that several processes share, of which the clocks
+// are that far ahead of the history's. The store's own clock is that of the history.
+func OnShared(open func(t *testing.T, seed uint64) (stores []blacklist.Store, ahead []time.Duration)) Player {
+	return func(t *testing.T, seed uint64, tracing bool) Outcome {
+		stores, ahead := open(t, seed)
+		return runShared(seed, stores, ahead, tracing)
+	}
+}
+
+// runShared is Run for several processes.
+func runShared(seed uint64, stores []blacklist.Store, ahead []time.Duration, tracing bool) Outcome {
+	w, l, first := newWorld(seed, stores[0])
+	w.tracing, w.inbox, w.processes = tracing, make(chan func()), len(stores)
+	f := &fleet{w: w, of: make(map[*socket]server)}
+	model := NewMachine(None)
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	var minted map[string]*authn.Token
+	for n, one := range stores {
+		s := &store{
+			Store: &twin{Store: &process{one, ahead[n]}, model: model, w: w}, w: w, ledger: l,
+			rand: rand.New(rand.NewPCG(seed, uint64(7+n))),
+		}
+		p := newPlayedServer(w, s)
+		if n == 0 {
+			first, minted = s, p.minted
+		}
+		p.minted = minted
+		p.byStore = func(t time.Time) time.Time {
+			at, err := one.(blacklist.Clock).Time(context.Background(), "", t.Add(ahead[n]))
+			if err != nil {
+				w.violate("Time: %v", err)
+			}
+			return at
+		}
+		f.nodes = append(f.nodes, p)
+		watching.Go(func() {
+			_ = one.Watch(ctx, func(c blacklist.Change) {
+				select {
+				case w.inbox <- func() { p.hear(c) }:
+				case <-ctx.Done():
+				}
+			})
+		})
+	}
+	w.play(f, first, l)
+	cancel()
+	watching.Wait()
+	return w.outcome()
+}
+
+// hear does what follows from what another process has changed.
+func (p *playedServer) hear(c blacklist.Change) {
+	for _, sid := range p.sids {
+		t := p.known(sid)
+		switch {
+		case t == nil:
+		case c.Gap:
+			p.look(sid)
+		case c.Verdict == blacklist.Accepted && c.SessionID == sid:
+			p.confirmed(&authn.Token{SessionID: sid, ID: c.TokenID, Generation: c.Generation})
+		case isOver(c.Verdict) && concerns(blacklist.Revocation{All: c.All, UserID: c.UserID, SessionID: c.SessionID, Except: c.Except}, sid, t.UserID):
+			p.look(sid)
+		}
+	}
+}
+
+// known returns a token of a session that has a connection, or nil.
+func (p *playedServer) known(sid string) *authn.Token {
+	for _, c := range p.conns[sid] {
+		if t := (*authn.Token)(c.state.Known()); t != nil && !c.closed() {
+			return t
+		}
+	}
+	return nil
+}
+
+// look asks the store whether a session has ended, until it answers, and closes its connections if so.
+func (p *playedServer) look(sid string) {
+	t := p.known(sid)
+	if t == nil {
+		return
+	}
+	v, err := verdictOf(p.store.Check(context.Background(), refOf(t), 0, 0))
+	if err != nil {
+		p.w.after(time.Second, func() { p.look(sid) })
+		return
+	}
+	why := map[blacklist.Verdict]authn.Cause{
+		blacklist.LoggedOut: byUser, blacklist.Revoked: byApp, blacklist.SessionCompromised: byReuse,
+	}[v]
+	for _, c := range p.conns[sid] {
+		if why != "" {
+			p.step(c, func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
+		}
+	}
 }

@@ -57,21 +57,56 @@ func TestHistoriesThroughThreeProcesses(t *testing.T) {
 	histories.Play(t, inCI(realHistories), histories.ThroughShared(threeProcesses(sharedtest.None)))
 }
 
+// clocksApart is threeProcesses with clocks that are two seconds apart.
+func clocksApart(fault sharedtest.Fault) histories.Player {
+	return histories.OnShared(func(t *testing.T, seed uint64) (stores []blacklist.Store, ahead []time.Duration) {
+		random := rand.New(rand.NewPCG(seed, 6))
+		db := sharedtest.New(0)
+		lost, doubled := []float64{0, 0.3, 1}[random.IntN(3)], 0.3*random.Float64()
+		db.Lose = func() bool { return random.Float64() < lost }
+		db.Double = func() bool { return random.Float64() < doubled }
+		for _, d := range []time.Duration{0, 2 * time.Second, -2 * time.Second} {
+			store := db.Open(d)
+			store.Fault = fault
+			stores, ahead = append(stores, store), append(ahead, d)
+		}
+		return stores, ahead
+	})
+}
+
+// TestHistoriesWithClocksApart checks the simulated server in three processes whose clocks differ.
+func TestHistoriesWithClocksApart(t *testing.T) {
+	histories.Play(t, inCI(memoryHistories/20), clocksApart(sharedtest.None))
+}
+
 // TestFaultsOfSharedStoresAreFound checks that the histories detect what only goes wrong with several
 // processes.
 func TestFaultsOfSharedStoresAreFound(t *testing.T) {
 	const enough = 2_000
-	for name, fault := range map[string]sharedtest.Fault{
-		"a blind write": sharedtest.BlindWrite, "a refusal from a kept record": sharedtest.RefusesKept,
-		"a check from a kept record": sharedtest.ChecksKept, "a cutoff that is not looked at": sharedtest.IgnoresCutoff,
-		"an epoch that is not compared": sharedtest.IgnoresEpoch, "an end that is not counted": sharedtest.CountsNoEnds,
-		"the clock of the process": sharedtest.NoClock, "times shifted twice": sharedtest.ShiftsTwice,
+	servers := func(f sharedtest.Fault) histories.Player { return histories.ThroughShared(threeProcesses(f)) }
+	for _, c := range []struct {
+		name   string
+		player histories.Player
+	}{
+		{"a blind write", servers(sharedtest.BlindWrite)},
+		{"a refusal from a kept record", servers(sharedtest.RefusesKept)},
+		{"a check from a kept record", servers(sharedtest.ChecksKept)},
+		{"a cutoff that is not looked at", servers(sharedtest.IgnoresCutoff)},
+		{"an epoch that is not compared", servers(sharedtest.IgnoresEpoch)},
+		{"an end that is not counted", servers(sharedtest.CountsNoEnds)},
+		{"a cutoff that is not set", servers(sharedtest.SetsNoCutoff)},
+		{"a blind write, clocks apart", clocksApart(sharedtest.BlindWrite)},
+		{"a cutoff that is not looked at, clocks apart", clocksApart(sharedtest.IgnoresCutoff)},
+		{"an end that is not counted, clocks apart", clocksApart(sharedtest.CountsNoEnds)},
+		{"times shifted twice", clocksApart(sharedtest.ShiftsTwice)},
+		{"times of a process taken for the store's", clocksApart(sharedtest.TakesTimes)},
+		{"tokens stamped by the clock of a process", clocksApart(sharedtest.NoClock)},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(enough) {
-				if histories.PlayOne(t, seed, histories.ThroughShared(threeProcesses(fault)), false).Violation != "" {
-					t.Logf("found by history %d", seed+1)
+				if o := histories.PlayOne(t, seed, c.player, false); o.Violation != "" {
+					t.Logf("found by history %d: %s", seed+1, o.Violation)
 					return
 				}
 			}

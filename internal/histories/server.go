@@ -18,6 +18,9 @@ type playedServer struct {
 	minted map[string]*authn.Token // by text
 	conns  map[string][]*conn      // by session ID
 	sids   []string                // the keys of conns, in the order in which they were added
+
+	// byStore returns what the store's clock showed at a time.
+	byStore func(time.Time) time.Time
 }
 
 // conn is a socket on the server.
@@ -38,7 +41,10 @@ const (
 )
 
 func newPlayedServer(w *world, s *store) *playedServer {
-	return &playedServer{w: w, store: s, minted: make(map[string]*authn.Token), conns: make(map[string][]*conn)}
+	return &playedServer{
+		w: w, store: s, minted: make(map[string]*authn.Token), conns: make(map[string][]*conn),
+		byStore: func(t time.Time) time.Time { return t },
+	}
 }
 
 // step passes one event to a connection's machine, and applies its effects.
@@ -84,14 +90,17 @@ func (w *world) newID() string {
 func (p *playedServer) login(userID string, got func(token)) {
 	authTime := p.w.now
 	p.w.after(p.w.between(time.Millisecond, 500*time.Millisecond), func() {
-		got(asToken(p.mint(authn.Token{
-			SessionID: p.w.newID(), UserID: userID, AuthTime: authTime, ExpiresAt: p.w.now.Add(p.w.codeLifetime),
-		})))
+		code := asToken(p.mint(authn.Token{
+			SessionID: p.w.newID(), UserID: userID, AuthTime: p.byStore(authTime),
+			ExpiresAt: p.byStore(p.w.now).Add(p.w.codeLifetime),
+		}))
+		code.ref.AuthTime = authTime
+		got(code)
 	})
 }
 
 func (p *playedServer) mint(t authn.Token) *authn.Token {
-	t.ID, t.IssuedAt = p.w.newID(), p.w.now
+	t.ID, t.IssuedAt = p.w.newID(), p.byStore(p.w.now)
 	t.Text = t.ID
 	p.minted[t.Text] = &t
 	return &t
@@ -192,7 +201,7 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 		next = offered
 	} else if !keeps {
 		successor := *t
-		successor.Generation, successor.ExpiresAt = t.Generation+1, p.w.now.Add(p.w.tokenLifetime)
+		successor.Generation, successor.ExpiresAt = t.Generation+1, p.byStore(p.w.now).Add(p.w.tokenLifetime)
 		next = p.mint(successor)
 	}
 	p.hook(func(ok bool) {
