@@ -107,10 +107,13 @@ func (b *processBroker) Subscribe(ctx context.Context, topic string, message fun
 	if b.isDown() {
 		return nil, errBrokerDown
 	}
-	select {
-	case <-time.After(time.Duration(b.subscribing.Load())):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	// Without a timer of zero, by which Go 1.26 crashes now and then in a bubble under the race detector.
+	if d := time.Duration(b.subscribing.Load()); d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	s := &subscription{by: b, message: message}
 	m := b.memoryBroker
