@@ -31,7 +31,9 @@ type Cluster struct {
 
 	// Advertise is the URL at which the other processes reach this one directly, past the load
 	// balancer, such as "http://10.0.0.5:8080": a scheme, a host and perhaps a port, and nothing
-	// else. A process that is sent a polling request of another's connection passes it on to there.
+	// else. A process that is sent a polling request of another's connection, or the handshake of its
+	// websocket, passes it on to there. The second process takes the client's address from the first
+	// instead of asking ClientIP.
 	// If empty, requests are not passed on to this process; clients that poll then need a load
 	// balancer that sends each of them to the same process.
 	Advertise string

@@ -19,12 +19,9 @@ const (
 	headerName = headerPrefix + "Forwarded"
 )
 
-// A header is accepted for a short time, so that who has seen one cannot use it again for long. The
-// clocks of two processes may differ by some seconds.
-const (
-	maxAge   = 15 * time.Second
-	maxAhead = 5 * time.Second
-)
+// window is how far the time of a header may be from this process's clock, so that who has seen a
+// header cannot use it again for long. The clocks of processes may differ by as much.
+const window = 30 * time.Second
 
 // claim is what a process says of a request that it hands on: who sent it. The process that serves
 // the request believes it if it comes with the right MAC.
@@ -89,7 +86,7 @@ func open(key []byte, to bounds, at time.Time, header string) (claim, error) {
 	if !ok || !more || len(rest) > 0 {
 		return claim{}, errForged
 	}
-	if age := at.Sub(sent); age > maxAge || age < -maxAhead {
+	if age := at.Sub(sent); age > window || age < -window {
 		return claim{}, errTime
 	}
 	return claim{peer, client}, nil

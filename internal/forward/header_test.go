@@ -16,12 +16,12 @@ func TestHeaderIsBound(t *testing.T) {
 	to := bounds{"abcdefgh", "GET", "/socket.io/?sid=x"}
 	want := claim{"192.0.2.1:1", "192.0.2.2"}
 	header := seal(key, to, now, want)
-	for _, late := range []time.Duration{-5 * time.Second, 0, 15 * time.Second} {
+	for _, late := range []time.Duration{-window, 0, window} {
 		if got, err := open(key, to, now.Add(late), header); err != nil || got != want {
 			t.Errorf("after %v: %v, %v", late, got, err)
 		}
 	}
-	for _, late := range []time.Duration{-5001 * time.Millisecond, 15001 * time.Millisecond, time.Hour} {
+	for _, late := range []time.Duration{-window - time.Millisecond, window + time.Millisecond, time.Hour, -time.Hour} {
 		if got, err := open(key, to, now.Add(late), header); !errors.Is(err, errTime) || got != (claim{}) {
 			t.Errorf("after %v: %v, %v", late, got, err)
 		}
@@ -148,7 +148,7 @@ func TestHeaderIsUsedAgain(t *testing.T) {
 			{back, "POST", query, 0, false},
 			{back, "GET", query + "&x", 0, false},
 			{front, "GET", query, 0, false},
-			{back, "GET", query, 16 * time.Second, false},
+			{back, "GET", query, window + time.Second, false},
 		} {
 			<-time.After(c.wait)
 			c.to.mustAsk(c.method, c.query, "", func(r *http.Request) { r.Header.Set(headerName, seen) })
