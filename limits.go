@@ -14,6 +14,9 @@ const NoLimit = -1
 // is given with it. The first four fields cannot be NoLimit, and a client that exceeds them is
 // disconnected. What any other limit refuses or closes is counted in Stats.Limited, and logged at
 // most once a minute.
+//
+// With Options.Cluster, the limits on failures hold for all processes together, as the one on sessions
+// does; the others hold for each process.
 type Limits struct {
 	// Message is the maximum number of bytes of one message, or of the body of one polling request.
 	// It must be at least 1024. The default is 1 MiB.

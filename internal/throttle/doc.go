@@ -116,6 +116,9 @@
 //	1 address               endless accounts    68 at each, once          3,600
 //	1 address               (tokens)            60 at each, once          1,800
 //
+// What others suffer is as above: in a simulation of three processes, a fresh neighbour waits 4 s at
+// most, also where each attempt comes to the next process.
+//
 // Two rules see to that. Of the burst of a pair or an account, a process lets through its share in
 // two seconds, after which it has heard what the others have let through: a half, a third or a
 // quarter, and never less. And what others have let through meanwhile is counted although the budget

@@ -383,3 +383,71 @@ func FuzzHear(f *testing.F) {
 		}
 	})
 }
+
+// Guards how long others behind the attacker's address, and the owner, wait while guesses are sent to
+// all processes. Each of their attempts comes to the next process.
+func TestOthersAtAllProcesses(t *testing.T) {
+	botnet := bots(200)
+	for _, c := range []struct {
+		name     string
+		attacked func(i int) string
+		address  func(i int) string
+		most     time.Duration // that a fresh neighbour waits
+	}{
+		{"guesses at one account", func(int) string { return "victim" }, func(int) string { return here }, 0},
+		{"tokens", func(int) string { return "" }, func(int) string { return here }, 0},
+		{"guesses at 100 accounts", func(i int) string { return fmt.Sprint("victim", i%100) }, func(int) string { return here }, 4 * time.Second},
+		{"guesses at endless accounts", func(i int) string { return fmt.Sprint("victim", i) }, func(int) string { return here }, 4 * time.Second},
+		{"a botnet at one account", func(int) string { return "victim" }, func(i int) string { return botnet[i%len(botnet)] }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProcesses(3)
+				p.exchange(t)
+				succeed(p[0], here, "known")
+				succeed(p[0], elsewhere, "victim")
+				i := 0
+				attack := func(d time.Duration) {
+					p.run(t, d, func() {
+						for range 100 {
+							for _, g := range p {
+								fail(g, c.address(i), c.attacked(i))
+								i++
+							}
+						}
+					})
+				}
+				attack(30 * time.Second)
+				longest := time.Duration(0)
+				for n := range 15 {
+					waited := time.Duration(0)
+					for next := n; ; next++ {
+						wait := succeed(p[next%3], here, fmt.Sprint("neighbour", n))
+						if wait == 0 {
+							break
+						}
+						attack(wait.Round(time.Second/4) + time.Second/4)
+						waited += wait.Round(time.Second/4) + time.Second/4
+						if waited > 5*time.Minute {
+							t.Fatal("a neighbour is locked out")
+						}
+					}
+					longest = max(longest, waited)
+					for _, g := range p {
+						if wait := succeed(g, here, "known"); wait > 0 {
+							t.Errorf("a neighbour who has logged in at another process waits %v", wait)
+						}
+						if wait := succeed(g, elsewhere, "victim"); wait > 0 {
+							t.Errorf("the owner, where they have logged in at another process, waits %v", wait)
+						}
+					}
+					attack(17 * time.Second)
+				}
+				t.Logf("the longest a neighbour waited was %v", longest)
+				if longest > c.most {
+					t.Errorf("want at most %v", c.most)
+				}
+			})
+		})
+	}
+}
