@@ -93,6 +93,26 @@ func wallClock() (earliest, latest time.Duration) {
 	return earliest, latest
 }
 
+// commonShift is shift for all buckets, if nothing says that their servers' clocks differ.
+func (s *Store) commonShift() (shift time.Duration, ok bool) {
+	now := s.now()
+	var lower, upper time.Duration
+	for b := range buckets {
+		half, width := s.clockOf(b).shift(now)
+		low, high := half-width/2, half+width/2
+		if b == 0 || low > lower {
+			lower = low
+		}
+		if b == 0 || high < upper {
+			upper = high
+		}
+	}
+	if lower <= 0 && upper >= 0 {
+		return 0, true
+	}
+	return (lower + upper) / 2, lower <= upper
+}
+
 // now returns what this process's clock shows.
 func (s *Store) now() time.Time { return time.Now().Add(s.ahead) }
 

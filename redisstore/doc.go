@@ -41,7 +41,7 @@
 //
 // The user for it:
 //
-//	ACL SETUSER app on >PASSWORD ~sa:* &sa:* +@connection +eval +evalsha +hdel +hexists +hget +hgetall
+//	ACL SETUSER app on >PASSWORD ~sa:* resetchannels &sa:* +@connection +eval +evalsha +hdel +hexists +hget +hgetall
 //		+hincrby +hmget +hscan +hset +info +pexpireat +pttl +publish +scan +subscribe +time +unsubscribe
 //
 // A client of a cluster also needs +cluster|slots, +cluster|shards, +command and +readonly.

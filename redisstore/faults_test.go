@@ -126,6 +126,35 @@ func TestLostLogins(t *testing.T) {
 	})
 }
 
+// Guards logins after a failover: as soon as one bucket has noticed it, all have, so that logins are not
+// refused again and again as one after the other notices.
+func TestFailoverIsNoticedAtOnce(t *testing.T) {
+	client, fall, takeOver := lag(t)
+	s := open(t, client, Options{Prefix: "a:"})
+	births := func() (late int) {
+		for _, key := range s.bucketKeys {
+			state, err := parseState(client.HGet(t.Context(), key, "e").Val())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state.birth > time.Now().UnixMicro() {
+				late++
+			}
+		}
+		return late
+	}
+	code := login(t, s, "user")
+	fall()
+	takeOver()
+	checks(t, s, blacklist.Unknown, code)
+	if _, err := s.Sessions(t.Context(), "user"); err != nil {
+		t.Fatal(err)
+	}
+	if n := births(); n != buckets {
+		t.Errorf("%d buckets have noticed", n)
+	}
+}
+
 // hears has a store hear what is published, and waits until it remembers so much.
 func hears(t testing.TB, s *Store, published <-chan string, n int) {
 	t.Helper()
@@ -243,7 +272,7 @@ func TestLostRevocationOfAll(t *testing.T) {
 	checks(t, s, blacklist.Revoked, early)
 	states := func() (all []string) {
 		for _, key := range s.bucketKeys {
-			all = append(all, client.HGet(t.Context(), key, "e").Val())
+			all = append(all, fmt.Sprint(client.HMGet(t.Context(), key, "e", "n").Val()))
 		}
 		return all
 	}

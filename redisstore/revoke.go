@@ -88,9 +88,13 @@ func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklis
 	}
 	now := s.now().Truncate(time.Microsecond)
 	m := message{all: true, counters: new([buckets]int64), epochs: new([buckets]int64), moments: new([buckets]int64)}
-	m.change = blacklist.Change{All: true, Verdict: r.Why, At: s.stored(0, now)}
+	common, ok := s.commonShift()
 	for b := range calls {
-		m.moments[b] = s.stored(b, now).UnixMicro()
+		shift := common
+		if !ok {
+			shift, _ = s.clockOf(b).shift(now)
+		}
+		m.moments[b] = now.Add(shift).UnixMicro()
 		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{int(r.Why), m.moments[b], ""}}
 	}
 	if err := s.runAll(ctx, s.scripts.all, calls); err != nil {
@@ -107,8 +111,9 @@ func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklis
 		if err := errors.Join(err1, err2); err != nil {
 			return blacklist.Change{}, err
 		}
-		m.counters[b], m.epochs[b], before[b] = n, state.epoch, old
+		m.counters[b], m.epochs[b], before[b], m.moments[b] = n, state.epoch, old, state.allAt
 	}
+	m.change = blacklist.Change{All: true, Verdict: r.Why, At: time.UnixMicro(m.moments[0])}
 	s.recent.add(m)
 	// If this is lost, those who watch find out by the counters.
 	_ = s.client.Publish(ctx, s.channel(), m.format()).Err()

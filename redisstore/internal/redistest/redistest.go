@@ -238,7 +238,7 @@ func (s *Server) Replica(addr string, flags ...string) *Server {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	r := Start(s.t, slices.Concat([]string{"--replicaof", host + " " + port}, flags)...)
+	r := Start(s.t, slices.Concat([]string{"--replicaof", host, port}, flags)...)
 	r.awaitLink()
 	return r
 }
