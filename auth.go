@@ -101,8 +101,10 @@ func (a *Auth) endSession(sessionID string, why authn.Cause) {
 }
 
 // Close ends what the core does in the background, and returns when that has ended, or with the error
-// of ctx. Without Options.Cluster it does nothing. The Shutdown of the last server calls it; an app
-// that has no server calls it itself. It may be called again.
+// of ctx. Without Options.Cluster it does nothing. With it, SocketServe, APIServe, Middleware and the
+// first revocation begin to listen to the other processes, and Close says goodbye to them: receipts
+// name a process that ended without one for a while. The Shutdown of the last server calls Close; an
+// app that has no server calls it itself. It may be called again.
 func (a *Auth) Close(ctx context.Context) error {
 	if a.bus == nil {
 		return nil

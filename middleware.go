@@ -27,6 +27,9 @@ const middlewareGrace = 10 * time.Second
 // if the token is missing or refused, 503 with Retry-After if the blacklist cannot be reached, 500
 // or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts.
 func (a *Auth) Middleware(next http.Handler) http.Handler {
+	if a.bus != nil {
+		_, _ = a.bus.start(false) // to hear what fails in other processes; otherwise each is on its own
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text, ok := bearer(r)
 		if !ok {

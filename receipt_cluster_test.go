@@ -3,6 +3,7 @@ package socketauth_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"reflect"
 	"slices"
 	"sync"
@@ -351,4 +352,44 @@ func TestStatsOfCluster(t *testing.T) {
 			t.Errorf("%+v", s.Bus)
 		}
 	})
+}
+
+// TestClusterWithoutServer checks that a core begins to listen to the other processes with its first
+// use and not before, and that Close says goodbye.
+func TestClusterWithoutServer(t *testing.T) {
+	for name, use := range map[string]func(a *socketauth.Auth) error{
+		"Middleware": func(a *socketauth.Auth) error { a.Middleware(http.NotFoundHandler()); return nil },
+		"APIServe":   func(a *socketauth.Auth) error { return a.APIServe(http.NewServeMux()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withCluster(t, 1, nil, func(p []*process) {
+				o := testOptions(p[0].logs)
+				o.Blacklist, o.Cluster.Broker = p[0].store, &processBroker{memoryBroker: p[0].broker.memoryBroker}
+				auth, err := socketauth.New(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				expect := func(want int) {
+					t.Helper()
+					time.Sleep(2 * time.Second)
+					if n := len(p[0].Auth().Stats().Nodes); n != want {
+						t.Errorf("%d nodes, want %d", n, want)
+					}
+				}
+				expect(1)
+				if err := use(auth); err != nil {
+					t.Fatal(err)
+				}
+				expect(2)
+				if err := auth.Close(p[0].Context()); err != nil {
+					t.Error(err)
+				}
+				expect(1)
+				if err := use(auth); err != nil { // too late: only SocketServe begins again
+					t.Fatal(err)
+				}
+				expect(1)
+			})
+		})
+	}
 }
