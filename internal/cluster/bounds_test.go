@@ -379,6 +379,53 @@ func TestNumbersBounded(t *testing.T) {
 	}
 }
 
+// TestHeartbeatPartFails guards that what a part of a heartbeat has told that the broker did not take
+// is told again, and that no part of that heartbeat follows.
+func TestHeartbeatPartFails(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	o := newOutbox(newNodeID(), simTag(control), "")
+	const topics = 2*countersInPart + 1
+	for i := range topics {
+		var g tag
+		binary.BigEndian.PutUint64(g[:], uint64(i)+1)
+		o.numbers.next(g, now, false)
+	}
+	fail, told := 1, 0
+	var onBus uint64
+	for beat := range 4 {
+		o.tick(now)
+		counters := 0
+		for part := 0; ; part++ {
+			out, _ := o.next(now, func() []byte { return nil })
+			if out.header.form == 0 {
+				break
+			}
+			b, ok := readHeartbeat(out.body)
+			if !ok || b.first != (part == 0) || b.last != out.tells {
+				t.Fatalf("part %d: %+v", part, b)
+			}
+			if out.header.previous != onBus {
+				t.Errorf("part %d of heartbeat %d follows %d, and not %d", part, beat, out.header.previous, onBus)
+			}
+			counters += len(b.counters) / counterSize
+			if part == fail {
+				o.published(&out, false)
+				counters, fail = 0, fail-1
+				continue
+			}
+			onBus = out.header.number
+			o.published(&out, true)
+			if out.tells {
+				told += counters
+			}
+		}
+		now = now.Add(beatEvery)
+	}
+	if told != topics {
+		t.Errorf("%d topics were told of, not %d", told, topics)
+	}
+}
+
 // TestManyTopics guards that a heartbeat that does not fit into one message is told in parts.
 func TestManyTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

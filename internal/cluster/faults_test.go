@@ -333,7 +333,10 @@ func TestCloseSlowBroker(t *testing.T) {
 		ps[0].send("other", room)
 		time.Sleep(time.Second)
 		ps[1].expect("other")
-		ps[0].send("many", topics...)
+		ps[0].Send(1, []byte("many"), topics...)
+		for range 100 {
+			ps[0].Send(1, []byte("one"), room)
+		}
 		began := time.Now()
 		ps[0].close()
 		if took := time.Since(began); took > maxWait+time.Second {
