@@ -99,3 +99,48 @@ func TestAskAtOnce(t *testing.T) {
 		p.ask(ps, nil, late+acquaintance)
 	})
 }
+
+// TestAskSilent guards that a question stops waiting for a node that falls silent meanwhile.
+func TestAskSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ps := start(t, &memory{}, 2)
+		ps[1].port.set(func(p *port) { p.mute = true })
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		began := time.Now()
+		if _, unheard := ps[0].Ask(ctx, 1, nil); len(unheard) != 1 || time.Since(began) > silentAfter+tickEvery {
+			t.Errorf("unheard %v after %v", unheard, time.Since(began))
+		}
+	})
+}
+
+// TestAskClosed guards that Close ends questions, of a node that waits for answers, and of one that
+// cannot listen yet or has only just begun.
+func TestAskClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		ps := start(t, b, 2)
+		ps[1].port.set(func(p *port) { p.deaf = true })
+		listening := newProcess(t, b, nil)
+		hanging := newProcess(t, &port{memory: b, late: time.Second}, nil)
+		for _, p := range these(ps[0], listening, hanging) {
+			p.Start()
+			synctest.Wait()
+			began := time.Now()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if _, unheard := p.Ask(t.Context(), 1, nil); len(unheard) == 0 {
+					t.Error("nobody is unheard")
+				}
+				if took := time.Since(began); took > 100*time.Millisecond {
+					t.Errorf("it took %v", took)
+				}
+			}()
+			time.Sleep(100 * time.Millisecond)
+			go p.close()
+			<-done
+			time.Sleep(2 * time.Second)
+		}
+	})
+}

@@ -379,9 +379,9 @@ func TestNumbersBounded(t *testing.T) {
 	}
 }
 
-// TestHeartbeatPartFails guards that what a part of a heartbeat has told that the broker did not take
-// is told again, and that no part of that heartbeat follows.
-func TestHeartbeatPartFails(t *testing.T) {
+// TestHeartbeats guards that what a part of a heartbeat has told that the broker did not take is told
+// again, that no part of that heartbeat follows, and that heartbeats are apart.
+func TestHeartbeats(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	o := newOutbox(newNodeID(), simTag(control), "")
 	const topics = 2*countersInPart + 1
@@ -423,6 +423,30 @@ func TestHeartbeatPartFails(t *testing.T) {
 	}
 	if told != topics {
 		t.Errorf("%d topics were told of, not %d", told, topics)
+	}
+	// Nothing is told twice, and not of answers. Heartbeats are apart.
+	o.push(&item{form: answer, topics: []tag{{1}}, since: now})
+	for range 2 {
+		out, wait := o.next(now, func() []byte { return nil })
+		if out.header.form != answer || wait != 0 {
+			break
+		}
+		o.published(&out, true)
+	}
+	o.tick(now)
+	out, _ := o.next(now, func() []byte { return nil })
+	if b, _ := readHeartbeat(out.body); out.header.form != beat || !b.last || len(b.counters) > 0 {
+		t.Errorf("%+v: %+v", out.header, b)
+	}
+	o.published(&out, true)
+	o.beatSoon = true
+	now = now.Add(beatApart / 2)
+	if out, wait := o.next(now, func() []byte { return nil }); out.header.form != 0 || wait != beatApart/2 {
+		t.Errorf("%+v, and wait %v", out.header, wait)
+	}
+	now = now.Add(beatApart / 2)
+	if out, _ := o.next(now, func() []byte { return nil }); out.header.form != beat {
+		t.Errorf("%+v", out.header)
 	}
 }
 

@@ -162,6 +162,5 @@ func (n *Node) pause(wait time.Duration) {
 	select {
 	case <-n.wake:
 	case <-timer:
-	case <-n.sending.Done():
 	}
 }

@@ -253,6 +253,18 @@ func TestSubscriptionsBounded(t *testing.T) {
 	if pause := w.retryAt.Sub(w.now); pause != lastRetry {
 		t.Errorf("the last pause is %v", pause)
 	}
+	w.now = w.retryAt
+	one := take()[0]
+	if w.done(one, w.now, true); w.failures != 0 || len(take()) != maxAsked {
+		t.Error("still careful although it works again")
+	}
+	for _, topic := range w.byTopic {
+		if topic.state == asked {
+			w.done(topic, w.now, false)
+		}
+	}
+	w.leave(one.Topic)
+	w.cancelled(take()[0])
 	for i := range 100 {
 		w.leave(Topic{'r', fmt.Sprint(i)})
 	}

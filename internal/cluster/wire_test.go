@@ -173,6 +173,23 @@ func TestReceiveAllocations(t *testing.T) {
 	}
 }
 
+// TestReceiveAfterClose guards that nothing is delivered once Close was called, although the broker
+// has not ended the subscription yet.
+func TestReceiveAfterClose(t *testing.T) {
+	n, f, topic := receiver(t)
+	n.config.Deliver = func(m Message) { t.Errorf("delivered: %+v", m) }
+	if err := n.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h := f.header(news)
+	n.receive(topic, f.codec.seal(topic.tag, &h, nil))
+	h = f.header(question)
+	n.receive(n.control, f.codec.seal(n.control.tag, &h, appendQuestion(nil, 1, 1000)))
+	if n.stats.Received != 1 || n.workers != 0 {
+		t.Errorf("%+v", n.stats)
+	}
+}
+
 // receiver returns a node that is not started but hears one topic, and another node that it knows,
 // which nobody hears.
 func receiver(t testing.TB) (*Node, *forger, *topic) {
