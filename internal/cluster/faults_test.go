@@ -184,9 +184,14 @@ func TestBrokerGap(t *testing.T) {
 		ps[0].expectGaps(control)
 		lose(ps[0].inbox)
 		ps[0].expectGaps()
+		ending := b.subscriptions(ps[0].codec.tag(room).String())
 		ps[0].Leave(room)
-		if synctest.Wait(); ps[0].Stats().Gaps != 3 {
-			t.Errorf("%+v", ps[0].Stats())
+		for _, s := range ending {
+			s.gap()
+		}
+		ps[0].expectGaps()
+		if s := ps[0].Stats(); s.Gaps != 3 {
+			t.Errorf("%+v", s)
 		}
 	})
 }
