@@ -100,7 +100,11 @@ func runCluster(ctx context.Context, args []string, logs io.Writer) (err error) 
 	}
 
 	server := &http.Server{Handler: balancer, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	context.AfterFunc(ctx, func() { _ = server.Close() }) // the nodes tell their clients that they end
+	context.AfterFunc(ctx, func() {
+		log.Info("the cluster is shutting down")
+		running.Wait() // the nodes tell their clients that they end
+		_ = server.Close()
+	})
 	log.Info("the cluster is ready", slog.String("url", urlOf(listener)), slog.Int("nodes", *count))
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -89,3 +89,17 @@ func BenchmarkKeys(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkShared is BenchmarkSuccess with a failure each, where other processes are told.
+func BenchmarkShared(b *testing.B) {
+	g := NewShared(Limits{}, [32]byte{})
+	g.Exchange(2)
+	accounts := names(1<<12, "user%d@example.com")
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		a, _ := g.Begin("203.0.113.7", accounts[i&(1<<12-1)])
+		a.Succeeded()
+		a, _ = g.Begin("203.0.113.7", accounts[i&(1<<12-1)])
+		a.Failed()
+	}
+}
