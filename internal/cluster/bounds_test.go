@@ -220,6 +220,9 @@ func TestAsksBounded(t *testing.T) {
 				t.Error("questions are left")
 			}
 		})
+		ps[1].answers(nil)
+		ps[1].port.set(func(p *port) { p.mute = false })
+		ps[0].ask(ps[1:], nil, 0)
 	})
 }
 
