@@ -2,9 +2,9 @@
 // find each other by heartbeats, send messages on topics, and ask each other questions, through a
 // broker that they do not trust: every message has a MAC.
 //
-// What a node knows and decides is in pure state machines (members, topics, questions, numbers,
-// queue): they do no I/O, take no lock and start no goroutine, and time is passed in. Node is the
-// shell around them.
+// What a node knows and decides is in pure state machines (members, topics, questions, outbox): they
+// do no I/O, take no lock and start no goroutine, and time is passed in. Node is the shell around
+// them.
 //
 // # Messages
 //
@@ -20,9 +20,9 @@
 // # Recorded messages
 //
 // A node listens to another once a heartbeat of that names its own run, which is random: the other
-// one is alive. From then on it takes only higher numbers. A message on a topic that it has just
-// subscribed to must have a higher number than the last heartbeat before. Nodes that are gone are
-// remembered until no message of theirs can be in the window of time any more.
+// one is alive. From then on it takes only higher numbers, on each topic. On one that it has just
+// subscribed to, they must be higher than what it had heard of the other one before. Nodes that are
+// gone are remembered until no message of theirs can be in the window of time any more.
 //
 // # Clocks
 //
@@ -113,8 +113,8 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Deliver is called with each message of another node on a topic that this one has joined: one
-	// at a time and in order for each sender and topic, and at the same time for others. It returns
-	// soon. If nil, messages are ignored.
+	// at a time and in order for each sender and topic, as long as the topic stays joined, and at the
+	// same time for others. It returns soon. If nil, messages are ignored.
 	Deliver func(m Message)
 
 	// Answer answers a question of another node. Several calls run at the same time, each in a
