@@ -40,7 +40,11 @@ func TestInbox(t *testing.T) {
 	in.put("3", 1)
 	for range 5 {
 		leave <- struct{}{}
-		<-enter
+		select {
+		case <-enter:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no more than %q is heard", heard)
+		}
 	}
 	in.put("dropped", 1)
 	in.putGap()

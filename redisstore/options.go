@@ -20,8 +20,8 @@ type Options struct {
 	MaxSkew time.Duration
 
 	// Poll is how often Watch compares what it has heard with what Redis has counted. A change is
-	// heard, or a Gap, within twice that time while Redis can be reached. The default, and the most,
-	// is 1 second.
+	// heard, or a Gap, within twice that time while Redis can be reached. The least is 10
+	// milliseconds; the default, and the most, is 1 second.
 	Poll time.Duration
 
 	// MaxKept is how many records of sessions this process keeps, so that a step takes one round trip
@@ -39,6 +39,7 @@ const (
 	defaultPrefix  = "sa:"
 	defaultMaxSkew = 20 * time.Second
 	defaultPoll    = time.Second
+	minPoll        = 10 * time.Millisecond
 	defaultMaxKept = 100_000
 	maxPrefix      = 200
 )
@@ -48,8 +49,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case len(o.Prefix) > maxPrefix:
 		return o, fmt.Errorf("redisstore: Options.Prefix is longer than %d bytes", maxPrefix)
-	case o.Poll < 0 || o.Poll > defaultPoll:
-		return o, fmt.Errorf("redisstore: Options.Poll is %s: want at most %s", o.Poll, defaultPoll)
+	case o.Poll != 0 && (o.Poll < minPoll || o.Poll > defaultPoll):
+		return o, fmt.Errorf("redisstore: Options.Poll is %s: want %s to %s", o.Poll, minPoll, defaultPoll)
 	}
 	for n := range len(o.Prefix) {
 		// The first { of a key begins what decides the slot.

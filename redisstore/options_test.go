@@ -45,7 +45,7 @@ func TestNew(t *testing.T) {
 			_ = test.client.Close()
 		}
 	}
-	for _, o := range []Options{{Prefix: "a{b"}, {Prefix: "a}"}, {Prefix: "ä"}, {Prefix: "a b"}, {Prefix: strings.Repeat("a", 201)}, {Poll: -1}, {Poll: 2 * time.Second}} {
+	for _, o := range []Options{{Prefix: "a{b"}, {Prefix: "a}"}, {Prefix: "ä"}, {Prefix: "a b"}, {Prefix: strings.Repeat("a", 201)}, {Poll: -1}, {Poll: 1}, {Poll: 2 * time.Second}} {
 		if _, err := New(single, o); err == nil {
 			t.Errorf("%+v is taken", o)
 		}
