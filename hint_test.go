@@ -199,6 +199,54 @@ func (s *batchingStore) CheckAll(ctx context.Context, tokens []blacklist.TokenRe
 	return results, nil
 }
 
+// partialStore answers for the sessions of anna only.
+type partialStore struct {
+	*sharedtest.Store
+	whole atomic.Bool
+}
+
+func (s *partialStore) CheckAll(ctx context.Context, tokens []blacklist.TokenRef) ([]blacklist.Result, error) {
+	results, err := s.Store.CheckAll(ctx, tokens)
+	for n := range results {
+		if tokens[n].UserID != "anna" && !s.whole.Load() {
+			results[n] = blacklist.Result{}
+		}
+	}
+	return results, err
+}
+
+// TestGapPartOfStoreOut checks that sockets are closed whose sessions have ended although a part of the
+// store does not answer, and the others once it does; and that nothing is assumed meanwhile.
+func TestGapPartOfStoreOut(t *testing.T) {
+	store := new(partialStore)
+	withServer(t, func(o *socketauth.Options[string]) {
+		store.Store = sharedtest.New(0).Open(0)
+		o.Blacklist = store
+	}, func(srv *testServer) {
+		a, _ := srv.authenticated()
+		b, _ := srv.authenticatedAs(claimsOf("bert"))
+		alive, _ := srv.authenticatedAs(claimsOf("carl"))
+		store.Mute.Store(true)
+		for _, user := range []string{"anna", "bert"} {
+			if _, err := store.Revoke(srv.Context(), blacklist.Revocation{UserID: user, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		store.Mute.Store(false)
+		a.expectRefused("session_revoked")
+		time.Sleep(time.Minute)
+		b.expectAuthenticated()
+		if silence := srv.Auth().Stats().Store.Silence; silence < time.Minute {
+			t.Errorf("Stats: silence %v", silence)
+		}
+		srv.expectLogged("cannot ask the blacklist whether the session of a socket has ended")
+		store.whole.Store(true)
+		b.expectRefused("session_revoked")
+		alive.expectAuthenticated()
+	})
+}
+
 // TestGapAsksOncePerSession checks that after a gap the store is asked about each session once, however
 // many sockets it has, and about several at a time.
 func TestGapAsksOncePerSession(t *testing.T) {

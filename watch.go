@@ -169,14 +169,20 @@ func (w *watcher) checkSessions(sessions []string) (unanswered []string) {
 			return unanswered
 		}
 		for n, result := range results {
-			if ends(result.Verdict) {
+			switch {
+			case result.Verdict == 0:
+				w.logUnanswered(tokens[n], errUnanswered)
+				unanswered = append(unanswered, tokens[n].SessionID)
+			case ends(result.Verdict):
 				w.sockets.endSession(tokens[n].SessionID, causeOf(result.Verdict))
 			}
 		}
 		tokens = tokens[len(results):]
 	}
-	return nil
+	return unanswered
 }
+
+var errUnanswered = errors.New("the blacklist has answered for others only")
 
 // checkSome asks the store about all of some tokens or, if it cannot do that at once, about the first.
 func (w *watcher) checkSome(tokens []blacklist.TokenRef) (results []blacklist.Result, err error) {

@@ -28,7 +28,9 @@ type Clock interface {
 // A BatchChecker is a Store that answers many calls of Check at a lower cost than one by one.
 type BatchChecker interface {
 	// CheckAll returns, for each token in turn, what Check returns for it with both grace and
-	// branch zero. After an error none of them counts. Callers pass at most [MaxBatch] tokens.
+	// branch zero. If a part of the store is out of reach, the tokens that it cannot answer for
+	// have the zero Result, or it returns an error, after which none of the results counts. Callers
+	// pass at most [MaxBatch] tokens.
 	CheckAll(ctx context.Context, tokens []TokenRef) ([]Result, error)
 }
 

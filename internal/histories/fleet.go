@@ -61,7 +61,7 @@ func (s *shared) CheckAll(ctx context.Context, tokens []blacklist.TokenRef) ([]b
 	}
 	results, err := s.batch.CheckAll(ctx, tokens)
 	for n, t := range tokens {
-		if err == nil {
+		if err == nil && results[n].Verdict != 0 {
 			s.ledger.checked(calls[n], s.w.byHistory(t), 0, 0, results[n].Verdict)
 		}
 		s.ledger.done(t.SessionID)

@@ -18,6 +18,7 @@ type Queue struct {
 	mu       sync.Mutex
 	waiting  map[string]time.Time // by session, since when a change of it may have been missed
 	checking map[string]time.Time // those that are being looked up
+	later    map[string]time.Time // those that the store did not answer for, until no others wait
 	running  bool
 	heard    time.Time // when the store said last that it listens
 
@@ -29,7 +30,7 @@ type Queue struct {
 // goroutines at once. It returns those that the store did not answer for. began is from when on no
 // change can have been missed yet.
 func New(began time.Time, size, parallel int, check func(sessions []string) (unanswered []string)) *Queue {
-	q := &Queue{size: size, parallel: parallel, check: check, waiting: make(map[string]time.Time), heard: began}
+	q := &Queue{size: size, parallel: parallel, check: check, waiting: make(map[string]time.Time), later: make(map[string]time.Time), heard: began}
 	q.certain.Store(&began)
 	return q
 }
@@ -89,24 +90,29 @@ func (q *Queue) Silence(now time.Time) time.Duration {
 func (q *Queue) Left() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) + len(q.checking)
+	return len(q.waiting) + len(q.checking) + len(q.later)
 }
 
 func (q *Queue) addLocked(since time.Time, sessions []string) (run bool) {
 	for _, sid := range sessions {
-		if old, ok := q.waiting[sid]; !ok || since.Before(old) {
-			q.waiting[sid] = since
-		}
+		keep(q.waiting, sid, since)
 	}
 	run = len(q.waiting) > 0 && !q.running
 	q.running = q.running || run
 	return run
 }
 
+// keep adds a session to a map, or sets its time back.
+func keep(sessions map[string]time.Time, sid string, since time.Time) {
+	if old, ok := sessions[sid]; !ok || since.Before(old) {
+		sessions[sid] = since
+	}
+}
+
 // updateLocked sets the certain time: when the store was heard last, or since when a session waits.
 func (q *Queue) updateLocked() {
 	certain := q.heard
-	for _, waiting := range [...]map[string]time.Time{q.waiting, q.checking} {
+	for _, waiting := range [...]map[string]time.Time{q.waiting, q.checking, q.later} {
 		for _, since := range waiting {
 			if since.Before(certain) {
 				certain = since
@@ -118,23 +124,20 @@ func (q *Queue) updateLocked() {
 	}
 }
 
-// Run looks up sessions until none is left or ctx ends. As long as the store answers for none, it
-// waits ever longer in between, from pause to a minute. It is to be called when another method says
-// so, in a goroutine of its own.
+// Run looks up sessions until none is left or ctx ends. Those that the store does not answer for come
+// last. As long as it answers for none, Run waits ever longer in between, from pause to a minute. It is
+// to be called when another method says so, in a goroutine of its own.
 func (q *Queue) Run(ctx context.Context, pause time.Duration) {
 	for wait := pause; ; {
-		all := q.take()
-		if all == nil {
+		all, done := q.take()
+		if done {
 			return
 		}
 		unanswered := q.lookUp(all)
 		q.putBack(unanswered)
-		switch {
-		case len(unanswered) == 0:
+		if len(unanswered) < len(all) {
 			wait = pause
 			continue
-		case len(unanswered) < len(all):
-			wait = pause
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -144,20 +147,21 @@ func (q *Queue) Run(ctx context.Context, pause time.Duration) {
 			return
 		}
 		wait = min(2*wait, time.Minute)
+		q.retry()
 	}
 }
 
-// take takes as many sessions as are looked up at once. It returns nil, and ends Run, if none is
-// left.
-func (q *Queue) take() []string {
+// take takes as many sessions as are looked up at once, which is none if only those are left that the
+// store did not answer for. If none is left at all, it ends Run.
+func (q *Queue) take() (sessions []string, done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
+	if len(q.waiting)+len(q.later) == 0 {
 		q.running = false
-		return nil
+		return nil, true
 	}
 	n := min(len(q.waiting), q.size*q.parallel)
-	sessions := make([]string, 0, n)
+	sessions = make([]string, 0, n)
 	q.checking = make(map[string]time.Time, n)
 	for sid, since := range q.waiting {
 		if len(sessions) == n {
@@ -167,7 +171,17 @@ func (q *Queue) take() []string {
 		q.checking[sid] = since
 		delete(q.waiting, sid)
 	}
-	return sessions
+	return sessions, false
+}
+
+// retry has those sessions looked up again that the store did not answer for.
+func (q *Queue) retry() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for sid, since := range q.later {
+		keep(q.waiting, sid, since)
+	}
+	clear(q.later)
 }
 
 // lookUp looks up sessions, several parts of them at once, and returns those that the store did not
@@ -196,9 +210,7 @@ func (q *Queue) putBack(unanswered []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, sid := range unanswered {
-		if old, ok := q.waiting[sid]; !ok || q.checking[sid].Before(old) {
-			q.waiting[sid] = q.checking[sid]
-		}
+		keep(q.later, sid, q.checking[sid])
 	}
 	q.checking = nil
 	q.updateLocked()

@@ -76,7 +76,7 @@ func TestUntilAnswered(t *testing.T) {
 		if calls["silent"] != 10 || calls["again"] != 2 {
 			t.Errorf("calls: %v", calls)
 		}
-		if took := time.Since(began); took < time.Minute || took > 10*time.Minute {
+		if took := time.Since(began); took < 15*time.Second || took > 10*time.Minute {
 			t.Errorf("it took %v", took)
 		}
 		q.Add(time.Now(), []string{"silent"})
@@ -86,6 +86,45 @@ func TestUntilAnswered(t *testing.T) {
 		q.Run(ctx, time.Second)
 		if n := calls["silent"] + 1000; n > 70 || q.Left() != 1 {
 			t.Errorf("%d calls in an hour, %d left", n, q.Left())
+		}
+	})
+}
+
+// TestPartly checks that sessions for which the store does not answer keep no others waiting.
+func TestPartly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looked, refused atomic.Int32
+		answers := false
+		q := New(time.Now(), 10, 2, func(sessions []string) (unanswered []string) {
+			for _, sid := range sessions {
+				if !answers && sid[len(sid)-1] == '7' {
+					refused.Add(1)
+					unanswered = append(unanswered, sid)
+				} else {
+					looked.Add(1)
+				}
+			}
+			return unanswered
+		})
+		began := time.Now()
+		q.Add(began, names(1000))
+		go q.Run(t.Context(), time.Second)
+		synctest.Wait()
+		if looked.Load() != 900 || refused.Load() != 100 || q.Left() != 100 {
+			t.Errorf("%d looked up and %d refused at once, %d left", looked.Load(), refused.Load(), q.Left())
+		}
+		time.Sleep(time.Hour)
+		if n := refused.Load(); n < 200 || n > 2*100*70 {
+			t.Errorf("%d refused in an hour", n)
+		}
+		q.Heard(time.Now())
+		if got := q.Silence(time.Now()); got != time.Since(began) {
+			t.Errorf("silent for %v", got)
+		}
+		answers = true
+		time.Sleep(10 * time.Minute)
+		if looked.Load() != 1000 || q.Left() != 0 {
+			t.Errorf("%d looked up, %d left", looked.Load(), q.Left())
 		}
 	})
 }
