@@ -139,6 +139,18 @@ func (p *process) must(what string, o order) answer {
 	return a
 }
 
+// warm has the process open connections to Redis. While replies are lost, it can open no others.
+func (p *process) warm() {
+	p.t.Helper()
+	for range 2 {
+		var work sync.WaitGroup
+		for range 8 {
+			work.Go(func() { _, _ = p.ask(p.t.Context(), "sessions", order{User: "nobody"}) })
+		}
+		work.Wait()
+	}
+}
+
 // code returns a code for the user.
 func (p *process) code(user string) string {
 	p.t.Helper()
