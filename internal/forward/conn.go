@@ -101,9 +101,6 @@ func copyBuffer(w io.Writer, r io.Reader, pool *sync.Pool) (int64, error) {
 	return io.CopyBuffer(w, r, buf)
 }
 
-// processConn is the connection to the other process of a websocket. It has no CloseWrite.
-type processConn struct{ io.ReadWriteCloser }
-
 // buffers is an httputil.BufferPool.
 type buffers sync.Pool
 

@@ -192,7 +192,7 @@ func (f *Forwarder) target(r *http.Request) *target {
 		return nil
 	}
 	address := f.names.find(name, f.c.Peers())
-	if address == "" || address == f.c.Advertise {
+	if address == "" {
 		return nil
 	}
 	base, err := url.Parse(address)

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"crypto/x509"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/z-open/socketauth/internal/id"
 )
@@ -216,5 +218,43 @@ func TestHTTPS(t *testing.T) {
 	}
 	if !strings.Contains(logs.String(), "certificate") {
 		t.Errorf("the log is %s", &logs)
+	}
+}
+
+// TestHTTP2 guards that a poll over HTTP/2 outlasts the timeouts of the http.Server, which apply to
+// each request there.
+func TestHTTP2(t *testing.T) {
+	release := make(chan struct{})
+	back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		_, _ = io.WriteString(w, "event")
+	}))
+	defer back.Close()
+	f, err := New(Config{
+		Key: make([]byte, 32), Peers: func() []string { return []string{back.URL} }, ClientIP: func(*http.Request) string { return "" },
+		Counts: new(Counts), MaxRequests: -1, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const timeout = 100 * time.Millisecond
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.AfterFunc(2*timeout, func() { close(release) })
+		f.Serve(w, r)
+	}))
+	front.EnableHTTP2 = true
+	front.Config.ReadTimeout, front.Config.WriteTimeout = timeout, timeout
+	front.StartTLS()
+	defer front.Close()
+	res, err := front.Client().Get(front.URL + "/socket.io/?sid=" + f.names.of(back.URL) + id.New().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || string(text) != "event" || res.ProtoMajor != 2 {
+		t.Errorf("%d %s by HTTP/%d, %v", res.StatusCode, text, res.ProtoMajor, err)
+	}
+	if err := f.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -92,9 +92,6 @@ func (f *Forwarder) handOn(w http.ResponseWriter, r *http.Request, to *target) {
 	if r.ContentLength != 0 {
 		_ = h.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 		h.body = &body{in: r.Body, left: f.c.MaxBody + 1, known: r.ContentLength, stop: ctx.Done()}
-		if r.ContentLength > f.c.MaxBody {
-			h.body.left = 0
-		}
 		h.limit.Reset(bodyTimeout + headerTimeout)
 		out.Body = h.body
 	} else {
@@ -192,10 +189,9 @@ func (h *handoff) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // seen.
 var kept = [...]string{"Forwarded", "Origin", "Sec-Fetch-Site", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
 
-// rewrite makes the request that is sent to the other process.
+// rewrite makes the request that is sent to the other process. Its Host is that of the client's.
 func (h *handoff) rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL = h.to.url
-	pr.Out.Host = pr.In.Host
 	pr.Out.Trailer = nil
 	for _, name := range kept {
 		if values := pr.In.Header[name]; values != nil {
@@ -217,9 +213,6 @@ func (h *handoff) answered(res *http.Response) error {
 		}
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		if conn, ok := res.Body.(io.ReadWriteCloser); ok {
-			res.Body = processConn{conn}
-		}
 		h.limit.Stop()
 		return nil
 	}
@@ -231,9 +224,6 @@ func (h *handoff) answered(res *http.Response) error {
 	if h.body != nil && !h.body.done.Load() {
 		// The rest of the body is of no use. Do not wait for it.
 		_ = h.rc.SetReadDeadline(past)
-		if h.in.ProtoMajor == 1 {
-			h.w.Header().Set("Connection", "close")
-		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -133,11 +133,16 @@ func TestHeaderIsUsedAgain(t *testing.T) {
 			back.ServeHTTP(w, r)
 		})
 		query := "sid=" + back.sid()
+		twice := func(r *http.Request) { r.Header[headerName] = []string{seen, seen} }
 		from := func(ip string) func(*http.Request) {
 			return func(r *http.Request) { r.Header.Set("X-Real-Ip", ip) }
 		}
 		front.mustAsk("GET", query, "", from("192.0.2.7"))
 		back.one()
+		back.mustAsk("GET", query, "", twice)
+		if ip, known := ClientIP(back.one().Context()); known {
+			t.Errorf("two headers: the client is at %q", ip)
+		}
 		for _, c := range []struct {
 			to            *process
 			method, query string

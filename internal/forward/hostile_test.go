@@ -183,9 +183,18 @@ func TestSlowBodies(t *testing.T) {
 	in(t, 2, nil, func(t *testing.T, a *app) {
 		front, back := a.processes[0], a.processes[1]
 		back.local = func(w http.ResponseWriter, r *http.Request) {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+			rc := http.NewResponseController(w)
+			_, _ = rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})
 			engineLike(100)(w, r)
 		}
+		slow, answered := front.raw("POST /socket.io/?sid=" + back.sid() + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
+		<-time.After(bodyTimeout - time.Second)
+		_, _ = io.WriteString(slow, "b")
+		if res, err := http.ReadResponse(answered, nil); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("%v, %v", res, err)
+		}
+		_ = slow.Close()
+		back.one()
 		head := "POST /socket.io/?sid=" + back.sid() + " HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nabc"
 		began := time.Now()
 		conn, answers := front.raw(head)
@@ -210,8 +219,13 @@ func TestSlowBodies(t *testing.T) {
 		}
 		began = time.Now()
 		conn, answers = front.raw(head)
-		if res, err := http.ReadResponse(answers, nil); err != nil || res.StatusCode != http.StatusBadRequest || time.Since(began) > 3*time.Second {
+		res, err = http.ReadResponse(answers, nil)
+		if err != nil || res.StatusCode != http.StatusBadRequest || time.Since(began) > 3*time.Second {
 			t.Errorf("%v, %v, after %v", res, err, time.Since(began))
+		}
+		_, _ = io.Copy(io.Discard, answers)
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("the connection was closed after %v", took)
 		}
 		_ = conn.Close()
 	})

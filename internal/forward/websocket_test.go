@@ -3,14 +3,20 @@ package forward
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/id"
 )
 
 const handshake = " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, " + headerName + "\r\nUpgrade: websocket\r\n\r\n"
@@ -163,4 +169,47 @@ func TestShutdown(t *testing.T) {
 		}
 		_ = conn.Close()
 	})
+}
+
+// TestWebsocketEndsOverTLS guards that the end of a client's connection is the end of one to a
+// process that is reached by TLS, which could be closed for writing alone.
+func TestWebsocketEndsOverTLS(t *testing.T) {
+	release := make(chan struct{})
+	back := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		<-release // it does not close the connection before
+		_ = conn.Close()
+	}))
+	defer back.Close()
+	c := Config{
+		Key: make([]byte, 32), Peers: func() []string { return []string{back.URL} }, ClientIP: func(*http.Request) string { return "" },
+		Counts: new(Counts), MaxRequests: -1, RootCAs: x509.NewCertPool(), Logger: slog.New(slog.DiscardHandler),
+	}
+	c.RootCAs.AddCert(back.Certificate())
+	f, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.Serve(w, r) }))
+	defer front.Close()
+	client, err := net.Dial("tcp", front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(client, "GET /socket.io/?sid="+f.names.of(back.URL)+id.New().String()+handshake)
+	if res, err := http.ReadResponse(bufio.NewReader(client), nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", res, err)
+	}
+	_ = client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := deadline.Wait(ctx, &f.work); err != nil {
+		t.Error("the request is still handed on")
+	}
+	close(release)
 }
