@@ -8,7 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/brokertest"
+)
+
+// The suite's interface is the one that it tests.
+var (
+	_ brokertest.Broker = socketauth.Broker(nil)
+	_ socketauth.Broker = brokertest.Broker(nil)
 )
 
 // network is what joins the brokers of one test: they are in memory, but can be cut from each other

@@ -6,9 +6,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/brokertest"
 	"github.com/z-open/socketauth/redisstore/internal/redistest"
 )
+
+var _ socketauth.Broker = (*Store)(nil)
 
 // brokers returns two stores of one prefix, each with a client that goes through proxies of its own.
 func brokers(t *testing.T, connect func() (redis.UniversalClient, []*redistest.Proxy)) brokertest.Fixture {
