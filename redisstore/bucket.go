@@ -54,6 +54,9 @@ func parseState(text string) (*bucketState, error) {
 	return s, nil
 }
 
+// isNew reports whether the bucket remembers all since it was made: nothing may have been lost since.
+func (s *bucketState) isNew() bool { return s.birth/1_000_000 == s.first }
+
 // why returns why sessions of an epoch are over, or zero if they are not.
 func (s *bucketState) why(epoch int64) (why blacklist.Verdict) {
 	switch {

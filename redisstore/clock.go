@@ -160,12 +160,20 @@ func (s *Store) Time(ctx context.Context, userID string, t time.Time) (time.Time
 	}
 	b := userOf(userID).bucket
 	shown, fresh := s.clockOf(b).reading(t, s.now())
-	if fresh {
-		return shown, nil
+	state := s.states[b].Load()
+	if !fresh || state == nil {
+		var err error
+		if state, err = s.touch(ctx, b); err != nil {
+			return time.Time{}, err
+		}
+		shown, _ = s.clockOf(b).reading(t, s.now())
 	}
-	if _, err := s.touch(ctx, b); err != nil {
-		return time.Time{}, err
+	// The first login of all may be a moment older than what remembers it, where there is nothing yet
+	// that it could have survived.
+	if birth := time.UnixMicro(state.birth); state.isNew() && shown.Before(birth) && birth.Sub(shown) < freshFor {
+		if now, _ := s.clockOf(b).reading(s.now(), s.now()); !now.Before(birth) {
+			shown = birth
+		}
 	}
-	shown, _ = s.clockOf(b).reading(t, s.now())
 	return shown, nil
 }

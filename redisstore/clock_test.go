@@ -212,3 +212,67 @@ func TestClocksFarOff(t *testing.T) {
 	any.scripts = s.scripts
 	checks(t, any, blacklist.LoggedOut, first)
 }
+
+// Guards a Redis whose clock is set back: marks are above those of before, users that were revoked stay
+// so, codes that were used begin nothing, and sessions go on.
+func TestRedisClockSetBack(t *testing.T) {
+	server := redistest.Start(t)
+	s, err := New(server.Client(), Options{MaxSkew: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.scripts = newScripts(3 * time.Hour)
+	code, unused := login(t, s, "user"), login(t, s, "other")
+	token := present(t, s, code)
+	confirms(t, s, token)
+	last := revokes(t, s, blacklist.Revocation{UserID: "user", Why: blacklist.Stale}).Mark
+	gone := present(t, s, login(t, s, "gone"))
+	revokes(t, s, blacklist.Revocation{UserID: "gone", Why: blacklist.Revoked})
+	s.scripts = newScripts(0)
+	for n := range 4 {
+		r := blacklist.Revocation{UserID: "user", Why: blacklist.Stale}
+		if n%2 == 0 {
+			r.SessionID = token.SessionID
+		}
+		c := revokes(t, s, r)
+		if c.Mark <= last || c.Sessions != 1 {
+			t.Errorf("mark %d after %d, of %d sessions", c.Mark, last, c.Sessions)
+		}
+		last = c.Mark
+		next := successor(token)
+		next.Mark = last
+		wants(t, s, blacklist.Accepted, presentation(token, next))
+		confirms(t, s, next)
+		token = next
+	}
+	checks(t, s, blacklist.Replaced, code)
+	checks(t, s, blacklist.Unknown, unused)
+	checks(t, s, blacklist.Revoked, gone)
+	late := login(t, s, "gone")
+	checks(t, s, blacklist.Revoked, late) // until the clock has passed the revocation
+	present(t, s, login(t, s, "another"))
+}
+
+// Guards the first login of all, whose time is read before the store has ever asked Redis.
+func TestFirstLogin(t *testing.T) {
+	server := redistest.Start(t)
+	for n := range 20 {
+		s, err := New(server.Client(), Options{Prefix: fmt.Sprint("first", n, ":")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		authTime, issued := time.Now(), time.Now()
+		token := blacklist.TokenRef{SessionID: newID(), TokenID: newID(), UserID: "user", ExpiresAt: issued.Add(time.Minute)}
+		if token.AuthTime, err = s.Time(t.Context(), "user", authTime); err != nil {
+			t.Fatal(err)
+		}
+		if token.IssuedAt, err = s.Time(t.Context(), "user", issued); err != nil {
+			t.Fatal(err)
+		}
+		present(t, s, token)
+		old, err := s.Time(t.Context(), "user", time.Now().Add(-time.Minute))
+		if err != nil || time.Since(old) < 59*time.Second {
+			t.Errorf("a minute ago was %s, %v", old, err)
+		}
+	}
+}

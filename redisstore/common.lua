@@ -60,19 +60,21 @@ local function epochOf(e) return tonumber(string.match(e, '^%d+ %d+ (%d+)')) end
 -- set back since. Codes of before are refused from then on. It returns the state, or an error.
 local function recall(e, durable)
   local known = redis.call('HMGET', KEYS[1], 'r', 'w')
-  local birth, last = 0, tonumber(known[2] or '0')
+  local before, last = tonumber(string.match(e, '^%d+')), tonumber(known[2] or '0')
+  local birth, later = before, 0
   if not durable then
     local info = redis.pcall('INFO', 'server')
     local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
     if not run then return nil, redis.error_reply('NORUN ' .. (type(info) == 'table' and info.err or 'INFO has no run_id')) end
     if known[1] ~= run then
       redis.call('HSET', KEYS[1], 'r', run)
-      if known[1] then birth = now + 2000000 end
+      if known[1] then later = 2000000 end -- the clock of the other server may have been ahead
     end
   end
-  if now + 60000000 < last then birth = math.max(birth, now) end
+  if later > 0 then birth = math.max(birth, now + later) end
+  if now + 60000000 < last then birth = now + later end
   if now + 60000000 < last or now > last + 10000000 then redis.call('HSET', KEYS[1], 'w', text(now)) end
-  if birth > tonumber(string.match(e, '^%d+')) then
+  if birth ~= before then
     e = string.gsub(e, '^%d+', text(birth))
     redis.call('HSET', KEYS[1], 'e', e)
   end
