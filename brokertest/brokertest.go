@@ -45,8 +45,8 @@ type Fixture struct {
 // patience is how long something may take that has to happen.
 var patience = 20 * time.Second
 
-// Run runs the suite. open returns brokers that nobody uses yet, for each promise, and has t.Cleanup
-// close what it opened.
+// Run runs the suite. open returns brokers that nobody uses yet, for each promise, and has
+// t.Cleanup close what it opened.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, c := range slices.Concat(delivery(), subscriptions(), callbacks(), failures()) {
 		t.Run(c.promise, func(t *testing.T) { c.check(t, &fixture{Fixture: open(t), t: t}) })

@@ -121,8 +121,8 @@ func (f *fixture) within(what string, call func()) {
 	}
 }
 
-// publishes publishes a message until Publish succeeds, and returns it. Each attempt is a message of
-// its own.
+// publishes publishes a message until Publish succeeds, and returns it. Each attempt is a message
+// of its own.
 func (f *fixture) publishes(broker int, topic string, publisher int) []byte {
 	f.t.Helper()
 	deadline := patientUntil()
@@ -140,8 +140,8 @@ func (f *fixture) publishes(broker int, topic string, publisher int) []byte {
 	}
 }
 
-// settleAfterGap publishes a last message until it is heard, since some may be lost, and returns the
-// others that were heard.
+// settleAfterGap publishes a last message until it is heard, since some may be lost, and returns
+// the others that were heard.
 func (f *fixture) settleAfterGap(broker int, topic string, l *listener) (others [][]byte) {
 	f.t.Helper()
 	var published time.Time

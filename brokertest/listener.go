@@ -160,8 +160,8 @@ func (l *listener) awaitMessages(n int) [][]byte {
 	return messages
 }
 
-// settle waits for what may still come by publishing a last message on the topic and waiting for it,
-// and returns what came before it.
+// settle waits for what may still come by publishing a last message on the topic and waiting for
+// it, and returns what came before it.
 func (f *fixture) settle(broker int, topic string, l *listener) [][]byte {
 	f.t.Helper()
 	f.publish(broker, topic, []byte("last"))

@@ -10,8 +10,9 @@ import (
 )
 
 // Publish sends data to all who have subscribed to the topic, in this process too; see
-// socketauth.Broker. A message that is published while Redis cannot be reached is lost, and one whose
-// Publish has returned an error may have been sent all the same. Topics and data may be any bytes.
+// socketauth.Broker. A message that is published while Redis cannot be reached is lost, and one
+// whose Publish has returned an error may have been sent all the same. Topics and data may be any
+// bytes.
 func (s *Store) Publish(ctx context.Context, topic string, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -43,9 +44,9 @@ func (publication) NoRetry() bool { return true }
 func (s *Store) topic(topic string) string { return s.o.Prefix + "topic:" + topic }
 
 // Subscribe calls message with what is published on the topic, and gap whenever messages may have
-// been lost, until cancel; see socketauth.Broker. It waits for Redis until ctx ends. gap is called once
-// the subscription works again, so that whatever is published later is heard. If the functions are so
-// slow that 4 MiB of messages wait for them, more are dropped, which is a gap too.
+// been lost, until cancel; see socketauth.Broker. It waits for Redis until ctx ends. gap is called
+// once the subscription works again, so that whatever is published later is heard. If the functions
+// are so slow that 4 MiB of messages wait for them, more are dropped, which is a gap too.
 //
 // cancel waits for a function that is running, so it must not be called within one of the
 // subscription's own.
@@ -94,8 +95,8 @@ func (s *Store) Subscribe(ctx context.Context, topic string, message func(data [
 
 // Close ends what runs in the background for Watch and Subscribe, all of which return an error from
 // then on; it waits for it, but not for functions that were passed to them. Without a call of them
-// nothing runs, and after the last was cancelled nothing does, so that Close is not needed then. The
-// client stays the caller's to close.
+// nothing runs, and after the last was cancelled nothing does, so that Close is not needed then.
+// The client stays the caller's to close.
 func (s *Store) Close() error {
 	s.bus.close()
 	return nil

@@ -13,7 +13,8 @@ import (
 
 var _ socketauth.Broker = (*Store)(nil)
 
-// brokers returns two stores of one prefix, each with a client that goes through proxies of its own.
+// brokers returns two stores of one prefix, each with a client that goes through proxies of its
+// own.
 func brokers(t *testing.T, connect func() (redis.UniversalClient, []*redistest.Proxy)) brokertest.Fixture {
 	var f brokertest.Fixture
 	var proxies []*redistest.Proxy

@@ -12,12 +12,12 @@ import (
 )
 
 // bus is what the store hears from Redis: one connection for all subscriptions, of Watch and of
-// Subscribe. It is made with the first of them and closed after the last, and made again as often as
-// it breaks. It is safe for concurrent use.
+// Subscribe. It is made with the first of them and closed after the last, and made again as often
+// as it breaks. It is safe for concurrent use.
 //
 // go-redis would reconnect and subscribe again in silence. So no call may: each is given a context
-// that has ended, with which no new connection can be made, and a connection that has failed once is
-// given up.
+// that has ended, with which no new connection can be made, and a connection that has failed once
+// is given up.
 type bus struct {
 	client redis.UniversalClient
 	ping   time.Duration // how often a sign of life is asked for
@@ -42,8 +42,8 @@ type channel struct{ listeners []*listener }
 // once.
 type listener struct {
 	message func(payload string)
-	// subscribed is called whenever Redis has confirmed a new subscription; again reports that it is
-	// not the first one, so that messages may have been lost.
+	// subscribed is called whenever Redis has confirmed a new subscription; again reports that it
+	// is not the first one, so that messages may have been lost.
 	subscribed func(again bool)
 	pong       func(ping uint64) // may be nil
 	// refused is called if Redis does not let this client subscribe.

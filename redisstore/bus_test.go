@@ -137,8 +137,8 @@ func TestPublishedOnce(t *testing.T) {
 	}
 }
 
-// TestManyTopics guards that a process with many topics subscribes to all of them, and again after its
-// connection was cut, by either protocol of Redis. Topics may be any bytes.
+// TestManyTopics guards that a process with many topics subscribes to all of them, and again after
+// its connection was cut, by either protocol of Redis. Topics may be any bytes.
 func TestManyTopics(t *testing.T) {
 	const n = 5000
 	server := redistest.Start(t)
@@ -189,8 +189,8 @@ func TestManyTopics(t *testing.T) {
 	}
 }
 
-// TestSubscribeAnewAtOnce guards that a topic that is left and subscribed to again while Redis has not
-// answered yet is heard from the moment on at which Subscribe returns.
+// TestSubscribeAnewAtOnce guards that a topic that is left and subscribed to again while Redis has
+// not answered yet is heard from the moment on at which Subscribe returns.
 func TestSubscribeAnewAtOnce(t *testing.T) {
 	server := redistest.Start(t)
 	s, other, p := pair(t, server)

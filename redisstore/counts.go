@@ -68,8 +68,8 @@ const (
 	back             // a counter has gone back
 )
 
-// compare compares what was heard with the counters as they were read. before is what had been heard
-// when reading began, and fence the sign of life that comes after it.
+// compare compares what was heard with the counters as they were read. before is what had been
+// heard when reading began, and fence the sign of life that comes after it.
 func (c *counts) compare(before, read *[buckets]int64, fence uint64) finding {
 	behind, pending := c.behind && !c.reached(), c.fence != 0
 	c.read, c.fence = *read, fence

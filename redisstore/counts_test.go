@@ -96,8 +96,8 @@ func (l *lossy) subscribe() {
 	l.poll(func() {})
 }
 
-// TestCountsAreCertain guards that no zero Change is sent while a change is missing that was neither
-// heard nor is covered by a Gap, whatever is lost, in random histories.
+// TestCountsAreCertain guards that no zero Change is sent while a change is missing that was
+// neither heard nor is covered by a Gap, whatever is lost, in random histories.
 func TestCountsAreCertain(t *testing.T) {
 	certain, gaps := 0, 0
 	for seed := range uint64(3000) {
@@ -143,8 +143,8 @@ func TestCountsAreCertain(t *testing.T) {
 	}
 }
 
-// TestCountersGoneBack guards that a Redis that has lost its last writes is noticed, by what it counts
-// and by what it publishes.
+// TestCountersGoneBack guards that a Redis that has lost its last writes is noticed, by what it
+// counts and by what it publishes.
 func TestCountersGoneBack(t *testing.T) {
 	known := func() *lossy {
 		l := &lossy{t: t, unheard: make(map[int]struct{})}

@@ -52,7 +52,8 @@ func (o *own) take(change string) bool {
 	return false
 }
 
-// age forgets what was noted more than some seconds ago: what is published is heard sooner, or never.
+// age forgets what was noted more than some seconds ago: what is published is heard sooner, or
+// never.
 func (o *own) age() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -10,20 +10,20 @@ import (
 )
 
 // Watch implements blacklist.Store. What it tells of comes by pub/sub, which may lose messages
-// without a word. So each bucket counts its changes, and Watch compares the counters with what it has
-// heard. A Gap is sent
+// without a word. So each bucket counts its changes, and Watch compares the counters with what it
+// has heard. A Gap is sent
 //
 //   - first of all, and after each new subscription;
 //   - if a number is left out between two messages of a bucket;
 //   - if a counter in Redis is ahead of what was heard, for the time from one poll to the next;
 //   - if a counter has gone back, because Redis has lost its last writes.
 //
-// While Redis can be reached, a change is heard, or a Gap, within twice Options.Poll. Changes are hints
-// (Change.Hint), since anybody may publish who can reach Redis, but for what this process has decided
-// itself about a token. A function that is so slow that too much waits for it gets a Gap.
+// While Redis can be reached, a change is heard, or a Gap, within twice Options.Poll. Changes are
+// hints (Change.Hint), since anybody may publish who can reach Redis, but for what this process has
+// decided itself about a token. A function that is so slow that too much waits for it gets a Gap.
 //
-// Watch returns an error only if Redis refuses the subscription, or the store was closed. As long as
-// Redis cannot be reached, it tries again.
+// Watch returns an error only if Redis refuses the subscription, or the store was closed. As long
+// as Redis cannot be reached, it tries again.
 func (s *Store) Watch(ctx context.Context, fn func(blacklist.Change)) error {
 	if ctx.Err() != nil {
 		return nil

@@ -151,8 +151,8 @@ func TestWatchIsQuiet(t *testing.T) {
 	}
 }
 
-// TestOwnChangesAreNoHints guards that what this process has decided itself needs no second look, that
-// it is a hint elsewhere, and that the same said again by others is one here too.
+// TestOwnChangesAreNoHints guards that what this process has decided itself needs no second look,
+// that it is a hint elsewhere, and that the same said again by others is one here too.
 func TestOwnChangesAreNoHints(t *testing.T) {
 	s, other, _ := pair(t, redistest.Start(t))
 	here, there := watches(t, s), watches(t, other)
@@ -199,8 +199,8 @@ func TestOwnChangesAreNoHints(t *testing.T) {
 	}
 }
 
-// TestWatchNoticesLoss guards that a change whose message was lost is noticed by its counter, one by
-// the next message of its bucket as well, and so is a counter that has gone back.
+// TestWatchNoticesLoss guards that a change whose message was lost is noticed by its counter, one
+// by the next message of its bucket as well, and so is a counter that has gone back.
 func TestWatchNoticesLoss(t *testing.T) {
 	server := redistest.Start(t)
 	for name, client := range map[string]redis.UniversalClient{
@@ -273,7 +273,8 @@ func TestWatchSurvives(t *testing.T) {
 		hears(c.what)
 	}
 
-	// SIGSTOP: Redis neither refuses anything nor answers. What was promised of zero Changes ends then.
+	// SIGSTOP: Redis neither refuses anything nor answers. What was promised of zero Changes ends
+	// then.
 	server.Pause()
 	time.Sleep(s.o.Poll) // a sign of life may have been on its way
 	_, before := w.counts()
@@ -378,8 +379,8 @@ func TestRefusedSubscription(t *testing.T) {
 	}
 }
 
-// TestUnreachable guards that an app may start before Redis: Watch waits for it, and Subscribe as long
-// as its context lets it, and says why.
+// TestUnreachable guards that an app may start before Redis: Watch waits for it, and Subscribe as
+// long as its context lets it, and says why.
 func TestUnreachable(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
@@ -397,8 +398,8 @@ func TestUnreachable(t *testing.T) {
 	watches(t, s)
 }
 
-// TestNothingIsLeft guards that the goroutines and the connection end with the last subscription, or
-// with Close.
+// TestNothingIsLeft guards that the goroutines and the connection end with the last subscription,
+// or with Close.
 func TestNothingIsLeft(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, server.Client(), Options{})

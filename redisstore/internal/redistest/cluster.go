@@ -94,8 +94,8 @@ func (c *Cluster) Client() *redis.ClusterClient {
 	return client
 }
 
-// Proxies returns a new client of the cluster, closed when the test t ends, whose connections to each
-// server go through a proxy, and the proxies in the order of Masters and Replicas.
+// Proxies returns a new client of the cluster, closed when the test t ends, whose connections to
+// each server go through a proxy, and the proxies in the order of Masters and Replicas.
 func (c *Cluster) Proxies(t testing.TB) (*redis.ClusterClient, []*Proxy) {
 	t.Helper()
 	var proxies []*Proxy

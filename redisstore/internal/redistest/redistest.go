@@ -179,7 +179,8 @@ func (s *Server) Log() string {
 	return string(text)
 }
 
-// Kill kills the process as kill -9 does, whether it is stopped or not, and returns once it is gone.
+// Kill kills the process as kill -9 does, whether it is stopped or not, and returns once it is
+// gone.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	process, exited := s.process, s.exited
