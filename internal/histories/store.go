@@ -51,7 +51,9 @@ func (s *store) fails(p float64) bool {
 	defer s.mu.Unlock()
 	failed := p > 0 && s.rand.Float64() < p
 	if failed {
+		s.w.mu.Lock() // there may be several stores
 		s.w.counts.StoreFaults++
+		s.w.mu.Unlock()
 	}
 	return failed
 }

@@ -25,7 +25,7 @@ type world struct {
 	inbox     chan func()   // functions from a real server's goroutines, to be called here; nil if there is none
 
 	tracing  bool
-	mu       sync.Mutex // guards trace, violated and conditions from a real server's goroutines
+	mu       sync.Mutex // guards trace, violated, conditions and what the stores count
 	trace    []string
 	violated string // the first violated invariant
 }
