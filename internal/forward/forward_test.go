@@ -237,9 +237,9 @@ func TestHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const timeout = 100 * time.Millisecond
+	const timeout = 2 * time.Second // of the handshake of TLS too
 	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.AfterFunc(2*timeout, func() { close(release) })
+		time.AfterFunc(timeout+time.Second, func() { close(release) })
 		f.Serve(w, r)
 	}))
 	front.EnableHTTP2 = true

@@ -158,6 +158,7 @@ func TestShutdown(t *testing.T) {
 		if _, err := http.ReadResponse(answers, nil); err != nil { // the body is not read
 			t.Fatal(err)
 		}
+		synctest.Wait() // until it is being written
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := front.Shutdown(ctx); err == nil {
