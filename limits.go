@@ -34,7 +34,8 @@ type Limits struct {
 	// at least 2. The default is 512.
 	Depth int
 
-	// Sockets is the maximum number of connections. One more is refused. The default is 100,000.
+	// Sockets is the maximum number of connections. One more is refused. As many requests may be
+	// passed on to other processes at the same time (see Cluster.Advertise). The default is 100,000.
 	Sockets int
 
 	// Unauthenticated is the maximum number of connections whose client has not authenticated yet,
