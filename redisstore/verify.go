@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,7 +14,10 @@ import (
 
 const (
 	verifyTimeout = 5 * time.Second
-	verifyAtOnce  = 500
+	// Whoever can publish must not have Redis asked all the time: so many messages are looked at, and
+	// then none for a while.
+	verifyAtOnce = 500
+	verifyPause  = 200 * time.Millisecond
 	// maxHeardKeep is the longest Keep that is believed to be another process's.
 	maxHeardKeep = 24 * time.Hour
 )
@@ -24,6 +26,9 @@ const (
 func (s *Store) heard(m message) {
 	if m.change.Verdict == blacklist.Accepted {
 		return
+	}
+	if age := s.stored(m.bucket, s.now()).Sub(m.change.At); age.Abs() > rememberedFor {
+		return // what is remembered is kept in Redis for as long as its time says
 	}
 	m.keep = min(m.keep, maxHeardKeep)
 	if s.recent.wait(m) {
@@ -39,51 +44,48 @@ func (s *Store) verify() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.bus.life, verifyTimeout)
-		is, err := s.areTrue(ctx, messages)
+		is := s.areTrue(ctx, messages)
 		cancel()
 		for n, m := range messages {
-			if err == nil && is[n] {
+			if is[n] {
 				s.recent.add(m)
 			}
 		}
+		sleep(s.bus.life, verifyPause)
 	}
 }
 
-// areTrue reports which messages are.
-func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool, err error) {
+// areTrue reports which messages are. Those about which Redis cannot be asked are not.
+func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool) {
 	is = make([]bool, len(messages))
 	pipe := s.client.Pipeline()
-	cmds := make([]*redis.StringCmd, len(messages))
+	kept := make([]*redis.StringCmd, len(messages))
+	var living, marked calls // with the number of the message
+	touched := false
 	for n, m := range messages {
 		u := userOf(m.change.UserID)
 		sid, ok := rawID(m.change.SessionID)
 		switch {
 		case m.all:
-			if err := s.touchAll(ctx); err != nil {
-				return nil, err
-			}
-			is[n] = true
-			for b := range buckets {
+			touched = touched || s.touchAll(ctx) == nil
+			is[n] = touched
+			for b := 0; b < buckets && is[n]; b++ {
 				state := s.states[b].Load()
-				is[n] = is[n] && state.epoch >= m.epochs[b] && state.allAt >= m.moments[b]
+				is[n] = state.epoch >= m.epochs[b] && state.allAt >= m.moments[b]
 			}
 		case m.change.SessionID == "":
-			cmds[n] = pipe.HGet(ctx, s.livingKey(u), "")
-		case ok && m.change.Verdict == blacklist.Stale:
-			if is[n], err = s.hasMark(ctx, u, sid, m.change); err != nil {
-				return nil, err
+			kept[n] = pipe.HGet(ctx, s.livingKey(u), "")
+			if m.change.Verdict != blacklist.Stale {
+				living.add(n, u.bucket, s.keys(u)[:2])
 			}
+		case ok && m.change.Verdict == blacklist.Stale:
+			marked.add(n, u.bucket, s.keys(u), s.durable(), sid)
 		case ok:
-			cmds[n] = pipe.HGet(ctx, s.endedKey(u), sid)
+			kept[n] = pipe.HGet(ctx, s.endedKey(u), sid)
 		}
 	}
-	if pipe.Len() == 0 {
-		return is, nil
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, s.failed(ctx, err)
-	}
-	for n, cmd := range cmds {
+	_, _ = pipe.Exec(ctx) // each command has its error
+	for n, cmd := range kept {
 		if cmd == nil || cmd.Err() != nil {
 			continue
 		}
@@ -96,27 +98,66 @@ func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool, err
 		e, err := parseEntry(cmd.Val())
 		is[n] = err == nil && (c.Verdict == blacklist.Stale && e.mark >= c.Mark || c.Verdict != blacklist.Stale && e.cutoff >= c.At.UnixMicro())
 	}
-	return is, nil
+	living.run(ctx, s, s.scripts.sessions)
+	for i, n := range living.of {
+		is[n] = is[n] && endedAll(living.calls[i].reply, &messages[n].change)
+	}
+	marked.run(ctx, s, s.scripts.read)
+	for i, n := range marked.of {
+		is[n] = raised(sightIn(marked.calls[i].reply, 2), &messages[n].change)
+	}
+	return is
 }
 
-// hasMark reports whether a session has a mark, or its user's entry if the session has not begun.
-func (s *Store) hasMark(ctx context.Context, u user, sid string, c blacklist.Change) (bool, error) {
-	seen, _, _, err := s.read(ctx, u, sid)
-	if err != nil || seen.remains != "" {
-		return false, err
+// calls are calls of one script, with the numbers of what they are about.
+type calls struct {
+	calls []call
+	of    []int
+}
+
+func (c *calls) add(n, bucket int, keys []string, args ...any) {
+	c.calls, c.of = append(c.calls, call{bucket: bucket, keys: keys, args: args}), append(c.of, n)
+}
+
+// run makes the calls. If that fails, there are none.
+func (c *calls) run(ctx context.Context, s *Store, sc *redis.Script) {
+	if len(c.calls) > 0 && s.runAll(ctx, sc, c.calls) != nil {
+		for n := range c.calls {
+			c.calls[n].reply = nil
+		}
 	}
+}
+
+// endedAll reports whether all of a user's sessions that had begun by then have ended but the
+// excepted one, if the reply lists the living ones. Otherwise somebody has left out the exception.
+func endedAll(reply []any, c *blacklist.Change) bool {
+	if len(reply) == 0 {
+		return false
+	}
+	except, _ := rawID(c.Except)
+	for n := 2; n+1 < len(reply); n += 2 {
+		h, ok := parseHead(str(reply, n+1))
+		if str(reply, n) != except && (!ok || h.since <= c.At.UnixMicro()) {
+			return false
+		}
+	}
+	return true
+}
+
+// raised reports whether a session has a mark, or its user's entry if the session has not begun.
+func raised(seen sight, c *blacklist.Change) bool {
 	e, err1 := parseEntry(seen.entry)
 	o, err2 := parseOverride(seen.override)
-	if err := errors.Join(err1, err2); err != nil {
-		return false, err
+	if err1 != nil || err2 != nil || seen.remains != "" {
+		return false
 	}
 	mark := max(e.mark, o.mark)
 	if seen.record != "" {
 		state, _, err := decodeRecord(seen.record, c.UserID)
 		if err != nil {
-			return false, err
+			return false
 		}
 		mark = max(mark, state.Mark())
 	}
-	return mark >= c.Mark, nil
+	return mark >= c.Mark
 }
