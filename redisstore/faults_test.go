@@ -478,3 +478,19 @@ func TestRepliesLost(t *testing.T) {
 	}
 	checks(t, s, blacklist.Revoked, token)
 }
+
+// Guards revocations of a user whose sessions Redis has lost: processes that still have sockets of them
+// are told that they are over, not that they are unknown, which ends no socket.
+func TestRevocationOfLostSessions(t *testing.T) {
+	client, fall, takeOver := lag(t)
+	s, other := open(t, client, Options{Prefix: "a:"}), open(t, client, Options{Prefix: "a:"})
+	fall()
+	lost := present(t, other, login(t, other, "user"))
+	takeOver()
+	checks(t, other, blacklist.Unknown, lost)
+	revokes(t, s, blacklist.Revocation{UserID: "user", Why: blacklist.Revoked})
+	checks(t, other, blacklist.Revoked, lost)
+	if all, err := other.CheckAll(t.Context(), []blacklist.TokenRef{lost}); err != nil || all[0].Verdict != blacklist.Revoked {
+		t.Errorf("CheckAll: %+v, %v", all, err)
+	}
+}

@@ -166,7 +166,7 @@ func decide(t blacklist.TokenRef, seen sight, b *bucketState, now time.Time, d d
 	if !known {
 		// A code of the future was issued before the clock was set back: what became of it may be
 		// forgotten.
-		if t.Generation > 0 || t.IssuedAt.UnixMicro() < b.birth || t.IssuedAt.After(now.Add(leeway)) {
+		if t.Generation == 0 && (t.IssuedAt.UnixMicro() < b.birth || t.IssuedAt.After(now.Add(leeway))) {
 			return verdict(blacklist.Unknown)
 		}
 		e, err := parseEntry(seen.entry)
@@ -174,7 +174,10 @@ func decide(t blacklist.TokenRef, seen sight, b *bucketState, now time.Time, d d
 			return out, err
 		}
 		if t.AuthTime.UnixMicro() <= e.cutoff {
-			return verdict(blacklist.Revoked)
+			return verdict(blacklist.Revoked) // also if Redis has lost the session: its sockets have to close
+		}
+		if t.Generation > 0 {
+			return verdict(blacklist.Unknown)
 		}
 		state.Raise(e.mark, now)
 	}
