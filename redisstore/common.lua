@@ -97,6 +97,9 @@ end
 local function forgetAt(first) return read(first, 2, 4) end
 local function epochIn(first) return read(first, 6, 4) end
 local function since(first) return read(first, 10, 7) end
+-- whole reports whether a record has all that the scripts read of it. One that was damaged may not, and
+-- must not stop what is done about others.
+local function whole(first) return #first >= 16 end
 local function lives(seconds) return (seconds - 60) * 1000000 > now end
 
 local size = 63
@@ -147,6 +150,7 @@ end
 
 -- What is left of a session that has ended: why (0: because its epoch is over), 1 if it had begun and
 -- 2 if it was bound, when that can be forgotten (4 bytes) and the epoch (4 bytes).
+local remainsSize = 10
 local function remains(why, flags, forget, epoch)
   return string.char(why, flags) .. write(math.min(forget, 4294967295), 4) .. write(epoch, 4)
 end
@@ -177,7 +181,7 @@ local function sweep(living, ended, epoch)
   local some = scan(living)
   for i = 1, #some, 2 do
     local sid, first = some[i], some[i + 1]
-    if #sid == 16 then
+    if #sid == 16 and whole(first) then
       if forgetAt(first) * 1000000 < now then
         drop(living, sid, first)
       elseif epochIn(first) ~= epoch then
@@ -187,7 +191,8 @@ local function sweep(living, ended, epoch)
   end
   some = scan(ended)
   for i = 1, #some, 2 do
-    if #some[i] == 16 and read(some[i + 1], 3, 4) * 1000000 < now then redis.call('HDEL', ended, some[i]) end
+    local left = some[i + 1]
+    if #some[i] == 16 and #left == remainsSize and read(left, 3, 4) * 1000000 < now then redis.call('HDEL', ended, some[i]) end
   end
 end
 
@@ -196,6 +201,7 @@ end
 local function user(living)
   local v = redis.call('HGET', living, '')
   if not v then return 0, 0, 0 end
+  if #v ~= 24 then return now, now, now end -- damaged: who has logged in before does so again
   return read(v, 1, 8), read(v, 9, 8), read(v, 17, 8)
 end
 local function remember(living, cutoff, mark, top)

@@ -8,8 +8,8 @@ for i = 1, #all, 2 do
   if #all[i] ~= 16 then
     -- nothing of a session, or a part of one
   elseif left then
-    if string.byte(v) == 0 and read(v, 7, 4) == epoch and lives(read(v, 3, 4)) then count = count + 1 end
-  elseif epochIn(v) == epoch and lives(forgetAt(v)) then
+    if #v == remainsSize and string.byte(v) == 0 and read(v, 7, 4) == epoch and lives(read(v, 3, 4)) then count = count + 1 end
+  elseif whole(v) and epochIn(v) == epoch and lives(forgetAt(v)) then
     count = count + 1
   end
 end

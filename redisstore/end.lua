@@ -12,6 +12,14 @@ local epoch = epochOf(e)
 local count, did = 0, false
 
 local function finish(one, first)
+  if not whole(first) then
+    redis.call('HSET', ended, one, remains(why, 0, math.ceil(last / 1000000) + 60, epoch))
+    redis.call('HDEL', living, one, one .. 'o')
+    expire(ended, last + 60000000)
+    keep(KEYS[1], last + 60000000)
+    did = true
+    return
+  end
   if epochIn(first) ~= epoch then
     bury(living, ended, one, first, 0)
     return
@@ -27,6 +35,7 @@ if sid ~= '' then
     finish(sid, first)
   else -- remembered while its code can live
     local left = redis.call('HGET', ended, sid)
+    if left and #left ~= remainsSize then left = false end
     local forget = math.ceil(last / 1000000) + 60
     if not left or string.byte(left, 2) == 0 then
       did = not left
@@ -43,8 +52,8 @@ else
   local all = redis.call('HGETALL', living)
   for i = 1, #all, 2 do
     local one, first = all[i], all[i + 1]
-    if #one == 16 and not (again and since(first) > again) then
-      if one == except and epochIn(first) == epoch then
+    if #one == 16 and not (again and whole(first) and since(first) > again) then
+      if one == except and whole(first) and epochIn(first) == epoch then
         raise(living, one, 0, at)
       else
         finish(one, first)

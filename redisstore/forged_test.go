@@ -78,3 +78,64 @@ func TestForgedTime(t *testing.T) {
 		t.Errorf("a forged message has a key live for %v, not %v", after, before)
 	}
 }
+
+// Guards revocations against records that are damaged, in whichever way: they end all the same, and so
+// do the user's other sessions; logins work, and what is whole is listed.
+func TestDamagedRecords(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	for _, damage := range []string{"", "x", "\x01", "\xff", "\x8f" + "12345678", "0123456789abcde"} {
+		s := open(t, client, Options{Prefix: newPrefix()})
+		living, ended := s.livingKey(userOf("user")), s.endedKey(userOf("user"))
+		damages := func(key string, token blacklist.TokenRef) {
+			t.Helper()
+			sid, _ := rawID(token.SessionID)
+			if err := client.HSet(t.Context(), key, sid, damage).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		revoked := func(what string, r blacklist.Revocation, tokens ...blacklist.TokenRef) {
+			t.Helper()
+			r.Keep = time.Minute
+			if _, err := s.Revoke(t.Context(), r); err != nil {
+				t.Errorf("damage %q: %s: %v", damage, what, err)
+			}
+			for _, token := range tokens {
+				if r, err := s.Check(t.Context(), token, 0, 0); err != nil || r.Verdict != blacklist.Revoked {
+					t.Errorf("damage %q: %s: verdict %d, %v", damage, what, r.Verdict, err)
+				}
+			}
+		}
+		code := login(t, s, "user")
+		whole, broken := present(t, s, login(t, s, "user")), present(t, s, code)
+		damages(living, broken)
+		if r, err := s.Check(t.Context(), broken, 0, 0); err == nil && r.Verdict == blacklist.Accepted {
+			t.Errorf("damage %q is accepted", damage)
+		}
+		if all, err := s.Sessions(t.Context(), "user"); err != nil || len(all) != 1 {
+			t.Errorf("damage %q: %d sessions are listed, %v", damage, len(all), err)
+		}
+		late := login(t, s, "user")
+		if r, err := s.Present(t.Context(), presentation(late, successor(late))); err != nil || r.Verdict != blacklist.Accepted {
+			t.Errorf("damage %q: a login: verdict %d, %v", damage, r.Verdict, err)
+		}
+		damages(living, broken)
+		revoked("new claims", blacklist.Revocation{UserID: "user", Why: blacklist.Stale})
+		damages(living, broken)
+		revoked("everyone", blacklist.Revocation{All: true, Why: blacklist.Revoked})
+		damages(living, broken)
+		revoked("the session", blacklist.Revocation{UserID: "user", SessionID: broken.SessionID, Why: blacklist.Revoked}, broken)
+		damages(living, broken)
+		revoked("the user", blacklist.Revocation{UserID: "user", Why: blacklist.Revoked}, whole, broken)
+		damages(ended, broken)
+		next := login(t, s, "user")
+		next.Mark = time.Now().Add(time.Minute).UnixMicro()
+		wants(t, s, blacklist.Accepted, presentation(next, successor(next))) // which looks for what can be forgotten
+		if r, err := s.Present(t.Context(), presentation(code, successor(code))); err == nil && r.Verdict == blacklist.Accepted {
+			t.Errorf("damage %q: a code that was used is accepted", damage)
+		}
+		revoked("the session that has ended", blacklist.Revocation{UserID: "user", SessionID: broken.SessionID, Why: blacklist.Revoked}, broken)
+		client.HSet(t.Context(), living, "", damage)
+		revoked("a damaged user", blacklist.Revocation{UserID: "user", Why: blacklist.Revoked}, whole)
+	}
+}

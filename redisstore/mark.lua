@@ -12,7 +12,7 @@ local mark = tonumber(ARGV[4]) or math.max(now, top + 1)
 local count, entry = 0, false
 
 local function lift(one, first)
-  if epochIn(first) ~= epoch or again and since(first) > again then return end
+  if not whole(first) or epochIn(first) ~= epoch or again and since(first) > again then return end
   raise(living, one, mark, 0)
   if lives(forgetAt(first)) then count = count + 1 end
 end
