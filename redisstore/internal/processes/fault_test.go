@@ -45,6 +45,10 @@ func TestRedisDown(t *testing.T) {
 				if reply, err := s.call(t.Context(), "echo", "here"); string(reply) != `["here"]` {
 					t.Errorf("socket %d: %s, %v", n, reply, err)
 				}
+				all[n].must("emit", order{User: "anna", Event: "here"})
+				if _, err := s.wait(t.Context(), "here"); err != nil {
+					t.Errorf("socket %d does not hear its own process: %v", n, err)
+				}
 			}
 			test.up(redis)
 
