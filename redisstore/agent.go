@@ -2,9 +2,9 @@ package redisstore
 
 import "strings"
 
-// agentPhrases are what user agents are made of, for the most part. A packed user agent has the byte
-// 0x80 and more for each phrase. What is stored depends on their order: new ones go to the end, and none
-// is ever taken out.
+// agentPhrases are what user agents are made of, for the most part. A packed user agent has the
+// byte 0x80 and more for each phrase. What is stored depends on their order: new ones go to the
+// end, and none is ever taken out.
 var agentPhrases = [...]string{
 	"Mozilla/5.0 (",
 	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/",

@@ -1,6 +1,6 @@
--- Ends all sessions of a bucket: those of earlier epochs are over. KEYS: bucket. ARGV: why, when by this
--- server's clock (as the process estimates it: not later than now), and the epoch to begin if it is said
--- again.
+-- Ends all sessions of a bucket: those of earlier epochs are over. KEYS: bucket. ARGV: why, when by
+-- this server's clock (as the process estimates it: not later than now), and the epoch to begin if
+-- it is said again.
 writing()
 local e = state()
 local birth, first, epoch, at, reasons = string.match(e, '^(%d+) (%d+) (%d+) (%d+)(.*)$')

@@ -54,7 +54,8 @@ func parseState(text string) (*bucketState, error) {
 	return s, nil
 }
 
-// isNew reports whether the bucket remembers all since it was made: nothing may have been lost since.
+// isNew reports whether the bucket remembers all since it was made: nothing may have been lost
+// since.
 func (s *bucketState) isNew() bool { return s.birth/1_000_000 == s.first }
 
 // why returns why sessions of an epoch are over, or zero if they are not.
@@ -119,8 +120,8 @@ func (s *Store) touchAll(ctx context.Context) error {
 	return nil
 }
 
-// ready makes sure, once for each server, that all buckets remember: codes that are issued from then on
-// are known to be new.
+// ready makes sure, once for each server, that all buckets remember: codes that are issued from
+// then on are known to be new.
 func (s *Store) ready(ctx context.Context) error {
 	if s.touched.Load() {
 		return ctx.Err()

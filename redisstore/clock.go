@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A clock estimates what a server's clock shows. Each reply says what it showed at some moment between
-// the request and the reply, which bounds how far it is ahead of this process's monotonic clock. So
-// what is known is right whether this process's wall clock is set meanwhile or not.
+// A clock estimates what a server's clock shows. Each reply says what it showed at some moment
+// between the request and the reply, which bounds how far it is ahead of this process's monotonic
+// clock. So what is known is right whether this process's wall clock is set meanwhile or not.
 type clock struct {
 	mu           sync.Mutex
 	known        bool
@@ -50,8 +50,8 @@ func (c *clock) observe(shown time.Time, sent, received time.Duration) {
 	c.known, c.at, c.heard, c.lower, c.upper = true, received, max(c.heard, received), lower, upper
 }
 
-// reading returns what the server's clock showed at t, which may not be in the future: never more than
-// it did. fresh is false if the server has not replied for a while, or never.
+// reading returns what the server's clock showed at t, which may not be in the future: never more
+// than it did. fresh is false if the server has not replied for a while, or never.
 func (c *clock) reading(t, now time.Time) (shown time.Time, fresh bool) {
 	since := now.Sub(epoch)
 	c.mu.Lock()
@@ -125,8 +125,8 @@ func (s *Store) clockOf(bucket int) *clock {
 	return &s.clocks[0]
 }
 
-// observe notes the time that a reply begins with, and returns it. It returns ErrClock if it differs
-// too much from this process's.
+// observe notes the time that a reply begins with, and returns it. It returns ErrClock if it
+// differs too much from this process's.
 func (s *Store) observe(bucket int, reply []any, sent time.Time) (now time.Time, err error) {
 	received := s.now()
 	micros, err := integer(reply, 0)
@@ -168,8 +168,8 @@ func (s *Store) Time(ctx context.Context, userID string, t time.Time) (time.Time
 		}
 		shown, _ = s.clockOf(b).reading(t, s.now())
 	}
-	// The first login of all may be a moment older than what remembers it, where there is nothing yet
-	// that it could have survived.
+	// The first login of all may be a moment older than what remembers it, where there is nothing
+	// yet that it could have survived.
 	if birth := time.UnixMicro(state.birth); state.isNew() && shown.Before(birth) && birth.Sub(shown) < freshFor {
 		if now, _ := s.clockOf(b).reading(s.now(), s.now()); !now.Before(birth) {
 			shown = birth

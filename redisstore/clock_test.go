@@ -79,7 +79,8 @@ func TestTimeFollowsRedis(t *testing.T) {
 	}
 }
 
-// Guards clocks that differ by two seconds: no login survives a revocation for it, and none is refused.
+// Guards clocks that differ by two seconds: no login survives a revocation for it, and none is
+// refused.
 func TestSkewedLogins(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
@@ -125,7 +126,8 @@ func TestSkewedLogins(t *testing.T) {
 	}
 }
 
-// Guards late messages: what a client's own socket sends late is no reuse, whatever the clocks show.
+// Guards late messages: what a client's own socket sends late is no reuse, whatever the clocks
+// show.
 func TestSkewedLateMessages(t *testing.T) {
 	server := redistest.Start(t)
 	for _, redisAhead := range skews {
@@ -146,7 +148,8 @@ func TestSkewedLateMessages(t *testing.T) {
 	}
 }
 
-// Guards late messages that are late by very little: in doubt a message is late, and no session ends.
+// Guards late messages that are late by very little: in doubt a message is late, and no session
+// ends.
 func TestJustLateMessages(t *testing.T) {
 	server := redistest.Start(t)
 	for _, redisAhead := range skews {
@@ -167,8 +170,8 @@ func TestJustLateMessages(t *testing.T) {
 	}
 }
 
-// Guards the difference of the two clocks on a busy machine, where the two readings of a time.Time may
-// be many milliseconds apart: it is not taken for a difference.
+// Guards the difference of the two clocks on a busy machine, where the two readings of a time.Time
+// may be many milliseconds apart: it is not taken for a difference.
 func TestClocksOfBusyMachine(t *testing.T) {
 	var c clock
 	since := time.Since(epoch)
@@ -213,8 +216,8 @@ func TestClocksFarOff(t *testing.T) {
 	checks(t, any, blacklist.LoggedOut, first)
 }
 
-// Guards a Redis whose clock is set back: marks are above those of before, users that were revoked stay
-// so, codes that were used begin nothing, and sessions go on.
+// Guards a Redis whose clock is set back: marks are above those of before, users that were revoked
+// stay so, codes that were used begin nothing, and sessions go on.
 func TestRedisClockSetBack(t *testing.T) {
 	server := redistest.Start(t)
 	s, err := New(server.Client(), Options{MaxSkew: -1})

@@ -1,5 +1,5 @@
--- Counts the sessions that ended when an epoch was over. KEYS: bucket, and a user's living or ended.
--- ARGV: the epoch.
+-- Counts the sessions that ended when an epoch was over. KEYS: bucket, and a user's living or
+-- ended. ARGV: the epoch.
 local epoch, count = tonumber(ARGV[1]), 0
 local all = redis.call('HGETALL', KEYS[2])
 local left = string.sub(KEYS[2], #KEYS[1] + 17) == 'x'

@@ -1,6 +1,6 @@
-// Package redisstore is a blacklist.Store in Redis or Valkey, for apps of more than one process: what
-// one process ends is over in all of them. It is also a socketauth.Broker, by which the processes reach
-// each other's sockets. It is a module of its own:
+// Package redisstore is a blacklist.Store in Redis or Valkey, for apps of more than one process:
+// what one process ends is over in all of them. It is also a socketauth.Broker, by which the
+// processes reach each other's sockets. It is a module of its own:
 //
 //	go get github.com/z-open/socketauth/redisstore
 //
@@ -19,8 +19,8 @@
 //	})
 //
 // The client is one of github.com/redis/go-redis/v9, for a single server, Sentinel or a cluster, of
-// Redis 6.2 or later, or Valkey. New does no I/O, so an app may start before Redis does. While Redis
-// cannot be reached, nothing is accepted, and sockets that are connected stay.
+// Redis 6.2 or later, or Valkey. New does no I/O, so an app may start before Redis does. While
+// Redis cannot be reached, nothing is accepted, and sockets that are connected stay.
 //
 // # Configuring Redis
 //
@@ -31,54 +31,57 @@
 //     revocations, and the sessions that have begun, go on.
 //   - appendonly yes. A restart then loses nothing if Redis was ended or killed. With appendfsync
 //     everysec, a power cut loses up to two seconds; with always, nothing.
-//   - min-replicas-to-write 1 and min-replicas-max-lag 10, if there are replicas. A master that is cut
-//     off from its replicas then stops deciding after ten seconds, while another has taken over.
-//   - Redis for this alone, or at least a database that no FLUSHDB is meant for. An empty Redis means
-//     that all users have to log in again.
+//   - min-replicas-to-write 1 and min-replicas-max-lag 10, if there are replicas. A master that is
+//     cut off from its replicas then stops deciding after ten seconds, while another has taken
+//     over.
+//   - Redis for this alone, or at least a database that no FLUSHDB is meant for. An empty Redis
+//     means that all users have to log in again.
 //   - An ACL for the app, here with the prefix "sa:", and TLS. Who can write to Redis can revive
 //     sessions that are over, but cannot make tokens, which are signed. Nothing in Redis holds a
 //     token's text.
 //
 // The user for it:
 //
-//	ACL SETUSER app on >PASSWORD ~sa:* resetchannels &sa:* +@connection +eval +evalsha +hdel +hexists +hget +hgetall
-//		+hincrby +hmget +hscan +hset +info +pexpireat +pttl +publish +scan +subscribe +time +unsubscribe
+//	ACL SETUSER app on >PASSWORD ~sa:* resetchannels &sa:* +@connection +eval +evalsha +hdel
+//		+hexists +hget +hgetall +hincrby +hmget +hscan +hset +info +pexpireat +pttl +publish
+//		+scan +subscribe +time +unsubscribe
 //
-// A client of a cluster also needs +cluster|slots, +cluster|shards, +command and +readonly.
+// A client of a cluster also needs +cluster|slots +command.
 //
 // # What can come back
 //
 // A replica that takes over may be behind, and a power cut may lose the last writes. What the store
 // does about it:
 //
-//   - A code that was used is not good again. The store notes the run_id of the Redis that it wrote to;
-//     if another answers, codes issued until two seconds after that are refused. Their users log in
-//     again. With Options.Durable, for a Redis that loses nothing, codes stay good over a restart.
-//   - What was revoked in the last minute stays so: each process remembers it, and tells Redis again
-//     after each new subscription. If that happens while no process is left that knows of it, it can
-//     come back.
-//   - A token that was replaced in the time that is lost is good again, and its successor is not: the
-//     client logs in again, unless it still has the former token. If the token was stolen, its thief may
-//     use it until the owner's client presents what it has, which is found as reuse.
+//   - A code that was used is not good again. The store notes the run_id of the Redis that it wrote
+//     to; if another answers, codes issued until two seconds after that are refused. Their users
+//     log in again. With Options.Durable, for a Redis that loses nothing, codes stay good over a
+//     restart.
+//   - What was revoked in the last minute stays so: each process remembers it, and tells Redis
+//     again after each new subscription. If that happens while no process is left that knows of it,
+//     it can come back.
+//   - A token that was replaced in the time that is lost is good again, and its successor is not:
+//     the client logs in again, unless it still has the former token. If the token was stolen, its
+//     thief may use it until the owner's client presents what it has, which is found as reuse.
 //
-// Only appendfsync always, without replicas that may be promoted, or WAIT on each write, which the store
-// does not use, rules all of this out.
+// Only appendfsync always, without replicas that may be promoted, or WAIT on each write, which the
+// store does not use, rules all of this out.
 //
 // # Clocks
 //
-// Times in Redis are by Redis's own clock, and tokens are stamped by it, with an estimate that is never
-// ahead of it. So the clocks of processes may differ by Options.MaxSkew, and no login survives a
-// revocation for it. If Redis's clock is set back, users that were revoked cannot log in until it has
-// passed the revocation, and codes of before are refused.
+// Times in Redis are by Redis's own clock, and tokens are stamped by it, with an estimate that is
+// never ahead of it. So the clocks of processes may differ by Options.MaxSkew, and no login
+// survives a revocation for it. If Redis's clock is set back, users that were revoked cannot log in
+// until it has passed the revocation, and codes of before are refused.
 //
 // # Cost
 //
 // A login, a rotation and a confirmation take one round trip if this process has seen the session's
-// record last, and two otherwise. Check and a revocation take one; a revocation of all takes three, and
-// a scan of all keys to count the sessions. A session takes less than 350 bytes of Redis's memory with a
-// usual user agent, until a minute after the last of its tokens has expired; one that has ended takes
-// much less. Every key has an expiry.
+// record last, and two otherwise. Check and a revocation take one; a revocation of all takes three,
+// and a scan of all keys to count the sessions. A session takes less than 350 bytes of Redis's
+// memory with a usual user agent, until a minute after the last of its tokens has expired; one that
+// has ended takes much less. Every key has an expiry.
 //
-// All that is kept of a user is in one slot of a cluster, so that one script decides. It follows that a
-// session is known by its user: a revocation that names another user ends nothing of it.
+// All that is kept of a user is in one slot of a cluster, so that one script decides. It follows
+// that a session is known by its user: a revocation that names another user ends nothing of it.
 package redisstore

@@ -1,6 +1,6 @@
 -- Ends a session, or all of a user but one, whatever else goes on. KEYS: bucket, living, ended.
--- ARGV: the session or '', the exception, why, for how long codes can live (microseconds), when it was
--- if it is said again, the channel, the bucket, the change.
+-- ARGV: the session or '', the exception, why, for how long codes can live (microseconds), when it
+-- was if it is said again, the channel, the bucket, the change.
 writing()
 local living, ended = KEYS[2], KEYS[3]
 local sid, except, why = ARGV[1], ARGV[2], tonumber(ARGV[3])

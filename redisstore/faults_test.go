@@ -97,8 +97,8 @@ func lag(t *testing.T) (client *redis.Client, fall, takeOver func()) {
 	return client, fall, takeOver
 }
 
-// Guards codes against a replica that was behind and took over: one that was used before is not good
-// again, nor is any that was issued before.
+// Guards codes against a replica that was behind and took over: one that was used before is not
+// good again, nor is any that was issued before.
 func TestLostLogins(t *testing.T) {
 	client, fall, takeOver := lag(t)
 	s := open(t, client, Options{Prefix: "a:"})
@@ -126,8 +126,8 @@ func TestLostLogins(t *testing.T) {
 	})
 }
 
-// Guards logins after a failover: as soon as one bucket has noticed it, all have, so that logins are not
-// refused again and again as one after the other notices.
+// Guards logins after a failover: as soon as one bucket has noticed it, all have, so that logins
+// are not refused again and again as one after the other notices.
 func TestFailoverIsNoticedAtOnce(t *testing.T) {
 	client, fall, takeOver := lag(t)
 	s := open(t, client, Options{Prefix: "a:"})
@@ -168,8 +168,8 @@ func hears(t testing.TB, s *Store, published <-chan string, n int) {
 	redistest.Eventually(t, "it is remembered", func() bool { return len(s.recent.last()) == n })
 }
 
-// Guards revocations against a replica that was behind and took over: each process says again what it
-// has made or heard, which ends what had begun by then and nothing else.
+// Guards revocations against a replica that was behind and took over: each process says again what
+// it has made or heard, which ends what had begun by then and nothing else.
 func TestLostRevocations(t *testing.T) {
 	for _, heard := range []bool{false, true} {
 		t.Run(fmt.Sprint("heard ", heard), func(t *testing.T) { lostRevocations(t, heard) })
@@ -359,8 +359,8 @@ func subscribe(t testing.TB, s *Store) <-chan string {
 	return heard
 }
 
-// Guards revocations against clients that present a token so fast that a compare-and-set would never
-// succeed: once the revocation has returned, none of them is accepted.
+// Guards revocations against clients that present a token so fast that a compare-and-set would
+// never succeed: once the revocation has returned, none of them is accepted.
 func TestRevocationAmongHammering(t *testing.T) {
 	server := redistest.Start(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, PoolSize: 50})

@@ -36,8 +36,8 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// Guards the number of round trips: one for a decision on a record that is kept, two for others, and
-// none is saved on a refusal.
+// Guards the number of round trips: one for a decision on a record that is kept, two for others,
+// and none is saved on a refusal.
 func TestRoundTrips(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
@@ -170,8 +170,8 @@ func TestYearOfLogins(t *testing.T) {
 	}
 }
 
-// Guards the cost of a login of a user who has a great many sessions that are over: it goes through some
-// of them, and takes out more than are added.
+// Guards the cost of a login of a user who has a great many sessions that are over: it goes through
+// some of them, and takes out more than are added.
 func TestManyOver(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()

@@ -1,6 +1,6 @@
--- Raises the mark of a session, or of all of a user. KEYS: bucket, living, ended. ARGV: the session or
--- '', for how long codes can live (microseconds), when it was and to which mark if it is said again, the
--- channel, the bucket, the change.
+-- Raises the mark of a session, or of all of a user. KEYS: bucket, living, ended. ARGV: the session
+-- or '', for how long codes can live (microseconds), when it was and to which mark if it is said
+-- again, the channel, the bucket, the change.
 writing()
 local living, sid = KEYS[2], ARGV[1]
 local again = tonumber(ARGV[3])

@@ -10,15 +10,16 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// A message is what is published when something has changed. On the channel it is a line of numbers,
-// which the script that made the change writes, a line feed, and the change as the process encoded it
-// that asked for the change:
+// A message is what is published when something has changed. On the channel it is a line of
+// numbers, which the script that made the change writes, a line feed, and the change as the process
+// encoded it that asked for the change:
 //
 //	BUCKET COUNTER AT MARK        a change in one bucket
 //	* COUNTER:EPOCH:AT,... AT 0   all were revoked: what each bucket says of it
 //
-// Each change in a bucket raises the bucket's counter by one, in the same step, so that whoever misses
-// a message can find out. AT is the time of the change by the store's clock, in Unix microseconds.
+// Each change in a bucket raises the bucket's counter by one, in the same step, so that whoever
+// misses a message can find out. AT is the time of the change by the store's clock, in Unix
+// microseconds.
 type message struct {
 	all      bool
 	bucket   int             // unless all
@@ -37,8 +38,8 @@ const messageVersion = 1
 // maxField is how long a string in a message may be.
 const maxField = 1 << 16
 
-// appendChange appends what a process says of a change, which ends with the change's own At and Mark
-// left out: they are the script's to say.
+// appendChange appends what a process says of a change, which ends with the change's own At and
+// Mark left out: they are the script's to say.
 func appendChange(b []byte, c blacklist.Change, keep time.Duration) []byte {
 	b = append(b, messageVersion, byte(c.Verdict))
 	for _, field := range [...]string{c.UserID, c.SessionID, c.Except, c.TokenID} {

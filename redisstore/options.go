@@ -24,14 +24,14 @@ type Options struct {
 	// milliseconds; the default, and the most, is 1 second.
 	Poll time.Duration
 
-	// MaxKept is how many records of sessions this process keeps, so that a step takes one round trip
-	// instead of two. The default is 100,000, about 50 MB if all are used; a negative value means
-	// none.
+	// MaxKept is how many records of sessions this process keeps, so that a step takes one round
+	// trip instead of two. The default is 100,000, about 50 MB if all are used; a negative value
+	// means none.
 	MaxKept int
 
 	// Durable says that Redis loses nothing that it has answered: it has appendfsync always, and no
-	// replica is ever promoted. A code issued before a restart is good after it then. Otherwise such
-	// codes are refused, because Redis may have lost that they were used.
+	// replica is ever promoted. A code issued before a restart is good after it then. Otherwise
+	// such codes are refused, because Redis may have lost that they were used.
 	Durable bool
 }
 

@@ -80,15 +80,8 @@ func TestInfoForbidden(t *testing.T) {
 
 // Guards the ACL in the package's documentation: it is enough, and other keys cannot be written.
 func TestACL(t *testing.T) {
-	text, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, acl, _ := strings.Cut(string(text), "ACL SETUSER app on >PASSWORD ")
-	acl, _, _ = strings.Cut(acl, "\n//\n")
-	acl = strings.ReplaceAll(acl, "//", "")
 	server := redistest.Start(t)
-	server.Do(append([]any{"ACL", "SETUSER", "app", "on", ">password"}, words(acl)...)...)
+	server.Do(append([]any{"ACL", "SETUSER", "app", "on", ">password"}, documentedACL(t)...)...)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "app", Password: "password", ContextTimeoutEnabled: true})
 	defer client.Close()
 	s := open(t, client, Options{Prefix: "sa:"})
@@ -116,6 +109,30 @@ func TestACL(t *testing.T) {
 	if foreign, err := New(client, Options{Prefix: "other:"}); err != nil || foreign.ready(t.Context()) == nil {
 		t.Errorf("keys of others can be written: %v", err)
 	}
+}
+
+// documentedACL returns what the package's documentation says that the store's user needs.
+func documentedACL(t testing.TB) []any {
+	t.Helper()
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, acl, _ := strings.Cut(string(text), "ACL SETUSER app on >PASSWORD ")
+	acl, _, _ = strings.Cut(acl, "\n//\n")
+	return words(strings.ReplaceAll(acl, "//", ""))
+}
+
+// documentedClusterACL returns what it says that a client of a cluster needs beside that.
+func documentedClusterACL(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, acl, _ := strings.Cut(string(text), "A client of a cluster also needs ")
+	acl, _, _ = strings.Cut(acl, ".\n")
+	return acl
 }
 
 // words returns the words of a text.

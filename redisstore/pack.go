@@ -7,12 +7,12 @@ import (
 	"net/netip"
 )
 
-// pack makes the binary form of a State smaller: times are differences, what is zero is left out, and
-// user agents are made of known phrases. A form that is not known, or does not come back as it was, is
-// stored as it is.
+// pack makes the binary form of a State smaller: times are differences, what is zero is left out,
+// and user agents are made of known phrases. A form that is not known, or does not come back as it
+// was, is stored as it is.
 
-// fields are what is in the binary form of a State, version 2. It says in package blacklist what they
-// are.
+// fields are what is in the binary form of a State, version 2. It says in package blacklist what
+// they are.
 type fields struct {
 	mark                                                          int64
 	flags                                                         byte

@@ -16,9 +16,9 @@ const (
 	maxRemembered = 10_000
 )
 
-// recent is what ended, or had its mark raised, in the last minute, as this process knows it. A Redis
-// that has lost its last writes is told again. All processes remember, so that one that is left is
-// enough. It is safe for concurrent use.
+// recent is what ended, or had its mark raised, in the last minute, as this process knows it. A
+// Redis that has lost its last writes is told again. All processes remember, so that one that is
+// left is enough. It is safe for concurrent use.
 type recent struct {
 	mu    sync.Mutex
 	list  []remembered // the oldest first
@@ -92,7 +92,8 @@ func (r *recent) wait(m message) (idle bool) {
 	return idle
 }
 
-// waiting takes out some of the messages that wait. If there are none, nobody verifies from then on.
+// waiting takes out some of the messages that wait. If there are none, nobody verifies from then
+// on.
 func (r *recent) waiting() (messages []message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,9 +103,9 @@ func (r *recent) waiting() (messages []message) {
 	return messages
 }
 
-// subscribed is what Watch calls after each new subscription, and when a counter has gone back, before
-// it sends a Gap: Redis may have lost its last writes then. It says again what ended in the last
-// minute, with the times that were stored: no session ends that began later.
+// subscribed is what Watch calls after each new subscription, and when a counter has gone back,
+// before it sends a Gap: Redis may have lost its last writes then. It says again what ended in the
+// last minute, with the times that were stored: no session ends that began later.
 func (s *Store) subscribed(ctx context.Context) error {
 	if err := s.touchAll(ctx); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// The head of a session's record, which the scripts read too; common.lua says what is in it. After it
-// comes the State, packed or in its own binary form.
+// The head of a session's record, which the scripts read too; common.lua says what is in it. After
+// it comes the State, packed or in its own binary form.
 const (
 	headLen  = 1 + 4 + 4 + 7
 	partLen  = 63

@@ -11,11 +11,11 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// Revoke implements blacklist.Store. It is made whatever the clocks show, and where Redis is full. If
-// all are revoked, those who watch hear of it before the sessions are counted, so without their number;
-// and if ctx ends meanwhile, it is the number of those counted by then. The change is also that of a
-// session of another user, which is left alone: what the store knows of sessions it knows by their
-// users.
+// Revoke implements blacklist.Store. It is made whatever the clocks show, and where Redis is full.
+// If all are revoked, those who watch hear of it before the sessions are counted, so without their
+// number; and if ctx ends meanwhile, it is the number of those counted by then. The change is also
+// that of a session of another user, which is left alone: what the store knows of sessions it knows
+// by their users.
 func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 	if err := r.Check(); err != nil {
 		return blacklist.Change{}, err
@@ -59,7 +59,8 @@ func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.C
 	return change, nil
 }
 
-// revocation returns the script that makes a change, for the first time or again, with its arguments.
+// revocation returns the script that makes a change, for the first time or again, with its
+// arguments.
 func (s *Store) revocation(c blacklist.Change, sid string, keep time.Duration, again bool) (*redis.Script, []any) {
 	at, mark := "", ""
 	if again {

@@ -18,8 +18,8 @@ var sources embed.FS
 // scripts are what Redis runs. Each is one step.
 type scripts struct{ touch, read, step, end, mark, all, count, sessions *redis.Script }
 
-// newScripts returns the scripts, for a Redis whose clock is to be ahead of what it shows; by 0, but in
-// tests.
+// newScripts returns the scripts, for a Redis whose clock is to be ahead of what it shows; by 0,
+// but in tests.
 func newScripts(ahead time.Duration) *scripts {
 	source := func(name string) string {
 		text, err := sources.ReadFile(name + ".lua")
@@ -39,20 +39,20 @@ func newScripts(ahead time.Duration) *scripts {
 var theScripts = newScripts(0)
 
 var (
-	// ErrClock is what methods return while the clock of this process and that of Redis differ by more
-	// than Options.MaxSkew.
+	// ErrClock is what methods return while the clock of this process and that of Redis differ by
+	// more than Options.MaxSkew.
 	ErrClock = errors.New("redisstore: the clocks of this process and of Redis differ by too much")
-	// ErrRunID is what methods return if Redis does not let the store ask INFO for the run id, by which
-	// it notices that Redis may have lost its last writes. The ACL needs +info, or else Options.Durable
-	// has to be true.
+	// ErrRunID is what methods return if Redis does not let the store ask INFO for the run id, by
+	// which it notices that Redis may have lost its last writes. The ACL needs +info, or else
+	// Options.Durable has to be true.
 	ErrRunID    = errors.New("redisstore: Redis does not say its run_id: allow INFO (+info), or set Options.Durable if Redis loses nothing")
 	errNoScript = errors.New("redisstore: Redis forgets the store's scripts at once")
 	// ErrCorrupt is what methods return if what is in Redis is not what the store has written.
 	ErrCorrupt = errors.New("redisstore: a record in Redis is damaged, or not the store's")
 )
 
-// failed wraps an error of the client. It has a client of a cluster look which servers there are: it
-// does so by itself only if one of them says MOVED, which a dead one does not.
+// failed wraps an error of the client. It has a client of a cluster look which servers there are:
+// it does so by itself only if one of them says MOVED, which a dead one does not.
 func (s *Store) failed(ctx context.Context, err error) error {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok && !answered(err) {
 		cluster.ReloadState(context.WithoutCancel(ctx))

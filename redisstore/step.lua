@@ -1,7 +1,7 @@
 -- Writes the record of a session if all that the decision was made on is as the process saw it.
--- Otherwise it returns what is. KEYS: bucket, living, ended. ARGV: the session; its record, mark and cut,
--- state of the bucket and user as the process saw them; the record to write, or what is left of the
--- session if it ends; the channel, the bucket, the change to publish or ''; durable.
+-- Otherwise it returns what is. KEYS: bucket, living, ended. ARGV: the session; its record, mark
+-- and cut, state of the bucket and user as the process saw them; the record to write, or what is
+-- left of the session if it ends; the channel, the bucket, the change to publish or ''; durable.
 local sid = ARGV[1]
 local e = state()
 local record, over, meta, left = see(KEYS[2], KEYS[3], sid)

@@ -13,8 +13,9 @@ const leeway = time.Minute
 // decision lets a session's state decide on a token, and perhaps change.
 type decision func(*blacklist.State, time.Time) (blacklist.Result, blacklist.Change)
 
-// inDoubt is how much later than a token was replaced a connection may seem to have been opened, and the
-// token counts as late all the same: both times are estimates, and reuse would end the session.
+// inDoubt is how much later than a token was replaced a connection may seem to have been opened,
+// and the token counts as late all the same: both times are estimates, and reuse would end the
+// session.
 const inDoubt = 5 * time.Millisecond
 
 // Present implements blacklist.Store.
@@ -57,8 +58,8 @@ func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch t
 	return out.result, err
 }
 
-// step makes a decision and stores what has changed. It decides on what this process saw last, and on
-// what is if that is not the same any more. So it takes one round trip, or two.
+// step makes a decision and stores what has changed. It decides on what this process saw last, and
+// on what is if that is not the same any more. So it takes one round trip, or two.
 func (s *Store) step(ctx context.Context, u user, t blacklist.TokenRef, d decision) (blacklist.Result, error) {
 	if err := s.ready(ctx); err != nil {
 		return blacklist.Result{}, err
@@ -210,7 +211,8 @@ func sightIn(reply []any, n int) sight {
 	return sight{record: str(reply, n), override: str(reply, n+1), entry: str(reply, n+2), remains: str(reply, n+3)}
 }
 
-// swap writes what was decided, if what it was decided on has not changed. Otherwise it returns what is.
+// swap writes what was decided, if what it was decided on has not changed. Otherwise it returns
+// what is.
 func (s *Store) swap(ctx context.Context, u user, sid string, seen sight, state *bucketState, out outcome) (current sight, now *bucketState, at time.Time, swapped bool, err error) {
 	change := ""
 	if out.change.Verdict != 0 {

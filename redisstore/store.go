@@ -35,9 +35,9 @@ var (
 )
 
 // New returns a store on the client, which stays the caller's to close. It does no I/O, so that an
-// app may start before Redis does. It returns an error if the options are not valid, or if the store
-// cannot rely on the client: one that reads from replicas, or that does not keep the deadline of a
-// call (ContextTimeoutEnabled).
+// app may start before Redis does. It returns an error if the options are not valid, or if the
+// store cannot rely on the client: one that reads from replicas, or that does not keep the deadline
+// of a call (ContextTimeoutEnabled).
 func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if err := checkClient(client); err != nil {
 		return nil, err

@@ -65,8 +65,8 @@ type process struct{ *Store }
 
 func (p process) Now() time.Time { return p.now() }
 
-// processes returns what opens the stores of three processes, whose clocks are two seconds apart if they
-// are to be, and of a Redis whose clock is in between.
+// processes returns what opens the stores of three processes, whose clocks are two seconds apart if
+// they are to be, and of a Redis whose clock is in between.
 func processes(client func() redis.UniversalClient, skewed, lossy bool) func(t *testing.T) []blacklist.Store {
 	return func(t *testing.T) (stores []blacklist.Store) {
 		o := Options{Prefix: newPrefix()}

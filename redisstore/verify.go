@@ -9,8 +9,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// What is heard of others may be said again to a Redis that has lost it, but anybody may publish who
-// can reach Redis. So it is remembered only if Redis says, when it is heard, that it is true.
+// What is heard of others may be said again to a Redis that has lost it, but anybody may publish
+// who can reach Redis. So it is remembered only if Redis says, when it is heard, that it is true.
 
 const (
 	verifyTimeout = 5 * time.Second
