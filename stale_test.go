@@ -90,7 +90,7 @@ func TestMaxStale(t *testing.T) {
 					c.expectAuthenticated()
 					srv.confirmed(waiting.token)
 					srv.wantStale(3, 0)
-					srv.expectLogged("the blacklist is heard again")
+					srv.expectLogged("clients can authenticate again")
 				})
 			})
 		}
@@ -285,4 +285,37 @@ func TestMaxStaleWithoutShares(t *testing.T) {
 		c.expectAuthenticated()
 		srv.wantStale(0, time.Hour)
 	})
+}
+
+// TestSilenceLogged checks that a process that does not hear the store says so, with the store's reason
+// if it has one, also without MaxStale, and that it says when it hears it again.
+func TestSilenceLogged(t *testing.T) {
+	for cause, down := range map[string]bool{"the store is down": true, "it answers, but does not say": false} {
+		t.Run(cause, func(t *testing.T) {
+			withShared(t, 0, nil, func(srv *testServer, store *sharedtest.Store) {
+				time.Sleep(time.Minute)
+				store.Mute.Store(true)
+				store.Down.Store(down)
+				time.Sleep(2500 * time.Millisecond)
+				srv.expectNotLogged("the blacklist is")
+				time.Sleep(1500 * time.Millisecond)
+				srv.expectLogged("the blacklist is not heard")
+				srv.expectLogged(cause)
+				srv.expectNotLogged("heard again")
+				store.Mute.Store(false)
+				store.Down.Store(false)
+				time.Sleep(2 * time.Second)
+				srv.expectLogged("the blacklist is heard again")
+			})
+		})
+	}
+}
+
+// expectNotLogged checks that the log does not contain part once all goroutines wait.
+func (srv *testServer) expectNotLogged(part string) {
+	srv.Helper()
+	synctest.Wait()
+	if text := srv.logs.String(); strings.Contains(text, part) {
+		srv.Errorf("the log says %q:\n%s", part, text)
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/id"
 	"github.com/z-open/socketauth/internal/recheck"
 )
 
@@ -76,6 +77,9 @@ func (w *watcher) start() {
 			}
 		})
 	}
+	if w.auth.tokens.storeTime != nil {
+		w.work.Go(w.reportSilence)
+	}
 }
 
 // watch applies the changes that the store reports, also those of other processes.
@@ -129,6 +133,38 @@ func (w *watcher) checkClock() {
 				slog.String("fix", "if it wraps another store, pass on that store's method Time, and CheckAll"))
 		})
 	}
+}
+
+// reportSilence logs that the store is not heard, with the reason that the store gives when it is
+// asked, and that it is heard again.
+func (w *watcher) reportSilence() {
+	silent := false
+	for sleep(w.ctx, minMaxStale/6) == nil {
+		silence := w.rechecks.Silence(time.Now())
+		switch {
+		case silence > minMaxStale && !silent:
+			silent = true
+			w.auth.log.Warn("socketauth: the blacklist is not heard; while it cannot be asked, nothing is accepted",
+				slog.Duration("silence", silence), slog.Any("cause", cmp.Or(w.ask(), errUnheard)))
+		case silence <= minMaxStale && silent:
+			silent = false
+			w.auth.log.Info("socketauth: the blacklist is heard again")
+		}
+	}
+}
+
+var errUnheard = errors.New("it answers, but does not say what other processes change")
+
+// ask asks the store about a token that nobody has, and returns its error.
+func (w *watcher) ask() error {
+	ctx, cancel := context.WithTimeout(w.ctx, w.auth.timeout)
+	defer cancel()
+	now := time.Now()
+	return w.auth.contain("Blacklist", func() error {
+		_, err := w.auth.blacklist.Check(ctx, blacklist.TokenRef{SessionID: id.New().String(), TokenID: id.New().String(),
+			UserID: "-", Generation: 1, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Minute)}, 0, 0)
+		return err
+	})
 }
 
 // recheck has the store asked whether sessions have ended, until it has answered for each.
@@ -314,7 +350,7 @@ func (w *watcher) checkSilence() bool {
 		w.auth.log.Error("socketauth: the blacklist was not heard for longer than Cluster.MaxStale; sockets were disconnected, and nobody can authenticate",
 			slog.Duration("silence", silence), slog.Int("sockets", n))
 	default:
-		w.auth.log.Info("socketauth: the blacklist is heard again; clients can authenticate")
+		w.auth.log.Info("socketauth: clients can authenticate again, because the blacklist is heard")
 	}
 	return stale
 }

@@ -357,7 +357,7 @@ func (n *Node) lost(t *topic) {
 
 // logOnce logs a warning once a minute.
 func (n *Node) logOnce(m *logonce.Minute, message string, attrs ...any) {
-	if suppressed, now := m.Allow(); now {
-		n.config.Logger.Warn(message, append(attrs, slog.Int("suppressed", suppressed))...)
+	if unsaid, now := m.Allow(); now {
+		n.config.Logger.Warn(message, append(attrs, slog.Int("more_since_last", unsaid))...)
 	}
 }

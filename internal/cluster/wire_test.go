@@ -137,7 +137,7 @@ func TestSecret(t *testing.T) {
 				t.Errorf("%q is said", secret)
 			}
 		}
-		if n := strings.Count(l.String(), "MAC is wrong"); n != 4 || !strings.Contains(l.String(), "suppressed=0") {
+		if n := strings.Count(l.String(), "MAC is wrong"); n != 4 || !strings.Contains(l.String(), "more_since_last=0") {
 			t.Errorf("logged %d times", n)
 		}
 	})
