@@ -369,6 +369,33 @@ func TestClocks(t *testing.T) {
 	}
 }
 
+// TestSameAddress guards that a process says once a minute that another living one advertises the same
+// address, and says nothing about itself or about one whose heartbeat may be a recorded one.
+func TestSameAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const address = "http://10.0.0.5:8080"
+		var l logs
+		b := &memory{}
+		p := newProcess(t, b, func(c *Config) {
+			c.Advertise, c.Logger = address, slog.New(slog.NewTextHandler(&l, nil))
+		})
+		p.Start()
+		time.Sleep(10 * time.Second)
+		f := impostor(t, b, testKey, "")
+		f.beat(heartbeat{address: []byte(address), first: true})
+		f.beat(heartbeat{nodes: runsOf(p), address: []byte("http://10.0.0.6:8080"), first: true})
+		if l.String() != "" {
+			t.Errorf("logged: %s", l.String())
+		}
+		for range 3 {
+			f.beat(heartbeat{nodes: runsOf(p), address: []byte(address), first: true})
+		}
+		if n := strings.Count(l.String(), "the same address"); n != 1 || !strings.Contains(l.String(), string(f.id.name[:])) {
+			t.Errorf("logged %d times: %s", n, l.String())
+		}
+	})
+}
+
 // TestAddressNonsense guards that a member that advertises what is no address has none, which is
 // logged once a minute, and gets one with the first that is.
 func TestAddressNonsense(t *testing.T) {

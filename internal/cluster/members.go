@@ -101,6 +101,8 @@ type heard struct {
 	answer   bool          // a heartbeat should follow soon
 	off      time.Duration // by how much its time differs from now, if it is stale
 	nonsense bool          // the address that it advertises is not valid
+
+	sameAddress bool // it advertises the address of this process
 }
 
 func newMembers(self nodeID, keep time.Duration, t *topics) members {

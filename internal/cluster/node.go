@@ -55,8 +55,8 @@ type Node struct {
 	stats      Stats
 
 	logs struct {
-		refused                                          [verdicts]logonce.Minute
-		clock, nonsense, publish, subscribe, full, large logonce.Minute
+		refused                                                       [verdicts]logonce.Minute
+		clock, nonsense, sameAddress, publish, subscribe, full, large logonce.Minute
 	}
 }
 

@@ -26,6 +26,7 @@ func (n *Node) receive(t *topic, data []byte) {
 	n.membersLeftLocked()
 	n.countLocked(r)
 	if r.verdict == accepted {
+		r.sameAddress = h.form == beat && r.member.phase == living && r.member.address != "" && r.member.address == n.config.Advertise
 		switch h.form {
 		case answer:
 			if p, ok := readPart(body); ok {
@@ -51,6 +52,10 @@ func (n *Node) receive(t *topic, data []byte) {
 	case r.nonsense:
 		n.logOnce(&n.logs.nonsense, "socketauth: another process advertises an address that is not valid; requests are not passed on to it",
 			slog.String("node", r.member.name))
+	case r.sameAddress:
+		n.logOnce(&n.logs.sameAddress, "socketauth: another process advertises the same address as this one; requests that are passed on "+
+			"go to the wrong process", slog.String("node", r.member.name), slog.String("url", n.config.Advertise),
+			slog.String("fix", "nothing if one of the two is about to end; otherwise set Cluster.Advertise to where this process alone is reached"))
 	}
 	if r.gaps {
 		n.gap(control)
