@@ -494,3 +494,23 @@ func TestRevocationOfLostSessions(t *testing.T) {
 		t.Errorf("CheckAll: %+v, %v", all, err)
 	}
 }
+
+// TestWrongPassword guards that the store says why Redis refuses it, also where commands are sent
+// together, and not that a reply has a wrong type.
+func TestWrongPassword(t *testing.T) {
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "app", Password: "wrong", ContextTimeoutEnabled: true})
+	t.Cleanup(func() { client.Close() })
+	s, err := New(client, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ofTime := s.Time(t.Context(), "user", time.Now())
+	_, ofCounters := s.counters(t.Context())
+	_, ofBatch := s.CheckAll(t.Context(), []blacklist.TokenRef{{SessionID: newID(), TokenID: newID(), UserID: "user"}})
+	for what, err := range map[string]error{"Time": ofTime, "counters": ofCounters, "CheckAll": ofBatch} {
+		if err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

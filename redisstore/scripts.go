@@ -118,10 +118,13 @@ func (s *Store) runAll(ctx context.Context, sc *redis.Script, calls []call) erro
 			cmds[i] = send(ctx, pipe, calls[n].keys, calls[n].args...)
 		}
 		sent := s.now()
-		_, _ = pipe.Exec(ctx) // each command has its error
+		_, failed := pipe.Exec(ctx)
 		var unknown []int
 		for i, n := range waiting {
 			reply, err := cmds[i].Slice()
+			if failed != nil && cmds[i].Err() == nil && reply == nil {
+				err = failed // the commands were not sent, of which only Exec tells, as if the password is wrong
+			}
 			switch {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
 				unknown = append(unknown, n)
