@@ -139,3 +139,67 @@ func TestDamagedRecords(t *testing.T) {
 		revoked("a damaged user", blacklist.Revocation{UserID: "user", Why: blacklist.Revoked}, whole)
 	}
 }
+
+// Guards what processes remember against a flood of messages that differ from true ones in what Redis
+// does not know: they are no more, so that nothing true is forgotten for them.
+func TestForgedVariants(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	s, other := open(t, client, Options{Prefix: "a:"}), open(t, client, Options{Prefix: "a:"})
+	out := present(t, other, login(t, other, "out"))
+	published := subscribe(t, s)
+	revoked := revokes(t, other, blacklist.Revocation{UserID: "user", Why: blacklist.Revoked})
+	stale := revokes(t, other, blacklist.Revocation{UserID: "user", Why: blacklist.Stale})
+	ended := revokes(t, other, blacklist.Revocation{UserID: "out", SessionID: out.SessionID, Why: blacklist.LoggedOut})
+	all := revokes(t, other, blacklist.Revocation{All: true, Why: blacklist.Revoked})
+	hears(t, s, published, 4)
+	for n := range 20 {
+		ago := time.Duration(n) * time.Microsecond
+		for _, c := range []blacklist.Change{
+			{UserID: "user", Verdict: blacklist.Revoked, At: revoked.At.Add(-ago)},
+			{UserID: "user", Verdict: blacklist.Revoked, At: revoked.At, Except: newID()},
+			{UserID: "user", Verdict: blacklist.Stale, At: stale.At.Add(-ago), Mark: stale.Mark},
+			{UserID: "user", Verdict: blacklist.Stale, At: stale.At, Mark: stale.Mark - int64(n)},
+			{UserID: "out", SessionID: out.SessionID, Verdict: blacklist.LoggedOut, At: ended.At.Add(-ago)},
+		} {
+			s.heard(message{bucket: userOf(c.UserID).bucket, counter: 1, change: c, keep: time.Duration(n) * time.Minute})
+		}
+		for _, why := range []blacklist.Verdict{blacklist.Revoked, blacklist.LoggedOut, blacklist.SessionCompromised, blacklist.Stale} {
+			m := message{all: true, counters: new([buckets]int64), epochs: new([buckets]int64), moments: new([buckets]int64)}
+			for b := range buckets {
+				m.epochs[b], m.moments[b] = other.states[b].Load().epoch-int64(n), int64(n)
+			}
+			m.change = blacklist.Change{All: true, Verdict: why, At: all.At.Add(-ago)}
+			s.heard(m)
+		}
+	}
+	verified(t, s)
+	if list := s.recent.last(); len(list) != 4 {
+		t.Errorf("%d messages are remembered, want the 4 true ones: %+v", len(list), list)
+	}
+}
+
+// Guards how often sessions are looked up because of what anybody may publish: numbers of changes that
+// were never made are a Gap at most once in each poll. (Whoever listens stays sure of what it hears.)
+func TestForgedCounters(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	s := open(t, client, Options{Prefix: "a:", Poll: 100 * time.Millisecond})
+	w := watches(t, s)
+	before, _ := w.counts()
+	began := time.Now()
+	for n := int64(1); ; n++ {
+		counter := 1000 * n
+		if n%2 == 0 {
+			counter = 1
+		}
+		publishes(t, client, s, counter, blacklist.Change{UserID: "user", Verdict: blacklist.Revoked, At: time.Now()}, 0)
+		after, _ := w.counts()
+		if most := 2 + int(time.Since(began)/(s.o.Poll*4/5)); after-before > most {
+			t.Fatalf("%d Gaps in %v", after-before, time.Since(began))
+		} else if most > 20 {
+			break
+		}
+	}
+	w.sure("all is heard")
+}

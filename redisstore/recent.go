@@ -33,7 +33,8 @@ type remembered struct {
 	message
 }
 
-// change is what two messages have in common that are about the same.
+// change is what two messages have in common that are about the same. Those that differ in nothing but
+// what Redis does not know are the same: otherwise who can publish could have everything else forgotten.
 type change struct {
 	user, session, except string
 	verdict               blacklist.Verdict
@@ -42,7 +43,14 @@ type change struct {
 
 func (m *message) key() change {
 	c := &m.change
-	return change{c.UserID, c.SessionID, c.Except, c.Verdict, c.At.UnixMicro(), c.Mark}
+	k := change{c.UserID, c.SessionID, c.Except, c.Verdict, 0, c.Mark}
+	switch {
+	case m.all:
+		k.mark = m.epochs[0]
+	case c.SessionID == "" && c.Verdict != blacklist.Stale:
+		k.at = c.At.UnixMicro()
+	}
+	return k
 }
 
 func (r *recent) add(m message) {

@@ -55,7 +55,8 @@ func (s *Store) verify() {
 	}
 }
 
-// areTrue reports which messages are. Those about which Redis cannot be asked are not.
+// areTrue reports which messages are: those of the last change of the kind, with nothing in them that
+// Redis does not say too. Those about which Redis cannot be asked are not.
 func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool) {
 	is = make([]bool, len(messages))
 	pipe := s.client.Pipeline()
@@ -68,11 +69,7 @@ func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool) {
 		switch {
 		case m.all:
 			touched = touched || s.touchAll(ctx) == nil
-			is[n] = touched
-			for b := 0; b < buckets && is[n]; b++ {
-				state := s.states[b].Load()
-				is[n] = state.epoch >= m.epochs[b] && state.allAt >= m.moments[b]
-			}
+			is[n] = touched && s.allRevoked(&messages[n])
 		case m.change.SessionID == "":
 			kept[n] = pipe.HGet(ctx, s.livingKey(u), "")
 			if m.change.Verdict != blacklist.Stale {
@@ -96,7 +93,7 @@ func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool) {
 			continue
 		}
 		e, err := parseEntry(cmd.Val())
-		is[n] = err == nil && (c.Verdict == blacklist.Stale && e.mark >= c.Mark || c.Verdict != blacklist.Stale && e.cutoff >= c.At.UnixMicro())
+		is[n] = err == nil && (c.Verdict == blacklist.Stale && e.mark == c.Mark || c.Verdict != blacklist.Stale && e.cutoff == c.At.UnixMicro())
 	}
 	living.run(ctx, s, s.scripts.sessions)
 	for i, n := range living.of {
@@ -128,18 +125,42 @@ func (c *calls) run(ctx context.Context, s *Store, sc *redis.Script) {
 	}
 }
 
+// allRevoked reports whether each bucket has an epoch that began with a message or later, and why. The
+// message then says what the buckets say, whichever of several revocations it was of.
+func (s *Store) allRevoked(m *message) bool {
+	for b := range buckets {
+		state := s.states[b].Load()
+		last := len(state.reasons) - 1
+		if last < 0 || state.reasons[last].why != m.change.Verdict || state.epoch < m.epochs[b] || state.allAt < m.moments[b] {
+			return false
+		}
+	}
+	m.epochs, m.moments = new([buckets]int64), new([buckets]int64) // those of the message are read elsewhere
+	for b := range buckets {
+		state := s.states[b].Load()
+		m.epochs[b], m.moments[b] = state.epoch, state.allAt
+	}
+	return true
+}
+
 // endedAll reports whether all of a user's sessions that had begun by then have ended but the
-// excepted one, if the reply lists the living ones. Otherwise somebody has left out the exception.
+// excepted one, if the reply lists the living ones. Otherwise somebody has left out the exception. One
+// that does not live is none.
 func endedAll(reply []any, c *blacklist.Change) bool {
 	if len(reply) == 0 {
 		return false
 	}
 	except, _ := rawID(c.Except)
+	lives := false
 	for n := 2; n+1 < len(reply); n += 2 {
 		h, ok := parseHead(str(reply, n+1))
-		if str(reply, n) != except && (!ok || h.since <= c.At.UnixMicro()) {
+		is := str(reply, n) == except
+		if lives = lives || is; !is && (!ok || h.since <= c.At.UnixMicro()) {
 			return false
 		}
+	}
+	if !lives {
+		c.Except = ""
 	}
 	return true
 }
@@ -159,5 +180,5 @@ func raised(seen sight, c *blacklist.Change) bool {
 		}
 		mark = max(mark, state.Mark())
 	}
-	return mark >= c.Mark
+	return mark == c.Mark
 }

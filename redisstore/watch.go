@@ -65,6 +65,7 @@ type watch struct {
 	listener *listener
 	stop     context.CancelFunc
 	wake     chan struct{} // a poll is due at once
+	anew     chan struct{} // the same, because of a new subscription
 
 	mu       sync.Mutex
 	watchers []*watcher
@@ -82,7 +83,7 @@ func (s *Store) join(w *watcher) error {
 		return nil
 	}
 	ctx, stop := context.WithCancel(s.bus.life)
-	c := &watch{store: s, stop: stop, wake: make(chan struct{}, 1), watchers: []*watcher{w}}
+	c := &watch{store: s, stop: stop, wake: make(chan struct{}, 1), anew: make(chan struct{}, 1), watchers: []*watcher{w}}
 	c.listener = &listener{message: c.message, subscribed: c.subscribed, pong: c.pong, refused: c.refused}
 	if err := s.bus.add(s.channel(), c.listener); err != nil {
 		stop()
@@ -151,6 +152,10 @@ func (c *watch) subscribed(bool) {
 	c.on, c.told = true, false
 	c.counts = counts{}
 	c.pollNow()
+	select {
+	case c.anew <- struct{}{}:
+	default:
+	}
 }
 
 func (c *watch) refused(err error) {
@@ -220,10 +225,18 @@ func (c *watch) poll(ctx context.Context) {
 		case <-ticker.C:
 		case <-c.wake:
 		}
-		c.compare(ctx)
+		select {
+		case <-c.anew:
+		default:
+		}
+		gap := c.compare(ctx)
 		c.store.own.age()
-		// Whoever can publish must not be able to have it polled all the time.
+		// Whoever can publish must not be able to have it polled all the time, and even less to have all
+		// sessions looked up, which is what follows a Gap.
 		sleep(ctx, min(interval/8, 50*time.Millisecond))
+		if gap {
+			c.rest(ctx, interval)
+		}
 	}
 }
 
@@ -231,13 +244,14 @@ func (c *watch) poll(ctx context.Context) {
 // counters.
 const compareTimeout = 5 * time.Second
 
-func (c *watch) compare(ctx context.Context) {
+// compare reports whether it has sent a Gap.
+func (c *watch) compare(ctx context.Context) (gap bool) {
 	c.mu.Lock()
 	on, since, fresh := c.on, c.since, !c.counts.known
 	before := c.counts.last
 	c.mu.Unlock()
 	if !on {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
@@ -258,13 +272,14 @@ func (c *watch) compare(ctx context.Context) {
 	switch {
 	case since != c.since: // there is another poll to come
 	case err != nil:
-		if !c.told {
+		if gap = !c.told; gap {
 			c.gap() // they hear from now on, but no sign that it is all
 		}
 	default:
 		switch c.counts.compare(&before, &read, fence) {
 		case baseline, skipped:
 			c.gap()
+			gap = true
 		case lost:
 			// There may be more that this connection does not hear. With a new one comes a Gap.
 			c.store.bus.reconnect()
@@ -272,5 +287,17 @@ func (c *watch) compare(ctx context.Context) {
 			c.counts = counts{}
 			c.pollNow()
 		}
+	}
+	return gap
+}
+
+// rest waits, but not if there is a new subscription.
+func (c *watch) rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-c.anew:
 	}
 }
