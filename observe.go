@@ -210,7 +210,8 @@ type Stats struct {
 		Prefix    string    `json:"prefix,omitempty"` // of the ids of its connections in requests; depends on Advertise and the key alone
 		Heard     time.Time `json:"heard"`            // when it was last heard
 
-		// Silent reports that the process was not heard for 3 seconds. It may still serve clients.
+		// Silent reports that the process was not heard for 3 seconds, or goes on without having heard this
+		// one. It may still serve clients.
 		Silent bool `json:"silent"`
 	} `json:"nodes,omitempty"`
 

@@ -73,9 +73,9 @@ type Answer struct {
 type Member struct {
 	Name    string
 	Address string    // a base URL, or "" if it advertises none or no valid one
-	Since   time.Time // when this node has found it
+	Since   time.Time // when this node has found it; zero if it does not hear this node
 	Heard   time.Time // when it was last heard
-	Silent  bool      // it was not heard for 3 seconds
+	Silent  bool      // it was not heard for 3 seconds, or does not hear this node
 }
 
 // Stats counts messages since the node was made. Messages are counted for each topic they go on.

@@ -380,3 +380,31 @@ func TestLarge(t *testing.T) {
 		}
 	})
 }
+
+// TestDeafMember guards that a node which is heard and does not hear, from before it was found, is
+// named by receipts, without being waited for: it may serve clients.
+func TestDeafMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &memory{}
+		its := &port{memory: b, deaf: true}
+		deaf := newProcess(t, its, nil)
+		deaf.Start()
+		time.Sleep(2 * beatEvery)
+		ps := start(t, b, 2)
+		ps[0].ask(these(ps[1]), nil, 0) // it may be about to name this one
+		time.Sleep(3 * beatEvery)
+		ps[0].expectMembers(these(ps[1]), these(deaf))
+		ps[0].ask(these(ps[1]), these(deaf), 0)
+		its.set(func(p *port) { p.deaf = false })
+		time.Sleep(2 * beatEvery)
+		ps[0].expectMembers(these(ps[1], deaf), nil)
+		ps[0].ask(these(ps[1], deaf), nil, 0)
+
+		its.set(func(p *port) { p.deaf = true })
+		late := newProcess(t, &port{memory: b}, nil)
+		late.Start()
+		time.Sleep(3 * beatEvery)
+		deaf.close() // which is heard
+		late.expectMembers(these(ps...), nil)
+	})
+}

@@ -74,6 +74,7 @@ type member struct {
 	id      nodeID
 	name    string
 	phase   phase
+	found   time.Time // when it was first heard
 	since   time.Time // when it became living
 	heard   time.Time
 	until   time.Time // when it is forgotten, if it is expired or gone
@@ -210,12 +211,12 @@ func (s *members) find(now time.Time, h *header) (*member, verdict) {
 		if h.number <= m.last {
 			return nil, repeated
 		}
-		m.phase = candidate
+		m.phase, m.found = candidate, now
 	} else {
 		if len(s.all) >= maxMembers && !s.makeRoom() {
 			return nil, crowded
 		}
-		m = &member{id: h.from, name: string(h.from.name[:]), progress: make(map[tag]progress)}
+		m = &member{id: h.from, name: string(h.from.name[:]), found: now, progress: make(map[tag]progress)}
 		s.all[h.from] = m
 	}
 	s.names[h.from.name] = m
@@ -363,10 +364,14 @@ func (s *members) runs() (b []byte) {
 	return b
 }
 
+// deaf reports whether a node goes on without naming this one: it does not hear this one, or somebody
+// repeats what it has said before.
+func (m *member) deaf() bool { return m.phase == candidate && m.heard.Sub(m.found) >= settling }
+
 // list returns the members that may serve clients, by name.
 func (s *members) list() (list []*member) {
 	for _, m := range s.all {
-		if m.phase == living || m.phase == silent {
+		if m.phase == living || m.phase == silent || m.deaf() {
 			list = append(list, m)
 		}
 	}

@@ -15,6 +15,7 @@ type memberWalk struct {
 	record   []packet // what the other has said
 
 	heardAt  time.Time // when something of it was last taken
+	foundAt  time.Time // when something of it was taken and it was new, or had expired
 	named    bool      // it has named this node since it was new or expired
 	left     bool      // it has said goodbye
 	accepted bool      // the last event was a message that was taken
@@ -45,7 +46,9 @@ func (w *memberWalk) take(p packet) {
 	if w.accepted = w.hear(w.now, w.topics.byTag[p.tag], &p.header, p.body).verdict == accepted; !w.accepted {
 		return
 	}
-	w.heardAt = w.now
+	if w.heardAt = w.now; wasNew {
+		w.foundAt = w.now
+	}
 	switch p.header.form {
 	case beat:
 		b, _ := readHeartbeat(p.body)
@@ -94,14 +97,15 @@ func (w *memberWalk) fault() string {
 	m := w.all[w.other]
 	quiet := w.now.Sub(w.heardAt)
 	listed := len(w.list()) == 1
+	deaf := !w.named && m != nil && w.heardAt.Sub(w.foundAt) >= settling // it goes on without naming this node
 	switch {
 	case w.replayed && w.accepted:
 		return "something recorded was taken"
 	case w.accepted && w.record[len(w.record)-1].header.form >= question && !w.named:
 		return "taken from one who has not named this node"
-	case listed != (w.named && !w.left && quiet < w.keep):
+	case listed != ((w.named && quiet < w.keep || deaf) && !w.left):
 		return "listed, or not, and the reverse is right"
-	case listed && (m.phase == living) != (quiet < silentAfter):
+	case listed && (m.phase == living) != (w.named && quiet < silentAfter):
 		return "living and not heard, or silent and heard"
 	case m == nil && len(w.names) > 0, m != nil && (w.names[w.other.name] == m) != (m.phase < expired):
 		return "its name is taken, or free, and the reverse is right"

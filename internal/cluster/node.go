@@ -170,15 +170,16 @@ func (n *Node) Hears(t Topic) bool {
 	return topic != nil && topic.joined > 0 && topic.state == subscribed
 }
 
-// Members returns the other nodes that may serve clients, by name: those that are living, and those
-// that have fallen silent. A silent one is listed until it says goodbye or Config.Keep is over.
+// Members returns the other nodes that may serve clients, by name: those that are living, those that
+// have fallen silent, and those that do not hear this one. A silent one is listed until it says goodbye
+// or Config.Keep is over.
 func (n *Node) Members() []Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := n.members.list()
 	members := make([]Member, len(list))
 	for i, m := range list {
-		members[i] = Member{m.name, m.address, m.since, m.heard, m.phase == silent}
+		members[i] = Member{m.name, m.address, m.since, m.heard, m.phase != living}
 	}
 	return members
 }
