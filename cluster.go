@@ -67,13 +67,15 @@ func (c Cluster) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth
 // package; package brokertest has the tests that each has to pass. A Broker is safe for concurrent
 // use.
 type Broker interface {
-	// Publish sends data to all who have subscribed to the topic, in this process too. Topics are
-	// at most 64 letters, digits, "-" and "_". ctx bounds this call. Publish does not keep data.
+	// Publish sends data, of at most 1 MiB, to all who have subscribed to the topic, in this process
+	// too. Topics are at most 64 letters, digits, "-" and "_". ctx bounds this call. Publish does not
+	// keep data.
 	Publish(ctx context.Context, topic string, data []byte) error
 
 	// Subscribe calls message with what is published on the topic from now on, and gap whenever
-	// messages may have been lost. It returns once nothing is missed any more. ctx bounds this call
-	// alone; cancel ends the subscription, and waits for a call that is running.
+	// messages may have been lost, such as after the connection broke, or if too many were waiting
+	// for message. It returns once nothing is missed any more. ctx bounds this call alone; cancel
+	// ends the subscription, and waits for a call that is running.
 	//
 	// The functions of one subscription are called one at a time. They return soon, and data is
 	// theirs to keep. cancel is not called within them.

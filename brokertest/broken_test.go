@@ -61,7 +61,7 @@ var broken = map[string]fault{
 	"topics are cut short":                   {topicNames, func(f *faults) { f.cutsTopics = true }},
 	"a topic begins another":                 {topicNames, func(f *faults) { f.prefixTopics = true }},
 	"data is text":                           {anyData, func(f *faults) { f.textOnly = true }},
-	"data has a small bound":                 {anyData, func(f *faults) { f.bounded = true }},
+	"data has a bound of less than 1 MiB":    {anyData, func(f *faults) { f.bounded = true }},
 	"empty data is lost":                     {anyData, func(f *faults) { f.noEmpty = true }},
 	"data is read after Publish":             {publishers, func(f *faults) { f.keepsData = true }},
 	"subscriptions share data":               {toKeep, func(f *faults) { f.sharesData = true }},
@@ -100,7 +100,7 @@ func (net *network) deliver(from *node, topic string, data []byte) error {
 		data = bytes.ToValidUTF8(data, []byte("?"))
 	}
 	switch {
-	case net.bounded && len(data) > 64<<10, net.noEmpty && len(data) == 0:
+	case net.bounded && len(data) > 1000<<10, net.noEmpty && len(data) == 0:
 		return nil
 	}
 	net.hand(from, topic, data)

@@ -76,7 +76,7 @@ func delivery() []clause {
 			for n := range every {
 				every[n] = byte(n)
 			}
-			big := bytes.Repeat(every, 2048) // 512 KiB
+			big := bytes.Repeat(every, 4096) // 1 MiB
 			want := [][]byte{{}, nil, {0}, []byte("\r\n"), []byte("\xff\xfe"), every, big, []byte("after")}
 			l := f.subscribe(1, "topic")
 			for _, data := range want {

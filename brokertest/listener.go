@@ -149,7 +149,8 @@ func (l *listener) awaitMessages(n int) [][]byte {
 	l.await(fmt.Sprintf("%d messages are heard", n), func() bool {
 		messages, gaps := l.heard()
 		if gaps > 0 {
-			l.t.Fatal("gap was called without a reason")
+			l.t.Fatalf("gap was called after %d of %d messages, although no connection was cut and message is fast; "+
+				"is the room for messages that wait too small?", len(messages), n)
 		}
 		return len(messages) >= n
 	})
