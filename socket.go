@@ -310,7 +310,9 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 	}
 	if refused != "" {
 		s.acknowledgeError(ack, refused)
-		s.server.auth.logDropped(refused, name, slog.String("address", s.connection.request.ClientIP))
+		if name != probeEvent {
+			s.server.auth.logDropped(refused, name, slog.String("address", s.connection.request.ClientIP))
+		}
 		return
 	}
 	if err := s.handlers.Push(&s.server.work, authenticatedLimits, cost(name, args), s.guarded(func() { s.handle(h, name, args, ack) })); err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -304,5 +306,26 @@ func TestDroppedEventsAreLogged(t *testing.T) {
 		if n := strings.Count(srv.logs.String(), "no handler was called"); n != 4 {
 			t.Errorf("%d lines, want 1 and 3", n)
 		}
+	})
+}
+
+// TestProbeNotLogged checks that what the library's own browser client sends at a login is answered, and
+// not logged as an event that the app should have a handler for.
+func TestProbeNotLogged(t *testing.T) {
+	const probe = "socketauth:probe"
+	if text, err := os.ReadFile("client/login.js"); err != nil || !strings.Contains(string(text), strconv.Quote(probe)) {
+		t.Fatalf("the browser client has another name for it, or: %v", err)
+	}
+	withServer(t, nil, func(srv *testServer) {
+		early := srv.dial("")
+		c, _ := srv.authenticated()
+		for c, code := range map[*client]string{early: "unauthorized", c: "unknown_event"} {
+			if answer := c.call(probe); !strings.Contains(answer, code) {
+				t.Errorf("answered %q, want %s", answer, code)
+			}
+		}
+		srv.expectNotLogged("no handler was called")
+		c.call("other")
+		srv.expectLogged("no handler was called")
 	})
 }

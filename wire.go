@@ -88,6 +88,10 @@ func confirms(field json.RawMessage) (yes bool, unclear string) {
 	return false, "object"
 }
 
+// probeEvent is what the library's browser client sends to learn that the server has decided about
+// what it sent before. It has no handler, and the acknowledgement says so.
+const probeEvent = "socketauth:probe"
+
 // reserved are the event names of the library and of the protocol, and those that some version of
 // socket.io-client uses for its own connection and never sends.
 var reserved = []string{
