@@ -43,12 +43,12 @@ func (q *Queue) Add(now time.Time, sessions []string) (run bool) {
 	return q.addLocked(now, sessions)
 }
 
-// Missed adds all sessions, of which changes may have been missed since the last certain time. It
+// Missed adds all sessions, of which changes may have been missed since the store was heard last. It
 // reports whether the caller must call Run.
 func (q *Queue) Missed(sessions []string) (run bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.addLocked(*q.certain.Load(), sessions)
+	return q.addLocked(q.heard, sessions) // those that wait already do so since before
 }
 
 // Gap is Missed at the word of the store, which listens from now on.
@@ -56,7 +56,7 @@ func (q *Queue) Gap(now time.Time, sessions []string) (run bool) {
 	q.shared.Store(true)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	run = q.addLocked(*q.certain.Load(), sessions)
+	run = q.addLocked(q.heard, sessions)
 	q.heard = now
 	q.updateLocked()
 	return run
@@ -151,7 +151,8 @@ func (q *Queue) Run(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// take takes as many sessions as are looked up at once, which is none if only those are left that the
+// take takes as many sessions as are looked up at once, first of all those that have waited longest:
+// however often all are added again, each has its turn. It takes none if only those are left that the
 // store did not answer for. If none is left at all, it ends Run.
 func (q *Queue) take() (sessions []string, done bool) {
 	q.mu.Lock()
@@ -163,14 +164,30 @@ func (q *Queue) take() (sessions []string, done bool) {
 	n := min(len(q.waiting), q.size*q.parallel)
 	sessions = make([]string, 0, n)
 	q.checking = make(map[string]time.Time, n)
-	for sid, since := range q.waiting {
-		if len(sessions) == n {
-			break
+	takeSome := func(until time.Time) {
+		for sid, since := range q.waiting {
+			switch {
+			case len(sessions) == n:
+				return
+			case since.After(until):
+				continue
+			}
+			sessions = append(sessions, sid)
+			q.checking[sid] = since
+			delete(q.waiting, sid)
 		}
-		sessions = append(sessions, sid)
-		q.checking[sid] = since
-		delete(q.waiting, sid)
 	}
+	var first, last time.Time
+	for _, since := range q.waiting {
+		if first.IsZero() || since.Before(first) {
+			first = since
+		}
+		if since.After(last) {
+			last = since
+		}
+	}
+	takeSome(first)
+	takeSome(last)
 	return sessions, false
 }
 

@@ -216,3 +216,29 @@ func BenchmarkRun(b *testing.B) {
 		q.Run(b.Context(), time.Second)
 	}
 }
+
+// TestGapsFasterThanLookups checks that sessions count as looked up although all are added again and
+// again in less time than it takes to look them up: otherwise whoever causes gaps could have a store
+// count as silent.
+func TestGapsFasterThanLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := New(time.Now(), 10, 1, func([]string) []string {
+			time.Sleep(time.Second)
+			return nil
+		})
+		all := names(50) // take 5 s
+		var running sync.WaitGroup
+		longest := time.Duration(0)
+		for range 100 {
+			if q.Gap(time.Now(), all) {
+				running.Go(func() { q.Run(t.Context(), time.Second) })
+			}
+			time.Sleep(2 * time.Second)
+			longest = max(longest, q.Silence(time.Now()))
+		}
+		running.Wait()
+		if longest > 14*time.Second {
+			t.Errorf("silent for %v", longest)
+		}
+	})
+}
