@@ -94,10 +94,10 @@ func TestUntilAnswered(t *testing.T) {
 func TestPartly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looked, refused atomic.Int32
-		answers := false
+		var answers atomic.Bool
 		q := New(time.Now(), 10, 2, func(sessions []string) (unanswered []string) {
 			for _, sid := range sessions {
-				if !answers && sid[len(sid)-1] == '7' {
+				if !answers.Load() && sid[len(sid)-1] == '7' {
 					refused.Add(1)
 					unanswered = append(unanswered, sid)
 				} else {
@@ -121,7 +121,7 @@ func TestPartly(t *testing.T) {
 		if got := q.Silence(time.Now()); got != time.Since(began) {
 			t.Errorf("silent for %v", got)
 		}
-		answers = true
+		answers.Store(true)
 		time.Sleep(10 * time.Minute)
 		if looked.Load() != 1000 || q.Left() != 0 {
 			t.Errorf("%d looked up, %d left", looked.Load(), q.Left())
@@ -132,11 +132,11 @@ func TestPartly(t *testing.T) {
 // TestSilence checks from when on changes may have been missed, for each thing that can be heard.
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		answers := true
-		var wait time.Duration
+		var silent atomic.Bool
+		var wait atomic.Int64
 		q := New(time.Now(), 500, 4, func(sessions []string) []string {
-			time.Sleep(wait)
-			if answers {
+			time.Sleep(time.Duration(wait.Load()))
+			if !silent.Load() {
 				return nil
 			}
 			return sessions
@@ -163,7 +163,7 @@ func TestSilence(t *testing.T) {
 		wants(time.Second)
 
 		// A gap is over once all sessions were looked up.
-		wait = time.Second
+		wait.Store(int64(time.Second))
 		run(q.Gap(time.Now(), names(3)))
 		wants(time.Second)
 		time.Sleep(900 * time.Millisecond)
@@ -186,7 +186,7 @@ func TestSilence(t *testing.T) {
 		// As long as the store does not answer, it counts from before the gap, or from the hint.
 		time.Sleep(10 * time.Second)
 		q.Heard(time.Now())
-		answers = false
+		silent.Store(true)
 		time.Sleep(time.Second)
 		run(q.Add(time.Now(), []string{"hint"}))
 		time.Sleep(time.Second)
@@ -197,7 +197,7 @@ func TestSilence(t *testing.T) {
 		time.Sleep(time.Minute)
 		q.Heard(time.Now())
 		wants(62 * time.Second)
-		answers = true
+		silent.Store(false)
 		time.Sleep(2 * time.Minute)
 		wants(2 * time.Minute)
 
