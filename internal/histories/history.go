@@ -60,8 +60,13 @@ func (w *world) play(peer server, s *store, l *ledger) {
 	for n := range w.thieves {
 		thieves = append(thieves, w.newThief(n+1, devices[w.IntN(len(devices))], peer, l))
 	}
+	ending := false // no more revocations, so that all processes can have heard of the last one
 	for range w.revocations {
-		w.after(w.between(10*time.Millisecond, 4*w.longestPause), func() { w.revoke(peer, l) })
+		w.after(w.between(10*time.Millisecond, 4*w.longestPause), func() {
+			if !ending {
+				w.revoke(peer, l)
+			}
+		})
 	}
 	stormy := true
 	w.after(w.between(w.timeout, time.Duration(1+w.actions)*w.longestPause), func() { stormy = false })
@@ -109,8 +114,9 @@ func (w *world) play(peer server, s *store, l *ledger) {
 			}
 		}
 	}
+	ending = true
 	w.pass(w.timeout)
-	if w.inbox != nil { // only the real server watches its store
+	if w.inbox != nil { // the servers watch their store
 		l.allClosed()
 	}
 	w.list(s, l)
