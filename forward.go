@@ -23,11 +23,17 @@ func (c *config) newForwarder(b *bus) (*forward.Forwarder, error) {
 		Limited:     func() { c.limited(limitForwarded) },
 		Logger:      c.log,
 	})
-	if err == nil && f.Name() != "" {
-		c.log.Info("socketauth: a load balancer can tell the connections of this process by their ids",
+	switch {
+	case err != nil:
+		return nil, err
+	case f.Name() != "":
+		c.log.Info("socketauth: the ids of this process's connections begin with a prefix, for rules in a load balancer",
 			slog.String("prefix", f.Name()), slog.String("url", c.cluster.advertise))
+	default:
+		c.log.Info("socketauth: Cluster.Advertise is empty: clients that poll need a load balancer that sends all requests of each " +
+			"of them to the same process")
 	}
-	return f, err
+	return f, nil
 }
 
 // addresses returns the URLs that the other processes advertise, silent ones included: a process is

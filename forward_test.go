@@ -63,7 +63,8 @@ func TestRuleByPrefix(t *testing.T) {
 	})
 }
 
-// TestWithoutAdvertise guards that ids have no prefix where no other process could use it.
+// TestWithoutAdvertise guards that ids have no prefix where no other process could use it, and that the
+// log says what the load balancer has to do instead.
 func TestWithoutAdvertise(t *testing.T) {
 	withBalancer(t, 1, func(o *socketauth.Options[string]) { o.Cluster.Advertise = "" }, func(b *balanced) {
 		conn, err := b.dial("", "4", "polling", "192.0.2.1")
@@ -73,6 +74,7 @@ func TestWithoutAdvertise(t *testing.T) {
 		if _, ok := id.Parse(conn.Opened().SID); !ok || b.processes[0].prefix() != "" {
 			t.Errorf("the id is %q", conn.Opened().SID)
 		}
+		b.logs.expect(t, "Cluster.Advertise is empty")
 		_ = conn.Close()
 	})
 }

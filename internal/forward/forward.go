@@ -168,7 +168,7 @@ func (f *Forwarder) receive(r *http.Request, headers []string) *http.Request {
 // logUntimely logs once a minute that the clocks of processes differ.
 func (f *Forwarder) logUntimely(r *http.Request) {
 	if unsaid, now := f.untimely.Allow(); now {
-		f.c.Logger.WarnContext(r.Context(), "socketauth: a request that another process has handed on has a time that is too far from this process's",
+		f.c.Logger.WarnContext(r.Context(), "socketauth: a request that another process has passed on has a time that is too far from this process's",
 			slog.String("fix", "set the clocks of all processes; until then this one does not know the addresses of such clients"),
 			slog.Int("more_since_last", unsaid))
 	}

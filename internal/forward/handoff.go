@@ -246,7 +246,7 @@ func (h *handoff) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 	default:
 		h.f.c.Counts.Failed.Add(1)
 		if unsaid, now := h.f.unreachable.Allow(); now {
-			h.f.c.Logger.WarnContext(h.in.Context(), "socketauth: another process does not answer a request that was handed on to it",
+			h.f.c.Logger.WarnContext(h.in.Context(), "socketauth: another process does not answer a request that was passed on to it",
 				slog.String("url", h.to.base.String()), slog.String("prefix", h.to.name), slog.Any("cause", err),
 				slog.Int("more_since_last", unsaid),
 				slog.String("fix", "nothing if the process has ended; otherwise its Cluster.Advertise must be a URL that this process reaches"))
