@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/z-open/socketauth/blacklist"
 )
 
@@ -85,7 +87,9 @@ func (s *Store) learn(bucket int, text string) (*bucketState, error) {
 		return nil, err
 	}
 	if known := s.states[bucket].Swap(state); known != nil && known.birth != state.birth {
-		s.touched.Store(false) // another server, most likely: so that all buckets notice at once
+		for b := range s.touched { // another server, most likely: so that all buckets notice at once
+			s.touched[b].Store(false)
+		}
 	}
 	return state, nil
 }
@@ -101,30 +105,47 @@ func (s *Store) touch(ctx context.Context, bucket int) (*bucketState, error) {
 
 // touchAll does so for all buckets.
 func (s *Store) touchAll(ctx context.Context) error {
-	calls := make([]call, buckets)
-	for b := range calls {
-		calls[b] = call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{s.durable()}}
-	}
-	if err := s.runAll(ctx, s.scripts.touch, calls); err != nil {
-		return err
-	}
-	for b := range calls {
-		if calls[b].err != nil {
-			return calls[b].err
-		}
-		if _, err := s.learn(b, str(calls[b].reply, 1)); err != nil {
-			return err
+	for _, one := range s.touchEach(ctx, s.runEach, func(int) bool { return true }) {
+		if one.err != nil {
+			return one.err
 		}
 	}
-	s.touched.Store(true)
 	return nil
 }
 
-// ready makes sure, once for each server, that all buckets remember: codes that are issued from
-// then on are known to be new.
-func (s *Store) ready(ctx context.Context) error {
-	if s.touched.Load() {
+// touchEach does so for some buckets. It returns a call for each of them, which has an error if the
+// bucket may not remember.
+func (s *Store) touchEach(ctx context.Context, run func(context.Context, *redis.Script, []call), some func(bucket int) bool) []call {
+	var calls []call
+	for b := range buckets {
+		if some(b) {
+			calls = append(calls, call{bucket: b, keys: []string{s.bucketKey(b)}, args: []any{s.durable()}})
+		}
+	}
+	run(ctx, s.scripts.touch, calls)
+	for n := range calls {
+		if calls[n].err == nil {
+			_, calls[n].err = s.learn(calls[n].bucket, str(calls[n].reply, 1))
+		}
+	}
+	for _, one := range calls { // now that learn has forgotten which buckets were seen, if it has
+		if one.err == nil {
+			s.touched[one.bucket].Store(true)
+		}
+	}
+	return calls
+}
+
+// ready makes sure, once for each server, that all buckets that can be reached remember: codes that
+// are issued from then on are known to be new. It returns an error if this bucket may not.
+func (s *Store) ready(ctx context.Context, bucket int) error {
+	if s.touched[bucket].Load() {
 		return ctx.Err()
 	}
-	return s.touchAll(ctx)
+	for _, one := range s.touchEach(ctx, s.runApart, func(b int) bool { return !s.touched[b].Load() }) {
+		if one.bucket == bucket {
+			return one.err
+		}
+	}
+	return ctx.Err() // another call has seen it meanwhile
 }

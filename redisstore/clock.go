@@ -155,10 +155,10 @@ func (s *Store) shown(bucket int, t time.Time) time.Time {
 
 // Time implements blacklist.Clock.
 func (s *Store) Time(ctx context.Context, userID string, t time.Time) (time.Time, error) {
-	if err := s.ready(ctx); err != nil {
+	b := userOf(userID).bucket
+	if err := s.ready(ctx, b); err != nil {
 		return time.Time{}, err
 	}
-	b := userOf(userID).bucket
 	shown, fresh := s.clockOf(b).reading(t, s.now())
 	state := s.states[b].Load()
 	if !fresh || state == nil {

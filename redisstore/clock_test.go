@@ -26,7 +26,7 @@ func skewed(t testing.TB, client redis.UniversalClient, prefix string, redisAhea
 		t.Fatal(err)
 	}
 	s.ahead, s.scripts = ahead, newScripts(redisAhead)
-	if err := s.ready(t.Context()); err != nil {
+	if err := s.touchAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -34,6 +34,8 @@
 //   - min-replicas-to-write 1 and min-replicas-max-lag 10, if there are replicas. A master that is
 //     cut off from its replicas then stops deciding after ten seconds, while another has taken
 //     over.
+//   - cluster-require-full-coverage no, in a cluster. While one of its masters is out, the users of
+//     the others are served.
 //   - Redis for this alone, or at least a database that no FLUSHDB is meant for. An empty Redis
 //     means that all users have to log in again.
 //   - An ACL for the app, here with the prefix "sa:", and TLS. Who can write to Redis can revive

@@ -106,7 +106,7 @@ func TestACL(t *testing.T) {
 	if err := s.subscribed(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if foreign, err := New(client, Options{Prefix: "other:"}); err != nil || foreign.ready(t.Context()) == nil {
+	if foreign, err := New(client, Options{Prefix: "other:"}); err != nil || foreign.touchAll(t.Context()) == nil {
 		t.Errorf("keys of others can be written: %v", err)
 	}
 }
@@ -156,7 +156,7 @@ func TestReplicaIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	behind.touched.Store(true)
+	behind.touched[userOf("user").bucket].Store(true)
 	if r, err := behind.Check(t.Context(), first, 0, 0); err == nil || r.Verdict != 0 || !strings.Contains(err.Error(), "READONLY") {
 		t.Errorf("Check: verdict %d, %v", r.Verdict, err)
 	}

@@ -96,16 +96,29 @@ type call struct {
 	bucket int
 	keys   []string
 	args   []any
-	reply  []any
+	of     []int     // what the caller makes it for, by numbers of its own
+	reply  []any     // nil if there is none
 	now    time.Time // by the store's clock
-	err    error     // of the clock: the reply is there
+	err    error     // why there is no reply, or, if there is one, of the clock
 }
 
 // runAll runs a script several times, in one round trip to each server, or in two if a server does
-// not know the script.
+// not know the script. It returns an error if a call has no reply.
 func (s *Store) runAll(ctx context.Context, sc *redis.Script, calls []call) error {
+	s.runEach(ctx, sc, calls)
+	for _, one := range calls {
+		if one.reply == nil {
+			return one.err
+		}
+	}
+	return nil
+}
+
+// runEach is runAll, but leaves the errors in the calls.
+func (s *Store) runEach(ctx context.Context, sc *redis.Script, calls []call) {
 	if err := ctx.Err(); err != nil {
-		return err
+		fail(calls, err)
+		return
 	}
 	waiting := make([]int, len(calls))
 	for n := range waiting {
@@ -127,19 +140,26 @@ func (s *Store) runAll(ctx context.Context, sc *redis.Script, calls []call) erro
 			}
 			switch {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
+				calls[n].err = errNoScript
 				unknown = append(unknown, n)
 			case err != nil:
-				return s.failed(ctx, err)
+				calls[n].err = s.failed(ctx, err)
 			default:
 				calls[n].reply = reply
 				calls[n].now, calls[n].err = s.observe(calls[n].bucket, reply, sent)
 			}
 		}
 		if waiting = unknown; len(waiting) == 0 {
-			return nil
+			return
 		}
 	}
-	return errNoScript
+}
+
+// fail notes that none of the calls has a reply.
+func fail(calls []call, err error) {
+	for n := range calls {
+		calls[n].reply, calls[n].err = nil, err
+	}
 }
 
 // str returns element n of a reply, if it is a string.

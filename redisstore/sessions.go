@@ -9,10 +9,10 @@ import (
 // Sessions implements blacklist.Store. A session whose record is damaged is not listed: nothing is
 // accepted of it.
 func (s *Store) Sessions(ctx context.Context, userID string) ([]blacklist.Session, error) {
-	if err := s.ready(ctx); err != nil {
+	u := userOf(userID)
+	if err := s.ready(ctx, u.bucket); err != nil {
 		return nil, err
 	}
-	u := userOf(userID)
 	reply, now, err := s.run(ctx, s.scripts.sessions, u.bucket, s.keys(u)[:2])
 	if err != nil {
 		return nil, err

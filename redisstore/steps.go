@@ -40,14 +40,14 @@ func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Re
 
 // Check implements blacklist.Store. It always reads.
 func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
-	if err := s.ready(ctx); err != nil {
+	u := userOf(t.UserID)
+	if err := s.ready(ctx, u.bucket); err != nil {
 		return blacklist.Result{}, err
 	}
 	sid, ok := rawID(t.SessionID)
 	if !ok {
 		return blacklist.Result{Verdict: blacklist.Unknown}, nil
 	}
-	u := userOf(t.UserID)
 	seen, state, now, err := s.read(ctx, u, sid)
 	if err != nil {
 		return blacklist.Result{}, err
@@ -61,7 +61,7 @@ func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch t
 // step makes a decision and stores what has changed. It decides on what this process saw last, and
 // on what is if that is not the same any more. So it takes one round trip, or two.
 func (s *Store) step(ctx context.Context, u user, t blacklist.TokenRef, d decision) (blacklist.Result, error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.ready(ctx, u.bucket); err != nil {
 		return blacklist.Result{}, err
 	}
 	sid, ok := rawID(t.SessionID)

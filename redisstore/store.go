@@ -16,9 +16,10 @@ type Store struct {
 	bucketKeys [buckets]string
 	isCluster  bool
 	scripts    *scripts
-	ahead      time.Duration // of this process's clock; 0, but in tests
-	apart      string        // of the channel, so that others hear nothing; "", but in tests
-	touched    atomic.Bool   // all buckets have been seen
+	ahead      time.Duration        // of this process's clock; 0, but in tests
+	apart      string               // of the channel, so that others hear nothing; "", but in tests
+	touched    [buckets]atomic.Bool // the bucket has been seen, and remembers
+	silence    silence
 	states     [buckets]atomic.Pointer[bucketState]
 	clocks     [buckets]clock
 	kept       cache

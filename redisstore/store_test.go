@@ -26,7 +26,7 @@ func open(t testing.TB, client redis.UniversalClient, o Options) *Store {
 	}
 	s, err := New(client, o)
 	if err == nil {
-		err = s.ready(context.Background())
+		err = s.touchAll(context.Background())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func processes(client func() redis.UniversalClient, skewed, lossy bool) func(t *
 			if lossy {
 				s.apart = fmt.Sprint(n)
 			}
-			if err := s.ready(t.Context()); err != nil {
+			if err := s.touchAll(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
