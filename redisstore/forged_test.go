@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -202,4 +203,23 @@ func TestForgedCounters(t *testing.T) {
 		}
 	}
 	w.sure("all is heard")
+}
+
+// Guards the memory of processes against a flood of long messages, while Redis does not say whether they
+// are true.
+func TestForgedFlood(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.Client(), Options{})
+	present(t, s, login(t, s, "user"))
+	server.Pause()
+	defer server.Resume()
+	for n := range 10_000 {
+		c := blacklist.Change{UserID: text(int64(n)) + strings.Repeat("u", maxField-10), TokenID: newID(), Verdict: blacklist.Revoked, At: time.Now()}
+		s.heard(message{bucket: userOf(c.UserID).bucket, counter: 1, change: c})
+	}
+	s.recent.mu.Lock()
+	defer s.recent.mu.Unlock()
+	if n := len(s.recent.unverified); n == 0 || n > maxUnverified/(maxField-10) || s.recent.size > maxUnverified {
+		t.Errorf("%d messages wait, of %d bytes", n, s.recent.size)
+	}
 }

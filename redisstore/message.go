@@ -103,10 +103,17 @@ func (m *message) format() string {
 	return string(appendChange(b, m.change, m.keep))
 }
 
-// parseMessage parses what was published on the store's channel.
+// maxMessage is how long a message is at most: four strings, and the numbers of each bucket.
+const maxMessage = 4*maxField + buckets*64 + 1<<10
+
+// parseMessage parses what was published on the store's channel. It takes no memory that is worth
+// mentioning for what is no message, whatever the length.
 func parseMessage(text string) (m message, err error) {
+	if len(text) > maxMessage {
+		return message{}, errMessage
+	}
 	head, body, ok := strings.Cut(text, "\n")
-	fields := strings.Split(head, " ")
+	fields := strings.SplitN(head, " ", 5)
 	if !ok || len(fields) != 4 {
 		return message{}, errMessage
 	}
@@ -130,12 +137,12 @@ func parseMessage(text string) (m message, err error) {
 	}
 	m.all, m.change.All = true, true
 	m.counters, m.epochs, m.moments = new([buckets]int64), new([buckets]int64), new([buckets]int64)
-	said := strings.Split(fields[1], ",")
+	said := strings.SplitN(fields[1], ",", buckets+1)
 	if len(said) != buckets || m.change.UserID != "" || m.change.SessionID != "" || m.change.Except != "" || m.change.TokenID != "" {
 		return message{}, errMessage
 	}
 	for n, one := range said {
-		parts := strings.Split(one, ":")
+		parts := strings.SplitN(one, ":", 4)
 		if len(parts) != 3 {
 			return message{}, errMessage
 		}

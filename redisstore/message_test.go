@@ -3,6 +3,9 @@ package redisstore
 import (
 	"fmt"
 	"reflect"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,4 +70,29 @@ func FuzzMessage(f *testing.F) {
 			t.Errorf("%q: %+v", text, m)
 		}
 	})
+}
+
+// Guards the memory of processes: what anybody may publish takes none beyond its own.
+func TestForgedMessagesTakeNoMemory(t *testing.T) {
+	for name, text := range map[string]string{
+		"fields":            strings.Repeat(" ", 4<<20),
+		"fields of numbers": "* " + strings.Repeat(",", 4<<20) + " 1 1\n" + string(appendChange(nil, blacklist.Change{Verdict: blacklist.Revoked}, 0)),
+		"numbers":           "* " + strings.Repeat(":", 4<<20) + " 1 1\n" + string(appendChange(nil, blacklist.Change{Verdict: blacklist.Revoked}, 0)),
+		"short fields":      strings.Repeat(" ", maxMessage),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := parseMessage(text)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 256<<10 {
+			t.Errorf("%s: %v, %d bytes", name, err, took)
+		}
+	}
+	long := strings.Repeat("x", maxField)
+	c := blacklist.Change{UserID: long, SessionID: long, Except: long, TokenID: long, Verdict: blacklist.Revoked, Generation: 1<<63 - 1}
+	text := "63 9007199254740991 9007199254740991 9007199254740991\n" + string(appendChange(nil, c, maxKeep))
+	text = strconv.Itoa(userOf(long).bucket) + text[2:]
+	if _, err := parseMessage(text); err != nil {
+		t.Errorf("the longest message: %v", err)
+	}
 }

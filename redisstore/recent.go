@@ -14,6 +14,7 @@ import (
 const (
 	rememberedFor = time.Minute
 	maxRemembered = 10_000
+	maxUnverified = 4 << 20 // bytes
 )
 
 // recent is what ended, or had its mark raised, in the last minute, as this process knows it. A
@@ -25,6 +26,7 @@ type recent struct {
 	known map[change]struct{}
 
 	unverified []message
+	size       int // of the texts of unverified
 	verifying  bool
 }
 
@@ -51,6 +53,11 @@ func (m *message) key() change {
 		k.at = c.At.UnixMicro()
 	}
 	return k
+}
+
+// texts returns the length of a message's texts.
+func (m *message) texts() int {
+	return len(m.change.UserID) + len(m.change.SessionID) + len(m.change.Except)
 }
 
 func (r *recent) add(m message) {
@@ -91,9 +98,11 @@ func (r *recent) last() (messages []message) {
 func (r *recent) wait(m message) (idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, twice := r.known[m.key()]; twice || len(r.unverified) >= maxRemembered {
+	size := m.texts()
+	if _, twice := r.known[m.key()]; twice || len(r.unverified) >= maxRemembered || r.size+size > maxUnverified {
 		return false
 	}
+	r.size += size
 	r.unverified = append(r.unverified, m)
 	idle = !r.verifying
 	r.verifying = true
@@ -107,6 +116,12 @@ func (r *recent) waiting() (messages []message) {
 	defer r.mu.Unlock()
 	n := min(len(r.unverified), verifyAtOnce)
 	messages, r.unverified = r.unverified[:n:n], r.unverified[n:]
+	for _, m := range messages {
+		r.size -= m.texts()
+	}
+	if len(r.unverified) == 0 {
+		r.unverified = nil
+	}
 	r.verifying = n > 0
 	return messages
 }

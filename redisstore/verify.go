@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,6 +32,9 @@ func (s *Store) heard(m message) {
 		return // what is remembered is kept in Redis for as long as its time says
 	}
 	m.keep = min(m.keep, maxHeardKeep)
+	c := &m.change // without what is not said again, and without the rest of what was published
+	c.UserID, c.SessionID, c.Except = strings.Clone(c.UserID), strings.Clone(c.SessionID), strings.Clone(c.Except)
+	c.TokenID, c.Generation = "", 0
 	if s.recent.wait(m) {
 		s.bus.goes(s.verify)
 	}
