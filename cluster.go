@@ -38,8 +38,8 @@ type Cluster struct {
 	// balancer that sends each of them to the same process.
 	Advertise string
 
-	// Key are at least 32 random bytes, the same in all processes, from which the keys of the
-	// cluster are derived. If nil, they are derived from Options.Secret. It is required with Broker
+	// Key is at least 32 random bytes, the same in all processes, from which the keys of the cluster
+	// are derived. If nil, they are derived from Options.Secret. It is required with Broker
 	// if Secret is not set.
 	Key []byte
 
@@ -63,9 +63,9 @@ func (c Cluster) Format(f fmt.State, _ rune) { fmt.Fprint(f, "socketauth.Cluster
 func (c Cluster) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth.Cluster") }
 
 // Broker carries messages between the processes of one app: each at most once, and those of one
-// publisher on one topic in order. It keeps nothing. An implementation needs nothing of this
-// package; package brokertest has the tests that each has to pass. A Broker is safe for concurrent
-// use.
+// publisher on one topic in order. It stores nothing: who has not subscribed when a message is
+// published does not get it. An implementation needs nothing of this package; package brokertest has
+// the tests that each has to pass. The library does not close it. A Broker is safe for concurrent use.
 type Broker interface {
 	// Publish sends data, of at most 1 MiB, to all who have subscribed to the topic, in this process
 	// too. Topics are at most 64 letters, digits, "-" and "_". ctx bounds this call. Publish does not
@@ -298,7 +298,7 @@ func (b *bus) close(ctx context.Context, used func() bool) error {
 // join counts one more group of a server with members, so that what others send to it is heard.
 func (b *bus) join(g hub.Group) { b.count(cluster.Topic(g), 1) }
 
-// leave takes back join. It may be called before it, if both happen at the same time.
+// leave undoes one join. If both happen at the same time, it may be called first.
 func (b *bus) leave(g hub.Group) { b.count(cluster.Topic(g), -1) }
 
 func (b *bus) count(t cluster.Topic, by int) {

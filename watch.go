@@ -305,7 +305,7 @@ func (w *watcher) verifyAll() {
 }
 
 // verifyOne asks the store about one hint. If a later generation was confirmed meanwhile, nothing
-// follows, because of that there is another change to hear.
+// follows: that was a change of its own, which is heard too.
 func (w *watcher) verifyOne(c blacklist.Change) {
 	t := w.sockets.tokenOf(c.SessionID)
 	if t == nil {

@@ -40,12 +40,13 @@ type Fixture struct {
 	// none, and what is promised for that case is not tested.
 	Cut func()
 
-	// Stall keeps whatever is between the brokers from answering, without a word, until resume is
-	// called. The suite calls resume in any case, perhaps twice. If nil, this is not tested either.
+	// Stall makes the service between the brokers stop answering, with its connections open, until
+	// resume is called. The suite calls resume in any case, perhaps twice. If nil, what is promised
+	// for that case is not tested.
 	Stall func() (resume func())
 }
 
-// patience is how long something may take that has to happen.
+// patience is how long the suite waits for what has to happen.
 var patience = 20 * time.Second
 
 // Run runs the suite. open returns brokers that nobody uses yet, for each promise, and has

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// callbacks is how they are called, and what they may do.
+// callbacks has the promises about how callbacks are called, and what they may do.
 func callbacks() []clause {
 	return []clause{
 		{"The callbacks of a subscription are called one at a time", func(t *testing.T, f *fixture) {

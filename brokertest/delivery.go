@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// delivery is what becomes of a message.
+// delivery has the promises about the delivery of messages.
 func delivery() []clause {
 	return []clause{
 		{"A message is heard by all who subscribe to its topic, its publisher too, and by nobody else", func(t *testing.T, f *fixture) {

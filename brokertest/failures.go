@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// failures is what happens when connections break.
+// failures has the promises about connections that break or stall.
 func failures() []clause {
 	return []clause{
 		{"A connection that was cut is a gap, and what comes after the gap is heard", func(t *testing.T, f *fixture) {

@@ -10,7 +10,7 @@ import (
 
 func patientUntil() <-chan time.Time { return time.After(patience) }
 
-// subscriptions is when one begins and ends.
+// subscriptions has the promises about when a subscription begins and ends.
 func subscriptions() []clause {
 	return []clause{
 		{"Nothing is missed once Subscribe has returned", func(t *testing.T, f *fixture) {

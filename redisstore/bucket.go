@@ -94,7 +94,7 @@ func (s *Store) learn(bucket int, text string) (*bucketState, error) {
 	return state, nil
 }
 
-// touch makes sure that a bucket remembers.
+// touch makes sure that a bucket has a state in Redis, and reads it.
 func (s *Store) touch(ctx context.Context, bucket int) (*bucketState, error) {
 	reply, _, err := s.run(ctx, s.scripts.touch, bucket, []string{s.bucketKey(bucket)}, s.durable())
 	if err != nil {
@@ -136,8 +136,8 @@ func (s *Store) touchEach(ctx context.Context, run func(context.Context, *redis.
 	return calls
 }
 
-// ready makes sure, once for each server, that all buckets that can be reached remember: codes that
-// are issued from then on are known to be new. It returns an error if this bucket may not.
+// ready makes sure, once for each server, that all buckets that can be reached have a state: codes that
+// are issued from then on are known to be new. It returns an error if this bucket may have none.
 func (s *Store) ready(ctx context.Context, bucket int) error {
 	if s.touched[bucket].Load() {
 		return ctx.Err()

@@ -15,9 +15,9 @@ import (
 // Subscribe. It is made with the first of them and closed after the last, and made again as often
 // as it breaks. It is safe for concurrent use.
 //
-// go-redis would reconnect and subscribe again in silence. So no call may: each is given a context
-// that has ended, with which no new connection can be made, and a connection that has failed once
-// is given up.
+// go-redis would reconnect and subscribe again without telling, and messages would be missed. To
+// prevent that, each call is given a context that has ended already, with which no new connection
+// can be made, and a connection that has failed once is given up.
 type bus struct {
 	client redis.UniversalClient
 	ping   time.Duration // how often a sign of life is asked for
@@ -98,7 +98,7 @@ func (b *bus) add(name string, l *listener) error {
 	return nil
 }
 
-// remove ends that.
+// remove takes a listener off a channel.
 func (b *bus) remove(name string, l *listener) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,7 +136,7 @@ func (b *bus) close() {
 	b.work.Wait()
 }
 
-// goes runs a function in the background, which ends with the bus's life. close waits for it.
+// goes runs a function in the background, which returns once the bus is closed. close waits for it.
 func (b *bus) goes(run func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,7 +168,7 @@ func (b *bus) fence() (ping uint64) {
 	return b.conn.asked
 }
 
-// why returns why there is no connection, if that is so.
+// why returns why there is no connection. It is nil if there is one.
 func (b *bus) why() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

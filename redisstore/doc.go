@@ -50,12 +50,12 @@
 //
 // A client of a cluster also needs +cluster|slots +command.
 //
-// # What can come back
+// # What Redis may lose
 //
 // A replica that takes over may be behind, and a power cut may lose the last writes. What the store
 // does about it:
 //
-//   - A code that was used is not good again. The store notes the run_id of the Redis that it wrote
+//   - A code that was used is not accepted again. The store notes the run_id of the Redis that it wrote
 //     to; if another answers, codes issued until two seconds after that are refused. Their users
 //     log in again. With Options.Durable, for a Redis that loses nothing, codes stay good over a
 //     restart.
@@ -66,15 +66,15 @@
 //     the client logs in again, unless it still has the former token. If the token was stolen, its
 //     thief may use it until the owner's client presents what it has, which is found as reuse.
 //
-// Only appendfsync always, without replicas that may be promoted, or WAIT on each write, which the
-// store does not use, rules all of this out.
+// None of this can happen with appendfsync always and no replica that may be promoted. (WAIT on each
+// write would prevent it too, but the store does not use it.)
 //
 // # Clocks
 //
 // Times in Redis are by Redis's own clock, and tokens are stamped by it, with an estimate that is
 // never ahead of it. So the clocks of processes may differ by Options.MaxSkew, and no login
-// survives a revocation for it. If Redis's clock is set back, users that were revoked cannot log in
-// until it has passed the revocation, and codes of before are refused.
+// survives a revocation because of that. If Redis's clock is set back, users that were revoked
+// cannot log in until it has passed the revocation, and codes issued before are refused.
 //
 // # Cost
 //

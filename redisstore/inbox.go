@@ -3,7 +3,7 @@ package redisstore
 import "sync"
 
 // An inbox calls the functions of one subscription, one at a time and in order, in a goroutine of
-// its own that runs only while there is something to say. What waits is bounded: if there is too
+// its own that runs only while something waits. What waits is bounded: if there is too
 // much, the rest is dropped and the gap is told. It is safe for concurrent use.
 type inbox[T any] struct {
 	tell func(T)

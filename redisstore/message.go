@@ -84,7 +84,7 @@ func parseChange(b string) (c blacklist.Change, keep time.Duration, err error) {
 	return c, time.Duration(micros) * time.Microsecond, nil
 }
 
-// maxKeep is the longest Keep that is told apart from a longer one.
+// maxKeep is the longest Keep in a message. A longer one is written as this.
 const maxKeep = 100 * 365 * 24 * time.Hour
 
 // format returns the message that all were revoked.

@@ -16,7 +16,7 @@ type own struct {
 	aged     time.Time
 }
 
-// watch begins or ends to note changes.
+// watch switches the noting of changes on or off, and forgets those noted.
 func (o *own) watch(watched bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -39,7 +39,7 @@ func (o *own) note(change string) {
 // forget is called if it was not made.
 func (o *own) forget(change string) { o.take(change) }
 
-// take reports whether a change is this process's own. It is so once.
+// take reports whether a change is this process's own, and forgets it.
 func (o *own) take(change string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

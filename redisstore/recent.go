@@ -94,7 +94,7 @@ func (r *recent) last() (messages []message) {
 	return messages
 }
 
-// wait has a message wait until it is verified. It reports whether nobody is at that.
+// wait queues a message to be verified. It reports whether the caller has to call verify.
 func (r *recent) wait(m message) (idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,8 +109,8 @@ func (r *recent) wait(m message) (idle bool) {
 	return idle
 }
 
-// waiting takes out some of the messages that wait. If there are none, nobody verifies from then
-// on.
+// waiting takes some messages out of the queue. If it returns none, the caller stops, and the next
+// call of wait says so.
 func (r *recent) waiting() (messages []message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

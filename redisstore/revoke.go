@@ -11,11 +11,13 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// Revoke implements blacklist.Store. It is made whatever the clocks show, and where Redis is full.
+// Revoke implements blacklist.Store. It also works while the clocks differ and while Redis is full.
+//
 // If all are revoked, those who watch hear of it before the sessions are counted, so without their
-// number; and if ctx ends meanwhile, it is the number of those counted by then. The change is also
-// that of a session of another user, which is left alone: what the store knows of sessions it knows
-// by their users.
+// number. If ctx ends while they are counted, Change.Sessions has those counted by then.
+//
+// The store finds sessions by their users. If r names a session of another user, that session is left
+// alone, and the change that is returned counts no living session.
 func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 	if err := r.Check(); err != nil {
 		return blacklist.Change{}, err

@@ -13,9 +13,9 @@ const leeway = time.Minute
 // decision lets a session's state decide on a token, and perhaps change.
 type decision func(*blacklist.State, time.Time) (blacklist.Result, blacklist.Change)
 
-// inDoubt is how much later than a token was replaced a connection may seem to have been opened,
-// and the token counts as late all the same: both times are estimates, and reuse would end the
-// session.
+// inDoubt is a margin. If a connection seems to have been opened no more than this after its token
+// was replaced, the token still counts as late, not as reuse: both times are estimates, and reuse
+// would end the session.
 const inDoubt = 5 * time.Millisecond
 
 // Present implements blacklist.Store.
@@ -38,7 +38,7 @@ func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Re
 	})
 }
 
-// Check implements blacklist.Store. It always reads.
+// Check implements blacklist.Store. It always asks Redis.
 func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
 	u := userOf(t.UserID)
 	if err := s.ready(ctx, u.bucket); err != nil {
@@ -58,8 +58,9 @@ func (s *Store) Check(ctx context.Context, t blacklist.TokenRef, grace, branch t
 	return out.result, err
 }
 
-// step makes a decision and stores what has changed. It decides on what this process saw last, and
-// on what is if that is not the same any more. So it takes one round trip, or two.
+// step makes a decision and stores what has changed. It decides on the record that this process saw
+// last. If that turns out to be out of date, it decides again on the current one, which takes a
+// second round trip.
 func (s *Store) step(ctx context.Context, u user, t blacklist.TokenRef, d decision) (blacklist.Result, error) {
 	if err := s.ready(ctx, u.bucket); err != nil {
 		return blacklist.Result{}, err

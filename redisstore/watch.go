@@ -9,9 +9,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// Watch implements blacklist.Store. What it tells of comes by pub/sub, which may lose messages
-// without a word. So each bucket counts its changes, and Watch compares the counters with what it
-// has heard. A Gap is sent
+// Watch implements blacklist.Store. Changes come by pub/sub, which may lose messages without an
+// error. So each bucket counts its changes, and Watch compares the counters with what it has heard.
+// A Gap is sent
 //
 //   - first of all, and after each new subscription;
 //   - if a number is left out between two messages of a bucket;
@@ -19,8 +19,8 @@ import (
 //   - if a counter has gone back, because Redis has lost its last writes.
 //
 // While Redis can be reached, a change is heard, or a Gap, within twice Options.Poll. Changes are
-// hints (Change.Hint), since anybody may publish who can reach Redis, but for what this process has
-// decided itself about a token. A function that is so slow that too much waits for it gets a Gap.
+// hints (Change.Hint), since anybody who can reach Redis may publish, except those of a token that
+// this process has decided itself. A function that is so slow that too much waits for it gets a Gap.
 //
 // Watch returns an error only if Redis refuses the subscription, or the store was closed. As long
 // as Redis cannot be reached, it tries again.

@@ -192,7 +192,7 @@ func belongs(f form, t Topic) bool {
 	return t.Kind != 0
 }
 
-// find returns the member that has sent a message. It makes one if that is a heartbeat.
+// find returns the member that has sent a message. It adds a new one if the message is a heartbeat.
 func (s *members) find(now time.Time, h *header) (*member, verdict) {
 	m := s.all[h.from]
 	if m != nil && m.phase < expired {
@@ -274,8 +274,8 @@ func hasRun(nodes []byte, run [16]byte) bool {
 	return false
 }
 
-// tick does what time brings. It is called several times a second; if it is not, this process did
-// not run, and could not hear the others meanwhile. gap is called for topics on which messages are
+// tick moves members to the phases that are due at a time. It is called several times a second; if it
+// was not, this process did not run, and could not hear the others meanwhile. gap is called for topics on which messages are
 // missing.
 func (s *members) tick(now time.Time, gap func(Topic)) {
 	paused := now.Sub(s.ticked)
@@ -311,7 +311,7 @@ func (s *members) tick(now time.Time, gap func(Topic)) {
 	}
 }
 
-// bury makes a member one that is expired or gone.
+// bury moves a member to the phase expired or gone.
 func (s *members) bury(m *member, p phase, now time.Time) {
 	delete(s.names, m.id.name)
 	*m = member{

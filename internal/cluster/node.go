@@ -241,7 +241,7 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 }
 
-// tick has the state machines know what time it is.
+// tick passes the time to the state machines.
 func (n *Node) tick() {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
@@ -268,7 +268,7 @@ func (n *Node) tick() {
 	}
 }
 
-// membersLeftLocked has questions not wait for members that are not living any more.
+// membersLeftLocked stops questions from waiting for members that are not living any more.
 func (n *Node) membersLeftLocked() {
 	for _, m := range n.members.left {
 		n.asks.left(m)

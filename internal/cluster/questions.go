@@ -65,7 +65,7 @@ func (a *asking) check() {
 	}
 }
 
-// stopWaiting has a question not wait for a member any more.
+// stopWaiting stops a question from waiting for a member.
 func (a *asking) stopWaiting(r *reply) {
 	if r.waitFor {
 		r.waitFor = false
@@ -98,8 +98,8 @@ func (q *questions) take(m *member, p part) {
 	}
 }
 
-// left has no question wait for a member that is not living any more. One that is gone has nothing
-// left to say.
+// left stops questions from waiting for a member that is not living any more. One that is gone does
+// not count as one that has not answered.
 func (q *questions) left(m *member) {
 	for _, a := range q.open {
 		r := a.waiting[m]
@@ -129,7 +129,7 @@ func (q *questions) finish(a *asking) (answers []Answer, unheard []string) {
 	return a.answers, unheard
 }
 
-// fail has a question wait for nobody, because it could not be asked.
+// fail ends the waiting of a question, because it could not be asked.
 func (a *asking) fail() {
 	for _, r := range a.waiting {
 		a.stopWaiting(r)

@@ -16,7 +16,7 @@ const (
 	repeated          // heard before, or older than what was heard before on its topic
 	departed          // of a node that has said goodbye
 	clash             // of a node whose name another one has
-	crowded           // of one node too many
+	crowded           // of more nodes than are remembered
 	verdicts
 )
 
