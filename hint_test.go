@@ -296,3 +296,44 @@ func TestGapAsksOncePerSession(t *testing.T) {
 		})
 	}
 }
+
+// countedChecks counts the calls of Check.
+type countedChecks struct {
+	blacklist.Store
+	checks atomic.Int32
+}
+
+func (c *countedChecks) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
+	c.checks.Add(1)
+	return c.Store.Check(ctx, t, grace, branch)
+}
+
+// TestHintsOfAll checks that all sessions are looked up at most once a second however often it is
+// hinted that all have ended, and that they are after the last hint.
+func TestHintsOfAll(t *testing.T) {
+	counted := new(countedChecks)
+	told := &sharedStore{Store: counted, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	withServer(t, func(o *socketauth.Options[string]) {
+		counted.Store = sharedtest.New(0).Open(0)
+		o.Blacklist = told
+	}, func(srv *testServer) {
+		synctest.Wait()
+		c, _ := srv.authenticated()
+		before := counted.checks.Load()
+		hint := blacklist.Change{All: true, Verdict: blacklist.Revoked, Hint: true}
+		for range 1000 {
+			told.notify(hint)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := counted.checks.Load() - before; n < 5 || n > 12 {
+			t.Errorf("%d lookups in ten seconds", n)
+		}
+		c.expectAuthenticated()
+		if _, err := counted.Revoke(srv.Context(), blacklist.Revocation{All: true, Why: blacklist.Revoked, Keep: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		told.notify(hint)
+		time.Sleep(2 * time.Second)
+		c.expectRefused("session_revoked")
+	})
+}

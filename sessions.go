@@ -244,6 +244,8 @@ func (s *Server) applyChange(c blacklist.Change) {
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
 			socket.tokenConfirmed(c)
 		}
+	case ends(c.Verdict) && c.Hint && c.All:
+		s.watcher.recheckAll()
 	case ends(c.Verdict) && c.Hint:
 		s.watcher.recheck(sessionsOf(s.of(c.SessionID, c.UserID, c.All)))
 	case ends(c.Verdict):

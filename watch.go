@@ -25,6 +25,7 @@ type watcher struct {
 	sockets  followers
 	rechecks *recheck.Queue // sessions that may have ended elsewhere
 	hints    hints          // tokens that may have been confirmed elsewhere
+	all      allHints       // that all sessions may have ended elsewhere
 	isStale  atomic.Bool    // the sockets were disconnected because the store was not heard
 	noClock  sync.Once      // logs that the store should have a clock
 
@@ -169,6 +170,37 @@ func (w *watcher) ask() error {
 
 // recheck has the store asked whether sessions have ended, until it has answered for each.
 func (w *watcher) recheck(sessions []string) { w.run(w.rechecks.Add(time.Now(), sessions)) }
+
+// allHints are when all sessions may be looked up because of a hint.
+type allHints struct {
+	mu   sync.Mutex
+	next time.Time // the earliest time
+	due  bool      // they will be then
+}
+
+// hintedAllEvery is how often all sessions are looked up because of hints, at most: whoever can speak
+// to a shared store's watchers must not keep it busy.
+const hintedAllEvery = time.Second
+
+// recheckAll is recheck for all sessions, at once or a second after the last time.
+func (w *watcher) recheckAll() {
+	w.all.mu.Lock()
+	defer w.all.mu.Unlock()
+	if w.all.due {
+		return
+	}
+	w.all.due = true
+	wait := time.Until(w.all.next)
+	w.work.Go(func() {
+		if wait > 0 && sleep(w.ctx, wait) != nil {
+			return
+		}
+		w.all.mu.Lock()
+		w.all.due, w.all.next = false, time.Now().Add(hintedAllEvery)
+		w.all.mu.Unlock()
+		w.recheck(w.sockets.allSessions())
+	})
+}
 
 // recheckNow has the store asked whether sessions have ended, and reports whether it has answered for
 // all of them before ctx ends.
