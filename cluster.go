@@ -82,8 +82,8 @@ type Broker interface {
 	Subscribe(ctx context.Context, topic string, message func(data []byte), gap func()) (cancel func(), err error)
 }
 
-// A Receipt says what a revocation has ended. Each session and each socket is in one receipt, even
-// if it was revoked several times at once.
+// A Receipt says what a revocation has ended. Of several revocations of a session at the same time,
+// one counts it, and each of its sockets is counted by one.
 type Receipt struct {
 	Sessions int `json:"sessions"` // sessions that were alive
 	Sockets  int `json:"sockets"`  // sockets that were closed, in the processes that have answered

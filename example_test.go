@@ -2,6 +2,7 @@ package socketauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -264,4 +265,37 @@ func ExampleKey() {
 	}})
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// Who is in a room, in all processes. While one of them does not answer, the others' sockets are listed all the same.
+func ExampleTarget_Sockets() {
+	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	srv.On("who", func(ctx context.Context, _ *socketauth.Socket, _ socketauth.Args) (any, error) {
+		peers, err := srv.To("lobby").Sockets(ctx)
+		if err != nil && !errors.Is(err, socketauth.ErrUnavailable) {
+			return nil, err
+		}
+		return map[string]any{"peers": peers, "complete": err == nil}, nil
+	})
+}
+
+// A process that does not hear its store accepts nobody, so a load balancer should send new clients to others.
+func ExampleAuth_Stats_ready() {
+	mux := http.NewServeMux()
+	srv, err := socketauth.Infrastructure(nil, mux, options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if srv.Auth().Stats().Store.Silence > 3*time.Second {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
 }

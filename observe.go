@@ -190,9 +190,9 @@ type Stats struct {
 		Errors uint64        `json:"errors"` // calls that failed
 		Time   time.Duration `json:"time"`   // of all calls together; in JSON in nanoseconds
 
-		// Silence is for how long changes that other processes made may have been missed: the time
-		// since the store said last that none was, or since the first that was not looked up yet. It
-		// is 0 if the store serves one process. In JSON it is in nanoseconds.
+		// Silence is for how long changes that other processes made may have been missed. It is less
+		// than 3 seconds while the store is heard and nothing is left to be looked up, and 0 if the
+		// store serves one process. In JSON it is in nanoseconds.
 		Silence time.Duration `json:"silence"`
 
 		// Buckets is a cumulative histogram: Calls is how many calls took at most UpTo.

@@ -68,8 +68,8 @@ type Store interface {
 
 	// Revoke ends sessions for good, or has their claims brought up to date, and returns what it
 	// did. A session keeps the reason for which it ended first. What is unknown is no error, and is
-	// dead from then on too. A session of another user is left alone, and the change is zero; or about
-	// no living session, if the store knows sessions by their users alone.
+	// dead from then on too. A session of another user is left alone, and the change is zero; or it has
+	// no Sessions, if the store knows sessions by their users alone.
 	Revoke(ctx context.Context, r Revocation) (Change, error)
 
 	// Sessions returns the living sessions of a user, in no order.
