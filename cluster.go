@@ -85,7 +85,7 @@ type Broker interface {
 // A Receipt says what a revocation has ended. Of several revocations of a session at the same time,
 // one counts it, and each of its sockets is counted by one.
 type Receipt struct {
-	Sessions int `json:"sessions"` // sessions that were alive
+	Sessions int `json:"sessions"` // sessions that were alive; after RevokeAll, at least so many
 	Sockets  int `json:"sockets"`  // sockets that were closed, in the processes that have answered
 	Nodes    int `json:"nodes"`    // the processes that have answered, this one included
 

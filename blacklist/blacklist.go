@@ -260,8 +260,11 @@ type Change struct {
 	TokenID    string
 	Generation uint64
 
-	At       time.Time // by the store's clock
-	Sessions int       // how many living sessions it was about; only in what Revoke returns
+	At time.Time // by the store's clock
+
+	// Sessions is how many living sessions it was about; only in what Revoke returns. If all are
+	// revoked, a store of very many sessions may stop counting: there were at least so many.
+	Sessions int
 }
 
 // A Session is one living session of a user: one login, on one device or several.

@@ -80,9 +80,9 @@
 //
 // A login, a rotation and a confirmation take one round trip if this process has seen the session's
 // record last, and two otherwise. Check and a revocation take one; a revocation of all takes three,
-// and a scan of all keys to count the sessions. A session takes less than 350 bytes of Redis's
-// memory with a usual user agent, until a minute after the last of its tokens has expired; one that
-// has ended takes much less. Every key has an expiry.
+// and then a scan of the keys to count the sessions, for at most half a second. A session takes
+// less than 350 bytes of Redis's memory with a usual user agent, until a minute after the last of
+// its tokens has expired; one that has ended takes much less. Every key has an expiry.
 //
 // All that is kept of a user is in one slot of a cluster, so that one script decides. It follows
 // that a session is known by its user: a revocation that names another user ends nothing of it.

@@ -110,15 +110,9 @@ func holder(t testing.TB, state *blacklist.State) []byte {
 	return f.holder[:]
 }
 
-// Guards the memory that a session takes in Redis, and that all of them can be checked at once.
-func TestManySessions(t *testing.T) {
-	const sessions = 100_000
-	server := redistest.Start(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, PoolSize: 8})
-	defer client.Close()
-	s := open(t, client, Options{Prefix: "app:"})
-	present(t, s, login(t, s, "first"))
-	before := usedMemory(t, client)
+// fill begins many sessions, a multiple of 1000, as if they had been used for a while already.
+func fill(t testing.TB, s *Store, sessions int) []blacklist.TokenRef {
+	t.Helper()
 	tokens := make([]blacklist.TokenRef, sessions)
 	for from := 0; from < sessions; from += 1000 {
 		var calls []call
@@ -135,6 +129,19 @@ func TestManySessions(t *testing.T) {
 			}
 		}
 	}
+	return tokens
+}
+
+// Guards the memory that a session takes in Redis, and that all of them can be checked at once.
+func TestManySessions(t *testing.T) {
+	const sessions = 100_000
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, PoolSize: 8})
+	defer client.Close()
+	s := open(t, client, Options{Prefix: "app:"})
+	present(t, s, login(t, s, "first"))
+	before := usedMemory(t, client)
+	tokens := fill(t, s, sessions)
 	each := (usedMemory(t, client) - before) / sessions
 	t.Logf("%d bytes a session", each)
 	if each > 350 {

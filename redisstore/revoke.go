@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,10 +15,10 @@ import (
 // Revoke implements blacklist.Store. It also works while the clocks differ and while Redis is full.
 //
 // If all are revoked, those who watch hear of it before the sessions are counted, so without their
-// number. If ctx ends while they are counted, Change.Sessions has those counted by then.
+// number. The store counts for at most half a second; Change.Sessions has those counted by then.
 //
-// The store finds sessions by their users. If r names a session of another user, that session is left
-// alone, and the change that is returned counts no living session.
+// The store finds sessions by their users. If r names a session of another user, that session is
+// left alone, and the change that is returned counts no living session.
 func (s *Store) Revoke(ctx context.Context, r blacklist.Revocation) (blacklist.Change, error) {
 	if err := r.Check(); err != nil {
 		return blacklist.Change{}, err
@@ -118,6 +119,14 @@ func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklis
 	}
 	m.change = blacklist.Change{All: true, Verdict: r.Why, At: time.UnixMicro(m.moments[0])}
 	s.recent.add(m)
+	// All is over now. What is left to do must not fail for the time it takes, so it leaves the
+	// caller half of what is left until ctx ends.
+	limit := s.countTime
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	// If this is lost, those who watch find out by the counters.
 	_ = s.client.Publish(ctx, s.channel(), m.format()).Err()
 	change := m.change
@@ -125,52 +134,83 @@ func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklis
 	return change, nil
 }
 
-// countEnded counts the living sessions of the epochs that are over: they change no more.
-func (s *Store) countEnded(ctx context.Context, epochs *[buckets]int64) (ended int) {
-	counted := make(map[string]struct{}) // a scan may return a key twice
-	count := func(ctx context.Context, client redis.Cmdable) error {
-		for cursor := uint64(0); ; {
-			keys, next, err := client.Scan(ctx, cursor, escapeGlob(s.o.Prefix)+"{*", 1000).Result()
-			if err != nil {
-				return err
-			}
-			var calls []call
-			for _, key := range keys {
-				_, twice := counted[key]
-				if u, ok := s.parseKey(key); ok && !twice {
-					calls = append(calls, call{bucket: u.bucket, keys: []string{s.bucketKey(u.bucket), key}, args: []any{epochs[u.bucket]}})
-				}
-			}
-			if len(calls) > 0 {
-				if err := s.runAll(ctx, s.scripts.count, calls); err != nil {
-					return err
-				}
-			}
-			for _, one := range calls {
-				if n, _ := integer(one.reply, 1); n > 0 {
-					if _, twice := counted[one.keys[1]]; !twice {
-						counted[one.keys[1]] = struct{}{}
-						ended += int(n)
-					}
-				}
-			}
-			if cursor = next; cursor == 0 {
-				return nil
-			}
+// countTime is how long a revocation of all publishes and counts what is over already.
+const countTime = 500 * time.Millisecond
+
+// countEnded counts the living sessions of the epochs that are over, which change no more, until ctx
+// ends.
+func (s *Store) countEnded(ctx context.Context, epochs *[buckets]int64) int {
+	c := counting{store: s, epochs: epochs, counted: make(map[string]struct{})}
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		_ = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return c.count(ctx, master) })
+	} else {
+		_ = c.count(ctx, s.client)
+	}
+	return c.ended
+}
+
+// counting is what is known of how many sessions have ended.
+type counting struct {
+	store  *Store
+	epochs *[buckets]int64
+
+	mu      sync.Mutex
+	counted map[string]struct{} // a scan may return a key twice
+	ended   int
+}
+
+// count counts the sessions on a server, until ctx ends.
+func (c *counting) count(ctx context.Context, server redis.Cmdable) error {
+	for cursor := uint64(0); ; {
+		keys, next, err := server.Scan(ctx, cursor, escapeGlob(c.store.o.Prefix)+"{*", 1000).Result()
+		if err != nil {
+			return err
+		}
+		calls := c.calls(keys)
+		c.store.runEach(ctx, c.store.scripts.count, calls)
+		if err := c.add(calls); err != nil {
+			return err
+		}
+		if cursor = next; cursor == 0 {
+			return nil
 		}
 	}
-	cluster, ok := s.client.(*redis.ClusterClient)
-	if !ok {
-		_ = count(ctx, s.client) // they are ended all the same
-		return ended
+}
+
+// calls returns the calls that count the sessions at some keys, one for each bucket.
+func (c *counting) calls(keys []string) (calls []call) {
+	var of [buckets]int // the call of each bucket, and one
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		u, ok := c.store.parseKey(key)
+		if _, twice := c.counted[key]; !ok || twice {
+			continue
+		}
+		c.counted[key] = struct{}{}
+		if of[u.bucket] == 0 {
+			calls = append(calls, call{bucket: u.bucket, keys: []string{c.store.bucketKey(u.bucket)}, args: []any{c.epochs[u.bucket]}})
+			of[u.bucket] = len(calls)
+		}
+		one := &calls[of[u.bucket]-1]
+		one.keys = append(one.keys, key)
 	}
-	turn := make(chan struct{}, 1)
-	_ = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-		turn <- struct{}{} // one after the other
-		defer func() { <-turn }()
-		return count(ctx, master)
-	})
-	return ended
+	return calls
+}
+
+// add adds what was counted. It returns an error if some was not.
+func (c *counting) add(calls []call) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, one := range calls {
+		if one.reply == nil {
+			err = one.err
+			continue
+		}
+		n, _ := integer(one.reply, 1)
+		c.ended += int(n)
+	}
+	return err
 }
 
 func escapeGlob(s string) string {

@@ -20,6 +20,7 @@ type Store struct {
 	apart      string               // of the channel, so that others hear nothing; "", but in tests
 	touched    [buckets]atomic.Bool // the bucket has been seen, and remembers
 	silence    silence
+	countTime  time.Duration // countTime, but in tests
 	states     [buckets]atomic.Pointer[bucketState]
 	clocks     [buckets]clock
 	kept       cache
@@ -47,7 +48,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: client, o: o, scripts: theScripts, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll)}
+	s := &Store{client: client, o: o, scripts: theScripts, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll), countTime: countTime}
 	_, s.isCluster = client.(*redis.ClusterClient)
 	for n, tag := range bucketTags {
 		s.bucketKeys[n] = o.Prefix + "{" + tag + "}"
