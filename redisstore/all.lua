@@ -7,7 +7,9 @@ local birth, first, epoch, at, reasons = string.match(e, '^(%d+) (%d+) (%d+) (%d
 local before, again = tonumber(epoch), tonumber(ARGV[3])
 if again and again <= before then return {text(now), e, '0', epoch} end
 local after = text(again or math.max(math.floor(now / 1000000), before + 1))
-if string.match(reasons, ':(%d+)$') ~= ARGV[1] then reasons = reasons .. ' ' .. after .. ':' .. ARGV[1] end
+if string.match(reasons, ':(%d+)$') ~= ARGV[1] then
+  reasons = reasons .. ' ' .. after .. ':' .. ARGV[1]
+end
 if #reasons > 1000 then reasons = string.match(reasons, '^ [^ ]+(.*)$') end
 at = text(math.max(tonumber(at), math.min(tonumber(ARGV[2]), now)))
 e = birth .. ' ' .. first .. ' ' .. after .. ' ' .. at .. reasons

@@ -136,8 +136,9 @@ func (s *Store) touchEach(ctx context.Context, run func(context.Context, *redis.
 	return calls
 }
 
-// ready makes sure, once for each server, that all buckets that can be reached have a state: codes that
-// are issued from then on are known to be new. It returns an error if this bucket may have none.
+// ready makes sure, once for each server, that all buckets that can be reached have a state: codes
+// that are issued from then on are known to be new. It returns an error if this bucket may have
+// none.
 func (s *Store) ready(ctx context.Context, bucket int) error {
 	if s.touched[bucket].Load() {
 		return ctx.Err()

@@ -115,7 +115,8 @@ func TestPublishedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cancel()
-	if err := s.Publish(t.Context(), "topic", []byte("first")); err != nil { // which makes a connection
+	// The first call makes a connection.
+	if err := s.Publish(t.Context(), "topic", []byte("first")); err != nil {
 		t.Fatal(err)
 	}
 	p.LoseReplies()

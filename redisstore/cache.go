@@ -2,8 +2,8 @@ package redisstore
 
 import "sync"
 
-// cache keeps the records that this process saw last. They may be out of date: the script that writes
-// compares them with what is in Redis. It is safe for concurrent use.
+// cache keeps the records that this process saw last. They may be out of date: the script that
+// writes compares them with what is in Redis. It is safe for concurrent use.
 type cache struct {
 	most int
 	mu   sync.Mutex

@@ -20,8 +20,9 @@ local function write(x, n)
   return table.concat(b)
 end
 
--- writing writes nothing, but Redis takes it for a write. So it is refused where writes are, which is
--- on a replica, and what follows passes where Redis is full, for a script is not stopped half way.
+-- writing writes nothing, but Redis takes it for a write. So it is refused where writes are, which
+-- is on a replica, and what follows passes where Redis is full, for a script is not stopped half
+-- way.
 local function writing() redis.call('HDEL', KEYS[1], '-') end
 
 -- keep lets a key live until then at least. Expiries only grow.
@@ -56,8 +57,8 @@ end
 local function epochOf(e) return tonumber(string.match(e, '^%d+ %d+ (%d+)')) end
 
 -- recall looks whether what a session that is not there was may have been forgotten: by another
--- server, or by this one after a restart, which may have lost its last writes, or by a clock that was
--- set back since. Codes of before are refused from then on. It returns the state, or an error.
+-- server, or by this one after a restart, which may have lost its last writes, or by a clock that
+-- was set back since. Codes of before are refused from then on. It returns the state, or an error.
 local function recall(e, durable)
   local known = redis.call('HMGET', KEYS[1], 'r', 'w')
   local before, last = tonumber(string.match(e, '^%d+')), tonumber(known[2] or '0')
@@ -65,7 +66,10 @@ local function recall(e, durable)
   if not durable then
     local info = redis.pcall('INFO', 'server')
     local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
-    if not run then return nil, redis.error_reply('NORUN ' .. (type(info) == 'table' and info.err or 'INFO has no run_id')) end
+    if not run then
+      local why = type(info) == 'table' and info.err or 'INFO has no run_id'
+      return nil, redis.error_reply('NORUN ' .. why)
+    end
     if known[1] ~= run then
       redis.call('HSET', KEYS[1], 'r', run)
       if known[1] then later = 2000000 end -- the clock of the other server may have been ahead
@@ -73,7 +77,9 @@ local function recall(e, durable)
   end
   if later > 0 then birth = math.max(birth, now + later) end
   if now + 60000000 < last then birth = now + later end
-  if now + 60000000 < last or now > last + 10000000 then redis.call('HSET', KEYS[1], 'w', text(now)) end
+  if now + 60000000 < last or now > last + 10000000 then
+    redis.call('HSET', KEYS[1], 'w', text(now))
+  end
   if birth ~= before then
     e = string.gsub(e, '^%d+', text(birth))
     redis.call('HSET', KEYS[1], 'e', e)
@@ -85,20 +91,21 @@ end
 -- tell counts and publishes a change.
 local function tell(channel, bucket, mark, change)
   local n = redis.call('HINCRBY', KEYS[1], 'n', 1)
-  redis.call('PUBLISH', channel, bucket .. ' ' .. text(n) .. ' ' .. text(now) .. ' ' .. text(mark) .. '\n' .. change)
+  local head = bucket .. ' ' .. text(n) .. ' ' .. text(now) .. ' ' .. text(mark)
+  redis.call('PUBLISH', channel, head .. '\n' .. change)
 end
 
--- A session's record is a string: the number of its parts (and 64 if the rest is not packed, 128 if the
--- session is bound), when it can be forgotten (4 bytes, seconds), its epoch (4 bytes), since when the
--- session has been (7 bytes, microseconds), and what only the processes read. It is kept in parts of 63
--- bytes, because Redis keeps small hashes of small values in much less memory; the last of 15 has all of
--- the rest. The first is at the session's id, the others at parts of it. At the id and "o" there may be a mark and a cut (8 bytes
--- each) that are not in the record yet.
+-- A session's record is a string: the number of its parts (and 64 if the rest is not packed, 128 if
+-- the session is bound), when it can be forgotten (4 bytes, seconds), its epoch (4 bytes), since
+-- when the session has been (7 bytes, microseconds), and what only the processes read. It is kept
+-- in parts of 63 bytes, because Redis keeps small hashes of small values in much less memory; the
+-- last of 15 has all of the rest. The first is at the session's id, the others at parts of it. At
+-- the id and "o" there may be a mark and a cut (8 bytes each) that are not in the record yet.
 local function forgetAt(first) return read(first, 2, 4) end
 local function epochIn(first) return read(first, 6, 4) end
 local function since(first) return read(first, 10, 7) end
--- whole reports whether a record has all that the scripts read of it. One that was damaged may not, and
--- must not stop what is done about others.
+-- whole reports whether a record has all that the scripts read of it. One that was damaged may not,
+-- and must not stop what is done about others.
 local function whole(first) return #first >= 16 end
 local function lives(seconds) return (seconds - 60) * 1000000 > now end
 
@@ -111,7 +118,8 @@ end
 -- load returns the record of a session, '' if there is none, and its mark and cut.
 local function load(living, sid)
   local short = string.sub(sid, 1, 11)
-  local found = redis.call('HMGET', living, sid, sid .. 'o', short .. '\1', short .. '\2') -- most need no more
+  -- Most records have no more parts.
+  local found = redis.call('HMGET', living, sid, sid .. 'o', short .. '\1', short .. '\2')
   local first = found[1]
   if not first then return '', '' end
   local names = partNames(sid, first)
@@ -126,7 +134,8 @@ end
 local function save(living, sid, old, new)
   local names, values = partNames(sid, new), {sid, string.sub(new, 1, size)}
   for i, name in ipairs(names) do
-    values[2 * i + 1], values[2 * i + 2] = name, string.sub(new, i * size + 1, i < 14 and (i + 1) * size or -1)
+    values[2 * i + 1] = name
+    values[2 * i + 2] = string.sub(new, i * size + 1, i < 14 and (i + 1) * size or -1)
   end
   redis.call('HSET', living, unpack(values))
   if old ~= '' then
@@ -138,8 +147,8 @@ local function save(living, sid, old, new)
   keep(KEYS[1], forgetAt(new) * 1000000)
 end
 
--- see returns all that a decision on a session needs: its record, the mark and the cut that are not in
--- it, what is remembered of its user (at ''), and what is left of it if it has ended.
+-- see returns all that a decision on a session needs: its record, the mark and the cut that are not
+-- in it, what is remembered of its user (at ''), and what is left of it if it has ended.
 local function see(living, ended, sid)
   local record, over = load(living, sid)
   if record ~= '' then return record, over, '', '' end
@@ -148,8 +157,8 @@ local function see(living, ended, sid)
   return '', '', redis.call('HGET', living, '') or '', ''
 end
 
--- What is left of a session that has ended: why (0: because its epoch is over), 1 if it had begun and
--- 2 if it was bound, when that can be forgotten (4 bytes) and the epoch (4 bytes).
+-- What is left of a session that has ended: why (0: because its epoch is over), 1 if it had begun
+-- and 2 if it was bound, when that can be forgotten (4 bytes) and the epoch (4 bytes).
 local remainsSize = 10
 local function remains(why, flags, forget, epoch)
   return string.char(why, flags) .. write(math.min(forget, 4294967295), 4) .. write(epoch, 4)
@@ -192,12 +201,14 @@ local function sweep(living, ended, epoch)
   some = scan(ended)
   for i = 1, #some, 2 do
     local left = some[i + 1]
-    if #some[i] == 16 and #left == remainsSize and read(left, 3, 4) * 1000000 < now then redis.call('HDEL', ended, some[i]) end
+    if #some[i] == 16 and #left == remainsSize and read(left, 3, 4) * 1000000 < now then
+      redis.call('HDEL', ended, some[i])
+    end
   end
 end
 
--- What is remembered of a user: when the user was revoked last, the mark below which no session begins,
--- and the highest mark given out (8 bytes each).
+-- What is remembered of a user: when the user was revoked last, the mark below which no session
+-- begins, and the highest mark given out (8 bytes each).
 local function user(living)
   local v = redis.call('HGET', living, '')
   if not v then return 0, 0, 0 end

@@ -55,10 +55,10 @@
 // A replica that takes over may be behind, and a power cut may lose the last writes. What the store
 // does about it:
 //
-//   - A code that was used is not accepted again. The store notes the run_id of the Redis that it wrote
-//     to; if another answers, codes issued until two seconds after that are refused. Their users
-//     log in again. With Options.Durable, for a Redis that loses nothing, codes stay good over a
-//     restart.
+//   - A code that was used is not accepted again. The store notes the run_id of the Redis that it
+//     wrote to; if another answers, codes issued until two seconds after that are refused. Their
+//     users log in again. With Options.Durable, for a Redis that loses nothing, codes stay good
+//     over a restart.
 //   - What was revoked in the last minute stays so: each process remembers it, and tells Redis
 //     again after each new subscription. If that happens while no process is left that knows of it,
 //     it can come back.
@@ -66,8 +66,8 @@
 //     the client logs in again, unless it still has the former token. If the token was stolen, its
 //     thief may use it until the owner's client presents what it has, which is found as reuse.
 //
-// None of this can happen with appendfsync always and no replica that may be promoted. (WAIT on each
-// write would prevent it too, but the store does not use it.)
+// None of this can happen with appendfsync always and no replica that may be promoted. (WAIT on
+// each write would prevent it too, but the store does not use it.)
 //
 // # Clocks
 //

@@ -30,7 +30,8 @@ func run() error {
 		return err
 	}
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
-		Addrs:                 []string{"redis.internal:6379"}, // several of a cluster, or with MasterName those of the sentinels
+		// For a cluster, several of its servers; with MasterName, the sentinels.
+		Addrs:                 []string{"redis.internal:6379"},
 		Username:              "app",
 		Password:              os.Getenv("REDIS_PASSWORD"),
 		TLSConfig:             &tls.Config{MinVersion: tls.VersionTLS12},
@@ -52,7 +53,8 @@ func run() error {
 			Advertise: "http://" + os.Getenv("POD_IP") + ":8080", // where the other processes reach this one
 			MaxStale:  time.Minute,
 		},
-		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") }, // the load balancer sets it
+		// The load balancer sets the header.
+		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") },
 	})
 	if err != nil {
 		return errors.Join(err, shared.Close(), client.Close())
@@ -68,7 +70,8 @@ func run() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return errors.Join(err, srv.Shutdown(ctx), server.Shutdown(ctx), shared.Close(), client.Close()) // in this order
+	// The order matters: sockets first, the Redis client last.
+	return errors.Join(err, srv.Shutdown(ctx), server.Shutdown(ctx), shared.Close(), client.Close())
 }
 
 // A process of an app that has several.

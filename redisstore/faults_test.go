@@ -63,7 +63,8 @@ func TestRedisFull(t *testing.T) {
 	revokes(t, s, blacklist.Revocation{All: true, Why: blacklist.Revoked})
 
 	server.Do("CONFIG", "SET", "maxmemory", "0")
-	time.Sleep(time.Until(time.Now().Truncate(time.Millisecond).Add(2 * time.Millisecond))) // past the revocation of all
+	// A login that is not later than the revocation of all would be refused.
+	time.Sleep(time.Until(time.Now().Truncate(time.Millisecond).Add(2 * time.Millisecond)))
 	present(t, s, login(t, s, "late"))
 }
 
@@ -205,7 +206,8 @@ func lostRevocations(t *testing.T, heard bool) {
 		s.recent.add(m)
 	}
 	takeOver()
-	checks(t, s, blacklist.Accepted, revoked, excepted, out, stale, stolen) // what is lost, until it is said again
+	// The replica knows of no revocation until it is told again.
+	checks(t, s, blacklist.Accepted, revoked, excepted, out, stale, stolen)
 
 	// A session that begins later goes on.
 	var later blacklist.TokenRef
@@ -457,7 +459,8 @@ func TestRepliesLost(t *testing.T) {
 		proxy.Pass()
 		proxy.CutOnce()
 	}
-	revokes(t, s, blacklist.Revocation{UserID: "other", Why: blacklist.Revoked}) // so that Redis knows the script
+	// Redis has to know the script before replies are lost.
+	revokes(t, s, blacklist.Revocation{UserID: "other", Why: blacklist.Revoked})
 	token := login(t, s, "user")
 	for n := range 4 {
 		next := successor(token)
@@ -479,8 +482,8 @@ func TestRepliesLost(t *testing.T) {
 	checks(t, s, blacklist.Revoked, token)
 }
 
-// Guards revocations of a user whose sessions Redis has lost: processes that still have sockets of them
-// are told that they are over, not that they are unknown, which ends no socket.
+// Guards revocations of a user whose sessions Redis has lost: processes that still have sockets of
+// them are told that they are over, not that they are unknown, which ends no socket.
 func TestRevocationOfLostSessions(t *testing.T) {
 	client, fall, takeOver := lag(t)
 	s, other := open(t, client, Options{Prefix: "a:"}), open(t, client, Options{Prefix: "a:"})

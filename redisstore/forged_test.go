@@ -11,7 +11,8 @@ import (
 	"github.com/z-open/socketauth/redisstore/internal/redistest"
 )
 
-// publishes publishes a change of one bucket as somebody would who can publish but has decided nothing.
+// publishes publishes a change of one bucket as somebody would who can publish but has decided
+// nothing.
 func publishes(t testing.TB, client *redis.Client, s *Store, counter int64, c blacklist.Change, keep time.Duration) {
 	t.Helper()
 	head := text(int64(userOf(c.UserID).bucket)) + " " + text(counter) + " " + text(c.At.UnixMicro()) + " " + text(c.Mark) + "\n"
@@ -80,8 +81,8 @@ func TestForgedTime(t *testing.T) {
 	}
 }
 
-// Guards revocations against records that are damaged, in whichever way: they end all the same, and so
-// do the user's other sessions; logins work, and what is whole is listed.
+// Guards revocations against records that are damaged, in whichever way: they end all the same, and
+// so do the user's other sessions; logins work, and what is whole is listed.
 func TestDamagedRecords(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
@@ -131,7 +132,8 @@ func TestDamagedRecords(t *testing.T) {
 		damages(ended, broken)
 		next := login(t, s, "user")
 		next.Mark = time.Now().Add(time.Minute).UnixMicro()
-		wants(t, s, blacklist.Accepted, presentation(next, successor(next))) // which looks for what can be forgotten
+		// This also looks for what can be forgotten.
+		wants(t, s, blacklist.Accepted, presentation(next, successor(next)))
 		if r, err := s.Present(t.Context(), presentation(code, successor(code))); err == nil && r.Verdict == blacklist.Accepted {
 			t.Errorf("damage %q: a code that was used is accepted", damage)
 		}
@@ -141,8 +143,8 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
-// Guards what processes remember against a flood of messages that differ from true ones in what Redis
-// does not know: they are no more, so that nothing true is forgotten for them.
+// Guards what processes remember against a flood of messages that differ from true ones in what
+// Redis does not know: they are no more, so that nothing true is forgotten for them.
 func TestForgedVariants(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
@@ -180,8 +182,9 @@ func TestForgedVariants(t *testing.T) {
 	}
 }
 
-// Guards how often sessions are looked up because of what anybody may publish: numbers of changes that
-// were never made are a Gap at most once in each poll. (Whoever listens stays sure of what it hears.)
+// Guards how often sessions are looked up because of what anybody may publish: numbers of changes
+// that were never made are a Gap at most once in each poll. (Whoever listens stays sure of what it
+// hears.)
 func TestForgedCounters(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
@@ -205,8 +208,8 @@ func TestForgedCounters(t *testing.T) {
 	w.sure("all is heard")
 }
 
-// Guards the memory of processes against a flood of long messages, while Redis does not say whether they
-// are true.
+// Guards the memory of processes against a flood of long messages, while Redis does not say whether
+// they are true.
 func TestForgedFlood(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, server.Client(), Options{})

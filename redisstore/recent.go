@@ -35,8 +35,9 @@ type remembered struct {
 	message
 }
 
-// change is what two messages have in common that are about the same. Those that differ in nothing but
-// what Redis does not know are the same: otherwise who can publish could have everything else forgotten.
+// change is what two messages have in common that are about the same. Those that differ in nothing
+// but what Redis does not know are the same: otherwise who can publish could have everything else
+// forgotten.
 type change struct {
 	user, session, except string
 	verdict               blacklist.Verdict

@@ -137,8 +137,8 @@ func (s *Store) revokeAll(ctx context.Context, r blacklist.Revocation) (blacklis
 // countTime is how long a revocation of all publishes and counts what is over already.
 const countTime = 500 * time.Millisecond
 
-// countEnded counts the living sessions of the epochs that are over, which change no more, until ctx
-// ends.
+// countEnded counts the living sessions of the epochs that are over, which change no more, until
+// ctx ends.
 func (s *Store) countEnded(ctx context.Context, epochs *[buckets]int64) int {
 	c := counting{store: s, epochs: epochs, counted: make(map[string]struct{})}
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {

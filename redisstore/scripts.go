@@ -136,7 +136,9 @@ func (s *Store) runEach(ctx context.Context, sc *redis.Script, calls []call) {
 		for i, n := range waiting {
 			reply, err := cmds[i].Slice()
 			if failed != nil && cmds[i].Err() == nil && reply == nil {
-				err = failed // the commands were not sent, of which only Exec tells, as if the password is wrong
+				// The commands were not sent, for example because the password is wrong. Only
+				// Exec tells.
+				err = failed
 			}
 			switch {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):

@@ -176,7 +176,8 @@ func decide(t blacklist.TokenRef, seen sight, b *bucketState, now time.Time, d d
 			return out, err
 		}
 		if t.AuthTime.UnixMicro() <= e.cutoff {
-			return verdict(blacklist.Revoked) // also if Redis has lost the session: its sockets have to close
+			// Also if Redis has lost the session: its sockets have to close.
+			return verdict(blacklist.Revoked)
 		}
 		if t.Generation > 0 {
 			return verdict(blacklist.Unknown)

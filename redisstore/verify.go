@@ -15,8 +15,8 @@ import (
 
 const (
 	verifyTimeout = 5 * time.Second
-	// Whoever can publish must not have Redis asked all the time: so many messages are looked at, and
-	// then none for a while.
+	// Whoever can publish must not have Redis asked all the time: so many messages are looked at,
+	// and then none for a while.
 	verifyAtOnce = 500
 	verifyPause  = 200 * time.Millisecond
 	// maxHeardKeep is the longest Keep that is believed to be another process's.
@@ -59,8 +59,8 @@ func (s *Store) verify() {
 	}
 }
 
-// areTrue reports which messages are: those of the last change of the kind, with nothing in them that
-// Redis does not say too. Those about which Redis cannot be asked are not.
+// areTrue reports which messages are: those of the last change of the kind, with nothing in them
+// that Redis does not say too. Those about which Redis cannot be asked are not.
 func (s *Store) areTrue(ctx context.Context, messages []message) (is []bool) {
 	is = make([]bool, len(messages))
 	pipe := s.client.Pipeline()
@@ -129,8 +129,8 @@ func (c *calls) run(ctx context.Context, s *Store, sc *redis.Script) {
 	}
 }
 
-// allRevoked reports whether each bucket has an epoch that began with a message or later, and why. The
-// message then says what the buckets say, whichever of several revocations it was of.
+// allRevoked reports whether each bucket has an epoch that began with a message or later, and why.
+// The message then says what the buckets say, whichever of several revocations it was of.
 func (s *Store) allRevoked(m *message) bool {
 	for b := range buckets {
 		state := s.states[b].Load()
@@ -139,7 +139,8 @@ func (s *Store) allRevoked(m *message) bool {
 			return false
 		}
 	}
-	m.epochs, m.moments = new([buckets]int64), new([buckets]int64) // those of the message are read elsewhere
+	// New arrays, because others read the message's.
+	m.epochs, m.moments = new([buckets]int64), new([buckets]int64)
 	for b := range buckets {
 		state := s.states[b].Load()
 		m.epochs[b], m.moments[b] = state.epoch, state.allAt
@@ -148,8 +149,8 @@ func (s *Store) allRevoked(m *message) bool {
 }
 
 // endedAll reports whether all of a user's sessions that had begun by then have ended but the
-// excepted one, if the reply lists the living ones. Otherwise somebody has left out the exception. One
-// that does not live is none.
+// excepted one, if the reply lists the living ones. Otherwise somebody has left out the exception.
+// One that does not live is none.
 func endedAll(reply []any, c *blacklist.Change) bool {
 	if len(reply) == 0 {
 		return false

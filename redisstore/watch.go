@@ -20,7 +20,8 @@ import (
 //
 // While Redis can be reached, a change is heard, or a Gap, within twice Options.Poll. Changes are
 // hints (Change.Hint), since anybody who can reach Redis may publish, except those of a token that
-// this process has decided itself. A function that is so slow that too much waits for it gets a Gap.
+// this process has decided itself. A function that is so slow that too much waits for it gets a
+// Gap.
 //
 // Watch returns an error only if Redis refuses the subscription, or the store was closed. As long
 // as Redis cannot be reached, it tries again.
@@ -231,8 +232,8 @@ func (c *watch) poll(ctx context.Context) {
 		}
 		gap := c.compare(ctx)
 		c.store.own.age()
-		// Whoever can publish must not be able to have it polled all the time, and even less to have all
-		// sessions looked up, which is what follows a Gap.
+		// Whoever can publish must not be able to have it polled all the time, and even less to
+		// have all sessions looked up, which is what follows a Gap.
 		sleep(ctx, min(interval/8, 50*time.Millisecond))
 		if gap {
 			c.rest(ctx, interval)

@@ -76,9 +76,9 @@ func TestCutSubscription(t *testing.T) {
 	}
 }
 
-// TestCutOff checks that a process that is cut off from Redis accepts nothing and closes its sockets
-// after MaxStale, in the way after which clients come back; that other processes keep theirs; and
-// that it serves again once it reaches Redis.
+// TestCutOff checks that a process that is cut off from Redis accepts nothing and closes its
+// sockets after MaxStale, in the way after which clients come back; that other processes keep
+// theirs; and that it serves again once it reaches Redis.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
 	const maxStale = 4 * time.Second

@@ -131,7 +131,8 @@ func enterDecided(t *testing.T, p *process, token string) (s *socket, err error)
 	return s, err
 }
 
-// TestStartBeforeRedis checks that processes which start while there is no Redis serve once there is.
+// TestStartBeforeRedis checks that processes which start while there is no Redis serve once there
+// is.
 func TestStartBeforeRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

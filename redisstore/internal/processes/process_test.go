@@ -196,7 +196,8 @@ func (p *process) comesBack(token string, within time.Duration) *socket {
 	}
 }
 
-// me asks the middleware about a token, and returns the status of the answer, or 0 if there is none.
+// me asks the middleware about a token, and returns the status of the answer, or 0 if there is
+// none.
 func (p *process) me(token string) int {
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+"/me", nil)
 	if err != nil {

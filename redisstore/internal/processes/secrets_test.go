@@ -15,8 +15,9 @@ import (
 	"github.com/z-open/socketauth/redisstore/internal/redistest"
 )
 
-// TestSecretsStayAway guards tokens and passwords: who sees all that Redis is sent, by MONITOR, while
-// users log in, rotate their tokens, are emitted to, guess, log out and are revoked, sees none of them.
+// TestSecretsStayAway guards tokens and passwords: who sees all that Redis is sent, by MONITOR,
+// while users log in, rotate their tokens, are emitted to, guess, log out and are revoked, sees
+// none of them.
 func TestSecretsStayAway(t *testing.T) {
 	redis := redistest.Start(t)
 	conn, err := net.Dial("tcp", redis.Addr)

@@ -53,7 +53,8 @@ func TestRestarts(t *testing.T) {
 		"rotations": &r.rotations, "reuses that were noticed": &r.reuses, "revocations": &r.revocations, "new logins": &r.logins,
 		"looks at what has ended": &r.checks, "attempts that had to be repeated": &r.repeated,
 	}
-	eventually(t, 3*patience, func() error { // on a slow machine it takes longer until the test has shown something
+	// On a slow machine it takes longer until the test has shown something.
+	eventually(t, 3*patience, func() error {
 		for what, n := range counts {
 			if n.Load() < 10 && !t.Failed() {
 				return fmt.Errorf("only %d %s", n.Load(), what)
@@ -87,8 +88,8 @@ type holder struct {
 	user  string
 	token string // what the client has stored
 
-	// used are the last two tokens that were presented and accepted. The older one was replaced: its
-	// successor has been presented and accepted.
+	// used are the last two tokens that were presented and accepted. The older one was replaced:
+	// its successor has been presented and accepted.
 	used []string
 
 	copied   bool // a replaced token was presented, and the answer is not known yet
