@@ -22,6 +22,7 @@ type bus struct {
 	client redis.UniversalClient
 	ping   time.Duration // how often a sign of life is asked for
 	quiet  time.Duration // after which the connection is taken for dead
+	broken func()        // called when the connection has failed
 	life   context.Context
 	end    context.CancelFunc // of life
 
@@ -61,7 +62,7 @@ const minQuiet = 300 * time.Millisecond
 func newBus(client redis.UniversalClient, poll time.Duration) *bus {
 	life, end := context.WithCancel(context.Background())
 	return &bus{
-		client: client, ping: poll / 2, quiet: max(poll+poll/2, minQuiet), life: life, end: end,
+		client: client, broken: func() {}, ping: poll / 2, quiet: max(poll+poll/2, minQuiet), life: life, end: end,
 		channels: make(map[string]*channel),
 	}
 }
@@ -193,6 +194,7 @@ func (b *bus) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		b.broken()
 		b.failed(ctx, err)
 		if time.Since(began) > b.quiet { // it has worked
 			pause = firstPause

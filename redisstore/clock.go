@@ -60,6 +60,21 @@ func (c *clock) reading(t, now time.Time) (shown time.Time, fresh bool) {
 	return time.UnixMicro((t.Sub(epoch) + lower).Microseconds()), c.known && since-c.heard <= freshFor
 }
 
+// doubt has the estimate count as old, because another server may have taken over.
+func (c *clock) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = time.Since(epoch) - freshFor - time.Hour
+}
+
+// doubtClocks is called when a connection has failed. The clock of the server that is there next may be
+// behind, and a token that is stamped by the former one's would survive a revocation.
+func (s *Store) doubtClocks() {
+	for b := range s.clocks {
+		s.clocks[b].doubt()
+	}
+}
+
 // shift returns how far the server's clock is ahead of this process's wall clock: 0 if nothing says
 // that they differ. width is how far off that may be.
 func (c *clock) shift(now time.Time) (shift, width time.Duration) {

@@ -279,3 +279,27 @@ func TestFirstLogin(t *testing.T) {
 		}
 	}
 }
+
+// Guards against a server that takes over and whose clock is behind: once the connection is lost, tokens
+// are not stamped by what the former server's clock showed.
+func TestClockOfFormerServer(t *testing.T) {
+	server := redistest.Start(t)
+	s, _, p := pair(t, server)
+	watches(t, s)
+	login(t, s, "user")
+	s.clockOf(0).observe(time.Now().Add(2*time.Second), time.Since(epoch), time.Since(epoch)) // the former server's
+	p.Cut()
+	c := s.clockOf(0)
+	redistest.Eventually(t, "nothing is stamped", func() bool {
+		_, fresh := c.reading(s.now(), s.now())
+		return !fresh
+	})
+	if time.Since(epoch)-c.at > freshFor {
+		t.Error("the estimate was used until it was old")
+	}
+	p.Pass()
+	redistest.Eventually(t, "tokens are stamped by the server that is there", func() bool {
+		at, err := s.Time(t.Context(), "user", s.now())
+		return err == nil && !at.After(time.Now())
+	})
+}

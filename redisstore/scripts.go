@@ -54,8 +54,13 @@ var (
 // failed wraps an error of the client. It has a client of a cluster look which servers there are:
 // it does so by itself only if one of them says MOVED, which a dead one does not.
 func (s *Store) failed(ctx context.Context, err error) error {
-	if cluster, ok := s.client.(*redis.ClusterClient); ok && !answered(err) {
-		cluster.ReloadState(context.WithoutCancel(ctx))
+	if !answered(err) {
+		if cluster, ok := s.client.(*redis.ClusterClient); ok {
+			cluster.ReloadState(context.WithoutCancel(ctx))
+		}
+		if ctx.Err() == nil {
+			s.doubtClocks()
+		}
 	}
 	if strings.HasPrefix(err.Error(), "NORUN ") {
 		return fmt.Errorf("%w: %s", ErrRunID, strings.TrimPrefix(err.Error(), "NORUN "))

@@ -49,6 +49,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{client: client, o: o, scripts: theScripts, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll), countTime: countTime}
+	s.bus.broken = s.doubtClocks
 	_, s.isCluster = client.(*redis.ClusterClient)
 	for n, tag := range bucketTags {
 		s.bucketKeys[n] = o.Prefix + "{" + tag + "}"
