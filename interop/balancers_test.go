@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,11 +24,7 @@ import (
 
 // balancers are the load balancers whose configurations docs/operations.md has, and one of a few
 // lines that hands each request to the next process.
-var balancers = []struct {
-	name, config string
-	adapt        func(config, addr, certificate string) string // changes the configuration so that it runs without root
-	command      func(config, addr string) *exec.Cmd
-}{
+var balancers = []balancer{
 	{"nginx", "nginx-cluster.conf", adaptNginx, func(config, _ string) *exec.Cmd {
 		return exec.Command("nginx", "-p", filepath.Dir(config), "-c", config, "-e", "stderr")
 	}},
@@ -42,6 +39,33 @@ var balancers = []struct {
 		return exec.Command(os.Getenv("TRAEFIK"), "--providers.file.filename="+config, "--entrypoints.https.address="+addr)
 	}},
 	{"", "", nil, nil},
+}
+
+type balancer struct {
+	name, config string
+	adapt        func(config, addr, certificate string) string // changes the configuration so that it runs without root
+	command      func(config, addr string) *exec.Cmd
+}
+
+// start starts the load balancer in front of the processes, with a rule for each prefix if there are
+// any, and returns its address.
+func (b balancer) start(t *testing.T, c *cluster, certificate string, prefixes []string) string {
+	t.Helper()
+	if b.name == "" {
+		return c.inTurn(t, certificate)
+	}
+	config, err := os.ReadFile("../examples/deploy/" + b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, file := freeAddr(t), filepath.Join(t.TempDir(), b.config)
+	adapted := b.adapt(c.adapt(string(config), prefixes), front, certificate)
+	if err := os.WriteFile(file, []byte(adapted), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startServing(t, b.command(file, front), front)
+	awaitRoutes(t, front)
+	return front
 }
 
 // TestBalancers guards that every client can use every transport of an app of several processes,
@@ -65,28 +89,11 @@ func TestBalancers(t *testing.T) {
 				certificate := filepath.Join(t.TempDir(), "certificate.pem")
 				writeCertificate(t, certificate)
 				before := c.handedOn()
-				front := func(prefixes []string) string {
-					if b.name == "" {
-						return c.inTurn(t, certificate)
-					}
-					config, err := os.ReadFile("../examples/deploy/" + b.config)
-					if err != nil {
-						t.Fatal(err)
-					}
-					front, file := freeAddr(t), filepath.Join(t.TempDir(), b.config)
-					adapted := b.adapt(c.adapt(string(config), prefixes), front, certificate)
-					if err := os.WriteFile(file, []byte(adapted), 0o600); err != nil {
-						t.Fatal(err)
-					}
-					startServing(t, b.command(file, front), front)
-					awaitRoutes(t, front)
-					return front
-				}
 				versions := clients
 				if many == 2 {
 					versions = []clientVersion{clients[0], clients[len(clients)-1]}
 				}
-				through(t, front(nil), certificate, versions, 12)
+				through(t, b.start(t, c, certificate, nil), certificate, versions, 12)
 				if c.handedOn() == before {
 					t.Error("no request was handed on")
 				}
@@ -94,7 +101,7 @@ func TestBalancers(t *testing.T) {
 					return
 				}
 				before = c.handedOn()
-				through(t, front(c.prefixes()), certificate, []clientVersion{clients[0], clients[len(clients)-1]}, 4)
+				through(t, b.start(t, c, certificate, c.prefixes()), certificate, []clientVersion{clients[0], clients[len(clients)-1]}, 4)
 				if n := c.handedOn() - before; n != 0 {
 					t.Errorf("%d requests were handed on in spite of the rules", n)
 				}
@@ -129,6 +136,50 @@ func TestBalancedLosesProcess(t *testing.T) {
 		d.enters("member")
 		d.done()
 	})
+}
+
+// TestBalancedDeployment guards that requests are served while one process after the other is down and
+// started again, as in a deployment: they go to the processes that are there.
+func TestBalancedDeployment(t *testing.T) {
+	t.Parallel()
+	node := filepath.Join(t.TempDir(), "clusternode")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", node, "./clusternode").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, b := range balancers {
+		if b.name == "" || b.name == "Traefik" && os.Getenv("TRAEFIK") == "" {
+			continue
+		}
+		t.Run(b.name, func(t *testing.T) {
+			c := startCluster(t, node, 3)
+			certificate := filepath.Join(t.TempDir(), "certificate.pem")
+			writeCertificate(t, certificate)
+			front := b.start(t, c, certificate, nil)
+			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
+			for n, process := range c.processes {
+				if err := process.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				for conn, err := net.Dial("tcp", c.addrs[n]); err == nil; conn, err = net.Dial("tcp", c.addrs[n]) {
+					_ = conn.Close()
+				}
+				for range 6 {
+					res, err := client.Get("https://" + front + "/stats")
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+					if res.StatusCode != http.StatusOK {
+						t.Errorf("while process %d is down, a request is answered %d", n, res.StatusCode)
+					}
+				}
+				startServing(t, exec.Command(process.Path, process.Args[1:]...), c.addrs[n])
+			}
+		})
+	}
 }
 
 // through has clients connect by way of a load balancer, so many times with each transport.
