@@ -3,6 +3,7 @@ package socketauth_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -306,6 +307,29 @@ type countedChecks struct {
 func (c *countedChecks) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (blacklist.Result, error) {
 	c.checks.Add(1)
 	return c.Store.Check(ctx, t, grace, branch)
+}
+
+// TestHintOfNoToken checks that the store is not asked about what cannot be a token.
+func TestHintOfNoToken(t *testing.T) {
+	counted := new(countedChecks)
+	told := &sharedStore{Store: counted, watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	withServer(t, func(o *socketauth.Options[string]) {
+		counted.Store = sharedtest.New(0).Open(0)
+		o.Blacklist = told
+	}, func(srv *testServer) {
+		synctest.Wait()
+		c, _ := srv.authenticated()
+		hint := blacklist.Change{UserID: "anna", SessionID: srv.sessionOf(c), Verdict: blacklist.Accepted, Generation: 7, Hint: true}
+		for token, want := range map[string]int32{"": 0, strings.Repeat("x", 1<<16): 0, id.New().String(): 1} {
+			before := counted.checks.Load()
+			hint.TokenID = token
+			told.notify(hint)
+			synctest.Wait()
+			if n := counted.checks.Load() - before; n != want {
+				t.Errorf("%d checks because of a token of %d bytes, want %d", n, len(token), want)
+			}
+		}
+	})
 }
 
 // TestHintsOfAll checks that all sessions are looked up at most once a second however often it is

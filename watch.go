@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -294,9 +295,12 @@ type hints struct {
 // verify has the store asked whether a token was really confirmed. If the store cannot be reached,
 // nothing follows: clients only read their storage again sooner because of it.
 func (w *watcher) verify(c blacklist.Change) {
-	if w.sockets.tokenOf(c.SessionID) == nil {
+	t := w.sockets.tokenOf(c.SessionID)
+	if _, ok := id.Parse(c.TokenID); t == nil || !ok {
 		return
 	}
+	// What waits is small, whatever somebody has said.
+	c = blacklist.Change{Verdict: c.Verdict, SessionID: t.SessionID, TokenID: strings.Clone(c.TokenID), Generation: c.Generation, Hint: true}
 	h := &w.hints
 	h.mu.Lock()
 	defer h.mu.Unlock()
