@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -49,8 +50,9 @@ func run() error {
 		Claim:                 func(u user) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": u.id}, nil },
 		Blacklist:             shared,
 		Cluster: socketauth.Cluster{
-			Broker:    shared,
-			Advertise: "http://" + os.Getenv("POD_IP") + ":8080", // where the other processes reach this one
+			Broker: shared,
+			// Where the other processes reach this one.
+			Advertise: "http://" + net.JoinHostPort(os.Getenv("POD_IP"), "8080"),
 			MaxStale:  time.Minute,
 		},
 		// The load balancer sets the header.
