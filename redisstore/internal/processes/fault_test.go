@@ -179,17 +179,15 @@ func TestLostReply(t *testing.T) {
 		token := loginEventually(t, p, user).stored()
 		seen := direct.must("sessions", order{User: user}).Sessions[0].LastSeen
 
-		p.warm()
+		p.warm(proxy)
+		s, err := dial(t.Context(), p.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.close)
 		proxy.LoseReplies()
 		done := make(chan error, 1)
-		var s *socket
-		go func() {
-			var err error
-			if s, err = dial(t.Context(), p.url, nil); err == nil {
-				err = s.present(t.Context(), token, round%2 == 0)
-			}
-			done <- err
-		}()
+		go func() { done <- s.present(t.Context(), token, round%2 == 0) }()
 		eventually(t, patience, func() error { // the other process sees that it is recorded
 			if now := direct.must("sessions", order{User: user}).Sessions[0].LastSeen; !now.After(seen) {
 				return errors.New("the presentation is not recorded")
@@ -197,9 +195,8 @@ func TestLostReply(t *testing.T) {
 			return nil
 		})
 		proxy.Pass()
-		err := <-done
+		err = <-done
 		if err == nil {
-			t.Cleanup(s.close)
 			err = s.settled(t.Context())
 		}
 		if err != nil {
@@ -207,7 +204,7 @@ func TestLostReply(t *testing.T) {
 		}
 
 		p.must("revoke-user", order{User: "nobody"}) // so that Redis knows the script
-		p.warm()
+		p.warm(proxy)
 		proxy.LoseReplies()
 		go func() {
 			_, err := p.ask(t.Context(), "revoke-user", order{User: user})

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/z-open/socketauth/redisstore/internal/redistest"
 )
 
 // process is a process of the app, as the test that started it has it.
@@ -139,16 +141,20 @@ func (p *process) must(what string, o order) answer {
 	return a
 }
 
-// warm has the process open connections to Redis. While replies are lost, it can open no others.
-func (p *process) warm() {
+// warm has the process open many connections to Redis through the proxy. While replies are lost, it
+// can open no others, and what it does by itself uses up one after the other.
+func (p *process) warm(proxy *redistest.Proxy) {
 	p.t.Helper()
-	for range 2 {
-		var work sync.WaitGroup
-		for range 8 {
-			work.Go(func() { _, _ = p.ask(p.t.Context(), "sessions", order{User: "nobody"}) })
-		}
-		work.Wait()
+	const connections = 8 // the client of a machine with one core opens 10
+	before := proxy.Open()
+	proxy.Stall() // so that each question needs a connection of its own
+	var work sync.WaitGroup
+	for range connections + before {
+		work.Go(func() { _, _ = p.ask(p.t.Context(), "sessions", order{User: "nobody"}) })
 	}
+	redistest.Eventually(p.t, "there are enough connections", func() bool { return proxy.Open() >= connections })
+	proxy.Pass()
+	work.Wait()
 }
 
 // code returns a code for the user.

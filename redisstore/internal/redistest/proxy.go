@@ -93,6 +93,13 @@ func (p *Proxy) Lost() int64 {
 	return p.lost
 }
 
+// Open returns how many connections are open.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) / 2
+}
+
 // SwitchTo closes all connections. New ones are passed on to the server at target, as after a
 // failover.
 func (p *Proxy) SwitchTo(target string) {
@@ -113,6 +120,7 @@ func (p *Proxy) enter(s state, cut bool) {
 		for conn := range p.conns {
 			_ = conn.Close()
 		}
+		clear(p.conns)
 	}
 	p.changed.Broadcast()
 }
