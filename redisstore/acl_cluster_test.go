@@ -11,6 +11,7 @@ import (
 
 // Guards the ACL in the package's documentation for a client of a cluster.
 func TestACLOnCluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t, false)
 	for _, addr := range cluster.Addrs() {
 		c := redistest.ClientAt(t, addr)

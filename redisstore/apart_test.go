@@ -67,6 +67,7 @@ func wantAll(t *testing.T, ctx context.Context, s *Store, of [3][]blacklist.Toke
 // others are answered for, although one hangs and one is gone, also by a process that has just
 // started, and batch after batch.
 func TestCheckAllWithoutSomeMasters(t *testing.T) {
+	t.Parallel()
 	cluster := startParted(t)
 	client := cluster.Client()
 	s := open(t, client, Options{Prefix: "a:"})

@@ -45,6 +45,7 @@ func brokers(t *testing.T, connect func() (redis.UniversalClient, []*redistest.P
 
 // Guards every promise of a Broker, on one server.
 func TestBroker(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	brokertest.Run(t, func(t *testing.T) brokertest.Fixture {
 		return brokers(t, func() (redis.UniversalClient, []*redistest.Proxy) {
@@ -56,6 +57,7 @@ func TestBroker(t *testing.T) {
 
 // Guards every promise of a Broker, on a cluster of three masters.
 func TestBrokerOnCluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t, false)
 	brokertest.Run(t, func(t *testing.T) brokertest.Fixture {
 		return brokers(t, func() (redis.UniversalClient, []*redistest.Proxy) {

@@ -45,6 +45,7 @@ func TestStore(t *testing.T) {
 
 // Guards every promise of the contract, on a cluster of three masters.
 func TestStoreOnCluster(t *testing.T) {
+	t.Parallel()
 	client := redistest.StartCluster(t, false).Client()
 	blacklisttest.Run(t, func(t *testing.T) blacklist.Store { return open(t, client, Options{}) })
 }
@@ -100,6 +101,7 @@ func processes(client func() redis.UniversalClient, skewed, lossy bool) func(t *
 
 // Guards what several processes promise together, also with clocks that are two seconds apart.
 func TestShared(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	clients := make([]redis.UniversalClient, 3)
 	for n := range clients {
@@ -117,6 +119,7 @@ func TestShared(t *testing.T) {
 
 // Guards what several processes promise together on a cluster of three masters.
 func TestSharedOnCluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t, false)
 	client := cluster.Client()
 	next := func() redis.UniversalClient { return client }

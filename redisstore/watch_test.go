@@ -202,6 +202,7 @@ func TestOwnChangesAreNoHints(t *testing.T) {
 // TestWatchNoticesLoss guards that a change whose message was lost is noticed by its counter, one
 // by the next message of its bucket as well, and so is a counter that has gone back.
 func TestWatchNoticesLoss(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	for name, client := range map[string]redis.UniversalClient{
 		"one server": server.Client(),
@@ -240,6 +241,7 @@ func TestWatchNoticesLoss(t *testing.T) {
 // TestWatchSurvives guards that whatever ends the subscription is a Gap, and that changes are heard
 // after it.
 func TestWatchSurvives(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always",
 		"--client-output-buffer-limit", "pubsub 64kb 64kb 1")
 	s, other, p := pair(t, server)
