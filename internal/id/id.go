@@ -36,4 +36,8 @@ func Parse(s string) (id ID, ok bool) {
 }
 
 // String returns the text of the ID.
-func (id ID) String() string { return encoding.EncodeToString(id[:]) }
+func (id ID) String() string {
+	var text [Length]byte
+	encoding.Encode(text[:], id[:])
+	return string(text[:])
+}
