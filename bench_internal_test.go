@@ -11,7 +11,7 @@ import (
 	"github.com/z-open/socketauth/internal/authn"
 )
 
-// BenchmarkPresentation measures what the library does for one presentation. It may take 1.3 times
+// BenchmarkPresentation measures what the library does for one presentation. It may take half
 // as long as BenchmarkParseAndSign.
 func BenchmarkPresentation(b *testing.B) {
 	a, err := New(Options[any]{Secret: testSecret})

@@ -61,25 +61,27 @@ func (t *token) split(data []byte, own *ownValues) error {
 	if data[0] != '{' {
 		return errors.New("claims are not an object")
 	}
-	t.App = make([]byte, 0, len(data))
-	err := members(data, func(name string, quoted, value []byte) error {
-		if n := own.index(name); n >= 0 {
+	var buf [256]byte
+	app := buf[:0]
+	err := members(data, func(name, quoted, value []byte) error {
+		if n := own.index(string(name)); n >= 0 {
 			if own[n] != nil {
 				return fmt.Errorf("claim %s occurs twice", name)
 			}
-			if own[n] = value; name != "sub" {
+			if own[n] = value; string(name) != "sub" {
 				return nil
 			}
 		}
-		if name == "nbf" {
+		if string(name) == "nbf" {
 			t.NotBefore = bytes.Clone(value)
 		}
-		if len(t.App) > 0 {
-			t.App = append(t.App, ',')
+		if len(app) > 0 {
+			app = append(app, ',')
 		}
-		t.App = append(append(append(t.App, quoted...), ':'), value...)
+		app = append(append(append(app, quoted...), ':'), value...)
 		return nil
 	})
+	t.App = bytes.Clone(app)
 	t.Issuer, t.Audience = bytes.Clone(own.get("iss")), bytes.Clone(own.get("aud"))
 	return err
 }
@@ -88,7 +90,11 @@ func (t *token) split(data []byte, own *ownValues) error {
 func (t *token) read(claims *ownValues) error {
 	var err error
 	text := func(name string) string {
-		s, ok := unquote(claims.get(name))
+		value := claims.get(name)
+		if string(value) == `"`+useSession+`"` { // the value of most tokens, without a copy
+			return useSession
+		}
+		s, ok := unquote(value)
 		if !ok || s == "" {
 			err = errors.Join(err, fmt.Errorf("claim %s is not a string, or is empty", name))
 		}
@@ -131,12 +137,12 @@ func (t *token) check() error {
 	return errors.New("claims token_use and gen do not fit together")
 }
 
-// payload returns the claims as JSON, the app's unchanged.
-func (t *token) payload() []byte {
-	b := make([]byte, 0, len(t.App)+len(t.Issuer)+len(t.Audience)+320)
+// appendPayload appends the claims as JSON, the app's unchanged.
+func (t *token) appendPayload(b []byte) []byte {
+	start := len(b)
 	b = append(append(b, '{'), t.App...)
 	member := func(name string) []byte {
-		if len(b) > 1 {
+		if len(b) > start+1 {
 			b = append(b, ',')
 		}
 		return append(append(append(b, '"'), name...), '"', ':')
@@ -169,7 +175,7 @@ func (t *token) payload() []byte {
 // claims returns a copy of all claims, for hooks, handlers and requests.
 func (t *token) claims() jwt.MapClaims {
 	var c jwt.MapClaims
-	d := json.NewDecoder(bytes.NewReader(t.payload()))
+	d := json.NewDecoder(bytes.NewReader(t.appendPayload(nil)))
 	d.UseNumber()
 	_ = d.Decode(&c) // it cannot fail: the JSON was decoded before, or made here
 	for name, value := range c {
@@ -191,30 +197,38 @@ func claim(name string, value json.RawMessage) (jwt.MapClaims, error) {
 // members calls f for each member of a valid JSON object, in order: with the name, the name as it
 // is quoted in the object, and the value. If a name occurs twice, f is called twice. It stops at
 // the first error of f and returns it.
-func members(object []byte, f func(name string, quoted, value []byte) error) error {
-	const space = " \t\r\n"
-	rest := bytes.TrimLeft(object, space)[1:]
-	for {
-		rest = bytes.TrimLeft(rest, space+",")
-		if rest[0] == '}' {
+func members(object []byte, f func(name, quoted, value []byte) error) error {
+	for i := skipSpace(object, 0) + 1; ; {
+		if i = skipSpace(object, i); object[i] == ',' {
+			i = skipSpace(object, i+1)
+		}
+		if object[i] == '}' {
 			return nil
 		}
-		end := engine.StringEnd(rest, 0)
-		quoted := rest[:end]
-		rest = bytes.TrimLeft(bytes.TrimLeft(rest[end:], space)[1:], space) // past the colon
-		end = valueEnd(rest)
-		name, _ := unquote(quoted)
-		if err := f(name, quoted, bytes.TrimRight(rest[:end], space)); err != nil {
+		end := engine.StringEnd(object, i)
+		quoted := object[i:end]
+		i = skipSpace(object, skipSpace(object, end)+1) // past the colon
+		end = valueEnd(object, i)
+		value := bytes.TrimRight(object[i:end], " \t\r\n")
+		if err := f(unquoteName(quoted), quoted, value); err != nil {
 			return err
 		}
-		rest = rest[end:]
+		i = end
 	}
 }
 
-// valueEnd returns the length of the value that data starts with: the index of the comma or of the
-// closing brace after it.
-func valueEnd(data []byte) int {
-	for i, depth := 0, 0; ; i++ {
+// skipSpace returns the index of the first byte from i on that is not white space.
+func skipSpace(data []byte, i int) int {
+	for data[i] == ' ' || data[i] == '\t' || data[i] == '\r' || data[i] == '\n' {
+		i++
+	}
+	return i
+}
+
+// valueEnd returns where the value ends that starts at i: the index of the comma or of the closing
+// brace after it.
+func valueEnd(data []byte, i int) int {
+	for depth := 0; ; i++ {
 		switch data[i] {
 		case '"':
 			i = engine.StringEnd(data, i) - 1
@@ -233,6 +247,16 @@ func valueEnd(data []byte) int {
 	}
 }
 
+// unquoteName returns the text of a valid JSON string. Bytes that are not UTF-8 are replaced only if
+// there are escapes: no name that anyone looks for has either.
+func unquoteName(quoted []byte) []byte {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
+	}
+	s, _ := unquote(quoted)
+	return []byte(s)
+}
+
 // unquote returns the text of a valid JSON string. ok is false if value is no string.
 func unquote(value []byte) (s string, ok bool) {
 	if len(value) == 0 || value[0] != '"' {
@@ -241,6 +265,11 @@ func unquote(value []byte) (s string, ok bool) {
 	if bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
 		return string(value[1 : len(value)-1]), true
 	}
+	return unescape(bytes.Clone(value)) // a clone, so that value need not be on the heap
+}
+
+// unescape is unquote for strings with escapes or bytes that are not UTF-8.
+func unescape(value []byte) (s string, ok bool) {
 	err := json.Unmarshal(value, &s)
 	return s, err == nil
 }

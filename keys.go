@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/jws"
 )
 
 // Key is a key for signing and verifying tokens. For HMAC, Sign and Verify are the same []byte, of
@@ -123,6 +125,11 @@ type keyring struct {
 	all     []Key
 	byID    map[string]Key
 	find    func(context.Context, *jwt.Token) (Key, error) // Options.KeyFunc, or nil
+
+	// The HMAC keys among all, and the one of them that signs, or nil. Each verifies only tokens whose
+	// "kid" is its ID, or, if it is the only key and has no ID, those without one.
+	hmacs  []*jws.Key
+	signer *jws.Key
 }
 
 func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token) (Key, error)) (*keyring, error) {
@@ -169,7 +176,29 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 		return nil, errors.New("no key in Keys")
 	}
 	k.signing = k.byID[keys[0].ID]
-	return k, errors.Join(faults...)
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	for n, key := range k.all {
+		if own, ok := jws.New(key.Method, key.Verify, key.ID); ok {
+			k.hmacs = append(k.hmacs, own)
+			if n == 0 && key.Sign != nil {
+				k.signer = own
+			}
+		}
+	}
+	return k, nil
+}
+
+// open reports whether one of the HMAC keys has signed a token, with the header that the library writes,
+// and read accepts the payload, which it must not keep.
+func (k *keyring) open(text string, read func(payload []byte) bool) bool {
+	for _, own := range k.hmacs {
+		if own.Open(text, read) {
+			return true
+		}
+	}
+	return false
 }
 
 // verifying returns the keys that a token may be signed with, which is not verified yet. A token
@@ -223,6 +252,9 @@ func (k *keyring) ask(ctx context.Context, t *jwt.Token) (Key, error) {
 // sign returns the signed token. It does not use jwt.Token.SignedString, which would marshal the
 // claims again and so might change the app's.
 func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
+	if k.signer != nil {
+		return k.signer.Sign(t.appendPayload), nil
+	}
 	key := k.signing
 	if k.find != nil {
 		var err error
@@ -240,7 +272,7 @@ func (k *keyring) sign(ctx context.Context, t *token) (string, error) {
 		return "", fmt.Errorf("socketauth: signing: %w", err)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
-	text := encode(head) + "." + encode(t.payload())
+	text := encode(head) + "." + encode(t.appendPayload(nil))
 	signature, err := key.Method.Sign(text, key.Sign)
 	if err != nil {
 		return "", fmt.Errorf("socketauth: signing: %w", err)

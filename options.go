@@ -284,7 +284,7 @@ func (o Options[U]) check() (*config, []error) {
 		authorization:   o.Authorization,
 		refresh:         o.Refresh,
 	}
-	c.tokens.parser = c.tokens.newParser()
+	c.tokens.prepare()
 	if c.tokens.refreshInterval > c.tokens.tokenLifetime/2 {
 		fault("RefreshInterval %v is more than half of TokenLifetime %v", o.RefreshInterval, c.tokens.tokenLifetime)
 	}

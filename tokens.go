@@ -2,8 +2,6 @@ package socketauth
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/id"
 )
 
 // The values of the claim "token_use".
@@ -95,6 +94,8 @@ type issuer struct {
 	parser           *jwt.Parser
 	issuer, audience string
 
+	issuerClaim, audienceClaim json.RawMessage // issuer and audience as JSON
+
 	codeLifetime, tokenLifetime, sessionLifetime, refreshInterval time.Duration
 
 	authorization, refresh mintHook // may be nil
@@ -116,7 +117,8 @@ func (i *issuer) byStore(ctx context.Context, userID string, at time.Time) (t ti
 	return t, at.Round(0).Sub(t.Round(0)), nil
 }
 
-func (i *issuer) newParser() *jwt.Parser {
+// prepare makes what depends on the fields issuer and audience alone.
+func (i *issuer) prepare() {
 	options := []jwt.ParserOption{jwt.WithStrictDecoding(), jwt.WithExpirationRequired()}
 	if i.issuer != "" {
 		options = append(options, jwt.WithIssuer(i.issuer))
@@ -124,7 +126,9 @@ func (i *issuer) newParser() *jwt.Parser {
 	if i.audience != "" {
 		options = append(options, jwt.WithAudience(i.audience))
 	}
-	return jwt.NewParser(options...)
+	i.parser = jwt.NewParser(options...)
+	i.issuerClaim, _ = json.Marshal(i.issuer) // a string can always be marshaled
+	i.audienceClaim, _ = json.Marshal(i.audience)
 }
 
 // canSign reports whether tokens can be signed: by hook, unless it is nil, or with a key.
@@ -138,30 +142,17 @@ func (i *issuer) canSign(hook mintHook) bool {
 // KeyFunc failed.
 func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 	// Line breaks are refused because even strict base64 decoders skip them.
-	if len(text) > maxTokenLength || strings.ContainsAny(text, "\r\n") {
+	if len(text) > maxTokenLength || strings.IndexByte(text, '\n') >= 0 || strings.IndexByte(text, '\r') >= 0 {
 		return nil, errInvalid
 	}
-	t := &token{Text: text}
-	var failed error // the error of KeyFunc, which does not mean that the token is invalid
-	_, err := i.parser.ParseWithClaims(text, t, func(parsed *jwt.Token) (any, error) {
-		if _, ok := parsed.Header["crit"]; ok {
-			return nil, errors.New("critical headers are not supported (RFC 7515 section 4.1.11)")
+	t, expired := i.verifyOwn(text), false
+	if t == nil {
+		var err error
+		if t, expired, err = i.parse(ctx, text); err != nil {
+			return nil, err
 		}
-		keys, err := i.keys.verifying(ctx, parsed, t)
-		if err != nil && !errors.Is(err, ErrUnknownKey) {
-			failed = err
-		}
-		return verificationKeys(keys, parsed.Method.Alg()), err
-	})
-	expired := errors.Is(err, jwt.ErrTokenExpired) && t.Use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
-		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet)
-	switch {
-	case failed != nil:
-		return nil, failed
-	case err != nil && !expired:
-		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	if i.storeTime != nil { // the parser has compared with the clock of this process
+	if i.storeTime != nil { // so far, expired is by the clock of this process
 		now, ahead, err := i.byStore(ctx, t.UserID, time.Now())
 		if err != nil {
 			return nil, err
@@ -172,6 +163,60 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 		return t, errExpired
 	}
 	return t, nil
+}
+
+// verifyOwn is parse for most tokens: signed with one of the HMAC keys, with the header that the library
+// writes. It returns nil for all others and for those that are not valid, about which parse decides. parse
+// accepts each token that verifyOwn accepts, and returns the same.
+func (i *issuer) verifyOwn(text string) *token {
+	t := &token{Text: text}
+	ok := i.keys.open(text, func(payload []byte) bool {
+		return json.Valid(payload) && t.UnmarshalJSON(payload) == nil
+	})
+	if !ok || !i.isValid(t) {
+		return nil
+	}
+	return t
+}
+
+// isValid reports whether golang-jwt would accept the registered claims (RFC 7519 section 4.1) of t. It is
+// false for some that it would accept: with "nbf", or more than one audience.
+func (i *issuer) isValid(t *token) bool {
+	is := func(claim []byte, want string) bool {
+		if want == "" {
+			return true
+		}
+		got, ok := unquote(claim)
+		return ok && got == want
+	}
+	return t.NotBefore == nil && time.Now().Before(t.ExpiresAt) &&
+		is(t.Issuer, i.issuer) && is(t.Audience, i.audience)
+}
+
+// parse has golang-jwt verify a token. expired is true if it is valid except that it has expired by the
+// clock of this process. The error wraps errInvalid unless KeyFunc failed.
+func (i *issuer) parse(ctx context.Context, text string) (t *token, expired bool, err error) {
+	t = &token{Text: text}
+	var failed error // the error of KeyFunc, which does not mean that the token is invalid
+	_, err = i.parser.ParseWithClaims(text, t, func(parsed *jwt.Token) (any, error) {
+		if _, ok := parsed.Header["crit"]; ok {
+			return nil, errors.New("critical headers are not supported (RFC 7515 section 4.1.11)")
+		}
+		keys, err := i.keys.verifying(ctx, parsed, t)
+		if err != nil && !errors.Is(err, ErrUnknownKey) {
+			failed = err
+		}
+		return verificationKeys(keys, parsed.Method.Alg()), err
+	})
+	expired = errors.Is(err, jwt.ErrTokenExpired) && t.Use != "" && !errors.Is(err, jwt.ErrTokenInvalidIssuer) &&
+		!errors.Is(err, jwt.ErrTokenInvalidAudience) && !errors.Is(err, jwt.ErrTokenNotValidYet)
+	switch {
+	case failed != nil:
+		return nil, false, failed
+	case err != nil && !expired:
+		return nil, false, fmt.Errorf("%w: %w", errInvalid, err)
+	}
+	return t, expired, nil
 }
 
 // code mints the code of a login: generation 0 of a new session. authTime is when the user proved
@@ -205,8 +250,8 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	}
 	first.Ahead = ahead
 	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
-	if err == nil && i.authorization == nil {
-		t, err = i.verify(ctx, t.Text) // the app's claims may make it invalid
+	if err == nil && i.authorization == nil && (i.keys.signer == nil || !i.isValid(t)) {
+		t, err = i.verify(ctx, t.Text) // the app's claims, or KeyFunc, may make it invalid
 	}
 	if err == nil && len(t.Text) > maxCodeLength {
 		return nil, fmt.Errorf("socketauth: the code has %d bytes, more than %d", len(t.Text), maxCodeLength)
@@ -254,14 +299,14 @@ func (i *issuer) mint(
 	now, expires = now.Truncate(time.Microsecond), expires.Truncate(time.Microsecond)
 	t.ID, t.Duration = newID(), expires.Sub(now).Seconds()
 	t.IssuedAt, t.ExpiresAt = fromSeconds(seconds(now)), fromSeconds(seconds(expires))
-	var err error
 	if i.issuer != "" {
-		t.Issuer, err = json.Marshal(i.issuer)
+		t.Issuer = i.issuerClaim
 	}
-	if i.audience != "" && err == nil {
-		t.Audience, err = json.Marshal(i.audience)
+	if i.audience != "" {
+		t.Audience = i.audienceClaim
 	}
-	if err = errors.Join(err, t.check()); err != nil {
+	err := t.check()
+	if err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
 	}
 	if sign != nil {
@@ -301,16 +346,12 @@ func (i *issuer) mintByHook(
 // faults.
 
 // newID returns 128 random bits in base64.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
+func newID() string { return id.New().String() }
 
 // isID reports whether s is 128 bits in base64, as newID returns them.
 func isID(s string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(b) == 16 && len(s) == 22
+	_, ok := id.Parse(s)
+	return ok
 }
 
 // seconds returns a time as a NumericDate (RFC 7519 section 2) with microseconds: RevokeUser has to
