@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,13 +32,14 @@ type transport interface {
 	close()                // closes it at once, also while another goroutine reads
 }
 
-// Conn is a client's connection. Only Close may be called while another method runs.
+// Conn is a client's connection. Only Close may be called while another method runs. Whoever is done
+// with it calls Close or Leave.
 type Conn struct {
-	t      transport
-	d      Dialect
-	id     int
-	rest   []byte // of the last message of centrifuge, which may hold several
-	pinged time.Time
+	t    transport
+	d    Dialect
+	id   int
+	rest []byte      // of the last message of centrifuge, which may hold several
+	ping *time.Timer // in Engine.IO 3 over a websocket the client sends the pings
 }
 
 // LocalAddress returns the loopback address of client i. Clients use several, because one address
@@ -80,11 +82,16 @@ func Open(ctx context.Context, base string, d Dialect, i int, token string) (*Co
 }
 
 func enter(t transport, d Dialect, token string) (*Conn, string, error) {
-	c := &Conn{t: t, d: d, pinged: time.Now()}
+	c := &Conn{t: t, d: d}
 	next, err := d.enter(c, token)
 	if err != nil {
 		t.close()
 		return nil, "", err
+	}
+	if _, polls := t.(*pollingTransport); d.eio() == 3 && !polls {
+		// A timer, because a client that waits for a broadcast has to send them too.
+		c.ping = time.AfterFunc(time.Hour, c.sendPing)
+		c.ping.Reset(pingEvery) // only now, because sendPing uses c.ping
 	}
 	return c, next, nil
 }
@@ -92,13 +99,6 @@ func enter(t transport, d Dialect, token string) (*Conn, string, error) {
 // next returns the next packet that is not only there to keep the connection alive.
 func (c *Conn) next() ([]byte, error) {
 	for {
-		// In Engine.IO 3 the client sends the pings.
-		if now := time.Now(); c.d.eio() == 3 && now.Sub(c.pinged) > pingEvery {
-			c.pinged = now
-			if err := c.t.write("2"); err != nil {
-				return nil, err
-			}
-		}
 		packet := c.rest
 		if len(packet) == 0 {
 			var err error
@@ -162,20 +162,9 @@ func (c *Conn) News() (string, error) {
 	return c.d.news(packet)
 }
 
-// KeepAlive answers pings, or sends them where that is the client's part, until the connection ends.
-// Anything else that comes is an error.
+// KeepAlive answers pings until the connection ends. Anything else that comes is an error.
 func (c *Conn) KeepAlive() error {
 	c.t.wait()
-	if c.d.eio() == 3 {
-		c.pinged = time.Now().Add(24 * time.Hour) // next sends no pings
-		var ping *time.Timer
-		ping = time.AfterFunc(pingEvery, func() {
-			if c.t.write("2") == nil {
-				ping.Reset(pingEvery)
-			}
-		})
-		defer ping.Stop()
-	}
 	packet, err := c.next()
 	if err != nil {
 		return err
@@ -184,13 +173,33 @@ func (c *Conn) KeepAlive() error {
 }
 
 // Leave ends the connection as clients do, and waits until the server has done so too.
-func (c *Conn) Leave() error { return c.t.leave() }
+func (c *Conn) Leave() error {
+	c.stopPings()
+	return c.t.leave()
+}
 
 // Close closes the connection at once.
-func (c *Conn) Close() { c.t.close() }
+func (c *Conn) Close() {
+	c.stopPings()
+	c.t.close()
+}
+
+func (c *Conn) stopPings() {
+	if c.ping != nil {
+		c.ping.Stop()
+	}
+}
+
+// sendPing runs when the timer fires, and sets it again while the connection is open.
+func (c *Conn) sendPing() {
+	if c.t.write("2") == nil {
+		c.ping.Reset(pingEvery)
+	}
+}
 
 // websocketTransport uses a websocket from the start.
 type websocketTransport struct {
+	mu       sync.Mutex // held by writers
 	ws       *websocket.Conn
 	buf      bytes.Buffer
 	extended time.Time // when the read deadline was last moved
@@ -198,6 +207,8 @@ type websocketTransport struct {
 }
 
 func (t *websocketTransport) write(packet string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return t.ws.WriteMessage(websocket.TextMessage, []byte(packet))
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -125,5 +126,19 @@ func TestCentrifugeBatch(t *testing.T) {
 		if text, err := conn.News(); text != due || err != nil {
 			t.Errorf("%q, %v instead of %q", text, err, due)
 		}
+	}
+}
+
+// TestPings guards that clients of Engine.IO 3 send pings while they wait for a broadcast: servers
+// close the connection of one that does not.
+func TestPings(t *testing.T) {
+	conn, _, err := Open(t.Context(), serve(t, "<0{}", "<40", "2", "<3", `<42["news","0"]`), EIO3, 0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.ping.Reset(time.Millisecond) // the time of the first one
+	if text, err := conn.News(); text != "0" || err != nil {
+		t.Errorf("%q, %v", text, err)
 	}
 }
