@@ -3,7 +3,6 @@ package compare
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -36,24 +35,25 @@ func repeat(ctx context.Context, r *run, workers int, prepare func(ctx context.C
 	defer fail(nil)
 	var working sync.WaitGroup
 	var over, measuring atomic.Bool
-	var count atomic.Int64
+	var done counts
 	latencies := make([][]time.Duration, workers)
 	for i, w := range all {
 		working.Go(func() {
 			for !over.Load() && ctx.Err() == nil {
-				counts, began := measuring.Load(), time.Now()
+				within, began := measuring.Load(), time.Now()
 				if err := w.op(ctx); err != nil {
 					fail(err)
 					return
 				}
-				count.Add(1)
-				if counts {
+				done.all.Add(1)
+				if within {
+					done.within.Add(1)
 					latencies[i] = append(latencies[i], time.Since(began))
 				}
 			}
 		})
 	}
-	m, err := r.measure(ctx, &measuring, &count)
+	m, err := r.measure(ctx, &measuring, &done, workers)
 	over.Store(true)
 	working.Wait() // the operations under way end, so that each has been checked
 	if err = errors.Join(err, context.Cause(ctx)); err != nil {
@@ -63,8 +63,15 @@ func repeat(ctx context.Context, r *run, workers int, prepare func(ctx context.C
 	return m, nil
 }
 
-// measure waits for the warm-up, and returns what is done in the time after it.
-func (r *run) measure(ctx context.Context, measuring *atomic.Bool, count *atomic.Int64) (metrics, error) {
+// counts are numbers of operations that have ended.
+type counts struct {
+	all    atomic.Int64
+	within atomic.Int64 // those that began after the warm-up
+}
+
+// measure waits for the warm-up, and returns what is done in the time after it. On a machine that
+// does something else for all of that time it goes on until each worker could do one operation.
+func (r *run) measure(ctx context.Context, measuring *atomic.Bool, done *counts, workers int) (metrics, error) {
 	if err := sleep(ctx, r.warmup); err != nil {
 		return nil, err
 	}
@@ -73,17 +80,16 @@ func (r *run) measure(ctx context.Context, measuring *atomic.Bool, count *atomic
 	if err != nil {
 		return nil, err
 	}
-	began, before := time.Now(), count.Load()
-	if err := sleep(ctx, r.duration); err != nil {
-		return nil, err
+	began, before := time.Now(), done.all.Load()
+	for done.within.Load() < int64(workers) {
+		if err := sleep(ctx, r.duration); err != nil {
+			return nil, err
+		}
 	}
-	seconds, n := time.Since(began).Seconds(), float64(count.Load()-before)
+	seconds, n := time.Since(began).Seconds(), float64(done.all.Load()-before)
 	after, err := r.cpu()
 	if err != nil {
 		return nil, err
-	}
-	if n == 0 {
-		return nil, fmt.Errorf("nothing was done in %v", r.duration)
 	}
 	return metrics{opsPerSecond: n / seconds, cpuPerOp: float64((after - cpu).Microseconds()) / n}, nil
 }
