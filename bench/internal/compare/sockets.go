@@ -31,11 +31,22 @@ func (r *run) open(ctx context.Context, h *http.Client, i int) (client, error) {
 	return client{conn, token}, err
 }
 
-// openAll connects n clients. The caller closes those it returns, even after an error.
+// openAll connects n clients, each of which has had one echo: a client that has only been told that
+// it is authenticated may miss what is broadcast at that moment. The caller closes those it returns, even after an error.
 func (r *run) openAll(ctx context.Context, n int) ([]client, error) {
 	h := load.NewHTTPClient(0)
 	defer h.CloseIdleConnections()
-	return prepareAll(ctx, n, func(ctx context.Context, i int) (client, error) { return r.open(ctx, h, i) })
+	return prepareAll(ctx, n, func(ctx context.Context, i int) (client, error) {
+		c, err := r.open(ctx, h, i)
+		if err != nil {
+			return client{}, err
+		}
+		if err := c.Echo(); err != nil {
+			c.Close()
+			return client{}, err
+		}
+		return c, nil
+	})
 }
 
 func closeAll(clients []client) {
@@ -98,7 +109,8 @@ func (r *run) broadcast(ctx context.Context, h *http.Client, text string, n int)
 // each is called in the client's goroutine.
 func receive(clients []client, due int, each func(i, message int, text string) error) error {
 	var reading sync.WaitGroup
-	errs := make([]error, len(clients))
+	var once sync.Once
+	var failure error // the first one: those that follow are about connections that closeAll closes
 	for i, c := range clients {
 		reading.Go(func() {
 			for m := range due {
@@ -107,16 +119,15 @@ func receive(clients []client, due int, each func(i, message int, text string) e
 					err = each(i, m, text)
 				}
 				if err != nil {
-					errs[i] = err
-					// The others cannot end either if the server has stopped sending.
-					closeAll(clients)
+					once.Do(func() { failure = fmt.Errorf("broadcast %d of client %d: %w", m, i, err) })
+					closeAll(clients) // so that the others do not wait either
 					return
 				}
 			}
 		})
 	}
 	reading.Wait()
-	return errors.Join(firstError(errs))
+	return failure
 }
 
 func firstError(errs []error) error {
