@@ -2,6 +2,7 @@ package compare
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -33,6 +34,11 @@ func TestShort(t *testing.T) {
 		t.Errorf("Node is installed: %v, and not measured was: %q", hasNode, report.Missing)
 	}
 	for _, r := range report.Results {
+		if r.Error != "" && r.Candidate != ours.name && r.Candidate != oursEIO3.name {
+			// Some peers now and then close a connection of a busy machine, which is their fault.
+			t.Logf("again, %s of %s: %s", r.Workload, r.Candidate, r.Error)
+			r = again(t, r)
+		}
 		if r.Error != "" || len(r.Metrics) == 0 {
 			t.Errorf("%s of %s: %v, %s", r.Workload, r.Candidate, r.Metrics, r.Error)
 		}
@@ -54,6 +60,20 @@ func TestShort(t *testing.T) {
 			t.Errorf("the table lacks %s:\n%s", w.name, &table)
 		}
 	}
+}
+
+// again repeats a failed run, up to three times.
+func again(t *testing.T, r Result) Result {
+	for range 3 {
+		report, err := Run(t.Context(), Options{Dir: "../..", Only: []string{r.Workload, r.Candidate}, Rounds: 1, Short: true, Log: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r = report.Results[0]; r.Error == "" {
+			break
+		}
+	}
+	return r
 }
 
 // TestWrongAnswers guards that a run does not count if a server answers something else than is due.
