@@ -1,15 +1,14 @@
 package blacklist
 
 import (
-	"cmp"
 	"context"
-	"maps"
-	"slices"
-	"sync"
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 
 	"github.com/z-open/socketauth/internal/id"
+	"github.com/z-open/socketauth/internal/intern"
+	"github.com/z-open/socketauth/internal/wheel"
 )
 
 // NewMemory returns a Store in memory, for one process. It is what socketauth uses by default; to
@@ -22,83 +21,88 @@ import (
 // revocation.
 func NewMemory() Store { return newMemory() }
 
-// memory is a Store. Each call removes a few of the sessions that are over, so that no call ever
-// goes through all of them.
+// memory is a Store. A user and all their sessions are in one shard. What it keeps of a session has
+// no pointers, and each call does a bounded part of what there is to do at times: it removes a few of
+// the sessions that are over, and splits at most one chain of a table.
 type memory struct {
+	base      int64        // times are kept as differences from it, Unix microseconds
 	birth     atomic.Int64 // codes issued before may have been used already, Unix microseconds
 	forgotten atomic.Int64 // when the store forgot something last, Unix microseconds
 	allAt     atomic.Int64 // when everyone was revoked last, Unix microseconds
-	raising   sync.Mutex   // held while marks are raised, and before all other locks
+	within    atomic.Int64 // the longest SupersededWithin that there was, in microseconds
 	turn      atomic.Uint32
+	seed      maphash.Seed
 	shards    [64]shard
-	users     [64]userShard
+	agents    intern.Table
+	expiries  expiries
 	watchers  Watchers
+
+	// Why everyone was revoked, each time: that is what ended the sessions whose epoch has that
+	// number. Read with any shard locked, and written with all of them locked.
+	epochs []Verdict
+	begun  atomic.Bool // a session has begun in the epoch after those
 }
 
-type shard struct {
-	mu       sync.Mutex
-	sessions map[id.ID]State
-	due      agenda[id.ID]
-}
-
-// userShard is locked after a shard, never before one.
-type userShard struct {
-	mu      sync.Mutex
-	entries map[string]userEntry
-	due     agenda[string]
-	owned   map[string]map[id.ID]struct{} // the sessions of a user that have not ended
-}
-
-// userEntry is what is remembered of a user beside their sessions. Times are Unix microseconds.
-type userEntry struct {
-	revokedAt int64 // when the user was revoked last
-	mark      int64 // claims with a lower mark begin no session
-	until     int64 // until when a code of before can live
-}
-
-const sweepsPerCall = 16
+// How many records, and entries of users, a call looks at in the shard of its user, and in another
+// shard. The latter is more, since users without calls may all be in one shard.
+const (
+	sweepsPerCall   = 16
+	sweepsOfAnother = 64
+)
 
 // leeway is how far clocks may differ, or be set back, before the store takes the clock for set
 // back.
 const leeway = time.Minute
 
 func newMemory() *memory {
-	m := new(memory)
 	now := time.Now()
-	m.birth.Store(now.UnixMicro())
-	m.forgotten.Store(now.UnixMicro())
+	m := &memory{base: now.UnixMicro(), seed: maphash.MakeSeed()}
+	m.birth.Store(m.base)
+	m.forgotten.Store(m.base)
 	for n := range m.shards {
-		m.shards[n].sessions = make(map[id.ID]State)
-		m.shards[n].due = newAgenda[id.ID](now)
-		m.users[n].entries = make(map[string]userEntry)
-		m.users[n].due = newAgenda[string](now)
-		m.users[n].owned = make(map[string]map[id.ID]struct{})
+		m.shards[n].m = m
+		m.shards[n].due = wheel.New(now)
+		m.shards[n].users = make(map[string]userEntry)
+		m.shards[n].usersDue = newAgenda[string](now)
 	}
 	return m
 }
 
 // Present implements Store.
 func (m *memory) Present(ctx context.Context, p Presentation) (Result, error) {
-	return m.step(ctx, p.Token, func(s *State, now time.Time) (Result, Change) { return s.Present(p, now) })
+	raise(&m.within, p.SupersededWithin.Microseconds())
+	return m.step(ctx, &p.Token, call{present: &p})
 }
 
 // Confirm implements Store.
 func (m *memory) Confirm(ctx context.Context, t TokenRef) (Result, error) {
-	return m.step(ctx, t, func(s *State, now time.Time) (Result, Change) { return s.Confirm(t, now) })
+	return m.step(ctx, &t, call{confirm: true})
 }
 
 // Check implements Store.
 func (m *memory) Check(ctx context.Context, t TokenRef, grace, branch time.Duration) (Result, error) {
-	return m.step(ctx, t, func(s *State, now time.Time) (Result, Change) {
-		return s.Check(t, grace, branch, now), Change{}
-	})
+	return m.step(ctx, &t, call{grace: grace, branch: branch})
 }
 
-// decision lets a session's state decide on a token.
-type decision func(*State, time.Time) (Result, Change)
+// call is what a session's state is to decide: Present, Confirm or else Check.
+type call struct {
+	present       *Presentation
+	confirm       bool
+	grace, branch time.Duration
+}
+
+func (c *call) decide(s *State, t *TokenRef, now time.Time) (Result, Change) {
+	switch {
+	case c.present != nil:
+		return s.Present(*c.present, now)
+	case c.confirm:
+		return s.Confirm(*t, now)
+	}
+	return s.Check(*t, c.grace, c.branch, now), Change{}
+}
 
 // step makes a decision on the token's session, under its lock.
-func (m *memory) step(ctx context.Context, t TokenRef, d decision) (Result, error) {
+func (m *memory) step(ctx context.Context, t *TokenRef, d call) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
@@ -106,12 +110,13 @@ func (m *memory) step(ctx context.Context, t TokenRef, d decision) (Result, erro
 	if !ok {
 		return Result{Verdict: Unknown}, nil
 	}
-	sh := m.shard(sid)
+	u := m.user(t.UserID)
+	sh := m.shard(u)
 	sh.mu.Lock()
 	now := time.Now() // under the lock: never before a step that was decided earlier
 	m.rewind(now)
-	result, change := m.decide(sh, sid, t, now, d)
-	sh.sweep(m, now)
+	result, change := sh.decide(sid, u, t, now, d)
+	sh.sweep(now, sweepsPerCall)
 	sh.mu.Unlock()
 	m.sweepAnother(now)
 	if change.Verdict != 0 {
@@ -120,42 +125,48 @@ func (m *memory) step(ctx context.Context, t TokenRef, d decision) (Result, erro
 	return result, nil
 }
 
-func (m *memory) decide(sh *shard, sid id.ID, t TokenRef, now time.Time, d decision) (Result, Change) {
-	s, known := sh.sessions[sid]
-	if known {
-		if v := s.Refuses(t); v != 0 {
+func (sh *shard) decide(sid id.ID, u user, t *TokenRef, now time.Time, d call) (Result, Change) {
+	n := sh.find(sid)
+	var c content
+	if n != 0 {
+		c = sh.load(n, u)
+		if v := c.Refuses(*t); v != 0 {
 			return refused(v)
 		}
 	}
-	if t.AuthTime.UnixMicro() <= m.allAt.Load() {
+	if t.AuthTime.UnixMicro() <= sh.m.allAt.Load() {
 		return refused(Revoked)
 	}
-	if !known {
+	if n == 0 {
 		// A code of the future was issued before the clock was set back: what became of it may be
 		// forgotten.
-		if t.Generation > 0 || t.IssuedAt.UnixMicro() < m.birth.Load() || t.IssuedAt.After(now.Add(leeway)) {
+		if t.Generation > 0 || t.IssuedAt.UnixMicro() < sh.m.birth.Load() || t.IssuedAt.After(now.Add(leeway)) {
 			return refused(Unknown)
 		}
-		// One step with the look at the user's entry: a revocation of the user that comes later
-		// finds the session.
-		mark, ok := m.own(sid, t)
-		if !ok {
+		entry := sh.users[u.id]
+		if t.AuthTime.UnixMicro() <= entry.revokedAt {
 			return refused(Revoked)
 		}
-		s.Raise(mark, now)
+		c.Raise(entry.mark, now)
 	}
-	result, change := d(&s, now)
-	if known || s.generation > 0 {
-		sh.sessions[sid] = s
+	before := c
+	result, change := d.decide(&c.State, t, now)
+	if n == 0 && c.generation > 0 {
+		n = sh.insert(sid, c.ForgetAt(), now)
 	}
-	if !known && s.generation > 0 {
-		sh.due.add(sid, s.ForgetAt(), now)
+	if d.present != nil && result.Verdict == Accepted {
+		sh.setClient(sh.records.At(n), &c, c.address, c.userAgent)
 	}
-	if s.generation == 0 || s.ended != 0 {
-		m.disown(cmp.Or(s.userID, t.UserID), sid)
+	if c.address, c.userAgent = "", ""; n != 0 && c != before {
+		sh.save(n, u, &before, &c, now)
 	}
 	return result, change
 }
+
+// oldest returns when a token has to have been replaced to be called Superseded now or later, in
+// Unix microseconds: SupersededWithin ago, or longer because hooks and retries have taken time since
+// it was presented.
+func (m *memory) oldest(now time.Time) int64 { return now.UnixMicro() - 8*m.within.Load() }
 
 // rewind notices that the clock was set back so far that a code may be in time again whose session
 // is forgotten. From then on the store remembers no more than if it were new: codes issued before
@@ -169,28 +180,32 @@ func (m *memory) rewind(now time.Time) {
 }
 
 // forgets records that something was forgotten now.
-func (m *memory) forgets(now time.Time) {
-	for last := m.forgotten.Load(); last < now.UnixMicro() && !m.forgotten.CompareAndSwap(last, now.UnixMicro()); {
-		last = m.forgotten.Load()
+func (m *memory) forgets(now time.Time) { raise(&m.forgotten, now.UnixMicro()) }
+
+// raise sets v to at least n.
+func raise(v *atomic.Int64, n int64) {
+	for last := v.Load(); last < n && !v.CompareAndSwap(last, n); last = v.Load() {
 	}
 }
 
-// shard is where a session is kept: ids are random, and none is taken that was not signed.
-func (m *memory) shard(sid id.ID) *shard { return &m.shards[int(sid[0])%len(m.shards)] }
+// shard returns where a user is.
+func (m *memory) shard(u user) *shard { return &m.shards[u.hash>>32%uint64(len(m.shards))] }
 
 // Sessions implements Store.
 func (m *memory) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	u := m.user(userID)
+	sh := m.shard(u)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	now := time.Now()
 	var living []Session
-	for _, sid := range m.owned(userID) {
-		sh := m.shard(sid)
-		sh.mu.Lock()
-		s := sh.sessions[sid]
-		sh.mu.Unlock()
-		if session, lives := s.Session(sid.String(), now); lives {
+	for n := range sh.of(u) {
+		r, c := sh.records.At(n), sh.load(n, u)
+		c.address, c.userAgent = sh.address(r, &c), m.agents.Text(c.agent)
+		if session, lives := c.Session(r.sid.String(), now); lives {
 			living = append(living, session)
 		}
 	}
@@ -203,94 +218,11 @@ func (m *memory) Watch(ctx context.Context, fn func(Change)) error {
 	return nil
 }
 
-func (m *memory) user(id string) *userShard {
-	h := uint32(2166136261) // FNV-1a
-	for n := range len(id) {
-		h = (h ^ uint32(id[n])) * 16777619
-	}
-	return &m.users[h%uint32(len(m.users))]
-}
-
-// own notes whose session it is, unless the user was revoked since they proved who they are. It
-// returns the mark of the user's entry.
-func (m *memory) own(sid id.ID, t TokenRef) (mark int64, ok bool) {
-	u := m.user(t.UserID)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	entry := u.entries[t.UserID]
-	if t.AuthTime.UnixMicro() <= entry.revokedAt {
-		return 0, false
-	}
-	if u.owned[t.UserID] == nil {
-		u.owned[t.UserID] = make(map[id.ID]struct{}, 1)
-	}
-	u.owned[t.UserID][sid] = struct{}{}
-	return entry.mark, true
-}
-
-func (m *memory) disown(userID string, sid id.ID) {
-	u := m.user(userID)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if delete(u.owned[userID], sid); len(u.owned[userID]) == 0 {
-		delete(u.owned, userID)
-	}
-}
-
-func (m *memory) owned(userID string) []id.ID {
-	u := m.user(userID)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return slices.Collect(maps.Keys(u.owned[userID]))
-}
-
-// sweep removes a few of the entries of users that no code needs any more. One that was prolonged
-// since is put off.
-func (u *userShard) sweep(m *memory, now time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for range sweepsPerCall {
-		over, ok := u.due.next(now)
-		if !ok {
-			return
-		}
-		if until := time.UnixMicro(u.entries[over].until); !until.Before(now) {
-			u.due.add(over, until, now)
-			continue
-		}
-		delete(u.entries, over)
-		m.forgets(now)
-	}
-}
-
 // sweepAnother sweeps another shard each time, so that a shard without calls is swept too.
 func (m *memory) sweepAnother(now time.Time) {
-	n := m.turn.Add(1) % uint32(len(m.shards))
-	if sh := &m.shards[n]; sh.mu.TryLock() {
-		sh.sweep(m, now)
+	if sh := &m.shards[m.turn.Add(1)%uint32(len(m.shards))]; sh.mu.TryLock() {
+		sh.sweep(now, sweepsOfAnother)
 		sh.mu.Unlock()
-	}
-	m.users[n].sweep(m, now)
-}
-
-// sweep removes a few of the sessions that are over. One that was prolonged since is put off to its
-// new end.
-func (sh *shard) sweep(m *memory, now time.Time) {
-	for range sweepsPerCall {
-		sid, ok := sh.due.next(now)
-		if !ok {
-			return
-		}
-		s := sh.sessions[sid]
-		if at := s.ForgetAt(); at.After(now) {
-			sh.due.add(sid, at, now)
-			continue
-		}
-		delete(sh.sessions, sid)
-		if s.ended == 0 {
-			m.disown(s.userID, sid)
-		}
-		m.forgets(now)
 	}
 }
 
@@ -301,17 +233,12 @@ func (m *memory) Left() (sessions, users int) {
 	for n := range m.shards {
 		sh := &m.shards[n]
 		sh.mu.Lock()
-		for range len(sh.sessions)/sweepsPerCall + 1 { // each is due once
-			sh.sweep(m, now)
+		for range sh.records.Len()/sweepsPerCall + 1 { // each is due once
+			sh.sweep(now, sweepsPerCall)
 		}
-		sessions += len(sh.sessions)
+		sessions += sh.records.Len()
+		users += sh.owners.Len()
 		sh.mu.Unlock()
-	}
-	for n := range m.users {
-		u := &m.users[n]
-		u.mu.Lock()
-		users += len(u.owned)
-		u.mu.Unlock()
 	}
 	return sessions, users
 }

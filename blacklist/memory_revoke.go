@@ -2,8 +2,6 @@ package blacklist
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/z-open/socketauth/internal/id"
@@ -19,19 +17,18 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 	}
 	change := Change{UserID: r.UserID, SessionID: r.SessionID, Except: r.Except, All: r.All, Verdict: r.Why, At: time.Now()}
 	sid, ok := id.Parse(r.SessionID)
+	u := m.user(r.UserID)
 	switch {
-	case r.SessionID != "" && !ok: // no token has any such
-	case r.Why == Stale:
-		change = m.raise(change, sid, r.Keep)
-	case r.SessionID != "":
-		var others bool
-		if change.Sessions, others = m.end(sid, r, change.At); others {
-			change = Change{}
-		}
-	case r.UserID != "":
-		change.Sessions = m.endUser(r, change.At)
-	default:
+	case r.All:
 		change.Sessions = m.endAll(r, change.At)
+	case r.SessionID != "" && !ok: // no token has any such
+	case r.SessionID != "" && m.isOfAnother(sid, u):
+		change = Change{}
+	default:
+		sh := m.shard(u)
+		sh.mu.Lock()
+		sh.revoke(sid, u, r, &change)
+		sh.mu.Unlock()
 	}
 	m.sweepAnother(time.Now())
 	if change.Verdict != 0 {
@@ -40,135 +37,165 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 	return change, nil
 }
 
-// end ends one session, and returns 1 if that ended a living one. others: it is another user's, and
-// was left alone.
-func (m *memory) end(sid id.ID, r Revocation, now time.Time) (ended int, others bool) {
-	sh := m.shard(sid)
+// revoke makes the change to one session of a user, or to all.
+func (sh *shard) revoke(sid id.ID, u user, r Revocation, change *Change) {
+	switch one, stale := r.SessionID != "", r.Why == Stale; {
+	case one && stale:
+		sh.raise(sid, u, r, change)
+	case one:
+		change.Sessions = sh.end(sid, u, r, change.At)
+	case stale:
+		sh.raiseUser(u, r, change)
+	default:
+		change.Sessions = sh.endUser(u, r, change.At)
+	}
+}
+
+// isOfAnother reports whether a session has begun and is another user's. It looks at all shards only
+// if the user has no such session.
+func (m *memory) isOfAnother(sid id.ID, u user) bool {
+	own := m.shard(u)
+	if known, another := own.whose(sid, u); known {
+		return another
+	}
+	for n := range m.shards {
+		if sh := &m.shards[n]; sh != own {
+			if _, another := sh.whose(sid, u); another {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// whose reports whether a session is known here, and whether it has begun and is another user's.
+func (sh *shard) whose(sid id.ID, u user) (known, another bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s, known := sh.sessions[sid]
-	if s.generation > 0 && s.userID != r.UserID {
-		return 0, true
+	n := sh.find(sid)
+	if n == 0 {
+		return false, false
 	}
-	ended = m.endOne(sh, sid, s, r, now.Add(r.Keep), now)
-	if !known {
-		sh.due.add(sid, now.Add(r.Keep+leeway), now)
+	c := sh.load(n, u)
+	return true, c.generation > 0 && c.userID != u.id
+}
+
+// of returns the sessions on a user's list, but those that RevokeAll has ended. The loop may end the
+// session that it was given.
+func (sh *shard) of(u user) func(yield func(uint32) bool) {
+	return func(yield func(uint32) bool) {
+		for n := sh.first(u); n != 0; {
+			next := sh.records.At(n).after
+			if c := sh.read(sh.records.At(n)); c.epoch < uint64(len(sh.m.epochs)) || !yield(n) {
+				return // so are all after it
+			}
+			n = next
+		}
 	}
-	return ended, false
+}
+
+// end ends one session, and returns 1 if that ended a living one.
+func (sh *shard) end(sid id.ID, u user, r Revocation, now time.Time) (ended int) {
+	n := sh.find(sid)
+	if n == 0 {
+		n = sh.insert(sid, now.Add(r.Keep+leeway), now)
+	}
+	return sh.endOne(n, u, r.Why, now.Add(r.Keep), now)
+}
+
+func (sh *shard) endOne(n uint32, u user, why Verdict, keepUntil, now time.Time) (ended int) {
+	c := sh.load(n, u)
+	before := c
+	if c.End(why, keepUntil, now) {
+		ended = 1
+	}
+	sh.save(n, u, &before, &c, now)
+	return ended
 }
 
 // endUser ends the sessions of a user, except one.
-func (m *memory) endUser(r Revocation, now time.Time) (ended int) {
+func (sh *shard) endUser(u user, r Revocation, now time.Time) (ended int) {
 	except, isOne := id.Parse(r.Except)
-	sessions, _ := m.remember(r.UserID, now, now.Add(r.Keep), func(e *userEntry) {
-		e.revokedAt = max(e.revokedAt, now.UnixMicro())
-	})
-	for _, sid := range sessions {
-		if isOne && sid == except {
-			m.change(sid, func(s *State) { s.Cut(now) })
+	sh.remember(u, now, now.Add(r.Keep), func(e *userEntry) { e.revokedAt = max(e.revokedAt, now.UnixMicro()) })
+	for n := range sh.of(u) {
+		if isOne && sh.records.At(n).sid == except {
+			sh.change(n, u, now, func(s *State) { s.Cut(now) })
 			continue
 		}
-		one, _ := m.end(sid, r, now)
-		ended += one
+		ended += sh.endOne(n, u, r.Why, now.Add(r.Keep), now)
 	}
 	return ended
 }
 
+// endAll begins a new epoch, whose sessions are all that live. Those of the epochs before are not
+// looked at.
 func (m *memory) endAll(r Revocation, now time.Time) (ended int) {
-	at := now.UnixMicro()
-	for last := m.allAt.Load(); last < at && !m.allAt.CompareAndSwap(last, at); last = m.allAt.Load() {
-	} // never back, whatever the clock does
+	raise(&m.allAt, now.UnixMicro()) // never back, whatever the clock does
 	for n := range m.shards {
-		sh := &m.shards[n]
-		sh.mu.Lock()
-		for sid, s := range sh.sessions {
-			ended += m.endOne(sh, sid, s, r, now, now)
-		}
-		sh.mu.Unlock()
+		m.shards[n].mu.Lock()
+	}
+	if m.begun.Swap(false) {
+		m.epochs = append(m.epochs, r.Why)
+	}
+	ended = m.expiries.take(now.Unix())
+	for n := range m.shards {
+		m.shards[n].mu.Unlock()
 	}
 	return ended
 }
 
-// endOne ends a session, which is from then on none of its user's. The shard is locked.
-func (m *memory) endOne(sh *shard, sid id.ID, s State, r Revocation, keepUntil, now time.Time) (ended int) {
-	owned := s.generation > 0 && s.ended == 0
-	if s.End(r.Why, keepUntil, now) {
-		ended = 1
-	}
-	sh.sessions[sid] = s
-	if owned {
-		m.disown(s.userID, sid)
-	}
-	return ended
-}
-
-// raise raises the mark of one session, or of all of a user.
-func (m *memory) raise(change Change, sid id.ID, keep time.Duration) Change {
-	m.raising.Lock() // so that no mark changes between the look at all of them and the last raise
-	defer m.raising.Unlock()
+// raise raises the mark of one session, or of the user's entry if the session is not known.
+func (sh *shard) raise(sid id.ID, u user, r Revocation, change *Change) {
 	now := change.At
-	if change.SessionID != "" {
-		sh := m.shard(sid)
-		sh.mu.Lock()
-		defer sh.mu.Unlock() // one that begins meanwhile begins before or after
-		if s, known := sh.sessions[sid]; known {
-			if s.generation > 0 && s.userID != change.UserID {
-				return Change{}
-			}
+	if n := sh.find(sid); n != 0 {
+		sh.change(n, u, now, func(s *State) {
 			change.Mark = NextMark(now, s.mark)
 			if s.Raise(change.Mark, now) {
 				change.Sessions = 1
 			}
-			sh.sessions[sid] = s
-			return change
-		}
-		_, change.Mark = m.remember(change.UserID, now, now.Add(keep), func(e *userEntry) {
-			e.mark = NextMark(now, e.mark)
 		})
-		return change
+		return
 	}
+	change.Mark = sh.remember(u, now, now.Add(r.Keep), func(e *userEntry) { e.mark = NextMark(now, e.mark) })
+}
 
-	var marks []int64
-	for _, sid := range m.owned(change.UserID) {
-		m.change(sid, func(s *State) { marks = append(marks, s.mark) })
+// raiseUser raises the mark of all sessions of a user, and of the user's entry.
+func (sh *shard) raiseUser(u user, r Revocation, change *Change) {
+	now := change.At
+	mark := NextMark(now)
+	for n := range sh.of(u) {
+		c := sh.read(sh.records.At(n))
+		mark = NextMark(time.UnixMicro(mark), c.mark)
 	}
-	sessions, mark := m.remember(change.UserID, now, now.Add(keep), func(e *userEntry) {
-		e.mark = NextMark(now, append(marks, e.mark)...)
+	change.Mark = sh.remember(u, now, now.Add(r.Keep), func(e *userEntry) {
+		e.mark = NextMark(time.UnixMicro(mark), e.mark)
 	})
-	for _, sid := range sessions {
-		m.change(sid, func(s *State) {
-			if s.Raise(mark, now) {
+	for n := range sh.of(u) {
+		sh.change(n, u, now, func(s *State) {
+			if s.Raise(change.Mark, now) {
 				change.Sessions++
 			}
 		})
 	}
-	change.Mark = mark
-	return change
 }
 
-// change changes the state of a session, if the store knows it.
-func (m *memory) change(sid id.ID, f func(*State)) {
-	sh := m.shard(sid)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if s, known := sh.sessions[sid]; known {
-		f(&s)
-		sh.sessions[sid] = s
-	}
+// change changes the state of a session.
+func (sh *shard) change(n uint32, u user, now time.Time, f func(*State)) {
+	c := sh.load(n, u)
+	before := c
+	f(&c.State)
+	sh.save(n, u, &before, &c, now)
 }
 
-// remember changes the entry of a user, and returns the sessions that are known, with the entry's
-// mark. A session that begins later finds the entry.
-func (m *memory) remember(userID string, now, until time.Time, change func(*userEntry)) (sessions []id.ID, mark int64) {
-	u := m.user(userID)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	entry, known := u.entries[userID]
+// remember changes the entry of a user, and returns its mark. A session that begins later finds the
+// entry.
+func (sh *shard) remember(u user, now, until time.Time, change func(*userEntry)) (mark int64) {
+	entry, known := sh.users[u.id]
 	change(&entry)
 	entry.until = max(entry.until, until.UnixMicro())
-	u.entries[userID] = entry
+	sh.users[u.id] = entry
 	if !known {
-		u.due.add(userID, time.UnixMicro(entry.until), now)
+		sh.usersDue.add(u.id, time.UnixMicro(entry.until), now)
 	}
-	return slices.Collect(maps.Keys(u.owned[userID])), entry.mark
+	return entry.mark
 }

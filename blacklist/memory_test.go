@@ -18,8 +18,8 @@ func (m *memory) passes(d time.Duration) {
 
 // owners returns how many users have sessions in the store.
 func (m *memory) owners() (n int) {
-	for i := range m.users {
-		n += len(m.users[i].owned)
+	for i := range m.shards {
+		n += m.shards[i].owners.Len()
 	}
 	return n
 }
@@ -80,11 +80,9 @@ func TestMemorySweepsAfterSetBack(t *testing.T) {
 			}
 		}
 	}
-	left := func() (n int) {
-		for i := range store.users {
-			n += len(store.users[i].entries) + len(store.users[i].due.due) + len(store.shards[i].due.due)
-		}
-		return n + store.size()
+	left := func() int {
+		users, sessionsDue, usersDue := store.remembered()
+		return users + sessionsDue + usersDue + store.size()
 	}
 	synctest.Test(t, func(t *testing.T) {
 		store = newMemory()
@@ -121,17 +119,8 @@ func TestMemoryForgetsEachInTime(t *testing.T) {
 				}
 			}
 		}
-		count := func() (revoked, due int) {
-			for n := range store.users {
-				revoked += len(store.users[n].entries)
-				for _, list := range store.users[n].due.due {
-					due += len(list)
-				}
-			}
-			return revoked, due
-		}
 		for _, want := range []int{2000, 64, 0} {
-			if revoked, due := count(); revoked != want || due != want {
+			if revoked, _, due := store.remembered(); revoked != want || due != want {
 				t.Errorf("%d are kept and %d are to be looked at, want %d", revoked, due, want)
 			}
 			store.passes(5 * time.Minute)

@@ -313,12 +313,8 @@ func TestMemoryForgetsUsers(t *testing.T) {
 			unknownToken := newActor(t, store)
 			unknownToken.checks(unknownToken.next(unknownToken.code()), 0, 0, Unknown)
 		}
-		left := 0
-		for n := range store.users {
-			left += len(store.users[n].entries) + len(store.users[n].due.due) + len(store.users[n].owned)
-		}
-		if left != 0 {
-			t.Errorf("%d are left", left)
+		if users, sessionsDue, usersDue := store.remembered(); users+sessionsDue+usersDue+store.owners() != 0 {
+			t.Errorf("%d entries are left, %d of users, and %d and %d to look at", users, store.owners(), sessionsDue, usersDue)
 		}
 	})
 }
@@ -356,10 +352,8 @@ func TestMemoryForgetsSessions(t *testing.T) {
 		if n := pass(2 * time.Hour); n != 0 {
 			t.Errorf("%d sessions left after the end", n)
 		}
-		for i := range store.shards {
-			if n := len(store.shards[i].due.due); n != 0 {
-				t.Errorf("shard %d still looks out for %d minutes", i, n)
-			}
+		if _, due, _ := store.remembered(); due != 0 {
+			t.Errorf("%d sessions are still to be looked at", due)
 		}
 	})
 }

@@ -114,7 +114,7 @@ func (s *State) Present(p Presentation, now time.Time) (Result, Change) {
 			s.begin(&p)
 		}
 		if !s.confirmed {
-			change = s.confirm(t.SessionID, jti, now)
+			change = s.confirm(t.SessionID, t.TokenID, jti, now)
 		}
 		if replaces {
 			s.advance(jti)
@@ -211,13 +211,13 @@ func (s *State) advance(jti id.ID) {
 	s.generation++
 }
 
-// confirm lets a token hold the latest generation.
-func (s *State) confirm(sid string, jti id.ID, now time.Time) Change {
+// confirm lets a token hold the latest generation. text is that of jti.
+func (s *State) confirm(sid, text string, jti id.ID, now time.Time) Change {
 	s.confirmed, s.holder, s.confirmedAt = true, jti, now.UnixMicro()
 	s.provedBy = id.ID{}
 	return Change{
 		SessionID: sid, UserID: s.userID, Verdict: Accepted,
-		TokenID: jti.String(), Generation: uint64(s.generation), At: now,
+		TokenID: text, Generation: uint64(s.generation), At: now,
 	}
 }
 
@@ -226,7 +226,7 @@ func (s *State) confirm(sid string, jti id.ID, now time.Time) Change {
 func (s *State) succeed(p *Presentation, successor id.ID, now time.Time) (change Change) {
 	switch {
 	case !p.Confirming:
-		change = s.confirm(p.Token.SessionID, successor, now)
+		change = s.confirm(p.Token.SessionID, p.SuccessorID, successor, now)
 	case p.Bind:
 		s.holder = successor // so that the same step again is known for what it is
 	}
@@ -266,7 +266,7 @@ func (s *State) Confirm(t TokenRef, now time.Time) (Result, Change) {
 	}
 	var change Change
 	if waits {
-		change = s.confirm(t.SessionID, jti, now)
+		change = s.confirm(t.SessionID, t.TokenID, jti, now)
 	}
 	return Result{Verdict: Accepted}, change
 }
@@ -378,5 +378,10 @@ func ceilSeconds(t time.Time) int64 {
 	return t.Unix()
 }
 
-// truncate returns a copy, so that what is kept does not keep the rest.
-func truncate(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
+// truncate returns the first n bytes of s, without keeping the rest.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.Clone(s[:n])
+}
