@@ -2,10 +2,13 @@ package blacklist
 
 import (
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,11 +25,14 @@ type population struct {
 	random *rand.Rand
 	agents []string
 	userID func(n int) string
-	prev   string
 }
+
+// populationSeed is that of every store, so that each does the same work in the same step.
+var populationSeed = maphash.MakeSeed()
 
 func newPopulation(userID func(n int) string) *population {
 	p := &population{store: newMemory(), random: rand.New(rand.NewPCG(1, 2)), userID: userID}
+	p.store.seed = populationSeed
 	p.store.base -= (20 * 24 * time.Hour).Microseconds() // it has run for 20 days
 	for n := range 5000 {
 		p.agents = append(p.agents, fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.%d.%d Safari/537.36", 80+n%60, 4000+n, n%200))
@@ -40,6 +46,14 @@ func uuids(n int) string {
 	random := rand.New(rand.NewPCG(uint64(n), 7))
 	a, b := random.Uint64(), random.Uint64()
 	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>48&0xfff, b&(1<<48-1))
+}
+
+// id returns an id, the same in each population.
+func (p *population) id() string {
+	var id id.ID
+	binary.LittleEndian.PutUint64(id[:], p.random.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], p.random.Uint64())
+	return id.String()
 }
 
 // agent returns a user agent: few of them are frequent, and many rare.
@@ -58,7 +72,7 @@ func (p *population) code(n int) TokenRef {
 	now := time.Now()
 	ago := time.Duration(p.random.Int64N(int64(30 * 24 * time.Hour)))
 	return TokenRef{
-		SessionID: newID(), TokenID: newID(), UserID: p.userID(n),
+		SessionID: p.id(), TokenID: p.id(), UserID: p.userID(n),
 		IssuedAt: now, AuthTime: now.Add(-ago), ExpiresAt: now.Add(30 * time.Second),
 	}
 }
@@ -67,7 +81,7 @@ func (p *population) code(n int) TokenRef {
 func (p *population) trade(t TokenRef, address, agent string) TokenRef {
 	now := time.Now()
 	next := TokenRef{
-		SessionID: t.SessionID, TokenID: newID(), UserID: t.UserID, Generation: t.Generation + 1,
+		SessionID: t.SessionID, TokenID: p.id(), UserID: t.UserID, Generation: t.Generation + 1,
 		IssuedAt: now, AuthTime: t.AuthTime, ExpiresAt: now.Add(24 * time.Hour),
 	}
 	r, err := p.store.Present(context.Background(), Presentation{
@@ -104,31 +118,72 @@ func heapGrowth(do func()) float64 {
 }
 
 // BenchmarkMemorySessions fills a store with -sessions sessions, and reports the bytes of each with
-// its device and address, and the longest of the steps. Run it with -benchtime 1x.
+// its device and address.
 func BenchmarkMemorySessions(b *testing.B) {
 	for name, userID := range map[string]func(int) string{"short": shortIDs, "uuid": uuids} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
 				p := newPopulation(userID)
-				var longest time.Duration
 				bytes := heapGrowth(func() {
 					for n := range *manySessions {
-						code, address, agent := p.code(n-n/4), p.address(), p.agent()
-						began := time.Now()
-						p.trade(code, address, agent)
-						longest = max(longest, time.Since(began))
+						p.begin(n)
 					}
 				})
 				b.ReportMetric(bytes/float64(*manySessions), "B/session")
-				b.ReportMetric(float64(longest.Microseconds()), "longest-µs")
-				began := time.Now()
-				if _, err := p.store.Revoke(context.Background(), Revocation{All: true, Why: Revoked}); err != nil {
-					b.Fatal(err)
-				}
-				b.ReportMetric(float64(time.Since(began).Microseconds()), "revoke-all-µs")
+				runtime.KeepAlive(p)
 			}
 		})
 	}
 }
 
-var _ = id.New
+// BenchmarkMemoryLongestStep reports the longest step of each kind, while a store grows to -sessions
+// sessions, has some of them replace their tokens or end, and forgets all. A step takes as long as
+// in the fastest of b.N rounds, which are the same: what the machine does beside is not the store's.
+// Run it with -benchtime 3x.
+func BenchmarkMemoryLongestStep(b *testing.B) {
+	ctx := context.Background()
+	sessions := *manySessions
+	steps := make(map[string][]time.Duration)
+	for range b.N {
+		p := newPopulation(shortIDs)
+		timed := func(kind string, times int, step func(n int)) {
+			if steps[kind] == nil {
+				steps[kind] = slices.Repeat([]time.Duration{time.Hour}, times)
+			}
+			for n := range times {
+				began := time.Now()
+				step(n)
+				steps[kind][n] = min(steps[kind][n], time.Since(began))
+			}
+		}
+		some := make([]TokenRef, 0, sessions/16+1)
+		timed("log-in", sessions, func(n int) {
+			if t := p.begin(n); n%16 == 0 {
+				some = append(some, t)
+			}
+		})
+		timed("replace", len(some), func(n int) { some[n] = p.trade(some[n], p.address(), p.agent()) })
+		timed("check", len(some), func(n int) { _, _ = p.store.Check(ctx, some[n], 0, 0) })
+		timed("Sessions", len(some), func(n int) { _, _ = p.store.Sessions(ctx, some[n].UserID) })
+		timed("log-out", len(some)/2, func(n int) {
+			_, _ = p.store.Revoke(ctx, Revocation{UserID: some[n].UserID, SessionID: some[n].SessionID, Why: LoggedOut, Keep: time.Minute})
+		})
+		timed("revoke-user", len(some)/4, func(n int) {
+			_, _ = p.store.Revoke(ctx, Revocation{UserID: some[len(some)-1-n].UserID, Why: Revoked, Keep: time.Minute})
+		})
+		timed("revoke-all", 1, func(int) { _, _ = p.store.Revoke(ctx, Revocation{All: true, Why: Revoked}) })
+		timed("log-in-after", sessions/16, func(n int) {
+			code := p.code(n)
+			code.AuthTime = time.Now()
+			p.trade(code, p.address(), p.agent())
+		})
+		later := time.Now().Add(26 * time.Hour)
+		timed("sweep", sessions/16, func(n int) { p.store.shards[n%len(p.store.shards)].sweep(later, sweepsOfAnother) })
+		if n := p.store.size(); n > sessions/100 {
+			b.Errorf("%d sessions are left", n)
+		}
+	}
+	for kind, all := range steps {
+		b.ReportMetric(float64(slices.Max(all).Microseconds()), kind+"-µs")
+	}
+}

@@ -3,6 +3,7 @@ package blacklist
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,4 +130,121 @@ func TestMemoryForgetsEachInTime(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestMemoryForgetsTexts(t *testing.T) {
+	// Guards: the texts of users, addresses and user agents, and states that had no room in their
+	// records, are removed with what they belong to, however that ends.
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		for n := range 400 {
+			time.Sleep(time.Millisecond)
+			a := newActor(t, store)
+			a.user = fmt.Sprintf("user %d", n/3)
+			a.address, a.agent = fmt.Sprintf("2001:db8::%x", n), fmt.Sprintf("agent %d", n)
+			token := a.must(a.code(), how{})
+			for range n % 12 { // their times need room
+				token = a.must(token, how{confirming: n%2 == 0})
+				a.agent += "+"
+			}
+			a.address = []string{"192.0.2.1", "", "2001:db8::1"}[n%3]
+			time.Sleep(time.Millisecond)
+			switch n % 5 {
+			case 0:
+				a.revokes(Revocation{UserID: a.user, SessionID: a.sid, Why: LoggedOut})
+			case 1:
+				a.must(token, how{})
+			case 2:
+				a.revokes(Revocation{UserID: a.user, Why: Revoked})
+			case 3:
+				a.refused(a.code(), how{}, ReuseDetected)
+			}
+			if n == 300 {
+				a.revokes(Revocation{All: true, Why: Revoked})
+				time.Sleep(time.Second)
+			}
+		}
+		store.passes(2 * time.Hour)
+		texts := 0
+		for n := range store.shards {
+			texts += store.shards[n].texts.Len()
+		}
+		if texts != 0 || store.agents.Len() != 0 || store.size() != 0 || store.owners() != 0 {
+			t.Errorf("%d texts and %d user agents are left, %d sessions, %d users", texts, store.agents.Len(), store.size(), store.owners())
+		}
+	})
+}
+
+func TestRevokeAllLooksAtNoSession(t *testing.T) {
+	// Guards: revoking everyone counts the sessions that live, and neither those that have expired
+	// and are not forgotten yet nor those that have ended, and takes no longer the more there are.
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		var living []*actor
+		var tokens []TokenRef
+		for n := range 60 {
+			a := newActor(t, store)
+			a.user = fmt.Sprint(n % 7)
+			first := a.must(a.code(), how{})
+			next := a.next(first)
+			next.ExpiresAt = time.Now().Add(time.Hour + time.Duration(n)*time.Second)
+			a.presentsFor(first, next, how{})
+			if n == 50 || n == 59 {
+				a.revokes(Revocation{UserID: a.user, SessionID: a.sid, Why: LoggedOut})
+			} else if n > 20 {
+				living, tokens = append(living, a), append(tokens, next)
+			}
+		}
+		time.Sleep(time.Hour + 20*time.Second) // 21 have expired
+		contents := func() (all []record) {
+			for i := range store.shards {
+				for n := range store.shards[i].records.Len() {
+					all = append(all, *store.shards[i].records.At(uint32(n + 1)))
+				}
+			}
+			return all
+		}
+		before := contents()
+		if c := living[0].revokes(Revocation{All: true, Why: Revoked}); c.Sessions != len(living) {
+			t.Errorf("%d sessions, want %d", c.Sessions, len(living))
+		}
+		if !slices.Equal(contents(), before) {
+			t.Error("records were written")
+		}
+		for n, a := range living {
+			a.checks(tokens[n], 0, 0, Revoked)
+			if list, _ := store.Sessions(t.Context(), a.user); len(list) != 0 {
+				t.Errorf("%+v", list)
+			}
+		}
+		if c := living[0].revokes(Revocation{All: true, Why: LoggedOut}); c.Sessions != 0 {
+			t.Errorf("again, it ended %d", c.Sessions)
+		}
+		living[0].checks(tokens[0], 0, 0, Revoked) // the first reason stays
+		time.Sleep(time.Second)
+		a := newActor(t, store)
+		a.must(a.code(), how{})
+		if c := a.revokes(Revocation{All: true, Why: LoggedOut}); c.Sessions != 1 {
+			t.Errorf("%d sessions, want 1", c.Sessions)
+		}
+		a.checks(a.code(), 0, 0, LoggedOut)
+		living[0].checks(tokens[0], 0, 0, Revoked)
+	})
+}
+
+func TestMemorySessionOfAnother(t *testing.T) {
+	// Guards: the change of a revocation that names another user's session is zero, wherever in the
+	// store the two users are.
+	store := newMemory()
+	for n := range 100 {
+		a, other := newActor(t, store), newActor(t, store)
+		a.user, other.user = fmt.Sprint("one ", n), fmt.Sprint("two ", n)
+		token := a.must(a.code(), how{})
+		for _, why := range []Verdict{LoggedOut, Revoked, Stale} {
+			if c := other.revokes(Revocation{UserID: other.user, SessionID: a.sid, Why: why}); c != (Change{}) {
+				t.Errorf("the change: %+v", c)
+			}
+		}
+		a.checks(token, 0, 0, Accepted)
+	}
 }

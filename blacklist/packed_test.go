@@ -31,7 +31,7 @@ func TestPackedStateDecidesAsBefore(t *testing.T) {
 	const within = 5 * time.Second
 	base := time.Now()
 	verdicts := make(map[Verdict]int)
-	for seed := range uint64(3000) {
+	for seed := range uint64(600) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		now := base.Add(time.Duration(random.Int64N(int64(time.Hour)))).Truncate(time.Microsecond)
 		if seed%10 == 0 {
@@ -100,7 +100,7 @@ func TestPackedStateDecidesAsBefore(t *testing.T) {
 		}
 	}
 	for _, v := range []Verdict{Accepted, Unknown, Superseded, Replaced, ReuseDetected, SessionCompromised, Stale} {
-		if verdicts[v] < 100 {
+		if verdicts[v] < 20 {
 			t.Errorf("verdict %d came %d times", v, verdicts[v])
 		}
 	}

@@ -18,21 +18,23 @@ type actor struct {
 	store Store
 	sid   string
 	birth time.Time
+
+	user, address, agent string
 }
 
 func newActor(t *testing.T, store Store) *actor {
-	return &actor{t: t, store: store, sid: newID(), birth: time.Now()}
+	return &actor{t: t, store: store, sid: newID(), birth: time.Now(), user: "anna"}
 }
 
 // code returns the token that starts the session.
 func (a *actor) code() TokenRef {
-	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: "anna", IssuedAt: a.birth, AuthTime: a.birth, ExpiresAt: a.birth.Add(30 * time.Second)}
+	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: a.user, IssuedAt: a.birth, AuthTime: a.birth, ExpiresAt: a.birth.Add(30 * time.Second)}
 }
 
 // next returns a new successor of t.
 func (a *actor) next(t TokenRef) TokenRef {
 	now := time.Now()
-	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: "anna", Generation: t.Generation + 1, IssuedAt: now, AuthTime: a.birth, ExpiresAt: now.Add(time.Hour)}
+	return TokenRef{SessionID: a.sid, TokenID: newID(), UserID: a.user, Generation: t.Generation + 1, IssuedAt: now, AuthTime: a.birth, ExpiresAt: now.Add(time.Hour)}
 }
 
 type how struct {
@@ -55,11 +57,21 @@ func (a *actor) presentsFor(t, next TokenRef, h how) Verdict {
 	v, err := a.store.Present(a.t.Context(), Presentation{
 		Token: t, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, Confirming: h.confirming,
 		SocketOpenedAt: h.opened, PresentedAt: time.Now(), SupersededWithin: 5 * time.Second, EndOnReuse: !h.rejectOnly,
+		Address: a.address, UserAgent: a.agent,
 	})
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	return v.Verdict
+}
+
+func (a *actor) revokes(r Revocation) Change {
+	a.t.Helper()
+	c, err := a.store.Revoke(a.t.Context(), r)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return c
 }
 
 func (a *actor) must(t TokenRef, h how) TokenRef {

@@ -37,7 +37,11 @@ type Heap struct {
 	lengths [maxLength + 1]*pages
 	long    map[Ref]string
 	next    Ref // may be free in long
+	count   int
 }
+
+// Len returns how many texts there are, without empty ones.
+func (h *Heap) Len() int { return h.count }
 
 // pages are texts of one length.
 type pages struct {
@@ -85,6 +89,7 @@ func (h *Heap) put(form Ref, b []byte) Ref {
 	if len(b) == 0 {
 		return 0
 	}
+	h.count++
 	if len(b) > maxLength {
 		return h.putLong(string(b))
 	}
@@ -117,11 +122,12 @@ func (h *Heap) putLong(text string) Ref {
 
 // Free removes a text.
 func (h *Heap) Free(ref Ref) {
-	switch {
-	case ref == 0:
-	case ref>>formShift == long:
+	if ref == 0 {
+		return
+	}
+	if h.count--; ref>>formShift == long {
 		delete(h.long, ref)
-	default:
+	} else {
 		h.lengths[ref>>lengthShift&maxLength].put(uint32(ref & maxNumber))
 	}
 }

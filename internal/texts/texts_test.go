@@ -90,11 +90,14 @@ func TestHeapUsesRoomAgain(t *testing.T) {
 			t.Errorf("room for %d texts of %d bytes, of which there were at most %d", p.used, length, most[length])
 		}
 	}
+	if h.Len() != len(in) {
+		t.Errorf("%d texts, want %d", h.Len(), len(in))
+	}
 	for ref := range in {
 		h.Free(ref)
 	}
-	if len(h.long) != 0 {
-		t.Errorf("%d long texts are left", len(h.long))
+	if h.Len() != 0 || len(h.long) != 0 {
+		t.Errorf("%d texts are left, %d of them long", h.Len(), len(h.long))
 	}
 }
 

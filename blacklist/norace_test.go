@@ -1,0 +1,5 @@
+//go:build !race
+
+package blacklist
+
+const raceDetector = false
