@@ -172,6 +172,34 @@ func TestMemoryForgetsTexts(t *testing.T) {
 		if texts != 0 || store.agents.Len() != 0 || store.size() != 0 || store.owners() != 0 {
 			t.Errorf("%d texts and %d user agents are left, %d sessions, %d users", texts, store.agents.Len(), store.size(), store.owners())
 		}
+		if n := len(store.expiries.pages); n != 0 {
+			t.Errorf("%d pages of expiries are left", n)
+		}
+		a := newActor(t, store)
+		a.agent = "agent"
+		a.must(a.code(), how{})
+		a.revokes(Revocation{UserID: a.user, SessionID: a.sid, Why: LoggedOut})
+		if store.agents.Len() != 0 {
+			t.Error("the user agent of a session that has ended is kept")
+		}
+	})
+}
+
+func TestLateFrameAfterAnotherStep(t *testing.T) {
+	// Guards: what the store keeps of the times of earlier generations is enough for all of
+	// SupersededWithin, whatever steps come meanwhile.
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, newMemory())
+		opened := time.Now()
+		code := a.code()
+		token := a.must(code, how{})
+		for range 5 {
+			time.Sleep(900 * time.Millisecond)
+			token = a.must(token, how{})
+		}
+		time.Sleep(500 * time.Millisecond) // five seconds after the code was replaced
+		a.must(token, how{})
+		a.refused(code, how{opened: opened}, Superseded)
 	})
 }
 
