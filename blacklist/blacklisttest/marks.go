@@ -187,6 +187,8 @@ func marks() []clause {
 				}
 			}
 			clients.Wait()
+			c, one := s.raises(true), loginOf(t, store, s.user) // which may not have met any of them
+			one.stale(c.Mark, one.code(), marked(c.Mark-1))
 		}},
 	}
 }
