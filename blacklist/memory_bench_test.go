@@ -136,10 +136,10 @@ func BenchmarkMemorySessions(b *testing.B) {
 	}
 }
 
-// BenchmarkMemoryLongestStep reports the longest step of each kind, while a store grows to -sessions
-// sessions, has some of them replace their tokens or end, and forgets all. A step takes as long as
-// in the fastest of b.N rounds, which are the same: what the machine does beside is not the store's.
-// Run it with -benchtime 3x.
+// BenchmarkMemoryLongestStep reports the longest step of each kind, while a store grows to
+// -sessions sessions, has some of them replace their tokens or end, and forgets all. A step takes
+// as long as in the fastest of b.N rounds, which are the same: what the machine does beside is not
+// the store's. Run it with -benchtime 3x.
 func BenchmarkMemoryLongestStep(b *testing.B) {
 	ctx := context.Background()
 	sessions := *manySessions

@@ -8,8 +8,8 @@ import (
 	"github.com/z-open/socketauth/internal/texts"
 )
 
-// record is what the store in memory keeps of a session. It has no pointers: other records are known
-// by their numbers in the slab, and texts by theirs.
+// record is what the store in memory keeps of a session. It has no pointers: other records are
+// known by their numbers in the slab, and texts by theirs.
 type record struct {
 	sid, previous, holder id.ID
 
@@ -36,7 +36,7 @@ const (
 const (
 	recordListed  = 1 << iota // it is on the list of its user's sessions
 	recordFirst               // it is the first there
-	recordSpilled             // the last bytes of rest are the number of a text, which has what follows
+	recordSpilled             // rest ends with the number of a text, which has what follows
 	recordIPv4                // rest has the 4 bytes of the client's address
 	recordAddress             // rest has the number of the text that the address is
 )

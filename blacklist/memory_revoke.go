@@ -51,8 +51,8 @@ func (sh *shard) revoke(sid id.ID, u user, r Revocation, change *Change) {
 	}
 }
 
-// isOfAnother reports whether a session has begun and is another user's. It looks at all shards only
-// if the user has no such session.
+// isOfAnother reports whether a session has begun and is another user's. It looks at all shards
+// only if the user has no such session.
 func (m *memory) isOfAnother(sid id.ID, u user) bool {
 	own := m.shard(u)
 	if known, another := own.whose(sid, u); known {
@@ -80,8 +80,8 @@ func (sh *shard) whose(sid id.ID, u user) (known, another bool) {
 	return true, c.generation > 0 && c.userID != u.id
 }
 
-// of returns the sessions on a user's list, but those that RevokeAll has ended. The loop may end the
-// session that it was given.
+// of returns the sessions on a user's list, but those that RevokeAll has ended. The loop may end
+// the session that it was given.
 func (sh *shard) of(u user) func(yield func(uint32) bool) {
 	return func(yield func(uint32) bool) {
 		for n := sh.first(u); n != 0; {

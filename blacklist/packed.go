@@ -7,9 +7,9 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// This file is the form in which the store in memory keeps a State. What is usual takes a few bytes,
-// and what is not takes none where it is absent. It is not for storing: a State has AppendBinary for
-// that.
+// This file is the form in which the store in memory keeps a State. What is usual takes a few
+// bytes, and what is not takes none where it is absent. It is not for storing: a State has
+// AppendBinary for that.
 
 // What a packed State has, beside the numbers that each one has.
 const (

@@ -1,6 +1,6 @@
 // Package chains is a hash table without pointers: chains that go through the records themselves.
-// It grows by linear hashing: each new record splits at most one chain, so no step ever rehashes the
-// whole table.
+// It grows by linear hashing: each new record splits at most one chain, so no step ever rehashes
+// the whole table.
 package chains
 
 import "math/bits"
@@ -16,8 +16,8 @@ type Nodes interface {
 	Next(n uint32) *uint32 // where the record keeps the number of the next in its chain
 }
 
-// A Table has the first records of the chains. The zero value is empty and ready to use. It does not
-// shrink.
+// A Table has the first records of the chains. The zero value is empty and ready to use. It does
+// not shrink.
 type Table struct {
 	pages  []*[pageSize]uint32
 	chains uint64

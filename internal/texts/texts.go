@@ -31,8 +31,8 @@ const (
 // pageSize is how many texts a page has.
 const pageSize = 64
 
-// A Heap is a set of texts. The zero value is empty and ready to use. Its memory is that of the most
-// texts that it had of each length.
+// A Heap is a set of texts. The zero value is empty and ready to use. Its memory is that of the
+// most texts that it had of each length.
 type Heap struct {
 	lengths [maxLength + 1]*pages
 	long    map[Ref]string

@@ -55,8 +55,8 @@ func TestHeap(t *testing.T) {
 	}
 }
 
-// TestHeapUsesRoomAgain checks that texts do not disturb each other, and that the room of those that
-// were removed is used again.
+// TestHeapUsesRoomAgain checks that texts do not disturb each other, and that the room of those
+// that were removed is used again.
 func TestHeapUsesRoomAgain(t *testing.T) {
 	var h Heap
 	random := rand.New(rand.NewPCG(1, 2))
