@@ -3,6 +3,7 @@ package sharedtest
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -170,6 +171,9 @@ func (s *Store) step(ctx context.Context, t blacklist.TokenRef, decide decision)
 			continue
 		case !changes:
 			return result, s.end()
+		}
+		if s.Fault == DecidesInTwo {
+			runtime.Gosched() // so that it happens on a busy machine too
 		}
 		ok, refused := s.DB.swap(w, s.Fault)
 		switch {
