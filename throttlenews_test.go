@@ -93,13 +93,13 @@ func TestDeviceKnownToAllProcesses(t *testing.T) {
 		if status := owner.login("anna", "secret"); status != http.StatusOK {
 			t.Fatal(status)
 		}
-		stranger := p[1].browser("198.51.100.1")
-		stranger.made = true
+		guesser := p[1].browser("198.51.100.1")
+		guesser.made = true
 		for range 60 {
-			stranger.login("anna", "wrong")
+			guesser.login("anna", "wrong")
 			time.Sleep(100 * time.Millisecond)
 		}
-		if status := stranger.login("anna", "wrong"); status != http.StatusTooManyRequests {
+		if status := guesser.login("anna", "wrong"); status != http.StatusTooManyRequests {
 			t.Fatalf("the account's budget is not spent: %d", status)
 		}
 		owner.srv = p[1].testServer

@@ -134,7 +134,7 @@ func (sh *shard) load(n uint32, u user) content {
 	case same:
 		c.userID = u.id
 	case c.generation > 0:
-		c.userID = "not " + u.id
+		c.userID = "not " + u.id // whoever it is: the state compares it with u.id alone
 	}
 	return c
 }
