@@ -90,11 +90,12 @@ func BenchmarkGap(b *testing.B) {
 			s.watcher = newWatcher(b.Context(), a, &s.work, s)
 			for range 100_000 {
 				socket := &Socket{server: s, auth: authn.New(time.Now(), time.Second)}
+				socket.member.Value = socket
 				t := &authn.Token{SessionID: newID(), UserID: newID(), ExpiresAt: time.Now().Add(time.Hour)}
 				socket.auth.Enter(t)
-				s.hub.Join(socket, session(t.SessionID))
-				s.hub.Join(socket, user(t.UserID))
-				s.hub.Join(socket, everyone)
+				s.hub.Join(&socket.member, session(t.SessionID))
+				s.hub.Join(&socket.member, user(t.UserID))
+				s.hub.Join(&socket.member, everyone)
 			}
 			for b.Loop() {
 				s.watcher.hear(blacklist.Change{Gap: true})

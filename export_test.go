@@ -26,7 +26,7 @@ func Registered(s *Server) []*Socket { return s.hub.All() }
 
 // RegisteredSession returns the session that a socket is registered under.
 func RegisteredSession(s *Socket) string {
-	return s.server.hub.Groups(s, session("").Kind)[0]
+	return s.server.hub.Groups(&s.member, session("").Kind)[0]
 }
 
 // Authenticated returns the sockets that broadcasts reach.

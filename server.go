@@ -194,6 +194,7 @@ func (s *Server) logNoUpgrade(r *http.Request) {
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
 	socket := &Socket{server: s, conn: c, connection: h.Request.(*connection)}
+	socket.member.Value = socket
 	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	since := now
 	if !s.pool.Proven(&socket.connection.Member) {

@@ -31,7 +31,8 @@ type Socket struct {
 	server     *Server
 	conn       engine.Conn
 	connection *connection
-	ctx        context.Context // ends with the socket
+	member     hub.Member[*Socket] // its Value is the socket
+	ctx        context.Context     // ends with the socket
 	cancel     context.CancelCauseFunc
 
 	control  serialqueue.Queue // authenticate, logout, and events that came while those were running
@@ -209,17 +210,17 @@ func (s *Socket) joinRooms(rooms []string) {
 // join adds the socket to groups until it is closed.
 func (s *Socket) join(groups ...hub.Group) {
 	for _, g := range groups {
-		s.server.hub.Join(s, g)
+		s.server.hub.Join(&s.member, g)
 	}
 	if s.phase() == authn.Closed { // it may have been closed before it joined
-		s.server.hub.Drop(s)
+		s.server.hub.Drop(&s.member)
 	}
 }
 
 // Leave removes the socket from rooms.
 func (s *Socket) Leave(rooms ...string) {
 	for _, name := range rooms {
-		s.server.hub.Leave(s, room(name))
+		s.server.hub.Leave(&s.member, room(name))
 	}
 }
 
@@ -391,7 +392,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 		if s.server.bus != nil && reason == codeSessionRevoked {
 			s.server.revoked.Add(s) // before the hub loses it, so that who counts finds it in one of them
 		}
-		s.server.hub.Drop(s)
+		s.server.hub.Drop(&s.member)
 		s.cancel(ErrClosed)
 	}
 	switch {

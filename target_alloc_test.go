@@ -28,10 +28,11 @@ func TestEmitAllocations(t *testing.T) {
 	s := &Server{auth: a, watcher: newWatcher(t.Context(), a, nil, nil)}
 	for range 3 {
 		socket := &Socket{server: s, conn: quietConn{}, auth: authn.New(time.Now(), time.Second)}
+		socket.member.Value = socket
 		socket.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
-		s.hub.Join(socket, everyone)
-		s.hub.Join(socket, room("red"))
-		s.hub.Join(socket, user("anna"))
+		s.hub.Join(&socket.member, everyone)
+		s.hub.Join(&socket.member, room("red"))
+		s.hub.Join(&socket.member, user("anna"))
 	}
 	var sink []*Socket
 	least := testing.AllocsPerRun(100, func() {

@@ -22,6 +22,6 @@ func init() {
 	}
 	testhook.Rooms = func(socket any) []string {
 		s := socket.(*Socket)
-		return s.server.hub.Groups(s, room("").Kind)
+		return s.server.hub.Groups(&s.member, room("").Kind)
 	}
 }
