@@ -350,8 +350,8 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	var first, ok, behind bool
 	var rooms []string
 	var held []*engine.Message
-	s.step(func(m *authn.Machine) authn.Effects {
-		if first, ok = m.Enter((*authn.Token)(next)); ok {
+	s.step(func(m *authn.Machine) (e authn.Effects) {
+		if e, first, ok = m.Enter(time.Now(), (*authn.Token)(next)); ok {
 			s.hasSlot, s.tenant = true, tenant
 			rooms, held = s.rooms, s.held
 			s.rooms, s.held = nil, nil
@@ -361,7 +361,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 			s.connection.joined.Store(false)
 			s.server.pool.Promote(&s.connection.Member)
 		}
-		return authn.Effects{}
+		return e
 	})
 	if !ok { // the socket was closed while the store decided
 		return

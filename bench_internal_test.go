@@ -92,7 +92,7 @@ func BenchmarkGap(b *testing.B) {
 				socket := &Socket{server: s, auth: authn.New(time.Now(), time.Second)}
 				socket.member.Value = socket
 				t := &authn.Token{SessionID: newID(), UserID: newID(), ExpiresAt: time.Now().Add(time.Hour)}
-				socket.auth.Enter(t)
+				socket.auth.Enter(time.Now(), t)
 				s.hub.Join(&socket.member, session(t.SessionID))
 				s.hub.Join(&socket.member, user(t.UserID))
 				s.hub.Join(&socket.member, everyone)

@@ -26,7 +26,7 @@ func TestEmitWithAckContext(t *testing.T) {
 	conn := new(ackConn)
 	server := &Server{watcher: &watcher{auth: &Auth{config: new(config)}}}
 	s := &Socket{server: server, conn: conn, auth: authn.New(time.Now(), time.Second)}
-	s.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
+	s.auth.Enter(time.Now(), &authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.EmitWithAck(ctx, "question"); !errors.Is(err, context.Canceled) || conn.forgotten != 1 {

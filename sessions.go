@@ -357,6 +357,12 @@ func (s *Socket) sendRotated() {
 	}
 }
 
+// sendRefresh tells the client that its claims are out of date.
+func (s *Socket) sendRefresh() {
+	m, _ := engine.NewMessage(eventRefresh)
+	_ = s.conn.Emit(m)
+}
+
 // logout ends the session: the socket's own, or that of the living token that the client gives. It
 // does so even if the client has left since. A second logout on the same socket does nothing.
 func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {

@@ -400,9 +400,14 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 		s.closeRefused(e)
 	case e.Ended != "":
 		s.conn.Close(endMessage(e.Ended))
+	case e.Reconnect:
+		s.conn.Reconnect()
 	}
 	if e.Rotated {
 		s.sendRotated()
+	}
+	if e.Refresh {
+		s.sendRefresh()
 	}
 	if e.Depart {
 		s.handlers.PushAlways(&s.server.work, s.guarded(func() { s.server.notifyDisconnect(s, reason) }))

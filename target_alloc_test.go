@@ -29,7 +29,7 @@ func TestEmitAllocations(t *testing.T) {
 	for range 3 {
 		socket := &Socket{server: s, conn: quietConn{}, auth: authn.New(time.Now(), time.Second)}
 		socket.member.Value = socket
-		socket.auth.Enter(&authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
+		socket.auth.Enter(time.Now(), &authn.Token{ExpiresAt: time.Now().Add(time.Hour)})
 		s.hub.Join(&socket.member, everyone)
 		s.hub.Join(&socket.member, room("red"))
 		s.hub.Join(&socket.member, user("anna"))

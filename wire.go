@@ -20,6 +20,7 @@ const (
 	eventLogout        = "logout"
 	eventLoggedOut     = "logged_out"
 	eventRotated       = "rotated"
+	eventRefresh       = "refresh"
 )
 
 // presented is what a client sends to prove who it is.
@@ -95,7 +96,7 @@ const probeEvent = "socketauth:probe"
 // reserved are the event names of the library and of the protocol, and those that some version of
 // socket.io-client uses for its own connection and never sends.
 var reserved = []string{
-	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated,
+	"", eventAuthenticate, eventAuthenticated, eventUnauthorized, eventLogout, eventLoggedOut, eventRotated, eventRefresh,
 	"connect", "connection", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener",
 	"connecting", "connect_timeout", "reconnect", "reconnecting", "reconnect_attempt", "reconnect_error", "reconnect_failed", "ping", "pong", // 1.x, 2.x
 }

@@ -13,11 +13,17 @@
 //	                     v
 //	                  Closed
 //
+// While it is authenticated, a connection is held if its claims are out of date, from Outdate on, or
+// changed by Offer or Enter: events wait, in and out, until Release.
+//
 // From Begin to Done a call to the token store is in flight. Until Done, no deadline passes but the
 // call's own, and the end of the session is deferred if that very call may have caused it.
 package authn
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // Phase is how far a connection has come. It only moves on.
 type Phase uint8
@@ -38,6 +44,10 @@ const (
 	BranchLost    = "no_longer_valid" // another branch of the offered generation was confirmed
 )
 
+// Outdated is the reason of a connection that was closed because its client did not fetch claims that
+// are up to date in time.
+const Outdated = "stale"
+
 // Token is a token that was verified or minted. It must not be changed after it was made.
 type Token struct {
 	Text string // the token as it is sent
@@ -50,6 +60,7 @@ type Token struct {
 
 	IssuedAt  time.Time // claim "iat"
 	AuthTime  time.Time // claim "auth_time"
+	Mark      int64     // claim "mark": of two tokens of a session, that with the higher one has the newer claims
 	ExpiresAt time.Time // claim "exp"
 	Duration  float64   // claim "dur"
 
@@ -77,6 +88,8 @@ type Effects struct {
 	Silent      bool   // Refuse is TimedOut, and the client has presented no token
 	Ended       Cause  // send the client that its session has ended and close the transport
 	Rotated     bool   // send the client that its session has a newer token
+	Refresh     bool   // send the client that its claims are out of date
+	Reconnect   bool   // close the transport in such a way that the client reconnects
 	Depart      bool   // tell the app, which has let the client in, that it has gone
 }
 
@@ -93,6 +106,11 @@ type Machine struct {
 	offer     offer  // what the client was sent and has not confirmed
 	candidate *Token // what the presentation in progress would give the client
 	latest    uint64 // the newest generation of the session known to be confirmed
+
+	mark      int64     // claims with a lower mark are out of date
+	refreshBy time.Time // when the client must have newer claims; zero if those it has will do
+	acted     *Token    // with the claims that the app acts by, once the client is in
+	held      bool      // nothing goes in or out until the app has acted on newer claims
 
 	call      call
 	presented bool // the client has presented a token
@@ -148,6 +166,13 @@ func (m *Machine) Live(now time.Time) bool {
 	return m.phase == Authenticated && now.Before(m.token.Expiry())
 }
 
+// Held reports whether events have to wait, in and out: the claims are out of date, or the app has yet to
+// act on newer ones.
+func (m *Machine) Held() bool { return m.held }
+
+// Acted returns the token with the claims that the app acts by, or nil if it has not seen any.
+func (m *Machine) Acted() *Token { return m.acted }
+
 // Own returns a token of the session that the connection belongs to: the one it lives on, or the
 // one that was offered. It returns nil if the connection belongs to no session yet.
 func (m *Machine) Own() *Token {
@@ -170,9 +195,9 @@ func (m *Machine) Known() *Token {
 }
 
 // OfferedFor returns the token that the client was offered for the token with the given ID and has
-// not confirmed, or nil.
+// not confirmed. It returns nil if there is none, or if its claims are out of date.
 func (m *Machine) OfferedFor(id string) *Token {
-	if m.offer.presented != id {
+	if m.offer.presented != id || m.offer.token != nil && m.offer.token.Mark < m.mark {
 		return nil
 	}
 	return m.offer.token
@@ -192,7 +217,7 @@ func (m *Machine) Identify(t *Token) { m.token = t }
 
 // Admit records that the app has let the client in.
 func (m *Machine) Admit() Effects {
-	m.admitted = true
+	m.admitted, m.acted = true, m.token
 	return m.depart()
 }
 
@@ -235,8 +260,10 @@ func (m *Machine) Offer(now time.Time, presented, next *Token) bool {
 	}
 	if m.entered {
 		m.token = presented
+		m.compare()
 	}
 	m.offer = offer{token: next, presented: presented.ID, confirmBy: confirmBy}
+	m.refresh(now) // the client need not be told: it is about to be sent its next token
 	return true
 }
 
@@ -246,14 +273,60 @@ func (m *Machine) Settle() { m.offer = offer{} }
 // Enter lets the client in, or lets it stay, with a token that holds its generation. first reports
 // whether the client was not in before. ok is false if the connection has been or is about to be
 // closed.
-func (m *Machine) Enter(next *Token) (first, ok bool) {
+func (m *Machine) Enter(now time.Time, next *Token) (e Effects, first, ok bool) {
 	if m.ending() {
-		return false, false
+		return Effects{}, false, false
 	}
 	first = m.phase < Authenticated
 	m.phase, m.entered, m.token = Authenticated, true, next
 	m.Settle()
-	return first, true
+	if next.Mark >= m.mark {
+		m.refreshBy = time.Time{}
+	}
+	m.compare()
+	return m.refresh(now), first, true
+}
+
+// compare holds events if the claims are others than those that the app acts by.
+func (m *Machine) compare() {
+	switch {
+	case m.acted == nil: // the app was asked about these
+	case !bytes.Equal(m.acted.App, m.token.App):
+		m.held = true
+		return
+	case m.held: // until Release
+		return
+	}
+	m.acted = m.token
+}
+
+// Outdate records that claims with a lower mark are out of date. If the client is in with such claims,
+// events are held until it has been let in with newer ones and Release is called.
+func (m *Machine) Outdate(mark int64, now time.Time) Effects {
+	m.mark = max(m.mark, mark)
+	return m.refresh(now)
+}
+
+// refresh asks the client for newer claims, if it is in with claims that are out of date.
+func (m *Machine) refresh(now time.Time) Effects {
+	if m.phase != Authenticated || m.token.Mark >= m.mark {
+		return Effects{}
+	}
+	m.held = true
+	if m.refreshBy.IsZero() { // otherwise the client's time is running already
+		m.refreshBy = now.Add(m.timeout)
+	}
+	return Effects{Refresh: true}
+}
+
+// Release records that the app has acted on the claims that the connection has now. It reports whether
+// events go in and out again: they do not if these claims are out of date.
+func (m *Machine) Release() bool {
+	if m.phase != Authenticated || m.token.Mark < m.mark {
+		return false
+	}
+	m.held, m.acted = false, m.token
+	return true
 }
 
 // Behind reports whether the session is known to have a newer confirmed token than the one that the
@@ -354,6 +427,11 @@ func (m *Machine) Tick(now time.Time) Effects {
 	if code == "" || now.Before(at) {
 		return Effects{}
 	}
+	if code == Outdated {
+		e := m.Close(code)
+		e.Reconnect = e.Closed
+		return e
+	}
 	e := m.closeWith(code)
 	e.Unconfirmed = code == TimedOut && m.offer.token != nil
 	e.Silent = code == TimedOut && !m.presented
@@ -377,8 +455,15 @@ func (m *Machine) due() (at time.Time, code string) {
 		return m.call.answerBy, StoreTimedOut
 	case !in && m.offer.token == nil:
 		return m.since.Add(m.timeout), TimedOut
-	case m.offer.token != nil && (!in || m.offer.confirmBy.Before(m.token.Expiry())):
+	case !in:
 		return m.offer.confirmBy, TimedOut
 	}
-	return m.token.Expiry(), TokenExpired
+	at, code = m.token.Expiry(), TokenExpired
+	if m.offer.token != nil && m.offer.confirmBy.Before(at) {
+		at, code = m.offer.confirmBy, TimedOut
+	}
+	if !m.refreshBy.IsZero() && m.refreshBy.Before(at) {
+		at, code = m.refreshBy, Outdated
+	}
+	return at, code
 }

@@ -14,7 +14,19 @@ func begins(about Cause) step {
 	return func(m *Machine) Effects { m.Begin(t0, about); return Effects{} }
 }
 
-func enters(t *Token) step { return func(m *Machine) Effects { m.Enter(t); return Effects{} } }
+func enters(t *Token) step {
+	return func(m *Machine) Effects { e, _, _ := m.Enter(t0, t); return e }
+}
+
+func entersLate(t *Token) step {
+	return func(m *Machine) Effects { e, _, _ := m.Enter(at(3), t); return e }
+}
+
+func outdates(mark int64, seconds int) step {
+	return func(m *Machine) Effects { return m.Outdate(mark, at(seconds)) }
+}
+
+func releases(m *Machine) Effects { m.Release(); return Effects{} }
 
 func offers(presented, next *Token) step {
 	return func(m *Machine) Effects { m.Offer(t0, presented, next); return Effects{} }
@@ -119,6 +131,21 @@ func TestEffects(t *testing.T) {
 		"nothing offered, nothing lost":            {nil, confirms("another", 1), Effects{}, Anonymous, 5},
 		"closed, and nothing to tell":              {append(slices.Clip(in), closes("x")), confirms("another", 2), Effects{}, Closed, 0},
 
+		"out of date":                               {in, outdates(1, 2), Effects{Refresh: true}, Authenticated, 7},
+		"out of date, in time":                      {append(slices.Clip(in), outdates(1, 2)), ticks(6), Effects{}, Authenticated, 7},
+		"out of date, too late":                     {append(slices.Clip(in), outdates(1, 2)), ticks(7), Effects{Closed: true, Reconnect: true}, Closed, 0},
+		"out of date again, and the time goes on":   {append(slices.Clip(in), outdates(1, 2)), outdates(2, 3), Effects{Refresh: true}, Authenticated, 7},
+		"out of date, and expiring first":           {append(slices.Clip(in), outdates(1, 4)), ticks(8), Effects{Closed: true, Refuse: TokenExpired}, Closed, 0},
+		"out of date, and yet to confirm":           {append(slices.Clip(renewing), outdates(1, 1)), ticks(5), Effects{Closed: true, Refuse: TimedOut, Unconfirmed: true}, Closed, 0},
+		"new enough":                                {append(slices.Clip(in), enters(fresh)), outdates(1, 2), Effects{}, Authenticated, 40},
+		"brought up to date":                        {append(slices.Clip(in), outdates(1, 2)), enters(fresh), Effects{}, Authenticated, 40},
+		"brought up to date, but not enough":        {append(slices.Clip(in), outdates(2, 2)), entersLate(fresh), Effects{Refresh: true}, Authenticated, 7},
+		"let in with what was just outdated":        {steps(begins(byReuse), outdates(1, 2), enters(first)), done, Effects{}, Authenticated, 5},
+		"told at once":                              {steps(begins(byReuse), outdates(1, 2)), enters(first), Effects{Refresh: true}, Authenticated, 0},
+		"out of date, not in":                       {offered, outdates(1, 2), Effects{}, Offered, 5},
+		"out of date, closed":                       {append(slices.Clip(in), closes("x")), outdates(1, 2), Effects{}, Closed, 0},
+		"out of date, and the store takes its time": {append(slices.Clip(in), outdates(1, 2), begins(byReuse)), ticks(60), Effects{}, Authenticated, 0},
+
 		"refused, and not in":      {offered, refuses(false), Effects{Closed: true}, Closed, 0},
 		"refused, and in":          {in, refuses(false), Effects{}, Authenticated, 8},
 		"refused for good, and in": {in, refuses(true), Effects{Closed: true}, Closed, 0},
@@ -185,15 +212,68 @@ func TestLive(t *testing.T) {
 		t.Error("live before it was let in")
 	}
 	m.Confirmed("another", 2)
-	m.Enter(first)
+	m.Enter(t0, first)
 	if !m.Live(at(7)) || m.Live(at(8)) || !m.Behind() {
 		t.Error("not live until its token expires, or not behind")
 	}
-	m.Enter(second)
+	m.Enter(t0, second)
 	if !m.Live(at(39)) || m.Behind() {
 		t.Error("not live with its new token, or still behind")
 	}
 	if m.Close("x"); m.Live(t0) || m.Behind() {
 		t.Error("live after it was closed")
+	}
+}
+
+// TestHeld guards from when to when events wait, what the app acts by meanwhile, and that a branch with
+// claims that are out of date is not offered again.
+func TestHeld(t *testing.T) {
+	in := steps(enters(first))
+	settles := func(m *Machine) Effects { m.Settle(); return Effects{} }
+	for name, c := range map[string]struct {
+		before   []step
+		held     bool
+		acted    *Token
+		released bool // what Release returns afterwards
+	}{
+		"not in":                             {steps(), false, nil, false},
+		"asked, and not in":                  {steps(identifies, admits), false, first, false},
+		"in":                                 {in, false, first, true},
+		"in with the same claims":            {append(slices.Clip(in), enters(second)), false, second, true},
+		"in with others":                     {append(slices.Clip(in), enters(fresh)), true, first, true},
+		"in with others, and released":       {append(slices.Clip(in), enters(fresh), releases), false, fresh, true},
+		"in with others than it was asked":   {steps(identifies, admits, enters(fresh)), true, first, true},
+		"offered the same claims":            {append(slices.Clip(in), offers(second, fresh)), false, second, true},
+		"offered, and lives on others":       {append(slices.Clip(in), offers(fresh, second)), true, first, true},
+		"out of date":                        {append(slices.Clip(in), outdates(1, 0)), true, first, false},
+		"out of date, and offered newer":     {append(slices.Clip(in), outdates(1, 0), offers(second, fresh)), true, first, false},
+		"out of date, and new, unchanged":    {append(slices.Clip(in), outdates(1, 0), enters(&Token{Mark: 1})), true, first, true},
+		"out of date, and new, and back":     {append(slices.Clip(in), outdates(1, 0), enters(fresh), outdates(2, 0), enters(&Token{Mark: 2})), true, first, true},
+		"out of date while the app acts":     {append(slices.Clip(in), enters(fresh), outdates(2, 0)), true, first, false},
+		"out of date, and settled":           {append(slices.Clip(in), offers(first, second), outdates(1, 0), settles), true, first, false},
+		"outdated before it was in":          {steps(outdates(1, 0), enters(first)), true, first, false},
+		"outdated before, and in with newer": {steps(outdates(1, 0), enters(fresh)), false, fresh, true},
+		"closed":                             {append(slices.Clip(in), outdates(1, 0), closes("x")), true, first, false},
+	} {
+		m := New(t0, timeout)
+		for _, before := range c.before {
+			before(&m)
+		}
+		if m.Held() != c.held || m.Acted() != c.acted && (c.acted == nil || m.Acted() == nil || m.Acted().ID != c.acted.ID) {
+			t.Errorf("%s: held %v, acted %v", name, m.Held(), m.Acted())
+		}
+		token := m.Token()
+		if m.Release() != c.released || c.released && (m.Held() || m.Acted() != token) || !c.released && m.Held() != c.held {
+			t.Errorf("%s: released %v, held %v, acted %v", name, !c.released, m.Held(), m.Acted())
+		}
+	}
+
+	m := New(t0, timeout)
+	m.Offer(t0, code, first)
+	if m.OfferedFor("code") != first {
+		t.Error("the offered branch is not offered again")
+	}
+	if m.Outdate(1, t0); m.OfferedFor("code") != nil || !m.Awaits(first) {
+		t.Error("a branch that is out of date is offered again, or the client need not confirm it")
 	}
 }

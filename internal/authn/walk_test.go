@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ var (
 	code   = &Token{ID: "code", SessionID: "session", UserID: "user", ExpiresAt: at(30)}
 	first  = &Token{ID: "first", SessionID: "session", UserID: "user", Generation: 1, ExpiresAt: at(8)}
 	second = &Token{ID: "second", SessionID: "session", UserID: "user", Generation: 2, ExpiresAt: at(40)}
+	fresh  = &Token{ID: "fresh", SessionID: "session", UserID: "user", Generation: 2, ExpiresAt: at(40), Mark: 1, App: []byte(`"role":"new"`)}
 )
 
 const (
@@ -77,15 +79,15 @@ func offerFor(presented, next *Token) func(*state) (Effects, string) {
 func enter(t *Token) func(*state) (Effects, string) {
 	return func(s *state) (Effects, string) {
 		was := s.in
-		isFirst, ok := s.m.Enter(t)
+		e, isFirst, ok := s.m.Enter(s.now, t)
 		switch {
 		case ok == (s.over || s.m.phase == Closed):
 			return Effects{}, "let in by a session that is over, or kept out by one that is not"
 		case isFirst != (ok && !was):
-			return Effects{}, "first is wrong"
+			return e, "first is wrong"
 		}
 		s.in = s.in || ok
-		return Effects{}, ""
+		return e, ""
 	}
 }
 
@@ -115,8 +117,8 @@ var events = []event{
 	{"present", always, func(s *state) (Effects, string) { s.m.Present(); s.presented = true; return Effects{}, "" }},
 	{"propose first", idle, propose(first)},
 	{"propose second", idle, propose(second)},
-	{"identify", idle, func(s *state) (Effects, string) { s.m.Identify(first); return Effects{}, "" }},
-	{"admit", func(s *state) bool { return s.m.token != nil }, func(s *state) (Effects, string) { return s.m.Admit(), "" }},
+	{"identify", func(s *state) bool { return idle(s) && !s.m.entered }, func(s *state) (Effects, string) { s.m.Identify(first); return Effects{}, "" }},
+	{"admit", func(s *state) bool { return s.m.token != nil && !s.m.entered }, func(s *state) (Effects, string) { return s.m.Admit(), "" }},
 	{"begin", always, begin(byReuse)},
 	{"begin, about nothing", always, begin("")},
 	{"sent", func(s *state) bool { return open(s) && asking(s) }, func(s *state) (Effects, string) { s.m.Sent(); return Effects{}, "" }},
@@ -125,6 +127,15 @@ var events = []event{
 	{"settle", asking, func(s *state) (Effects, string) { s.m.Settle(); return Effects{}, "" }},
 	{"enter first", asking, enter(first)},
 	{"enter second", asking, enter(second)},
+	{"enter fresh", asking, enter(fresh)},
+	{"outdate", func(s *state) bool { return s.m.mark == 0 }, func(s *state) (Effects, string) { return s.m.Outdate(1, s.now), "" }},
+	{"release", func(s *state) bool { return asking(s) && s.m.held }, func(s *state) (Effects, string) {
+		token := s.m.token
+		if released := s.m.Release(); released == s.m.held || released && s.m.Acted() != token {
+			return Effects{}, "released and held, or neither"
+		}
+		return Effects{}, ""
+	}},
 	{"done", asking, func(s *state) (Effects, string) {
 		lost := s.m.call.lost
 		e := s.m.Done()
@@ -168,7 +179,7 @@ var events = []event{
 			s.now = d
 		}
 		e := s.m.Tick(s.now)
-		if !e.Closed || e.Refuse == "" {
+		if !e.Closed || (e.Refuse == "") != e.Reconnect {
 			return e, "a deadline passes and nothing comes of it"
 		}
 		return e, ""
@@ -197,8 +208,16 @@ func fault(before, s *state, e Effects) string {
 		return "told that it has presented no token, or not told"
 	case e.Unconfirmed && e.Refuse != TimedOut, e.Refuse == TimedOut && e.Unconfirmed != (was.offer.token != nil):
 		return "told of the wrong deadline"
-	case e.Rotated && m.phase != Authenticated:
-		return "told of a newer token without being in"
+	case (e.Rotated || e.Refresh) && m.phase != Authenticated:
+		return "told of a newer token or of newer claims without being in"
+	case e.Reconnect && (m.reason != Outdated || !was.outdated()):
+		return "made to reconnect with claims that are up to date"
+	case m.phase == Authenticated && m.outdated() && (!m.held || m.refreshBy.IsZero()):
+		return "not held, or for ever, with claims that are out of date"
+	case m.phase == Authenticated && !m.held && string(m.acted.App) != string(m.token.App):
+		return "events go in and out under claims that the app has not seen"
+	case was.held && !m.held && m.outdated(), was.phase == Authenticated && !was.outdated() && m.outdated() && m.phase == Authenticated && !e.Refresh && m.offer.token == nil:
+		return "released with claims that are out of date, or the client was not told"
 	case s.over && !m.call.inFlight && m.phase != Closed:
 		return "the session is over, and the connection lives on"
 	case s.over != (m.Ended() != ""), was.Ended() != "" && m.Ended() != was.Ended():
@@ -221,9 +240,26 @@ func fault(before, s *state, e Effects) string {
 	return ""
 }
 
+// outdated reports whether the connection lives on claims that are out of date.
+func (m *Machine) outdated() bool { return m.token != nil && m.token.Mark < m.mark }
+
 // TestEveryReachableState guards the invariants of a connection in every order of events. There are
-// finitely many states, and it reaches all of them.
+// finitely many states, and it reaches all of them: first without the events that are about claims,
+// then with them and without some that change nothing about them. All together reach 680,000 states.
 func TestEveryReachableState(t *testing.T) {
+	without := func(names ...string) []event {
+		return slices.DeleteFunc(slices.Clone(events), func(e event) bool { return slices.Contains(names, e.name) })
+	}
+	t.Run("tokens", func(t *testing.T) {
+		reachAll(t, without("enter fresh", "outdate", "release"), 20_000)
+	})
+	t.Run("claims", func(t *testing.T) {
+		reachAll(t, without("begin, about nothing", "confirmed first", "present", "refuse", "evict"), 20_000)
+	})
+}
+
+// reachAll goes through all states that the events lead to, which have to be at least so many.
+func reachAll(t *testing.T, events []event, least int) {
 	type node struct {
 		state
 		path []string
@@ -263,7 +299,7 @@ func TestEveryReachableState(t *testing.T) {
 		level = next
 	}
 	t.Logf("%d states, the farthest %d events away", len(seen), depth-1)
-	if len(seen) < 20_000 || depth <= 9 {
+	if len(seen) < least || depth <= 9 {
 		t.Errorf("%d states, the farthest %d events away: too few to mean anything", len(seen), depth-1)
 	}
 }

@@ -337,7 +337,7 @@ func (p *playedServer) accept(c *conn, t, next *authn.Token, acknowledges bool) 
 		p.confirmed(next)
 		c.state.Sent()
 		c.answer(frame{kind: authenticated, token: asToken(next)})
-		p.step(c, func(m *authn.Machine) authn.Effects { m.Enter(next); return authn.Effects{} })
+		p.step(c, func(m *authn.Machine) authn.Effects { e, _, _ := m.Enter(p.w.now, next); return e })
 		return
 	}
 	p.confirmed(t)
@@ -373,7 +373,7 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 			p.refuse(c, "unavailable", false, false)
 		case verdict == blacklist.Accepted:
 			p.confirmed(t)
-			p.step(c, func(m *authn.Machine) authn.Effects { m.Enter(t); return authn.Effects{} })
+			p.step(c, func(m *authn.Machine) authn.Effects { e, _, _ := m.Enter(p.w.now, t); return e })
 		case verdict == blacklist.Superseded:
 			p.refuse(c, "no_longer_valid", false, true)
 		case verdict == blacklist.Replaced && c.state.Entered(): // it was a token of an older generation
