@@ -15,6 +15,7 @@ import (
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/id"
 )
 
@@ -171,7 +172,7 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 func (i *issuer) verifyOwn(text string) *token {
 	t := &token{Text: text}
 	ok := i.keys.open(text, func(payload []byte) bool {
-		return json.Valid(payload) && t.UnmarshalJSON(payload) == nil
+		return engine.ValidJSON(payload) && t.UnmarshalJSON(payload) == nil
 	})
 	if !ok || !i.isValid(t) {
 		return nil
@@ -341,9 +342,6 @@ func (i *issuer) mintByHook(
 	}
 	return got, nil
 }
-
-// newKeyring returns the keyring for the options Secret, Keys and KeyFunc. The error names all
-// faults.
 
 // newID returns 128 random bits in base64.
 func newID() string { return id.New().String() }

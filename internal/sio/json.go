@@ -24,7 +24,7 @@ var (
 
 // splitArray returns the values of a JSON array, unchanged.
 func splitArray(data []byte, maxDepth int) ([]json.RawMessage, error) {
-	if !json.Valid(data) {
+	if !engine.ValidJSON(data) {
 		return nil, errJSON
 	}
 	if data = trimSpace(data); data[0] != '[' {
@@ -35,7 +35,7 @@ func splitArray(data []byte, maxDepth int) ([]json.RawMessage, error) {
 
 // checkObject returns an error unless data is one JSON object.
 func checkObject(data []byte, maxDepth int) error {
-	if !json.Valid(data) {
+	if !engine.ValidJSON(data) {
 		return errJSON
 	}
 	if data = trimSpace(data); data[0] != '{' {
