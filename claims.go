@@ -174,14 +174,51 @@ func (t *token) appendPayload(b []byte) []byte {
 
 // claims returns a copy of all claims, for hooks, handlers and requests.
 func (t *token) claims() jwt.MapClaims {
-	var c jwt.MapClaims
-	d := json.NewDecoder(bytes.NewReader(t.appendPayload(nil)))
-	d.UseNumber()
-	_ = d.Decode(&c) // it cannot fail: the JSON was decoded before, or made here
-	for name, value := range c {
-		c[name] = exactNumbers(value)
+	c := make(jwt.MapClaims, 16)
+	_ = members(slices.Concat([]byte{'{'}, t.App, []byte{'}'}), func(name, quoted, value []byte) error {
+		text, _ := unquote(quoted)
+		c[text] = decode(value)
+		return nil
+	})
+	if t.Issuer != nil {
+		c["iss"] = decode(t.Issuer)
 	}
+	if t.Audience != nil {
+		c["aud"] = decode(t.Audience)
+	}
+	c["sid"], c["jti"], c["token_use"] = t.SessionID, t.ID, t.Use
+	c["iat"], c["exp"], c["auth_time"] = seconds(t.IssuedAt), seconds(t.ExpiresAt), seconds(t.AuthTime)
+	c["gen"], c["dur"] = float64(t.Generation), t.Duration
 	return c
+}
+
+// decode returns the value of valid JSON. Of numbers it returns what exactNumbers does.
+func decode(value []byte) any {
+	switch c := value[0]; c {
+	case 't':
+		return true
+	case 'f':
+		return false
+	case 'n':
+		return nil
+	case '"':
+		text, _ := unquote(value)
+		return text
+	case '[', '{':
+		var v any
+		d := json.NewDecoder(bytes.NewReader(value))
+		d.UseNumber()
+		_ = d.Decode(&v) // it cannot fail, since the JSON is valid
+		return exactNumbers(v)
+	default:
+		const exact = 15 // so many digits are always represented exactly
+		if c != '-' && len(value) <= exact {
+			if n, err := strconv.ParseUint(string(value), 10, 64); err == nil {
+				return float64(n)
+			}
+		}
+		return exactNumbers(json.Number(value))
+	}
 }
 
 // claim returns one claim as golang-jwt reads it.

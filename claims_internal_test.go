@@ -169,11 +169,13 @@ func exactly(t *testing.T, text []byte) (v any) {
 }
 
 // FuzzAppClaims checks that claims of an app, however they are written, are the same two tokens
-// later: byte for byte where the library signs, and in meaning where a hook does.
+// later: byte for byte where the library signs, and in meaning where a hook does. It also checks that
+// they are what encoding/json decodes.
 func FuzzAppClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"account":9007199254740993}`, `{"a":1e400,"b":-0.0,"c":[1E+2,0.1000000000000000055],"d":{"e":18446744073709551615}}`,
 		`{ "a" : "\u003c\ud83d\ude00\\\"" , "\u0061" : null }`, `{"":[[],{},""],"a":{"sub":1,"gen":2}}`, `{"nbf":1,"a":"]}{[,"}`, "{\"\xff\":\"\xfe\"}", `{"a":1,"a":2.50}`,
+		`{"t":true,"f":false,"n":null,"s":"x","u":"ü","e":"\n","o":{"a":[1,-2,0.5]},"l":[],"i":999999999999999,"j":9999999999999999,"m":-0,"k":-5,"a":{"x":1},"a":{"y":2}}`,
 	} {
 		f.Add(seed)
 	}
@@ -203,6 +205,9 @@ func FuzzAppClaims(f *testing.F) {
 		token, err := c.tokens.verify(ctx, signedText(t, text))
 		if err != nil {
 			return // one of the library's own, twice, or not valid yet
+		}
+		if all := exactNumbers(exactly(t, token.appendPayload(nil))); !reflect.DeepEqual(map[string]any(token.claims()), all) {
+			t.Errorf("the claims of %s are %v and not %v", text, token.claims(), all)
 		}
 		for name, i := range map[string]*issuer{"library": c.tokens, "hook": hooked.tokens} {
 			next, err := i.successor(ctx, token)

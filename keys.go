@@ -132,6 +132,8 @@ type keyring struct {
 	signer *jws.Key
 }
 
+// newKeyring returns the keyring for the options Secret, Keys and KeyFunc. The error names all
+// faults.
 func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token) (Key, error)) (*keyring, error) {
 	set := 0
 	for _, is := range []bool{secret != nil, keys != nil, find != nil} {

@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,28 +46,41 @@ func presentedIn(args engine.Args, at time.Time) presented {
 // which sends nothing, null or "".
 func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
 	p.at = at
-	var in struct {
-		Token   json.RawMessage `json:"token"`
-		Confirm json.RawMessage `json:"confirm"`
-	}
-	if len(object) == 0 {
+	first := bytes.TrimLeft(object, " \t\r\n")
+	switch {
+	case len(first) == 0, first[0] == 'n': // null
 		return p, false
-	}
-	if json.Unmarshal(object, &in) != nil {
+	case first[0] != '{':
 		return p, true
 	}
-	switch string(in.Token) {
+	var token, confirm []byte
+	_ = members(object, func(name, _, value []byte) error {
+		switch { // names are compared, and the last of equal ones counts, as in encoding/json
+		case bytes.EqualFold(name, []byte("token")):
+			token = value
+		case bytes.EqualFold(name, []byte("confirm")):
+			confirm = value
+		}
+		return nil
+	})
+	switch string(token) {
 	case "", "null", `""`:
 		return p, false
 	}
-	_ = json.Unmarshal(in.Token, &p.token)
-	p.confirm, p.unclear = confirms(in.Confirm)
+	p.token, _ = unquote(token)
+	p.confirm, p.unclear = confirms(confirm)
 	return p, true
 }
 
 // confirms reads the field "confirm". unclear is its JSON type if it is neither a bool nor a string that
 // contains one.
 func confirms(field json.RawMessage) (yes bool, unclear string) {
+	switch string(field) {
+	case "true", `"true"`:
+		return true, ""
+	case "false", `"false"`:
+		return false, ""
+	}
 	var value any
 	if len(field) > 0 {
 		_ = json.Unmarshal(field, &value) // part of JSON that was valid
