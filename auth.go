@@ -187,9 +187,20 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.Text, nil
 }
 
-// verify checks what can be checked without a decision of the store: signature, claims and expiry. A refusal for
-// expiry has the token.
-func (a *Auth) verify(ctx context.Context, text string) (t *token, refused *refusal) {
+var errStepUp = errors.New("a step-up code where a token is needed")
+
+// verify checks what can be checked of a token without a decision of the store: signature, claims and
+// expiry. A refusal for expiry has the token. Step-up codes are refused.
+func (a *Auth) verify(ctx context.Context, text string) (*token, *refusal) {
+	t, refused := a.verifyAny(ctx, text)
+	if t != nil && t.Use == useStepUp || refused != nil && refused.token != nil && refused.token.Use == useStepUp {
+		return nil, &refusal{code: codeInvalidToken, cause: errStepUp}
+	}
+	return t, refused
+}
+
+// verifyAny is verify for step-up codes too.
+func (a *Auth) verifyAny(ctx context.Context, text string) (t *token, refused *refusal) {
 	err := a.contain("KeyFunc", func() (err error) {
 		t, err = a.tokens.verify(ctx, text)
 		return err

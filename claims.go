@@ -19,8 +19,15 @@ import (
 // This file reads and writes the claims of tokens: those of the library, and those of the app,
 // which are copied from token to token as the JSON of the first one.
 
-// ownClaims are the claims that only the library may set. The app sets "sub" at the login.
-var ownClaims = [...]string{"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use"}
+// ownClaims are the claims that only the library may set, but for proofClaims. The app sets "sub" at the
+// login.
+var ownClaims = [...]string{
+	"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use", "began", "mark", "acr", "amr", "cnf",
+}
+
+// proofClaims are those of the library's claims that say how the user proved who they are. The app sets
+// them at the login and at a step-up.
+var proofClaims = [...]string{"acr", "amr"}
 
 // UnmarshalJSON reads the claims. It returns an error if one of the library's own is missing,
 // occurs twice, or has another type or form.
@@ -83,7 +90,33 @@ func (t *token) split(data []byte, own *ownValues) error {
 	})
 	t.App = bytes.Clone(app)
 	t.Issuer, t.Audience = bytes.Clone(own.get("iss")), bytes.Clone(own.get("aud"))
+	t.Proof = nil
+	for _, name := range [...]string{"acr", "amr", "cnf"} {
+		t.addProof(name, own.get(name))
+	}
 	return err
+}
+
+// addProof adds one of the claims "acr", "amr" and "cnf", unless value is nil.
+func (t *token) addProof(name string, value []byte) {
+	if value == nil {
+		return
+	}
+	if t.Proof != nil {
+		t.Proof = append(t.Proof, ',')
+	}
+	t.Proof = append(append(append(append(t.Proof, '"'), name...), `":`...), value...)
+}
+
+// proof returns the JSON of one of the claims "acr", "amr" and "cnf", or nil.
+func (t *token) proof(claim string) (value []byte) {
+	_ = members(slices.Concat([]byte{'{'}, t.Proof, []byte{'}'}), func(name, _, v []byte) error {
+		if string(name) == claim {
+			value = v
+		}
+		return nil
+	})
+	return value
 }
 
 // read reads the library's own claims from their JSON.
@@ -111,6 +144,15 @@ func (t *token) read(claims *ownValues) error {
 	t.UserID, t.SessionID, t.ID, t.Use = text("sub"), text("sid"), text("jti"), text("token_use")
 	t.IssuedAt, t.ExpiresAt = fromSeconds(number("iat")), fromSeconds(number("exp"))
 	t.AuthTime = fromSeconds(number("auth_time"))
+	if t.Began = t.AuthTime; claims.get("began") != nil {
+		t.Began = fromSeconds(number("began"))
+	}
+	if mark := claims.get("mark"); mark != nil {
+		var parseErr error
+		if t.Mark, parseErr = strconv.ParseInt(string(mark), 10, 64); parseErr != nil {
+			err = errors.Join(err, errors.New("claim mark is not a whole number, or out of range"))
+		}
+	}
 	t.Duration = number("dur")
 	generation := number("gen")
 	t.Generation = uint64(generation)
@@ -131,7 +173,11 @@ func (t *token) check() error {
 		return errors.New("claim sid or jti is not 128 bits")
 	case t.Generation > math.MaxUint32:
 		return errors.New("claim gen is out of range")
-	case t.Use == useCode && t.Generation == 0, t.Use == useSession && t.Generation > 0:
+	case t.Began.After(t.AuthTime):
+		return errors.New("claim began is after auth_time")
+	case t.Mark < 0:
+		return errors.New("claim mark is negative")
+	case (t.Use == useCode || t.Use == useStepUp) && t.Generation == 0, t.Use == useSession && t.Generation > 0:
 		return nil
 	}
 	return errors.New("claims token_use and gen do not fit together")
@@ -166,9 +212,18 @@ func (t *token) appendPayload(b []byte) []byte {
 	number("iat", seconds(t.IssuedAt))
 	number("exp", seconds(t.ExpiresAt))
 	number("auth_time", seconds(t.AuthTime))
+	if !t.Began.Equal(t.AuthTime) {
+		number("began", seconds(t.Began))
+	}
+	if t.Mark != 0 {
+		b = strconv.AppendInt(member("mark"), t.Mark, 10)
+	}
 	number("gen", float64(t.Generation))
 	number("dur", t.Duration)
 	text("token_use", t.Use)
+	if t.Proof != nil {
+		b = append(append(b, ','), t.Proof...)
+	}
 	return append(b, '}')
 }
 

@@ -311,10 +311,10 @@ func (s *Socket) sessionEnded(why authn.Cause) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
 }
 
-// provedAfter reports whether the socket's user proved who they are after the given time.
+// provedAfter reports whether the login of the socket's session was after the given time.
 func (s *Socket) provedAfter(at time.Time) bool {
 	t := s.known()
-	return t != nil && t.AuthTime.After(at)
+	return t != nil && t.Began.After(at)
 }
 
 // sessionOver returns why the socket's session has ended, or "".

@@ -1,12 +1,15 @@
 package socketauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,6 +26,7 @@ import (
 const (
 	useCode    = "code"    // a login is answered with it; it is exchanged for a session token once
 	useSession = "session" // a socket authenticates with it
+	useStepUp  = "step_up" // the user has proved again who they are; it is presented with the token of its session
 )
 
 // maxTokenLength is the maximum length of tokens that are verified or minted, in bytes.
@@ -50,7 +54,7 @@ type token authn.Token
 func (t *token) ref() blacklist.TokenRef {
 	return blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
-		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
+		IssuedAt: t.IssuedAt, AuthTime: t.Began, ExpiresAt: t.ExpiresAt, Mark: t.Mark,
 	}
 }
 
@@ -223,13 +227,41 @@ func (i *issuer) parse(ctx context.Context, text string) (t *token, expired bool
 // code mints the code of a login: generation 0 of a new session. authTime is when the user proved
 // who they are, by the clock of this process.
 func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time) (*token, error) {
+	claims, err := checkClaims(app)
+	if err != nil {
+		return nil, err
+	}
+	return i.mintCode(ctx, &token{SessionID: newID(), Use: useCode}, claims, authTime, app)
+}
+
+// stepUp mints the code of a step-up in a session. It has "sub" and how the user proved who they are, and
+// no other claim of the app's.
+func (i *issuer) stepUp(ctx context.Context, sessionID string, app jwt.MapClaims, authTime time.Time) (*token, error) {
+	if _, err := checkClaims(app); err != nil {
+		return nil, err
+	}
+	given := jwt.MapClaims{"sub": app["sub"]}
+	for _, name := range proofClaims {
+		if value, ok := app[name]; ok {
+			given[name] = value
+		}
+	}
+	claims, err := json.Marshal(given)
+	if err != nil {
+		return nil, fmt.Errorf("socketauth: claims: %w", err)
+	}
+	return i.mintCode(ctx, &token{SessionID: sessionID, Use: useStepUp}, claims, authTime, given)
+}
+
+// checkClaims returns the JSON of the claims that the app gives at a login.
+func checkClaims(app jwt.MapClaims) ([]byte, error) {
 	sub, ok := app["sub"].(string)
 	if !ok || sub == "" || !utf8.ValidString(sub) {
 		return nil, fmt.Errorf(
 			`socketauth: claim "sub" must be a string in UTF-8 that is not empty; its type is %T`, app["sub"])
 	}
 	for _, name := range ownClaims {
-		if _, ok := app[name]; ok {
+		if _, ok := app[name]; ok && !slices.Contains(proofClaims[:], name) {
 			return nil, fmt.Errorf("socketauth: claim %q: %w", name, errReserved)
 		}
 	}
@@ -237,20 +269,26 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	if err != nil {
 		return nil, fmt.Errorf("socketauth: claims: %w", err)
 	}
-	authTime, _, err = i.byStore(ctx, sub, authTime)
-	if err != nil {
-		return nil, err
-	}
-	first := &token{SessionID: newID(), Use: useCode, AuthTime: fromSeconds(seconds(authTime))}
-	if err := first.readApp(claims); err != nil {
+	return claims, nil
+}
+
+// mintCode completes a code and signs it. claims are the JSON of app.
+func (i *issuer) mintCode(ctx context.Context, code *token, claims []byte, authTime time.Time, app jwt.MapClaims) (*token, error) {
+	if err := code.readApp(claims); err != nil {
 		return nil, fmt.Errorf("socketauth: %w", err)
 	}
-	now, ahead, err := i.byStore(ctx, sub, time.Now())
+	authTime, _, err := i.byStore(ctx, code.UserID, authTime)
 	if err != nil {
 		return nil, err
 	}
-	first.Ahead = ahead
-	t, err := i.mint(ctx, first, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
+	code.AuthTime = fromSeconds(seconds(authTime))
+	code.Began = code.AuthTime
+	now, ahead, err := i.byStore(ctx, code.UserID, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	code.Ahead = ahead
+	t, err := i.mint(ctx, code, now, now.Add(i.codeLifetime), "Authorization", i.authorization, app)
 	if err == nil && i.authorization == nil && (i.keys.signer == nil || !i.isValid(t)) {
 		t, err = i.verify(ctx, t.Text) // the app's claims, or KeyFunc, may make it invalid
 	}
@@ -267,7 +305,7 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 		return nil, err
 	}
 	expires := now.Add(i.tokenLifetime)
-	if last := t.AuthTime.Add(i.sessionLifetime); expires.After(last) {
+	if last := t.Began.Add(i.sessionLifetime); expires.After(last) {
 		expires = last
 	}
 	if !expires.After(now) {
@@ -336,11 +374,27 @@ func (i *issuer) mintByHook(
 	same := got.UserID == want.UserID && got.SessionID == want.SessionID && got.ID == want.ID &&
 		got.Use == want.Use && got.Generation == want.Generation && got.Duration == want.Duration &&
 		got.IssuedAt.Equal(want.IssuedAt) && got.AuthTime.Equal(want.AuthTime) &&
+		got.Began.Equal(want.Began) && got.Mark == want.Mark && sameProof(got, want) &&
 		!got.ExpiresAt.After(want.ExpiresAt)
 	if !same {
 		return nil, fmt.Errorf("socketauth: %s changed a claim that only the library may set", hook)
 	}
 	return got, nil
+}
+
+// sameProof reports whether two tokens have the same values of "acr", "amr" and "cnf".
+func sameProof(a, b *token) bool {
+	for _, name := range [...]string{"acr", "amr", "cnf"} {
+		x, y := a.proof(name), b.proof(name)
+		if bytes.Equal(x, y) {
+			continue
+		}
+		var v, w any
+		if json.Unmarshal(x, &v) != nil || json.Unmarshal(y, &w) != nil || !reflect.DeepEqual(v, w) {
+			return false
+		}
+	}
+	return true
 }
 
 // newID returns 128 random bits in base64.

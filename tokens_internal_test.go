@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -192,6 +194,13 @@ func TestVerifyRefuses(t *testing.T) {
 		"no token_use":         sign(with("token_use", nil)),
 		"unknown token_use":    sign(with("token_use", "refresh")),
 		"code of generation 1": sign(with("token_use", useCode)),
+		"step-up generation 1": sign(with("token_use", useStepUp)),
+		"began after the last": sign(with("began", good.claims()["auth_time"].(float64)+1)),
+		"began as text":        sign(with("began", "1")),
+		"negative mark":        sign(with("mark", -1)),
+		"half a mark":          sign(with("mark", 1.5)),
+		"mark as text":         sign(with("mark", "1")),
+		"mark past 63 bits":    sign(with("mark", 1e19)),
 		"session generation 0": sign(with("gen", 0)),
 		"no iss":               sign(with("iss", nil)),
 		"another iss":          sign(with("iss", "them")),
@@ -262,14 +271,21 @@ func TestMintingHookClaims(t *testing.T) {
 		"auth_time":     {func(c jwt.MapClaims) { c["auth_time"] = c["auth_time"].(float64) + 1 }, false},
 		"dur":           {func(c jwt.MapClaims) { c["dur"] = 5.0 }, false},
 		"token_use":     {func(c jwt.MapClaims) { c["token_use"] = "other" }, false},
+		"began":         {func(c jwt.MapClaims) { c["began"] = 1.0 }, false},
+		"mark":          {func(c jwt.MapClaims) { c["mark"] = 5.0 }, false},
+		"acr":           {func(c jwt.MapClaims) { c["acr"] = "3" }, false},
+		"no amr":        {func(c jwt.MapClaims) { delete(c, "amr") }, false},
+		"amr, respelt":  {func(c jwt.MapClaims) { c["amr"] = []string{"pwd"} }, true},
+		"cnf":           {func(c jwt.MapClaims) { c["cnf"] = map[string]string{"jkt": "x"} }, false},
 	} {
 		i := newIssuer(t, Options[any]{Authorization: minting(c.change), Refresh: minting(c.change)})
-		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now())
+		given := jwt.MapClaims{"sub": "anna", "amr": []any{"pwd"}}
+		code, err := i.code(t.Context(), given, time.Now())
 		if (err == nil) != c.ok {
 			t.Errorf("Authorization changed %s: %v", name, err)
 		}
 		if err != nil {
-			code = mustCode(t, newIssuer(t, Options[any]{}), jwt.MapClaims{"sub": "anna"})
+			code = mustCode(t, newIssuer(t, Options[any]{}), given)
 		}
 		if _, err := i.successor(t.Context(), code); (err == nil) != c.ok {
 			t.Errorf("Refresh changed %s: %v", name, err)
@@ -286,12 +302,36 @@ func TestMintingHookClaims(t *testing.T) {
 	}
 }
 
+// TestStepUpCode checks what a step-up code says, and that no other code may be taken for one.
+func TestStepUpCode(t *testing.T) {
+	i, sid := newIssuer(t, Options[any]{}), newID()
+	code, err := i.stepUp(t.Context(), sid, jwt.MapClaims{"sub": "anna", "role": "admin", "acr": "2", "amr": []string{"pwd", "otp"}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err = i.verify(t.Context(), code.Text); err != nil || code.Use != useStepUp || code.SessionID != sid || code.UserID != "anna" || code.Generation != 0 {
+		t.Fatalf("%+v, %v", code, err)
+	}
+	c := code.claims()
+	if _, given := c["role"]; given || c["acr"] != "2" || !reflect.DeepEqual(c["amr"], []any{"pwd", "otp"}) {
+		t.Errorf("%v", c)
+	}
+	if _, err := i.stepUp(t.Context(), sid, jwt.MapClaims{"sub": ""}, time.Now()); err == nil {
+		t.Error("nobody proved who they are")
+	}
+}
+
 // TestReservedClaims checks that Claim may not return the library's own claims, nor what makes no
 // good token.
 func TestReservedClaims(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	for _, name := range ownClaims {
-		if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", name: "x"}, time.Now()); !errors.Is(err, errReserved) {
+		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", name: "x"}, time.Now())
+		if slices.Contains(proofClaims[:], name) {
+			if err != nil || code.claims()[name] != "x" {
+				t.Errorf("%s: %v", name, err)
+			}
+		} else if !errors.Is(err, errReserved) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -371,7 +411,8 @@ func FuzzClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"sub":"anna","gen":0,"token_use":"code"` + rest + `}`, `{"sub":"anna","gen":3,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":4294967295,"token_use":"session"` + rest + `}`,
 		`{"sub":"anna","gen":0.5,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":-1,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":0,"token_use":"session"` + rest + `}`,
-		`{"sub":5,"gen":"1"}`, `{"sub":"anna","exp":1e300}`, `[]`, `null`, ``, `{"sub":"anna","nbf":"x","aud":[1],"gen":1,"token_use":"session"` + rest + `}`,
+		`{"sub":5,"gen":"1"}`, `{"sub":"anna","gen":3,"token_use":"session","mark":1700000000000000,"began":0.5,"acr":"2","amr":["pwd"],"cnf":{"jkt":"x"}` + rest + `}`,
+		`{"sub":"anna","gen":0,"token_use":"step_up","acr":null` + rest + `}`, `{"sub":"anna","gen":1,"token_use":"session","began":2,"mark":0.5` + rest + `}`, `{"sub":"anna","exp":1e300}`, `[]`, `null`, ``, `{"sub":"anna","nbf":"x","aud":[1],"gen":1,"token_use":"session"` + rest + `}`,
 	} {
 		f.Add(seed)
 	}
@@ -385,15 +426,22 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if token.UserID == "" || !isID(token.SessionID) || !isID(token.ID) || (token.Generation == 0) != (token.Use == useCode) || !token.ExpiresAt.After(time.Now()) {
+		if token.UserID == "" || !isID(token.SessionID) || !isID(token.ID) || (token.Generation == 0) == (token.Use == useSession) || !token.ExpiresAt.After(time.Now()) {
 			t.Errorf("%s is taken for %+v", claims, token)
+		}
+		if token.Mark < 0 || token.Began.After(token.AuthTime) {
+			t.Errorf("%s is taken for %+v", claims, token)
+		}
+		if token.Use == useStepUp {
+			return
 		}
 		next, err := c.tokens.successor(ctx, token)
 		if err != nil {
 			return
 		}
 		again, err := c.tokens.verify(ctx, next.Text)
-		if err != nil || again.UserID != token.UserID || again.SessionID != token.SessionID || again.Generation != token.Generation+1 || again.Use != useSession {
+		if err != nil || again.UserID != token.UserID || again.SessionID != token.SessionID || again.Generation != token.Generation+1 || again.Use != useSession ||
+			again.Mark != token.Mark || !again.Began.Equal(token.Began) || !again.AuthTime.Equal(token.AuthTime) || !bytes.Equal(again.Proof, token.Proof) {
 			t.Errorf("of %s came %+v, %v", claims, again, err)
 		}
 	})

@@ -59,7 +59,8 @@ type Token struct {
 	Generation uint64 // claim "gen"
 
 	IssuedAt  time.Time // claim "iat"
-	AuthTime  time.Time // claim "auth_time"
+	AuthTime  time.Time // claim "auth_time": when the user last proved who they are
+	Began     time.Time // claim "began": when they did so for the login; AuthTime if there is no such claim
 	Mark      int64     // claim "mark": of two tokens of a session, that with the higher one has the newer claims
 	ExpiresAt time.Time // claim "exp"
 	Duration  float64   // claim "dur"
@@ -67,9 +68,9 @@ type Token struct {
 	// Ahead is how far the clock of this process is ahead of the one that the times above are by.
 	Ahead time.Duration
 
-	// The remaining claims, as JSON: the app's own and "sub" are the members of one object. The
-	// others are nil if there are none.
-	App                         []byte
+	// The remaining claims, as JSON. The app's own and "sub" are the members of one object, and so are
+	// "acr", "amr" and "cnf". What is missing is nil.
+	App, Proof                  []byte
 	Issuer, Audience, NotBefore []byte
 }
 
