@@ -10,6 +10,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
 // This file holds what a client can do about its identity: authenticate, confirm and log out.
@@ -36,7 +37,7 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	}
 	defer s.endCall()
 	s.step(func(m *authn.Machine) authn.Effects { m.Present(); return authn.Effects{} })
-	ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
+	ctx, cancel := lazyctx.WithTimeout(&s.life, s.server.auth.timeout)
 	defer cancel()
 	if refused := s.apply(ctx, s.present(ctx, in)); refused != nil {
 		s.acknowledgeError(ack, refused.code)
@@ -70,7 +71,7 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 		s.enter(o.presented, o.next, o.tenant)
 	}
 	if o.presented.Use == useCode {
-		s.server.auth.trimSessions(context.WithoutCancel(s.ctx), o.presented)
+		s.server.auth.trimSessions(context.WithoutCancel(&s.life), o.presented)
 	}
 	return nil
 }
@@ -130,7 +131,7 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 		p.SuccessorID, p.SuccessorExpiresAt = next.ID, next.ExpiresAt
 	}
 	var err error
-	if o.verdict, err = a.present(context.WithoutCancel(s.ctx), p, func() bool { return s.phase() == authn.Closed }); err != nil {
+	if o.verdict, err = a.present(context.WithoutCancel(&s.life), p, func() bool { return s.phase() == authn.Closed }); err != nil {
 		o.refused = &refusal{code: codeUnavailable, cause: err}
 	}
 	return o
@@ -244,7 +245,7 @@ func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
 // nothing is recorded.
 func (s *Socket) judge(t *token, at time.Time) (blacklist.Verdict, error) {
 	s.beginCall(causeOf(blacklist.SessionCompromised))
-	return s.server.auth.judge(context.WithoutCancel(s.ctx), s.presentation(t, at))
+	return s.server.auth.judge(context.WithoutCancel(&s.life), s.presentation(t, at))
 }
 
 // handleRejection does what follows from a token that the store has rejected, and returns the refusal
@@ -256,7 +257,7 @@ func (s *Socket) handleRejection(t *token, v blacklist.Verdict) *refusal {
 		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID),
 			slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.ClientIP))
 	case blacklist.ReuseDetected:
-		a.record(s.ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
+		a.record(&s.life, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
 			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
 			slog.String("fix", "if this is not theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, confirm it only then, and let tabs take turns; a page that is reloaded while it presents without confirming causes this too"))
 		a.endSession(t.SessionID, causeOf(blacklist.SessionCompromised))
@@ -289,7 +290,7 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	s.beginCall("")
 	defer s.endCall()
 	s.setCandidate(next)
-	verdict, err := s.server.auth.confirm(context.WithoutCancel(s.ctx), next.ref())
+	verdict, err := s.server.auth.confirm(context.WithoutCancel(&s.life), next.ref())
 	s.step(func(m *authn.Machine) authn.Effects { m.Settle(); return authn.Effects{} })
 	var refused *refusal
 	switch {
@@ -308,7 +309,7 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	case !s.wasAuthenticated() && !s.server.acquireSlot(s, next.UserID, true):
 		refused = s.refuseTooManySockets(next)
 	case s.needsAuthorization():
-		ctx, cancel := context.WithTimeout(s.ctx, s.server.auth.timeout)
+		ctx, cancel := lazyctx.WithTimeout(&s.life, s.server.auth.timeout)
 		refused = s.runOnAuthenticated(ctx, next, tenant)
 		cancel()
 	}
@@ -380,10 +381,10 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 	s.joinRooms(rooms)
 	if first {
-		a.record(s.ctx, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
+		a.record(&s.life, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
 	}
 	if t != next && t.Use == useSession {
-		a.record(s.ctx, slog.LevelDebug, "socketauth: token rotated", s.event(AuditRotated, next, ""))
+		a.record(&s.life, slog.LevelDebug, "socketauth: token rotated", s.event(AuditRotated, next, ""))
 	}
 }
 
@@ -392,7 +393,7 @@ func (s *Socket) enter(t, next *token, tenant string) {
 func (s *Socket) refuse(r *refusal) {
 	e := s.event(AuditRefused, cmp.Or(r.token, s.own()), r.code)
 	s.sendRefusal(r) // first, because Audit may be slow
-	s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)
+	s.server.auth.recordRefusal(&s.life, "socketauth: socket refused", r, s.connection.Network, e)
 }
 
 // sendRefusal sends the client a refusal without recording it.
@@ -423,7 +424,7 @@ func (s *Socket) closeRefused(end authn.Effects) {
 	go func() { // Audit may be slow, and the caller may be serving another client or the store
 		defer s.server.work.Done()
 		s.guarded(func() {
-			s.server.auth.recordRefusal(s.ctx, "socketauth: socket refused", r, s.connection.Network, e)
+			s.server.auth.recordRefusal(&s.life, "socketauth: socket refused", r, s.connection.Network, e)
 		})()
 	}()
 }

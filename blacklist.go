@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
 // This file holds how the core uses its store.
@@ -14,7 +15,7 @@ import (
 // retryStore calls the store until it succeeds, for up to Timeout: if only a reply was lost, the same
 // step has the same result again.
 func (a *Auth) retryStore(ctx context.Context, step func(ctx context.Context, again bool) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := lazyctx.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second/2) {
 		err := a.contain("Blacklist", func() error { return step(ctx, pause > 10*time.Millisecond) })

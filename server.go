@@ -195,7 +195,6 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
 	socket := &Socket{server: s, conn: c, connection: h.Request.(*connection)}
 	socket.member.Value = socket
-	socket.ctx, socket.cancel = context.WithCancelCause(context.Background())
 	since := now
 	if !s.pool.Proven(&socket.connection.Member) {
 		since = socket.connection.opened
@@ -301,7 +300,7 @@ func (s *Server) notifyDisconnect(socket *Socket, reason string) {
 	s.mu.RLock()
 	hooks := slices.Clone(s.onDisconnect)
 	s.mu.RUnlock()
-	ctx := contextWithToken(socket.ctx, socket.newest())
+	ctx := contextWithToken(&socket.life, socket.newest())
 	for _, f := range hooks {
 		_ = s.auth.contain("OnDisconnect", func() error { f(ctx, socket, reason); return nil })
 	}

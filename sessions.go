@@ -377,7 +377,7 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 		return
 	}
 	a := s.server.auth
-	a.record(s.ctx, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
+	a.record(&s.life, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
 	_ = s.acknowledge(ack, nil)
 	a.endSession(ended.SessionID, causeLoggedOut)
 	s.sessionEnded(causeLoggedOut) // for sessionOver, if the socket itself was not in the session
@@ -388,7 +388,7 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 // that session.
 func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal) {
 	a := s.server.auth
-	life := context.WithoutCancel(s.ctx)
+	life := context.WithoutCancel(&s.life)
 	ctx, cancel := context.WithTimeout(life, a.timeout)
 	defer cancel()
 	var text string

@@ -15,6 +15,7 @@ import (
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/lazyctx"
 	"github.com/z-open/socketauth/internal/serialqueue"
 )
 
@@ -32,8 +33,7 @@ type Socket struct {
 	conn       engine.Conn
 	connection *connection
 	member     hub.Member[*Socket] // its Value is the socket
-	ctx        context.Context     // ends with the socket
-	cancel     context.CancelCauseFunc
+	life       lazyctx.Life        // ends with the socket
 
 	control  serialqueue.Queue // authenticate, logout, and events that came while those were running
 	handlers serialqueue.Queue // the app's handlers
@@ -203,7 +203,7 @@ func (s *Socket) joinRooms(rooms []string) {
 		for n, name := range rooms {
 			groups[n] = room(name)
 		}
-		bus.await(s.ctx, groups)
+		bus.await(&s.life, groups)
 	}
 }
 
@@ -330,7 +330,7 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
-	ctx := contextWithToken(s.ctx, s.newest())
+	ctx := contextWithToken(&s.life, s.newest())
 	err := s.server.auth.contain("handler of "+name, func() error {
 		reply, err := h(ctx, s, Args{args})
 		if err == nil {
@@ -347,7 +347,7 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 		code, level = public, slog.LevelDebug // clients can cause this as often as they like
 	case errors.Is(err, ErrBadArguments):
 		code, level = codeBadArguments, slog.LevelDebug
-	case s.ctx.Err() != nil:
+	case s.life.Err() != nil:
 		level = slog.LevelDebug
 	}
 	s.server.auth.log.Log(ctx, level, "socketauth: handler failed",
@@ -393,7 +393,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 			s.server.revoked.Add(s) // before the hub loses it, so that who counts finds it in one of them
 		}
 		s.server.hub.Drop(&s.member)
-		s.cancel(ErrClosed)
+		s.life.End(ErrClosed)
 	}
 	switch {
 	case e.Refuse != "":

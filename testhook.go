@@ -18,7 +18,7 @@ func init() {
 	}
 	testhook.Context = func(socket any) context.Context {
 		s := socket.(*Socket)
-		return ContextWithClaims(s.ctx, s.Claims())
+		return ContextWithClaims(&s.life, s.Claims())
 	}
 	testhook.Rooms = func(socket any) []string {
 		s := socket.(*Socket)
