@@ -230,11 +230,13 @@ func (t *token) appendPayload(b []byte) []byte {
 // claims returns a copy of all claims, for hooks, handlers and requests.
 func (t *token) claims() jwt.MapClaims {
 	c := make(jwt.MapClaims, 16)
-	_ = members(slices.Concat([]byte{'{'}, t.App, []byte{'}'}), func(name, quoted, value []byte) error {
-		text, _ := unquote(quoted)
-		c[text] = decode(value)
-		return nil
-	})
+	for _, object := range [...][]byte{t.App, t.Proof} {
+		_ = members(slices.Concat([]byte{'{'}, object, []byte{'}'}), func(name, quoted, value []byte) error {
+			text, _ := unquote(quoted)
+			c[text] = decode(value)
+			return nil
+		})
+	}
 	if t.Issuer != nil {
 		c["iss"] = decode(t.Issuer)
 	}
@@ -244,6 +246,12 @@ func (t *token) claims() jwt.MapClaims {
 	c["sid"], c["jti"], c["token_use"] = t.SessionID, t.ID, t.Use
 	c["iat"], c["exp"], c["auth_time"] = seconds(t.IssuedAt), seconds(t.ExpiresAt), seconds(t.AuthTime)
 	c["gen"], c["dur"] = float64(t.Generation), t.Duration
+	if !t.Began.Equal(t.AuthTime) {
+		c["began"] = seconds(t.Began)
+	}
+	if t.Mark != 0 {
+		c["mark"] = decode(strconv.AppendInt(nil, t.Mark, 10))
+	}
 	return c
 }
 
