@@ -55,7 +55,7 @@ func (e *expiries) take(now int64) (living int) {
 		case number > now/expirySeconds:
 			living += p.total
 		case number == now/expirySeconds:
-			for _, n := range p.counts[now%expirySeconds+1:] {
+			for _, n := range p.counts[max(0, now%expirySeconds+1):] { // before 1970 all of page 0
 				living += int(n)
 			}
 		}

@@ -157,10 +157,13 @@ func (sh *shard) decide(sid id.ID, u user, t *TokenRef, now time.Time, d call) (
 	if n == 0 && c.generation > 0 {
 		n = sh.insert(sid, c.ForgetAt(), now)
 	}
-	if d.present != nil && result.Verdict == Accepted {
+	seen := d.present != nil && result.Verdict == Accepted
+	if seen {
 		sh.setClient(sh.records.At(n), &c, c.address, c.userAgent)
 	}
-	if c.address, c.userAgent = "", ""; n != 0 && c != before {
+	// After setClient the record has to be written, even if its state is the same: two presentations
+	// may come at one time, by a clock that is not fine.
+	if c.address, c.userAgent = "", ""; n != 0 && (seen || c != before) {
 		sh.save(n, u, &before, &c, now)
 	}
 	return result, change

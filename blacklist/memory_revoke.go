@@ -25,10 +25,7 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 	case r.SessionID != "" && m.isOfAnother(sid, u):
 		change = Change{}
 	default:
-		sh := m.shard(u)
-		sh.mu.Lock()
-		sh.revoke(sid, u, r, &change)
-		sh.mu.Unlock()
+		m.shard(u).revoke(sid, u, r, &change)
 	}
 	m.sweepAnother(time.Now())
 	if change.Verdict != 0 {
@@ -39,7 +36,11 @@ func (m *memory) Revoke(ctx context.Context, r Revocation) (Change, error) {
 
 // revoke makes the change to one session of a user, or to all.
 func (sh *shard) revoke(sid id.ID, u user, r Revocation, change *Change) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	switch one, stale := r.SessionID != "", r.Why == Stale; {
+	case one && sh.isOfAnother(sid, u): // it began just now
+		*change = Change{}
 	case one && stale:
 		sh.raise(sid, u, r, change)
 	case one:
@@ -72,12 +73,16 @@ func (m *memory) isOfAnother(sid id.ID, u user) bool {
 func (sh *shard) whose(sid id.ID, u user) (known, another bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	return sh.find(sid) != 0, sh.isOfAnother(sid, u)
+}
+
+func (sh *shard) isOfAnother(sid id.ID, u user) bool {
 	n := sh.find(sid)
 	if n == 0 {
-		return false, false
+		return false
 	}
 	c := sh.load(n, u)
-	return true, c.generation > 0 && c.userID != u.id
+	return c.generation > 0 && c.userID != u.id
 }
 
 // of returns the sessions on a user's list, but those that RevokeAll has ended. The loop may end
@@ -96,17 +101,19 @@ func (sh *shard) of(u user) func(yield func(uint32) bool) {
 
 // end ends one session, and returns 1 if that ended a living one.
 func (sh *shard) end(sid id.ID, u user, r Revocation, now time.Time) (ended int) {
+	var c content
 	n := sh.find(sid)
 	if n == 0 {
-		n = sh.insert(sid, now.Add(r.Keep+leeway), now)
+		n = sh.insert(sid, now.Add(r.Keep+leeway), now) // there is nothing to load yet
+	} else {
+		c = sh.load(n, u)
 	}
-	return sh.endOne(n, u, r.Why, now.Add(r.Keep), now)
+	return sh.endOne(n, u, c, r, now)
 }
 
-func (sh *shard) endOne(n uint32, u user, why Verdict, keepUntil, now time.Time) (ended int) {
-	c := sh.load(n, u)
+func (sh *shard) endOne(n uint32, u user, c content, r Revocation, now time.Time) (ended int) {
 	before := c
-	if c.End(why, keepUntil, now) {
+	if c.End(r.Why, now.Add(r.Keep), now) {
 		ended = 1
 	}
 	sh.save(n, u, &before, &c, now)
@@ -122,7 +129,7 @@ func (sh *shard) endUser(u user, r Revocation, now time.Time) (ended int) {
 			sh.change(n, u, now, func(s *State) { s.Cut(now) })
 			continue
 		}
-		ended += sh.endOne(n, u, r.Why, now.Add(r.Keep), now)
+		ended += sh.endOne(n, u, sh.load(n, u), r, now)
 	}
 	return ended
 }

@@ -1,7 +1,6 @@
 package blacklist
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -51,9 +50,10 @@ type (
 	links     shard
 )
 
-func sessionHash(sid id.ID) uint64 { return binary.LittleEndian.Uint64(sid[:]) }
+// hash returns the hash of a session. It has a seed, since a user may name sessions to be ended.
+func (m *memory) hash(sid *id.ID) uint64 { return maphash.Bytes(m.seed, sid[:]) }
 
-func (sh *bySession) Hash(n uint32) uint64  { return sessionHash(sh.records.At(n).sid) }
+func (sh *bySession) Hash(n uint32) uint64  { return sh.m.hash(&sh.records.At(n).sid) }
 func (sh *bySession) Next(n uint32) *uint32 { return &sh.records.At(n).next }
 
 func (sh *byUser) Hash(n uint32) uint64  { return sh.texts.Hash(sh.m.seed, sh.records.At(n).user) }
@@ -63,7 +63,7 @@ func (sh *links) Due(n uint32) *uint32 { return &sh.records.At(n).due }
 
 // find returns the record of a session, or 0.
 func (sh *shard) find(sid id.ID) (n uint32) {
-	for n = sh.sessions.First(sessionHash(sid)); n != 0; n = sh.records.At(n).next {
+	for n = sh.sessions.First(sh.m.hash(&sid)); n != 0; n = sh.records.At(n).next {
 		if sh.records.At(n).sid == sid {
 			break
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/z-open/socketauth/internal/id"
 )
 
 // passes lets time pass, and makes enough calls that the store removes everything that is over.
@@ -274,5 +276,102 @@ func TestMemorySessionOfAnother(t *testing.T) {
 			}
 		}
 		a.checks(token, 0, 0, Accepted)
+	}
+}
+
+func TestMemoryPresentedTwiceAtOneTime(t *testing.T) {
+	// Guards: a client's address that changed was not written if the state was the same, as it is
+	// if a token comes twice at one time of a clock that is not fine. The record could not be read
+	// any more.
+	synctest.Test(t, func(t *testing.T) {
+		addresses := []string{"", "0.0.0.0", "192.0.2.1", "2001:db8::1", "::", "unix:@", "a"}
+		for _, from := range addresses {
+			for _, to := range addresses {
+				a := newActor(t, newMemory())
+				token := a.must(a.code(), how{})
+				a.address = from
+				next := a.next(token)
+				for _, a.address = range []string{from, to} {
+					if v := a.presentsFor(token, next, how{confirming: true}); v != Accepted {
+						t.Fatalf("from %q to %q: verdict %d", from, to, v)
+					}
+				}
+				a.checks(next, 0, 0, Accepted)
+				list, err := a.store.Sessions(t.Context(), a.user)
+				if err != nil || len(list) != 1 || list[0].Address != to || list[0].UserID != a.user {
+					t.Errorf("from %q to %q: %+v, %v", from, to, list, err)
+				}
+			}
+		}
+	})
+}
+
+func TestMemoryForgetsUnknownSessionsAfterSetBack(t *testing.T) {
+	// Guards: a session that was ended before it began is remembered for as long as was asked, and
+	// not until the store was made, by a clock that was ahead.
+	var store *memory
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(24 * time.Hour)
+		store = newMemory()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		a := newActor(t, store)
+		a.revokes(Revocation{UserID: a.user, SessionID: a.sid, Why: Revoked, Keep: time.Minute})
+		if store.passes(5 * time.Minute); store.size() != 0 {
+			t.Error("it is kept")
+		}
+	})
+}
+
+func TestMemorySessionBeginsWhileAnotherRevokes(t *testing.T) {
+	// Guards: a session that begins between the look at whose it is and its end is not ended by
+	// another user, nor are its claims made stale.
+	store := newMemory()
+	a, other := newActor(t, store), newActor(t, store)
+	for n := 0; other.user == a.user || store.shard(store.user(other.user)) != store.shard(store.user(a.user)); n++ {
+		other.user = fmt.Sprint("other ", n)
+	}
+	token := a.must(a.code(), how{})
+	for _, why := range []Verdict{Stale, Revoked} {
+		sid, _ := id.Parse(a.sid)
+		u := store.user(other.user)
+		c := Change{UserID: other.user, SessionID: a.sid, Verdict: why, At: time.Now()}
+		if store.shard(u).revoke(sid, u, Revocation{UserID: other.user, SessionID: a.sid, Why: why}, &c); c != (Change{}) {
+			t.Errorf("the change: %+v", c)
+		}
+		a.checks(token, 0, 0, Accepted)
+	}
+}
+
+func TestMemoryMadeUpSessions(t *testing.T) {
+	// Guards: sessions that a user made up, to end them before they begin, are not all in one chain
+	// of the table, where each step would look at all of them.
+	store := newMemory()
+	a := newActor(t, store)
+	for n := range 2000 {
+		sid := id.ID{14: byte(n), 15: byte(n >> 8)}
+		a.revokes(Revocation{UserID: a.user, SessionID: sid.String(), Why: Revoked, Keep: time.Hour})
+	}
+	sh, longest := store.shard(store.user(a.user)), 0
+	for n := range 2000 {
+		length := 0
+		sid := id.ID{14: byte(n), 15: byte(n >> 8)}
+		for at := sh.sessions.First(store.hash(&sid)); at != 0; at = sh.records.At(at).next {
+			length++
+		}
+		longest = max(longest, length)
+	}
+	if longest == 0 || longest > 20 {
+		t.Errorf("%d sessions are in one chain", longest)
+	}
+}
+
+func TestExpiriesBefore1970(t *testing.T) {
+	// Guards: revoking everyone while the clock is not set yet and shows a time before 1970.
+	var e expiries
+	e.move(0, 5)
+	e.move(0, 1000)
+	if n := e.take(-7); n != 2 {
+		t.Errorf("%d sessions, want 2", n)
 	}
 }

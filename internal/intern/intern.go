@@ -4,6 +4,8 @@ package intern
 import (
 	"strings"
 	"sync"
+
+	"github.com/z-open/socketauth/internal/slab"
 )
 
 // stripes is in how many parts a table is, so that not everyone waits for the same lock.
@@ -16,14 +18,17 @@ type Table struct{ stripes [stripes]stripe }
 type stripe struct {
 	mu      sync.Mutex
 	numbers map[string]uint32
-	entries []entry
-	free    []uint32
+	entries slab.Slab[entry, *entry] // so that growing copies none of them
 }
 
 type entry struct {
 	text string
 	uses uint32
+	next uint32
 }
+
+// Link implements slab.Record.
+func (e *entry) Link() *uint32 { return &e.next }
 
 // stripeOf returns where a text is: its length and its end tell more than its beginning.
 func (t *Table) stripeOf(text string) uint32 {
@@ -62,7 +67,7 @@ func (t *Table) Text(n uint32) string {
 	s := &t.stripes[n%stripes]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entries[n/stripes].text
+	return s.entries.At(n / stripes).text
 }
 
 // Len returns how many texts there are.
@@ -79,36 +84,32 @@ func (t *Table) Len() (n int) {
 func (s *stripe) has(n uint32, text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entries[n].text == text
+	return s.entries.At(n).text == text
 }
 
 func (s *stripe) use(text string) (n uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n, known := s.numbers[text]; known {
-		s.entries[n].uses++
+		s.entries.At(n).uses++
 		return n
 	}
 	if s.numbers == nil {
-		s.numbers, s.entries = make(map[string]uint32), make([]entry, 1) // 0 is none
+		s.numbers = make(map[string]uint32)
 	}
-	if last := len(s.free) - 1; last >= 0 {
-		n, s.free = s.free[last], s.free[:last]
-	} else {
-		n, s.entries = uint32(len(s.entries)), append(s.entries, entry{})
-	}
-	text = strings.Clone(text) // which may be part of a longer one
-	s.numbers[text], s.entries[n] = n, entry{text, 1}
+	n = s.entries.Take()
+	e := s.entries.At(n)
+	e.text, e.uses = strings.Clone(text), 1 // which may be part of a longer one
+	s.numbers[e.text] = n
 	return n
 }
 
 func (s *stripe) release(n uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := &s.entries[n]
+	e := s.entries.At(n)
 	if e.uses--; e.uses == 0 {
 		delete(s.numbers, e.text)
-		*e = entry{}
-		s.free = append(s.free, n)
+		s.entries.Free(n)
 	}
 }

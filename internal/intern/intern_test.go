@@ -48,8 +48,27 @@ func TestTable(t *testing.T) {
 		t.Errorf("%d texts are left", n)
 	}
 	for i := range table.stripes {
-		if n := len(table.stripes[i].entries); n > 60 {
-			t.Errorf("room for %d texts, of which there were at most 50", n)
+		if n := table.stripes[i].entries.Take(); n > 51 {
+			t.Errorf("room for %d texts, of which there were at most 50", n-1)
+		}
+	}
+}
+
+// TestTableGrowsInPlace checks that a text that is added copies none of those that are there: as
+// many as clients make up would all be copied in one step.
+func TestTableGrowsInPlace(t *testing.T) {
+	var table Table
+	first := make([]*entry, stripes)
+	for n := range 20_000 {
+		table.Replace(0, fmt.Sprint("agent ", n))
+		for i := range table.stripes {
+			switch s := &table.stripes[i]; {
+			case s.entries.Len() == 0:
+			case first[i] == nil:
+				first[i] = s.entries.At(1)
+			case first[i] != s.entries.At(1):
+				t.Fatalf("after %d texts they were moved", n+1)
+			}
 		}
 	}
 }

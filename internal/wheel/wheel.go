@@ -26,7 +26,11 @@ type Wheel struct {
 // New returns an empty wheel.
 func New(now time.Time) Wheel { return Wheel{done: minute(now)} }
 
+// minute returns the number of a minute, which is negative before 1970.
 func minute(t time.Time) int64 { return t.Unix() / 60 }
+
+// slot returns where a level has the records of a minute.
+func slot(minute int64, level int) int64 { return minute >> (bits * level) & (slots - 1) }
 
 // rewind makes sure that records added after the clock was set back are not returned late.
 func (w *Wheel) rewind(now time.Time) { w.done = min(w.done, minute(now)+1) }
@@ -47,7 +51,7 @@ func (w *Wheel) put(n uint32, due int64, links Links) {
 	}
 	// The last slot of a level that is not the one of now itself.
 	due = min(due, w.done+(slots-1)<<(bits*level))
-	head := &w.heads[level][due>>(bits*level)%slots]
+	head := &w.heads[level][slot(due, level)]
 	*links.Due(n), *head = *head, n
 	w.counts[level]++
 }
@@ -58,10 +62,10 @@ func (w *Wheel) Next(now time.Time, links Links) (n uint32, ok bool) {
 	w.rewind(now)
 	for current := minute(now); w.done <= current; w.step(current) {
 		for level := range levels {
-			if w.done%(1<<(bits*level)) != 0 {
+			if w.done&(1<<(bits*level)-1) != 0 {
 				break // the slot of a level is due when it begins
 			}
-			head := &w.heads[level][w.done>>(bits*level)%slots]
+			head := &w.heads[level][slot(w.done, level)]
 			if n = *head; n != 0 {
 				link := links.Due(n)
 				*head, *link = *link, 0
@@ -79,5 +83,5 @@ func (w *Wheel) step(current int64) {
 	for level := 0; level < levels && w.counts[level] == 0; level++ {
 		step <<= bits
 	}
-	w.done = min(w.done-w.done%step+step, current+1)
+	w.done = min(w.done&^(step-1)+step, current+1)
 }
