@@ -13,6 +13,7 @@ import (
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/forward"
 	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/query"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -44,9 +45,8 @@ func truncate(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLe
 
 // versionOf returns the version of Engine.IO that a request names.
 func versionOf(r *http.Request) string {
-	query := r.URL.Query()
-	if query.Has("EIO") {
-		return query.Get("EIO")
+	if version, ok := query.Get(r.URL.RawQuery, "EIO"); ok {
+		return version
 	}
 	return "3"
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/query"
 )
 
 // Engine serves the requests of one version of the protocol. Use New to create one.
@@ -85,11 +86,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
-	query := r.URL.Query()
-	if refusal := e.protocol.Refuse(query); refusal != nil {
+	if refusal := e.protocol.Refuse(r.URL.RawQuery); refusal != nil {
 		return refusal
 	}
-	transport, sid := query.Get("transport"), query.Get("sid")
+	transport, sid := query.Value(r.URL.RawQuery, "transport"), query.Value(r.URL.RawQuery, "sid")
 	if transport != "polling" && transport != "websocket" {
 		return errTransport
 	}

@@ -3,13 +3,12 @@ package eio
 import (
 	"iter"
 	"net/http"
-	"net/url"
 )
 
 // Protocol is what one version of Engine.IO has to itself.
 type Protocol interface {
-	// Refuse returns what is wrong with the query of a request, or nil.
-	Refuse(query url.Values) *Refusal
+	// Refuse returns what is wrong with the raw query of a request, or nil.
+	Refuse(query string) *Refusal
 
 	// NewLink returns the link of a session that is about to be opened.
 	NewLink(s *Session) Link

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"testing"
 	"testing/synctest"
 
@@ -18,7 +17,7 @@ import (
 // bare is a minimal Protocol for tests: it writes packets unchanged, and reads nothing.
 type bare struct{}
 
-func (bare) Refuse(url.Values) *Refusal    { return nil }
+func (bare) Refuse(string) *Refusal        { return nil }
 func (bare) NewLink(s *Session) Link       { return bareLink{s} }
 func (bare) Frame(p Packet, _ bool) Packet { return p }
 

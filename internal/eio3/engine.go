@@ -15,7 +15,6 @@ package eio3
 
 import (
 	"net/http"
-	"net/url"
 	"sync"
 
 	"github.com/googollee/go-socket.io/engineio"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/query"
 )
 
 // New returns an engine for Socket.IO.
@@ -57,11 +57,11 @@ func newProtocol(o engine.Options) *protocol {
 	return p
 }
 
-func (*protocol) Refuse(query url.Values) *eio.Refusal {
-	if query.Has("EIO") && query.Get("EIO") != "3" {
+func (*protocol) Refuse(raw string) *eio.Refusal {
+	if version, ok := query.Get(raw, "EIO"); ok && version != "3" {
 		return eio.ErrVersion
 	}
-	if query.Has("j") {
+	if _, ok := query.Get(raw, "j"); ok {
 		return eio.ErrRequest // JSONP, which lets any page read the responses
 	}
 	return nil

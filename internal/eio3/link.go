@@ -11,6 +11,7 @@ import (
 	"github.com/googollee/go-socket.io/engineio/transport"
 
 	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/query"
 	"github.com/z-open/socketauth/internal/sio"
 )
 
@@ -40,7 +41,7 @@ type link struct {
 var _ eio.Link = (*link)(nil)
 
 // asksForBase64 reports whether the client takes binary data only as text.
-func asksForBase64(r *http.Request) bool { return r.URL.Query().Get("b64") != "" }
+func asksForBase64(r *http.Request) bool { return query.Value(r.URL.RawQuery, "b64") != "" }
 
 // Open implements eio.Link.
 func (k *link) Open(r *http.Request, ws *eio.WebSocket) bool {

@@ -7,10 +7,9 @@
 package eio4
 
 import (
-	"net/url"
-
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/query"
 )
 
 // New returns an engine for Socket.IO.
@@ -27,8 +26,8 @@ type protocol struct{}
 
 var _ eio.Protocol = protocol{}
 
-func (protocol) Refuse(query url.Values) *eio.Refusal {
-	if query.Get("EIO") != "4" {
+func (protocol) Refuse(raw string) *eio.Refusal {
+	if query.Value(raw, "EIO") != "4" {
 		return eio.ErrVersion
 	}
 	return nil

@@ -24,6 +24,7 @@ import (
 
 	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/logonce"
+	"github.com/z-open/socketauth/internal/query"
 )
 
 // Config configures a Forwarder.
@@ -187,7 +188,7 @@ func (f *Forwarder) target(r *http.Request) *target {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil
 	}
-	name := nameOf(r.URL.Query().Get("sid"))
+	name := nameOf(query.Value(r.URL.RawQuery, "sid"))
 	if name == "" || name == f.name {
 		return nil
 	}
