@@ -19,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/lazyctx"
 	"github.com/z-open/socketauth/internal/throttle"
 )
 
@@ -166,7 +167,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		return
 	}
 	defer attempt.Void() // unless it failed or succeeded, it does not count
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), turnKey{}, turn), hookTimeout)
+	ctx, cancel := lazyctx.WithTimeout(context.WithValue(r.Context(), turnKey{}, turn), hookTimeout)
 	defer cancel()
 	authTime := time.Now() // before the hook, so that a revocation while it runs ends this login
 	var code *token

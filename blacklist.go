@@ -139,7 +139,7 @@ func byWallClock(t time.Time) time.Time {
 // Timeout. It is not counted: a store seldom has to ask for the time.
 func (a *Auth) timeBy(clock blacklist.Clock) func(context.Context, string, time.Time) (time.Time, error) {
 	return func(ctx context.Context, userID string, at time.Time) (t time.Time, err error) {
-		ctx, cancel := context.WithTimeout(ctx, a.timeout)
+		ctx, cancel := lazyctx.WithTimeout(ctx, a.timeout)
 		defer cancel()
 		err = a.contain("Blacklist", func() error {
 			t, err = clock.Time(ctx, userID, at)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
 // middlewareGrace is how long Middleware accepts a token after it was replaced: the client may have
@@ -70,7 +71,7 @@ func (a *Auth) challenge(w http.ResponseWriter, code, challenge string) {
 
 // check verifies a session token for Middleware.
 func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := lazyctx.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	t, refused := a.verify(ctx, text)
 	if refused != nil {

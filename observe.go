@@ -85,16 +85,18 @@ type recorder struct {
 func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	e.Time = time.Now()
 	r.counts.event(e)
-	for _, attr := range [...]slog.Attr{
-		slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID),
-		slog.String("address", e.Address), slog.String("code", e.Code), slog.String("except", e.Except),
-	} {
-		if attr.Value.String() != "" {
-			attrs = append(attrs, attr)
-		}
-	}
 	ctx = context.WithoutCancel(ctx) // the event is recorded even if the client has left
-	r.log.Log(ctx, level, msg, attrs...)
+	if r.log.Enabled(ctx, level) {
+		for _, attr := range [...]slog.Attr{
+			slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID),
+			slog.String("address", e.Address), slog.String("code", e.Code), slog.String("except", e.Except),
+		} {
+			if attr.Value.String() != "" {
+				attrs = append(attrs, attr)
+			}
+		}
+		r.log.Log(ctx, level, msg, attrs...)
+	}
 	if r.audit != nil {
 		_ = r.contain("Audit", func() error { r.audit(ctx, e); return nil })
 	}
