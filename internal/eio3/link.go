@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/googollee/go-socket.io/engineio"
-	"github.com/googollee/go-socket.io/engineio/transport"
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/query"
@@ -47,19 +46,21 @@ func asksForBase64(r *http.Request) bool { return query.Value(r.URL.RawQuery, "b
 func (k *link) Open(r *http.Request, ws *eio.WebSocket) bool {
 	k.b64, k.ws = asksForBase64(r), ws
 	if ws == nil {
-		return k.p.serveLibrary(r, pollingConn{libConn{k}})
+		return k.p.serveLibrary(pollingRequest, pollingConn{libConn{k}})
 	}
-	return k.p.serveLibrary(r, &websocketConn{libConn: libConn{k}, ws: ws, step: active})
+	return k.p.serveLibrary(websocketRequest, &websocketConn{libConn: libConn{k}, ws: ws, step: active})
 }
 
 // openWritten is called when the library writes OPEN. The packet is kept until the session begins,
 // so that no request of the client comes too early.
 func (k *link) openWritten(parameters []byte) {
-	p, err := transport.ReadConnParameters(bytes.NewReader(parameters))
-	if err != nil {
-		return // impossible: the library has just encoded them
+	// The library has just encoded them, and ids need no escaping in JSON.
+	_, rest, _ := bytes.Cut(parameters, []byte(`"sid":"`))
+	id, _, ok := bytes.Cut(rest, []byte{'"'})
+	if !ok {
+		return // impossible
 	}
-	k.id, k.open = p.SID, eio.Packet{Head: string(eio.Open), Data: bytes.TrimSpace(parameters)}
+	k.id, k.open = string(id), eio.Packet{Head: string(eio.Open), Data: bytes.TrimSpace(parameters)}
 	k.p.addOpening(k)
 }
 

@@ -2,7 +2,6 @@ package eio3
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -22,7 +21,7 @@ import (
 var errDial = errors.New("eio3: cannot dial")
 
 // libTransport is a transport of the library. The connection that it accepts comes with the
-// request, as put there by serveLibrary.
+// ResponseWriter of serveLibrary.
 type libTransport string
 
 const (
@@ -34,36 +33,40 @@ var _ transport.Transport = pollingTransport
 
 func (t libTransport) Name() string { return string(t) }
 
-func (libTransport) Accept(_ http.ResponseWriter, r *http.Request) (transport.Conn, error) {
-	o := r.Context().Value(offeredKey{}).(*offered)
+func (libTransport) Accept(w http.ResponseWriter, _ *http.Request) (transport.Conn, error) {
+	o := w.(*offered)
 	o.accepted = true
 	return o.conn, nil
 }
 
 func (libTransport) Dial(*url.URL, http.Header) (transport.Conn, error) { return nil, errDial }
 
-// offered is a connection that goes through the library's ServeHTTP to Accept.
+// offered is a connection that goes through the library's ServeHTTP to Accept. What the library
+// writes as a response is discarded: package eio answers all requests.
 type offered struct {
 	conn     transport.Conn
 	accepted bool
 }
 
-type offeredKey struct{}
+var _ http.ResponseWriter = (*offered)(nil)
+
+func (*offered) Header() http.Header         { return http.Header{} }
+func (*offered) Write(p []byte) (int, error) { return len(p), nil }
+func (*offered) WriteHeader(int)             {}
+
+// The requests of new sessions, as the library sees them: it reads no more of them than the transport.
+var (
+	pollingRequest   = &http.Request{URL: &url.URL{RawQuery: "transport=polling"}}
+	websocketRequest = &http.Request{URL: &url.URL{RawQuery: "transport=websocket"}}
+)
 
 // serveLibrary gives the library a transport for a handshake, or for the upgrade of the session
-// that the request names, and reports whether it accepted the transport. What it writes as a
-// response is discarded: package eio answers all requests.
+// that the request names, and reports whether it accepted the transport.
 func (p *protocol) serveLibrary(r *http.Request, conn transport.Conn) bool {
 	o := &offered{conn: conn}
-	p.lib.ServeHTTP(noResponse{}, r.WithContext(context.WithValue(r.Context(), offeredKey{}, o)))
+	p.lib.ServeHTTP(o, r)
 	return o.accepted
 }
-
-type noResponse struct{}
-
-func (noResponse) Header() http.Header         { return http.Header{} }
-func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
-func (noResponse) WriteHeader(int)             {}
 
 // libConn is what both transports have in common.
 type libConn struct{ k *link }
