@@ -277,7 +277,7 @@ func (s *Socket) offer(t, next *token, tenant string) {
 		return
 	}
 	s.sendToken(next, true, func() {
-		s.control.PushAlways(&s.server.work, s.guarded(func() { s.confirm(t, next, tenant) }))
+		s.control.PushAlways(&s.server.runner, s.task(func() { s.confirm(t, next, tenant) }))
 	})
 }
 
@@ -423,9 +423,9 @@ func (s *Socket) closeRefused(end authn.Effects) {
 	e := s.event(kind, s.own(), r.code)
 	go func() { // Audit may be slow, and the caller may be serving another client or the store
 		defer s.server.work.Done()
-		s.guarded(func() {
+		s.guard(func() {
 			s.server.auth.recordRefusal(&s.life, "socketauth: socket refused", r, s.connection.Network, e)
-		})()
+		})
 	}()
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/serialqueue"
 	"github.com/z-open/socketauth/internal/throttle"
+	"github.com/z-open/socketauth/internal/workers"
 )
 
 // Cluster joins the processes of one app, so that emits, receipts and limits on guessing reach
@@ -199,9 +200,10 @@ type bus struct {
 // busRun is what runs of a bus from start to close.
 type busRun struct {
 	*cluster.Node
-	inbox serialqueue.Queue  // messages of others, so that the broker does not wait for their delivery
-	work  sync.WaitGroup     // counts the goroutine of inbox, and that which exchanges failures
-	stop  context.CancelFunc // ends the latter
+	inbox  serialqueue.Queue  // messages of others, so that the broker does not wait for their delivery
+	runner serialqueue.Runner // runs inbox
+	work   sync.WaitGroup     // counts the goroutine of inbox, and that which exchanges failures
+	stop   context.CancelFunc // ends the latter
 }
 
 // inboxLimits is how much may wait to be delivered to this process's sockets.
@@ -237,6 +239,7 @@ func (b *bus) start(again bool) (*busRun, error) {
 		return run, nil
 	}
 	run = new(busRun)
+	run.runner.Work = &run.work
 	config := b.config
 	config.Deliver = func(m cluster.Message) { b.take(run, m) }
 	var err error
@@ -264,7 +267,7 @@ func (b *bus) take(run *busRun, m cluster.Message) {
 		b.failures.hear(m)
 		return
 	}
-	if run.inbox.Push(&run.work, inboxLimits, len(m.Data), func() { b.deliver(m) }) == nil {
+	if run.inbox.Push(&run.runner, inboxLimits, len(m.Data), workers.Func(func() { b.deliver(m) })) == nil {
 		return
 	}
 	if unsaid, now := b.full.Allow(); now {

@@ -42,7 +42,7 @@ func ExpiresAt(s *Socket) time.Time { return s.newest().ExpiresAt }
 func OnDeadline(s *Socket, at time.Time) { s.onDeadline(at) }
 
 // Guarded runs f as the library runs what a client's events bring about.
-func Guarded(s *Socket, f func()) { s.guarded(f)() }
+func Guarded(s *Socket, f func()) { s.guard(f) }
 
 // Live reports whether events go in and out of a socket.
 func Live(s *Socket) bool { return s.live() }
@@ -68,6 +68,15 @@ func Occupy(p *Passwords) (release func(), err error) {
 // with sessions remain.
 func StoreLeft(a *Auth) (sessions, users int) {
 	return a.blacklist.(measured).Store.(interface{ Left() (sessions, users int) }).Left()
+}
+
+// IdleWorkers returns how many goroutines of the server wait for something to do.
+func IdleWorkers(s *Server) int {
+	n := s.workers.Idle()
+	for _, e := range s.engines {
+		n += e.(*eio.Engine).IdleWorkers()
+	}
+	return n
 }
 
 // LeftBehind returns what connections that have ended have left behind.

@@ -79,6 +79,7 @@ func TestLimitUnauthenticatedLeavingWhileLetIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Server{auth: a}
+	s.runner.Work = &s.work
 	ctx, cancel := context.WithCancel(t.Context())
 	var counting sync.WaitGroup
 	for range 2 { // so that the pool's lock is contended

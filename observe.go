@@ -450,9 +450,15 @@ var errPanic = errors.New("socketauth: hook panicked")
 
 // contain calls a hook. If it panics, contain returns an error and logs the panic, once a minute for
 // each hook: clients can cause it as often as they like.
-func (r *recorder) contain(hook string, call func() error) (err error) {
+func (r *recorder) contain(hook string, call func() error) error {
+	return r.containOf(hook, "", call)
+}
+
+// containOf is contain for a hook that has a name of its own.
+func (r *recorder) containOf(kind, name string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			hook := kind + name
 			if unsaid, now := allow(&r.panics, hook); now {
 				r.log.Error("socketauth: hook panicked", slog.String("hook", hook), slog.Any("panic", p),
 					slog.String("stack", string(debug.Stack())), slog.Int("more_since_last", unsaid))

@@ -21,7 +21,9 @@ import (
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/recent"
+	"github.com/z-open/socketauth/internal/serialqueue"
 	"github.com/z-open/socketauth/internal/throttle"
+	"github.com/z-open/socketauth/internal/workers"
 )
 
 // Server serves the sockets of one app. Infrastructure and SocketServe make it. It is safe for
@@ -34,6 +36,8 @@ type Server struct {
 	hub       hub.Hub[*Socket]
 	forwarder *forward.Forwarder // nil without a bus
 	work      sync.WaitGroup     // goroutines and timers of all sockets
+	workers   workers.Pool       // runs what work counts, except timers
+	runner    serialqueue.Runner // runs the queues of all sockets
 	steps     sync.WaitGroup     // presentations that the store is deciding
 	pool      admission.Pool
 	slots     sync.Mutex           // held while a user's slot is acquired
@@ -86,6 +90,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	}
 	watching, unwatch := context.WithCancel(context.Background())
 	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
+	s.runner.Work, s.runner.Pool = &s.work, &s.workers
 	if s.bus = a.bus; s.bus != nil {
 		s.hub.First, s.hub.Last = s.bus.join, s.bus.leave
 		s.revoked.Keep = 2*a.cluster.receiptTimeout + time.Second
@@ -210,7 +215,7 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	socket.connection.evict.Store(&evictSocket)
 	socket.step(func(*authn.Machine) authn.Effects { return authn.Effects{} }) // sets the deadline
 	if p, given := presentedAs(h.Auth, now); given {
-		socket.control.PushAlways(&s.work, socket.guarded(func() { socket.authenticate(p, nil) }))
+		socket.control.PushAlways(&s.runner, socket.task(func() { socket.authenticate(p, nil) }))
 	}
 	return receiver{socket}
 }
@@ -342,6 +347,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.revoked.Close()
 	if err == nil {
 		err = deadline.Wait(ctx, &s.work)
+	}
+	if closeErr := s.workers.Close(ctx); err == nil {
+		err = closeErr
 	}
 	if err == nil {
 		s.auth.removeServer(s)

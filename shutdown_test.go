@@ -13,14 +13,17 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestShutdown checks that Shutdown ends all sockets in a way after which clients reconnect,
-// refuses new ones, and may be called again.
+// TestShutdown checks that Shutdown ends all sockets in a way after which clients reconnect, leaves
+// no goroutine, refuses new ones, and may be called again.
 func TestShutdown(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		authenticated, _ := srv.authenticated()
 		unauthenticated := srv.dial("")
 		if err := srv.Shutdown(context.Background()); err != nil {
 			t.Fatal(err)
+		}
+		if n := socketauth.IdleWorkers(srv.Server.Server); n != 0 {
+			t.Errorf("%d goroutines wait for something to do", n)
 		}
 		for _, c := range []*client{authenticated, unauthenticated} {
 			if frame, _ := c.packetWithin(time.Minute); frame == "41" {

@@ -17,6 +17,7 @@ import (
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/lazyctx"
 	"github.com/z-open/socketauth/internal/serialqueue"
+	"github.com/z-open/socketauth/internal/workers"
 )
 
 // How much may wait to be handled for one socket, before and after it was sent a token of its session. A
@@ -253,25 +254,26 @@ type receiver struct{ *Socket }
 // once.
 func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	s := r.Socket
-	var f func()
-	now := time.Now()
-	switch name {
-	case eventAuthenticate:
-		f = func() { s.authenticate(presentedIn(args, now), ack) }
-	case eventLogout:
-		f = func() { s.logout(args, now, ack) }
-	default:
-		if !s.control.Busy() {
-			s.dispatch(name, args, ack)
-			return
-		}
-		f = func() { s.dispatch(name, args, ack) } // after the authenticate that came before
+	if name != eventAuthenticate && name != eventLogout && !s.control.Busy() {
+		s.dispatch(name, args, ack)
+		return
 	}
+	now := time.Now()
+	t := s.task(func() {
+		switch name {
+		case eventAuthenticate:
+			s.authenticate(presentedIn(args, now), ack)
+		case eventLogout:
+			s.logout(args, now, ack)
+		default:
+			s.dispatch(name, args, ack) // after the authenticate that came before
+		}
+	})
 	limits := unauthenticatedLimits
 	if s.phase() > authn.Anonymous { // the client may acknowledge its token and go on at once
 		limits = authenticatedLimits
 	}
-	if err := s.control.Push(&s.server.work, limits, cost(name, args), s.guarded(f)); err != nil {
+	if err := s.control.Push(&s.server.runner, limits, cost(name, args), t); err != nil {
 		s.overrun()
 	}
 }
@@ -282,7 +284,7 @@ func (r receiver) Disconnected(reason engine.Reason) {
 	s.finish(string(reason))
 	if reason == engine.ClientDisconnect { // the connection is still open
 		if reached, oldest := s.server.pool.Demote(&s.connection.Member, s.server.auth.limits.admission()); reached != admission.None {
-			s.control.PushAlways(&s.server.work, s.guarded(func() { s.server.evictOldest(s.connection, reached, oldest) }))
+			s.control.PushAlways(&s.server.runner, s.task(func() { s.server.evictOldest(s.connection, reached, oldest) }))
 		}
 	}
 	s.step((*authn.Machine).Gone)
@@ -316,10 +318,22 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 		}
 		return
 	}
-	if err := s.handlers.Push(&s.server.work, authenticatedLimits, cost(name, args), s.guarded(func() { s.handle(h, name, args, ack) })); err != nil {
+	if err := s.handlers.Push(&s.server.runner, authenticatedLimits, cost(name, args), &call{s, h, name, args, ack}); err != nil {
 		s.overrun()
 	}
 }
+
+// call is the task of calling a handler with an event.
+type call struct {
+	s    *Socket
+	h    Handler
+	name string
+	args engine.Args
+	ack  engine.Ack
+}
+
+// Run implements workers.Task.
+func (c *call) Run() { c.s.guard(func() { c.s.handle(c.h, c.name, c.args, c.ack) }) }
 
 // handle calls a handler and acknowledges the event.
 func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
@@ -331,7 +345,7 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 		return
 	}
 	ctx := contextWithToken(&s.life, s.newest())
-	err := s.server.auth.contain("handler of "+name, func() error {
+	err := s.server.auth.containOf("handler of ", name, func() error {
 		reply, err := h(ctx, s, Args{args})
 		if err == nil {
 			err = s.acknowledge(ack, reply) // here too, because MarshalJSON of the app may panic
@@ -410,7 +424,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 		s.sendRefresh()
 	}
 	if e.Depart {
-		s.handlers.PushAlways(&s.server.work, s.guarded(func() { s.server.notifyDisconnect(s, reason) }))
+		s.handlers.PushAlways(&s.server.runner, s.task(func() { s.server.notifyDisconnect(s, reason) }))
 	}
 	return e
 }
@@ -424,7 +438,7 @@ func (s *Socket) setDeadlineLocked() {
 		s.deadline.Stop(&s.server.work)
 	case !at.IsZero() && !at.Equal(s.armed):
 		s.armed = at
-		s.deadline.Set(&s.server.work, at, func(now time.Time) { s.guarded(func() { s.onDeadline(now) })() })
+		s.deadline.Set(&s.server.work, at, func(now time.Time) { s.guard(func() { s.onDeadline(now) }) })
 	}
 }
 
@@ -458,15 +472,15 @@ func (s *Socket) evict() (ok bool) {
 	return ok
 }
 
-// guarded returns f with its panics contained: a panic that nothing else has contained ends this one
-// socket only.
-func (s *Socket) guarded(f func()) func() {
-	return func() {
-		if s.server.auth.contain("socket", func() error { f(); return nil }) != nil {
-			s.end("server error", nil)
-		}
+// guard calls f: a panic that nothing else has contained ends this one socket only.
+func (s *Socket) guard(f func()) {
+	if s.server.auth.contain("socket", func() error { f(); return nil }) != nil {
+		s.end("server error", nil)
 	}
 }
+
+// task returns a task that calls f with guard.
+func (s *Socket) task(f func()) workers.Task { return workers.Func(func() { s.guard(f) }) }
 
 // Request describes the first HTTP request of the socket's connection. It returns a copy.
 func (s *Socket) Request() Request {

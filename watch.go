@@ -375,6 +375,9 @@ func (w *watcher) stale(now time.Time) bool {
 
 // checkSilence is stale for now. If that has just become so, it disconnects the sockets.
 func (w *watcher) checkSilence() bool {
+	if w.auth.cluster.maxStale <= 0 {
+		return false
+	}
 	now := time.Now()
 	stale := w.stale(now)
 	switch {

@@ -156,14 +156,16 @@ func (s *Server) end(label string) {
 }
 
 // leftOf returns the stacks of the goroutines with that label that are in the library's code. The
-// files tell which those are, because functions that were inlined have other names.
+// files tell which those are, because functions that were inlined have other names. A goroutine that
+// waits to be used again has the label of the one that it was started for, which may be another
+// server's.
 func leftOf(label string) string {
 	_, file, _, _ := runtime.Caller(0)
 	folder := path.Dir(path.Dir(file))
 	ours := func(frame string) bool {
 		file, ok := strings.CutPrefix(frame[strings.LastIndexByte(frame, '\t')+1:], folder+"/")
 		file, _, _ = strings.Cut(file, ".go:")
-		return ok && !strings.HasSuffix(file, "_test") && (!strings.Contains(file, "/") || strings.HasPrefix(file, "internal/"))
+		return ok && file != "internal/workers/workers" && !strings.HasSuffix(file, "_test") && (!strings.Contains(file, "/") || strings.HasPrefix(file, "internal/"))
 	}
 	var profile bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1)

@@ -19,6 +19,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/logonce"
 	"github.com/z-open/socketauth/internal/query"
+	"github.com/z-open/socketauth/internal/workers"
 )
 
 // Engine serves the requests of one version of the protocol. Use New to create one.
@@ -28,6 +29,7 @@ type Engine struct {
 	accept   func(*Session) Receiver
 	upgrader upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
+	workers  workers.Pool
 	started  time.Time // the zero of now
 
 	unsupported logonce.Minute // websocket handshakes that middleware made impossible
@@ -151,15 +153,15 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	e.done()
 	select {
 	case <-e.drained:
-		return nil
 	default:
+		select {
+		case <-e.drained:
+		case <-ctx.Done():
+			_ = e.workers.Close(ctx) // it waits no longer, but goroutines end when they can
+			return ctx.Err()
+		}
 	}
-	select {
-	case <-e.drained:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return e.workers.Close(ctx)
 }
 
 // enter counts a request as a task, unless the engine is shutting down.
@@ -205,6 +207,9 @@ func (e *Engine) unregister(s *Session) {
 // now returns the time since the engine was created. Deadlines are kept in this form because
 // time.Time needs three times the memory.
 func (e *Engine) now() time.Duration { return time.Since(e.started) }
+
+// IdleWorkers returns how many goroutines wait for something to do. It is for tests.
+func (e *Engine) IdleWorkers() int { return e.workers.Idle() }
 
 // Left returns how many sessions there are, and how many requests, goroutines and set timers. It
 // is for tests.

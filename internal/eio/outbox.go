@@ -126,7 +126,7 @@ func (s *Session) flushLocked() {
 	case s.ws != nil:
 		s.out.writing = true
 		s.Hold()
-		go s.writeLoop(s.ws)
+		s.e.workers.Go((*writer)(s))
 	case s.poll != nil:
 		s.answerPollLocked(s.takeLocked())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/workers"
 )
 
 // Receiver is called with what happens on one Engine.IO session. Its methods are called one at a
@@ -249,16 +250,16 @@ func (s *Session) Hold() { s.e.tasks.Add(1) }
 // Done ends what Hold began.
 func (s *Session) Done() { s.e.done() }
 
-// Serialize calls f in a goroutine of its own, while no receiver is being called, and recovers
-// from its panics as Contain does.
+// Serialize calls f in another goroutine, while no receiver is being called, and recovers from its
+// panics as Contain does.
 func (s *Session) Serialize(f func()) {
 	s.Hold()
-	go func() {
+	s.e.workers.Go(workers.Func(func() {
 		defer s.Done()
 		s.calls.Lock()
 		defer s.calls.Unlock()
 		s.Contain(f)
-	}()
+	}))
 }
 
 var errPanic = errors.New("the receiver panicked")

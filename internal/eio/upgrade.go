@@ -181,11 +181,16 @@ func (s *Session) readFailed(err error) {
 	s.transportFailedLocked(err)
 }
 
-// writeLoop writes what is queued and returns when nothing is left.
-func (s *Session) writeLoop(ws *WebSocket) {
+// writer is the task of writing what is queued to the websocket, until nothing is left.
+type writer Session
+
+// Run implements workers.Task.
+func (w *writer) Run() {
+	s := (*Session)(w)
 	defer s.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ws := s.ws
 	for s.unwrittenLocked() {
 		b := s.takeLocked()
 		s.mu.Unlock()

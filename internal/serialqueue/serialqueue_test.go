@@ -1,22 +1,38 @@
 package serialqueue
 
 import (
+	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
+
+	"github.com/z-open/socketauth/internal/workers"
 )
+
+// newRunner returns a runner that leaves no goroutine behind the test.
+func newRunner(t *testing.T) *Runner {
+	r := &Runner{Work: new(sync.WaitGroup), Pool: new(workers.Pool)}
+	t.Cleanup(func() {
+		if err := r.Pool.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
 
 func TestOrder(t *testing.T) {
 	// Guards that functions run in order and one at a time.
 	var q Queue
-	var wg sync.WaitGroup
+	r := newRunner(t)
 	var got []int // no lock: two at a time would be a race
 	for i := range 1000 {
-		if err := q.Push(&wg, Limits{Items: 1000, Cost: 1}, 0, func() { got = append(got, i) }); err != nil {
+		if err := q.Push(r, Limits{Items: 1000, Cost: 1}, 0, workers.Func(func() { got = append(got, i) })); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wg.Wait()
+	r.Work.Wait()
 	for i := range got {
 		if got[i] != i {
 			t.Fatalf("place %d has %d", i, got[i])
@@ -40,25 +56,105 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var q Queue
-			var wg sync.WaitGroup
+			r := newRunner(t)
 			started, hold := make(chan struct{}), make(chan struct{})
-			q.PushAlways(&wg, func() { close(started); <-hold })
+			q.PushAlways(r, workers.Func(func() { close(started); <-hold }))
 			<-started
 			ran := 0
 			for range c.fit {
-				if err := q.Push(&wg, c.limits, c.cost, func() { ran++ }); err != nil {
+				if err := q.Push(r, c.limits, c.cost, workers.Func(func() { ran++ })); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := q.Push(&wg, c.limits, c.cost, func() { ran++ }); !errors.Is(err, ErrFull) {
+			if err := q.Push(r, c.limits, c.cost, workers.Func(func() { ran++ })); !errors.Is(err, ErrFull) {
 				t.Errorf("one more: %v", err)
 			}
-			q.PushAlways(&wg, func() { ran++ })
+			q.PushAlways(r, workers.Func(func() { ran++ }))
 			close(hold)
-			wg.Wait()
+			r.Work.Wait()
 			if ran != c.fit+1 {
 				t.Errorf("ran %d of %d", ran, c.fit+1)
 			}
 		})
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	// Guards that of what several goroutines push, nothing is lost, runs twice or runs beside another
+	// task of its queue, also when the queue becomes empty again and again.
+	r := newRunner(t)
+	var queues [4]Queue
+	var ran [len(queues)]int // no lock: two at a time would be a race
+	var pushing sync.WaitGroup
+	const pushers, tasks = 4, 3000
+	for range pushers {
+		pushing.Go(func() {
+			for n := range tasks {
+				i := n % len(queues)
+				queues[i].PushAlways(r, workers.Func(func() { ran[i]++ }))
+				if n%7 == 0 {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	pushing.Wait()
+	r.Work.Wait()
+	for i, n := range ran {
+		if n != pushers*tasks/len(queues) || queues[i].Busy() {
+			t.Errorf("queue %d ran %d of %d, busy %v", i, n, pushers*tasks/len(queues), queues[i].Busy())
+		}
+	}
+}
+
+func TestLongQueue(t *testing.T) {
+	// Guards that a queue that is never empty keeps its order and does not grow by what has run.
+	synctest.Test(t, func(t *testing.T) {
+		r := &Runner{Work: new(sync.WaitGroup)} // without a pool
+		var q Queue
+		step := make(chan struct{})
+		ran := 0
+		for n := range 1000 {
+			q.PushAlways(r, workers.Func(func() {
+				<-step
+				if ran != n {
+					t.Errorf("task %d runs in place %d", n, ran)
+				}
+				ran++
+			}))
+			if n > 2 {
+				step <- struct{}{}
+				synctest.Wait()
+			}
+		}
+		if n := cap(q.pending.jobs); n > 16 {
+			t.Errorf("room for %d jobs", n)
+		}
+		close(step)
+		r.Work.Wait()
+		if ran != 1000 {
+			t.Errorf("%d ran", ran)
+		}
+	})
+}
+
+func TestGoexit(t *testing.T) {
+	// Guards that a task that ends its goroutine does not keep a shutdown waiting.
+	r := newRunner(t)
+	var q Queue
+	q.PushAlways(r, workers.Func(runtime.Goexit))
+	r.Work.Wait()
+}
+
+func TestAllocations(t *testing.T) {
+	// Guards that to run a task allocates nothing.
+	r := newRunner(t)
+	var q Queue
+	task := workers.Func(func() {})
+	if n := testing.AllocsPerRun(100, func() {
+		q.PushAlways(r, task)
+		r.Work.Wait()
+	}); n >= 1 {
+		t.Errorf("%v allocations", n)
 	}
 }

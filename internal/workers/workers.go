@@ -70,6 +70,13 @@ func (p *Pool) park(w chan Task) bool {
 	return true
 }
 
+// Idle returns how many goroutines wait for a task. It is for tests.
+func (p *Pool) Idle() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle)
+}
+
 func (p *Pool) exit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
