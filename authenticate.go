@@ -67,6 +67,7 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 				return refused.withToken(o.presented)
 			}
 		}
+		s.hear()
 		s.sendToken(o.next, o.acknowledges, nil)
 		s.enter(o.presented, o.next, o.tenant)
 	}
@@ -320,6 +321,17 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	s.enter(t, next, tenant)
 }
 
+// hear adds the socket to those who receive broadcasts. Until enter has let it in, they are kept for
+// it, so that a client that has been told that it is authenticated misses none from then on.
+func (s *Socket) hear() {
+	s.mu.Lock()
+	if s.auth.Phase() < authn.Authenticated {
+		s.entering = true
+	}
+	s.mu.Unlock()
+	s.join(everyone)
+}
+
 // sendToken sends the client a token. stored, unless it is nil, is called when the client has
 // acknowledged it.
 func (s *Socket) sendToken(next *token, acknowledges bool, stored func()) {
@@ -350,12 +362,11 @@ func (s *Socket) sendToken(next *token, acknowledges bool, stored func()) {
 func (s *Socket) enter(t, next *token, tenant string) {
 	var first, ok, behind bool
 	var rooms []string
-	var held []*engine.Message
 	s.step(func(m *authn.Machine) (e authn.Effects) {
 		if e, first, ok = m.Enter(time.Now(), (*authn.Token)(next)); ok {
 			s.hasSlot, s.tenant = true, tenant
-			rooms, held = s.rooms, s.held
-			s.rooms, s.held = nil, nil
+			rooms, s.rooms = s.rooms, nil
+			s.entering = s.entering || first
 			behind = m.Behind()
 		}
 		if first { // with the lock held, so that a client that leaves now is demoted after this
@@ -369,12 +380,8 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 	a := s.server.auth
 	if first {
-		for _, m := range held {
-			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
-				a.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
-			}
-		}
 		s.join(everyone)
+		s.sendHeld()
 		if behind {
 			s.sendRotated()
 		}
@@ -385,6 +392,26 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 	if t != next && t.Use == useSession {
 		a.record(&s.life, slog.LevelDebug, "socketauth: token rotated", s.event(AuditRotated, next, ""))
+	}
+}
+
+// sendHeld sends what was kept for the client until it was let in, in order. What is emitted meanwhile
+// comes after that.
+func (s *Socket) sendHeld() {
+	for {
+		s.mu.Lock()
+		held := s.held
+		s.held = nil
+		s.entering = len(held) > 0
+		s.mu.Unlock()
+		if len(held) == 0 {
+			return
+		}
+		for _, m := range held {
+			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
+				s.server.auth.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
+			}
+		}
 	}
 }
 

@@ -2,9 +2,15 @@ package socketauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
@@ -31,5 +37,74 @@ func TestEmitWithAckContext(t *testing.T) {
 	cancel()
 	if _, err := s.EmitWithAck(ctx, "question"); !errors.Is(err, context.Canceled) || conn.forgotten != 1 {
 		t.Errorf("%v, given up %d times", err, conn.forgotten)
+	}
+}
+
+// toldConn is a connection whose client acts at once on each event.
+type toldConn struct {
+	engine.Conn
+	act  func(event string)
+	sent chan string
+}
+
+func (*toldConn) ID() string              { return "told" }
+func (*toldConn) Trust()                  {}
+func (c *toldConn) Close(*engine.Message) { close(c.sent) }
+
+func (c *toldConn) Emit(m *engine.Message) error {
+	var packet []any
+	if err := json.Unmarshal(m.Text, &packet); err != nil {
+		return err
+	}
+	event := packet[0].(string)
+	c.sent <- event
+	c.act(event)
+	return nil
+}
+
+// TestBroadcastToWhoWasTold guards that a client which has been told that it is authenticated misses no
+// broadcast, and gets all in order: it may make somebody else emit one at once.
+func TestBroadcastToWhoWasTold(t *testing.T) {
+	sent := make(chan string, 10)
+	a, err := New(Options[any]{Secret: testSecret, Audit: func(_ context.Context, e AuditEvent) {
+		if e.Kind == AuditAuthenticated { // when all is done
+			close(sent)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := a.SocketServe(nil, http.NewServeMux())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.OnAuthenticated(func(_ context.Context, s *Socket) error { return s.Emit("welcome") })
+	code, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := &toldConn{sent: sent, act: func(event string) {
+		var err error
+		switch event {
+		case eventAuthenticated:
+			err = errors.Join(s.Emit("to all"), s.ToUser("anna").Emit("to her"))
+		case "welcome":
+			err = s.Emit("later")
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}}
+	request := s.describe(httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=websocket", nil))
+	if !s.admit(request, func() {}) {
+		t.Fatal("the connection was not admitted")
+	}
+	s.accept(conn, engine.Handshake{Request: request, Auth: json.RawMessage(`{"token":"` + code + `"}`)})
+	var events []string
+	for event := range sent {
+		events = append(events, event)
+	}
+	if got, want := strings.Join(events, ", "), "authenticated, welcome, to all, to her, later"; got != want {
+		t.Errorf("the client was sent %s; want %s", got, want)
 	}
 }

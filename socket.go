@@ -43,14 +43,15 @@ type Socket struct {
 
 	counted atomic.Bool // a Receipt includes the socket
 
-	mu      sync.Mutex
-	auth    authn.Machine
-	armed   time.Time // what the deadline is set to; zero if it is not set
-	hasSlot bool      // the socket has one of its user's slots until it ends
-	tenant  string
-	values  map[string]any
-	rooms   []string          // joined in OnAuthenticated
-	held    []*engine.Message // emitted in OnAuthenticated
+	mu       sync.Mutex
+	auth     authn.Machine
+	armed    time.Time // what the deadline is set to; zero if it is not set
+	hasSlot  bool      // the socket has one of its user's slots until it ends
+	entering bool      // the client is being let in: what is emitted to it is kept in held
+	tenant   string
+	values   map[string]any
+	rooms    []string          // joined in OnAuthenticated
+	held     []*engine.Message // emitted in OnAuthenticated or while entering
 }
 
 // ID returns the name of the connection: 128 random bits in 22 characters, different for each
@@ -132,7 +133,7 @@ func (s *Socket) Emit(event string, args ...any) error {
 // send sends a message, or keeps it until the client is let in.
 func (s *Socket) send(m *engine.Message) error {
 	s.mu.Lock()
-	if s.auth.Phase() < authn.Authenticated {
+	if s.auth.Phase() < authn.Authenticated || s.entering {
 		s.held = append(s.held, m)
 		s.mu.Unlock()
 		return nil
@@ -142,6 +143,22 @@ func (s *Socket) send(m *engine.Message) error {
 		return ErrClosed
 	}
 	return closed(s.conn.Emit(m))
+}
+
+// receives reports whether a broadcast is to be sent to the socket. While the client is being let in,
+// the broadcast is kept for it instead.
+func (s *Socket) receives(m *engine.Message) bool {
+	now := time.Now()
+	if s.server.watcher.stale(now) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entering {
+		s.held = append(s.held, m)
+		return false
+	}
+	return s.auth.Live(now)
 }
 
 // EmitWithAck sends an event and waits for the client's acknowledgement or for the end of ctx. It
@@ -398,7 +415,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	s.setDeadlineLocked()
 	reason := s.auth.Reason()
 	if e.Closed {
-		s.rooms, s.held = nil, nil
+		s.rooms, s.held, s.entering = nil, nil, false
 	}
 	s.mu.Unlock()
 

@@ -78,7 +78,7 @@ func (t Target) Emit(event string, args ...any) error {
 // emit sends a message to those of the sockets that are authenticated.
 func emit(sockets []*Socket, m *engine.Message) error {
 	for _, socket := range sockets {
-		if socket.live() {
+		if socket.receives(m) {
 			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
 				return err
 			}
