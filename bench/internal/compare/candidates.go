@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -42,6 +43,12 @@ var (
 		{name: "go-socket.io", server: "go-socket.io", dialect: load.EIO3, polling: true},
 		{name: "node-socketio-jwt", node: []string{"socketio2.mjs"}, dialect: load.EIO3Event, polling: true},
 	}
+
+	// bareCandidates adds the websocket libraries to the socket candidates.
+	bareCandidates = append(slices.Clone(socketCandidates),
+		candidate{name: "gorilla", server: "gorilla", dialect: load.Raw},
+		candidate{name: "gobwas", server: "gobwas", dialect: load.Raw},
+	)
 
 	httpCandidates = []candidate{
 		{name: "socketauth", server: "socketauth", dialect: load.EIO4Token},

@@ -79,7 +79,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		report.Missing = append(report.Missing,
 			fmt.Sprintf("idle with %d sockets: this system's limit of open files allows %d", wanted, got))
 	}
-	if err := prepareNode(ctx, o.Dir); err != nil {
+	if !needsNode(all) {
+		// Nothing is installed that is not used.
+	} else if err := prepareNode(ctx, o.Dir); err != nil {
 		all = withoutNode(all)
 		report.Missing = append(report.Missing, "every candidate on Node: "+err.Error())
 	}
@@ -160,6 +162,12 @@ func selected(only []string) ([]workload, error) {
 		return nil, errors.New("none of the candidates named is in one of the workloads named")
 	}
 	return result, nil
+}
+
+func needsNode(all []workload) bool {
+	return slices.ContainsFunc(all, func(w workload) bool {
+		return slices.ContainsFunc(w.candidates, func(c candidate) bool { return len(c.node) > 0 })
+	})
 }
 
 func withoutNode(all []workload) []workload {

@@ -69,11 +69,11 @@ func workloads() []workload {
 	return []workload{
 		{name: "handshake", about: "connect over a websocket, authenticate, be answered, close", candidates: socketCandidates, run: handshake},
 		{name: "polling", about: "the same over polling", candidates: pollingCandidates(), run: pollingHandshake},
-		{name: "echo", about: "one event and its answer, over several websockets", candidates: socketCandidates, run: echo},
+		{name: "echo", about: "one event and its answer, over several websockets", candidates: bareCandidates, run: echo},
 		{name: "burst", about: "broadcasts sent at once, until every websocket has all of them", candidates: socketCandidates, run: burst},
 		{name: "paced", about: "broadcasts at a steady rate", candidates: socketCandidates, run: paced},
 		{name: "return", about: "clients that have lost their connection come back all at once", candidates: socketCandidates, run: comeBack},
-		{name: "idle", about: "memory of silent websockets, without forced collection", candidates: socketCandidates, run: idle},
+		{name: "idle", about: "memory of silent websockets, without forced collection", candidates: bareCandidates, run: idle},
 		{name: "login", about: "POST /login, without hashing", candidates: httpCandidates, run: login},
 		{name: "middleware", about: "GET with a token", candidates: httpCandidates, run: middleware},
 		{name: "flood", about: "echo while /login is flooded, with bcrypt", candidates: floodCandidates, run: flood},

@@ -56,6 +56,8 @@ func all() map[string]serve {
 		"go-socket.io":      serveGoSocketIO,
 		"centrifuge":        serveCentrifuge,
 		"gws":               serveGWS,
+		"gorilla":           serveGorilla,
+		"gobwas":            serveGobwas,
 		"net/http":          servePlain,
 		"gin-jwt":           serveGinJWT,
 	}
