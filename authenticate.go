@@ -362,8 +362,9 @@ func (s *Socket) sendToken(next *token, acknowledges bool, stored func()) {
 func (s *Socket) enter(t, next *token, tenant string) {
 	var first, ok, behind bool
 	var rooms []string
+	kept := next.withoutText()
 	s.step(func(m *authn.Machine) (e authn.Effects) {
-		if e, first, ok = m.Enter(time.Now(), (*authn.Token)(next)); ok {
+		if e, first, ok = m.Enter(time.Now(), (*authn.Token)(kept)); ok {
 			s.hasSlot, s.tenant = true, tenant
 			rooms, s.rooms = s.rooms, nil
 			s.entering = s.entering || first

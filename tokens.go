@@ -50,6 +50,14 @@ var (
 // token is a token that was verified or minted. It does not change after that.
 type token authn.Token
 
+// withoutText returns a copy of the token for a socket to keep: nothing that its client has stored is sent
+// again, and the text is the largest part of a token.
+func (t *token) withoutText() *token {
+	kept := *t
+	kept.Text = ""
+	return &kept
+}
+
 // ref returns what the blacklist knows of the token.
 func (t *token) ref() blacklist.TokenRef {
 	return blacklist.TokenRef{

@@ -1,0 +1,87 @@
+//go:build !race
+
+// The race detector adds to what objects take.
+
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"testing"
+	"testing/synctest"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// idleConn is a connection whose client says nothing.
+type idleConn struct{ quietConn }
+
+func (idleConn) ID() string            { return "" }
+func (idleConn) Trust()                {}
+func (idleConn) Close(*engine.Message) {}
+
+// openIdle authenticates sockets with the numbers from to to, each of another user.
+func openIdle(t *testing.T, s *Server, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		code, err := s.auth.IssueCode(t.Context(), jwt.MapClaims{"sub": "user" + strconv.Itoa(n), "role": "reader"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("GET", "/socket.io/?EIO=4&transport=websocket", nil)
+		r.RemoteAddr = "198.51.100." + strconv.Itoa(n/250) + ":" + strconv.Itoa(1024+n)
+		r.Header.Set("Origin", "https://app.example.com")
+		r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36")
+		described := s.describe(r)
+		s.admit(described, func() {})
+		auth, _ := json.Marshal(map[string]any{"token": code})
+		receiver := s.accept(idleConn{}, engine.Handshake{Auth: auth, Request: described})
+		synctest.Wait()
+		receiver.Event("echo", engine.Args{}, nil)
+	}
+	synctest.Wait()
+	if n := len(s.hub.Members(everyone)); n != to {
+		t.Fatalf("%d sockets are authenticated, not %d", n, to)
+	}
+}
+
+// TestIdleSocketMemory guards how much memory a socket takes that has authenticated and is idle,
+// its session in the store included and its connection not.
+func TestIdleSocketMemory(t *testing.T) {
+	const before, after, limit = 500, 2500, 2000
+	synctest.Test(t, func(t *testing.T) {
+		s, err := SocketServe(nil, http.NewServeMux(), Options[any]{
+			Secret: testSecret, Limits: Limits{UnauthenticatedPerAddress: NoLimit},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.On("echo", func(context.Context, *Socket, Args) (any, error) { return nil, nil })
+		heap := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC() // empties the pools
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		openIdle(t, s, 0, before)
+		was := heap()
+		openIdle(t, s, before, after)
+		if perSocket := (heap() - was) / (after - before); perSocket > limit {
+			t.Errorf("%d bytes for each socket, more than %d", perSocket, limit)
+		}
+		for _, socket := range s.hub.Members(everyone) {
+			socket.end("the end of the test", nil)
+			receiver{socket}.Disconnected(engine.TransportClose)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
