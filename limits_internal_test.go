@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/admission"
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -79,6 +80,7 @@ func TestLimitUnauthenticatedLeavingWhileLetIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Server{auth: a}
+	s.deadlines = deadline.NewQueue(&s.work, (*Socket).onDeadline)
 	s.runner.Work = &s.work
 	ctx, cancel := context.WithCancel(t.Context())
 	var counting sync.WaitGroup

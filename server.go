@@ -34,11 +34,12 @@ type Server struct {
 	place     int                      // the number of the server among those of the core
 	engines   map[string]engine.Engine // by the EIO parameter of the requests that they serve
 	hub       hub.Hub[*Socket]
-	forwarder *forward.Forwarder // nil without a bus
-	work      sync.WaitGroup     // goroutines and timers of all sockets
-	workers   workers.Pool       // runs what work counts, except timers
-	runner    serialqueue.Runner // runs the queues of all sockets
-	steps     sync.WaitGroup     // presentations that the store is deciding
+	forwarder *forward.Forwarder       // nil without a bus
+	work      sync.WaitGroup           // goroutines and timers of all sockets
+	workers   workers.Pool             // runs what work counts, except timers
+	runner    serialqueue.Runner       // runs the queues of all sockets
+	deadlines *deadline.Queue[*Socket] // by which sockets have to authenticate, and when their tokens expire
+	steps     sync.WaitGroup           // presentations that the store is deciding
 	pool      admission.Pool
 	slots     sync.Mutex           // held while a user's slot is acquired
 	revoked   recent.List[*Socket] // sockets that were closed because their session was revoked; only with a bus
@@ -95,6 +96,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		s.hub.First, s.hub.Last = s.bus.join, s.bus.leave
 		s.revoked.Keep = 2*a.cluster.receiptTimeout + time.Second
 	}
+	s.deadlines = deadline.NewQueue(&s.work, (*Socket).onDeadline)
 	s.watcher = newWatcher(watching, a, &s.work, s)
 	var err error
 	if s.forwarder, err = a.newForwarder(a.bus); err != nil {
@@ -199,7 +201,7 @@ func (s *Server) logNoUpgrade(r *http.Request) {
 func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 	now := time.Now()
 	socket := &Socket{server: s, conn: c, connection: h.Request.(*connection)}
-	socket.member.Value = socket
+	socket.member.Value, socket.deadline.Value = socket, socket
 	since := now
 	if !s.pool.Proven(&socket.connection.Member) {
 		since = socket.connection.opened

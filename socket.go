@@ -36,18 +36,17 @@ type Socket struct {
 	member     hub.Member[*Socket] // its Value is the socket
 	life       lazyctx.Life        // ends with the socket
 
-	control  serialqueue.Queue // authenticate, logout, and events that came while those were running
-	handlers serialqueue.Queue // the app's handlers
-	deadline deadline.Deadline // calls onDeadline
-	forget   func()            // stops waiting for the acknowledgement of "authenticated"; used on control only
+	control  serialqueue.Queue       // authenticate, logout, and events that came while those were running
+	handlers serialqueue.Queue       // the app's handlers
+	deadline deadline.Entry[*Socket] // of the state; its Value is the socket
+	forget   func()                  // stops waiting for the acknowledgement of "authenticated"; used on control only
 
 	counted atomic.Bool // a Receipt includes the socket
 
 	mu       sync.Mutex
 	auth     authn.Machine
-	armed    time.Time // what the deadline is set to; zero if it is not set
-	hasSlot  bool      // the socket has one of its user's slots until it ends
-	entering bool      // the client is being let in: what is emitted to it is kept in held
+	hasSlot  bool // the socket has one of its user's slots until it ends
+	entering bool // the client is being let in: what is emitted to it is kept in held
 	tenant   string
 	values   map[string]any
 	rooms    []string          // joined in OnAuthenticated
@@ -446,24 +445,22 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	return e
 }
 
-// setDeadlineLocked sets the timer to the deadline of the state. If there is none for now, the timer
-// stays: when it fires, nothing is due.
+// setDeadlineLocked sets the deadline of the state. If there is none for now, the last one stays: when it
+// passes, nothing is due.
 func (s *Socket) setDeadlineLocked() {
 	at := s.auth.Deadline()
 	switch {
 	case s.auth.Phase() == authn.Closed:
-		s.deadline.Stop(&s.server.work)
-	case !at.IsZero() && !at.Equal(s.armed):
-		s.armed = at
-		s.deadline.Set(&s.server.work, at, func(now time.Time) { s.guard(func() { s.onDeadline(now) }) })
+		s.server.deadlines.Stop(&s.deadline)
+	case !at.IsZero():
+		s.server.deadlines.Set(&s.deadline, at)
 	}
 }
 
-// onDeadline is called by the timer.
+// onDeadline is called when the socket's deadline has passed.
 func (s *Socket) onDeadline(now time.Time) {
-	s.step(func(m *authn.Machine) authn.Effects {
-		s.armed = time.Time{}
-		return m.Tick(now)
+	s.guard(func() {
+		s.step(func(m *authn.Machine) authn.Effects { return m.Tick(now) })
 	})
 }
 
