@@ -97,7 +97,7 @@ type call struct {
 func (c *call) decide(s *State, t *TokenRef, now time.Time) (Result, Change) {
 	switch {
 	case c.present != nil:
-		return s.Present(*c.present, now)
+		return s.present(c.present, now)
 	case c.confirm:
 		return s.Confirm(*t, now)
 	}
@@ -133,7 +133,7 @@ func (sh *shard) decide(sid id.ID, u user, t *TokenRef, now time.Time, d call) (
 	var c content
 	if n != 0 {
 		c = sh.load(n, u)
-		if v := c.Refuses(*t); v != 0 {
+		if v := c.refuses(t); v != 0 {
 			return refused(v)
 		}
 	}
@@ -152,19 +152,19 @@ func (sh *shard) decide(sid id.ID, u user, t *TokenRef, now time.Time, d call) (
 		}
 		c.Raise(entry.mark, now)
 	}
-	before := c
+	lived := c.living()
 	result, change := d.decide(&c.State, t, now)
 	if n == 0 && c.generation > 0 {
 		n = sh.insert(sid, c.ForgetAt(), now)
 	}
+	// Nothing else changes the state. Two presentations may leave it the same, by a clock that is not
+	// fine, but not the client.
 	seen := d.present != nil && result.Verdict == Accepted
 	if seen {
 		sh.setClient(sh.records.At(n), &c, c.address, c.userAgent)
 	}
-	// After setClient the record has to be written, even if its state is the same: two presentations
-	// may come at one time, by a clock that is not fine.
-	if c.address, c.userAgent = "", ""; n != 0 && (seen || c != before) {
-		sh.save(n, u, &before, &c, now)
+	if seen || change.Verdict != 0 {
+		sh.save(n, u, lived, &c, now)
 	}
 	return result, change
 }
@@ -226,7 +226,7 @@ func (m *memory) Watch(ctx context.Context, fn func(Change)) error {
 
 // sweepAnother sweeps another shard each time, so that a shard without calls is swept too.
 func (m *memory) sweepAnother(now time.Time) {
-	if sh := &m.shards[m.turn.Add(1)%uint32(len(m.shards))]; sh.mu.TryLock() {
+	if sh := &m.shards[m.turn.Add(1)%uint32(len(m.shards))]; !sh.isSwept(now) && sh.mu.TryLock() {
 		sh.sweep(now, sweepsOfAnother)
 		sh.mu.Unlock()
 	}

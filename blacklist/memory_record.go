@@ -11,10 +11,11 @@ import (
 // record is what the store in memory keeps of a session. It has no pointers: other records are
 // known by their numbers in the slab, and texts by theirs.
 type record struct {
-	sid, previous, holder id.ID
-
-	next uint32 // in the chain of the table by session
+	sid  id.ID
+	next uint32 // in the chain of the table by session; beside sid, since a chain is read by both
 	due  uint32 // the next in the slot of the wheel
+
+	previous, holder id.ID
 
 	// While the session is on the list of its user's sessions: the record before it there, or, of
 	// the first, the next in the chain of the table by user; and the record after it. From then on:

@@ -112,11 +112,11 @@ func (sh *shard) end(sid id.ID, u user, r Revocation, now time.Time) (ended int)
 }
 
 func (sh *shard) endOne(n uint32, u user, c content, r Revocation, now time.Time) (ended int) {
-	before := c
+	lived := c.living()
 	if c.End(r.Why, now.Add(r.Keep), now) {
 		ended = 1
 	}
-	sh.save(n, u, &before, &c, now)
+	sh.save(n, u, lived, &c, now)
 	return ended
 }
 
@@ -189,9 +189,9 @@ func (sh *shard) raiseUser(u user, r Revocation, change *Change) {
 // change changes the state of a session.
 func (sh *shard) change(n uint32, u user, now time.Time, f func(*State)) {
 	c := sh.load(n, u)
-	before := c
+	lived := c.living()
 	f(&c.State)
-	sh.save(n, u, &before, &c, now)
+	sh.save(n, u, lived, &c, now)
 }
 
 // remember changes the entry of a user, and returns its mark. A session that begins later finds the

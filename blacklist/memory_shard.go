@@ -3,6 +3,7 @@ package blacklist
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/z-open/socketauth/internal/chains"
@@ -26,6 +27,8 @@ type shard struct {
 
 	users    map[string]userEntry
 	usersDue agenda[string]
+
+	swept atomic.Int64 // the minute in which no more is due; it can be read without the lock
 }
 
 // userEntry is what is remembered of a user beside their sessions. Times are Unix microseconds.
@@ -139,18 +142,19 @@ func (sh *shard) load(n uint32, u user) content {
 	return c
 }
 
-// save stores what a session has become. before is what load returned.
-func (sh *shard) save(n uint32, u user, before, c *content, now time.Time) {
+// living returns when the session expires, in Unix seconds, or 0 if it has ended or not begun.
+func (c *content) living() int64 {
+	if c.generation > 0 && c.ended == 0 {
+		return c.expiresAt
+	}
+	return 0
+}
+
+// save stores what a session has become. lived is what living returned before.
+func (sh *shard) save(n uint32, u user, lived int64, c *content, now time.Time) {
 	r := sh.records.At(n)
-	lives, lived := c.generation > 0 && c.ended == 0, before.generation > 0 && before.ended == 0
-	from, to := int64(0), int64(0)
-	if lived {
-		from = before.expiresAt
-	}
-	if lives {
-		to = c.expiresAt
-	}
-	sh.m.expiries.move(from, to)
+	sh.m.expiries.move(lived, c.living())
+	lives := c.generation > 0 && c.ended == 0
 	if lives && !r.is(recordListed) {
 		c.epoch = uint64(len(sh.m.epochs))
 		sh.m.begun.Store(true)
@@ -195,10 +199,26 @@ func (sh *shard) forget(n uint32, c *content) {
 // sweep removes up to most of the sessions that are over, and of the entries of users that no code
 // needs any more. What was prolonged since is put off.
 func (sh *shard) sweep(now time.Time, most int) {
+	if sh.isSwept(now) {
+		return
+	}
+	sessions, users := sh.sweepSessions(now, most), sh.sweepUsers(now, most)
+	if sessions && users {
+		sh.swept.Store(minute(now))
+	}
+}
+
+// isSwept reports whether there is nothing to sweep in the minute of now. What is added in it is
+// due in a later one.
+func (sh *shard) isSwept(now time.Time) bool { return sh.swept.Load() == minute(now) }
+
+func minute(t time.Time) int64 { return t.Unix() / 60 }
+
+func (sh *shard) sweepSessions(now time.Time, most int) (all bool) {
 	for range most {
 		n, ok := sh.due.Next(now, (*links)(sh))
 		if !ok {
-			break
+			return true
 		}
 		c := sh.load(n, user{})
 		if at := c.ForgetAt(); at.After(now) {
@@ -208,10 +228,14 @@ func (sh *shard) sweep(now time.Time, most int) {
 		sh.forget(n, &c)
 		sh.m.forgets(now)
 	}
+	return false
+}
+
+func (sh *shard) sweepUsers(now time.Time, most int) (all bool) {
 	for range most {
 		over, ok := sh.usersDue.next(now)
 		if !ok {
-			return
+			return true
 		}
 		if until := time.UnixMicro(sh.users[over].until); !until.Before(now) {
 			sh.usersDue.add(over, until, now)
@@ -220,4 +244,5 @@ func (sh *shard) sweep(now time.Time, most int) {
 		delete(sh.users, over)
 		sh.m.forgets(now)
 	}
+	return false
 }

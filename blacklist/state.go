@@ -1,7 +1,6 @@
 package blacklist
 
 import (
-	"cmp"
 	"math"
 	"strings"
 	"time"
@@ -64,7 +63,9 @@ func refused(v Verdict) (Result, Change) { return Result{Verdict: v}, Change{} }
 
 // Refuses returns the verdict on a token that needs no look at its generation: Unknown if it is not
 // of this session, why the session is over if it is, and otherwise zero.
-func (s *State) Refuses(t TokenRef) Verdict {
+func (s *State) Refuses(t TokenRef) Verdict { return s.refuses(&t) }
+
+func (s *State) refuses(t *TokenRef) Verdict {
 	if s.generation > 0 && (t.UserID != s.userID || t.Generation > 0 && t.Bound != s.bound()) {
 		return Unknown
 	}
@@ -76,15 +77,23 @@ func (s *State) bound() bool { return s.flags&flagBound != 0 }
 // Present decides as Store.Present does. Unless the change is zero, others have to hear of it once
 // the step is stored.
 func (s *State) Present(p Presentation, now time.Time) (Result, Change) {
+	if _, ok := id.Parse(p.Token.SessionID); !ok {
+		return refused(Unknown)
+	}
+	return s.present(&p, now)
+}
+
+// present is Present for a SessionID that is well-formed.
+func (s *State) present(p *Presentation, now time.Time) (Result, Change) {
 	t := &p.Token
-	jti, ok := t.id()
+	jti, ok := id.Parse(t.TokenID)
 	successor, replaces := id.Parse(p.SuccessorID)
 	keeps := p.SuccessorID == ""
 	n, gen := uint64(s.generation), t.Generation
 	if !ok || !replaces && !keeps || keeps && gen == 0 {
 		return refused(Unknown)
 	}
-	if v := s.Refuses(*t); v != 0 {
+	if v := s.refuses(t); v != 0 {
 		return refused(v)
 	}
 	current := gen == n && (!s.confirmed || s.holder == jti)
@@ -93,11 +102,11 @@ func (s *State) Present(p Presentation, now time.Time) (Result, Change) {
 	case gen > n:
 		return refused(Unknown)
 	case predecessor && replaces && s.holder == successor: // the same step again: its reply was lost
-		s.seen(&p, now)
+		s.seen(p, now)
 		return Result{Verdict: Accepted}, Change{}
-	case current, predecessor && !s.confirmed && s.mayTrade(&p):
+	case current, predecessor && !s.confirmed && s.mayTrade(p):
 	default:
-		return s.replayed(&p, now)
+		return s.replayed(p, now)
 	}
 
 	proof, proves := id.Parse(p.StepUp.ID)
@@ -111,7 +120,7 @@ func (s *State) Present(p Presentation, now time.Time) (Result, Change) {
 	var change Change
 	if current {
 		if gen == 0 {
-			s.begin(&p)
+			s.begin(p)
 		}
 		if !s.confirmed {
 			change = s.confirm(t.SessionID, t.TokenID, jti, now)
@@ -124,9 +133,11 @@ func (s *State) Present(p Presentation, now time.Time) (Result, Change) {
 		s.provedAt, s.provedBy = p.StepUp.At.UnixMicro(), proof
 	}
 	if replaces {
-		change = cmp.Or(s.succeed(&p, successor, now), change)
+		if c := s.succeed(p, successor, now); c.Verdict != 0 {
+			change = c
+		}
 	}
-	s.seen(&p, now)
+	s.seen(p, now)
 	return Result{Verdict: Accepted}, change
 }
 
@@ -248,7 +259,7 @@ func (s *State) Confirm(t TokenRef, now time.Time) (Result, Change) {
 	if !ok || t.Generation == 0 {
 		return refused(Unknown)
 	}
-	if v := s.Refuses(t); v != 0 {
+	if v := s.refuses(&t); v != 0 {
 		return refused(v)
 	}
 	waits := t.Generation == n && !s.confirmed
@@ -277,7 +288,7 @@ func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Re
 	if !ok {
 		return Result{Verdict: Unknown}
 	}
-	if v := s.Refuses(t); v != 0 {
+	if v := s.refuses(&t); v != 0 {
 		return Result{Verdict: v}
 	}
 	n := uint64(s.generation)

@@ -1,6 +1,7 @@
 package id
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,23 @@ func TestText(t *testing.T) {
 	} {
 		if got, ok := Parse(bad); ok || got != (ID{}) {
 			t.Errorf("Parse(%q) is %v", bad, got)
+		}
+	}
+}
+
+// TestParseAsBase64 guards that Parse takes what a strict decoder of base64url does: every byte at
+// every place.
+func TestParseAsBase64(t *testing.T) {
+	for _, text := range []string{New().String(), New().String(), "----------------------", "____________________-w"} {
+		for at := range len(text) {
+			for c := range 256 {
+				s := text[:at] + string([]byte{byte(c)}) + text[at+1:]
+				want, err := base64.RawURLEncoding.Strict().DecodeString(s)
+				got, ok := Parse(s)
+				if wantOK := err == nil && len(want) == len(got); ok != wantOK || ok && string(got[:]) != string(want) {
+					t.Fatalf("Parse(%q) is %v, %v, want %v, %v", s, got, ok, want, err)
+				}
+			}
 		}
 	}
 }

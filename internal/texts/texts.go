@@ -140,9 +140,14 @@ func (h *Heap) Append(b []byte, ref Ref) []byte {
 	case form == long:
 		return append(b, h.long[ref]...)
 	default:
-		length := ref >> lengthShift & maxLength
-		return decode(b, form, h.lengths[length].at(uint32(ref & maxNumber))[:length])
+		return decode(b, form, h.encoded(ref))
 	}
+}
+
+// encoded returns the bytes of a text that is not long.
+func (h *Heap) encoded(ref Ref) []byte {
+	length := ref >> lengthShift & maxLength
+	return h.lengths[length].at(uint32(ref & maxNumber))[:length]
 }
 
 // Get returns a text.
@@ -153,8 +158,15 @@ func (h *Heap) Get(ref Ref) string {
 
 // Equal reports whether a text is that one.
 func (h *Heap) Equal(ref Ref, text string) bool {
-	if ref>>formShift == long {
+	switch form := ref >> formShift; {
+	case ref == 0:
+		return text == ""
+	case form == long:
 		return h.long[ref] == text
+	case form == plain:
+		return string(h.encoded(ref)) == text
+	case form == uuid:
+		return isUUID(h.encoded(ref), text)
 	}
 	var room [maxLength]byte
 	return string(h.Append(room[:0], ref)) == text
@@ -187,6 +199,25 @@ func encode(b []byte, text string) (form Ref, encoded []byte) {
 		return ipv6, append(b[:0], id[:]...)
 	}
 	return plain, b
+}
+
+// isUUID reports whether text is the UUID of those 16 bytes, as decode writes it.
+func isUUID(encoded []byte, text string) bool {
+	if len(text) != uuidLength || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return false
+	}
+	const digits = "0123456789abcdef"
+	at := 0
+	for n, b := range encoded {
+		if n == 4 || n == 6 || n == 8 || n == 10 {
+			at++
+		}
+		if text[at] != digits[b>>4] || text[at+1] != digits[b&15] {
+			return false
+		}
+		at += 2
+	}
+	return true
 }
 
 // parseIPv6 returns the address that text is, in the form in which netip writes it.
