@@ -134,6 +134,31 @@ func TestMemoryForgetsEachInTime(t *testing.T) {
 	})
 }
 
+func TestMemorySweepsUsersBesideSessions(t *testing.T) {
+	// Guards: many sessions that are over do not delay the removal of users' entries, nor the other
+	// way round.
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		a := newActor(t, store)
+		sh := store.shard(store.user(a.user))
+		for range 100 {
+			a.revokes(Revocation{UserID: a.user, SessionID: newID(), Why: Revoked, Keep: time.Minute})
+		}
+		for n := 0; len(sh.users) < 100; n++ {
+			if other := fmt.Sprint(n); store.shard(store.user(other)) == sh {
+				a.revokes(Revocation{UserID: other, Why: Revoked, Keep: time.Minute})
+			}
+		}
+		time.Sleep(time.Hour)
+		for left := 100; left > 0; left -= 10 {
+			if len(sh.users) != left || sh.records.Len() != left {
+				t.Fatalf("%d entries and %d sessions are left, want %d", len(sh.users), sh.records.Len(), left)
+			}
+			sh.sweep(time.Now(), 10)
+		}
+	})
+}
+
 func TestMemoryForgetsTexts(t *testing.T) {
 	// Guards: the texts of users, addresses and user agents, and states that had no room in their
 	// records, are removed with what they belong to, however that ends.
