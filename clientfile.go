@@ -65,10 +65,15 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 		urls = append(urls, `"./`+name+`"`, `"./`+name+`?v=`+version+`"`)
 	}
 	versioned := strings.NewReplacer(urls...)
-	// The entry imports all files, so that a browser requests all of them at once. Otherwise it
-	// would request each file only after it has read the one that imports it.
+	// The entry imports all files that every page needs, so that a browser requests all of them at
+	// once. Otherwise it would request each file only after it has read the one that imports it. The
+	// others are loaded when a page first needs them, by the function import.
+	var all strings.Builder
 	for _, name := range names {
-		if name != clientEntry {
+		all.WriteString(sources[name])
+	}
+	for _, name := range names {
+		if name != clientEntry && !strings.Contains(all.String(), `import("./`+name+`")`) {
 			sources[clientEntry] += `import "./` + name + "\";\n"
 		}
 	}

@@ -51,14 +51,18 @@ func ask(t *testing.T, h http.Handler, method, url string, header ...string) (*h
 	return answer, body
 }
 
-var importedURL = regexp.MustCompile(`(?m)^(?:import|export|\}) .*?"(\./[^"]+)";$`)
+var (
+	importedURL = regexp.MustCompile(`(?m)^(?:import|export|\}) .*?"(\./[^"]+)";$`)
+	onDemandURL = regexp.MustCompile(`await import\("(\./[^"]+)"\)`)
+)
 
 // TestClientImports guards that from the one URL that a page imports all files of the client are
-// found, that these can be kept for good, and that the entry alone is asked for anew.
+// found, that these can be kept for good, that the entry alone is asked for anew, and that it does
+// not import what only some pages need.
 func TestClientImports(t *testing.T) {
 	h := clientServer(t, "/socketauth/")
 	urls := []string{"/socketauth/socketauth.js"}
-	found := map[string]bool{}
+	found, onDemand := map[string]bool{}, map[string]bool{}
 	for i := 0; i < len(urls); i++ {
 		answer, body := ask(t, h, http.MethodGet, urls[i])
 		control := "public, max-age=31536000, immutable"
@@ -82,6 +86,10 @@ func TestClientImports(t *testing.T) {
 		}
 		found[name] = true
 		imports := importedURL.FindAllSubmatch(body, -1)
+		for _, m := range onDemandURL.FindAllSubmatch(body, -1) {
+			imports = append(imports, m)
+			onDemand[string(m[1])] = true
+		}
 		if strings.Count(string(body), `"./`) != len(imports) {
 			t.Errorf("%s has imports of another form than the test knows", name)
 		}
@@ -102,8 +110,16 @@ func TestClientImports(t *testing.T) {
 		}
 	}
 	_, entry := ask(t, h, http.MethodGet, urls[0])
-	if n := strings.Count(string(entry), "\nimport \"./"); n != len(files)-1 {
-		t.Errorf("the entry imports %d files of %d", n, len(files)-1)
+	if n := strings.Count(string(entry), "\nimport \"./"); n != len(files)-1-len(onDemand) {
+		t.Errorf("the entry imports %d files of %d", n, len(files)-1-len(onDemand))
+	}
+	if len(onDemand) == 0 {
+		t.Error("no file is loaded on demand")
+	}
+	for url := range onDemand {
+		if strings.Contains(string(entry), `"`+url+`"`) {
+			t.Errorf("the entry imports %s, which only some pages need", url)
+		}
 	}
 }
 

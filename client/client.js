@@ -15,10 +15,11 @@ export class Client {
   #options;
   #handlers = new Handlers();
   #session;
+  #requests;
 
   constructor({
     url = "", io, storage, locks, WebSocket, transport,
-    key = "socketauth.token", loginPath = "/login", registerPath = "/register",
+    key = "socketauth.token", loginPath = "/login", registerPath = "/register", tokenPath,
     path = "/socket.io/", fragment = "code", minDelay = 1_000, maxDelay = 30_000,
   } = {}) {
     if (io && typeof io !== "function") {
@@ -26,7 +27,7 @@ export class Client {
     }
     this.#options = {
       url: serverURL(url), io, WebSocket, transport, storage, locks,
-      key, loginPath, registerPath, path, fragment, minDelay, maxDelay,
+      key, loginPath, registerPath, tokenPath, path, fragment, minDelay, maxDelay,
     };
     this.#session = new Session(this.#options, this.#handlers);
     bindMembers(this);
@@ -97,6 +98,42 @@ export class Client {
     return this.#session.logout();
   }
 
+  /**
+   * Proves again who the user is, without another session. Resolves when the server has taken it
+   * for the session's last proof.
+   */
+  async reauthenticate(credentials) {
+    return (await this.#loadRequests()).reauthenticate(credentials);
+  }
+
+  /**
+   * Resolves to a token that lives for minValidity seconds more, or to null where nobody is signed
+   * in. It needs no socket where the server has a TokenPath.
+   */
+  async getToken(options) {
+    return (await this.#loadRequests()).getToken(options);
+  }
+
+  /**
+   * Does what fetch does, at the server only and with the token. A request that is refused because
+   * the token has expired or its claims have changed is repeated once, with the next token.
+   */
+  async fetch(input, init) {
+    return (await this.#loadRequests()).fetch(input, init);
+  }
+
+  async #loadRequests() {
+    this.#checkOpen();
+    let module;
+    try {
+      module = await import("./requests.js");
+    } catch {
+      throw new SocketAuthError("network");
+    }
+    this.#checkOpen();
+    return this.#requests ??= new module.Requests(this.#session, this.#options);
+  }
+
   #checkOpen() {
     if (this.#session.isClosed) throw new SocketAuthError("closed");
   }
@@ -134,7 +171,9 @@ export class Client {
    */
   emitWithAck(event, ...args) {
     return new Promise((resolve, reject) => {
-      const fail = (code) => settle(reject, new SocketAuthError(code));
+      const fail = (code, details) => {
+        settle(reject, new SocketAuthError(code, details?.retryAfter, details));
+      };
       const { waiting } = this.#session.connection ?? { waiting: new Set() };
       const timer = setTimeout(fail, REPLY_TIMEOUT, "no_reply");
       const settle = (how, what) => {
@@ -145,7 +184,7 @@ export class Client {
       waiting.add(fail);
       try {
         const sent = this.emit(event, ...args, (reply) => {
-          if (reply?.error?.code) fail(reply.error.code);
+          if (reply?.error?.code) fail(reply.error.code, reply.error);
           else settle(resolve, reply);
         });
         if (!sent) fail("offline");

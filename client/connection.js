@@ -4,6 +4,7 @@ import { elapsed, readClocks } from "./time.js";
 import { claims } from "./token.js";
 
 const ANSWER_TIMEOUT = 20_000; // ms from having the turn to the server's answer
+const CLOCK_CHECK = 30_000; // ms between looks at the clocks: timers stop while a machine sleeps
 const STABLE_AFTER = 10_000; // ms online after which a connection counts as one that works
 
 /** A connection that is in use or being made. It is used once. */
@@ -11,10 +12,14 @@ export class Connection {
   socket; // once it is the client's turn
   turn; // while a presentation is in progress
   presented; // the token presented last
+  token; // the token that the server gave last
+  isBusy = false; // from asking for the turn until it ends
+  isOutdated = false; // whether the server has asked for the token since it was presented last
   refusal; // what the server said against it
   waiting = new Set(); // functions that reject what waits for a reply
 
   #turnTimer;
+  #renewalTimer;
   #ended = new AbortController();
   #renewFrom; // when the newest token came, or the server said to wait
   #renewAfter; // ms after that when the token is to be replaced; undefined: not
@@ -36,6 +41,7 @@ export class Connection {
    */
   async takeTurn(turns, late) {
     const { signal } = this.#ended;
+    this.isBusy = true;
     const turn = await turns.acquire(signal);
     if (signal.aborted) {
       turn.end();
@@ -52,10 +58,12 @@ export class Connection {
     if (delay > 0) setTimeout(this.turn.end, delay);
     else this.turn?.end();
     this.turn = undefined;
+    this.isBusy = false;
   }
 
   /** Notes that a token has come, and when it is to be replaced. */
   tokenStored(token) {
+    this.token = token;
     // In seconds of life. Unlike "exp" that needs no clock that agrees with the server's.
     const { dur } = claims(token);
     const age = token === this.presented ? dur / 2 : 0; // one that came back is at most so old
@@ -72,14 +80,22 @@ export class Connection {
     this.#renewAfter = ms;
   }
 
-  /** Returns the ms until the token is to be replaced; undefined: it is not. */
-  get untilRenewal() {
-    return this.#renewAfter ? this.#renewAfter - elapsed(this.#renewFrom) : undefined;
+  /**
+   * Calls renew when the token is to be presented anew by the clocks. While it is being presented,
+   * nothing happens: this is called again after that.
+   */
+  watchRenewal(renew) {
+    clearTimeout(this.#renewalTimer);
+    if (this.isBusy || !this.isOutdated && !this.#renewAfter) return;
+    const left = this.isOutdated ? 0 : this.#renewAfter - elapsed(this.#renewFrom);
+    if (left <= 0) return renew();
+    this.#renewalTimer = setTimeout(() => this.watchRenewal(renew), Math.min(left, CLOCK_CHECK));
   }
 
   /** Closes the connection, and ends all that waits for something from it. */
   close() {
     this.#ended.abort();
+    clearTimeout(this.#renewalTimer);
     this.socket?.disconnect();
     this.endTurn(); // after the disconnect, so that nothing more is heard
     for (const fail of [...this.waiting]) fail("disconnected");

@@ -14,11 +14,12 @@ const messages = {
  * is the code where there is no text for it.
  */
 export class SocketAuthError extends Error {
-  constructor(code, retryAfter) {
+  constructor(code, retryAfter, details) {
     super(Object.hasOwn(messages, code) ? `socketauth: ${messages[code]}` : code);
     this.name = "SocketAuthError";
     this.code = code;
     this.retryAfter = retryAfter; // seconds, if the server said
+    this.details = details; // the server's whole answer, if it gave more than a code
   }
 }
 

@@ -3,7 +3,7 @@
 import { SocketAuthError } from "./errors.js";
 
 /** Events of the protocol and of the connection, which are no names for the page's events. */
-const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "logout",
+const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "refresh", "logout",
   "logged_out", "connect", "connect_error", "connect_timeout", "disconnect", "disconnecting",
   "error", "connecting", "ping", "pong", "reconnect", "reconnecting", "reconnect_attempt",
   "reconnect_error", "reconnect_failed"];

@@ -18,27 +18,31 @@ const temporary = ["unavailable", "too_many_attempts", "too_many_connections", "
  */
 const PROBE = "socketauth:probe";
 
-/** Posts credentials and returns the answer. Rejects with a code that says why there is none. */
-export async function postCredentials(url, credentials) {
+/**
+ * Posts credentials and returns the answer. Rejects with a code that says why there is none. request
+ * is used instead of fetch where it is given.
+ */
+export async function postCredentials(url, credentials, request = fetch) {
   let response, text;
   try {
-    response = await fetch(url, {
+    response = await request(url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(credentials),
       signal: AbortSignal.timeout?.(ANSWER_TIMEOUT), // React Native does not have it
     });
     text = await response.text();
-  } catch {
+  } catch (error) {
+    if (error instanceof SocketAuthError) throw error;
     throw new SocketAuthError(response && !response.ok ? `http_${response.status}` : "network");
   }
   const answer = attempt(() => JSON.parse(text));
   if (response.ok) {
-    if (answer === undefined) throw new SocketAuthError("bad_answer"); // a page, for example
+    if (answer === undefined && response.status !== 204) throw new SocketAuthError("bad_answer"); // a page, for example
     return answer;
   }
   const wait = Number(response.headers.get("Retry-After")) || undefined;
-  throw new SocketAuthError(answer?.code ?? `http_${response.status}`, wait);
+  throw new SocketAuthError(answer?.code ?? `http_${response.status}`, wait, answer);
 }
 
 /**

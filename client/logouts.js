@@ -11,7 +11,7 @@ export const LOGOUT_TIMEOUT = 3_000; // ms that a logout waits for the server
  * - settled: whether there is nothing left to tell, as where the server refuses the token for good,
  * - wait: how long the server says to wait, in ms.
  */
-export function endSession(options, token, signal) {
+function endSession(options, token, signal) {
   return new Promise((resolve) => {
     if (connectionFault(options)) return resolve({ told: false, settled: false, wait: 0 });
     const socket = makeSocket(options, () => ({}));
@@ -33,12 +33,12 @@ export function endSession(options, token, signal) {
 }
 
 /**
- * Tells the server of sessions that were ended here while it could not be told. It tries until the
- * server knows of all.
+ * Ends sessions on the server. Of those that were ended here while it could not be told it is told
+ * later: this goes on until the server knows of all.
  */
-export class PendingLogouts {
-  #store; // has pendingLogouts() and settleLogout(token)
-  #end; // (token) => Promise<{ settled, wait }>
+export class Logouts {
+  #store;
+  #end; // (token) => Promise<{ told, settled, wait }>
   #delay; // (failures) => ms until the next try
   #inOneTab; // (f) => the result of f, which is called with null where another tab is at it
   #settled = new Set(); // in case the store fails
@@ -48,11 +48,30 @@ export class PendingLogouts {
   #isSending = false;
   #isStopped = false;
 
-  constructor({ store, end, delay, inOneTab }) {
+  constructor({ store, options, signal, delay, inOneTab }) {
     this.#store = store;
-    this.#end = end;
+    this.#end = (token) => endSession(options, token, signal);
     this.#delay = delay;
     this.#inOneTab = inOneTab;
+  }
+
+  /** Ends a token's session, as endSession does. note takes what it resolves to. */
+  end(token) {
+    return this.#end(token);
+  }
+
+  /** Ends the session that a login has replaced. */
+  async endReplaced(token) {
+    const remembered = this.#store.rememberLogout(token);
+    const outcome = await this.#end(token);
+    await remembered;
+    this.note(token, outcome);
+  }
+
+  /** Notes what came of telling the server that a session is over. */
+  note(token, { settled, wait }) {
+    if (settled) this.#store.settleLogout(token);
+    else if (this.#store.remembersLogouts) this.retry(wait);
   }
 
   async send() {

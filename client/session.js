@@ -12,7 +12,7 @@ import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
 import { own } from "./events.js";
 import { PendingLogin } from "./login.js";
-import { endSession, LOGOUT_TIMEOUT, PendingLogouts } from "./logouts.js";
+import { Logouts, LOGOUT_TIMEOUT } from "./logouts.js";
 import { listenToPage, takeCode } from "./page.js";
 import { connectionFault, makeSocket } from "./socketio.js";
 import { TokenStore } from "./storage.js";
@@ -21,32 +21,28 @@ import { claims, isSessionToken, sameSession } from "./token.js";
 import { Turns } from "./turns.js";
 
 const PROPAGATION_DELAY = 50; // ms in which other tabs see what was stored
-const CLOCK_CHECK = 30_000; // ms between looks at the clocks: timers stop while a machine sleeps
-
-/** Refusals after which no token of the session is good, whichever was presented. */
-const sessionIsOver = ["token_reused", "session_revoked"];
 
 export class Session {
   state; // "signed-out", "connecting", "online", "offline" or "expired"
   reason; // why, if there is something to say
   connection; // the one in use, or being made
   store;
+  turns;
+  presented; // the token presented last, on whichever connection
+  newest; // the newest token, when it came, its age by then, and its life, in ms
+  observer; // is told of presentations, where requests.js has been loaded
   isClosed = false;
+  closing = new AbortController(); // aborts when the client is closed
 
   #options;
   #handlers;
-  #turns;
   #backoff;
-  #closing = new AbortController(); // aborts when the client is closed
-  #renewalTimer;
   #retryTimer;
   #notBefore = 0; // by performance.now(): when the server lets it come back
-  #presented; // the token presented last, on whichever connection
-  #newest; // when the newest token came, and how many ms it lives: { since, life }
   #endReason; // why the session in the storage is over, as the tab that ended it says
   #login; // the latest PendingLogin
   #finishLogout; // resolves the logout that is in progress
-  #pendingLogouts;
+  #logouts;
 
   constructor(options, handlers) {
     const { storage, key, locks } = options;
@@ -55,14 +51,15 @@ export class Session {
     this.store = new TokenStore(storage, key, (code) => {
       queueMicrotask(() => handlers.call("notice", code));
     });
-    this.#turns = new Turns({ store: this.store, key, locks });
-    this.store.reserveTurn = () => this.#turns.reserve();
+    this.turns = new Turns({ store: this.store, key, locks });
+    this.store.reserveTurn = () => this.turns.reserve();
     this.#backoff = new Backoff(options);
-    this.#pendingLogouts = new PendingLogouts({
+    this.#logouts = new Logouts({
       store: this.store,
-      end: (token) => this.#endSession(token),
+      options,
+      signal: this.closing.signal,
       delay: (failures) => this.#backoff.delay(failures),
-      inOneTab: (send) => this.#turns.inOneTab(send),
+      inOneTab: (send) => this.turns.inOneTab(send),
     });
     this.#takeCode();
     this.state = this.store.get() || this.store.needsLoad ? "connecting" : "signed-out";
@@ -82,7 +79,7 @@ export class Session {
     if (!this.store.needsLoad) return this.#open();
     const { lost, hasPendingLogouts } = await this.store.load();
     if (this.isClosed) return;
-    if (hasPendingLogouts) this.#pendingLogouts.send();
+    if (hasPendingLogouts) this.#logouts.send();
     if (this.#finishLogout || this.connection || this.state !== "connecting") return;
     if (lost || this.store.get()) this.#open();
     else this.#signOut();
@@ -107,8 +104,9 @@ export class Session {
     if (this.#isSignedIn) this.#become("offline", "closed");
     this.#finishLogout?.(false);
     this.#login?.fail("closed");
-    this.#pendingLogouts.stop();
-    this.#closing.abort();
+    this.observer?.signedOut("closed");
+    this.#logouts.stop();
+    this.closing.abort();
     this.#stop();
     this.store.handOver();
   }
@@ -131,7 +129,7 @@ export class Session {
    */
   begin(code) {
     this.store.begin(code);
-    this.#endReason = this.#newest = undefined;
+    this.#endReason = this.newest = undefined;
     this.#backoff.failures = 0;
     this.#notBefore = 0;
     const loggedIn = this.awaitLogin(code);
@@ -164,7 +162,7 @@ export class Session {
         socket.emit("logout");
       } else {
         this.#stop();
-        this.#endSession(token).then((result) => {
+        this.#logouts.end(token).then((result) => {
           outcome = result;
           resolve(result.told);
         });
@@ -175,32 +173,15 @@ export class Session {
     this.#finishLogout = undefined;
     if (this.store.get()) this.#connect(); // somebody has logged in meanwhile
     else this.#signOut(told ? "logged_out" : "logged_out_here");
-    this.#noteLogout(token || presented, outcome ?? { settled: told });
+    this.#logouts.note(token || presented, outcome ?? { settled: told });
     return told;
-  }
-
-  #endSession(token) {
-    return endSession(this.#options, token, this.#closing.signal);
-  }
-
-  /** Ends the session that a login has replaced. */
-  async #endReplaced(token) {
-    const remembered = this.store.rememberLogout(token);
-    const outcome = await this.#endSession(token);
-    await remembered;
-    this.#noteLogout(token, outcome);
-  }
-
-  /** Notes what came of telling the server that a session is over. */
-  #noteLogout(token, { settled, wait }) {
-    if (settled) this.store.settleLogout(token);
-    else if (this.store.remembersLogouts) this.#pendingLogouts.retry(wait);
   }
 
   #signOut(reason) {
     this.#stop();
     this.#login?.fail(reason ?? "elsewhere");
-    this.store.forget(this.#presented);
+    this.observer?.signedOut(reason ?? "elsewhere");
+    this.store.forget(this.presented);
     this.#become(reason === "token_expired" ? "expired" : "signed-out", reason);
   }
 
@@ -208,7 +189,7 @@ export class Session {
   #whySignedOut() {
     if (this.store.hasMoved) return "storage_full";
     if (this.#endReason) return this.#endReason;
-    const hasExpired = this.#newest && elapsed(this.#newest.since) >= this.#newest.life;
+    const hasExpired = this.newest && elapsed(this.newest.since) >= this.newest.life;
     return hasExpired ? "token_expired" : "elsewhere";
   }
 
@@ -243,8 +224,9 @@ export class Session {
       if (data) socket.emit("authenticate", data);
     });
     on("authenticated", (token, acknowledge) => this.#offered(connection, token, acknowledge));
-    on("unauthorized", (refusal) => this.#refused(connection, refusal));
+    on("unauthorized", (refusal) => this.refused(connection, refusal));
     on("rotated", () => this.#rotated(connection));
+    on("refresh", () => this.refresh());
     on("logged_out", () => this.#loggedOut(connection));
     on("disconnect", (reason) => this.#lost(connection, String(reason)));
     for (const event of ["connect_error", "connect_timeout", "error"]) {
@@ -270,7 +252,7 @@ export class Session {
   async #takeTurn(connection) {
     try {
       const late = () => this.#lost(connection, "timeout");
-      if (!await connection.takeTurn(this.#turns, late)) return false;
+      if (!await connection.takeTurn(this.turns, late)) return false;
     } catch (error) {
       this.#lost(connection, String(error?.message ?? error));
       return false;
@@ -290,9 +272,10 @@ export class Session {
     } else if (connection.presented && !sameSession(connection.presented, token)) {
       this.#connect(); // someone else has logged in
     } else {
-      connection.presented = this.#presented = token;
+      connection.presented = this.presented = token;
       connection.refusal = undefined;
-      return { token, confirm: true };
+      connection.isOutdated = false;
+      return { token, confirm: true, ...this.observer?.presenting(connection) };
     }
     return undefined;
   }
@@ -313,51 +296,55 @@ export class Session {
     const { replaced } = this.store;
     this.store.set(token);
     const saved = this.store.save(token);
-    if (!saved) return this.#stored(connection, token, replaced, acknowledge);
+    if (!saved) return this.stored(connection, token, replaced, acknowledge);
     saved.then((isDurable) => {
       if (connection.turn !== turn || this.#finishLogout) return;
       if (!turn.held() || this.store.get() !== token) this.#lost(connection, "overtaken");
-      else this.#stored(connection, token, replaced, acknowledge, isDurable);
+      else this.stored(connection, token, replaced, acknowledge, isDurable);
     });
   }
 
-  /** The next token is stored. */
-  #stored(connection, token, replaced, acknowledge, isDurable = false) {
+  /** The next token is stored, in place of what was presented on this connection or without one. */
+  stored(connection, token, replaced, acknowledge, isDurable = false) {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
-    if (replaced && !sameSession(replaced, token)) this.#endReplaced(replaced);
+    if (replaced && !sameSession(replaced, token)) this.#logouts.endReplaced(replaced);
     this.#endReason = undefined;
+    const life = claims(token).dur * 1000;
+    // One that came back is at most half through its life.
+    const age = token === connection.presented ? life / 2 : 0;
+    this.newest = { token, since: readClocks(), age, life };
     // Whoever is next reads the durable copy. If there is none, the turn ends after a delay: in
     // Chromium a lock may be passed on before other tabs see what was stored under it. No timer is
     // used without need, since those of a hidden tab take a second.
     connection.endTurn(isDurable ? 0 : PROPAGATION_DELAY);
     const wasOnline = connection.isOnline;
     connection.tokenStored(token);
-    this.#newest = { since: readClocks(), life: claims(token).dur * 1000 };
-    this.#become("online");
     const isCurrent = () => connection === this.connection;
+    if (!isCurrent()) return;
+    this.#become("online");
     if (wasOnline && isCurrent()) this.#handlers.call("notice", "renewed");
     if (isCurrent()) this.#login?.awaitDecision(connection.socket, token, isCurrent);
+    this.observer?.stored(connection);
     this.#checkRenewal();
   }
 
-  /** The server refuses the token that was presented. */
-  #refused(connection, refusal) {
+  /** The server refuses the token that was presented, on this connection or without a socket. */
+  refused(connection, refusal) {
     const { presented } = connection;
     connection.refusal = refusal;
-    if (refusal.terminal) {
-      const stored = this.store.get();
-      const isOver = sessionIsOver.includes(refusal.code) && sameSession(stored, presented);
-      // Another token, which another tab has stored since, stays.
-      if (stored && (stored === presented || isOver)) this.store.discard(stored, refusal.code);
-    }
+    this.store.refused(presented, refusal);
     connection.endTurn();
-    if (this.#finishLogout) return this.#finishLogout(false);
+    const hasSocket = connection === this.connection;
+    if (this.#finishLogout && hasSocket) return this.#finishLogout(false);
     if (this.#login?.isOf(presented)) this.#login.refused(refusal);
+    this.observer?.refused(connection, refusal);
     this.#handlers.call("notice", "refused", refusal);
+    if (!hasSocket && !this.store.get() && this.#isSignedIn) this.#signOut(refusal.code);
     if (connection !== this.connection) return;
     if (this.state !== "online" || refusal.terminal) return this.#lost(connection, refusal.code);
     // The connection goes on, or the server is about to end it, which stops the renewal.
     connection.renewAfter(this.#backoff.afterRefusal(refusal));
+    connection.isOutdated = false;
     this.#backoff.failures++;
     this.#checkRenewal();
   }
@@ -371,7 +358,17 @@ export class Session {
     this.#handlers.call("notice", "rotated");
     const { presented } = connection;
     if (connection !== this.connection || !stored || !presented) return;
+    this.#follow(stored);
+  }
+
+  /**
+   * Presents what another tab has stored: the token of another session on another connection, and
+   * that of a user who has proved who they are again on the one that is there.
+   */
+  #follow(stored) {
+    const { presented, token } = this.connection;
     if (!sameSession(stored, presented)) this.#connect();
+    else if (token && claims(stored).auth_time > claims(token).auth_time) this.refresh();
   }
 
   /** The session is over, because of a logout here, in another tab or by another client. */
@@ -413,12 +410,11 @@ export class Session {
     this.#become("offline", why ?? reason);
   }
 
-  /** Ends the connection, and stops the timers of the renewal and of the next connection. */
+  /** Ends the connection, and stops the timer of the next one. */
   #stop() {
     const { connection } = this;
     this.connection = undefined;
     clearTimeout(this.#retryTimer);
-    clearTimeout(this.#renewalTimer);
     this.#retryTimer = undefined;
     connection?.close();
   }
@@ -427,12 +423,22 @@ export class Session {
 
   /** Asks for the next token, if it is time by the clocks; or looks again later. */
   #checkRenewal() {
-    clearTimeout(this.#renewalTimer);
     const { connection } = this;
-    const left = connection?.untilRenewal;
-    if (this.state !== "online" || left === undefined || this.#finishLogout) return;
-    if (left <= 0) this.#renew(connection);
-    else this.#renewalTimer = setTimeout(() => this.#checkRenewal(), Math.min(left, CLOCK_CHECK));
+    if (this.state !== "online" || this.#finishLogout) return;
+    connection?.watchRenewal(() => {
+      if (this.state === "online" && !this.#finishLogout) this.#renew(connection);
+    });
+  }
+
+  /**
+   * Presents the token on the connection that is there, also if it is not to be replaced yet and if
+   * a presentation is in progress: that may have begun too early.
+   */
+  refresh() {
+    const { connection } = this;
+    if (!connection) return;
+    connection.isOutdated = true;
+    this.#checkRenewal();
   }
 
   /** Asks for the next token on the connection that is there. */
@@ -446,7 +452,7 @@ export class Session {
   // The page and its other tabs
 
   #listen() {
-    listenToPage(this.#closing.signal, {
+    listenToPage(this.closing.signal, {
       storage: ({ storageArea, key, newValue }) => {
         if (storageArea !== this.store.shared || this.store.inMemory) return;
         if (key === this.store.endKey) this.#endReason = newValue || this.#endReason;
@@ -475,8 +481,10 @@ export class Session {
     const presented = this.connection?.presented;
     if (!stored) {
       if (this.#isSignedIn && !this.store.needsLoad) this.#signOut(this.#whySignedOut());
-    } else if (!this.#isSignedIn || presented && !sameSession(stored, presented)) {
+    } else if (!this.#isSignedIn) {
       this.#connect();
+    } else if (presented) {
+      this.#follow(stored);
     }
   }
 
@@ -485,6 +493,6 @@ export class Session {
     this.#storageChanged(); // a tab that was frozen may have missed it
     this.#checkRenewal();
     if (this.#retryTimer !== undefined && performance.now() >= this.#notBefore) this.#open();
-    this.#pendingLogouts.wake();
+    this.#logouts.wake();
   }
 }

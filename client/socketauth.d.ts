@@ -71,6 +71,11 @@ export interface Options {
   loginPath?: string;
   /** The default is "/register". */
   registerPath?: string;
+  /**
+   * The server's TokenPath, where tokens are replaced without a socket. The default is none:
+   * getToken, fetch and reauthenticate then wait for the socket.
+   */
+  tokenPath?: string;
   /** Where the server has Socket.IO. The default is "/socket.io/". */
   path?: string;
   /**
@@ -98,13 +103,21 @@ export declare class SocketAuthError extends Error {
    * - "offline": there was no connection to send the event on.
    * - "disconnected": the connection ended before the reply.
    * - "no_reply": no reply came in time.
-   * - "replaced": a later login took the place of this one.
+   * - "replaced": a later login, or a later call of reauthenticate, took the place of this one.
+   * - "signed_out": nobody is signed in who could prove it again.
+   * - "timeout": another tab has not finished in time.
+   * - "other_origin": the request is not one to the server, so it was not made.
    * - "closed": the client was closed.
    * - "no_url", "no_websocket": there is none, so the client cannot connect.
    */
   code: string;
   /** Seconds to wait, if the server said. */
   retryAfter?: number;
+  /**
+   * The server's answer, with what it says besides the code: maxAge and acr where the code is
+   * "reauthentication_required".
+   */
+  details?: { code: string; [name: string]: unknown };
 }
 
 export declare class Client {
@@ -127,8 +140,8 @@ export declare class Client {
   readonly shared: boolean;
 
   /**
-   * The newest session token, for `Authorization: Bearer`. It changes, so read it for each request.
-   * It is null until a page that was just opened has found out that its session was not logged out,
+   * The newest session token, for `Authorization: Bearer`. It changes, so read it for each request;
+   * it may have expired, which getToken and fetch see to. It is null until a page that was just opened has found out that its session was not logged out,
    * which takes some milliseconds.
    */
   readonly token: string | null;
@@ -148,6 +161,30 @@ export declare class Client {
    * the server could not be told, it is told later, by this page or by the next that is opened.
    */
   logout(): Promise<boolean>;
+
+  /**
+   * Proves again who the user is, with what login takes, and keeps the session. Resolves when the
+   * server has accepted that as the session's last proof. Rejects with a SocketAuthError when the
+   * server refuses it ("USER_INVALID" also for another user), or has not accepted it after 20
+   * seconds.
+   */
+  reauthenticate(credentials: object): Promise<void>;
+
+  /**
+   * Does what fetch does, with the session's token as `Authorization: Bearer`: one that is not about
+   * to expire. Where the server answers 401 `stale_token` or `token_expired`, the token is presented,
+   * and the request is repeated once with the next one, unless its body is a stream. Relative URLs
+   * are those of the server. A request to another origin is refused. Where nobody is signed in, the
+   * request is made without a token.
+   */
+  fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
+
+  /**
+   * Resolves to a session token that lives for minValidity seconds more, or to null where nobody is
+   * signed in. It has the token replaced if need be: on the socket or, if there is none, at
+   * tokenPath. The default is 30 seconds; more than a quarter of a token's life is not asked for.
+   */
+  getToken(options?: { minValidity?: number }): Promise<string | null>;
 
   /** Calls f at an event. Returns a function that undoes this. */
   on(event: "state", f: (state: State, reason?: string) => void): () => void;

@@ -15,6 +15,7 @@
 //   connection.js    one connection: its turn, and when its token is to be replaced
 //   socketio.js      the Socket.IO protocol over WebSocket
 //   login.js         posting credentials, and waiting to be let in
+//   requests.js      HTTP requests with the token; loaded when a page first needs it
 //   logouts.js       telling the server of logouts
 //   storage.js       where the token is kept
 //   durable.js       the copy of the token that survives a killed browser

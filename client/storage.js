@@ -6,6 +6,9 @@ import { attempt } from "./errors.js";
 import { pageMemory, pageStorage } from "./page.js";
 import { claims, isNewer, isSessionToken, sameSession } from "./token.js";
 
+/** Refusals after which no token of the session is good, whichever was presented. */
+const sessionIsOver = ["token_reused", "session_revoked"];
+
 /**
  * Keeps what is presented next: the code of a login, or else the token. It is in the storage that
  * all tabs share, or, if that is refused or full, in memory: then the session is this tab's
@@ -217,8 +220,17 @@ export class TokenStore {
 
   // Ends of sessions
 
-  /** Removes what was presented and refused. The durable copy may have another session's token. */
-  discard(presented, reason) {
+  /** Removes what was presented and refused, if it or its session is dead. */
+  refused(presented, { terminal, code }) {
+    const stored = this.get();
+    if (!terminal || !stored) return;
+    const isOver = sessionIsOver.includes(code) && sameSession(stored, presented);
+    // Another token, which another tab has stored since, stays.
+    if (stored === presented || isOver) this.#discard(stored, code);
+  }
+
+  /** Removes what is stored. The durable copy may have another session's token. */
+  #discard(presented, reason) {
     if (isSessionToken(presented)) this.forget(presented);
     const isCode = this.#read(this.#codeKey) === presented;
     if (isCode && this.#read(this.#key)) {

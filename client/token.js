@@ -21,6 +21,11 @@ export function isSessionToken(token) {
   return claims(token).token_use === "session";
 }
 
+/** Reports whether a token is the code of a step-up. */
+export function isStepUp(token) {
+  return claims(token).token_use === "step_up";
+}
+
 /** Reports whether two tokens are of one session. */
 export function sameSession(a, b) {
   const { sid } = claims(a);

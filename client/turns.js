@@ -7,13 +7,15 @@ const LOCK_STEAL_AFTER = 60_000; // ms of waiting for a lock; then its holder is
 
 /**
  * Gives clients that share a storage their turns: by Web Locks, or where there are none by the
- * storage itself. A client that is alone with its session waits for nobody.
+ * storage itself. A client that is alone with its session waits for itself only: it may ask for a
+ * turn on its socket and for one at TokenPath.
  */
 export class Turns {
   #store;
   #key;
   #locks;
   #mutex;
+  #own = new PageLocks(); // for a client that is alone with its session
 
   /** locks are Web Locks or null; undefined means the page's. */
   constructor({ store, key, locks }) {
@@ -34,7 +36,7 @@ export class Turns {
    * gives it back.
    */
   acquire(signal) {
-    if (this.#store.inMemory) return { held: () => true, end: () => {} };
+    if (this.#store.inMemory) return acquireLock(this.#own, this.#key, signal);
     return this.#mutex
       ? this.#mutex.acquire(signal)
       : acquireInOrder(this.#locks, this.#key, signal);

@@ -24,7 +24,14 @@ const done: Promise<void> = client.login({ username: 'alice', password: 'secret'
 const told: Promise<boolean> = client.logout()
 const sent: boolean = client.emit('typing', 1, new Uint8Array())
 const token: string | null = client.token
-client.register({}).catch((error) => error instanceof SocketAuthError && error.code && error.retryAfter)
+const next: Promise<string | null> = client.getToken({ minValidity: 60 })
+client.getToken()
+const response: Promise<Response> = client.fetch('/api/me', { method: 'PUT', body: new FormData() })
+client.fetch(new Request('https://app.example/api/me'))
+client.fetch(new URL('https://app.example/api/me'))
+const proved: Promise<void> = client.reauthenticate({ password: 'secret' })
+connect({ tokenPath: '/token' })
+client.register({}).catch((error) => error instanceof SocketAuthError && error.code && error.retryAfter && error.details?.maxAge)
 client.close()
 
 // @ts-expect-error: connect makes it
@@ -33,7 +40,9 @@ new Client()
 client.state === 'offline!'
 // @ts-expect-error: a notice is no state
 client.on('state', (notice: Notice) => notice)
+// @ts-expect-error: seconds
+client.getToken({ minValidity: '30s' })
 // @ts-expect-error: nobody writes it
 client.token = null
 
-export { done, told, sent, token }
+export { done, told, sent, token, next, response, proved }

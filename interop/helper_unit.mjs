@@ -8,10 +8,14 @@ import { tests as session } from './helper_unit_session.mjs'
 import { tests as logouts } from './helper_unit_logouts.mjs'
 import { tests as storage } from './helper_unit_storage.mjs'
 import { tests as turns } from './helper_unit_turns.mjs'
+import { tests as refresh } from './helper_unit_refresh.mjs'
+import { tests as tokens } from './helper_unit_tokens.mjs'
+import { tests as requests } from './helper_unit_requests.mjs'
+import { tests as stepUp } from './helper_unit_stepup.mjs'
 import { closeAll } from './helper_unit_kit.mjs'
 import { print } from './peer.mjs'
 
-const tests = { ...login, ...session, ...logouts, ...storage, ...turns }
+const tests = { ...login, ...session, ...logouts, ...storage, ...turns, ...refresh, ...tokens, ...requests, ...stepUp }
 
 for (const [name, test] of Object.entries(tests)) {
   await test()

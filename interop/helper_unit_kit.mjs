@@ -19,6 +19,7 @@ export const pass = async (ms) => { // in steps, since one timer may start the n
 
 export const encode = (claims) => `h.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.s`
 export const token = (gen, { sid = 'one', dur = 1000, ...more } = {}) => encode({ sid, gen, dur, token_use: 'session', ...more })
+export const stepUp = (sid) => encode({ sid, token_use: 'step_up' })
 export const code = (sid) => encode({ sid, gen: 0, dur: 30, token_use: 'code' })
 export const storage = (value) => {
   const items = new Map(value ? [[KEY, value]] : [])
@@ -124,11 +125,60 @@ export class Server {
 
   // hear connects the last socket and takes its presentation.
   hear() {
-    if (this.socket.auth) this.socket.auth(({ token, confirm }) => {
-      assert.equal(confirm, true)
-      this.presented.push(token)
+    if (this.socket.auth) this.socket.auth((data) => {
+      assert.equal(data.confirm, true)
+      this.presented.push(data.token)
+      this.handshake = data
     })
     this.socket.tell('connect')
+  }
+}
+
+// TokenServer is the HTTP half of a server with one session, in place of the global fetch. It answers
+// as the test says, and otherwise gives the next token.
+export class TokenServer {
+  requests = [] // [method and path, bearer, body]
+  answers = [] // functions that answer the next requests
+  gen
+
+  constructor(gen = 1) {
+    this.gen = gen
+    globalThis.fetch = async (input, init = {}) => {
+      const { href, pathname } = new URL(input.url ?? input)
+      assert.ok(href.startsWith('http://app.example/'), href)
+      const bearer = new Headers(init.headers).get('Authorization')?.replace('Bearer ', '')
+      const body = typeof init.body === 'string' ? JSON.parse(init.body) : init.body
+      this.requests.push([`${init.method ?? 'GET'} ${pathname}`, bearer, body])
+      const answer = this.answers.shift()
+      if (answer) return answer(body, init)
+      if (body?.confirm) return new Response(null, { status: 204 })
+      return Response.json({ token: token(++this.gen) })
+    }
+  }
+
+  refuse(status, code, more) {
+    this.answers.push(() => Response.json({ code, ...more }, { status }))
+  }
+
+  // taken returns what was asked since the last call.
+  taken() {
+    return this.requests.splice(0)
+  }
+}
+
+// Locks is a LockManager that grants its locks in the order of the requests.
+export class Locks {
+  #last = new Map()
+  request(name, { signal, ifAvailable }, hold) {
+    const before = this.#last.get(name)
+    if (ifAvailable && before) return hold(null)
+    const turn = Promise.resolve(before).then(() => {
+      signal?.throwIfAborted()
+      return hold()
+    })
+    const ended = turn.catch(() => {}).then(() => { if (this.#last.get(name) === ended) this.#last.delete(name) })
+    this.#last.set(name, ended)
+    return turn
   }
 }
 
@@ -175,3 +225,48 @@ export function admit(server, sid) {
   server.socket.tell('authenticated', token(1, { sid }), () => {})
   return (reply) => server.socket.sent.at(-1).at(-1)(reply)
 }
+
+export const tokenPath = '/token'
+export const now = () => Date.now() / 1000
+// old is a token of which another tab's clock says that it is about to expire.
+export const old = (gen, more) => token(gen, { exp: now() + 20, ...more })
+export const fresh = (gen, more) => token(gen, { exp: now() + 500, ...more })
+
+// loaded waits until the client has loaded the module and made its request or presentation.
+export const loaded = async () => { for (let n = 0; n < 20; n++) await settle() }
+
+// offline is a client that has no connection.
+export async function offline(stored, options) {
+  const http = new TokenServer()
+  const all = await start(stored, { tokenPath, locks: new Locks(), ...options })
+  await settle()
+  all.server.socket.tell('connect_error', new Error('no network'))
+  assert.equal(all.client.state, 'offline')
+  return { http, ...all }
+}
+
+// page is a client that is online, with requests of its page.
+export async function page(options) {
+  const http = new TokenServer()
+  return { http, ...await online(token(1), { tokenPath, ...options }) }
+}
+
+// loggingIn is a client that has the code of a login and has not traded it.
+export async function loggingIn(options) {
+  const all = await start(undefined, { tokenPath, locks: new Locks(), ...options })
+  globalThis.fetch = async () => Response.json({ token: code('one') })
+  all.client.login({}).catch(() => {})
+  await loaded()
+  return all
+}
+
+// given lets time pass until a promise is settled.
+export async function given(promise) {
+  let settled = false
+  promise.finally(() => { settled = true }).catch(() => {})
+  for (let n = 0; n < 100 && !settled; n++) await pass(50)
+  assert.ok(settled, 'it waits')
+  return promise
+}
+
+export const settles = (promise) => promise.then((value) => value, (error) => error.code ?? error.name)

@@ -1,0 +1,271 @@
+// HTTP requests with the session's token, and proving again who the user is. A page loads this
+// module when it first needs it.
+
+import { Connection } from "./connection.js";
+import { SocketAuthError } from "./errors.js";
+import { PendingLogin, postCredentials } from "./login.js";
+import { elapsed } from "./time.js";
+import { claims, isSessionToken, isStepUp, sameSession } from "./token.js";
+
+const MIN_VALIDITY = 30; // seconds that a token must still live, unless the page says otherwise
+const TURN_TIMEOUT = 20_000; // ms of waiting for the turn
+
+/** Codes that say: present the token, and ask again with the next one. */
+const repeatAfter = ["stale_token", "token_expired"];
+
+/** Codes by which the token that was presented without a socket is dead. */
+const dead = ["invalid_token", "token_expired", "invalid_tenant", "no_longer_valid", "token_reused",
+  "session_revoked"];
+
+/** A presentation on a socket that is waited for. It fails as a login does. */
+class PendingPresentation extends PendingLogin {
+  connection; // the one on which it was presented since
+
+  /** stepUp is a code that is presented too; isDone(token) reports whether a token is enough. */
+  constructor(token, { stepUp, isDone }) {
+    super(token);
+    this.stepUp = stepUp;
+    this.isDone = isDone;
+  }
+}
+
+/** Makes requests, and replaces the session's token for them. It is the session's observer. */
+export class Requests {
+  #session;
+  #options;
+  #pending = new Set(); // of PendingPresentation
+
+  constructor(session, options) {
+    this.#session = session;
+    this.#options = options;
+    session.observer = this;
+  }
+
+  // What the session tells
+
+  /** The token is presented on a connection. Returns what is presented beside it. */
+  presenting(connection) {
+    let data;
+    for (const pending of this.#pending) {
+      pending.connection = connection;
+      if (!pending.isOf(connection.presented)) pending.fail("replaced");
+      else if (pending.stepUp) data = { step_up: pending.stepUp };
+    }
+    return data;
+  }
+
+  /** The next token of a connection is stored. */
+  stored(connection) {
+    for (const pending of this.#pending) {
+      const isDone = pending.connection === connection || pending.isDone?.(connection.token);
+      if (isDone) pending.succeed();
+      else connection.isOutdated = true; // it was presented before that was asked for
+    }
+  }
+
+  refused(connection, refusal) {
+    for (const pending of this.#pending) {
+      if (pending.connection === connection) pending.refused(refusal);
+    }
+  }
+
+  signedOut(reason) {
+    for (const pending of this.#pending) pending.fail(reason);
+  }
+
+  // Tokens
+
+  /**
+   * Resolves to a token that lives for at least minValidity seconds, but no more than a quarter of
+   * its life are asked for; or to null where nobody is signed in.
+   */
+  async getToken({ minValidity = MIN_VALIDITY } = {}) {
+    const { store } = this.#session;
+    const { lost } = store.needsLoad ? await store.load() : {};
+    const token = store.get() || lost;
+    if (!token) return null;
+    const isDone = (token) => isSessionToken(token) && this.#livesFor(token, minValidity);
+    return isDone(token) ? token : this.#replace(token, { isDone });
+  }
+
+  #livesFor(token, seconds) {
+    const { dur, exp } = claims(token);
+    if (dur <= 2) return true; // the longest that a session may live ends: there is no next token
+    const { newest } = this.#session;
+    const left = newest?.token === token
+      ? newest.life - newest.age - elapsed(newest.since)
+      : exp * 1000 - Date.now(); // another tab has stored it, and there is no better clock
+    return left >= 1000 * Math.min(seconds, dur / 4);
+  }
+
+  /**
+   * Has the token replaced: on the socket, or at TokenPath if there is none. Resolves to the next
+   * one. aim has what isDone and stepUp are for a PendingPresentation.
+   */
+  async #replace(token, aim) {
+    const { state, store } = this.#session;
+    if (state !== "online" && this.#options.tokenPath) await this.#presentByRequest(token, aim);
+    else await this.#presentOnSocket(token, aim);
+    const next = store.get();
+    if (!sameSession(next, token)) throw new SocketAuthError("replaced"); // by a login
+    return next;
+  }
+
+  #presentOnSocket(token, aim) {
+    const pending = new PendingPresentation(token, aim);
+    for (const other of this.#pending) if (other.stepUp && aim.stepUp) other.fail("replaced");
+    this.#pending.add(pending);
+    // A connection that is being made presents the token by itself.
+    if (this.#session.state === "online") this.#session.refresh();
+    return pending.promise.finally(() => this.#pending.delete(pending));
+  }
+
+  /** Presents the token at TokenPath, in a turn, unless another tab has had it replaced by then. */
+  async #presentByRequest(token, { stepUp, isDone }) {
+    const session = this.#session;
+    const { store, closing: { signal } } = session;
+    const connection = new Connection();
+    const giving = new AbortController();
+    const giveUp = () => {
+      giving.abort();
+      connection.close();
+    };
+    const timer = setTimeout(giveUp, TURN_TIMEOUT);
+    signal.addEventListener("abort", giveUp);
+    const check = (expected) => {
+      if (session.isClosed) throw new SocketAuthError("closed");
+      if (!connection.turn?.held()) throw new SocketAuthError("timeout");
+      if (store.get() !== expected) throw new SocketAuthError("replaced");
+    };
+    try {
+      if (!await connection.takeTurn(session.turns, giveUp).catch(() => false)) check();
+      clearTimeout(timer);
+      await store.restore();
+      const presented = store.get();
+      if (!presented || !sameSession(presented, token)) throw new SocketAuthError("replaced");
+      if (isDone?.(presented)) return;
+      connection.presented = session.presented = presented;
+      const body = stepUp ? { step_up: stepUp } : {};
+      const next = (await this.#post(connection, body, giving.signal))?.token;
+      if (!isSessionToken(next)) throw new SocketAuthError("bad_answer");
+      // Stored before it is used, by who still has the turn, in place of what was presented.
+      check(presented);
+      const { replaced } = store;
+      store.set(next);
+      const isDurable = await store.save(next);
+      check(next);
+      // Not if it came back. An answer that is lost costs nothing: its first use confirms it too.
+      if (next !== presented) await this.#confirm(next, giving.signal);
+      check(next);
+      session.stored(connection, next, replaced, undefined, isDurable);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", giveUp);
+      connection.close();
+    }
+  }
+
+  async #confirm(token, signal) {
+    const connection = new Connection();
+    connection.presented = token;
+    try {
+      await this.#post(connection, { confirm: true }, signal);
+    } catch (error) {
+      if (connection.refusal?.terminal) throw error;
+    }
+  }
+
+  /** Posts to TokenPath with what a connection presents. The session hears of a refusal. */
+  async #post(connection, body, signal) {
+    const { tokenPath, url } = this.#options;
+    try {
+      return await postCredentials(new URL(tokenPath, url), body, (url, init) => fetch(url, {
+        ...init,
+        headers: { ...init.headers, Authorization: "Bearer " + connection.presented },
+        signal,
+      }));
+    } catch (error) {
+      const { code, message, retryAfter, details } = error;
+      const terminal = details?.terminal ?? dead.includes(code);
+      if (terminal) this.#session.refused(connection, { code, message, terminal, retryAfter });
+      throw error;
+    }
+  }
+
+  // Requests
+
+  /** Does what fetch does, at the server only and with the session's token. */
+  async fetch(input, init) {
+    const { url } = this.#options;
+    if (!url) throw new SocketAuthError("no_url");
+    const request = typeof input === "object" && "clone" in input ? input : undefined;
+    const target = new URL(request?.url ?? input, url);
+    if (target.origin !== url.origin) throw new SocketAuthError("other_origin");
+    const signal = init?.signal ?? request?.signal;
+    const send = (input, token) => {
+      const headers = new Headers(init?.headers ?? request?.headers);
+      if (token) headers.set("Authorization", "Bearer " + token);
+      return fetch(input, { ...init, headers });
+    };
+    const token = await unlessAborted(signal, this.#tokenForRequest());
+    // A body that is read while it is sent cannot be sent again.
+    const isStream = init?.body?.getReader ?? init?.body?.[Symbol.asyncIterator];
+    const first = request && !isStream ? request.clone() : request ?? target;
+    const response = await send(first, token);
+    if (!token || isStream || response.status !== 401) return response;
+    const next = await unlessAborted(signal, this.#tokenAfter(response.clone(), token));
+    if (!next) return response;
+    return send(request ?? target, next);
+  }
+
+  /** Resolves to a token for a request. One that lives a little longer will do if there is none. */
+  async #tokenForRequest() {
+    try {
+      return await this.getToken();
+    } catch (error) {
+      const token = this.#session.store.get();
+      if (isSessionToken(token) && this.#livesFor(token, 1)) return token;
+      throw error;
+    }
+  }
+
+  /**
+   * Resolves to the token with which to repeat a request that was refused, or to null: the refusal
+   * has another reason, there is no other token, or another user has logged in.
+   */
+  async #tokenAfter(response, token) {
+    const answer = await response.json().catch(() => {});
+    const code = answer?.code;
+    const stored = this.#session.store.get();
+    if (!repeatAfter.includes(code) || !sameSession(stored, token)) return null;
+    const mark = (token) => claims(token).mark ?? 0;
+    const isDone = (next) => code === "stale_token" ? mark(next) > mark(token) : next !== token;
+    if (isDone(stored)) return stored;
+    return this.#replace(stored, { isDone }).catch(() => null);
+  }
+
+  // Proving again who the user is
+
+  async reauthenticate(credentials) {
+    const { loginPath, url } = this.#options;
+    const token = await this.getToken();
+    if (!token) throw new SocketAuthError("signed_out");
+    const body = { ...credentials, step_up: true };
+    const send = (url, init) => this.fetch(url, init);
+    const answer = await postCredentials(new URL(loginPath, url), body, send);
+    const stepUp = answer?.token;
+    if (!isStepUp(stepUp) || !sameSession(stepUp, token)) throw new SocketAuthError("bad_answer");
+    await this.#replace(token, { stepUp });
+  }
+}
+
+/** Settles as a promise does, or rejects when the signal aborts. */
+function unlessAborted(signal, promise) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
