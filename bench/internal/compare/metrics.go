@@ -18,11 +18,12 @@ const (
 	rssPerSession   = "RSS bytes each"
 	microsPerStep   = "us each step"
 	longestStep     = "longest step ms"
+	revokeMicros    = "us to end all"
 	gcMillis        = "GC ms"
 )
 
 // metricOrder is the order of columns.
 var metricOrder = []string{
 	opsPerSecond, allSeconds, cpuPerOp, p50, p99, sockets, kibPerSocket, slope, mibTotal,
-	loginsPerSecond, refused, sessions, heapPerSession, rssPerSession, microsPerStep, longestStep, gcMillis,
+	loginsPerSecond, refused, sessions, heapPerSession, rssPerSession, microsPerStep, longestStep, revokeMicros, gcMillis,
 }

@@ -29,8 +29,12 @@ func store(ctx context.Context, r *run) (metrics, error) {
 	if err := json.Unmarshal(out, &f); err != nil {
 		return nil, fmt.Errorf("store %s: %w: %q", r.server, err, out)
 	}
-	return metrics{
+	m := metrics{
 		sessions: float64(f.Sessions), heapPerSession: f.HeapBytes, rssPerSession: f.RSSBytes,
 		microsPerStep: f.MicrosPerStep, longestStep: f.LongestMillis, gcMillis: f.GCMillis,
-	}, nil
+	}
+	if f.RevokeMicros > 0 {
+		m[revokeMicros] = f.RevokeMicros
+	}
+	return m, nil
 }
