@@ -160,6 +160,13 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		return
 	}
 	failed.Account = truncate(accounts[0])
+	var session *token // that a step-up is for
+	if e.accepted == AuditLogin && takeStepUp(credentials) {
+		if session = a.authorized(w, r); session == nil {
+			return
+		}
+		e.accepted, failed.UserID, failed.SessionID = AuditStepUp, session.UserID, session.SessionID
+	}
 	attempt, wait, turn := a.begin(r, network, accounts)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
@@ -176,13 +183,19 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		if err == nil {
 			err = ctx.Err() // after hookTimeout, a revocation that came meanwhile may be forgotten
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case session == nil:
 			code, err = a.tokens.code(ctx, claims, authTime)
+		case claims["sub"] != session.UserID:
+			err = fmt.Errorf("%w: a step-up by another user than the session's", ErrInvalidCredentials)
+		default:
+			code, err = a.tokens.stepUp(ctx, session.SessionID, claims, authTime)
 		}
 		return err
 	})
 	var url string
-	if err == nil && a.appURL != nil {
+	if err == nil && a.appURL != nil && session == nil {
 		err = a.contain("AppURL", func() error { url = a.appURL(code.Text); return nil })
 	}
 	if err != nil {
@@ -201,7 +214,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		Address: address, UserAgent: truncate(r.UserAgent()),
 	})
 	switch {
-	case a.appURL != nil:
+	case a.appURL != nil && session == nil:
 		answer(w, http.StatusOK, map[string]string{"url": url})
 	default:
 		answer(w, http.StatusOK, map[string]string{"token": code.Text})
@@ -232,9 +245,10 @@ func (a *Auth) begin(
 func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
 	attrs := []any{slog.Any("cause", err)}
-	switch public := publicCode(err); {
-	case public != "":
-		status, code, level = e.refusedStatus, public, slog.LevelInfo
+	public := publicError(err)
+	switch {
+	case public.Code != "":
+		status, code, level = e.refusedStatus, public.Code, slog.LevelInfo
 	case errors.Is(err, ErrPasswordTooLong):
 		status, code, level = e.refusedStatus, httpPasswordTooLong, slog.LevelInfo
 	case errors.Is(err, ErrInvalidCredentials):
@@ -245,7 +259,7 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 		status, code, level, retry = http.StatusServiceUnavailable, httpUnavailable, slog.LevelInfo, retrySoon
 	case r.Context().Err() != nil:
 		level = slog.LevelDebug // the client has left, and the hook ended because of that
-	case e.accepted == AuditLogin && errors.As(err, new(lookupError)):
+	case e.accepted != AuditRegistered && errors.As(err, new(lookupError)):
 		attrs = append(attrs, slog.String("fix", "if the user does not exist, return ErrInvalidCredentials"))
 	}
 	if retry > 0 {
@@ -255,7 +269,8 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 	}
 	failed.Code = code
 	a.record(r.Context(), level, "socketauth: "+e.name+" refused", failed, attrs...)
-	answer(w, status, map[string]string{"code": code})
+	public.Code = code
+	answer(w, status, publicBody(&public))
 }
 
 // recordLimit records a refusal by a limit, which clients can cause at will: once a minute. All are

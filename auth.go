@@ -24,6 +24,8 @@ type Auth struct {
 	*config
 	bus *bus // nil without Cluster.Broker
 
+	updates updates // of claims
+
 	mu      sync.Mutex
 	servers []socketServer // nil where a server was shut down before a later one
 }
@@ -249,19 +251,4 @@ func (a *Auth) tenant(ctx context.Context, t *token) (tenant string, refused *re
 		return "", &refusal{code: codeInvalidTenant}
 	}
 	return tenant, nil
-}
-
-// successor mints the token that is to replace t.
-func (a *Auth) successor(ctx context.Context, t *token) (next *token, refused *refusal) {
-	err := a.contain("Refresh", func() (err error) {
-		next, err = a.tokens.successor(ctx, t)
-		return err
-	})
-	switch {
-	case err == nil:
-		return next, nil
-	case errors.Is(err, errExpired):
-		return nil, &refusal{code: codeTokenExpired}
-	}
-	return nil, refuseError("minting", err)
 }

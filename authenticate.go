@@ -77,100 +77,6 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 	return nil
 }
 
-// present takes a presentation to the store. All that can fail without the store comes first, so that
-// a refused presentation consumes nothing.
-func (s *Socket) present(ctx context.Context, in presented) outcome {
-	a := s.server.auth
-	t, refused := a.verify(ctx, in.token)
-	switch {
-	case refused == nil:
-	case refused.token != nil: // the token was valid until it expired
-		return s.unlessReuse(refused, in.at)
-	default:
-		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)}
-	}
-	if in.unclear != "" {
-		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.connection.request.ClientIP),
-			slog.String("user_agent", s.connection.request.UserAgent))
-	}
-	if own := s.own(); own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID) {
-		return outcome{refused: &refusal{code: codeWrongSession}, presented: t}
-	}
-	tenant, refused := a.tenant(ctx, t)
-	if refused != nil {
-		return s.unlessReuse(refused.withToken(t), in.at)
-	}
-	next, refused := s.successor(ctx, t)
-	if refused != nil {
-		return s.unlessReuse(refused.withToken(t), in.at)
-	}
-	o := outcome{presented: t, next: next, tenant: tenant, confirming: in.confirm && next != t, acknowledges: in.confirm}
-
-	// Register the socket under its session and user before the store decides, so that a revocation
-	// from now on finds it. If the presentation is refused, closing the socket removes it again.
-	s.setCandidate(next)
-	s.join(session(t.SessionID), user(t.UserID))
-	if s.server.watcher.stale(time.Now()) { // after join: either this is noticed here, or the socket is disconnected
-		o.refused = &refusal{code: codeUnavailable, cause: errStale}
-		return o
-	}
-	if o.refused = s.authorize(ctx, o); o.refused != nil {
-		return o
-	}
-	if !s.server.beginStep() {
-		o.refused = &refusal{code: codeUnavailable, cause: errors.New("shutting down")}
-		return o
-	}
-	o.done = s.server.steps.Done
-	if !s.beginCall(causeOf(blacklist.SessionCompromised)) {
-		o.refused = &refusal{code: codeTimeout, cause: errors.New("the socket was closed before the blacklist was asked")}
-		return o
-	}
-	p := s.presentation(t, in.at)
-	p.Confirming = o.confirming
-	if next != t {
-		p.SuccessorID, p.SuccessorExpiresAt = next.ID, next.ExpiresAt
-	}
-	var err error
-	if o.verdict, err = a.present(context.WithoutCancel(&s.life), p, func() bool { return s.phase() == authn.Closed }); err != nil {
-		o.refused = &refusal{code: codeUnavailable, cause: err}
-	}
-	return o
-}
-
-// authorize acquires one of the user's slots and asks OnAuthenticated, once, whether to let the
-// client in. If the client has to confirm first, it only makes sure that a slot is free: the rest is
-// done by confirm.
-func (s *Socket) authorize(ctx context.Context, o outcome) *refusal {
-	a := s.server.auth
-	if s.wasAuthenticated() {
-		return nil
-	}
-	if !s.server.acquireSlot(s, o.presented.UserID, !o.confirming) {
-		// A token that is dead still goes to the store. Otherwise a thief whose sockets occupy all
-		// slots could keep reuse from being detected.
-		if refused := a.checkToken(ctx, o.presented, 0, 0); refused == nil {
-			return s.refuseTooManySockets(o.presented)
-		}
-	}
-	switch {
-	case o.confirming:
-		return nil
-	case !s.server.asksOnAuthenticated():
-		s.setIdentity(o.next, o.tenant)
-		return nil
-	}
-	// OnAuthenticated is asked about tokens that the store would accept. If it refuses, nothing has
-	// been consumed.
-	if refused := a.checkToken(ctx, o.presented, 0, 0); refused != nil {
-		if refused.code == codeUnavailable {
-			return refused
-		}
-		return nil // Present will refuse it too, and detects reuse
-	}
-	return s.runOnAuthenticated(ctx, o.next, o.tenant)
-}
-
 // runOnAuthenticated asks the app whether to let the client in.
 func (s *Socket) runOnAuthenticated(ctx context.Context, next *token, tenant string) *refusal {
 	s.setIdentity(next, tenant)
@@ -187,35 +93,6 @@ func (s *Socket) needsAuthorization() bool {
 	admitted := s.auth.Admitted()
 	s.mu.Unlock()
 	return !admitted && s.server.asksOnAuthenticated()
-}
-
-// successor returns the token that is to replace t: t itself if it is young enough to be kept, the one
-// that was offered for it before if that is not confirmed yet, and otherwise a new one.
-func (s *Socket) successor(ctx context.Context, t *token) (*token, *refusal) {
-	s.mu.Lock()
-	offered := s.auth.OfferedFor(t.ID)
-	s.mu.Unlock()
-	switch {
-	case s.server.auth.tokens.isFresh(t):
-		return t, nil
-	case offered != nil:
-		return (*token)(offered), nil
-	}
-	return s.server.auth.successor(ctx, t)
-}
-
-// presentation returns what the store has to know of a token that came at the given time. It names no
-// successor.
-func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
-	return blacklist.Presentation{
-		Token:            t.ref(),
-		SocketOpenedAt:   byWallClock(s.connection.opened),
-		PresentedAt:      byWallClock(at),
-		SupersededWithin: s.server.auth.timeout,
-		EndOnReuse:       s.server.auth.reusePolicy == EndSession,
-		Address:          s.connection.request.ClientIP,
-		UserAgent:        s.connection.request.UserAgent,
-	}
 }
 
 // unlessReuse returns the outcome for a token that was refused before the store was asked, to

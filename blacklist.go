@@ -41,23 +41,21 @@ func sleep(ctx context.Context, d time.Duration) error {
 // sockets may have to hear of the result. But once gone reports that the client has left, a failed step
 // is not repeated and only its result is looked up. If nothing has been decided, the client's token is
 // then not used up. Only if the token turns out to be reused, the step is repeated all the same.
-func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (verdict blacklist.Verdict, err error) {
+func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (result blacklist.Result, err error) {
 	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
 		left := again && gone()
-		var result blacklist.Result
 		if left {
 			result, err = a.blacklist.Check(ctx, p.Token, 0, 0)
 		}
 		if !left || result.Verdict == blacklist.Replaced && p.EndOnReuse { // the token is dead, so this cannot harm the client
 			result, err = a.blacklist.Present(ctx, p)
 		}
-		verdict = result.Verdict
-		if again && verdict == blacklist.SessionCompromised && p.EndOnReuse {
-			verdict = blacklist.ReuseDetected // by the call whose reply was lost
+		if again && result.Verdict == blacklist.SessionCompromised && p.EndOnReuse {
+			result.Verdict = blacklist.ReuseDetected // by the call whose reply was lost
 		}
 		return err
 	})
-	return verdict, err
+	return result, err
 }
 
 // judge has the store decide on a token that is presented without a successor. Nothing is recorded of a

@@ -2,8 +2,10 @@ package socketauth
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
@@ -43,6 +45,9 @@ var (
 	// of the context of its handlers.
 	ErrClosed = errors.New("socketauth: socket closed")
 
+	// ErrWrongSession is returned by IssueStepUp if the session is not one of the user's that are alive.
+	ErrWrongSession = errors.New("socketauth: not a living session of this user")
+
 	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated: the client replies
 	// to nothing before it is authenticated.
 	ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
@@ -54,6 +59,10 @@ var (
 type PublicError struct {
 	Code string // for the client; if it is empty, the error is handled like any other error
 	Err  error  // the cause, for the log; may be nil
+
+	// Details are sent to the client beside Code, as JSON. What the library itself sends there, such as
+	// "code", "message", "terminal" and "retryAfter", takes precedence.
+	Details map[string]any
 }
 
 // Error returns the code and the cause. It is for logs, not for clients.
@@ -75,13 +84,27 @@ func (e *PublicError) Unwrap() error {
 	return e.Err
 }
 
-// publicCode returns the code of the PublicError that err wraps, or "" if there is none.
-func publicCode(err error) string {
+// publicError returns the PublicError that err wraps. It is zero if there is none.
+func publicError(err error) PublicError {
 	var public *PublicError
 	if !errors.As(err, &public) || public == nil { // a nil *PublicError is a mistake of the app
-		return ""
+		return PublicError{}
 	}
-	return public.Code
+	return *public
+}
+
+// publicCode returns the code of the PublicError that err wraps, or "" if there is none.
+func publicCode(err error) string { return publicError(err).Code }
+
+// publicBody returns what a client is told of a PublicError, as an HTTP body or as the error in an
+// acknowledgement. Details that JSON cannot hold are left out.
+func publicBody(e *PublicError) map[string]any {
+	body := make(map[string]any, 1+len(e.Details))
+	if _, err := json.Marshal(e.Details); err == nil {
+		maps.Copy(body, e.Details)
+	}
+	body["code"] = e.Code
+	return body
 }
 
 // The codes that sockets and Middleware send to clients.
@@ -98,6 +121,9 @@ const (
 	codeTooManyConnections = "too_many_connections"
 	codeUnavailable        = "unavailable"
 	codeServerError        = "server_error"
+	codeStaleToken         = "stale_token"
+	codeStepUpRefused      = "step_up_refused"
+	codeReauthentication   = "reauthentication_required"
 
 	codeUnauthorized = "unauthorized"  // only in acknowledgements
 	codeUnknownEvent = "unknown_event" // only in acknowledgements
@@ -135,6 +161,10 @@ var codes = map[string]struct {
 	codeTooManyConnections: {message: "Too many connections", retryAfter: retryLater},
 	codeUnavailable:        {message: "Temporarily unavailable", retryAfter: retrySoon},
 	codeServerError:        {message: "Server error", retryAfter: retrySoon},
+
+	codeStaleToken:       {message: "Claims of the token are out of date"},
+	codeStepUpRefused:    {message: "Step-up code is not valid for this session, or was used"},
+	codeReauthentication: {message: "A more recent or a stronger authentication is required"},
 }
 
 // late is the deadline that a client has missed.
@@ -204,7 +234,8 @@ type refusal struct {
 	retryAfter int  // in seconds; 0 means as the table says
 	late       late
 	cause      error
-	token      *token // the token that was refused; nil if it was not verified
+	details    map[string]any // of a PublicError
+	token      *token         // the token that was refused; nil if it was not verified
 }
 
 // withToken records which token was refused.
@@ -234,15 +265,21 @@ func (r *refusal) payload() any {
 		RetryAfter int  `json:"retryAfter,omitempty"`
 		Data       data `json:"data"`
 	}{data: d, Terminal: r.terminal(), RetryAfter: cmp.Or(r.retryAfter, codes[r.code].retryAfter), Data: d}
-	return p
+	if len(r.details) == 0 {
+		return p
+	}
+	all := publicBody(&PublicError{Code: r.code, Details: r.details})
+	own, _ := json.Marshal(p) // a struct of strings and numbers
+	_ = json.Unmarshal(own, &all)
+	return all
 }
 
 // refuseError returns the refusal for the error of a hook.
 func refuseError(hook string, err error) *refusal {
 	r := &refusal{code: codeServerError, cause: fmt.Errorf("socketauth: %s: %w", hook, err)}
-	switch public := publicCode(err); {
-	case public != "":
-		r.code = public
+	switch public := publicError(err); {
+	case public.Code != "":
+		r.code, r.details = public.Code, public.Details
 	case errors.Is(err, ErrTooManyAttempts):
 		r.code = codeTooManyAttempts
 	case errors.Is(err, ErrUnavailable):
@@ -262,6 +299,10 @@ func refuseVerdict(v blacklist.Verdict) *refusal {
 		return &refusal{code: codeNoLongerValid, retryable: true}
 	case blacklist.Unknown, blacklist.Replaced, blacklist.LoggedOut:
 		return &refusal{code: codeNoLongerValid}
+	case blacklist.Stale:
+		return &refusal{code: codeStaleToken}
+	case blacklist.StepUpRefused:
+		return &refusal{code: codeStepUpRefused}
 	}
 	err := fmt.Errorf("socketauth: the blacklist returned the verdict %d", v)
 	return &refusal{code: codeServerError, cause: err}

@@ -32,35 +32,48 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 		_, _ = a.bus.start(false) // to hear what fails in other processes; otherwise each is on its own
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, ok := bearer(r)
-		if !ok {
-			deadline.Body(w, r)
-			a.challenge(w, codeInvalidToken, "Bearer")
-			return
-		}
-		t, refused := a.check(r.Context(), text)
-		if refused == nil {
+		if t := a.authorized(w, r); t != nil {
 			next.ServeHTTP(w, r.WithContext(contextWithToken(r.Context(), t)))
-			return
-		}
-		deadline.Body(w, r)
-		e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: truncate(r.UserAgent())}
-		if refused.token != nil {
-			e.UserID, e.SessionID = refused.token.UserID, refused.token.SessionID
-		}
-		a.recordRefusal(r.Context(), "socketauth: request refused", refused, a.network(r, e.Address), e)
-		switch refused.code {
-		case codeUnavailable:
-			answerRetry(w, http.StatusServiceUnavailable, refused.code, retrySoon)
-		case codeTooManyAttempts:
-			answerRetry(w, http.StatusTooManyRequests, refused.code, retryLater)
-		case codeServerError:
-			answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
-		default:
-			description := cmp.Or(codes[refused.code].message, "Token refused")
-			a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+description+`"`)
 		}
 	})
+}
+
+// authorized returns the session token of a request. If it has none that is alive, authorized answers the
+// request and returns nil.
+func (a *Auth) authorized(w http.ResponseWriter, r *http.Request) *token {
+	text, ok := bearer(r)
+	if !ok {
+		deadline.Body(w, r)
+		a.challenge(w, codeInvalidToken, "Bearer")
+		return nil
+	}
+	t, refused := a.check(r.Context(), text)
+	if refused != nil {
+		a.refuseRequest(w, r, refused)
+		return nil
+	}
+	return t
+}
+
+// refuseRequest answers a request whose token is refused, and records that.
+func (a *Auth) refuseRequest(w http.ResponseWriter, r *http.Request, refused *refusal) {
+	deadline.Body(w, r)
+	e := AuditEvent{Kind: AuditRefused, Address: a.address(r), UserAgent: truncate(r.UserAgent())}
+	if refused.token != nil {
+		e.UserID, e.SessionID = refused.token.UserID, refused.token.SessionID
+	}
+	a.recordRefusal(r.Context(), "socketauth: request refused", refused, a.network(r, e.Address), e)
+	switch refused.code {
+	case codeUnavailable:
+		answerRetry(w, http.StatusServiceUnavailable, refused.code, retrySoon)
+	case codeTooManyAttempts:
+		answerRetry(w, http.StatusTooManyRequests, refused.code, cmp.Or(refused.retryAfter, retryLater))
+	case codeServerError:
+		answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
+	default:
+		description := cmp.Or(codes[refused.code].message, "Token refused")
+		a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+description+`"`)
+	}
 }
 
 // challenge answers 401 (RFC 6750 section 3).

@@ -44,6 +44,9 @@ type AuditKind string
 const (
 	// AuditLogin is a login that was accepted and answered with a code. Level info.
 	AuditLogin AuditKind = "login"
+	// AuditStepUp is a login by which the user of a session has proved again who they are, and that was
+	// answered with a step-up code. Level info.
+	AuditStepUp AuditKind = "step_up"
 	// AuditLoginFailed is a login or registration that was refused or failed. Level info, error if
 	// a hook failed, debug if the client left meanwhile.
 	AuditLoginFailed AuditKind = "login_failed"
@@ -281,7 +284,7 @@ func (c *counts) stats() Stats {
 // event counts an event.
 func (c *counts) event(e AuditEvent) {
 	switch e.Kind {
-	case AuditLogin, AuditRegistered:
+	case AuditLogin, AuditStepUp, AuditRegistered:
 		c.logins.add("OK")
 	case AuditLoginFailed:
 		c.logins.add(e.Code)

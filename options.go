@@ -52,6 +52,16 @@ type Options[U any] struct {
 	// app's own claims are copied from token to token as the JSON of the first one.
 	Refresh func(ctx context.Context, c jwt.MapClaims) (string, error)
 
+	// UpdateClaims returns the app's own claims as they are now. It is called for each session token that
+	// is about to be minted, with the claims of the token that it replaces, once the blacklist has said
+	// that this one would be accepted. It may change old and return it; "sub" and the library's own
+	// claims must stay as they are or be left out. After ErrInvalidCredentials the user is gone: their
+	// session is ended. A *PublicError refuses the presentation, after ErrUnavailable the client comes
+	// back, and after any other error it is told server_error; no token is used up then. ctx ends after
+	// Timeout. Auth.RefreshUser has the claims of a user fetched at once. If nil, the app's claims are
+	// copied from token to token.
+	UpdateClaims func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error)
+
 	// AppURL returns the URL that login and registration answer instead of the code. It should have
 	// the code in its fragment, which browsers do not send to servers:
 	// "https://app.example/#code="+code. If nil, the code is answered.
@@ -211,6 +221,8 @@ type config struct {
 	appURL   func(code string) string
 	tenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
 
+	updateClaims func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error) // may be nil
+
 	limits  Limits
 	account func(c Credentials) string
 	devices devices
@@ -243,6 +255,7 @@ func (o Options[U]) check() (*config, []error) {
 		locator:      &locator{recorder: r, clientIP: o.ClientIP},
 		appURL:       o.AppURL,
 		tenantID:     o.TenantID,
+		updateClaims: o.UpdateClaims,
 		account:      o.Account,
 		limits:       o.Limits.withDefaults(),
 		blacklist:    o.Blacklist,

@@ -371,18 +371,21 @@ func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack
 	if err == nil || errors.Is(err, engine.ErrClosed) {
 		return
 	}
-	code, level := codeServerError, slog.LevelError
-	switch public := publicCode(err); {
-	case public != "":
-		code, level = public, slog.LevelDebug // clients can cause this as often as they like
+	public, level := publicError(err), slog.LevelError
+	switch {
+	case public.Code != "":
+		level = slog.LevelDebug // clients can cause this as often as they like
 	case errors.Is(err, ErrBadArguments):
-		code, level = codeBadArguments, slog.LevelDebug
+		public, level = PublicError{Code: codeBadArguments}, slog.LevelDebug
 	case s.life.Err() != nil:
 		level = slog.LevelDebug
 	}
 	s.server.auth.log.Log(ctx, level, "socketauth: handler failed",
 		slog.String("event", name), slog.String("user", s.UserID()), slog.Any("cause", err))
-	s.acknowledgeError(ack, code)
+	if public.Code == "" {
+		public = PublicError{Code: codeServerError}
+	}
+	s.acknowledgePublic(ack, &public)
 }
 
 // acknowledge sends a reply to a client that asked for one.
@@ -398,8 +401,13 @@ func (s *Socket) acknowledge(ack engine.Ack, reply any) error {
 
 // acknowledgeError sends an error's code to a client that asked for a reply.
 func (s *Socket) acknowledgeError(ack engine.Ack, code string) {
+	s.acknowledgePublic(ack, &PublicError{Code: code})
+}
+
+// acknowledgePublic sends an error's code and details to a client that asked for a reply.
+func (s *Socket) acknowledgePublic(ack engine.Ack, e *PublicError) {
 	if ack != nil {
-		_ = ack(map[string]any{"error": map[string]string{"code": code}}) // a client that has left gets nothing
+		_ = ack(map[string]any{"error": publicBody(e)}) // a client that has left gets nothing
 	}
 }
 

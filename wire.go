@@ -27,6 +27,7 @@ const (
 // presented is what a client sends to prove who it is.
 type presented struct {
 	token   string
+	stepUp  string    // a step-up code; "" if there is none
 	at      time.Time // when it arrived
 	confirm bool      // the client acknowledges "authenticated" once it has stored the token
 	unclear string    // the JSON type of "confirm" if it is neither true nor false
@@ -41,7 +42,7 @@ func presentedIn(args engine.Args, at time.Time) presented {
 	return p
 }
 
-// presentedAs reads {token, confirm?: true}. Clients that can only send strings, such as those for Java
+// presentedAs reads {token, confirm?: true, step_up?: code}. Clients that can only send strings, such as those for Java
 // and Kotlin in the handshake's auth, send "true". given is false for a client that has no token yet,
 // which sends nothing, null or "".
 func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
@@ -53,13 +54,15 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 	case first[0] != '{':
 		return p, true
 	}
-	var token, confirm []byte
+	var token, confirm, stepUp []byte
 	_ = members(object, func(name, _, value []byte) error {
 		switch { // names are compared, and the last of equal ones counts, as in encoding/json
 		case bytes.EqualFold(name, []byte("token")):
 			token = value
 		case bytes.EqualFold(name, []byte("confirm")):
 			confirm = value
+		case bytes.EqualFold(name, []byte("step_up")):
+			stepUp = value
 		}
 		return nil
 	})
@@ -68,6 +71,7 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 		return p, false
 	}
 	p.token, _ = unquote(token)
+	p.stepUp, _ = unquote(stepUp)
 	p.confirm, p.unclear = confirms(confirm)
 	return p, true
 }

@@ -46,7 +46,7 @@ const (
 
 // Outdated is the reason of a connection that was closed because its client did not fetch claims that
 // are up to date in time.
-const Outdated = "stale"
+const Outdated = "outdated"
 
 // Token is a token that was verified or minted. It must not be changed after it was made.
 type Token struct {

@@ -1,0 +1,276 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// This file holds how a token is replaced by one whose claims are up to date, for whoever presents it: a
+// socket or a request.
+
+// renewal is one presentation, after all was checked that needs no store.
+type renewal struct {
+	token        *token
+	stepUp       *token                 // nil for none
+	confirm      bool                   // the client confirms what it is given
+	presentation blacklist.Presentation // without what depends on the successor
+
+	offered func() *token                             // returns what the client was offered for token before, or nil
+	ready   func(next *token, tenant string) *refusal // called before the store decides on the first successor
+	again   func(next *token, tenant string)          // called before it decides on a later one
+	gone    func() bool                               // reports whether the client has left
+	judge   func() (blacklist.Verdict, error)         // decides on token without a successor
+}
+
+// renewed is what came of a renewal.
+type renewed struct {
+	verdict blacklist.Verdict
+	next    *token // the token itself if it is kept
+	tenant  string
+}
+
+// renewals is how many successors are minted at most for one presentation. A second one is needed if the
+// claims were found to be out of date.
+const renewals = 3
+
+var errRenewals = errors.New("the claims were brought up to date again and again meanwhile")
+
+// renew has the store decide on a presentation. If the claims of the successor are out of date, they are
+// fetched and it is tried again.
+func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
+	t := r.token
+	known, checked := t.Mark, false // known is the mark that the claims have to have at least
+	for n := range renewals {
+		next := a.reuse(r, known)
+		if next == nil && a.updateClaims != nil && !checked {
+			checked = true
+			result, err := a.checkInStore(ctx, t)
+			switch {
+			case err != nil:
+				return renewed{}, &refusal{code: codeUnavailable, cause: err}
+			case result.Verdict == blacklist.Stale:
+				known = result.Mark
+			case result.Verdict != blacklist.Accepted: // the hook is not called for it
+				return r.rejected(result.Verdict)
+			}
+		}
+		if next == nil {
+			var refused *refusal
+			if next, refused = a.successor(ctx, t, known, r.stepUp); refused != nil {
+				return renewed{}, refused
+			}
+		}
+		tenant, refused := a.tenant(ctx, next)
+		switch {
+		case refused != nil:
+			return renewed{}, refused
+		case n > 0:
+			r.again(next, tenant)
+		default:
+			if refused := r.ready(next, tenant); refused != nil {
+				return renewed{}, refused
+			}
+		}
+		p := r.presentation
+		p.Confirming, p.StepUp = r.confirm && next != t, stepUpOf(r.stepUp)
+		if next != t {
+			p.SuccessorID, p.SuccessorExpiresAt, p.SuccessorMark = next.ID, next.ExpiresAt, next.Mark
+		}
+		result, err := a.present(context.WithoutCancel(ctx), p, r.gone)
+		switch {
+		case err != nil:
+			return renewed{}, &refusal{code: codeUnavailable, cause: err}
+		case result.Verdict != blacklist.Stale:
+			return renewed{result.Verdict, next, tenant}, nil
+		}
+		known = result.Mark
+	}
+	return renewed{}, &refusal{code: codeUnavailable, cause: errRenewals}
+}
+
+// reuse returns the token itself if it is young enough to be kept, or what was offered for it before, if
+// the claims of that are new enough. Otherwise it returns nil.
+func (a *Auth) reuse(r *renewal, known int64) *token {
+	switch {
+	case r.stepUp != nil:
+		return nil
+	case a.tokens.isFresh(r.token) && r.token.Mark >= known:
+		return r.token
+	}
+	if offered := r.offered(); offered != nil && offered.Mark >= known {
+		return offered
+	}
+	return nil
+}
+
+// rejected returns what comes of a token that Check does not accept. If it was replaced, the store decides
+// whether that is reuse.
+func (r *renewal) rejected(v blacklist.Verdict) (renewed, *refusal) {
+	if v == blacklist.Replaced {
+		var err error
+		if v, err = r.judge(); err != nil {
+			return renewed{}, &refusal{code: codeUnavailable, cause: err}
+		}
+	}
+	if v == blacklist.Accepted || v == blacklist.Stale {
+		return renewed{}, &refusal{code: codeUnavailable, cause: errors.New("the blacklist has rejected and then accepted a token")}
+	}
+	return renewed{verdict: v}, nil
+}
+
+// checkInStore asks the store whether it would accept a token, and records nothing.
+func (a *Auth) checkInStore(ctx context.Context, t *token) (result blacklist.Result, err error) {
+	err = a.retryStore(context.WithoutCancel(ctx), func(ctx context.Context, _ bool) (err error) {
+		result, err = a.blacklist.Check(ctx, t.ref(), 0, 0)
+		return err
+	})
+	return result, err
+}
+
+// successor mints the token that is to replace t, with claims that were fetched after the mark known was
+// seen, and with what a step-up code proves, unless that is nil.
+func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *token) (next *token, refused *refusal) {
+	from := *t
+	from.Mark = known
+	if a.updateClaims != nil {
+		app, refused := a.updates.fetch(ctx, a, t, known)
+		if refused != nil {
+			return nil, refused
+		}
+		from.App = app
+	}
+	if stepUp != nil {
+		from.prove(stepUp)
+	}
+	err := a.contain("Refresh", func() (err error) {
+		next, err = a.tokens.successor(ctx, &from)
+		return err
+	})
+	switch {
+	case err == nil:
+		return next, nil
+	case errors.Is(err, errExpired):
+		return nil, &refusal{code: codeTokenExpired}
+	}
+	return nil, refuseError("minting", err)
+}
+
+// updates are the calls of UpdateClaims that are running. Sockets of one session that are to be brought up
+// to date at once share one call.
+type updates struct {
+	mu    sync.Mutex
+	calls map[updateKey]*update
+	work  sync.WaitGroup // counts the calls
+}
+
+type updateKey struct {
+	userID, sessionID string
+	mark              int64
+	app               string
+}
+
+type update struct {
+	done chan struct{} // closed when the hook has returned
+	app  []byte
+	err  error
+}
+
+var errUpdateHangs = errors.New("UpdateClaims has not returned within Timeout")
+
+// fetch returns the app's claims as they are now, as JSON.
+func (u *updates) fetch(ctx context.Context, a *Auth, t *token, known int64) ([]byte, *refusal) {
+	key := updateKey{t.UserID, t.SessionID, known, string(t.App)}
+	u.mu.Lock()
+	call := u.calls[key]
+	if call == nil {
+		call = &update{done: make(chan struct{})}
+		if u.calls == nil {
+			u.calls = make(map[updateKey]*update)
+		}
+		u.calls[key] = call
+		u.work.Go(func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
+			defer cancel()
+			call.app, call.err = a.callUpdateClaims(ctx, t)
+			u.mu.Lock()
+			delete(u.calls, key)
+			u.mu.Unlock()
+			close(call.done)
+		})
+	}
+	u.mu.Unlock()
+	timer := time.NewTimer(a.timeout)
+	defer timer.Stop()
+	select {
+	case <-call.done:
+	case <-ctx.Done():
+		return nil, &refusal{code: codeServerError, cause: errUpdateHangs}
+	case <-timer.C:
+		return nil, &refusal{code: codeServerError, cause: errUpdateHangs}
+	}
+	switch {
+	case call.err == nil:
+		return call.app, nil
+	case errors.Is(call.err, ErrInvalidCredentials):
+		if _, err := a.RevokeSession(context.WithoutCancel(ctx), t.UserID, t.SessionID); err != nil {
+			return nil, &refusal{code: codeUnavailable, cause: err}
+		}
+		return nil, &refusal{code: codeSessionRevoked, cause: call.err}
+	}
+	return nil, refuseError("UpdateClaims", call.err)
+}
+
+// callUpdateClaims calls the hook and returns the app's claims as JSON: the same bytes if they are the
+// same claims.
+func (a *Auth) callUpdateClaims(ctx context.Context, t *token) (app []byte, err error) {
+	err = a.contain("UpdateClaims", func() error {
+		old := t.claims()
+		updated, err := a.updateClaims(ctx, copyClaims(old))
+		if err == nil {
+			app, err = t.withClaims(old, updated)
+		}
+		return err
+	})
+	return app, err
+}
+
+// withClaims returns the app's claims among updated as JSON. It is an error if one of the library's, or
+// "sub", is not as it was.
+func (t *token) withClaims(old, updated jwt.MapClaims) ([]byte, error) {
+	app := make(jwt.MapClaims, len(updated))
+	for name, value := range updated {
+		app[name] = value
+	}
+	if sub, given := app["sub"]; given && sub != t.UserID || updated == nil {
+		return nil, errors.New(`it changed "sub", or returned no claims`)
+	}
+	app["sub"] = t.UserID
+	for _, name := range ownClaims {
+		if value, given := app[name]; given && !reflect.DeepEqual(value, old[name]) {
+			return nil, fmt.Errorf("claim %q: %w", name, errReserved)
+		}
+		delete(app, name)
+		delete(old, name)
+	}
+	if reflect.DeepEqual(app, old) {
+		return t.App, nil
+	}
+	claims, err := json.Marshal(app)
+	if err != nil {
+		return nil, err
+	}
+	var changed token
+	if err := changed.readApp(claims); err != nil {
+		return nil, err
+	}
+	return changed.App, nil
+}
