@@ -341,3 +341,11 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 	}
 	return c, nil
 }
+
+// takeStepUp removes the field "step_up" from the credentials of a login and reports whether it asked for
+// a step-up. Forms can only send strings.
+func takeStepUp(c Credentials) bool {
+	asked := c["step_up"] == true || c["step_up"] == "true"
+	delete(c, "step_up")
+	return asked
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/deadline"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/peerwire"
@@ -24,7 +25,7 @@ type Auth struct {
 	*config
 	bus *bus // nil without Cluster.Broker
 
-	updates updates // of claims
+	updates *updates // of claims; nil if they are copied
 
 	mu      sync.Mutex
 	servers []socketServer // nil where a server was shut down before a later one
@@ -108,18 +109,23 @@ func (a *Auth) endSession(sessionID string, why authn.Cause) {
 // name a process that ended without one for a while. The Shutdown of the last server calls Close; an
 // app that has no server calls it itself. It may be called again.
 func (a *Auth) Close(ctx context.Context) error {
-	if a.bus == nil {
-		return nil
+	return a.close(ctx, func() bool { return false })
+}
+
+// close ends what runs in the background, unless the core is used.
+func (a *Auth) close(ctx context.Context, used func() bool) (err error) {
+	if a.bus != nil {
+		err = a.bus.close(ctx, used)
 	}
-	return a.bus.close(ctx, func() bool { return false })
+	if err == nil && a.updates != nil {
+		err = deadline.Wait(ctx, &a.updates.work)
+	}
+	return err
 }
 
 // closeUnused is Close if there is no server.
 func (a *Auth) closeUnused(ctx context.Context) error {
-	if a.bus == nil {
-		return nil
-	}
-	return a.bus.close(ctx, func() bool { return len(a.allServers()) > 0 })
+	return a.close(ctx, func() bool { return len(a.allServers()) > 0 })
 }
 
 // Stats returns what the core, and the servers on it, have done, and what is connected now. It is
@@ -158,6 +164,9 @@ func newAuth(c *config) *Auth {
 		a.bus = newBus(c.cluster, c.log, c.attempts, a.deliver, a.answer)
 	}
 	c.blacklist = measured{c.blacklist, &a.counts.store}
+	if c.updateClaims != nil {
+		a.updates = &updates{hook: c.updateClaims, timeout: c.timeout, contain: a.contain}
+	}
 	return a
 }
 

@@ -68,8 +68,9 @@ type Options[U any] struct {
 	AppURL func(code string) string
 
 	// TenantID returns the tenant of a token, by its claims, for Socket.TenantID. It is called for
-	// each token that is presented or sent to Middleware. If the tenant is empty, the token is
-	// refused with invalid_tenant. ctx ends after Timeout. If nil, there are no tenants.
+	// each token that is about to replace a presented one, and for each that is sent to Middleware. If
+	// the tenant is empty, the presented token is refused with invalid_tenant. ctx ends after Timeout.
+	// If nil, there are no tenants.
 	TenantID func(ctx context.Context, c jwt.MapClaims) (string, error)
 
 	// Secret is an HS256 key of at least 32 random bytes. DecodeSecret reads one from base64.

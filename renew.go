@@ -2,14 +2,7 @@ package socketauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"reflect"
-	"sync"
-	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/blacklist"
 )
@@ -51,7 +44,7 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 	known, checked := t.Mark, false // known is the mark that the claims have to have at least
 	for n := range renewals {
 		next := a.reuse(r, known)
-		if next == nil && a.updateClaims != nil && !checked {
+		if next == nil && a.updates != nil && !checked {
 			checked = true
 			result, err := a.checkInStore(ctx, t)
 			switch {
@@ -141,12 +134,17 @@ func (a *Auth) checkInStore(ctx context.Context, t *token) (result blacklist.Res
 func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *token) (next *token, refused *refusal) {
 	from := *t
 	from.Mark = known
-	if a.updateClaims != nil {
-		app, refused := a.updates.fetch(ctx, a, t, known)
-		if refused != nil {
-			return nil, refused
+	if a.updates != nil {
+		var err error
+		switch from.App, err = a.updates.fetch(ctx, t, known); {
+		case errors.Is(err, ErrInvalidCredentials): // the user is gone
+			if _, err := a.RevokeSession(context.WithoutCancel(ctx), t.UserID, t.SessionID); err != nil {
+				return nil, &refusal{code: codeUnavailable, cause: err}
+			}
+			return nil, &refusal{code: codeSessionRevoked, cause: err}
+		case err != nil:
+			return nil, refuseError("UpdateClaims", err)
 		}
-		from.App = app
 	}
 	if stepUp != nil {
 		from.prove(stepUp)
@@ -164,113 +162,20 @@ func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *tok
 	return nil, refuseError("minting", err)
 }
 
-// updates are the calls of UpdateClaims that are running. Sockets of one session that are to be brought up
-// to date at once share one call.
-type updates struct {
-	mu    sync.Mutex
-	calls map[updateKey]*update
-	work  sync.WaitGroup // counts the calls
-}
-
-type updateKey struct {
-	userID, sessionID string
-	mark              int64
-	app               string
-}
-
-type update struct {
-	done chan struct{} // closed when the hook has returned
-	app  []byte
-	err  error
-}
-
-var errUpdateHangs = errors.New("UpdateClaims has not returned within Timeout")
-
-// fetch returns the app's claims as they are now, as JSON.
-func (u *updates) fetch(ctx context.Context, a *Auth, t *token, known int64) ([]byte, *refusal) {
-	key := updateKey{t.UserID, t.SessionID, known, string(t.App)}
-	u.mu.Lock()
-	call := u.calls[key]
-	if call == nil {
-		call = &update{done: make(chan struct{})}
-		if u.calls == nil {
-			u.calls = make(map[updateKey]*update)
-		}
-		u.calls[key] = call
-		u.work.Go(func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
-			defer cancel()
-			call.app, call.err = a.callUpdateClaims(ctx, t)
-			u.mu.Lock()
-			delete(u.calls, key)
-			u.mu.Unlock()
-			close(call.done)
-		})
+// verifyStepUp checks a step-up code that was presented with the token t. It returns nil for no code.
+// Whatever is wrong with a code, it says nothing about the token.
+func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token, *refusal) {
+	if text == "" {
+		return nil, nil
 	}
-	u.mu.Unlock()
-	timer := time.NewTimer(a.timeout)
-	defer timer.Stop()
-	select {
-	case <-call.done:
-	case <-ctx.Done():
-		return nil, &refusal{code: codeServerError, cause: errUpdateHangs}
-	case <-timer.C:
-		return nil, &refusal{code: codeServerError, cause: errUpdateHangs}
-	}
+	code, refused := a.verifyAny(ctx, text)
 	switch {
-	case call.err == nil:
-		return call.app, nil
-	case errors.Is(call.err, ErrInvalidCredentials):
-		if _, err := a.RevokeSession(context.WithoutCancel(ctx), t.UserID, t.SessionID); err != nil {
-			return nil, &refusal{code: codeUnavailable, cause: err}
-		}
-		return nil, &refusal{code: codeSessionRevoked, cause: call.err}
+	case refused == nil && code.Use == useStepUp && code.SessionID == t.SessionID && code.UserID == t.UserID && t.Use == useSession:
+		return code, nil
+	case refused == nil, refused.code == codeInvalidToken, refused.code == codeTokenExpired:
+		return nil, &refusal{code: codeStepUpRefused, cause: errNotStepUp, token: t}
 	}
-	return nil, refuseError("UpdateClaims", call.err)
+	return nil, refused.withToken(t)
 }
 
-// callUpdateClaims calls the hook and returns the app's claims as JSON: the same bytes if they are the
-// same claims.
-func (a *Auth) callUpdateClaims(ctx context.Context, t *token) (app []byte, err error) {
-	err = a.contain("UpdateClaims", func() error {
-		old := t.claims()
-		updated, err := a.updateClaims(ctx, copyClaims(old))
-		if err == nil {
-			app, err = t.withClaims(old, updated)
-		}
-		return err
-	})
-	return app, err
-}
-
-// withClaims returns the app's claims among updated as JSON. It is an error if one of the library's, or
-// "sub", is not as it was.
-func (t *token) withClaims(old, updated jwt.MapClaims) ([]byte, error) {
-	app := make(jwt.MapClaims, len(updated))
-	for name, value := range updated {
-		app[name] = value
-	}
-	if sub, given := app["sub"]; given && sub != t.UserID || updated == nil {
-		return nil, errors.New(`it changed "sub", or returned no claims`)
-	}
-	app["sub"] = t.UserID
-	for _, name := range ownClaims {
-		if value, given := app[name]; given && !reflect.DeepEqual(value, old[name]) {
-			return nil, fmt.Errorf("claim %q: %w", name, errReserved)
-		}
-		delete(app, name)
-		delete(old, name)
-	}
-	if reflect.DeepEqual(app, old) {
-		return t.App, nil
-	}
-	claims, err := json.Marshal(app)
-	if err != nil {
-		return nil, err
-	}
-	var changed token
-	if err := changed.readApp(claims); err != nil {
-		return nil, err
-	}
-	return changed.App, nil
-}
+var errNotStepUp = errors.New("not a step-up code of this session")

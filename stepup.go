@@ -3,7 +3,6 @@ package socketauth
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -109,14 +108,6 @@ func (r recency) challenge() string {
 	return c
 }
 
-// takeStepUp removes the field "step_up" from the credentials of a login and reports whether it asked for
-// a step-up. Forms can only send strings.
-func takeStepUp(c Credentials) bool {
-	asked := c["step_up"] == true || c["step_up"] == "true"
-	delete(c, "step_up")
-	return asked
-}
-
 // IssueStepUp mints a step-up code for a session whose user has just proved again who they are, in a way
 // that the library does not know, such as a passkey. claims are what Options.Claim would return; of these
 // only "sub", "acr" and "amr" count. The client presents the code with the current token of the session,
@@ -153,41 +144,4 @@ func (a *Auth) mintStepUp(ctx context.Context, sessionID string, claims jwt.MapC
 		return err
 	})
 	return code, err
-}
-
-var errNotStepUp = errors.New("not a step-up code of this session")
-
-// verifyStepUp checks a step-up code that was presented with the token t. It returns nil for no code.
-// Whatever is wrong with a code, it says nothing about the token.
-func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token, *refusal) {
-	if text == "" {
-		return nil, nil
-	}
-	code, refused := a.verifyAny(ctx, text)
-	switch {
-	case refused == nil && code.Use == useStepUp && code.SessionID == t.SessionID && code.UserID == t.UserID && t.Use == useSession:
-		return code, nil
-	case refused == nil, refused.code == codeInvalidToken, refused.code == codeTokenExpired:
-		return nil, &refusal{code: codeStepUpRefused, cause: errNotStepUp, token: t}
-	}
-	return nil, refused.withToken(t)
-}
-
-// stepUpOf returns what the store has to know of a step-up code, which may be nil.
-func stepUpOf(code *token) blacklist.StepUp {
-	if code == nil {
-		return blacklist.StepUp{}
-	}
-	return blacklist.StepUp{ID: code.ID, At: code.AuthTime}
-}
-
-// prove records in the successor of t how and when its user has proved again who they are, by the given
-// code.
-func (t *token) prove(code *token) {
-	key := t.proof("cnf")
-	t.AuthTime, t.Proof = code.AuthTime, nil
-	for _, name := range proofClaims {
-		t.addProof(name, code.proof(name))
-	}
-	t.addProof("cnf", key)
 }

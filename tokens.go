@@ -420,3 +420,22 @@ func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // fromSeconds is the reverse of seconds.
 func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f * 1e6))) }
+
+// prove records in the successor of t how and when its user has proved again who they are, by the given
+// code.
+func (t *token) prove(code *token) {
+	key := t.proof("cnf")
+	t.AuthTime, t.Proof = code.AuthTime, nil
+	for _, name := range proofClaims {
+		t.addProof(name, code.proof(name))
+	}
+	t.addProof("cnf", key)
+}
+
+// stepUpOf returns what the store has to know of a step-up code, which may be nil.
+func stepUpOf(code *token) blacklist.StepUp {
+	if code == nil {
+		return blacklist.StepUp{}
+	}
+	return blacklist.StepUp{ID: code.ID, At: code.AuthTime}
+}

@@ -1,0 +1,350 @@
+package socketauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/admission"
+	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/engine"
+)
+
+// This file holds how sockets follow what happens to their sessions, and how a client ends its own.
+
+// prepareRevocation implements socketServer. It looks up the sockets before the store decides, because
+// the store may report the change, which closes them, before its Revoke returns.
+func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int {
+	affected := make(map[*Socket]struct{})
+	add := func() {
+		for _, socket := range s.of(r.SessionID, r.UserID, r.All) {
+			if socket.phase() != authn.Closed {
+				affected[socket] = struct{}{}
+			}
+		}
+	}
+	add()
+	return func(c blacklist.Change) (closed int) {
+		add()
+		s.applyChange(c)
+		for socket := range affected {
+			if socket.closedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
+				closed++
+			}
+		}
+		return closed
+	}
+}
+
+// revokedElsewhere implements socketServer. The store may have reported the change already, which has
+// closed the sockets; these are in s.revoked.
+func (s *Server) revokedElsewhere(ctx context.Context, r blacklist.Revocation) (closed int, ok bool) {
+	affected := s.of(r.SessionID, r.UserID, r.All)
+	if !s.watcher.recheckNow(ctx, sessionsOf(affected)) {
+		return 0, false
+	}
+	for _, socket := range append(affected, s.revoked.All()...) {
+		if socket.concerns(r) && socket.closedFor(codeSessionRevoked) && !socket.counted.Swap(true) {
+			closed++
+		}
+	}
+	return closed, true
+}
+
+// concerns reports whether the socket belongs, or was about to belong, to one of the sessions that a
+// revocation is about.
+func (s *Socket) concerns(r blacklist.Revocation) bool {
+	t := s.known()
+	return t != nil && (r.All || t.UserID == r.UserID && (r.SessionID == "" || t.SessionID == r.SessionID) && t.SessionID != r.Except)
+}
+
+// connectionCounts implements socketServer.
+func (s *Server) connectionCounts() map[string]admission.Count { return s.pool.Counts() }
+
+// liveSockets implements socketServer.
+func (s *Server) liveSockets(sessionID string) (n int) {
+	for _, socket := range s.hub.Members(session(sessionID)) {
+		if socket.live() {
+			n++
+		}
+	}
+	return n
+}
+
+// endSession implements socketServer.
+func (s *Server) endSession(sessionID string, why authn.Cause) {
+	for _, socket := range s.hub.Members(session(sessionID)) {
+		socket.sessionEnded(why)
+	}
+}
+
+// of returns the sockets of a session, if it is that user's, or of a user, or all sockets that have
+// presented a token. A store that knows sessions by their users alone reports the end of one that is
+// not the user's, too.
+func (s *Server) of(sid, userID string, all bool) []*Socket {
+	switch {
+	case all:
+		return s.hub.All()
+	case sid != "":
+		return slices.DeleteFunc(s.hub.Members(session(sid)), func(socket *Socket) bool {
+			t := socket.known()
+			return userID != "" && t != nil && t.UserID != userID
+		})
+	}
+	return s.hub.Members(user(userID))
+}
+
+// applyChange implements followers. It may be called more than once for one change.
+func (s *Server) applyChange(c blacklist.Change) {
+	switch {
+	case c.Verdict == blacklist.Accepted && c.Hint:
+		s.watcher.verify(c)
+	case c.Verdict == blacklist.Accepted:
+		for _, socket := range s.hub.Members(session(c.SessionID)) {
+			socket.tokenConfirmed(c)
+		}
+	case ends(c.Verdict) && c.Hint && c.All:
+		s.watcher.recheckAll()
+	case ends(c.Verdict) && c.Hint:
+		s.watcher.recheck(sessionsOf(s.of(c.SessionID, c.UserID, c.All)))
+	case ends(c.Verdict):
+		var later []*Socket
+		for _, socket := range s.of(c.SessionID, c.UserID, c.All) {
+			if c.SessionID == "" && socket.provedAfter(c.At) || c.Except != "" && socket.isOf(c.Except) {
+				later = append(later, socket)
+				continue
+			}
+			socket.sessionEnded(causeOf(c.Verdict))
+		}
+		// These are the excepted session and those of later logins, or of earlier ones if a clock is
+		// ahead. Only the store knows which of them have ended.
+		s.watcher.recheck(sessionsOf(later))
+	}
+}
+
+// allSessions implements followers.
+func (s *Server) allSessions() []string { return sessionsOf(s.hub.All()) }
+
+// sessionsOf returns the sessions that sockets belong to or are about to belong to. Some may occur
+// more than once.
+func sessionsOf(sockets []*Socket) []string {
+	sessions := make([]string, 0, len(sockets))
+	for _, socket := range sockets {
+		if t := socket.known(); t != nil && socket.phase() != authn.Closed {
+			sessions = append(sessions, t.SessionID)
+		}
+	}
+	return sessions
+}
+
+// tokenOf implements followers.
+func (s *Server) tokenOf(sid string) *token {
+	for _, socket := range s.hub.Members(session(sid)) {
+		if t := socket.known(); t != nil && t.SessionID == sid && socket.phase() != authn.Closed {
+			return t
+		}
+	}
+	return nil
+}
+
+// reasonStale is why sockets are disconnected once the store was not heard for Cluster.MaxStale.
+const reasonStale = "stale"
+
+// reconnectAll implements followers.
+func (s *Server) reconnectAll() (n int) {
+	for _, socket := range s.hub.All() {
+		if socket.finish(reasonStale) {
+			socket.conn.Reconnect()
+			n++
+		}
+	}
+	return n
+}
+
+// silence implements socketServer.
+func (s *Server) silence() time.Duration { return s.watcher.rechecks.Silence(time.Now()) }
+
+// sessionEnded closes the socket because its session ended. If the socket's own store call may have
+// ended it, the close waits for that call's result.
+func (s *Socket) sessionEnded(why authn.Cause) {
+	s.step(func(m *authn.Machine) authn.Effects { return m.SessionEnded(why) })
+}
+
+// provedAfter reports whether the login of the socket's session was after the given time.
+func (s *Socket) provedAfter(at time.Time) bool {
+	t := s.known()
+	return t != nil && t.Began.After(at)
+}
+
+// sessionOver returns why the socket's session has ended, or "".
+func (s *Socket) sessionOver() authn.Cause {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auth.Ended()
+}
+
+// isOf reports whether the socket belongs to the session, or is about to.
+func (s *Socket) isOf(sessionID string) bool {
+	t := s.known()
+	return t != nil && t.SessionID == sessionID
+}
+
+// known returns any token of the session that the socket belongs to or is about to belong to, or nil.
+func (s *Socket) known() *token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return (*token)(s.auth.Known())
+}
+
+// closedFor reports whether the socket was closed for the given reason.
+func (s *Socket) closedFor(reason string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auth.Phase() == authn.Closed && s.auth.Reason() == reason
+}
+
+// tokenConfirmed records that a token of the socket's session was confirmed, on whichever socket.
+func (s *Socket) tokenConfirmed(c blacklist.Change) {
+	s.step(func(m *authn.Machine) authn.Effects { return m.Confirmed(c.TokenID, c.Generation) })
+}
+
+// sendRotated tells the client that its session has a newer token.
+func (s *Socket) sendRotated() {
+	if s.live() {
+		m, _ := engine.NewMessage(eventRotated)
+		_ = s.conn.Emit(m)
+	}
+}
+
+// sendRefresh tells the client that its claims are out of date.
+func (s *Socket) sendRefresh() {
+	m, _ := engine.NewMessage(eventRefresh)
+	_ = s.conn.Emit(m)
+}
+
+// logout ends the session: the socket's own, or that of the living token that the client gives. It
+// does so even if the client has left since. A second logout on the same socket does nothing.
+func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
+	if s.sessionOver() == causeLoggedOut {
+		return
+	}
+	defer s.endCall()
+	ended, refused := s.endOwnSession(args, at)
+	if refused != nil {
+		s.acknowledgeError(ack, refused.code)
+		s.refuse(refused)
+		return
+	}
+	a := s.server.auth
+	a.record(&s.life, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
+	_ = s.acknowledge(ack, nil)
+	a.endSession(ended.SessionID, causeLoggedOut)
+	s.sessionEnded(causeLoggedOut) // for sessionOver, if the socket itself was not in the session
+	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))
+}
+
+// endOwnSession finds the session that a log-out is for and has the store end it. It returns a token of
+// that session.
+func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal) {
+	a := s.server.auth
+	life := context.WithoutCancel(&s.life)
+	ctx, cancel := context.WithTimeout(life, a.timeout)
+	defer cancel()
+	var text string
+	if len(args.Values) > 0 {
+		_ = json.Unmarshal(args.Values[0], &text) // what is not a string is not a token
+	}
+	given, refused := a.verify(ctx, text)
+	ending := s.own()
+	switch {
+	case ending != nil && given != nil && given.SessionID != ending.SessionID:
+		return nil, &refusal{code: codeWrongSession}
+	case ending != nil:
+	case refused != nil && refused.token != nil:
+		return nil, s.apply(ctx, s.unlessReuse(refused, at))
+	case refused != nil:
+		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)
+	case given.Use != useSession:
+		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is needed")}
+	default:
+		// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
+		// has logged out.
+		verdict, err := s.judge(given, at)
+		switch {
+		case err != nil:
+			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
+		case verdict != blacklist.Accepted:
+			return nil, s.handleRejection(given, verdict)
+		}
+		ending = given
+	}
+	s.beginCall(causeLoggedOut)
+	if err := a.logOut(life, ending); err != nil {
+		return nil, &refusal{code: codeUnavailable, cause: err}
+	}
+	return ending, nil
+}
+
+// event returns the audit event for something that happened on the socket to the session of a token.
+func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
+	e := AuditEvent{
+		Kind: kind, SocketID: s.ID(), Address: s.connection.request.ClientIP,
+		UserAgent: s.connection.request.UserAgent, Code: code,
+	}
+	if t != nil {
+		e.UserID, e.SessionID = t.UserID, t.SessionID
+	}
+	return e
+}
+
+// handleRejection does what follows from a token that the store has rejected, and returns the refusal
+// that the client is told.
+func (s *Socket) handleRejection(t *token, v blacklist.Verdict) *refusal {
+	a, refused := s.server.auth, refuseVerdict(v).withToken(t)
+	switch v {
+	case blacklist.Unknown:
+		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID),
+			slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.ClientIP))
+	case blacklist.ReuseDetected:
+		a.record(&s.life, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
+			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
+			slog.String("fix", "if this is not theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, confirm it only then, and let tabs take turns; a page that is reloaded while it presents without confirming causes this too"))
+		a.endSession(t.SessionID, causeOf(blacklist.SessionCompromised))
+	}
+	return refused
+}
+
+// unlessReuse returns the outcome for a token that was refused before the store was asked, to
+// authenticate or to log out: that refusal, unless the token had been replaced, which is reuse. A
+// client that is refused for good does not come again, so the theft would never be noticed: the
+// owner's device may have been asleep until its token expired, while a thief went on. An expired code
+// is never reuse, because URLs with codes stay in the history of browsers.
+func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
+	t, own := refused.token, s.own()
+	o := outcome{refused: refused, presented: t}
+	switch {
+	case !refused.terminal(), t.Use != useSession, s.server.auth.reusePolicy != EndSession:
+		return o // the client will try again, or reuse would have no consequence
+	case own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID):
+		return o
+	}
+	verdict, err := s.judge(t, at)
+	switch {
+	case err != nil:
+		o.refused = &refusal{code: codeUnavailable, cause: err}
+	case verdict == blacklist.ReuseDetected:
+		o.refused, o.verdict = nil, verdict
+	}
+	return o
+}
+
+// judge has the store decide on a session token that is not to be replaced. If the token is alive,
+// nothing is recorded.
+func (s *Socket) judge(t *token, at time.Time) (blacklist.Verdict, error) {
+	s.beginCall(causeOf(blacklist.SessionCompromised))
+	return s.server.auth.judge(context.WithoutCancel(&s.life), s.presentation(t, at))
+}
