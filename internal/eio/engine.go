@@ -111,7 +111,7 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 	case transport == "websocket" && !speaksVersion13(r.Header):
 		return errWebsocketVersion
 	case transport == "websocket" && s == nil:
-		return e.openWebsocket(w, r)
+		return e.openByWorker(w, r)
 	case transport == "websocket":
 		return s.serveUpgrade(w, r)
 	case s == nil:
