@@ -60,11 +60,16 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	}
 	version := hex.EncodeToString(hash.Sum(nil)[:8])
 
-	var urls []string // pairs of an import's URL, and that URL with the version
+	// What was imported, and by what it is replaced. A file that could not be loaded is asked for by
+	// another URL at the next try: Firefox asks once for each URL in the life of a page.
+	var imports []string
 	for _, name := range names {
-		urls = append(urls, `"./`+name+`"`, `"./`+name+`?v=`+version+`"`)
+		url := `"./` + name + `?v=` + version
+		again := url + `&again=" + performance.now()`
+		imports = append(imports, `import("./`+name+`")`, `import(`+url+`").catch(() => import(`+again+`))`)
+		imports = append(imports, `"./`+name+`"`, url+`"`)
 	}
-	versioned := strings.NewReplacer(urls...)
+	versioned := strings.NewReplacer(imports...)
 	// The entry imports all files that every page needs, so that a browser requests all of them at
 	// once. Otherwise it would request each file only after it has read the one that imports it. The
 	// others are loaded when a page first needs them, by the function import.

@@ -187,7 +187,11 @@ export class Requests {
     } catch (error) {
       const { code, message, retryAfter, details } = error;
       const terminal = details?.terminal ?? dead.includes(code);
-      if (terminal) this.#session.refused(connection, { code, message, terminal, retryAfter });
+      if (terminal) {
+        // Another tab may have stored the next token, where this one cannot see it yet.
+        await this.#session.store.restore();
+        this.#session.refused(connection, { code, message, terminal, retryAfter });
+      }
       throw error;
     }
   }

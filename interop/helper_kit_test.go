@@ -121,18 +121,22 @@ func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 			}
 		},
 		server: func(s *http.Server) {
-			library := s.Handler
-			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch r.URL.Path {
-				case "/page":
-					w.Header().Set("Content-Type", "text/html; charset=utf-8")
-					_, _ = fmt.Fprint(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
-						`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000 });`+
-						`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`)
-				default:
-					library.ServeHTTP(w, r)
-				}
-			})
+			s.Handler = withPage(s.Handler, "")
 		},
+	})
+}
+
+// withPage serves a page at /page that uses the client, with additional options.
+func withPage(library http.Handler, options string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/page":
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = fmt.Fprintf(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
+				`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000, %s });`+
+				`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`, options)
+		default:
+			library.ServeHTTP(w, r)
+		}
 	})
 }

@@ -133,26 +133,37 @@ export const tests = {
     assert.equal(http.taken().length, 1)
   },
 
-  async 'what another tab has stored on disk is presented'() {
-    const disk = globalThis.indexedDB = new Database()
-    const kept = globalThis.localStorage = storage(old(1))
-    const http = new TokenServer(6)
-    const starting = start(undefined, { tokenPath, storage: undefined, locks: new Locks() })
-    await disk.answer()
-    const { client, server } = await starting
-    await disk.answer()
-    server.socket.tell('connect_error', new Error('no network'))
-    disk.items.set(KEY, old(6)) // localStorage does not have it yet
-    const asked = client.getToken()
-    for (let n = 0; n < 10; n++) {
-      await loaded()
+  async 'what another tab has stored on disk is presented, and survives a refusal'() {
+    // Guards: localStorage shows later what another tab has stored. A refusal of the token before
+    // that signed the user out.
+    for (const refused of [false, true]) {
+      const disk = globalThis.indexedDB = new Database()
+      const kept = globalThis.localStorage = storage(old(1))
+      const http = new TokenServer(6)
+      const starting = start(undefined, { tokenPath, storage: undefined, locks: new Locks() })
       await disk.answer()
+      const { client, server } = await starting
+      await disk.answer()
+      server.socket.tell('connect_error', new Error('no network'))
+      if (!refused) disk.items.set(KEY, old(6))
+      else http.answers.push(() => {
+        disk.items.set(KEY, old(6))
+        return Response.json({ code: 'no_longer_valid' }, { status: 401 })
+      })
+      const asked = settles(client.getToken())
+      for (let n = 0; n < 20; n++) {
+        await loaded()
+        await disk.answer()
+      }
+      assert.equal(await given(asked), refused ? 'no_longer_valid' : token(7))
+      const gens = http.taken().map(([, bearer]) => JSON.parse(atob(bearer.split('.')[1])).gen)
+      assert.deepEqual(gens, refused ? [1] : [6, 7])
+      assert.equal(kept.token, refused ? disk.items.get(KEY) : token(7))
+      assert.deepEqual([disk.items.get(KEY), client.state], [kept.token, 'offline'])
+      client.close()
+      delete globalThis.indexedDB
+      delete globalThis.localStorage
     }
-    assert.equal(await given(asked), token(7))
-    assert.deepEqual(http.taken().map(([, bearer]) => JSON.parse(atob(bearer.split('.')[1])).gen), [6, 7])
-    assert.deepEqual([kept.token, disk.items.get(KEY)], [token(7), token(7)])
-    delete globalThis.indexedDB
-    delete globalThis.localStorage
   },
 
   async 'who loses the turn, or waits for it in vain, stores nothing'() {

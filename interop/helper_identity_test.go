@@ -1,0 +1,107 @@
+package interop
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
+)
+
+// inBrowsers runs f in Chromium and in Firefox.
+func inBrowsers(t *testing.T, f func(t *testing.T, browser string)) {
+	for browser, program := range map[string]string{"Chromium": "/usr/bin/chromium", "Firefox": "/usr/bin/firefox-esr"} {
+		t.Run(browser, func(t *testing.T) {
+			if _, err := os.Stat(program); err != nil {
+				t.Fatalf("%s is missing: run `apt-get install %s`", browser, filepath.Base(program))
+			}
+			f(t, browser)
+		})
+	}
+}
+
+// identity starts a scenario of helper_identity.mjs.
+func identity(t *testing.T, scenario, browser, url, options string) *driver {
+	t.Helper()
+	return node(t, "socket.io-client-4.8.4", "helper_identity.mjs", scenario, browser, url, options)
+}
+
+// serveRequests serves an app as servePages does, which answers requests behind Middleware at
+// /api/me with who makes them. around, if not nil, sees each request first.
+func serveRequests(t *testing.T, l *ledger, around func(w http.ResponseWriter, r *http.Request) (done bool), change options) *app {
+	t.Helper()
+	var a *app
+	me := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, _ := socketauth.ClaimsFromContext(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(claims["sub"])
+	})
+	a = serve(t, setup{
+		options: func(o *socketauth.Options[string]) {
+			o.Blacklist, o.ClientPath = l, "/socketauth/"
+			if change != nil {
+				change(o)
+			}
+		},
+		server: func(s *http.Server) {
+			page := withPage(s.Handler, "")
+			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case around != nil && around(w, r):
+				case r.URL.Path == "/api/me":
+					a.Auth().Middleware(me).ServeHTTP(w, r)
+				default:
+					page.ServeHTTP(w, r)
+				}
+			})
+		},
+	})
+	return a
+}
+
+// TestClientLoads: where the code of the client's requests could not be loaded, it is loaded at the
+// next try; and a request that is redirected to another origin takes no token there.
+func TestClientLoads(t *testing.T) {
+	// Guards: Firefox asks once for the URL of a module, so that a page whose network failed then
+	// could make no request until it was reloaded.
+	inBrowsers(t, func(t *testing.T, browser string) {
+		var loads atomic.Bool
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+			w.Header().Set("Access-Control-Allow-Headers", "authorization")
+			_, _ = io.WriteString(w, "token: "+r.Header.Get("Authorization"))
+		}))
+		defer elsewhere.Close()
+		around := func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/elsewhere":
+				http.Redirect(w, r, elsewhere.URL, http.StatusFound)
+			case r.URL.Path == "/loads" && !loads.Load():
+				http.Error(w, "", http.StatusServiceUnavailable)
+			case r.URL.Path == "/loads":
+			case strings.HasSuffix(r.URL.Path, "/requests.js") && !loads.Load():
+				panic(http.ErrAbortHandler) // the connection is lost
+			default:
+				return false
+			}
+			return true
+		}
+		a := serveRequests(t, newLedger(blacklist.NewMemory()), around, nil)
+		d := identity(t, "loads", browser, a.url, "{}")
+		d.hears("page", "is", "signed-out")
+		d.hears("page", "is", "online")
+		d.hears("page", "tells", "network")
+		d.hears("client", "ready")
+		loads.Store(true)
+		d.hears("page", "tells", "alice")
+		d.hears("page", "tells", "token: ")
+		d.done()
+	})
+}
