@@ -34,21 +34,33 @@ func NewReply(args ...any) (*Message, error) {
 func encode(items []any) (*Message, error) {
 	m := new(Message)
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
+	var enc *json.Encoder // of what is not a plain string
 	attachments := countAttachments(items)
 	if attachments > maxAttachments {
 		return nil, fmt.Errorf("engine: %d attachments; clients accept at most %d", attachments, maxAttachments)
 	}
+	b.Grow(plainLength(items))
 	b.WriteByte('[')
 	for i, item := range items {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		if data, ok := item.([]byte); ok {
+		switch item := item.(type) {
+		case []byte:
 			b.WriteString(placeholder(len(m.Attachments)))
-			m.Attachments = append(m.Attachments, data)
+			m.Attachments = append(m.Attachments, item)
 			continue
+		case string:
+			if isPlainASCII(item) {
+				b.WriteByte('"')
+				b.WriteString(item)
+				b.WriteByte('"')
+				continue
+			}
+		}
+		if enc == nil {
+			enc = json.NewEncoder(&b)
+			enc.SetEscapeHTML(false)
 		}
 		start := b.Len()
 		if err := enc.Encode(item); err != nil {
@@ -69,6 +81,27 @@ func encode(items []any) (*Message, error) {
 		m.Text = bytes.ToValidUTF8(m.Text, []byte("\ufffd"))
 	}
 	return m, nil
+}
+
+// plainLength returns how long the JSON of items is at least, and if all are plain strings.
+func plainLength(items []any) int {
+	n := len("[]")
+	for _, item := range items {
+		if text, ok := item.(string); ok {
+			n += len(text) + len(`"",`)
+		}
+	}
+	return n
+}
+
+// isPlainASCII reports whether text is ASCII that encoding/json does not escape.
+func isPlainASCII(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func countAttachments(items []any) (n int) {
