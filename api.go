@@ -1,24 +1,26 @@
 package socketauth
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/internal/deadline"
+	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/lazyctx"
 	"github.com/z-open/socketauth/internal/throttle"
 )
@@ -129,7 +131,7 @@ type endpoint struct {
 func (a *Auth) serveHook(mux Mux, path string, e endpoint) error {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.handleCredentials(w, r, e) })
 	guarded := a.origins.Guard(h, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
+		answerText(w, http.StatusForbidden, "code", httpOriginNotAllowed)
 	})
 	return register(mux, path, guarded, http.MethodPost, http.MethodOptions)
 }
@@ -147,7 +149,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	credentials, fault := readCredentials(w, r)
 	if fault != nil { // the deadline remains, because net/http reads the rest of the body
-		answer(w, fault.status, map[string]string{"code": fault.code})
+		answerText(w, fault.status, "code", fault.code)
 		return
 	}
 	_ = rc.SetReadDeadline(time.Time{})
@@ -167,7 +169,11 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		}
 		e.accepted, failed.UserID, failed.SessionID = AuditStepUp, session.UserID, session.SessionID
 	}
-	attempt, wait, turn := a.begin(r, network, accounts)
+	var hash accountsHash
+	if network == "" {
+		hash = hashAccounts(accounts)
+	}
+	attempt, wait, turn := a.begin(r, network, accounts, hash)
 	if wait > 0 {
 		a.recordLimit(r.Context(), e, limitAttempts, httpTooManyAttempts, failed)
 		answerRetry(w, http.StatusTooManyRequests, httpTooManyAttempts, wholeSeconds(wait))
@@ -207,7 +213,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	}
 	attempt.Succeeded()
 	if network == "" {
-		a.devices.remember(w, r, accounts)
+		a.devices.remember(w, r, accounts, hash)
 	}
 	a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" accepted", AuditEvent{
 		Kind: e.accepted, UserID: code.UserID, SessionID: code.SessionID,
@@ -215,23 +221,24 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	})
 	switch {
 	case a.appURL != nil && session == nil:
-		answer(w, http.StatusOK, map[string]string{"url": url})
+		answerText(w, http.StatusOK, "url", url)
 	default:
-		answer(w, http.StatusOK, map[string]string{"token": code.Text})
+		answerText(w, http.StatusOK, "token", code.Text)
 	}
 }
 
 // begin begins an attempt to log in to or register one of the accounts. wait is how long the client
 // has to wait instead, or 0. t is its turn in the queue of Passwords. Clients whose network is not
-// known are told apart by a proof that they were logged in before, or by the headers of a proxy.
+// known are told apart by a proof that they were logged in before, or by the headers of a proxy; for
+// them the hash of the accounts is needed.
 func (a *Auth) begin(
-	r *http.Request, network string, accounts []string,
+	r *http.Request, network string, accounts []string, hash accountsHash,
 ) (attempt *throttle.Attempt, wait time.Duration, t turn) {
 	if network != "" {
 		attempt, wait = a.attempts.Begin(network, accounts...)
 		return attempt, wait, turn{group: throttle.Wide(network)}
 	}
-	hash, client := hashAccounts(accounts), forwardedFor(r)
+	client := forwardedFor(r)
 	device := a.devices.find(r, hash)
 	attempt, wait = a.attempts.BeginUnlocated(client, device, accounts...)
 	if device != "" {
@@ -305,14 +312,54 @@ type httpFault struct {
 	code   string
 }
 
+// bodies are buffers for the bodies of requests. What a hook gets is a copy.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const maxPooledBody = 4 << 10
+
+// readTexts returns the members of a JSON object if all are strings, and otherwise nil.
+func readTexts(body []byte) Credentials {
+	if !engine.ValidJSON(body) || bytes.TrimLeft(body, " \t\r\n")[0] != '{' {
+		return nil
+	}
+	c := make(Credentials, 4)
+	err := members(body, func(_, quoted, value []byte) error {
+		name, _ := unquote(quoted)
+		text, ok := unquote(value)
+		if !ok {
+			return errNotText
+		}
+		c[name] = text
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	return c
+}
+
+var errNotText = errors.New("not a string")
+
 // readCredentials reads the body of a request, which must be a JSON object or a form.
 func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *httpFault) {
 	const jsonType, formType = "application/json", "application/x-www-form-urlencoded"
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	var err error
+	media := r.Header.Get("Content-Type")
+	if media != jsonType {
+		media, _, err = mime.ParseMediaType(media)
+	}
 	if err != nil || len(r.Header.Values("Content-Type")) > 1 || media != jsonType && media != formType {
 		return nil, &httpFault{http.StatusUnsupportedMediaType, httpMediaType}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	buf := bodies.Get().(*bytes.Buffer)
+	defer func() {
+		clear(buf.Bytes()) // there is a password in it
+		if buf.Reset(); buf.Cap() <= maxPooledBody {
+			bodies.Put(buf)
+		}
+	}()
+	_, err = buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
+	body := buf.Bytes()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, &httpFault{http.StatusRequestEntityTooLarge, httpBodyTooLarge}
@@ -323,7 +370,7 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 	}
 	var c Credentials
 	if media == jsonType {
-		if json.Unmarshal(body, (*map[string]any)(&c)) != nil || c == nil {
+		if c = readTexts(body); c == nil && (json.Unmarshal(body, (*map[string]any)(&c)) != nil || c == nil) {
 			return nil, malformed
 		}
 		return c, nil

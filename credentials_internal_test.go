@@ -143,7 +143,7 @@ func TestPasswordQueueOfIPv6Network(t *testing.T) {
 		}
 		answered := make(chan string, 4)
 		compare := func(address string) {
-			attempt, _, turn := a.begin(httptest.NewRequest("POST", "/login", nil), throttle.Network(address), []string{address})
+			attempt, _, turn := a.begin(httptest.NewRequest("POST", "/login", nil), throttle.Network(address), []string{address}, accountsHash{})
 			defer attempt.Void()
 			ctx := context.WithValue(t.Context(), turnKey{}, turn)
 			go func() { answered <- fmt.Sprint(address, " ", errors.Is(p.Compare(ctx, "", "x"), ErrUnavailable)) }()

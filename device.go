@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/z-open/socketauth/internal/throttle"
@@ -29,7 +31,7 @@ const (
 // an account. A proof is a random name of the device, the time when the proof expires, and an HMAC
 // of both with the account.
 type devices struct {
-	key []byte
+	macs *sync.Pool // of hash.Hash: HMACs with the key
 }
 
 const (
@@ -50,7 +52,8 @@ func newDevices(secret []byte, c clusterConfig) devices {
 	}
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("socketauth device cookie")) // no JWT is signed like this: it would have dots
-	return devices{key: mac.Sum(nil)}
+	key := mac.Sum(nil)
+	return devices{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
 }
 
 // find returns the name of the device that a request comes from, if it proves that it was logged in
@@ -64,16 +67,15 @@ func (d devices) find(r *http.Request, accounts accountsHash) (name string) {
 	return ""
 }
 
-// remember sends the browser a proof that it was logged in to these accounts, with the proofs that
-// it has for others.
-func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []string) {
+// remember sends the browser a proof that it was logged in to these accounts, whose hash is given, with
+// the proofs that it has for others.
+func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []string, hash accountsHash) {
 	if strings.TrimSpace(strings.Join(accounts, "")) == "" {
 		return
 	}
 	proof := make([]byte, deviceSigned, deviceProof)
 	_, _ = rand.Read(proof[:deviceName])
 	binary.BigEndian.PutUint64(proof[deviceName:], uint64(time.Now().Add(deviceLifetime).Unix()))
-	hash := hashAccounts(accounts)
 	proof = append(proof, d.sign(proof, hash)...)
 	values := []string{base64.RawURLEncoding.EncodeToString(proof)}
 	for _, other := range d.read(r) {
@@ -121,7 +123,9 @@ func (d devices) proves(proof []byte, accounts accountsHash) bool {
 
 // sign returns the HMAC of the signed part of a proof with the accounts.
 func (d devices) sign(signed []byte, accounts accountsHash) []byte {
-	mac := hmac.New(sha256.New, d.key)
+	mac := d.macs.Get().(hash.Hash)
+	defer d.macs.Put(mac)
+	mac.Reset()
 	mac.Write(signed)
 	mac.Write(accounts[:])
 	return mac.Sum(nil)[:deviceProof-deviceSigned]

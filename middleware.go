@@ -69,7 +69,7 @@ func (a *Auth) refuseRequest(w http.ResponseWriter, r *http.Request, refused *re
 	case codeTooManyAttempts:
 		answerRetry(w, http.StatusTooManyRequests, refused.code, cmp.Or(refused.retryAfter, retryLater))
 	case codeServerError:
-		answer(w, http.StatusInternalServerError, map[string]string{"code": refused.code})
+		answerText(w, http.StatusInternalServerError, "code", refused.code)
 	default:
 		description := cmp.Or(codes[refused.code].message, "Token refused")
 		a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+description+`"`)
@@ -79,7 +79,7 @@ func (a *Auth) refuseRequest(w http.ResponseWriter, r *http.Request, refused *re
 // challenge answers 401 (RFC 6750 section 3).
 func (a *Auth) challenge(w http.ResponseWriter, code, challenge string) {
 	w.Header().Set("WWW-Authenticate", challenge)
-	answer(w, http.StatusUnauthorized, map[string]string{"code": code})
+	answerText(w, http.StatusUnauthorized, "code", code)
 }
 
 // check verifies a session token for Middleware.
@@ -117,17 +117,35 @@ func bearer(r *http.Request) (text string, ok bool) {
 
 // answer writes a JSON body that caches must not store.
 func answer(w http.ResponseWriter, status int, body any) {
+	beginAnswer(w, status)
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client has left
+}
+
+// answerText is answer for an object with one member, a string.
+func answerText(w http.ResponseWriter, status int, name, text string) {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || strings.IndexByte(`"\<>&`, c) >= 0 { // encoding/json may escape it
+			answer(w, status, map[string]string{name: text})
+			return
+		}
+	}
+	beginAnswer(w, status)
+	body := make([]byte, 0, len(`{"":""}`)+1+len(name)+len(text))
+	body = append(append(append(body, `{"`...), name...), `":"`...)
+	_, _ = w.Write(append(append(body, text...), "\"}\n"...))
+}
+
+func beginAnswer(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	deadline.Answer(w)
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // an error means that the client has left
 }
 
 // answerRetry is answer for a client that is told to come back after some seconds.
 func answerRetry(w http.ResponseWriter, status int, code string, seconds int) {
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	answer(w, status, map[string]string{"code": code})
+	answerText(w, status, "code", code)
 }
 
 // claimsKey is the context key of the claims: a *token, or a jwt.MapClaims of ContextWithClaims.

@@ -120,7 +120,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	}
 	s.engines = map[string]engine.Engine{"3": eio3.New(o), "4": eio4.New(o)}
 	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusForbidden, map[string]string{"code": httpOriginNotAllowed})
+		answerText(w, http.StatusForbidden, "code", httpOriginNotAllowed)
 	})
 	// The middleware of routers removes or adds the last slash, and clients can be told to leave it out.
 	paths := []string{a.socketPath}

@@ -119,6 +119,11 @@ func (p *Policy) Guard(next http.Handler, refuse http.HandlerFunc) http.Handler 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch v := p.judge(r); v {
 		case allowed:
+			if len(r.Header["Origin"]) == 0 && r.Method != http.MethodOptions {
+				w.Header().Add("Vary", "Origin") // cors would do no more
+				next.ServeHTTP(w, r)
+				return
+			}
 			exact.ServeHTTP(w, r)
 		case allowedOpaque:
 			opaque.ServeHTTP(w, r)

@@ -76,6 +76,9 @@ func Wide(address string) string {
 const wideBits = 48
 
 func wide(address string) (netip.Prefix, bool) {
+	if address == "" {
+		return netip.Prefix{}, false
+	}
 	ip, err := Parse(address)
 	if err != nil {
 		network, err := netip.ParsePrefix(address)
