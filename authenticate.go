@@ -195,7 +195,9 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	s.step(func(m *authn.Machine) (e authn.Effects) {
 		if e, first, ok = m.Enter(time.Now(), (*authn.Token)(kept)); ok {
 			s.hasSlot, s.tenant = true, tenant
-			rooms, s.rooms = s.rooms, nil
+			if s.early != nil {
+				rooms, s.early.rooms = s.early.rooms, nil
+			}
 			s.entering = s.entering || first
 			behind = m.Behind()
 		}
@@ -230,8 +232,10 @@ func (s *Socket) enter(t, next *token, tenant string) {
 func (s *Socket) sendHeld() {
 	for {
 		s.mu.Lock()
-		held := s.held
-		s.held = nil
+		var held []*engine.Message
+		if s.early != nil {
+			held, s.early = s.early.held, nil
+		}
 		s.entering = len(held) > 0
 		s.mu.Unlock()
 		if len(held) == 0 {
@@ -346,11 +350,11 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 	case refused.token != nil: // the token was valid until it expired
 		return s.unlessReuse(refused, in.at)
 	default:
-		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)}
+		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.clientIP, refused)}
 	}
 	if in.unclear != "" {
-		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.connection.request.ClientIP),
-			slog.String("user_agent", s.connection.request.UserAgent))
+		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.connection.request.clientIP),
+			slog.String("user_agent", s.connection.request.userAgent.text()))
 	}
 	if own := s.own(); own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID) {
 		return outcome{refused: &refusal{code: codeWrongSession}, presented: t}
@@ -436,8 +440,8 @@ func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
 		PresentedAt:      byWallClock(at),
 		SupersededWithin: s.server.auth.timeout,
 		EndOnReuse:       s.server.auth.reusePolicy == EndSession,
-		Address:          s.connection.request.ClientIP,
-		UserAgent:        s.connection.request.UserAgent,
+		Address:          s.connection.request.clientIP,
+		UserAgent:        s.connection.request.userAgent.text(),
 	}
 }
 

@@ -61,7 +61,7 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 func (s *Socket) send(m *engine.Message) error {
 	s.mu.Lock()
 	if s.auth.Phase() < authn.Authenticated || s.entering {
-		s.held = append(s.held, m)
+		s.keepLocked(m)
 		s.mu.Unlock()
 		return nil
 	}

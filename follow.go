@@ -267,7 +267,7 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 	case refused != nil && refused.token != nil:
 		return nil, s.apply(ctx, s.unlessReuse(refused, at))
 	case refused != nil:
-		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.ClientIP, refused)
+		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.clientIP, refused)
 	case given.Use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is needed")}
 	default:
@@ -292,8 +292,8 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 // event returns the audit event for something that happened on the socket to the session of a token.
 func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
 	e := AuditEvent{
-		Kind: kind, SocketID: s.ID(), Address: s.connection.request.ClientIP,
-		UserAgent: s.connection.request.UserAgent, Code: code,
+		Kind: kind, SocketID: s.ID(), Address: s.connection.request.clientIP,
+		UserAgent: s.connection.request.userAgent.text(), Code: code,
 	}
 	if t != nil {
 		e.UserID, e.SessionID = t.UserID, t.SessionID
@@ -308,7 +308,7 @@ func (s *Socket) handleRejection(t *token, v blacklist.Verdict) *refusal {
 	switch v {
 	case blacklist.Unknown:
 		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID),
-			slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.ClientIP))
+			slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.clientIP))
 	case blacklist.ReuseDetected:
 		a.record(&s.life, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
 			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),

@@ -37,6 +37,7 @@ func openIdle(t *testing.T, s *Server, from, to int) {
 		r := httptest.NewRequest("GET", "/socket.io/?EIO=4&transport=websocket", nil)
 		r.RemoteAddr = "198.51.100." + strconv.Itoa(n/250) + ":" + strconv.Itoa(1024+n)
 		r.Header.Set("Origin", "https://app.example.com")
+		r.Header.Set("Accept-Language", "en-US,en;q=0.5")
 		r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36")
 		described := s.describe(r)
 		s.admit(described, func() {})
@@ -54,7 +55,7 @@ func openIdle(t *testing.T, s *Server, from, to int) {
 // TestIdleSocketMemory guards how much memory a socket takes that has authenticated and is idle,
 // its session in the store included and its connection not.
 func TestIdleSocketMemory(t *testing.T) {
-	const before, after, limit = 500, 2500, 2000
+	const before, after, limit = 500, 2500, 1750
 	synctest.Test(t, func(t *testing.T) {
 		s, err := SocketServe(nil, http.NewServeMux(), Options[any]{
 			Secret: testSecret, Limits: Limits{UnauthenticatedPerAddress: NoLimit},

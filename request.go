@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/forward"
@@ -60,22 +61,66 @@ type locator struct {
 	invalid logonce.Minute // limits how often a bad result of clientIP is logged
 }
 
-// describe returns what is kept of a request.
-func (l *locator) describe(r *http.Request) Request {
-	d := Request{
-		RemoteAddr: r.RemoteAddr, ClientIP: l.address(r), Host: truncate(r.Host),
-		Origin: truncate(r.Header.Get("Origin")), UserAgent: truncate(r.UserAgent()),
+// described is what is kept of a request. It takes less memory than a Request: there is one for each
+// connection, and many of them have the same texts.
+type described struct {
+	remoteAddr, clientIP    string
+	host, origin, userAgent shared
+	headers                 []headerValue // nil if there are none
+}
+
+// shared is a text of which all that are equal are kept in memory once. The zero value is empty.
+type shared struct{ handle unique.Handle[string] }
+
+// share returns a header's value without what is too long.
+func share(s string) shared {
+	if s == "" {
+		return shared{}
 	}
-	for _, name := range keptHeaders {
-		values := r.Header.Values(name)
+	return shared{unique.Make(s[:min(len(s), maxHeaderLength)])} // which copies s if it is new
+}
+
+func (s shared) text() string {
+	if s == (shared{}) {
+		return ""
+	}
+	return s.handle.Value()
+}
+
+// headerValue is one value of one of the keptHeaders.
+type headerValue struct {
+	index int8
+	value string
+}
+
+// describe returns what is kept of a request.
+func (l *locator) describe(r *http.Request) described {
+	d := described{
+		remoteAddr: r.RemoteAddr, clientIP: l.address(r), host: share(r.Host),
+		origin: share(r.Header.Get("Origin")), userAgent: share(r.UserAgent()),
+	}
+	for n, name := range keptHeaders {
+		values := r.Header[name]
 		for _, value := range values[:min(len(values), maxHeaderValues)] {
-			if d.Header == nil {
-				d.Header = make(http.Header)
-			}
-			d.Header[name] = append(d.Header[name], truncate(value))
+			d.headers = append(d.headers, headerValue{int8(n), truncate(value)})
 		}
 	}
 	return d
+}
+
+// request returns the Request for the app.
+func (d *described) request() Request {
+	r := Request{
+		RemoteAddr: d.remoteAddr, ClientIP: d.clientIP,
+		Host: d.host.text(), Origin: d.origin.text(), UserAgent: d.userAgent.text(),
+	}
+	for _, h := range d.headers {
+		if r.Header == nil {
+			r.Header = make(http.Header)
+		}
+		r.Header[keptHeaders[h.index]] = append(r.Header[keptHeaders[h.index]], h.value)
+	}
+	return r
 }
 
 // address returns the client's address. It is the peer's if Options.ClientIP fails, knows none, or
@@ -158,7 +203,7 @@ func mayBeProxy(peer string) bool {
 // connection is one connection of the transport, on which a client may join, leave and join again.
 type connection struct {
 	admission.Member
-	request Request
+	request described
 	opened  time.Time                   // when the first request came
 	joined  atomic.Bool                 // a client has joined and has not authenticated since
 	evict   atomic.Pointer[func() bool] // evicts the socket of the client that joined last, and reports whether that is closed

@@ -29,7 +29,8 @@ func TestRequestHeaders(t *testing.T) {
 	}
 	r.Header["X-Request-Id"] = []string{"1", "2", "3", "4", "5"}
 	r.Header.Set("Accept-Language", strings.Repeat("x", 900_000)) // unauthenticated clients can send it, and it is kept
-	got := c.describe(r)
+	d := c.describe(r)
+	got := d.request()
 	want := Request{"192.0.2.1:5555", "192.0.2.1", "app.example", "https://app.example", "curl", http.Header{
 		"X-Forwarded-For": {"198.51.100.2"}, "X-Request-Id": {"1", "2", "3", "4"}, "Accept-Language": {strings.Repeat("x", maxHeaderLength)},
 	}}

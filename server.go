@@ -415,7 +415,7 @@ func (s *Socket) refuseTooManySockets(t *token) *refusal {
 // describe is called by the engines for the first request of each connection.
 func (s *Server) describe(r *http.Request) any {
 	request := s.auth.describe(r)
-	network := s.auth.network(r, request.ClientIP)
+	network := s.auth.network(r, request.clientIP)
 	return &connection{
 		Member:  admission.Member{Engine: versionOf(r), Network: network, Wide: throttle.Wide(network)},
 		request: request,
@@ -448,7 +448,7 @@ func (s *Server) admit(described any, evict func()) bool {
 // for it, if any.
 func (s *Server) evictOldest(c *connection, reached admission.Limit, oldest *admission.Member) {
 	if reached != admission.None {
-		s.auth.limited(admissionLimits[reached], slog.String("address", c.request.ClientIP))
+		s.auth.limited(admissionLimits[reached], slog.String("address", c.request.clientIP))
 	}
 	if oldest != nil {
 		oldest.Evict()

@@ -40,16 +40,20 @@ type Socket struct {
 	deadline deadline.Entry[*Socket] // of the state; its Value is the socket
 	forget   func()                  // stops waiting for the acknowledgement of "authenticated"; used on control only
 
-	counted atomic.Bool // a Receipt includes the socket
-
 	mu       sync.Mutex
 	auth     authn.Machine
-	hasSlot  bool // the socket has one of its user's slots until it ends
-	entering bool // the client is being let in: what is emitted to it is kept in held
+	hasSlot  bool        // the socket has one of its user's slots until it ends
+	entering bool        // the client is being let in: what is emitted to it is kept
+	counted  atomic.Bool // a Receipt includes the socket; not guarded by the lock
 	tenant   string
 	values   map[string]any
-	rooms    []string          // joined in OnAuthenticated
-	held     []*engine.Message // emitted in OnAuthenticated or while entering
+	early    *early // nil if nothing waits
+}
+
+// early is what waits until the client of a socket is let in.
+type early struct {
+	rooms []string          // joined in OnAuthenticated
+	held  []*engine.Message // emitted in OnAuthenticated or while entering
 }
 
 // ID returns the name of the connection: 128 random bits in 22 characters, different for each
@@ -112,6 +116,20 @@ func (s *Socket) Value(key string) any {
 	return s.values[key]
 }
 
+// keepLocked keeps a message until the client is let in.
+func (s *Socket) keepLocked(m *engine.Message) {
+	e := s.earlyLocked()
+	e.held = append(e.held, m)
+}
+
+// earlyLocked returns what waits until the client is let in.
+func (s *Socket) earlyLocked() *early {
+	if s.early == nil {
+		s.early = new(early)
+	}
+	return s.early
+}
+
 // receives reports whether a broadcast is to be sent to the socket. While the client is being let in,
 // the broadcast is kept for it instead.
 func (s *Socket) receives(m *engine.Message) bool {
@@ -122,7 +140,7 @@ func (s *Socket) receives(m *engine.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.entering {
-		s.held = append(s.held, m)
+		s.keepLocked(m)
 		return false
 	}
 	return s.auth.Live(now)
@@ -138,7 +156,8 @@ func (s *Socket) Join(rooms ...string) {
 	s.mu.Lock()
 	phase := s.auth.Phase()
 	if phase < authn.Authenticated {
-		s.rooms = append(s.rooms, rooms...)
+		e := s.earlyLocked()
+		e.rooms = append(e.rooms, rooms...)
 	}
 	s.mu.Unlock()
 	if phase == authn.Authenticated {
@@ -248,7 +267,7 @@ func (s *Socket) overrun() {
 	if t := s.known(); t != nil {
 		userID = t.UserID
 	}
-	s.server.auth.limited(limitEvents, slog.String("user", userID), slog.String("address", s.connection.request.ClientIP))
+	s.server.auth.limited(limitEvents, slog.String("user", userID), slog.String("address", s.connection.request.clientIP))
 	s.end("too many events", nil)
 }
 
@@ -266,7 +285,7 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 	if refused != "" {
 		s.acknowledgeError(ack, refused)
 		if name != probeEvent {
-			s.server.auth.logDropped(refused, name, slog.String("address", s.connection.request.ClientIP))
+			s.server.auth.logDropped(refused, name, slog.String("address", s.connection.request.clientIP))
 		}
 		return
 	}
@@ -358,7 +377,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	s.setDeadlineLocked()
 	reason := s.auth.Reason()
 	if e.Closed {
-		s.rooms, s.held, s.entering = nil, nil, false
+		s.early, s.entering = nil, false
 	}
 	s.mu.Unlock()
 
@@ -442,7 +461,5 @@ func (s *Socket) task(f func()) workers.Task { return workers.Func(func() { s.gu
 
 // Request describes the first HTTP request of the socket's connection. It returns a copy.
 func (s *Socket) Request() Request {
-	r := s.connection.request
-	r.Header = r.Header.Clone()
-	return r
+	return s.connection.request.request()
 }
