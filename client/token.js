@@ -38,5 +38,6 @@ export function sameSession(a, b) {
  */
 export function isNewer(a, b) {
   const [x, y] = [claims(a), claims(b)];
-  return sameSession(a, b) ? x.gen > y.gen : x.auth_time >= y.auth_time;
+  const began = ({ began, auth_time }) => began ?? auth_time; // a step-up raises auth_time
+  return sameSession(a, b) ? x.gen > y.gen : began(x) >= began(y);
 }

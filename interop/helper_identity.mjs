@@ -26,7 +26,24 @@ async function open(name, state) {
   return tab
 }
 
-const login = (username) => client.login({ username, password: 'secret' }) // runs in the page
+// tabs opens five tabs that share a session.
+async function tabs() {
+  const all = [await open('tab 0', 'signed-out')]
+  await all[0].do(login, 'alice')
+  await all[0].is('online')
+  for (let n = 1; n < 5; n++) all.push(await open('tab ' + n, 'online'))
+  return all
+}
+
+// What runs in the page.
+const login = (username) => client.login({ username, password: 'secret' })
+const prove = (credentials) => client.reauthenticate(credentials).then(() => 'proved', (error) => error.code)
+const session = async () => (await client.emitWithAck('who am I')).session
+const remove = () => client.emitWithAck('delete').catch(({ code, details }) => [code, Object.keys(details).sort()])
+const removeByRequest = async () => {
+  const response = await client.fetch('/api/delete', { method: 'DELETE' })
+  return [response.status, (await response.json()).code]
+}
 
 const scenarios = {
   // loads is a page that cannot load the module of its requests at first.
@@ -40,6 +57,29 @@ const scenarios = {
     await tab.until(() => fetch('/loads').then((response) => response.ok))
     await tab.tell(ask)
     await tab.tell(() => client.fetch('/elsewhere').then((response) => response.text()))
+  },
+
+  // stepUp is a user with five tabs who is asked to prove again who they are.
+  async stepUp() {
+    const all = await tabs()
+    const before = await all[0].do(session)
+    ready() // all proofs until now are too old
+    await all[1].until(() => fetch('/ready').then((response) => response.ok))
+    for (const tab of [all[0], all[4]]) {
+      await tab.tell(remove)
+      await tab.tell(removeByRequest)
+    }
+    await all[0].tell(prove, { username: 'alice', password: 'wrong' })
+    await all[0].tell(prove, { username: 'bob', password: 'secret' })
+    await all[0].tell(remove)
+    await all[0].tell(prove, { username: 'alice', password: 'secret' })
+    await all[0].tell(remove) // at once
+    await all[0].tell(removeByRequest)
+    for (const [n, tab] of all.entries()) { // soon
+      await tab.until(() => client.emitWithAck('delete').then(() => true))
+      say('tab ' + n, 'same session', before === await tab.do(session))
+      await tab.tell(() => states)
+    }
   },
 }
 

@@ -1,7 +1,9 @@
 package interop
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
@@ -105,3 +108,76 @@ func TestClientLoads(t *testing.T) {
 		d.done()
 	})
 }
+
+// tabsOpen expects the five tabs of a scenario to open.
+func (d *driver) tabsOpen() {
+	d.t.Helper()
+	d.hears("tab 0", "is", "signed-out")
+	for n := range 5 {
+		d.hears(fmt.Sprintf("tab %d", n), "is", "online")
+	}
+}
+
+// TestClientStepUp: a user proves again who they are in one of five tabs, and all five go on with
+// that in the same session.
+func TestClientStepUp(t *testing.T) {
+	inBrowsers(t, func(t *testing.T, browser string) {
+		var since atomic.Pointer[time.Time] // earlier proofs are too old
+		var a *app
+		recent := func() time.Duration { return time.Since(*since.Load()) }
+		remove := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"code":"deleted"}`) })
+		around := func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/ready" && since.Load() == nil:
+				http.Error(w, "", http.StatusServiceUnavailable)
+			case r.URL.Path == "/ready":
+			case r.URL.Path == "/api/delete":
+				a.Auth().Middleware(a.Auth().RequireRecent(recent())(remove)).ServeHTTP(w, r)
+			default:
+				return false
+			}
+			return true
+		}
+		l := newLedger(blacklist.NewMemory())
+		a = serveRequests(t, l, around, nil)
+		a.On("delete", func(ctx context.Context, s *socketauth.Socket, in socketauth.Args) (any, error) {
+			return socketauth.RequireRecent(recent())(func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
+				return "deleted", nil
+			})(ctx, s, in)
+		})
+		d := identity(t, "stepUp", browser, a.url, "{}")
+		d.tabsOpen()
+		d.hears("client", "ready")
+		since.Store(ptr(time.Now()))
+		const required = "reauthentication_required"
+		refused := []any{required, []string{"code", "maxAge"}}
+		for _, tab := range []string{"tab 0", "tab 4"} {
+			d.hears(tab, "tells", refused)
+			d.hears(tab, "tells", []any{http.StatusUnauthorized, required})
+		}
+		d.hears("tab 0", "tells", "USER_INVALID")
+		d.hears("tab 0", "tells", "USER_INVALID")
+		d.hears("tab 0", "tells", refused)
+		d.hears("tab 0", "tells", "proved")
+		d.hears("tab 0", "tells", "deleted")
+		d.hears("tab 0", "tells", []any{http.StatusOK, "deleted"})
+		for n := range 5 {
+			tab := fmt.Sprintf("tab %d", n)
+			d.hears(tab, "same session", true)
+			states := []string{"connecting", "online"}
+			if n == 0 {
+				states = []string{"connecting", "signed-out", "connecting", "online"}
+			}
+			d.hears(tab, "tells", states)
+		}
+		d.done()
+		noAlarm(t, a)
+		l.clean(t, 1)
+		sessions(t, a, "alice", 1)
+		if proofs := a.audited(socketauth.AuditStepUp); len(proofs) != 1 {
+			t.Errorf("%d step-ups", len(proofs))
+		}
+	})
+}
+
+func ptr[T any](v T) *T { return &v }

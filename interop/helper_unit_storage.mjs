@@ -322,11 +322,13 @@ export const tests = {
   async 'of two sessions the later is presented, and the other where that is dead'() {
     // Guards: after a login over a session and a kill, the earlier session was presented, and its
     // refusal signed the user out.
-    const session = (sid, auth_time) => token(3, { sid, auth_time })
+    const session = (sid, auth_time, began) => token(3, { sid, auth_time, began })
     for (const [stored, saved, presented] of [
       [session('one', 1.25), session('two', 1.5), ['two']],
       [session('one', 1.5), session('two', 1.25), ['one', 'two']],
       ['garbage', session('two', 1.25), ['garbage', 'two']],
+      // The user of the earlier one has proved who they are again.
+      [session('one', 1.25), session('two', 1.5, 1), ['one', 'two']],
     ]) {
       const disk = globalThis.indexedDB = new Database()
       disk.items.set(KEY, saved)
