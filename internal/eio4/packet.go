@@ -3,8 +3,8 @@ package eio4
 import (
 	"bytes"
 	"encoding/base64"
-	"fmt"
 	"iter"
+	"strconv"
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/engine"
@@ -17,8 +17,13 @@ const (
 
 // openPacket returns the server's part of the handshake. upgrades is the content of a JSON array.
 func openPacket(sid string, o *engine.Options, upgrades string) eio.Packet {
-	return eio.Packet{Head: fmt.Sprintf(`%c{"sid":"%s","upgrades":[%s],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}`,
-		eio.Open, sid, upgrades, o.PingInterval.Milliseconds(), o.PingTimeout.Milliseconds(), o.FirstPayload)}
+	b := make([]byte, 0, 160)
+	b = append(append(append(b, eio.Open), `{"sid":"`...), sid...)
+	b = append(append(append(b, `","upgrades":[`...), upgrades...), `],"pingInterval":`...)
+	b = append(strconv.AppendInt(b, o.PingInterval.Milliseconds(), 10), `,"pingTimeout":`...)
+	b = append(strconv.AppendInt(b, o.PingTimeout.Milliseconds(), 10), `,"maxPayload":`...)
+	b = append(strconv.AppendInt(b, int64(o.FirstPayload), 10), '}')
+	return eio.Packet{Head: string(b)}
 }
 
 // AppendPayload implements eio.Protocol. It always encodes binary data as text, since this version
