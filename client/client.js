@@ -99,11 +99,11 @@ export class Client {
   }
 
   /**
-   * Proves again who the user is, without another session. Resolves when the server has taken it
-   * for the session's last proof.
+   * Proves again who the user is, by credentials or by a step-up code, and keeps the session.
+   * Resolves when the server has taken it for the session's last proof.
    */
-  async reauthenticate(credentials) {
-    return (await this.#loadRequests()).reauthenticate(credentials);
+  async reauthenticate(proof) {
+    return (await this.#loadRequests()).reauthenticate(proof);
   }
 
   /**

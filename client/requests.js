@@ -250,15 +250,19 @@ export class Requests {
 
   // Proving again who the user is
 
-  async reauthenticate(credentials) {
+  /** Presents the step-up code that the app has made, or that the server gives for credentials. */
+  async reauthenticate(proof) {
     const { loginPath, url } = this.#options;
     const token = await this.getToken();
     if (!token) throw new SocketAuthError("signed_out");
-    const body = { ...credentials, step_up: true };
-    const send = (url, init) => this.fetch(url, init);
-    const answer = await postCredentials(new URL(loginPath, url), body, send);
-    const stepUp = answer?.token;
-    if (!isStepUp(stepUp) || !sameSession(stepUp, token)) throw new SocketAuthError("bad_answer");
+    let stepUp = proof;
+    if (typeof proof !== "string") {
+      const send = (url, init) => this.fetch(url, init);
+      const body = { ...proof, step_up: true };
+      stepUp = (await postCredentials(new URL(loginPath, url), body, send))?.token;
+      if (!isStepUp(stepUp)) throw new SocketAuthError("bad_answer");
+    }
+    if (!sameSession(stepUp, token)) throw new SocketAuthError("step_up_refused");
     await this.#replace(token, { stepUp });
   }
 }

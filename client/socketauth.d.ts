@@ -163,12 +163,13 @@ export declare class Client {
   logout(): Promise<boolean>;
 
   /**
-   * Proves again who the user is, with what login takes, and keeps the session. Resolves when the
-   * server has accepted that as the session's last proof. Rejects with a SocketAuthError when the
-   * server refuses it ("USER_INVALID" also for another user), or has not accepted it after 20
-   * seconds.
+   * Proves again who the user is, and keeps the session: with what login takes, or with a step-up
+   * code that the app has made by IssueStepUp. Resolves when the server has accepted that as the
+   * session's last proof. Rejects with a SocketAuthError when the server refuses it
+   * ("USER_INVALID" also for another user, "step_up_refused" for a code), or has not accepted it
+   * after 20 seconds.
    */
-  reauthenticate(credentials: object): Promise<void>;
+  reauthenticate(proof: object | string): Promise<void>;
 
   /**
    * Does what fetch does, with the session's token as `Authorization: Bearer`: one that is not about

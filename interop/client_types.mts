@@ -30,6 +30,7 @@ const response: Promise<Response> = client.fetch('/api/me', { method: 'PUT', bod
 client.fetch(new Request('https://app.example/api/me'))
 client.fetch(new URL('https://app.example/api/me'))
 const proved: Promise<void> = client.reauthenticate({ password: 'secret' })
+client.reauthenticate('a code')
 connect({ tokenPath: '/token' })
 client.register({}).catch((error) => error instanceof SocketAuthError && error.code && error.retryAfter && error.details?.maxAge)
 client.close()

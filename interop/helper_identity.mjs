@@ -11,8 +11,13 @@ import * as browsers from './process_browser.mjs'
 const [scenario, kind, url, options = '{}'] = process.argv.slice(2)
 const folder = mkdtempSync(join(tmpdir(), 'profile-'))
 const say = (socket, event, ...args) => print({ socket, event, args })
-const ready = () => say('client', 'ready')
-let browser
+let browser, step = 0
+
+// next lets the Go test do its next step.
+async function next() {
+  say('client', 'ready')
+  for (step++; !(await fetch(`${url}/step?${step}`)).ok;) await new Promise((resolve) => setTimeout(resolve, 20))
+}
 
 // open opens a tab, and waits until it is in a state.
 async function open(name, state) {
@@ -39,6 +44,7 @@ async function tabs() {
 const login = (username) => client.login({ username, password: 'secret' })
 const prove = (credentials) => client.reauthenticate(credentials).then(() => 'proved', (error) => error.code)
 const session = async () => (await client.emitWithAck('who am I')).session
+const role = () => client.emitWithAck('role')
 const remove = () => client.emitWithAck('delete').catch(({ code, details }) => [code, Object.keys(details).sort()])
 const removeByRequest = async () => {
   const response = await client.fetch('/api/delete', { method: 'DELETE' })
@@ -53,18 +59,75 @@ const scenarios = {
     await tab.is('online')
     const ask = () => client.fetch('/api/me').then((response) => response.json(), (error) => error.code)
     await tab.tell(ask)
-    ready() // to let it load
-    await tab.until(() => fetch('/loads').then((response) => response.ok))
+    await next() // lets it load
     await tab.tell(ask)
     await tab.tell(() => client.fetch('/elsewhere').then((response) => response.text()))
+  },
+
+  // refresh is a user with five tabs whose role changes, while the tabs go on asking.
+  async refresh({ rounds }) {
+    const all = await tabs()
+    for (const tab of all) {
+      await tab.do(() => {
+        globalThis.failed = []
+        globalThis.asking = setInterval(() => {
+          client.emitWithAck('role').catch((error) => failed.push(error.code))
+          client.fetch('/api/role').then((response) => response.ok || failed.push(response.status), (error) => failed.push(error.code))
+        }, 100)
+      })
+    }
+    for (let n = 0; n < rounds; n++) {
+      await next() // the role has changed
+      const roles = await Promise.all(all.map((tab) => tab.do(role)))
+      const byRequest = await Promise.all(all.map((tab) => tab.do(() => client.fetch('/api/role').then((response) => response.json()))))
+      say('client', 'roles', [...new Set([...roles, ...byRequest])])
+    }
+    for (const tab of all) {
+      await tab.do(() => clearInterval(asking))
+      await tab.tell(() => [states, failed])
+    }
+  },
+
+  // requests is a user with five tabs whose connections are lost, and no websocket gets through.
+  async requests({ rounds }) {
+    const all = await tabs()
+    await next() // the connections are lost
+    for (const tab of all) await tab.is('offline')
+    // Some answers get lost too.
+    const ask = async () => {
+      for (;;) {
+        const response = await client.fetch('/api/role')
+        if (response.ok) return response.json()
+        if (response.status !== 401) return response.status
+      }
+    }
+    for (let n = 0; n < rounds; n++) {
+      await next() // the role has changed
+      const roles = await Promise.all(all.map((tab) => tab.do(ask)))
+      say('client', 'roles', [...new Set(roles)])
+    }
+    const again = async (credentials) => {
+      for (;;) {
+        const result = await client.reauthenticate(credentials).then(() => 'proved', (error) => error.code)
+        if (result !== 'network') return result
+      }
+    }
+    await all[0].tell(again, { username: 'alice', password: 'wrong' })
+    await all[0].tell(again, { username: 'alice', password: 'secret' })
+    await all[0].tell(removeByRequest)
+    await all[3].tell(removeByRequest)
+    await next() // the network is back
+    for (const tab of all) {
+      await tab.is('online')
+      await tab.tell(role)
+    }
   },
 
   // stepUp is a user with five tabs who is asked to prove again who they are.
   async stepUp() {
     const all = await tabs()
     const before = await all[0].do(session)
-    ready() // all proofs until now are too old
-    await all[1].until(() => fetch('/ready').then((response) => response.ok))
+    await next() // all proofs until now are too old
     for (const tab of [all[0], all[4]]) {
       await tab.tell(remove)
       await tab.tell(removeByRequest)

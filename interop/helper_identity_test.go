@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,14 +38,16 @@ func identity(t *testing.T, scenario, browser, url, options string) *driver {
 }
 
 // serveRequests serves an app as servePages does, which answers requests behind Middleware at
-// /api/me with who makes them. around, if not nil, sees each request first.
-func serveRequests(t *testing.T, l *ledger, around func(w http.ResponseWriter, r *http.Request) (done bool), change options) *app {
+// /api/me and /api/role with the claims "sub" and "role". At /step it tells the scenario which step
+// has been done. around, if not nil, sees each request first.
+func serveRequests(t *testing.T, l *ledger, step *atomic.Int32, around func(http.ResponseWriter, *http.Request) (done bool), change options) *app {
 	t.Helper()
+	names := map[string]string{"/api/me": "sub", "/api/role": "role"}
 	var a *app
 	me := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := socketauth.ClaimsFromContext(r.Context())
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(claims["sub"])
+		_ = json.NewEncoder(w).Encode(claims[names[r.URL.Path]])
 	})
 	a = serve(t, setup{
 		options: func(o *socketauth.Options[string]) {
@@ -58,13 +61,20 @@ func serveRequests(t *testing.T, l *ledger, around func(w http.ResponseWriter, r
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case around != nil && around(w, r):
-				case r.URL.Path == "/api/me":
+				case r.URL.Path == "/step":
+					if n, _ := strconv.Atoi(r.URL.RawQuery); int(step.Load()) < n {
+						http.Error(w, "", http.StatusServiceUnavailable)
+					}
+				case names[r.URL.Path] != "":
 					a.Auth().Middleware(me).ServeHTTP(w, r)
 				default:
 					page.ServeHTTP(w, r)
 				}
 			})
 		},
+	})
+	a.On("role", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		return s.Claims()["role"], nil
 	})
 	return a
 }
@@ -75,7 +85,7 @@ func TestClientLoads(t *testing.T) {
 	// Guards: Firefox asks once for the URL of a module, so that a page whose network failed then
 	// could make no request until it was reloaded.
 	inBrowsers(t, func(t *testing.T, browser string) {
-		var loads atomic.Bool
+		var loads atomic.Int32
 		elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Access-Control-Allow-Origin", "*")
 			w.Header().Set("Access-Control-Allow-Headers", "authorization")
@@ -86,23 +96,20 @@ func TestClientLoads(t *testing.T) {
 			switch {
 			case r.URL.Path == "/elsewhere":
 				http.Redirect(w, r, elsewhere.URL, http.StatusFound)
-			case r.URL.Path == "/loads" && !loads.Load():
-				http.Error(w, "", http.StatusServiceUnavailable)
-			case r.URL.Path == "/loads":
-			case strings.HasSuffix(r.URL.Path, "/requests.js") && !loads.Load():
+			case strings.HasSuffix(r.URL.Path, "/requests.js") && loads.Load() == 0:
 				panic(http.ErrAbortHandler) // the connection is lost
 			default:
 				return false
 			}
 			return true
 		}
-		a := serveRequests(t, newLedger(blacklist.NewMemory()), around, nil)
+		a := serveRequests(t, newLedger(blacklist.NewMemory()), &loads, around, nil)
 		d := identity(t, "loads", browser, a.url, "{}")
 		d.hears("page", "is", "signed-out")
 		d.hears("page", "is", "online")
 		d.hears("page", "tells", "network")
 		d.hears("client", "ready")
-		loads.Store(true)
+		loads.Store(1)
 		d.hears("page", "tells", "alice")
 		d.hears("page", "tells", "token: ")
 		d.done()
@@ -123,14 +130,12 @@ func (d *driver) tabsOpen() {
 func TestClientStepUp(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, browser string) {
 		var since atomic.Pointer[time.Time] // earlier proofs are too old
+		var step atomic.Int32
 		var a *app
 		recent := func() time.Duration { return time.Since(*since.Load()) }
 		remove := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"code":"deleted"}`) })
 		around := func(w http.ResponseWriter, r *http.Request) bool {
 			switch {
-			case r.URL.Path == "/ready" && since.Load() == nil:
-				http.Error(w, "", http.StatusServiceUnavailable)
-			case r.URL.Path == "/ready":
 			case r.URL.Path == "/api/delete":
 				a.Auth().Middleware(a.Auth().RequireRecent(recent())(remove)).ServeHTTP(w, r)
 			default:
@@ -139,7 +144,7 @@ func TestClientStepUp(t *testing.T) {
 			return true
 		}
 		l := newLedger(blacklist.NewMemory())
-		a = serveRequests(t, l, around, nil)
+		a = serveRequests(t, l, &step, around, nil)
 		a.On("delete", func(ctx context.Context, s *socketauth.Socket, in socketauth.Args) (any, error) {
 			return socketauth.RequireRecent(recent())(func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
 				return "deleted", nil
@@ -149,6 +154,7 @@ func TestClientStepUp(t *testing.T) {
 		d.tabsOpen()
 		d.hears("client", "ready")
 		since.Store(ptr(time.Now()))
+		step.Store(1)
 		const required = "reauthentication_required"
 		refused := []any{required, []string{"code", "maxAge"}}
 		for _, tab := range []string{"tab 0", "tab 4"} {

@@ -19,6 +19,16 @@ export const tests = {
     assert.equal(server.socket.sent.at(-1)[1].step_up, undefined) // once
   },
 
+  async 'a step-up code that the app has made is presented as it is'() {
+    const { client, server, http } = await page()
+    const asked = client.reauthenticate(stepUp('one'))
+    await loaded()
+    assert.deepEqual(server.socket.sent, [['authenticate', { token: token(2), confirm: true, step_up: stepUp('one') }]])
+    server.socket.tell('authenticated', token(3), () => {})
+    await asked
+    assert.deepEqual(http.requests, [])
+  },
+
   async 'a step-up is presented again where the answer to it was lost'() {
     const { client, server, http } = await page()
     http.answers.push(() => Response.json({ token: stepUp('one') }))
@@ -121,7 +131,10 @@ export const tests = {
     http.answers.push(() => Response.json({ token: code('one') })) // a server that knows no step-up
     assert.equal(await given(settles(client.reauthenticate({}))), 'bad_answer')
     http.answers.push(() => Response.json({ token: stepUp('two') })) // of another session
-    assert.equal(await given(settles(client.reauthenticate({}))), 'bad_answer')
+    assert.equal(await given(settles(client.reauthenticate({}))), 'step_up_refused')
+    for (const text of [stepUp('two'), 'nonsense', '']) {
+      assert.equal(await given(settles(client.reauthenticate(text))), 'step_up_refused')
+    }
     http.answers.push(() => Response.json({ token: stepUp('one') }))
     const asked = settles(client.reauthenticate({}))
     await loaded()
