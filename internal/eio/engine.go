@@ -29,6 +29,7 @@ type Engine struct {
 	accept   func(*Session) Receiver
 	upgrader upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
+	chunks   sync.Pool // *[chunkSize]byte
 	workers  workers.Pool
 	started  time.Time // the zero of now
 

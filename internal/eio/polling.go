@@ -25,10 +25,7 @@ const (
 	maxPooled = 64 << 10
 )
 
-var (
-	errOverlap = errors.New("two polls, or two POSTs, at a time")
-	errLimit   = errors.New("longer than MaxPayload")
-)
+var errOverlap = errors.New("two polls, or two POSTs, at a time")
 
 // poll is a GET that waits for something to send.
 type poll struct {

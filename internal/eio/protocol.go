@@ -27,7 +27,7 @@ type Protocol interface {
 type Link interface {
 	// Open makes an id and an OPEN packet for the session and calls its Begin, at once or soon. ws
 	// is nil for a session that begins with polling; for one that begins with a websocket, a
-	// goroutine reads it from then on with Session.Read. Open returns false if it failed.
+	// goroutine of its own calls Session.Attend. Open returns false if it failed.
 	Open(r *http.Request, ws *WebSocket) bool
 
 	// Packets splits the body of a POST into packets. An error is the last item.
@@ -35,6 +35,10 @@ type Link interface {
 
 	// Receive handles one packet of a POST. It returns an error if the client broke the protocol.
 	Receive(p Incoming) error
+
+	// Input handles the messages that have arrived over the websocket that is the transport, as long
+	// as Session.Read returns one.
+	Input(ws *WebSocket)
 
 	// Upgrade tries a websocket as the transport of a session that began with polling, in a
 	// goroutine of its own that uses Session.Probe and Session.SetTransport. It ends with

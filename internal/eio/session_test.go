@@ -39,6 +39,7 @@ func (bareLink) Packets([]byte, string) iter.Seq2[Incoming, error] {
 	return func(func(Incoming, error) bool) {}
 }
 
+func (bareLink) Input(*WebSocket)                         {}
 func (bareLink) Receive(Incoming) error                   { return nil }
 func (k bareLink) Upgrade(_ *http.Request, ws *WebSocket) { k.GiveUp(ws) }
 func (bareLink) Closed()                                  {}

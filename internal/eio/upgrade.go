@@ -1,11 +1,8 @@
 package eio
 
 import (
-	"errors"
 	"net/http"
 	"time"
-
-	"github.com/z-open/socketauth/internal/engine"
 )
 
 // probeTimeout is how long an upgrade may take.
@@ -23,10 +20,9 @@ func (e *Engine) openWebsocket(w http.ResponseWriter, r *http.Request) *Refusal 
 		return refusal
 	}
 	s.ws = ws
-	s.answerPings(ws)
 	if !s.link.Open(r, ws) {
 		e.o.Left(s.request)
-		ws.reject()
+		e.reject(ws)
 	}
 	return nil
 }
@@ -38,7 +34,7 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *Refusal 
 		return refusal
 	}
 	if !s.setCandidate(ws) {
-		ws.reject()
+		s.e.reject(ws)
 		return nil
 	}
 	s.Hold()
@@ -65,7 +61,7 @@ func (s *Session) GiveUp(ws *WebSocket) {
 	s.mu.Lock()
 	s.candidate, s.probed = nil, false
 	s.mu.Unlock()
-	ws.reject()
+	s.e.reject(ws)
 }
 
 // The steps of an upgrade, as the client sends them. Some clients leave out the probe.
@@ -77,12 +73,8 @@ const (
 // NextStep reads one message of a candidate. It returns one of the steps of an upgrade, or "" for
 // anything else.
 func (s *Session) NextStep(ws *WebSocket) string {
-	binary, r, err := ws.nextReader()
-	if err != nil || binary {
-		return ""
-	}
-	data, err := s.readAll(r)
-	if step := string(data); err == nil && (step == StepProbe || step == StepUpgrade) {
+	kind, data, err := ws.nextMessage(s.MaxPayload())
+	if step := string(data); err == nil && kind == opText && (step == StepProbe || step == StepUpgrade) {
 		return step
 	}
 	return ""
@@ -126,59 +118,9 @@ func (s *Session) SetTransport(ws *WebSocket, b64 bool) bool {
 	}
 	s.ws, s.b64, s.candidate, s.probed = ws, b64, nil, false
 	s.alarmLocked(noopDue, 0)
-	s.answerPings(ws)
 	ws.setReadTimeout(0)
 	s.flushLocked()
 	return true
-}
-
-// answerPings answers websocket ping frames through the outbox. The default handler of
-// gorilla/websocket would change the deadline of a write in progress.
-func (s *Session) answerPings(ws *WebSocket) {
-	ws.setPingHandler(func(data string) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.state == open {
-			s.out.pong = &Packet{Data: []byte(data), pong: true}
-			s.flushLocked()
-		}
-		return nil
-	})
-}
-
-// Read returns the next message of the transport. Once the session has ended, Read ignores messages
-// until the client has closed the websocket too or its time to do so is over. After an error the
-// caller closes the websocket.
-func (s *Session) Read(ws *WebSocket) (data []byte, binary bool, err error) {
-	for {
-		s.awaitDrained()
-		binary, r, err := ws.nextReader() // an idle connection waits here
-		if err == nil {
-			data, err = s.readAll(r)
-		}
-		if err != nil {
-			s.readFailed(err)
-			return nil, false, err
-		}
-		if s.isOpen() {
-			return data, binary, nil
-		}
-	}
-}
-
-// readFailed ends the session, if it has not ended, with the reason that follows from err.
-func (s *Session) readFailed(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.state != open:
-	case errors.Is(err, errLimit):
-		s.failLocked(err)
-	case isProtocolError(err):
-		s.cause = err
-		s.closeLocked(engine.ProtocolError, 0) // gorilla/websocket has told the client
-	}
-	s.transportFailedLocked(err)
 }
 
 // writer is the task of writing what is queued to the websocket, until nothing is left.
@@ -201,9 +143,7 @@ func (w *writer) Run() {
 	s.out.writing = false
 }
 
-// writeBatch writes the packets of a batch as frames, many with one system call. Unlike the methods
-// of gorilla/websocket, it may run at the same time as those that write control frames: a single
-// Write is never interleaved with them.
+// writeBatch writes the packets of a batch as frames, many with one system call.
 func (e *Engine) writeBatch(ws *WebSocket, b batch) error {
 	buf := e.buffer()
 	defer e.release(buf)
@@ -218,7 +158,7 @@ func (e *Engine) writeBatch(ws *WebSocket, b batch) error {
 		buf.Reset()
 	}
 	if b.last {
-		ws.writeClose()
+		ws.writeClose(0)
 	}
 	return nil
 }

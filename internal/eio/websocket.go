@@ -2,10 +2,7 @@ package eio
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
-	"io"
-	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -16,8 +13,7 @@ import (
 )
 
 const (
-	readBuffer = 512      // of each websocket, while it is open; longer messages bypass it
-	writeSize  = 16 << 10 // frames that wait are written when they have so many bytes
+	writeSize = 16 << 10 // frames that wait are written when they have so many bytes
 
 	// lingerTimeout is how long a client may take to answer a close frame. To close earlier, while
 	// something that it sent is unread, would reset the connection, and the client could lose the
@@ -28,19 +24,14 @@ const (
 // past is a deadline that makes reads and writes return at once.
 var past = time.Unix(1, 0)
 
-// WebSocket is the server's end of a websocket. Only this file knows which library implements it.
-type WebSocket websocket.Conn
-
-func (ws *WebSocket) conn() *websocket.Conn { return (*websocket.Conn)(ws) }
+// WebSocket is the server's end of a websocket. What it receives is in input.go.
+type WebSocket struct {
+	conn  net.Conn
+	input input
+}
 
 // Close closes the connection without a close frame.
-func (ws *WebSocket) Close() { _ = ws.conn().Close() }
-
-// nextReader waits for the next message and returns a reader of it.
-func (ws *WebSocket) nextReader() (binary bool, r io.Reader, err error) {
-	kind, r, err := ws.conn().NextReader()
-	return kind == websocket.BinaryMessage, r, err
-}
+func (ws *WebSocket) Close() { _ = ws.conn.Close() }
 
 // setReadTimeout bounds all reads from now on; 0 removes the bound.
 func (ws *WebSocket) setReadTimeout(d time.Duration) {
@@ -48,37 +39,34 @@ func (ws *WebSocket) setReadTimeout(d time.Duration) {
 	if d > 0 {
 		deadline = time.Now().Add(d)
 	}
-	_ = ws.conn().SetReadDeadline(deadline)
+	_ = ws.conn.SetReadDeadline(deadline)
 }
-
-func (ws *WebSocket) setPingHandler(f func(data string) error) { ws.conn().SetPingHandler(f) }
 
 // writeText writes one message. No other write may be in progress.
 func (ws *WebSocket) writeText(text string) error {
-	_ = ws.conn().SetWriteDeadline(time.Now().Add(lingerTimeout))
-	return ws.conn().WriteMessage(websocket.TextMessage, []byte(text))
+	return ws.writeFrames(appendFrame(nil, Packet{Head: text}), lingerTimeout)
 }
 
 // writeFrames writes whole encoded frames with a single Write.
 func (ws *WebSocket) writeFrames(frames []byte, within time.Duration) error {
-	conn := ws.conn().NetConn()
-	_ = conn.SetWriteDeadline(time.Now().Add(within))
-	_, err := conn.Write(frames)
+	_ = ws.conn.SetWriteDeadline(time.Now().Add(within))
+	_, err := ws.conn.Write(frames)
 	return err
 }
 
-// writeClose sends a close frame. If that fails, the client sees the connection end.
-func (ws *WebSocket) writeClose() {
-	_ = ws.conn().WriteControl(websocket.CloseMessage, nil, time.Now().Add(lingerTimeout))
+// writeClose sends a close frame. If that fails, the client sees the connection end. A write in
+// progress ends first: a single Write is never interleaved with another.
+func (ws *WebSocket) writeClose(status uint16) {
+	_ = ws.writeFrames(closeFrame(status), lingerTimeout)
 }
 
 // reject closes a websocket that belongs to no session.
-func (ws *WebSocket) reject() {
+func (e *Engine) reject(ws *WebSocket) {
 	defer ws.Close()
-	ws.writeClose()
+	ws.writeClose(0)
 	ws.setReadTimeout(lingerTimeout)
 	for {
-		if _, _, err := ws.conn().NextReader(); err != nil {
+		if _, _, err := ws.nextMessage(e.o.MaxPayload); err != nil {
 			return
 		}
 	}
@@ -92,40 +80,7 @@ func (ws *WebSocket) interrupt(linger time.Duration) {
 		ws.setReadTimeout(linger)
 		return
 	}
-	_ = ws.conn().NetConn().SetDeadline(past)
-}
-
-// isProtocolError reports whether gorilla/websocket rejected a frame, for which it has no error
-// type, or a message for its length.
-func isProtocolError(err error) bool {
-	if errors.Is(err, websocket.ErrReadLimit) {
-		return true
-	}
-	var closed *websocket.CloseError
-	var network net.Error
-	return !errors.As(err, &closed) && !errors.As(err, &network) && strings.HasPrefix(err.Error(), "websocket: ")
-}
-
-// appendFrame encodes a packet as one unmasked, unfragmented frame.
-func appendFrame(dst []byte, p Packet) []byte {
-	const final = 0x80
-	opcode := byte(websocket.TextMessage)
-	switch {
-	case p.Binary:
-		opcode = websocket.BinaryMessage
-	case p.pong:
-		opcode = websocket.PongMessage
-	}
-	dst = append(dst, final|opcode)
-	switch n := len(p.Head) + len(p.Data); {
-	case n <= 125:
-		dst = append(dst, byte(n))
-	case n <= math.MaxUint16:
-		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
-	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
-	}
-	return append(append(dst, p.Head...), p.Data...)
+	_ = ws.conn.SetDeadline(past)
 }
 
 // upgrader makes websockets of requests.
@@ -134,8 +89,8 @@ type upgrader struct{ websocket.Upgrader }
 func newUpgrader(timeout time.Duration) upgrader {
 	return upgrader{websocket.Upgrader{
 		HandshakeTimeout: timeout,
-		ReadBufferSize:   readBuffer,
-		WriteBufferPool:  new(sync.Pool), // without it each connection would have a buffer
+		ReadBufferSize:   1, // the least: gorilla/websocket only makes the handshake
+		WriteBufferPool:  new(sync.Pool),
 		// Origins are checked before the engine is called.
 		CheckOrigin: func(*http.Request) bool { return true },
 		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
@@ -212,8 +167,7 @@ func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, *R
 	conn, err := e.upgrader.Upgrade(h, r, header)
 	switch {
 	case err == nil:
-		conn.SetReadLimit(int64(e.o.MaxPayload))
-		return (*WebSocket)(conn), nil
+		return e.newWebSocket(conn.NetConn()), nil
 	case h.hijacked:
 		e.o.Logger.Debug("engine: websocket handshake failed", "error", err)
 		return nil, nil

@@ -74,16 +74,35 @@ func (k *link) start(lib engineio.Conn) {
 	go k.read()
 }
 
-// read reads the transport, through the library, until it fails.
+// read reads the transport until it fails.
 func (k *link) read() {
 	defer k.Done()
 	defer k.stopReading()
+	for k.ws == nil {
+		// While polling is the transport, Input waits for the packets of POSTs.
+		if !k.handleInput() {
+			return
+		}
+	}
+	k.Attend(k.ws)
+}
+
+// Input implements eio.Link.
+func (k *link) Input(*eio.WebSocket) { k.handleInput() }
+
+// handleInput reads the transport, through the library, as long as something has arrived. It returns
+// false if the transport failed.
+func (k *link) handleInput() bool {
 	for {
 		_, r, err := k.lib.NextReader()
 		if err != nil {
-			return
+			return false
 		}
-		if m, ok := r.(*libReader); ok {
+		m, ok := r.(*libReader)
+		if ok && m.nothing {
+			return true
+		}
+		if ok {
 			k.Deliver(m.p.Data, m.p.Binary)
 		}
 	}

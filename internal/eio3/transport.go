@@ -111,13 +111,17 @@ func libPacket(p eio.Incoming) (frame.Type, libpacket.Type, io.ReadCloser, error
 	if p.Binary {
 		ft = frame.Binary
 	}
-	return ft, libpacket.ByteToPacketType(p.Kind, frame.String), &libReader{*bytes.NewReader(p.Data), p}, nil
+	return ft, libpacket.ByteToPacketType(p.Kind, frame.String), &libReader{*bytes.NewReader(p.Data), p, false}, nil
 }
+
+// nothing is what the library reads when nothing has arrived: a message, so that it returns.
+var nothing = &libReader{nothing: true}
 
 // libReader is a packet that the library reads. The library returns that of a message unchanged.
 type libReader struct {
 	bytes.Reader
-	p eio.Incoming
+	p       eio.Incoming
+	nothing bool // it is no packet
 }
 
 func (*libReader) Close() error { return nil }
@@ -215,12 +219,12 @@ func (c *websocketConn) takeOver() (frame.Type, libpacket.Type, io.ReadCloser, e
 	return libPacket(eio.Incoming{Kind: eio.Upgrade})
 }
 
-// read reads one packet from the websocket when that is the transport.
+// read returns one packet from the websocket, when that is the transport, or nothing.
 func (c *websocketConn) read() (frame.Type, libpacket.Type, io.ReadCloser, error) {
 	for {
-		data, binary, err := c.k.Read(c.ws)
-		if err != nil {
-			return 0, 0, nil, err
+		data, binary, ok := c.k.Read(c.ws)
+		if !ok {
+			return frame.String, libpacket.MESSAGE, nothing, nil
 		}
 		p, err := parseFrame(data, binary)
 		if err == nil {

@@ -30,26 +30,24 @@ func (k link) Open(_ *http.Request, ws *eio.WebSocket) bool {
 
 // read reads the websocket that is the transport until it fails.
 func (k link) read(ws *eio.WebSocket) {
-	for {
-		data, binary, err := k.Read(ws)
-		if err != nil {
-			ws.Close()
-			k.Done()
-			return
-		}
-		k.receiveFrame(data, binary)
-	}
+	k.Attend(ws)
+	k.Done()
 }
 
-// receiveFrame is not part of read, and read defers nothing, because the stack of an idle
-// connection has to fit into 4 KB.
-func (k link) receiveFrame(data []byte, binary bool) {
-	p, err := parseFrame(data, binary)
-	if err == nil {
-		err = k.Receive(p)
-	}
-	if err != nil {
-		k.Fail(err)
+// Input implements eio.Link.
+func (k link) Input(ws *eio.WebSocket) {
+	for {
+		data, binary, ok := k.Read(ws)
+		if !ok {
+			return
+		}
+		p, err := parseFrame(data, binary)
+		if err == nil {
+			err = k.Receive(p)
+		}
+		if err != nil {
+			k.Fail(err)
+		}
 	}
 }
 

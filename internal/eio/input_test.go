@@ -1,0 +1,82 @@
+package eio
+
+import (
+	"bytes"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// sockets returns the two ends of a TCP connection.
+func sockets(t *testing.T) (client, server net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err = net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	server, err = l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	_ = server.SetDeadline(time.Now().Add(time.Minute))
+	return client, server
+}
+
+// arrived waits, and returns the messages that have arrived.
+func arrived(t *testing.T, ws *WebSocket) (all []decoded) {
+	if err := ws.await(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		switch kind, payload, err := ws.next(1 << 20); {
+		case err != nil:
+			t.Fatal(err)
+		case kind == opContinuation:
+			return all
+		default:
+			all = append(all, decoded{kind, string(payload)})
+		}
+	}
+}
+
+func TestInputWaits(t *testing.T) {
+	// Guards that nothing is lost between waits, wherever those come, and that an input that waits
+	// keeps no buffer but what belongs to a message.
+	long := string(bytes.Repeat([]byte("0123456789a"), 1000))
+	data := slices.Concat(maskedFrame(finalBit|opText, "one"), maskedFrame(opText, "fr"), maskedFrame(finalBit|opPing, "ping"),
+		maskedFrame(finalBit|opContinuation, "agments"), maskedFrame(finalBit|opBinary, long), maskedFrame(finalBit|opClose, ""))
+	want := []decoded{{opText, "one"}, {opPing, "ping"}, {opText, "fragments"}, {opBinary, long}, {opClose, ""}}
+	for _, wrapped := range []bool{false, true} {
+		for _, size := range []int{1, 5, 6, 9, 1000, 5000} {
+			client, server := sockets(t)
+			if wrapped {
+				server = struct{ net.Conn }{server} // which can be read only by waiting in Read
+			}
+			ws := (&Engine{chunks: sync.Pool{}}).newWebSocket(server)
+			var got []decoded
+			for part := range slices.Chunk(data, size) {
+				if _, err := client.Write(part); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, arrived(t, ws)...)
+				if ws.input.chunk != nil || !wrapped && cap(ws.input.in) > 200 {
+					t.Fatalf("an input that waits has a buffer: %d bytes", cap(ws.input.in))
+				}
+			}
+			for len(got) < len(want) { // the last part may have arrived in parts
+				got = append(got, arrived(t, ws)...)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("wrapped %t, parts of %d bytes: %d messages", wrapped, size, len(got))
+			}
+		}
+	}
+}
