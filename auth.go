@@ -48,6 +48,12 @@ type socketServer interface {
 	// many were closed for revocations and not counted before. It returns false if the store has not
 	// answered for all of them before ctx has ended.
 	revokedElsewhere(ctx context.Context, r blacklist.Revocation) (closed int, ok bool)
+	// outdate has the claims of the sockets that a change is about brought up to date, and returns how many
+	// sockets it is about.
+	outdate(c blacklist.Change) int
+	// refreshedElsewhere is outdate for a refresh by another process, once the store has confirmed it. It
+	// returns false if the store has not answered for all of the sockets before ctx has ended.
+	refreshedElsewhere(ctx context.Context, c blacklist.Change) (outdated int, ok bool)
 	// deliver sends a message to the authenticated sockets that are in one of the groups.
 	deliver(groups []hub.Group, m *engine.Message)
 	// sockets describes the authenticated sockets that are in one of the groups.

@@ -120,7 +120,8 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	s.beginCall("")
 	defer s.endCall()
 	s.setCandidate(next)
-	verdict, err := s.server.auth.confirm(context.WithoutCancel(&s.life), next.ref())
+	result, err := s.server.auth.confirm(context.WithoutCancel(&s.life), next.ref())
+	verdict := result.Verdict
 	s.step(func(m *authn.Machine) authn.Effects { m.Settle(); return authn.Effects{} })
 	var refused *refusal
 	switch {
@@ -128,6 +129,12 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 		refused = &refusal{code: codeUnavailable, cause: err}
 	case verdict == blacklist.Superseded:
 		refused = &refusal{code: codeNoLongerValid, retryable: true, closes: true}
+	case verdict == blacklist.Stale && s.wasAuthenticated():
+		s.outdate(result.Mark)
+		return
+	case verdict == blacklist.Stale: // the client has stored the token, and comes back with it
+		s.reconnect(authn.Outdated)
+		return
 	case verdict == blacklist.Replaced && s.wasAuthenticated(): // of an older generation: nothing changes
 		return
 	case verdict == blacklist.Replaced:
@@ -195,8 +202,8 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	s.step(func(m *authn.Machine) (e authn.Effects) {
 		if e, first, ok = m.Enter(time.Now(), (*authn.Token)(kept)); ok {
 			s.hasSlot, s.tenant = true, tenant
-			if s.early != nil {
-				rooms, s.early.rooms = s.early.rooms, nil
+			if s.waiting != nil {
+				rooms, s.waiting.rooms = s.waiting.rooms, nil
 			}
 			s.entering = s.entering || first
 			behind = m.Behind()
@@ -213,12 +220,14 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	a := s.server.auth
 	if first {
 		s.join(everyone)
-		s.sendHeld()
-		if behind {
-			s.sendRotated()
-		}
 	}
-	s.joinRooms(rooms)
+	if refused := s.settle(rooms); refused != nil {
+		s.refuse(refused)
+		return
+	}
+	if first && behind {
+		s.sendRotated()
+	}
 	if first {
 		a.record(&s.life, slog.LevelDebug, "socketauth: authenticated", s.event(AuditAuthenticated, next, ""))
 	}
@@ -227,26 +236,21 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 }
 
-// sendHeld sends what was kept for the client until it was let in, in order. What is emitted meanwhile
-// comes after that.
-func (s *Socket) sendHeld() {
-	for {
-		s.mu.Lock()
-		var held []*engine.Message
-		if s.early != nil {
-			held, s.early = s.early.held, nil
-		}
-		s.entering = len(held) > 0
-		s.mu.Unlock()
-		if len(held) == 0 {
-			return
-		}
-		for _, m := range held {
-			if err := s.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) {
-				s.server.auth.log.Error("socketauth: emit of OnAuthenticated failed", slog.Any("cause", err))
-			}
-		}
+// settle joins the rooms of OnAuthenticated, has the app act on claims that it has not seen, and sends what
+// has waited for that.
+func (s *Socket) settle(rooms []string) *refusal {
+	s.mu.Lock()
+	held := s.auth.Held()
+	s.mu.Unlock()
+	if !held { // first what was emitted before
+		s.release()
 	}
+	s.joinRooms(rooms)
+	if refused := s.actOnClaims(); refused != nil {
+		return refused
+	}
+	s.release()
+	return nil
 }
 
 // refuse sends the client a refusal and records it. The connection ends, unless the client is

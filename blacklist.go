@@ -81,13 +81,12 @@ func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict bla
 }
 
 // confirm has the store record that a client has stored a token.
-func (a *Auth) confirm(ctx context.Context, t blacklist.TokenRef) (verdict blacklist.Verdict, err error) {
-	err = a.retryStore(ctx, func(ctx context.Context, _ bool) error {
-		result, err := a.blacklist.Confirm(ctx, t)
-		verdict = result.Verdict
+func (a *Auth) confirm(ctx context.Context, t blacklist.TokenRef) (result blacklist.Result, err error) {
+	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
+		result, err = a.blacklist.Confirm(ctx, t)
 		return err
 	})
-	return verdict, err
+	return result, err
 }
 
 // logOut has the store end the session of a token for its user.

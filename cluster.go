@@ -83,11 +83,11 @@ type Broker interface {
 	Subscribe(ctx context.Context, topic string, message func(data []byte), gap func()) (cancel func(), err error)
 }
 
-// A Receipt says what a revocation has ended. Of several revocations of a session at the same time,
-// one counts it, and each of its sockets is counted by one.
+// A Receipt says what a revocation has ended, or what a refresh has reached. Of several revocations of a
+// session at the same time, one counts it, and each of its sockets is counted by one.
 type Receipt struct {
 	Sessions int `json:"sessions"` // sessions that were alive; after RevokeAll, at least so many
-	Sockets  int `json:"sockets"`  // sockets that were closed, in the processes that have answered
+	Sockets  int `json:"sockets"`  // sockets that were closed or held, in the processes that have answered
 	Nodes    int `json:"nodes"`    // the processes that have answered, this one included
 
 	// Unheard names the processes that have not answered within ReceiptTimeout, as Stats.Nodes does.
@@ -174,11 +174,12 @@ func isNilPointer(v any) bool {
 
 // The kinds of messages between processes and of questions.
 const (
-	kindEmit     cluster.Kind = iota + 1 // an event for sockets
-	kindRevoked                          // asks what was closed because sessions were revoked
-	kindSockets                          // asks which sockets are in a target
-	kindCounts                           // asks how many sockets sessions have
-	kindFailures                         // tells what has failed
+	kindEmit      cluster.Kind = iota + 1 // an event for sockets
+	kindRevoked                           // asks what was closed because sessions were revoked
+	kindSockets                           // asks which sockets are in a target
+	kindCounts                            // asks how many sockets sessions have
+	kindFailures                          // tells what has failed
+	kindRefreshed                         // asks which sockets were told that their claims are out of date
 )
 
 // bus reaches the other processes of the app.

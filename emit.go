@@ -7,7 +7,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file holds what a socket sends to its client.
+// This file holds what the app does with a socket: sending, rooms, values of its own.
 
 // Emit sends an event to the client. A []byte among args is sent as a binary attachment; everything
 // else is encoded as JSON. An event has at most 10 attachments. An event with attachments must not
@@ -43,31 +43,90 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 		args engine.Args
 		err  error
 	}
-	replies := make(chan reply, 1)
-	forget, err := s.conn.EmitAck(m, func(args engine.Args, err error) { replies <- reply{args, err} })
-	if err != nil {
-		return Args{}, closed(err)
+	replies, sent := make(chan reply, 1), make(chan func(), 1)
+	send := func() error {
+		forget, err := s.conn.EmitAck(m, func(args engine.Args, err error) { replies <- reply{args, err} })
+		if err != nil {
+			replies <- reply{err: err}
+			return err
+		}
+		sent <- forget
+		return nil
+	}
+	var ended <-chan struct{}
+	if s.keep(outgoing{message: m, send: send}) {
+		ended = s.life.Done() // it may never be sent
+	} else {
+		_ = send()
 	}
 	select {
 	case r := <-replies:
 		return Args{r.args}, closed(r.err)
+	case <-ended:
+		return Args{}, ErrClosed
 	case <-ctx.Done():
-		forget()
+		select {
+		case forget := <-sent:
+			forget()
+		default: // it still waits
+		}
 		return Args{}, ctx.Err()
 	}
 }
 
 // send sends a message, or keeps it until the client is let in.
 func (s *Socket) send(m *engine.Message) error {
-	s.mu.Lock()
-	if s.auth.Phase() < authn.Authenticated || s.entering {
-		s.keepLocked(m)
-		s.mu.Unlock()
+	switch {
+	case s.keep(outgoing{message: m}):
 		return nil
-	}
-	s.mu.Unlock()
-	if !s.live() {
+	case !s.live():
 		return ErrClosed
 	}
 	return closed(s.conn.Emit(m))
+}
+
+// Set stores a value under a key, for Value. It is kept until the socket is garbage collected.
+func (s *Socket) Set(key string, value any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.values == nil {
+		s.values = make(map[string]any)
+	}
+	s.values[key] = value
+}
+
+// Value returns what Set has stored under the key, or nil.
+func (s *Socket) Value(key string) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[key]
+}
+
+// Request describes the first HTTP request of the socket's connection. It returns a copy.
+func (s *Socket) Request() Request { return s.connection.request.request() }
+
+// Leave removes the socket from rooms.
+func (s *Socket) Leave(rooms ...string) {
+	for _, name := range rooms {
+		s.server.hub.Leave(&s.member, room(name))
+	}
+}
+
+// Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes effect
+// once the socket is let in.
+//
+// With Options.Cluster, Join waits for up to half a second until what other processes emit to the
+// rooms is heard. Then nothing is missed that is emitted after Join. It does not wait for rooms that
+// other sockets of this process are in, or while the Broker cannot be reached.
+func (s *Socket) Join(rooms ...string) {
+	s.mu.Lock()
+	phase := s.auth.Phase()
+	if phase < authn.Authenticated {
+		w := s.waits()
+		w.rooms = append(w.rooms, rooms...)
+	}
+	s.mu.Unlock()
+	if phase == authn.Authenticated {
+		s.joinRooms(rooms)
+	}
 }

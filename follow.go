@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
+	"github.com/z-open/socketauth/internal/hub"
+	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
 // This file holds how sockets follow what happens to their sessions, and how a client ends its own.
@@ -107,6 +110,10 @@ func (s *Server) applyChange(c blacklist.Change) {
 		for _, socket := range s.hub.Members(session(c.SessionID)) {
 			socket.tokenConfirmed(c)
 		}
+	case c.Verdict == blacklist.Stale && c.Hint:
+		s.watcher.recheck(sessionsOf(s.of(c.SessionID, c.UserID, false)))
+	case c.Verdict == blacklist.Stale:
+		s.outdate(c)
 	case ends(c.Verdict) && c.Hint && c.All:
 		s.watcher.recheckAll()
 	case ends(c.Verdict) && c.Hint:
@@ -124,6 +131,51 @@ func (s *Server) applyChange(c blacklist.Change) {
 		// ahead. Only the store knows which of them have ended.
 		s.watcher.recheck(sessionsOf(later))
 	}
+}
+
+// outdate implements socketServer. It may be called more than once for one change.
+func (s *Server) outdate(c blacklist.Change) (sockets int) {
+	for _, socket := range s.of(c.SessionID, c.UserID, false) {
+		if socket.outdate(c.Mark) {
+			sockets++
+		}
+	}
+	return sockets
+}
+
+// outdateSession implements followers.
+func (s *Server) outdateSession(sessionID string, mark int64) {
+	for _, socket := range s.hub.Members(session(sessionID)) {
+		socket.outdate(mark)
+	}
+}
+
+// refreshedElsewhere implements socketServer.
+func (s *Server) refreshedElsewhere(ctx context.Context, c blacklist.Change) (outdated int, ok bool) {
+	affected := s.of(c.SessionID, c.UserID, false)
+	if !s.watcher.recheckNow(ctx, sessionsOf(affected)) {
+		return 0, false
+	}
+	for _, socket := range affected {
+		if socket.knowsMark(c.Mark) {
+			outdated++
+		}
+	}
+	return outdated, true
+}
+
+// outdate has the claims of the socket brought up to date, if their mark is lower. It reports whether the
+// client is in.
+func (s *Socket) outdate(mark int64) bool {
+	s.step(func(m *authn.Machine) authn.Effects { return m.Outdate(mark, time.Now()) })
+	return s.knowsMark(mark)
+}
+
+// knowsMark reports whether the client is in, and claims with a lower mark are known to be out of date.
+func (s *Socket) knowsMark(mark int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auth.Phase() == authn.Authenticated && s.auth.Mark() >= mark
 }
 
 // allSessions implements followers.
@@ -157,8 +209,7 @@ const reasonStale = "stale"
 // reconnectAll implements followers.
 func (s *Server) reconnectAll() (n int) {
 	for _, socket := range s.hub.All() {
-		if socket.finish(reasonStale) {
-			socket.conn.Reconnect()
+		if socket.reconnect(reasonStale) {
 			n++
 		}
 	}
@@ -210,6 +261,113 @@ func (s *Socket) closedFor(reason string) bool {
 // tokenConfirmed records that a token of the socket's session was confirmed, on whichever socket.
 func (s *Socket) tokenConfirmed(c blacklist.Change) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.Confirmed(c.TokenID, c.Generation) })
+}
+
+// keep has a message wait, if messages have to, and reports whether it does. A socket for which too much
+// waits is disconnected.
+func (s *Socket) keep(o outgoing) (kept bool) {
+	s.mu.Lock()
+	kept, full := s.keepLocked(o)
+	s.mu.Unlock()
+	if full {
+		s.reconnect(authn.Outdated)
+	}
+	return kept
+}
+
+func (s *Socket) keepLocked(o outgoing) (kept, full bool) {
+	early := s.auth.Phase() < authn.Authenticated
+	if !early && !s.entering && !s.auth.Held() || s.auth.Phase() == authn.Closed {
+		return false, false
+	}
+	return true, !s.waits().add(o, early)
+}
+
+// receives reports whether a message for groups is to be sent to the socket now. If the socket has to wait,
+// so does the message.
+func (s *Socket) receives(m *engine.Message, group hub.Group, more []hub.Group) bool {
+	now := time.Now()
+	if s.server.watcher.stale(now) {
+		return false
+	}
+	s.mu.Lock()
+	live, full := s.auth.Live(now), false
+	if s.entering || live && s.auth.Held() {
+		live = false
+		_, full = s.keepLocked(outgoing{message: m, groups: append([]hub.Group{group}, more...)})
+	}
+	s.mu.Unlock()
+	if full {
+		s.reconnect(authn.Outdated)
+	}
+	return live
+}
+
+// reconnect closes the socket in such a way that its client reconnects.
+func (s *Socket) reconnect(reason string) (closed bool) {
+	if closed = s.finish(reason); closed {
+		s.conn.Reconnect()
+	}
+	return closed
+}
+
+// release sends what waits, in order, and has events handled again, if the client is in with claims that
+// are up to date. What is emitted meanwhile comes after that.
+func (s *Socket) release() {
+	for {
+		s.mu.Lock()
+		if s.auth.Held() && !s.auth.Current() {
+			s.entering = false
+			s.mu.Unlock()
+			return
+		}
+		var next outgoing
+		var any bool
+		if s.waiting != nil {
+			next, any = s.waiting.messages.Pop()
+		}
+		if !any {
+			s.entering = false
+			s.auth.Release()
+			calls := s.waiting != nil && s.waiting.calls.Len() > 0
+			s.tidy()
+			s.mu.Unlock()
+			if calls {
+				s.handlers.PushAlways(&s.server.runner, s.task(func() { s.handleNext(nil) }))
+			}
+			return
+		}
+		s.mu.Unlock()
+		if next.groups != nil && !s.server.hub.In(&s.member, next.groups...) {
+			continue
+		}
+		send := next.send
+		if send == nil {
+			send = func() error { return s.conn.Emit(next.message) }
+		}
+		if err := send(); errors.Is(err, engine.ErrTooLarge) {
+			s.server.auth.log.Error("socketauth: emit of OnAuthenticated failed, or of what has waited", slog.Any("cause", err))
+		}
+	}
+}
+
+// actOnClaims asks OnClaimsChanged if the app has not seen the claims that the socket lives on now.
+func (s *Socket) actOnClaims() *refusal {
+	s.mu.Lock()
+	old, now := (*token)(s.auth.Acted()), (*token)(s.auth.Token())
+	changed := s.auth.Held() && s.auth.Current() && old != nil && !bytes.Equal(old.App, now.App)
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	ctx, cancel := lazyctx.WithTimeout(contextWithToken(&s.life, now), s.server.auth.timeout)
+	defer cancel()
+	if err := s.server.runOnClaimsChanged(ctx, s, old); err != nil {
+		refused := refuseError("OnClaimsChanged", err)
+		refused.closes = true
+		return refused.withToken(now)
+	}
+	return nil
 }
 
 // sendRotated tells the client that its session has a newer token.
@@ -287,18 +445,6 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 		return nil, &refusal{code: codeUnavailable, cause: err}
 	}
 	return ending, nil
-}
-
-// event returns the audit event for something that happened on the socket to the session of a token.
-func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
-	e := AuditEvent{
-		Kind: kind, SocketID: s.ID(), Address: s.connection.request.clientIP,
-		UserAgent: s.connection.request.userAgent.text(), Code: code,
-	}
-	if t != nil {
-		e.UserID, e.SessionID = t.UserID, t.SessionID
-	}
-	return e
 }
 
 // handleRejection does what follows from a token that the store has rejected, and returns the refusal

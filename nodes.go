@@ -31,6 +31,10 @@ func (a *Auth) answer(ctx context.Context, kind cluster.Kind, data []byte) []byt
 		if r, ok := peerwire.ParseRevocation(data); ok {
 			return a.answerRevoked(ctx, r)
 		}
+	case kindRefreshed:
+		if r, ok := peerwire.ParseRefresh(data); ok {
+			return a.answerRefreshed(ctx, r)
+		}
 	case kindSockets:
 		if target, ok := peerwire.ParseTarget(data); ok {
 			var sockets []peerwire.Socket
@@ -61,17 +65,43 @@ func (a *Auth) answerRevoked(ctx context.Context, r peerwire.Revocation) []byte 
 	return peerwire.AppendCounts(nil, closed)
 }
 
+// answerRefreshed has the store asked about the sockets that a refresh is about, and answers how many of
+// them wait for newer claims or have them.
+func (a *Auth) answerRefreshed(ctx context.Context, r peerwire.Refresh) []byte {
+	outdated := 0
+	for _, server := range a.allServers() {
+		n, ok := server.refreshedElsewhere(ctx, blacklist.Change{UserID: r.UserID, SessionID: r.SessionID, Verdict: blacklist.Stale, Mark: r.Mark})
+		if !ok {
+			return nil
+		}
+		outdated += n
+	}
+	return peerwire.AppendCounts(nil, outdated)
+}
+
 // askRevoked tells the other processes of a revocation that the store has decided, and has them say
 // what they have closed. The function that it returns waits for that and adds it to the receipt.
 func (a *Auth) askRevoked(ctx context.Context, r blacklist.Revocation) (add func(r *Receipt)) {
+	question := peerwire.Revocation{UserID: r.UserID, SessionID: r.SessionID, Except: r.Except, All: r.All}
+	return a.askSockets(ctx, kindRevoked, question.Append(nil))
+}
+
+// askRefreshed tells the other processes of a refresh that the store has recorded, as askRevoked does.
+func (a *Auth) askRefreshed(ctx context.Context, c blacklist.Change) (add func(r *Receipt)) {
+	question := peerwire.Refresh{UserID: c.UserID, SessionID: c.SessionID, Mark: c.Mark}
+	return a.askSockets(ctx, kindRefreshed, question.Append(nil))
+}
+
+// askSockets asks the other processes a question whose answer is a number of sockets. The function that it
+// returns waits for the answers and adds them to the receipt.
+func (a *Auth) askSockets(ctx context.Context, kind cluster.Kind, question []byte) (add func(r *Receipt)) {
 	if a.bus == nil {
 		return func(*Receipt) {}
 	}
-	question := peerwire.Revocation{UserID: r.UserID, SessionID: r.SessionID, Except: r.Except, All: r.All}.Append(nil)
 	answered := make(chan func(r *Receipt), 1)
 	go func() {
 		sockets := 0
-		heard, unheard := a.bus.ask(context.WithoutCancel(ctx), kindRevoked, question, func(_ string, data []byte) bool {
+		heard, unheard := a.bus.ask(context.WithoutCancel(ctx), kind, question, func(_ string, data []byte) bool {
 			counts, ok := peerwire.ParseCounts(data, 1)
 			if ok {
 				sockets += counts[0]

@@ -63,6 +63,8 @@ const (
 	// AuditRevoked is a revocation by the app or by Limits.SessionsPerUser: of a session, of all
 	// sessions of a user, or of all sessions if both are empty. Level info.
 	AuditRevoked AuditKind = "revoked"
+	// AuditRefreshed is a call of RefreshUser or RefreshSession. Level info.
+	AuditRefreshed AuditKind = "refreshed"
 	// AuditExpired is a socket that was disconnected because its token expired. Level debug.
 	AuditExpired AuditKind = "expired"
 	// AuditRefused is a refusal on a socket or by Middleware. Level debug, error if the store or a

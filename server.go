@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/z-open/socketauth/internal/admission"
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/deadline"
@@ -52,6 +53,7 @@ type Server struct {
 	mu              sync.RWMutex
 	closing         bool
 	handlers        map[string]Handler
+	onClaimsChanged []func(ctx context.Context, s *Socket, old jwt.MapClaims) error
 	onAuthenticated []func(context.Context, *Socket) error
 	onDisconnect    []func(context.Context, *Socket, string)
 }
@@ -280,6 +282,33 @@ func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason stri
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onDisconnect = append(s.onDisconnect, f)
+}
+
+// OnClaimsChanged adds a function that is called with a socket whose claims UpdateClaims, or Refresh, has
+// changed, before the first event is handled and the first message is sent under the new ones: the place
+// to leave and join rooms. s.Claims and ctx have the new claims, old has those before. A handler that
+// began earlier may still be running. ctx ends after Timeout. After an error the socket is refused and
+// disconnected, as by OnAuthenticated. Like On, OnClaimsChanged panics if f is nil.
+func (s *Server) OnClaimsChanged(f func(ctx context.Context, s *Socket, old jwt.MapClaims) error) {
+	if f == nil {
+		panic("socketauth: nil function for OnClaimsChanged")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onClaimsChanged = append(s.onClaimsChanged, f)
+}
+
+// runOnClaimsChanged calls the functions of OnClaimsChanged and returns the first error.
+func (s *Server) runOnClaimsChanged(ctx context.Context, socket *Socket, old *token) error {
+	s.mu.RLock()
+	hooks := slices.Clone(s.onClaimsChanged)
+	s.mu.RUnlock()
+	for _, f := range hooks {
+		if err := s.auth.contain("OnClaimsChanged", func() error { return f(ctx, socket, old.claims()) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // asksOnAuthenticated reports whether there is a function to ask.

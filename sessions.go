@@ -96,7 +96,7 @@ func (a *Auth) RevokeAll(ctx context.Context) (Receipt, error) {
 	return a.revoke(ctx, blacklist.Revocation{All: true})
 }
 
-var errEmpty = errors.New("socketauth: revoking: the user's or the session's id is empty")
+var errEmpty = errors.New("socketauth: revoking or refreshing: the user's or the session's id is empty")
 
 func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, error) {
 	r.Why = blacklist.Revoked
@@ -125,6 +125,57 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 		attrs = append(attrs, slog.Any("unheard", receipt.Unheard))
 	}
 	a.record(ctx, slog.LevelInfo, "socketauth: sessions revoked", AuditEvent{Kind: AuditRevoked, UserID: r.UserID, SessionID: r.SessionID, Except: r.Except}, attrs...)
+	return receipt, nil
+}
+
+// RefreshUser has the claims of a user brought up to date by Options.UpdateClaims, because something about
+// the user has changed: a role, for example. Nobody is signed out by it.
+//
+// Once it has returned, no handler begins and no broadcast is delivered under older claims, in this process
+// and in those that the receipt does not name as Unheard; Middleware refuses older claims with stale_token,
+// in all processes. A handler that is running already is not waited for. Each socket of the user is sent
+// the event "refresh". What arrives from its client, and what is sent to it, then waits until the client
+// has presented its token and OnClaimsChanged has returned. A client that does not do so within Timeout is
+// disconnected, in a way after which clients reconnect by themselves.
+//
+// The user need not exist: then nothing happens. Errors wrap ErrUnavailable; it may have taken effect all
+// the same. The receipt has the sessions and the sockets that were reached.
+func (a *Auth) RefreshUser(ctx context.Context, userID string) (Receipt, error) {
+	return a.refresh(ctx, blacklist.Revocation{UserID: userID})
+}
+
+// RefreshSession is RefreshUser for one session of the user. If that is another user's, nothing happens,
+// which the receipt shows.
+func (a *Auth) RefreshSession(ctx context.Context, userID, sessionID string) (Receipt, error) {
+	if sessionID == "" {
+		return Receipt{}, errEmpty
+	}
+	return a.refresh(ctx, blacklist.Revocation{UserID: userID, SessionID: sessionID})
+}
+
+func (a *Auth) refresh(ctx context.Context, r blacklist.Revocation) (Receipt, error) {
+	r.Why = blacklist.Stale
+	if r.UserID == "" {
+		return Receipt{}, errEmpty
+	}
+	change, err := a.revokeInStore(ctx, r)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("%w: refreshing: %w", ErrUnavailable, err)
+	}
+	if change.Verdict == 0 { // the session is another user's
+		return Receipt{}, nil
+	}
+	receipt := Receipt{Sessions: change.Sessions, Nodes: 1}
+	addOthers := a.askRefreshed(ctx, change)
+	for _, server := range a.allServers() {
+		receipt.Sockets += server.outdate(change)
+	}
+	addOthers(&receipt)
+	attrs := []any{slog.Int("sessions", receipt.Sessions), slog.Int("sockets", receipt.Sockets)}
+	if len(receipt.Unheard) > 0 {
+		attrs = append(attrs, slog.Any("unheard", receipt.Unheard))
+	}
+	a.record(ctx, slog.LevelInfo, "socketauth: claims are to be brought up to date", AuditEvent{Kind: AuditRefreshed, UserID: r.UserID, SessionID: r.SessionID}, attrs...)
 	return receipt, nil
 }
 

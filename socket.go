@@ -43,17 +43,11 @@ type Socket struct {
 	mu       sync.Mutex
 	auth     authn.Machine
 	hasSlot  bool        // the socket has one of its user's slots until it ends
-	entering bool        // the client is being let in: what is emitted to it is kept
+	entering bool        // the client is being let in: what is emitted to it waits
 	counted  atomic.Bool // a Receipt includes the socket; not guarded by the lock
 	tenant   string
 	values   map[string]any
-	early    *early // nil if nothing waits
-}
-
-// early is what waits until the client of a socket is let in.
-type early struct {
-	rooms []string          // joined in OnAuthenticated
-	held  []*engine.Message // emitted in OnAuthenticated or while entering
+	waiting  *waiting[call] // nil if nothing waits
 }
 
 // ID returns the name of the connection: 128 random bits in 22 characters, different for each
@@ -99,72 +93,6 @@ func (s *Socket) newest() *token {
 	return (*token)(s.auth.Token())
 }
 
-// Set stores a value under a key, for Value. It is kept until the socket is garbage collected.
-func (s *Socket) Set(key string, value any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.values == nil {
-		s.values = make(map[string]any)
-	}
-	s.values[key] = value
-}
-
-// Value returns what Set has stored under the key, or nil.
-func (s *Socket) Value(key string) any {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.values[key]
-}
-
-// keepLocked keeps a message until the client is let in.
-func (s *Socket) keepLocked(m *engine.Message) {
-	e := s.earlyLocked()
-	e.held = append(e.held, m)
-}
-
-// earlyLocked returns what waits until the client is let in.
-func (s *Socket) earlyLocked() *early {
-	if s.early == nil {
-		s.early = new(early)
-	}
-	return s.early
-}
-
-// receives reports whether a broadcast is to be sent to the socket. While the client is being let in,
-// the broadcast is kept for it instead.
-func (s *Socket) receives(m *engine.Message) bool {
-	now := time.Now()
-	if s.server.watcher.stale(now) {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.entering {
-		s.keepLocked(m)
-		return false
-	}
-	return s.auth.Live(now)
-}
-
-// Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes effect
-// once the socket is let in.
-//
-// With Options.Cluster, Join waits for up to half a second until what other processes emit to the
-// rooms is heard. Then nothing is missed that is emitted after Join. It does not wait for rooms that
-// other sockets of this process are in, or while the Broker cannot be reached.
-func (s *Socket) Join(rooms ...string) {
-	s.mu.Lock()
-	phase := s.auth.Phase()
-	if phase < authn.Authenticated {
-		e := s.earlyLocked()
-		e.rooms = append(e.rooms, rooms...)
-	}
-	s.mu.Unlock()
-	if phase == authn.Authenticated {
-		s.joinRooms(rooms)
-	}
-}
-
 // joinRooms adds the socket to rooms.
 func (s *Socket) joinRooms(rooms []string) {
 	for _, name := range rooms {
@@ -186,13 +114,6 @@ func (s *Socket) join(groups ...hub.Group) {
 	}
 	if s.phase() == authn.Closed { // it may have been closed before it joined
 		s.server.hub.Drop(&s.member)
-	}
-}
-
-// Leave removes the socket from rooms.
-func (s *Socket) Leave(rooms ...string) {
-	for _, name := range rooms {
-		s.server.hub.Leave(&s.member, room(name))
 	}
 }
 
@@ -304,18 +225,49 @@ type call struct {
 }
 
 // Run implements workers.Task.
-func (c *call) Run() { c.s.guard(func() { c.s.handle(c.h, c.name, c.args, c.ack) }) }
+func (c *call) Run() { c.s.guard(func() { c.s.handleNext(c) }) }
 
-// handle calls a handler and acknowledges the event.
-func (s *Socket) handle(h Handler, name string, args engine.Args, ack engine.Ack) {
+// handleNext handles an event, or has it wait until the claims are up to date. c may be nil. It then
+// handles what waits, in order.
+func (s *Socket) handleNext(c *call) {
+	for {
+		next, t, live, full := s.nextCall(c)
+		switch {
+		case full:
+			s.overrun()
+			return
+		case next == nil:
+			return
+		}
+		s.handle(next, t, live)
+		c = nil
+	}
+}
+
+// nextCall returns the event to handle now, with the token whose claims it is handled under. It is c, or an
+// earlier one that has waited, or nil if there is none or all have to wait. full reports that too many do.
+func (s *Socket) nextCall(c *call) (next *call, t *token, live, full bool) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.auth.Held() || s.waiting != nil {
+		c, full = s.takeTurn(c)
+	}
+	return c, (*token)(s.auth.Token()), s.auth.Live(now), full
+}
+
+// handle calls a handler, under the claims of a token, and acknowledges the event. live is false if the
+// token has expired.
+func (s *Socket) handle(c *call, t *token, live bool) {
+	h, name, args, ack := c.h, c.name, c.args, c.ack
 	if s.server.watcher.checkSilence() {
 		return
 	}
-	if !s.live() { // not any more
+	if !live { // not any more
 		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
-	ctx := contextWithToken(&s.life, s.newest())
+	ctx := contextWithToken(&s.life, t)
 	err := s.server.auth.containOf("handler of ", name, func() error {
 		reply, err := h(ctx, s, Args{args})
 		if err == nil {
@@ -377,7 +329,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	s.setDeadlineLocked()
 	reason := s.auth.Reason()
 	if e.Closed {
-		s.early, s.entering = nil, false
+		s.waiting, s.entering = nil, false
 	}
 	s.mu.Unlock()
 
@@ -459,7 +411,41 @@ func (s *Socket) guard(f func()) {
 // task returns a task that calls f with guard.
 func (s *Socket) task(f func()) workers.Task { return workers.Func(func() { s.guard(f) }) }
 
-// Request describes the first HTTP request of the socket's connection. It returns a copy.
-func (s *Socket) Request() Request {
-	return s.connection.request.request()
+// waits returns what waits for the socket. Called with the lock held.
+func (s *Socket) waits() *waiting[call] {
+	if s.waiting == nil {
+		s.waiting = new(waiting[call])
+	}
+	return s.waiting
+}
+
+// takeTurn has an event wait for its turn, and returns the one whose turn it is, or nil. c may be nil. full
+// reports that too many wait. Called with the lock held.
+func (s *Socket) takeTurn(c *call) (next *call, full bool) {
+	size := 0
+	if c != nil {
+		size = cost(c.name, c.args)
+	}
+	next, full = s.waits().turn(c, size, s.auth.Held())
+	s.tidy()
+	return next, full
+}
+
+// tidy forgets that something has waited. Called with the lock held.
+func (s *Socket) tidy() {
+	if s.waiting != nil && s.waiting.empty() {
+		s.waiting = nil
+	}
+}
+
+// event returns the audit event for something that happened on the socket to the session of a token.
+func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
+	e := AuditEvent{
+		Kind: kind, SocketID: s.ID(), Address: s.connection.request.clientIP,
+		UserAgent: s.connection.request.userAgent.text(), Code: code,
+	}
+	if t != nil {
+		e.UserID, e.SessionID = t.UserID, t.SessionID
+	}
+	return e
 }

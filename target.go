@@ -61,24 +61,24 @@ func (t Target) Emit(event string, args ...any) error {
 	}
 	bus := t.server.bus
 	if bus == nil {
-		return emit(t.members(), m)
+		return t.emit(m)
 	}
 	groups := t.groups()
 	data := peerwire.AppendEmit(nil, peerwire.Target{Server: t.server.place, Groups: groups}, m)
 	if len(data) > cluster.MaxData {
 		return fmt.Errorf("socketauth: event %q: %w to other processes: it has %d bytes, and %d is the maximum", event, engine.ErrTooLarge, len(data), cluster.MaxData)
 	}
-	err = emit(t.members(), m)
+	err = t.emit(m)
 	if err == nil && len(groups) > 0 {
 		bus.send(kindEmit, data, groups)
 	}
 	return err
 }
 
-// emit sends a message to those of the sockets that are authenticated.
-func emit(sockets []*Socket, m *engine.Message) error {
-	for _, socket := range sockets {
-		if socket.receives(m) {
+// emit sends a message to the authenticated sockets of this process.
+func (t Target) emit(m *engine.Message) error {
+	for _, socket := range t.members() {
+		if socket.receives(m, t.group, t.more) {
 			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
 				return err
 			}
@@ -159,7 +159,9 @@ func live(sockets []*Socket) (list []peerwire.Socket) {
 
 // deliver implements socketServer.
 func (s *Server) deliver(groups []hub.Group, m *engine.Message) {
-	_ = emit(s.hub.MembersOfAny(groups), m) // it was not too large for who sent it
+	if len(groups) > 0 {
+		_ = Target{s, groups[0], groups[1:]}.emit(m) // it was not too large for who sent it
+	}
 }
 
 // sockets implements socketServer.

@@ -44,6 +44,8 @@ type followers interface {
 	tokenOf(sessionID string) *token
 	// endSession closes the sockets of a session that has ended.
 	endSession(sessionID string, why authn.Cause)
+	// outdateSession has the claims of a session's sockets brought up to date, if their mark is lower.
+	outdateSession(sessionID string, mark int64)
 	// reconnectAll disconnects all sockets that have presented a token, in a way after which clients
 	// reconnect by themselves. It returns how many.
 	reconnectAll() int
@@ -244,6 +246,10 @@ func (w *watcher) checkSessions(sessions []string) (unanswered []string) {
 				unanswered = append(unanswered, tokens[n].SessionID)
 			case ends(result.Verdict):
 				w.sockets.endSession(tokens[n].SessionID, causeOf(result.Verdict))
+			case result.Verdict == blacklist.Accepted:
+				w.sockets.outdateSession(tokens[n].SessionID, tokens[n].Mark) // other sockets may have older claims
+			case result.Verdict == blacklist.Stale, result.Verdict == blacklist.Replaced:
+				w.sockets.outdateSession(tokens[n].SessionID, result.Mark)
 			}
 		}
 		tokens = tokens[len(results):]

@@ -170,7 +170,7 @@ type StepUp struct {
 // A Result is what a store says of a token.
 type Result struct {
 	Verdict Verdict
-	Mark    int64 // with Stale: what the mark has to be at least
+	Mark    int64 // with Stale, and with what Check calls Replaced: what the mark has to be at least
 }
 
 // A Verdict is what a store says of a token. The zero Verdict is none and accepts nothing.

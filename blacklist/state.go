@@ -306,7 +306,7 @@ func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Re
 		}
 		return Result{Verdict: Accepted}
 	}
-	return Result{Verdict: Replaced}
+	return Result{Replaced, s.mark}
 }
 
 // End ends the session, unless it has ended, and reports whether that ended a living one. keepUntil

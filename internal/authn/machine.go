@@ -171,6 +171,12 @@ func (m *Machine) Live(now time.Time) bool {
 // act on newer ones.
 func (m *Machine) Held() bool { return m.held }
 
+// Current reports whether the client is in with claims that are up to date.
+func (m *Machine) Current() bool { return m.phase == Authenticated && m.token.Mark >= m.mark }
+
+// Mark returns below which mark claims are known to be out of date.
+func (m *Machine) Mark() int64 { return m.mark }
+
 // Acted returns the token with the claims that the app acts by, or nil if it has not seen any.
 func (m *Machine) Acted() *Token { return m.acted }
 
@@ -310,7 +316,7 @@ func (m *Machine) Outdate(mark int64, now time.Time) Effects {
 
 // refresh asks the client for newer claims, if it is in with claims that are out of date.
 func (m *Machine) refresh(now time.Time) Effects {
-	if m.phase != Authenticated || m.token.Mark >= m.mark {
+	if m.phase != Authenticated || m.Current() {
 		return Effects{}
 	}
 	m.held = true
@@ -323,7 +329,7 @@ func (m *Machine) refresh(now time.Time) Effects {
 // Release records that the app has acted on the claims that the connection has now. It reports whether
 // events go in and out again: they do not if these claims are out of date.
 func (m *Machine) Release() bool {
-	if m.phase != Authenticated || m.token.Mark < m.mark {
+	if !m.Current() {
 		return false
 	}
 	m.held, m.acted = false, m.token

@@ -111,6 +111,18 @@ func (m *Member[T]) find(g *group[T]) int {
 	return -1
 }
 
+// In reports whether m is a member of any of the groups.
+func (h *Hub[T]) In(m *Member[T], groups ...Group) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, name := range groups {
+		if g := h.groups[name]; g != nil && m.find(g) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Leave removes m from g, if it is a member.
 func (h *Hub[T]) Leave(m *Member[T], g Group) {
 	if h.leave(m, g) && h.Last != nil {

@@ -84,6 +84,28 @@ func ParseRevocation(b []byte) (Revocation, bool) {
 	return v, r.done() && all <= 1 && v.All == (v.UserID == "")
 }
 
+// Refresh says that the claims of the sessions of a user, or of one of them, are out of date if their mark
+// is lower.
+type Refresh struct {
+	UserID, SessionID string
+	Mark              int64 // never negative
+}
+
+// Append appends the refresh to b.
+func (r Refresh) Append(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(appendString(appendString(b, r.UserID), r.SessionID), uint64(r.Mark))
+}
+
+// ParseRefresh reads a refresh.
+func ParseRefresh(b []byte) (Refresh, bool) {
+	r := reader{rest: b}
+	v := Refresh{UserID: string(r.bytes()), SessionID: string(r.bytes())}
+	if mark := r.next(8); len(mark) == 8 {
+		v.Mark = int64(binary.BigEndian.Uint64(mark))
+	}
+	return v, r.done() && v.UserID != "" && v.Mark >= 0
+}
+
 // Socket is an authenticated socket.
 type Socket struct {
 	UserID, SessionID string

@@ -1,0 +1,37 @@
+package backlog
+
+import "testing"
+
+// TestQueue guards the order, and that neither of the limits is exceeded except by a single item.
+func TestQueue(t *testing.T) {
+	var q Queue[int]
+	if _, ok := q.Pop(); ok || q.Len() != 0 {
+		t.Error("an empty queue has something")
+	}
+	few, cheap := Limits{Items: 3, Cost: 1000}, Limits{Items: 100, Cost: 10}
+	if !q.Push(cheap, 50, 0) || q.Push(cheap, 0, 1) {
+		t.Error("an empty queue does not take anything, or a queue over its limit takes more")
+	}
+	q.Pop()
+	for n := range 5 {
+		if q.Push(few, 1, n) != (n < 3) {
+			t.Errorf("item %d", n)
+		}
+	}
+	if v, ok := q.Pop(); v != 0 || !ok || !q.Push(few, 1, 9) || q.Push(few, 1, 10) {
+		t.Error("the first one does not make room for one")
+	}
+	for _, want := range []int{1, 2, 9} {
+		if v, ok := q.Pop(); v != want || !ok {
+			t.Errorf("%d, %v, want %d", v, ok, want)
+		}
+	}
+	for _, c := range []struct {
+		cost int
+		ok   bool
+	}{{4, true}, {6, true}, {1, false}, {0, true}} {
+		if q.Push(cheap, c.cost, 0) != c.ok {
+			t.Errorf("cost %d", c.cost)
+		}
+	}
+}
