@@ -310,7 +310,10 @@ func (m *Machine) compare() {
 // Outdate records that claims with a lower mark are out of date. If the client is in with such claims,
 // events are held until it has been let in with newer ones and Release is called.
 func (m *Machine) Outdate(mark int64, now time.Time) Effects {
-	m.mark = max(m.mark, mark)
+	if mark <= m.mark { // the client has been told, or will be when it enters
+		return Effects{}
+	}
+	m.mark = mark
 	return m.refresh(now)
 }
 

@@ -135,6 +135,7 @@ func TestEffects(t *testing.T) {
 		"out of date, in time":                      {append(slices.Clip(in), outdates(1, 2)), ticks(6), Effects{}, Authenticated, 7},
 		"out of date, too late":                     {append(slices.Clip(in), outdates(1, 2)), ticks(7), Effects{Closed: true, Reconnect: true}, Closed, 0},
 		"out of date again, and the time goes on":   {append(slices.Clip(in), outdates(1, 2)), outdates(2, 3), Effects{Refresh: true}, Authenticated, 7},
+		"out of date, and told once":                {append(slices.Clip(in), outdates(2, 2)), outdates(2, 3), Effects{}, Authenticated, 7},
 		"out of date, and expiring first":           {append(slices.Clip(in), outdates(1, 4)), ticks(8), Effects{Closed: true, Refuse: TokenExpired}, Closed, 0},
 		"out of date, and yet to confirm":           {append(slices.Clip(renewing), outdates(1, 1)), ticks(5), Effects{Closed: true, Refuse: TimedOut, Unconfirmed: true}, Closed, 0},
 		"new enough":                                {append(slices.Clip(in), enters(fresh)), outdates(1, 2), Effects{}, Authenticated, 40},
