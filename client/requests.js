@@ -10,8 +10,12 @@ import { claims, isSessionToken, isStepUp, sameSession } from "./token.js";
 const MIN_VALIDITY = 30; // seconds that a token must still live, unless the page says otherwise
 const TURN_TIMEOUT = 20_000; // ms of waiting for the turn
 
-/** Codes that say: present the token, and ask again with the next one. */
-const repeatAfter = ["stale_token", "token_expired"];
+/**
+ * How often a request is repeated with another token after a refusal. no_longer_valid has the token
+ * of a session that goes on if other tabs had it replaced more than once while the request was under
+ * way. Middleware refuses a request before anything is done.
+ */
+const repeats = { stale_token: 1, token_expired: 1, no_longer_valid: 3 };
 
 /** Codes by which the token that was presented without a socket is dead. */
 const dead = ["invalid_token", "token_expired", "invalid_tenant", "no_longer_valid", "token_reused",
@@ -211,15 +215,19 @@ export class Requests {
       if (token) headers.set("Authorization", "Bearer " + token);
       return fetch(input, { ...init, headers });
     };
-    const token = await unlessAborted(signal, this.#tokenForRequest());
+    let token = await unlessAborted(signal, this.#tokenForRequest());
     // A body that is read while it is sent cannot be sent again.
     const isStream = init?.body?.getReader ?? init?.body?.[Symbol.asyncIterator];
-    const first = request && !isStream ? request.clone() : request ?? target;
-    const response = await send(first, token);
-    if (!token || isStream || response.status !== 401) return response;
-    const next = await unlessAborted(signal, this.#tokenAfter(response.clone(), token));
-    if (!next) return response;
-    return send(request ?? target, next);
+    if (!token || isStream) return send(request ?? target, token);
+    for (const counts = {}; ;) {
+      const response = await send(request?.clone() ?? target, token);
+      if (response.status !== 401) return response;
+      const code = (await response.clone().json().catch(() => {}))?.code;
+      counts[code] = (counts[code] ?? 0) + 1;
+      if (!(counts[code] <= repeats[code])) return response;
+      token = await unlessAborted(signal, this.#tokenAfter(code, token));
+      if (!token) return response;
+    }
   }
 
   /** Resolves to a token for a request. One that lives a little longer will do if there is none. */
@@ -234,14 +242,12 @@ export class Requests {
   }
 
   /**
-   * Resolves to the token with which to repeat a request that was refused, or to null: the refusal
-   * has another reason, there is no other token, or another user has logged in.
+   * Resolves to the token with which to repeat a request that was refused with a code, or to null:
+   * there is no other token, or another user has logged in.
    */
-  async #tokenAfter(response, token) {
-    const answer = await response.json().catch(() => {});
-    const code = answer?.code;
+  async #tokenAfter(code, token) {
     const stored = this.#session.store.get();
-    if (!repeatAfter.includes(code) || !sameSession(stored, token)) return null;
+    if (!sameSession(stored, token)) return null;
     const mark = (token) => claims(token).mark ?? 0;
     const isDone = (next) => code === "stale_token" ? mark(next) > mark(token) : next !== token;
     if (isDone(stored)) return stored;

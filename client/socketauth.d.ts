@@ -174,8 +174,9 @@ export declare class Client {
   /**
    * Does what fetch does, with the session's token as `Authorization: Bearer`: one that is not about
    * to expire. Where the server answers 401 `stale_token` or `token_expired`, the token is presented,
-   * and the request is repeated once with the next one, unless its body is a stream. Relative URLs
-   * are those of the server. A request to another origin is refused. Where nobody is signed in, the
+   * and the request is repeated once with the next one, unless its body is a stream. So it is after
+   * `no_longer_valid` if other tabs have had the token replaced meanwhile. Relative URLs are those of
+   * the server. A request to another origin is refused. Where nobody is signed in, the
    * request is made without a token.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;

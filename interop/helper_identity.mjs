@@ -71,8 +71,12 @@ const scenarios = {
       await tab.do(() => {
         globalThis.failed = []
         globalThis.asking = setInterval(() => {
-          client.emitWithAck('role').catch((error) => failed.push(error.code))
-          client.fetch('/api/role').then((response) => response.ok || failed.push(response.status), (error) => failed.push(error.code))
+          const fail = (error) => failed.push(error.code)
+          globalThis.asked = Promise.all([
+            client.emitWithAck('role').catch(fail),
+            client.fetch('/api/role').then(async (response) => response.ok || fail(await response.json()), fail),
+            globalThis.asked,
+          ])
         }, 100)
       })
     }
@@ -81,6 +85,7 @@ const scenarios = {
       const roles = await Promise.all(all.map((tab) => tab.do(role)))
       const byRequest = await Promise.all(all.map((tab) => tab.do(() => client.fetch('/api/role').then((response) => response.json()))))
       say('client', 'roles', [...new Set([...roles, ...byRequest])])
+      for (const tab of all) await tab.do(() => Promise.resolve(globalThis.asked).then(() => {})) // a request is repeated only once
     }
     for (const tab of all) {
       await tab.do(() => clearInterval(asking))

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/blacklist"
 )
@@ -183,6 +185,73 @@ func TestClientStepUp(t *testing.T) {
 		if proofs := a.audited(socketauth.AuditStepUp); len(proofs) != 1 {
 			t.Errorf("%d step-ups", len(proofs))
 		}
+	})
+}
+
+// roles is an app whose user's role is a number, which increases.
+type roles struct {
+	*app
+	role, step atomic.Int32
+	ledger     *ledger
+}
+
+// options are those of an app that brings the role up to date.
+func (a *roles) options(o *socketauth.Options[string]) {
+	o.UpdateClaims = func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
+		old["role"] = a.role.Load()
+		return old, nil
+	}
+}
+
+// change gives alice another role, and expects that all her tabs have it.
+func (a *roles) change(t *testing.T, d *driver, sockets int) {
+	t.Helper()
+	d.hears("client", "ready")
+	role := a.role.Add(1)
+	receipt, err := a.Auth().RefreshUser(t.Context(), "alice")
+	if err != nil || receipt.Sessions != 1 || receipt.Sockets != sockets {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	a.step.Add(1)
+	d.hears("client", "roles", []any{role})
+}
+
+// unharmed expects that nothing was taken for theft, and that no presentation was refused.
+func (a *roles) unharmed(t *testing.T) {
+	t.Helper()
+	noAlarm(t, a.app)
+	sessions(t, a.app, "alice", 1)
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	for v, n := range a.ledger.verdicts {
+		if v != blacklist.Accepted && v != blacklist.Stale {
+			t.Errorf("%d presentations were judged %v", n, v)
+		}
+	}
+}
+
+// TestClientRefresh: the role of a user with five tabs changes again and again while the tabs go on
+// asking. After each change the events and requests of all tabs have the new role, and no tab is
+// disconnected.
+func TestClientRefresh(t *testing.T) {
+	inBrowsers(t, func(t *testing.T, browser string) {
+		const rounds = 5
+		a := &roles{ledger: newLedger(blacklist.NewMemory())}
+		a.app = serveRequests(t, a.ledger, &a.step, nil, a.options)
+		d := identity(t, "refresh", browser, a.url, fmt.Sprintf(`{"rounds": %d}`, rounds))
+		d.tabsOpen()
+		for range rounds {
+			a.change(t, d, 5)
+		}
+		for n := range 5 {
+			states := []string{"connecting", "online"}
+			if n == 0 {
+				states = []string{"connecting", "signed-out", "connecting", "online"}
+			}
+			d.hears(fmt.Sprintf("tab %d", n), "tells", []any{states, []any{}})
+		}
+		d.done()
+		a.unharmed(t)
 	})
 }
 

@@ -78,7 +78,11 @@ export const tests = {
   },
 
   async 'a token that another tab has stored will do for the repetition'() {
-    for (const [code, more, will] of [['stale_token', { mark: 5 }, true], ['token_expired', {}, true], ['stale_token', {}, false]]) {
+    // Guards: a request that is under way while each of five tabs has the token replaced was refused
+    // with no_longer_valid, though the session goes on.
+    for (const [code, more, will] of [
+      ['stale_token', { mark: 5 }, true], ['token_expired', {}, true], ['no_longer_valid', {}, true], ['stale_token', {}, false],
+    ]) {
       const { client, server, kept, http } = await page()
       const stored = token(7, more)
       http.answers.push(() => {
@@ -93,6 +97,19 @@ export const tests = {
       assert.equal(await (await asked).json(), 'done')
       assert.equal(http.taken()[1][1], will ? stored : token(8, { mark: 5 }))
     }
+  },
+
+  async 'a request that is overtaken again and again is given up'() {
+    const { client, server, kept, http } = await page()
+    for (let n = 10; n < 20; n++) {
+      http.answers.push(() => {
+        kept.setItem(KEY, token(n))
+        return Response.json({ code: 'no_longer_valid' }, { status: 401 })
+      })
+    }
+    assert.equal((await client.fetch('/api/me')).status, 401)
+    assert.deepEqual(http.taken().map(([, bearer]) => bearer), [token(2), token(10), token(11), token(12)])
+    assert.deepEqual(server.socket.sent, [])
   },
 
   async 'a request that may not be repeated is not'() {
