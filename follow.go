@@ -284,9 +284,8 @@ func (s *Socket) keepLocked(o outgoing) (kept, full bool) {
 }
 
 // receives reports whether a message for groups is to be sent to the socket now. If the socket has to wait,
-// so does the message.
-func (s *Socket) receives(m *engine.Message, group hub.Group, more []hub.Group) bool {
-	now := time.Now()
+// so does the message. now is read once for all sockets.
+func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, more []hub.Group) bool {
 	if s.server.watcher.stale(now) {
 		return false
 	}

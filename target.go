@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/z-open/socketauth/internal/cluster"
 	"github.com/z-open/socketauth/internal/engine"
@@ -77,9 +78,10 @@ func (t Target) Emit(event string, args ...any) error {
 
 // emit sends a message to the authenticated sockets of this process.
 func (t Target) emit(m *engine.Message) error {
+	now := time.Now()
 	for _, socket := range t.members() {
-		if socket.receives(m, t.group, t.more) {
-			if err := socket.conn.Emit(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
+		if socket.receives(m, now, t.group, t.more) {
+			if err := socket.conn.EmitShared(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
 				return err
 			}
 		}

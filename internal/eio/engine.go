@@ -11,6 +11,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type Engine struct {
 	accept   func(*Session) Receiver
 	upgrader upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
+	encoded  sync.Pool // *frames
+	flusher  flusher
 	chunks   sync.Pool // *[chunkSize]byte
 	workers  workers.Pool
 	started  time.Time // the zero of now
@@ -50,7 +53,7 @@ var _ engine.Engine = (*Engine)(nil)
 // accept may already send to it.
 func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine {
 	o = o.WithDefaults()
-	return &Engine{
+	e := &Engine{
 		o:        o,
 		protocol: p,
 		accept:   accept,
@@ -59,6 +62,8 @@ func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine
 		sessions: make(map[string]*Session),
 		drained:  make(chan struct{}),
 	}
+	e.flusher.pool, e.flusher.most = &e.workers, runtime.GOMAXPROCS(0)
+	return e
 }
 
 var (

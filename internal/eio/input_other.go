@@ -11,3 +11,5 @@ import (
 func rawConn(net.Conn) syscall.RawConn { return nil }
 
 func readNow(uintptr, []byte) (int, error) { return 0, errNothing }
+
+func writeNow(uintptr, []byte) (int, error) { return 0, errWait }

@@ -5,6 +5,7 @@ package eio
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -36,4 +37,22 @@ func readNow(fd uintptr, b []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// writeNow writes what the connection takes without waiting. If that is not all, the error is not nil,
+// and errWait if the rest can be written later.
+func writeNow(fd uintptr, b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := syscall.Write(int(fd), b[n:])
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			return n, errWait
+		case err != nil:
+			return n, os.NewSyscallError("write", err)
+		default:
+			n += m
+		}
+	}
+	return n, nil
 }

@@ -3,6 +3,8 @@ package eio
 import (
 	"errors"
 	"net"
+	"slices"
+	"time"
 
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -21,6 +23,7 @@ type outbox struct {
 	drained    chan struct{} // closed when little is waiting again; nil if nothing waits for it
 	lastPacket Packet        // ends the last poll
 	lastTaken  bool          // the batch that ends the session has been taken
+	flushed    time.Duration // when Flush last wrote something, as Engine.now returns it
 }
 
 // batch is what one writer writes in one go.
@@ -37,10 +40,14 @@ type batch struct {
 // empty reports whether there is nothing to take.
 func (o *outbox) empty() bool { return len(o.queue) == 0 && o.pong == nil }
 
-// add appends packets to the queue.
+// add appends packets to the queue. It keeps the slice, which may be shared, without changing it.
 func (o *outbox) add(packets []Packet) {
 	o.waiting += cost(packets)
-	o.queue = append(o.queue, packets...)
+	if len(o.queue) == 0 {
+		o.queue = slices.Clip(packets)
+	} else {
+		o.queue = append(o.queue, packets...)
+	}
 }
 
 // take returns what is queued as one batch, for a writer to begin. If the session is closing, the
@@ -82,21 +89,6 @@ func (o *outbox) signalDrained() bool {
 	return true
 }
 
-// Send queues packets that belong together. They must not be changed afterwards. Its errors are
-// engine.ErrClosed, engine.ErrSlow and engine.ErrTooLarge.
-func (s *Session) Send(packets ...Packet) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state == open && cost(packets) > s.maxQueue() {
-		return engine.ErrTooLarge
-	}
-	if err := s.queueLocked(packets); err != nil {
-		return err
-	}
-	s.flushLocked()
-	return nil
-}
-
 // CloseAfter ends the session once what is queued, followed by last, has been written, or after
 // FlushTimeout.
 func (s *Session) CloseAfter(last ...Packet) {
@@ -117,19 +109,6 @@ func (s *Session) queueLocked(packets []Packet) error {
 		return engine.ErrSlow
 	}
 	return nil
-}
-
-// flushLocked hands the queue to a writer, if there is something to write and a way to write it.
-func (s *Session) flushLocked() {
-	switch {
-	case s.out.writing || !s.unwrittenLocked():
-	case s.ws != nil:
-		s.out.writing = true
-		s.Hold()
-		s.e.workers.Go((*writer)(s))
-	case s.poll != nil:
-		s.answerPollLocked(s.takeLocked())
-	}
 }
 
 // unwrittenLocked reports whether there is something to write: packets, or the end.
@@ -165,7 +144,7 @@ func (s *Session) wroteLocked(b batch, err error) {
 	}
 	switch {
 	case s.state == closed:
-	case isTimeout(err):
+	case err != nil && isTimeout(err):
 		s.closeLocked(engine.SlowPeer, 0)
 	case err != nil:
 		s.transportFailedLocked(err)

@@ -32,6 +32,14 @@ type Packet struct {
 	Binary bool
 	JSON   bool // Data is JSON, and may be escaped
 	pong   bool // not an Engine.IO packet, but the answer to a websocket ping frame
+
+	frame []byte // all of it as a websocket frame, if Shared has made that
+}
+
+// Shared returns a text packet for many clients, whose websocket frame is made only once.
+func (p Packet) Shared() Packet {
+	p.frame = appendFrame(nil, p)
+	return p
 }
 
 var (

@@ -28,6 +28,9 @@ var past = time.Unix(1, 0)
 type WebSocket struct {
 	conn  net.Conn
 	input input
+
+	writing sync.Mutex // held from the first byte of a frame to its last
+	closed  bool       // a close frame was written, or is about to be; guarded by writing
 }
 
 // Close closes the connection without a close frame.
@@ -44,20 +47,30 @@ func (ws *WebSocket) setReadTimeout(d time.Duration) {
 
 // writeText writes one message. No other write may be in progress.
 func (ws *WebSocket) writeText(text string) error {
-	return ws.writeFrames(appendFrame(nil, Packet{Head: text}), lingerTimeout)
+	ws.writing.Lock()
+	defer ws.writing.Unlock()
+	return ws.write(appendFrame(nil, Packet{Head: text}), lingerTimeout)
 }
 
-// writeFrames writes whole encoded frames with a single Write.
-func (ws *WebSocket) writeFrames(frames []byte, within time.Duration) error {
+// writeClose sends a close frame, unless one was sent. If that fails, the client sees the connection
+// end. A write in progress ends first.
+func (ws *WebSocket) writeClose(status uint16) {
+	ws.writing.Lock()
+	defer ws.writing.Unlock()
+	if !ws.closed {
+		ws.closed = true
+		_ = ws.write(closeFrame(status), lingerTimeout)
+	}
+}
+
+// write writes encoded frames, or the rest of them. The caller holds writing.
+func (ws *WebSocket) write(frames []byte, within time.Duration) error {
 	_ = ws.conn.SetWriteDeadline(time.Now().Add(within))
 	_, err := ws.conn.Write(frames)
+	if err == nil && ws.input.raw != nil {
+		_ = ws.conn.SetWriteDeadline(time.Time{}) // for writes that do not wait
+	}
 	return err
-}
-
-// writeClose sends a close frame. If that fails, the client sees the connection end. A write in
-// progress ends first: a single Write is never interleaved with another.
-func (ws *WebSocket) writeClose(status uint16) {
-	_ = ws.writeFrames(closeFrame(status), lingerTimeout)
 }
 
 // reject closes a websocket that belongs to no session.

@@ -82,6 +82,10 @@ type Conn interface {
 	// Emit sends an event. Its errors are ErrClosed, ErrSlow and ErrTooLarge.
 	Emit(m *Message) error
 
+	// EmitShared is Emit for an event that many connections are sent: it leaves the writing to
+	// another goroutine, and keeps what has been encoded.
+	EmitShared(m *Message) error
+
 	// EmitAck sends an event that asks for an acknowledgement. done is called at most once, with
 	// the client's reply or with the error that ended the connection, and never within EmitAck.
 	// After forget, or if EmitAck itself fails, done is not called.

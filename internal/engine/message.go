@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -13,6 +14,16 @@ import (
 type Message struct {
 	Text        []byte   // the JSON array, which begins with the event's name, with placeholders
 	Attachments [][]byte // what the placeholders stand for
+
+	once    sync.Once
+	encoded any
+}
+
+// Encoded returns what encode returned for the message when Encoded was called first. encode is
+// always the same function.
+func (m *Message) Encoded(encode func(*Message) any) any {
+	m.once.Do(func() { m.encoded = encode(m) })
+	return m.encoded
 }
 
 // maxAttachments is how many attachments a message may have. Clients of versions 2.5 and 4.8 end

@@ -46,7 +46,8 @@ func (k *conn) Emit(m *engine.Message) error {
 	return k.send(encodeMessage(Event, k.namespace, false, 0, m))
 }
 
-func (k *conn) send(packets []eio.Packet) error {
+func (k *conn) EmitShared(m *engine.Message) error {
+	packets := encodeEvent(k.namespace, m)
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
 	if k.ended {
@@ -55,22 +56,49 @@ func (k *conn) send(packets []eio.Packet) error {
 	return k.c.s.Send(packets...)
 }
 
-func (k *conn) EmitAck(m *engine.Message, done func(engine.Args, error)) (forget func(), err error) {
+// send sends packets, as far as possible before it returns.
+func (k *conn) send(packets []eio.Packet) error {
+	err := k.enqueue(packets)
+	if err == nil {
+		k.c.s.Flush()
+	}
+	return err
+}
+
+func (k *conn) enqueue(packets []eio.Packet) error {
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
 	if k.ended {
-		return nil, engine.ErrClosed
+		return engine.ErrClosed
 	}
-	id := k.lastID
-	if err := k.c.s.Send(encodeMessage(Event, k.namespace, true, id, m)...); err != nil {
+	return k.c.s.Enqueue(packets...)
+}
+
+func (k *conn) EmitAck(m *engine.Message, done func(engine.Args, error)) (forget func(), err error) {
+	id, err := k.enqueueAck(m, done)
+	if err != nil {
 		return nil, err
+	}
+	k.c.s.Flush()
+	return func() { k.takeAck(id) }, nil
+}
+
+func (k *conn) enqueueAck(m *engine.Message, done func(engine.Args, error)) (id uint64, err error) {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	if k.ended {
+		return 0, engine.ErrClosed
+	}
+	id = k.lastID
+	if err := k.c.s.Enqueue(encodeMessage(Event, k.namespace, true, id, m)...); err != nil {
+		return 0, err
 	}
 	k.lastID++
 	if k.acks == nil {
 		k.acks = make(map[uint64]func(engine.Args, error))
 	}
 	k.acks[id] = done
-	return func() { k.takeAck(id) }, nil
+	return id, nil
 }
 
 // takeAck ends the wait for an acknowledgement and returns its function, or nil if there is none.

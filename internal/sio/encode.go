@@ -7,6 +7,21 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
+// encodeEvent returns the packets of an event that many clients are sent. In the root namespace they
+// are encoded once for all.
+func encodeEvent(namespace string, m *engine.Message) []eio.Packet {
+	if namespace != Root {
+		return encodeMessage(Event, namespace, false, 0, m)
+	}
+	return m.Encoded(encodeRootEvent).([]eio.Packet)
+}
+
+func encodeRootEvent(m *engine.Message) any {
+	packets := encodeMessage(Event, Root, false, 0, m)
+	packets[0] = packets[0].Shared()
+	return packets
+}
+
 // encodeMessage returns the packets of an event or a reply: the text, then its attachments.
 func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []eio.Packet {
 	packets := make([]eio.Packet, 0, 1+len(m.Attachments))
