@@ -196,16 +196,21 @@ func TestReturnRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := mixed.Query()
+	state := q.Get("state")
+	q.Del("state")
+	mixed.RawQuery = q.Encode()
+	refused("no state", get(t, ada, mixed.String()))
+	if n := a.provider.tried(); n != 0 {
+		t.Errorf("%d codes of other browsers went to the provider", n)
+	}
 	stolen, err := url.Parse(eves)
 	if err != nil {
 		t.Fatal(err)
 	}
+	q.Set("state", state)
 	q.Set("code", stolen.Query().Get("code"))
 	mixed.RawQuery = q.Encode()
 	refused("another browser's code with the right state", get(t, ada, mixed.String()))
-	q.Del("state")
-	mixed.RawQuery = q.Encode()
-	refused("no state", get(t, ada, mixed.String()))
 	if answer := get(t, ada, adas); !strings.HasPrefix(answer.Request.URL.Fragment, "code=") {
 		t.Errorf("the right browser: %s", answer.Status)
 	}

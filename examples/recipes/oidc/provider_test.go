@@ -29,10 +29,11 @@ type provider struct {
 	*httptest.Server
 	t *testing.T
 
-	mu    sync.Mutex
-	key   *rsa.PrivateKey
-	codes map[string]url.Values       // the requests by which codes were issued
-	spoil func(idToken jwt.MapClaims) // is called with mu locked
+	mu     sync.Mutex
+	key    *rsa.PrivateKey
+	codes  map[string]url.Values       // the requests by which codes were issued
+	trades int                         // how many codes somebody has tried to trade
+	spoil  func(idToken jwt.MapClaims) // is called with mu locked
 }
 
 // give has spoil change the claims of the ID tokens from now on.
@@ -96,10 +97,18 @@ func (p *provider) authorize(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, back.String(), http.StatusFound)
 }
 
+// tried returns how many codes somebody has tried to trade.
+func (p *provider) tried() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.trades
+}
+
 // token trades a code, once, for who presents the verifier of its challenge.
 func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	id, secret, _ := r.BasicAuth()
 	p.mu.Lock()
+	p.trades++
 	request := p.codes[r.FormValue("code")]
 	delete(p.codes, r.FormValue("code"))
 	p.mu.Unlock()

@@ -6,14 +6,23 @@ export const client = connect();
 // The server asks for a new passkey, because of addPasskey.
 client.on("passkey:create", async (options, reply) => {
   const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
-  const passkey = await navigator.credentials.create({ publicKey }).catch((error) => ({ error: error.name }));
-  reply(passkey); // its toJSON
+  try {
+    reply(await navigator.credentials.create({ publicKey })); // in JSON, by its toJSON
+  } catch {
+    reply(); // the user does not want to, or has one here: addPasskey rejects with "bad_arguments"
+  }
 });
 
 export const addPasskey = () => client.emitWithAck("passkey:add");
 
-export async function login() {
+// sign has the user choose a passkey and sign a challenge of the server with it.
+async function sign() {
   const challenge = await (await fetch("/passkey", { method: "POST" })).arrayBuffer();
   const passkey = await navigator.credentials.get({ publicKey: { challenge, userVerification: "required" } });
-  await client.login({ passkey: JSON.stringify(passkey) });
+  return { passkey: JSON.stringify(passkey) };
 }
+
+export const login = async () => client.login(await sign());
+
+// What an event wants that is answered with "reauthentication_required".
+export const reauthenticate = async () => client.reauthenticate(await sign());

@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth"
 )
@@ -35,14 +34,15 @@ type Passkeys struct {
 	Used func(ctx context.Context, passkey *webauthn.Credential, at int64) error
 }
 
-// Add is the handler by which users add a passkey. It asks their client for one, with an event that
-// the client acknowledges. A passkey lets in who has it for good, so it takes a login of just
-// now, not only a token.
-func (p *Passkeys) Add(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
-	loggedIn, err := jwt.MapClaims{"iat": s.Claims()["auth_time"]}.GetIssuedAt()
-	if err != nil || time.Since(loggedIn.Time) > 5*time.Minute {
-		return nil, &socketauth.PublicError{Code: "reauthentication_required"}
-	}
+// Handle registers the event by which users add a passkey. A passkey lets in who has it for good, so it
+// takes a login or a step-up of just now, not only a token.
+func (p *Passkeys) Handle(srv *socketauth.Server) {
+	srv.On("passkey:add", socketauth.RequireRecent(5*time.Minute)(p.add))
+}
+
+// add asks the client for a new passkey, with an event that the client acknowledges. Until the user has
+// decided, later events of the socket wait.
+func (p *Passkeys) add(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 	user, err := p.User(ctx, s.UserID())
 	if err != nil {
 		return nil, err

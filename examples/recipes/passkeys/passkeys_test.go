@@ -98,7 +98,7 @@ func start(t *testing.T) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.On("passkey:add", a.passkeys.Add)
+	a.passkeys.Handle(a.Server.Server)
 	a.On("who", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) { return s.UserID(), nil })
 	a.Mux.HandleFunc("POST /passkey", a.passkeys.Challenge)
 	a.Mux.HandleFunc("GET /page.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "page.js") })
@@ -295,8 +295,8 @@ func TestOtherSite(t *testing.T) {
 func TestAddRefused(t *testing.T) {
 	a := start(t)
 	a.open(t, "7")
-	if code := a.do(t, "(navigator.credentials.create = () => Promise.reject(new DOMException('', 'NotAllowedError')), addPasskey())"); code == "" {
-		t.Error("added without the user")
+	if code := a.do(t, "(navigator.credentials.create = () => Promise.reject(new DOMException('', 'NotAllowedError')), addPasskey())"); code != "bad_arguments" {
+		t.Errorf("without the user: %q", code)
 	}
 
 	var n int
@@ -305,8 +305,8 @@ func TestAddRefused(t *testing.T) {
 	}
 	a.enter(t, "7")
 	a.open(t, "7")
-	if code := a.do(t, "addPasskey()"); code == "" {
-		t.Error("a second one was added")
+	if code := a.do(t, "addPasskey()"); code != "bad_arguments" {
+		t.Errorf("a second one: %q", code)
 	}
 	if kit.Scan(t, a.db, &n, "SELECT count(*) FROM passkeys"); n != 1 {
 		t.Errorf("%d passkeys", n)
@@ -317,12 +317,48 @@ func TestAddRefused(t *testing.T) {
 // of their own.
 func TestAddTakesALoginOfJustNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		socket := socketauthtest.NewSocket(t, jwt.MapClaims{"sub": "7"})
+		srv := socketauthtest.NewServer(t, socketauth.Options[string]{})
+		asked := 0
+		passkeys := &Passkeys{User: func(context.Context, string) (webauthn.User, error) {
+			asked++
+			return nil, errors.New("there is no table")
+		}}
+		passkeys.Handle(srv.Server)
+		client := srv.Dial(jwt.MapClaims{"sub": "7"})
+		if _, err := client.Call("passkey:add"); err == nil || asked != 1 {
+			t.Errorf("%v, asked %d times", err, asked)
+		}
 		time.Sleep(5*time.Minute + time.Second)
-		_, err := (&Passkeys{}).Add(socket.Context(), socket.Socket, socketauthtest.Args())
+		_, err := client.Call("passkey:add")
 		var refused *socketauth.PublicError
-		if !errors.As(err, &refused) || refused.Code != "reauthentication_required" {
-			t.Error(err)
+		if !errors.As(err, &refused) || refused.Code != "reauthentication_required" || asked != 1 {
+			t.Errorf("%v, asked %d times", err, asked)
 		}
 	})
+}
+
+// TestStepUp guards that a user proves again who they are with a passkey.
+func TestStepUp(t *testing.T) {
+	a := start(t)
+	a.enter(t, "7")
+	if code := a.do(t, "login()"); code != "" {
+		t.Fatalf("refused: %s", code)
+	}
+	proof := func() string {
+		t.Helper()
+		kit.Await(t, a.page, "client.token !== null")
+		proof, err := chromedp.Run(a.page, chromedp.Evaluate[string](
+			"String(JSON.parse(atob(client.token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).auth_time)"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return proof
+	}
+	before := proof()
+	if code := a.do(t, "reauthenticate()"); code != "" {
+		t.Fatalf("refused: %s", code)
+	}
+	if after := proof(); after <= before {
+		t.Errorf("auth_time is %s, and was %s", after, before)
+	}
 }
