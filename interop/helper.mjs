@@ -344,6 +344,35 @@ const scenarios = {
     report(shared.storage.getItem(KEY))
   },
 
+  // refresh are five tabs whose user's role changes, and who proves again who they are in one of
+  // them.
+  async refresh({ locks, rounds }) {
+    const shared = { storage: new Distant(locks ? 20 : 40), locks: locks ? new Locks() : null, quiet: true }
+    const tabs = Array.from({ length: 5 }, (_, n) => {
+      return new Page('tab ' + n, { ...shared, storage: shared.storage.another() })
+    })
+    const all = (state) => Promise.all(tabs.map((tab) => tab.is(state)))
+    await all('signed-out')
+    await tabs[0].login()
+    await tabs[0].is('online')
+    await sleep(100)
+    for (const tab of tabs.slice(1)) tab.reload() // there are no storage events here
+    await all('online')
+    for (const { client } of tabs) await client.emitWithAck('role') // the server knows that they are in
+    for (let n = 0; n < rounds; n++) {
+      for (const tab of tabs) tab.heard.length = 0
+      ready() // for the role to change
+      await Promise.all(tabs.map((tab) => tab.next('renewed')))
+      const roles = await Promise.all(tabs.map(({ client }) => client.emitWithAck('role')))
+      const response = await tabs[n % 5].client.fetch('/api/role')
+      print({ socket: 'client', event: 'roles', args: [[...new Set([...roles, await response.json()])]] })
+      await sleep(100) // until all see what was stored last
+    }
+    await tabs[2].client.reauthenticate({ username: 'alice', password: 'secret' })
+    for (const tab of tabs) await tab.ask('who am I')
+    for (const tab of tabs) tab.client.close()
+  },
+
   // stolen is a tab that loses its turn while it waits for an answer. It must not change the
   // storage.
   async stolen({ early }) {
