@@ -1,6 +1,7 @@
 package eio
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (d *decoder) next(limit int) (kind byte, payload []byte, err error) {
 		}
 		if p := d.partial; p != nil && p.frame.final {
 			d.partial = nil
-			return p.opcode, slices.Clip(p.data), nil
+			return p.opcode, p.whole(), nil
 		}
 		h, size, err := parseHeader(d.in, d.partial != nil)
 		if size == 0 {
@@ -165,11 +166,16 @@ func (p *partial) length() int {
 func (p *partial) arrived() int { return int(p.frame.length) - p.left }
 
 // space returns room for the next n bytes, of at most left. It allocates no more than twice what has
-// arrived, whatever length the client has announced.
+// arrived, whatever length the client has announced. It doubles the room, since a message may come in
+// fragments of one byte.
 func (p *partial) space(n int) []byte {
 	have := len(p.data)
 	if cap(p.data)-have < n {
-		grown := make([]byte, have, min(have+p.left, max(2*cap(p.data), have+n)))
+		size := max(2*cap(p.data), have+n)
+		if p.frame.final {
+			size = min(size, have+p.left)
+		}
+		grown := make([]byte, have, size)
 		copy(grown, p.data)
 		p.data = grown
 	}
@@ -180,6 +186,14 @@ func (p *partial) space(n int) []byte {
 func (p *partial) add(n int) {
 	p.data = p.data[:len(p.data)+n]
 	p.left -= n
+}
+
+// whole returns the message, without much room behind it, because the receiver may keep it.
+func (p *partial) whole() []byte {
+	if cap(p.data)-len(p.data) > len(p.data)/4 {
+		return bytes.Clone(p.data)
+	}
+	return slices.Clip(p.data)
 }
 
 // unmask writes src, a part of a payload that begins at pos, to dst without its mask. They are of the

@@ -121,6 +121,31 @@ func TestFrameMemory(t *testing.T) {
 	}
 }
 
+func TestFrameFragments(t *testing.T) {
+	// Guards that a message in fragments of one byte costs what its length is worth: copied for each
+	// fragment, 1 MiB would take minutes. Nor does it keep twice the memory.
+	const fragments = 5000
+	data := bytes.Repeat(maskedFrame(opContinuation, "x"), fragments)
+	data[0] = opText
+	last := maskedFrame(finalBit|opContinuation, "x")
+	allocations := testing.AllocsPerRun(1, func() {
+		var d decoder
+		d.in = data
+		if kind, _, err := d.next(1 << 20); kind != opContinuation || err != nil || cap(d.partial.data) > 2*fragments {
+			t.Errorf("%d, %v", kind, err)
+		}
+		arrived := d.partial.data // with much room
+		d.in = last
+		kind, payload, err := d.next(1 << 20)
+		if kind != opText || len(payload) != fragments+1 || err != nil || &payload[0] == &arrived[0] {
+			t.Errorf("%d, %d bytes, %v", kind, len(payload), err)
+		}
+	})
+	if allocations > 30 {
+		t.Errorf("%.0f allocations for %d fragments", allocations, fragments)
+	}
+}
+
 // stubConn is a connection of which all that arrives is known.
 type stubConn struct {
 	net.Conn
