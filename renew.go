@@ -170,8 +170,7 @@ func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token,
 	}
 	code, refused := a.verifyAny(ctx, text)
 	switch {
-	case refused == nil && code.Use == useStepUp && code.SessionID == t.SessionID && code.UserID == t.UserID &&
-		t.Use == useSession && !code.AuthTime.Before(t.AuthTime):
+	case refused == nil && code.Use == useStepUp && code.SessionID == t.SessionID && code.UserID == t.UserID && t.Use == useSession:
 		return code, nil
 	case refused == nil, refused.code == codeInvalidToken, refused.code == codeTokenExpired:
 		return nil, &refusal{code: codeStepUpRefused, cause: errNotStepUp, token: t}

@@ -71,10 +71,7 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 		return p, false
 	}
 	p.token, _ = unquote(token)
-	var ok bool
-	if p.stepUp, ok = unquote(stepUp); !ok && string(stepUp) != "null" {
-		p.stepUp = string(stepUp) // what is not a string is not a code, and is refused
-	}
+	p.stepUp, _ = unquote(stepUp)
 	p.confirm, p.unclear = confirms(confirm)
 	return p, true
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// bare is a minimal Protocol for tests: it writes packets unchanged, and reads nothing.
+// bare is a minimal Protocol for tests: it writes packets unchanged, and ignores what it reads.
 type bare struct{}
 
 func (bare) Refuse(string) *Refusal        { return nil }
@@ -39,7 +39,11 @@ func (bareLink) Packets([]byte, string) iter.Seq2[Incoming, error] {
 	return func(func(Incoming, error) bool) {}
 }
 
-func (bareLink) Input(*WebSocket)                         {}
+func (k bareLink) Input(ws *WebSocket) {
+	for ok := true; ok; _, _, ok = k.Read(ws) {
+	}
+}
+
 func (bareLink) Receive(Incoming) error                   { return nil }
 func (k bareLink) Upgrade(_ *http.Request, ws *WebSocket) { k.GiveUp(ws) }
 func (bareLink) Closed()                                  {}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -29,8 +30,9 @@ type WebSocket struct {
 	conn  net.Conn
 	input input
 
-	writing sync.Mutex // held from the first byte of a frame to its last
-	closed  bool       // a close frame was written, or is about to be; guarded by writing
+	writing sync.Mutex  // held from the first byte of a frame to its last
+	closed  bool        // nothing more is written, after a close frame or a part of a frame; guarded by writing
+	leaving atomic.Bool // no frame is begun any more, except a close frame
 }
 
 // Close closes the connection without a close frame.
@@ -53,8 +55,10 @@ func (ws *WebSocket) writeText(text string) error {
 }
 
 // writeClose sends a close frame, unless one was sent. If that fails, the client sees the connection
-// end. A write in progress ends first.
+// end. A write in progress ends first, and soon; what waits to be written is dropped.
 func (ws *WebSocket) writeClose(status uint16) {
+	ws.leaving.Store(true)
+	_ = ws.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
 	ws.writing.Lock()
 	defer ws.writing.Unlock()
 	if !ws.closed {
@@ -66,8 +70,14 @@ func (ws *WebSocket) writeClose(status uint16) {
 // write writes encoded frames, or the rest of them. The caller holds writing.
 func (ws *WebSocket) write(frames []byte, within time.Duration) error {
 	_ = ws.conn.SetWriteDeadline(time.Now().Add(within))
+	if ws.leaving.Load() { // writeClose may have set its deadline before
+		_ = ws.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	}
 	_, err := ws.conn.Write(frames)
-	if err == nil && ws.input.raw != nil {
+	switch {
+	case err != nil:
+		ws.closed = true // a part of a frame may have been written
+	case ws.input.raw != nil:
 		_ = ws.conn.SetWriteDeadline(time.Time{}) // for writes that do not wait
 	}
 	return err

@@ -227,6 +227,7 @@ func (e *Engine) tryBatch(ws *WebSocket, b batch) (*rest, error) {
 	}
 	for f.fill(e, ws, &b) {
 		if err := f.try(ws.input.raw); err != nil {
+			ws.closed = true
 			ws.writing.Unlock()
 			e.releaseFrames(f)
 			return nil, err
@@ -305,9 +306,12 @@ func (f *frames) bytes() []byte {
 }
 
 // fill replaces the frames by the next ones of a batch, which it removes from it, and reports whether
-// there were any. The caller holds ws.writing.
+// there were any. There are none once the websocket is closed. The caller holds ws.writing.
 func (f *frames) fill(e *Engine, ws *WebSocket, b *batch) bool {
 	f.reset()
+	if ws.closed || ws.leaving.Load() {
+		return false
+	}
 	if len(b.packets) == 1 && b.packets[0].frame != nil {
 		f.shared, b.packets = b.packets[0].frame, nil
 		return true
@@ -317,11 +321,8 @@ func (f *frames) fill(e *Engine, ws *WebSocket, b *batch) bool {
 		b.packets = b.packets[1:]
 	}
 	if b.last && len(b.packets) == 0 {
-		b.last = false
-		if !ws.closed {
-			ws.closed = true
-			f.buf = append(f.buf, closeFrame(0)...)
-		}
+		b.last, ws.closed = false, true
+		f.buf = append(f.buf, closeFrame(0)...)
 	}
 	return len(f.buf) > 0
 }

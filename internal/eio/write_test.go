@@ -302,3 +302,68 @@ func TestReplyAfterWait(t *testing.T) {
 	p.reply(text(1, 0))
 	p.expect(text(1, 0).Head)
 }
+
+func TestCloseWhileWriting(t *testing.T) {
+	// Guards that a client which breaks the protocol while much waits for it is told at once: after the
+	// frames that are being written, and before all others. Nothing follows the close frame.
+	for name, wrap := range kinds {
+		t.Run(name, func(t *testing.T) {
+			p := connect(t, engine.Options{MaxQueue: 64 << 20, WriteTimeout: time.Minute}, wrap)
+			p.Hold()
+			go func() {
+				defer p.Done()
+				p.Attend(p.ws)
+			}()
+			const packets, size = 500, 40_000 // more than the buffers of the system hold
+			for n := range packets {
+				p.reply(text(n, size))
+			}
+			if _, err := p.client.Write(maskedFrame(finalBit|3, "")); err != nil {
+				t.Fatal(err)
+			}
+			for !p.ws.leaving.Load() {
+				runtime.Gosched()
+			}
+			n := 0
+			for got := p.frame(); got != "close"; got = p.frame() {
+				if packet := text(n, size); got != packet.Head+string(packet.Data) {
+					t.Fatalf("got %.60q of %d bytes after %d packets", got, len(got), n)
+				}
+				n++
+			}
+			if n == packets {
+				t.Error("all that waited was written")
+			}
+			if got := p.frame(); got != "EOF" {
+				t.Errorf("%.60q follows the close frame", got)
+			}
+			if <-p.ended.done; p.ended.reason != engine.ProtocolError {
+				t.Errorf("ended as %q", p.ended.reason)
+			}
+		})
+	}
+}
+
+func TestNothingAfterHalfAFrame(t *testing.T) {
+	// Guards that after a write that has failed within a frame nothing more is written: the client would
+	// take that for the rest of the frame.
+	for name, wrap := range kinds {
+		t.Run(name, func(t *testing.T) {
+			p := connect(t, engine.Options{MaxQueue: 64 << 20, WriteTimeout: 100 * time.Millisecond}, wrap)
+			p.reply(text(0, 32<<20)) // more than the buffers of the system hold
+			if <-p.ended.done; p.ended.reason != engine.SlowPeer {
+				t.Errorf("ended as %q", p.ended.reason)
+			}
+			rest := make(chan []byte)
+			go func() {
+				data, _ := io.ReadAll(p.r)
+				rest <- data
+			}()
+			p.ws.writeClose(statusProtocolError)
+			p.ws.Close()
+			if data := <-rest; !bytes.HasSuffix(data, []byte("xxxxxxxx")) {
+				t.Errorf("%d bytes end in %x", len(data), data[max(0, len(data)-8):])
+			}
+		})
+	}
+}

@@ -81,12 +81,9 @@ func (r *run) measure(ctx context.Context, measuring *atomic.Bool, done *counts,
 		return nil, err
 	}
 	began, before := time.Now(), done.all.Load()
-	for {
+	for done.within.Load() < int64(workers) {
 		if err := sleep(ctx, r.duration); err != nil {
 			return nil, err
-		}
-		if done.within.Load() >= int64(workers) {
-			break
 		}
 	}
 	seconds, n := time.Since(began).Seconds(), float64(done.all.Load()-before)

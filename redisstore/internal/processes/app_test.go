@@ -3,7 +3,6 @@
 package processes
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,9 +33,6 @@ type config struct {
 	Timeout        time.Duration
 	MaxStale       time.Duration
 	ReceiptTimeout time.Duration
-
-	Ahead time.Duration // how far the process's clock is ahead of the machine's, in whole seconds
-	Roles string        // the file with the role that a user has at least; none: users have no roles
 }
 
 func TestMain(m *testing.M) {
@@ -51,7 +47,6 @@ func TestMain(m *testing.M) {
 type app struct {
 	*socketauth.Server
 	ticking sync.Once
-	roles   *roles // nil for none
 }
 
 // runApp runs a process of the app until it is killed, or until the process of the test has ended.
@@ -62,9 +57,6 @@ func runApp(text string) error {
 	}()
 	var c config
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return err
-	}
-	if err := moveClock(c.Ahead); err != nil {
 		return err
 	}
 	options := socketauth.Options[string]{
@@ -87,25 +79,14 @@ func runApp(text string) error {
 			return err
 		}
 	}
-	a := new(app)
-	if c.Roles != "" {
-		var err error
-		if a.roles, err = newRoles(c); err != nil {
-			return err
-		}
-		options.UpdateClaims = a.roles.updateClaims
-	}
 	mux := http.NewServeMux()
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	srv, err := socketauth.Infrastructure(server, mux, options)
 	if err != nil {
 		return err
 	}
-	a.Server = srv
+	a := &app{Server: srv}
 	a.handle()
-	if a.roles != nil {
-		a.roles.handle(a)
-	}
 	mux.HandleFunc("POST /admin/{do}", a.admin)
 	mux.Handle("GET /me", srv.Auth().Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := socketauth.ClaimsFromContext(r.Context())
@@ -152,9 +133,6 @@ type answer struct {
 	Sessions []socketauth.Session
 	Stats    socketauth.Stats
 	Peers    []socketauth.Peer
-	Role     int64
-	Faults   []string
-	Clock    time.Time
 }
 
 // admin does what a test asks for.
@@ -167,7 +145,7 @@ func (a *app) admin(w http.ResponseWriter, r *http.Request) {
 	var result answer
 	began := time.Now()
 	err := a.do(r.Context(), r.PathValue("do"), o, &result)
-	result.Took = cmp.Or(result.Took, time.Since(began))
+	result.Took = time.Since(began)
 	if err != nil {
 		result.Error = err.Error()
 	}
@@ -197,12 +175,6 @@ func (a *app) do(ctx context.Context, what string, o order, result *answer) (err
 		result.Receipt, err = auth.RevokeOthers(ctx, o.User, o.Session)
 	case "revoke-all":
 		result.Receipt, err = auth.RevokeAll(ctx)
-	case "demote":
-		err = a.roles.demote(ctx, o.User, result)
-	case "faults":
-		result.Faults = a.roles.found()
-	case "clock":
-		result.Clock = time.Now()
 	case "sessions":
 		result.Sessions, err = auth.Sessions(ctx, o.User)
 	case "stats":
