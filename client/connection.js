@@ -4,6 +4,7 @@ import { elapsed, readClocks } from "./time.js";
 import { claims } from "./token.js";
 
 const ANSWER_TIMEOUT = 20_000; // ms from having the turn to the server's answer
+const OPEN_TIMEOUT = 1_000; // ms that it has the turn without presenting anything
 const CLOCK_CHECK = 30_000; // ms between looks at the clocks: timers stop while a machine sleeps
 const STABLE_AFTER = 10_000; // ms online after which a connection counts as one that works
 
@@ -19,6 +20,7 @@ export class Connection {
   waiting = new Set(); // functions that reject what waits for a reply
 
   #turnTimer;
+  #yieldTimer;
   #renewalTimer;
   #ended = new AbortController();
   #renewFrom; // when the newest token came, or the server said to wait
@@ -37,7 +39,9 @@ export class Connection {
 
   /**
    * Waits for the turn for a presentation, and calls late if it has not ended after ANSWER_TIMEOUT.
-   * Resolves to whether the connection has the turn: not if it was closed meanwhile.
+   * Resolves to whether the connection has the turn: not if it was closed meanwhile. A connection
+   * that takes long to open gives the turn back until it has: Firefox makes websockets wait for up
+   * to a minute where earlier ones have failed.
    */
   async takeTurn(turns, late) {
     const { signal } = this.#ended;
@@ -48,13 +52,20 @@ export class Connection {
       return false;
     }
     this.turn = turn;
+    clearTimeout(this.#turnTimer);
     this.#turnTimer = setTimeout(late, ANSWER_TIMEOUT);
+    this.#yieldTimer = setTimeout(() => { if (!this.presented) this.#giveBack(); }, OPEN_TIMEOUT);
     return true;
   }
 
   /** Ends the turn, after a delay in ms. */
   endTurn(delay = 0) {
     clearTimeout(this.#turnTimer);
+    this.#giveBack(delay);
+  }
+
+  #giveBack(delay = 0) {
+    clearTimeout(this.#yieldTimer);
     if (delay > 0) setTimeout(this.turn.end, delay);
     else this.turn?.end();
     this.turn = undefined;

@@ -19,8 +19,8 @@ const temporary = ["unavailable", "too_many_attempts", "too_many_connections", "
 const PROBE = "socketauth:probe";
 
 /**
- * Posts credentials and returns the answer. Rejects with a code that says why there is none. request
- * is used instead of fetch where it is given.
+ * Posts credentials and returns the answer. Rejects with a code that says why there is none. The
+ * function request is used instead of fetch where it is given.
  */
 export async function postCredentials(url, credentials, request = fetch) {
   let response, text;
@@ -38,8 +38,8 @@ export async function postCredentials(url, credentials, request = fetch) {
   }
   const answer = attempt(() => JSON.parse(text));
   if (response.ok) {
-    if (answer === undefined && response.status !== 204) throw new SocketAuthError("bad_answer"); // a page, for example
-    return answer;
+    if (answer !== undefined || response.status === 204) return answer;
+    throw new SocketAuthError("bad_answer"); // a page, for example
   }
   const wait = Number(response.headers.get("Retry-After")) || undefined;
   throw new SocketAuthError(answer?.code ?? `http_${response.status}`, wait, answer);

@@ -14,7 +14,7 @@ export const LOGOUT_TIMEOUT = 3_000; // ms that a logout waits for the server
 function endSession(options, token, signal) {
   return new Promise((resolve) => {
     if (connectionFault(options)) return resolve({ told: false, settled: false, wait: 0 });
-    const socket = makeSocket(options, () => ({}));
+    const socket = makeSocket(options, (give) => give({}));
     const done = (told, refusal) => {
       clearTimeout(timer);
       const settled = told || Boolean(refusal?.terminal);

@@ -11,9 +11,9 @@ const MIN_VALIDITY = 30; // seconds that a token must still live, unless the pag
 const TURN_TIMEOUT = 20_000; // ms of waiting for the turn
 
 /**
- * How often a request is repeated with another token after a refusal. no_longer_valid has the token
- * of a session that goes on if other tabs had it replaced more than once while the request was under
- * way. Middleware refuses a request before anything is done.
+ * How often a request is repeated with another token after a refusal. A token is no_longer_valid
+ * also if other tabs had it replaced more than once while the request was under way. Middleware
+ * refuses a request before anything is done.
  */
 const repeats = { stale_token: 1, token_expired: 1, no_longer_valid: 3 };
 

@@ -209,7 +209,12 @@ export class Session {
     if (fault) return this.#become("offline", fault);
     const connection = this.connection = new Connection();
     if (!await this.#takeTurn(connection)) return;
-    const socket = connection.socket = makeSocket(this.#options, () => this.#present(connection));
+    const present = async (give) => {
+      const hasTurn = connection.turn || await this.#takeTurn(connection); // after giving it back
+      const data = hasTurn && this.#present(connection);
+      if (data) give(data);
+    };
+    const socket = connection.socket = makeSocket(this.#options, present);
     const on = (event, f) => socket.on(event, (...args) => {
       if (connection !== this.connection) return; // it was given up
       try {
@@ -219,9 +224,7 @@ export class Session {
       }
     });
     on("connect", () => {
-      if (socket.auth) return;
-      const data = this.#present(connection); // clients 2.x have no handshake auth
-      if (data) socket.emit("authenticate", data);
+      if (!socket.auth) present((data) => socket.emit("authenticate", data)); // clients 2.x
     });
     on("authenticated", (token, acknowledge) => this.#offered(connection, token, acknowledge));
     on("unauthorized", (refusal) => this.refused(connection, refusal));
@@ -335,7 +338,7 @@ export class Session {
     this.store.refused(presented, refusal);
     connection.endTurn();
     const hasSocket = connection === this.connection;
-    if (this.#finishLogout && hasSocket) return this.#finishLogout(false);
+    if (hasSocket && this.#finishLogout) return this.#finishLogout(false);
     if (this.#login?.isOf(presented)) this.#login.refused(refusal);
     this.observer?.refused(connection, refusal);
     this.#handlers.call("notice", "refused", refusal);
@@ -349,10 +352,7 @@ export class Session {
     this.#checkRenewal();
   }
 
-  /**
-   * Another socket of the session has a newer token. It is in the storage, unless this tab is not
-   * of that session any more.
-   */
+  /** Another socket of the session has a newer token. It, or another session's, is stored. */
   #rotated(connection) {
     const stored = this.store.get();
     this.#handlers.call("notice", "rotated");

@@ -10,8 +10,8 @@ export function connectionFault(options) {
 }
 
 /**
- * Makes a socket that is not connected yet. It calls auth for what the handshake presents; where
- * that gives nothing, the handshake goes no further.
+ * Makes a socket that is not connected yet. It calls auth(give) for what the handshake presents,
+ * which is given to give; until then the handshake goes no further.
  */
 export function makeSocket({ io, url, path, transport, WebSocket }, auth) {
   const make = io ?? ((origin, options) => new Socket(origin, options));
@@ -22,10 +22,7 @@ export function makeSocket({ io, url, path, transport, WebSocket }, auth) {
     forceNew: true, // nothing of an earlier connection is left in it
     reconnection: false, // the client decides when to come back
     autoConnect: false,
-    auth: (give) => {
-      const data = auth();
-      if (data) give(data);
-    },
+    auth,
   });
 }
 

@@ -42,7 +42,7 @@ func identity(t *testing.T, scenario, browser, url, options string) *driver {
 // serveRequests serves an app as servePages does, which answers requests behind Middleware at
 // /api/me and /api/role with the claims "sub" and "role". At /step it tells the scenario which step
 // has been done. around, if not nil, sees each request first.
-func serveRequests(t *testing.T, l *ledger, step *atomic.Int32, around func(http.ResponseWriter, *http.Request) (done bool), change options) *app {
+func serveRequests(t *testing.T, l *ledger, step *atomic.Int32, around func(library http.Handler, w http.ResponseWriter, r *http.Request) (done bool), change options) *app {
 	t.Helper()
 	names := map[string]string{"/api/me": "sub", "/api/role": "role"}
 	var a *app
@@ -59,10 +59,11 @@ func serveRequests(t *testing.T, l *ledger, step *atomic.Int32, around func(http
 			}
 		},
 		server: func(s *http.Server) {
-			page := withPage(s.Handler, "")
+			library := s.Handler
+			page := withPage(library, `tokenPath: "/token"`)
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch {
-				case around != nil && around(w, r):
+				case around != nil && around(library, w, r):
 				case r.URL.Path == "/step":
 					if n, _ := strconv.Atoi(r.URL.RawQuery); int(step.Load()) < n {
 						http.Error(w, "", http.StatusServiceUnavailable)
@@ -94,7 +95,7 @@ func TestClientLoads(t *testing.T) {
 			_, _ = io.WriteString(w, "token: "+r.Header.Get("Authorization"))
 		}))
 		defer elsewhere.Close()
-		around := func(w http.ResponseWriter, r *http.Request) bool {
+		around := func(_ http.Handler, w http.ResponseWriter, r *http.Request) bool {
 			switch {
 			case r.URL.Path == "/elsewhere":
 				http.Redirect(w, r, elsewhere.URL, http.StatusFound)
@@ -135,11 +136,10 @@ func TestClientStepUp(t *testing.T) {
 		var step atomic.Int32
 		var a *app
 		recent := func() time.Duration { return time.Since(*since.Load()) }
-		remove := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"code":"deleted"}`) })
-		around := func(w http.ResponseWriter, r *http.Request) bool {
+		around := func(_ http.Handler, w http.ResponseWriter, r *http.Request) bool {
 			switch {
 			case r.URL.Path == "/api/delete":
-				a.Auth().Middleware(a.Auth().RequireRecent(recent())(remove)).ServeHTTP(w, r)
+				a.Auth().Middleware(a.Auth().RequireRecent(recent())(deleted)).ServeHTTP(w, r)
 			default:
 				return false
 			}
@@ -187,6 +187,11 @@ func TestClientStepUp(t *testing.T) {
 		}
 	})
 }
+
+// deleted is what only those may do who have proved who they are.
+var deleted = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, `{"code":"deleted"}`)
+})
 
 // roles is an app whose user's role is a number, which increases.
 type roles struct {

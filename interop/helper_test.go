@@ -309,7 +309,7 @@ func TestHelperUnit(t *testing.T) {
 	for d.hearsAny("unit") != "end" {
 		n++
 	}
-	if n < 94 {
+	if n < 97 {
 		t.Errorf("%d tests passed, there are more", n)
 	}
 	d.done()

@@ -48,6 +48,7 @@ export const tests = {
     server.socket.tell('disconnect', 'transport close') // before the server's decision arrived
     await pass(5_000)
     server.hear()
+    await settle() // it has given its turn back by then
     server.socket.tell('authenticated', token(2, { sid: 'two' }), () => {})
     server.socket.sent.at(-1).at(-1)({ error: { code: 'unknown_event' } })
     await loggedIn

@@ -38,6 +38,7 @@ export const tests = {
     server.socket.tell('disconnect', 'transport close')
     await pass(3_000)
     server.hear()
+    await loaded() // it has given its turn back by then
     assert.deepEqual(server.handshake, { token: token(2), confirm: true, step_up: stepUp('one') })
     server.socket.tell('authenticated', token(3), () => {})
     await asked
@@ -106,6 +107,7 @@ export const tests = {
     server.socket.tell('disconnect', 'transport close')
     await pass(3_000)
     server.hear()
+    await loaded() // it has given its turn back by then
     assert.equal(server.handshake.step_up, stepUp('one'))
     server.socket.tell('authenticated', token(3), () => {})
     await asked

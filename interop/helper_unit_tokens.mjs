@@ -125,6 +125,38 @@ export const tests = {
     assert.deepEqual(http.requests, [])
   },
 
+  async 'a connection that takes long to open gives its turn back until it has'() {
+    // Guards: Firefox makes websockets wait where earlier ones have failed. Their tabs had the turn
+    // for 20 s each, and nobody could have a token replaced without a socket.
+    for (const handshake of [true, false]) {
+      const locks = new Locks()
+      const http = new TokenServer()
+      const { client, server, kept } = await start(old(1), { tokenPath, locks, handshake })
+      await loaded()
+      const asked = client.getToken()
+      await loaded()
+      assert.deepEqual(http.requests, []) // it may open in time
+      assert.equal(await given(asked), token(2))
+      assert.deepEqual([server.sockets.length, server.presented], [1, []])
+      await pass(100)
+      let release
+      locks.request('socketauth:' + KEY, {}, () => new Promise((resolve) => { release = resolve }))
+      server.hear()
+      await pass(500)
+      assert.deepEqual(server.presented, [])
+      release()
+      await pass(100)
+      assert.deepEqual(server.presented, [token(2)])
+      server.socket.tell('authenticated', token(3), () => {})
+      assert.deepEqual([client.state, kept.token], ['online', token(3)])
+      client.close()
+      const never = await start(old(1), { locks: new Locks() })
+      await pass(20_100) // it is given up
+      assert.deepEqual([never.client.state, never.client.reason], ['offline', 'timeout'])
+      never.client.close()
+    }
+  },
+
   async 'a token that came back needs no confirmation'() {
     const { client, kept, http } = await offline(old(1))
     const before = kept.token
