@@ -148,6 +148,10 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	// If w does not support deadlines, that of the http.Server applies.
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	credentials, fault := readCredentials(w, r)
+	stepUp := false
+	if fault == nil && e.accepted == AuditLogin {
+		stepUp, fault = takeStepUp(credentials)
+	}
 	if fault != nil { // the deadline remains, because net/http reads the rest of the body
 		answerText(w, fault.status, "code", fault.code)
 		return
@@ -163,7 +167,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	}
 	failed.Account = truncate(accounts[0])
 	var session *token // that a step-up is for
-	if e.accepted == AuditLogin && takeStepUp(credentials) {
+	if stepUp {
 		if session = a.authorized(w, r); session == nil {
 			return
 		}
@@ -389,10 +393,16 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 	return c, nil
 }
 
-// takeStepUp removes the field "step_up" from the credentials of a login and reports whether it asked for
-// a step-up. Forms can only send strings.
-func takeStepUp(c Credentials) bool {
-	asked := c["step_up"] == true || c["step_up"] == "true"
+// takeStepUp removes the field "step_up" from the credentials of a login and reports whether it asks for a
+// step-up. Forms can only send strings.
+func takeStepUp(c Credentials) (asked bool, fault *httpFault) {
+	switch c["step_up"] {
+	case true, "true":
+		asked = true
+	case nil, false, "false", "":
+	default: // not a login, whose code would begin another session
+		return false, &httpFault{http.StatusBadRequest, httpBodyMalformed}
+	}
 	delete(c, "step_up")
-	return asked
+	return asked, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/internal/eio"
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // What the tests of package socketauth_test need from the inside.
@@ -34,6 +35,11 @@ func Authenticated(s *Server) []*Socket { return s.hub.Members(everyone) }
 
 // Members returns the sockets that are registered in a target's group, authenticated or not.
 func Members(t Target) []*Socket { return t.members() }
+
+// Receives reports whether a message for a room reaches a socket that was listed as one of its members.
+func Receives(s *Socket, name string) bool {
+	return s.receives(&engine.Message{}, time.Now(), room(name), nil)
+}
 
 // ExpiresAt returns when the newest token of a socket expires.
 func ExpiresAt(s *Socket) time.Time { return s.newest().ExpiresAt }

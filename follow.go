@@ -290,7 +290,7 @@ func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, mor
 		return false
 	}
 	s.mu.Lock()
-	live, full := s.auth.Live(now), false
+	live, full, moves := s.auth.Live(now), false, s.auth.Mark() > 0
 	if s.entering || live && s.auth.Held() {
 		live = false
 		_, full = s.keepLocked(outgoing{message: m, groups: append([]hub.Group{group}, more...)})
@@ -298,6 +298,10 @@ func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, mor
 	s.mu.Unlock()
 	if full {
 		s.reconnect(authn.Outdated)
+	}
+	// The socket may have left the group when its claims changed, after the sender had listed the members.
+	if live && moves {
+		live = s.server.hub.In(&s.member, group) || s.server.hub.In(&s.member, more...)
 	}
 	return live
 }
@@ -366,6 +370,7 @@ func (s *Socket) actOnClaims() *refusal {
 		refused.closes = true
 		return refused.withToken(now)
 	}
+	s.step(func(m *authn.Machine) authn.Effects { m.Act((*authn.Token)(now)); return authn.Effects{} })
 	return nil
 }
 

@@ -170,7 +170,8 @@ func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token,
 	}
 	code, refused := a.verifyAny(ctx, text)
 	switch {
-	case refused == nil && code.Use == useStepUp && code.SessionID == t.SessionID && code.UserID == t.UserID && t.Use == useSession:
+	case refused == nil && code.Use == useStepUp && code.SessionID == t.SessionID && code.UserID == t.UserID &&
+		t.Use == useSession && !code.AuthTime.Before(t.AuthTime):
 		return code, nil
 	case refused == nil, refused.code == codeInvalidToken, refused.code == codeTokenExpired:
 		return nil, &refusal{code: codeStepUpRefused, cause: errNotStepUp, token: t}

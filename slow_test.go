@@ -153,9 +153,14 @@ func TestSlowRefusedBody(t *testing.T) {
 		"sockets, no session":     "POST" + polling + "4 HTTP/1.1",
 		"the app's, no token":     "GET /api HTTP/1.1",
 		"the app's, bad token":    "GET /api HTTP/1.1\r\nAuthorization: Bearer x",
+		"the app's, no step-up":   "POST /strong HTTP/1.1\r\nAuthorization: Bearer TOKEN",
 	} {
 		t.Run(name, func(t *testing.T) {
 			withServer(t, nil, func(srv *testServer) {
+				strong := srv.Auth().RequireRecent(time.Minute, "strong")(http.NotFoundHandler())
+				srv.Mux.Handle("POST /strong", srv.Auth().Middleware(strong))
+				_, token := srv.authenticated()
+				head := strings.ReplaceAll(head, "TOKEN", token)
 				conn, err := srv.DialContext(srv.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)

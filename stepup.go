@@ -12,6 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/deadline"
 )
 
 // This file holds how users prove again who they are (step-up), and what asks them to (RFC 9470).
@@ -47,6 +48,7 @@ func (a *Auth) RequireRecent(maxAge time.Duration, acr ...string) func(http.Hand
 				next.ServeHTTP(w, r)
 				return
 			}
+			deadline.Body(w, r)
 			w.Header().Set("WWW-Authenticate", required.challenge())
 			answer(w, http.StatusUnauthorized, publicBody(required.refusal()))
 		})
@@ -76,8 +78,9 @@ func (r recency) holds(ctx context.Context, now time.Time) bool {
 		at = claims.AuthTime.Add(claims.Ahead)
 		_ = json.Unmarshal(claims.proof("acr"), &acr) // what is not a string is none
 	case jwt.MapClaims:
-		seconds, ok := claims["auth_time"].(float64)
-		if !ok {
+		var seconds float64
+		number, err := json.Marshal(claims["auth_time"]) // of any type that is a number in JSON
+		if err != nil || json.Unmarshal(number, &seconds) != nil {
 			return false
 		}
 		at = fromSeconds(seconds)
@@ -86,7 +89,7 @@ func (r recency) holds(ctx context.Context, now time.Time) bool {
 		return false
 	}
 	age := now.Sub(at)
-	return -clockLead <= age && age <= r.maxAge && (len(r.acr) == 0 || slices.Contains(r.acr, acr))
+	return -clockLead <= age && age <= r.maxAge && (len(r.acr) == 0 || acr != "" && slices.Contains(r.acr, acr))
 }
 
 // refusal returns what a client is told that has to prove it.

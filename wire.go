@@ -71,7 +71,10 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 		return p, false
 	}
 	p.token, _ = unquote(token)
-	p.stepUp, _ = unquote(stepUp)
+	var ok bool
+	if p.stepUp, ok = unquote(stepUp); !ok && string(stepUp) != "null" {
+		p.stepUp = string(stepUp) // what is not a string is not a code, and is refused
+	}
 	p.confirm, p.unclear = confirms(confirm)
 	return p, true
 }

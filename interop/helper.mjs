@@ -12,7 +12,7 @@ import {
 } from './helper_page.mjs'
 import { print } from './peer.mjs'
 
-const [scenario, , , options = '{}'] = process.argv.slice(2)
+const [scenario, , url, options = '{}'] = process.argv.slice(2)
 
 const ready = () => print({ socket: 'client', event: 'ready', args: [] })
 const report = (...args) => print({ socket: 'client', event: 'report', args })
@@ -342,6 +342,42 @@ const scenarios = {
     for (const tab of tabs) tab.client.close()
     await sleep(100)
     report(shared.storage.getItem(KEY))
+  },
+
+  // refresh are five tabs whose user's role changes, and who proves again who they are in one of
+  // them.
+  async refresh({ locks, rounds }) {
+    const shared = { storage: new Distant(locks ? 20 : 40), locks: locks ? new Locks() : null, quiet: true }
+    const tabs = Array.from({ length: 5 }, (_, n) => {
+      return new Page('tab ' + n, { ...shared, storage: shared.storage.another() })
+    })
+    const all = (state) => Promise.all(tabs.map((tab) => tab.is(state)))
+    await all('signed-out')
+    await tabs[0].login()
+    await tabs[0].is('online')
+    await sleep(100)
+    for (const tab of tabs.slice(1)) tab.reload() // there are no storage events here
+    await all('online')
+    for (const { client } of tabs) await client.emitWithAck('role') // the server knows that they are in
+    // A tab whose presentation is interrupted, as on a busy machine without locks, connects again.
+    const role = async ({ client }) => {
+      for (;;) {
+        const reply = await client.emitWithAck('role').catch(() => undefined)
+        if (reply !== undefined) return reply
+        await sleep(20)
+      }
+    }
+    for (let n = 0; n < rounds; n++) {
+      ready() // for the role to change
+      while (!(await fetch(`${url}/step?${n + 1}`)).ok) await sleep(20)
+      const roles = await Promise.all(tabs.map(role))
+      const response = await tabs[n % 5].client.fetch('/api/role')
+      print({ socket: 'client', event: 'roles', args: [[...new Set([...roles, await response.json()])]] })
+      await sleep(100) // until all see what was stored last
+    }
+    await tabs[2].client.reauthenticate({ username: 'alice', password: 'secret' })
+    for (const tab of tabs) await tab.ask('who am I')
+    for (const tab of tabs) tab.client.close()
   },
 
   // stolen is a tab that loses its turn while it waits for an answer. It must not change the

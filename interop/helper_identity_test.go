@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -257,6 +258,38 @@ func TestClientRefresh(t *testing.T) {
 		}
 		d.done()
 		a.unharmed(t)
+	})
+}
+
+// TestHelperRefresh: as TestClientRefresh and TestClientStepUp, with each socket.io-client, and with
+// tabs that see late what another one has stored.
+func TestHelperRefresh(t *testing.T) {
+	helpers(t, func(t *testing.T, version string) {
+		for name, options := range map[string]string{
+			"locks": `{"locks": true, "rounds": 3}`, "none": `{"locks": false, "rounds": 3}`,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				a := &roles{ledger: newLedger(blacklist.NewMemory())}
+				a.app = serveRequests(t, a.ledger, &a.step, nil, a.options)
+				d := help(t, "refresh", version, a.url, options)
+				for range 3 {
+					a.change(t, d, 5)
+				}
+				var sessions []string
+				for n := range 5 {
+					sessions = append(sessions, string(d.hears(fmt.Sprintf("tab %d", n), "reply to who am I").Args[0]))
+				}
+				if sessions = slices.Compact(sessions); len(sessions) != 1 {
+					t.Errorf("the tabs are of several sessions: %v", sessions)
+				}
+				d.done()
+				a.unharmed(t)
+				if came := a.audited(socketauth.AuditAuthenticated); len(came) > 10 {
+					t.Errorf("the tabs came in %d times", len(came))
+				}
+			})
+		}
 	})
 }
 

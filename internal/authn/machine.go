@@ -329,6 +329,10 @@ func (m *Machine) refresh(now time.Time) Effects {
 	return Effects{Refresh: true}
 }
 
+// Act records that the app has acted on the claims of t, which the connection has or had. They may be out
+// of date already.
+func (m *Machine) Act(t *Token) { m.acted = t }
+
 // Release records that the app has acted on the claims that the connection has now. It reports whether
 // events go in and out again: they do not if these claims are out of date.
 func (m *Machine) Release() bool {

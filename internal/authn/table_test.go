@@ -27,6 +27,7 @@ func outdates(mark int64, seconds int) step {
 }
 
 func releases(m *Machine) Effects { m.Release(); return Effects{} }
+func acts(t *Token) step          { return func(m *Machine) Effects { m.Act(t); return Effects{} } }
 
 func offers(presented, next *Token) step {
 	return func(m *Machine) Effects { m.Offer(t0, presented, next); return Effects{} }
@@ -251,6 +252,8 @@ func TestHeld(t *testing.T) {
 		"out of date, and new, unchanged":    {append(slices.Clip(in), outdates(1, 0), enters(&Token{Mark: 1})), true, first, true},
 		"out of date, and new, and back":     {append(slices.Clip(in), outdates(1, 0), enters(fresh), outdates(2, 0), enters(&Token{Mark: 2})), true, first, true},
 		"out of date while the app acts":     {append(slices.Clip(in), enters(fresh), outdates(2, 0)), true, first, false},
+		"out of date when the app has acted": {append(slices.Clip(in), enters(fresh), outdates(2, 0), acts(fresh)), true, fresh, false},
+		"acted, and back":                    {append(slices.Clip(in), enters(fresh), outdates(2, 0), acts(fresh), enters(&Token{Mark: 2})), true, fresh, true},
 		"out of date, and settled":           {append(slices.Clip(in), offers(first, second), outdates(1, 0), settles), true, first, false},
 		"outdated before it was in":          {steps(outdates(1, 0), enters(first)), true, first, false},
 		"outdated before, and in with newer": {steps(outdates(1, 0), enters(fresh)), false, fresh, true},

@@ -29,7 +29,7 @@ func TestIdentifiers(t *testing.T) {
 			for _, span := range codeSpan.FindAllString(line, -1) {
 				for _, parts := range name.FindAllStringSubmatch(span, -1) {
 					of, first, member := parts[1], parts[2], parts[3]
-					if packages[""]["type "+of] { // Limits.Depth
+					if ast.IsExported(of) && packages[""]["type "+of] { // Limits.Depth
 						of, first, member = "", of, first
 					}
 					known, ok := packages[of]

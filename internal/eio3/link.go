@@ -78,13 +78,33 @@ func (k *link) start(lib engineio.Conn) {
 func (k *link) read() {
 	defer k.Done()
 	defer k.stopReading()
-	for k.ws == nil {
-		// While polling is the transport, Input waits for the packets of POSTs.
+	for {
+		if ws := k.transport(); ws != nil {
+			k.Attend(ws)
+			return
+		}
+		// While polling is the transport, handleInput waits for the packets of POSTs.
 		if !k.handleInput() {
 			return
 		}
 	}
-	k.Attend(k.ws)
+}
+
+// transport returns the websocket that is the transport, or nil if that is polling. While the
+// library switches it waits.
+func (k *link) transport() *eio.WebSocket {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for k.switching {
+		k.changed.Wait()
+	}
+	return k.ws
+}
+
+func (k *link) setTransport(ws *eio.WebSocket) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ws = ws
 }
 
 // Input implements eio.Link.
@@ -114,8 +134,8 @@ func (k *link) stopReading() {
 	k.changed.Broadcast()
 	k.mu.Unlock()
 	k.TransportFailed(io.EOF) // if the session has not ended
-	if k.ws != nil {
-		k.ws.Close()
+	if ws := k.transport(); ws != nil {
+		ws.Close()
 	}
 	k.p.lib.Remove(k.id)
 }
@@ -210,7 +230,7 @@ func (k *link) switchTransport(c *websocketConn) bool {
 		k.setSwitching(false)
 		return false
 	}
-	k.ws = c.ws // read again by the goroutine that reads, once the library has switched
+	k.setTransport(c.ws) // for the goroutine that reads, once the library has switched
 	return true
 }
 

@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/z-open/socketauth/bench/internal/load"
 	"github.com/z-open/socketauth/bench/internal/servers"
@@ -92,6 +94,26 @@ func TestWrongAnswers(t *testing.T) {
 				t.Errorf("figures of a server that cannot do it: %v", m)
 			}
 		})
+	}
+}
+
+// TestMeasureTime guards that a run is measured for its whole duration, also if each worker has done
+// something before the clock was read.
+func TestMeasureTime(t *testing.T) {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{scale: short, process: &process{cmd: &exec.Cmd{Process: self}}}
+	var measuring atomic.Bool
+	var done counts
+	done.within.Store(1)
+	began := time.Now()
+	if _, err := r.measure(t.Context(), &measuring, &done, 1); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < short.warmup+short.duration {
+		t.Errorf("%v, and %v are due", took, short.warmup+short.duration)
 	}
 }
 

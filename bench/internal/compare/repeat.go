@@ -81,9 +81,12 @@ func (r *run) measure(ctx context.Context, measuring *atomic.Bool, done *counts,
 		return nil, err
 	}
 	began, before := time.Now(), done.all.Load()
-	for done.within.Load() < int64(workers) {
+	for {
 		if err := sleep(ctx, r.duration); err != nil {
 			return nil, err
+		}
+		if done.within.Load() >= int64(workers) {
+			break
 		}
 	}
 	seconds, n := time.Since(began).Seconds(), float64(done.all.Load()-before)

@@ -3,6 +3,7 @@
 package processes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,9 @@ type config struct {
 	Timeout        time.Duration
 	MaxStale       time.Duration
 	ReceiptTimeout time.Duration
+
+	Ahead time.Duration // how far the process's clock is ahead of the machine's, in whole seconds
+	Roles string        // the file with the role that a user has at least; none: users have no roles
 }
 
 func TestMain(m *testing.M) {
@@ -47,6 +51,7 @@ func TestMain(m *testing.M) {
 type app struct {
 	*socketauth.Server
 	ticking sync.Once
+	roles   *roles // nil for none
 }
 
 // runApp runs a process of the app until it is killed, or until the process of the test has ended.
@@ -57,6 +62,9 @@ func runApp(text string) error {
 	}()
 	var c config
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return err
+	}
+	if err := moveClock(c.Ahead); err != nil {
 		return err
 	}
 	options := socketauth.Options[string]{
@@ -79,14 +87,25 @@ func runApp(text string) error {
 			return err
 		}
 	}
+	a := new(app)
+	if c.Roles != "" {
+		var err error
+		if a.roles, err = newRoles(c); err != nil {
+			return err
+		}
+		options.UpdateClaims = a.roles.updateClaims
+	}
 	mux := http.NewServeMux()
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	srv, err := socketauth.Infrastructure(server, mux, options)
 	if err != nil {
 		return err
 	}
-	a := &app{Server: srv}
+	a.Server = srv
 	a.handle()
+	if a.roles != nil {
+		a.roles.handle(a)
+	}
 	mux.HandleFunc("POST /admin/{do}", a.admin)
 	mux.Handle("GET /me", srv.Auth().Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := socketauth.ClaimsFromContext(r.Context())
@@ -133,6 +152,9 @@ type answer struct {
 	Sessions []socketauth.Session
 	Stats    socketauth.Stats
 	Peers    []socketauth.Peer
+	Role     int64
+	Faults   []string
+	Clock    time.Time
 }
 
 // admin does what a test asks for.
@@ -145,7 +167,7 @@ func (a *app) admin(w http.ResponseWriter, r *http.Request) {
 	var result answer
 	began := time.Now()
 	err := a.do(r.Context(), r.PathValue("do"), o, &result)
-	result.Took = time.Since(began)
+	result.Took = cmp.Or(result.Took, time.Since(began))
 	if err != nil {
 		result.Error = err.Error()
 	}
@@ -175,6 +197,12 @@ func (a *app) do(ctx context.Context, what string, o order, result *answer) (err
 		result.Receipt, err = auth.RevokeOthers(ctx, o.User, o.Session)
 	case "revoke-all":
 		result.Receipt, err = auth.RevokeAll(ctx)
+	case "demote":
+		err = a.roles.demote(ctx, o.User, result)
+	case "faults":
+		result.Faults = a.roles.found()
+	case "clock":
+		result.Clock = time.Now()
 	case "sessions":
 		result.Sessions, err = auth.Sessions(ctx, o.User)
 	case "stats":

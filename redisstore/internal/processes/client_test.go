@@ -70,17 +70,24 @@ type socket struct {
 	token   string // the newest one that was stored
 	ended   bool
 	noAck   bool // tokens are not stored and not acknowledged
+
+	heard func(e event) (keep bool) // called with each event, in order; nil: all are kept
 }
 
 // dial connects to a process. auth is the handshake's; nil for none.
 func dial(ctx context.Context, url string, auth any) (*socket, error) {
+	return dialWith(ctx, url, auth, nil)
+}
+
+// dialWith is dial for a client that hears each event.
+func dialWith(ctx context.Context, url string, auth any, heard func(e event) (keep bool)) (*socket, error) {
 	dialer := websocket.Dialer{HandshakeTimeout: patience}
 	conn, response, err := dialer.DialContext(ctx, "ws"+strings.TrimPrefix(url, "http")+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		return nil, err
 	}
 	_ = response.Body.Close()
-	s := &socket{conn: conn, opened: time.Now(), changed: make(chan struct{}), acks: make(map[int]json.RawMessage)}
+	s := &socket{conn: conn, opened: time.Now(), changed: make(chan struct{}), acks: make(map[int]json.RawMessage), heard: heard}
 	packet := []byte("40")
 	if auth != nil {
 		data, err := json.Marshal(auth)
@@ -202,6 +209,9 @@ func (s *socket) take(data []byte, at time.Time) {
 		return
 	}
 	e.args, e.at = values[1:], at
+	if s.heard != nil && !s.heard(e) {
+		return
+	}
 	if e.name == "authenticated" {
 		stored := false
 		s.change(func() {
