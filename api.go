@@ -102,8 +102,9 @@ func APIServe[U any](mux Mux, opts Options[U]) (*Auth, error) {
 
 // APIServe registers POST and OPTIONS of LoginPath on mux, and of RegisterPath if there is a
 // Register hook. Both are answered with a code, which the client exchanges for a session token on a
-// socket. It returns an error if a hook or key that they need is missing, or if the mux panics
-// because a route is taken.
+// socket or at TokenPath. If TokenPath is set, APIServe registers POST, DELETE and OPTIONS of it too. It
+// returns an error if a hook or key that they need is missing, or if the mux panics because a route is
+// taken.
 func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
@@ -112,6 +113,9 @@ func (a *Auth) APIServe(mux Mux) error {
 	if err == nil && a.config.register != nil {
 		e := endpoint{"register", AuditRegistered, http.StatusBadRequest, a.config.register}
 		err = a.serveHook(mux, a.registerPath, e)
+	}
+	if err == nil && a.tokenPath != "" {
+		err = a.serveTokens(mux)
 	}
 	if err == nil && a.bus != nil {
 		_, err = a.bus.start(false)
@@ -140,23 +144,18 @@ func (a *Auth) serveHook(mux Mux, path string, e endpoint) error {
 func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpoint) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "OPTIONS, POST")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusNoContent) // OPTIONS, but not a preflight
+		answerNothing(w) // OPTIONS, but not a preflight
 		return
 	}
-	rc := http.NewResponseController(w)
-	// If w does not support deadlines, that of the http.Server applies.
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	credentials, fault := readCredentials(w, r)
 	stepUp := false
 	if fault == nil && e.accepted == AuditLogin {
 		stepUp, fault = takeStepUp(credentials)
 	}
-	if fault != nil { // the deadline remains, because net/http reads the rest of the body
+	if fault != nil {
 		answerText(w, fault.status, "code", fault.code)
 		return
 	}
-	_ = rc.SetReadDeadline(time.Time{})
 	address := a.address(r)
 	network := a.network(r, address)
 	failed := AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: truncate(r.UserAgent())}
@@ -346,15 +345,65 @@ var errNotText = errors.New("not a string")
 
 // readCredentials reads the body of a request, which must be a JSON object or a form.
 func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *httpFault) {
-	const jsonType, formType = "application/json", "application/x-www-form-urlencoded"
-	var err error
-	media := r.Header.Get("Content-Type")
-	if media != jsonType {
-		media, _, err = mime.ParseMediaType(media)
-	}
-	if err != nil || len(r.Header.Values("Content-Type")) > 1 || media != jsonType && media != formType {
+	const formMedia = "application/x-www-form-urlencoded"
+	media := mediaType(r)
+	if media != jsonMedia && media != formMedia {
 		return nil, &httpFault{http.StatusUnsupportedMediaType, httpMediaType}
 	}
+	var c Credentials
+	fault := readBody(w, r, func(body []byte) *httpFault {
+		if !utf8.Valid(body) {
+			return errMalformed
+		}
+		if media == jsonMedia {
+			if c = readTexts(body); c == nil && (json.Unmarshal(body, (*map[string]any)(&c)) != nil || c == nil) {
+				return errMalformed
+			}
+			return nil
+		}
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return errMalformed
+		}
+		c = make(Credentials, len(form))
+		for name, values := range form {
+			if !utf8.ValidString(name + values[0]) { // in JSON two different names could become the same
+				return errMalformed
+			}
+			c[name] = values[0]
+		}
+		return nil
+	})
+	if fault != nil {
+		return nil, fault
+	}
+	return c, nil
+}
+
+const jsonMedia = "application/json"
+
+// mediaType returns the media type of a request's body, or "" if it has none that is valid, or several.
+func mediaType(r *http.Request) string {
+	values := r.Header.Values("Content-Type")
+	if len(values) != 1 {
+		return ""
+	}
+	if values[0] == jsonMedia {
+		return jsonMedia
+	}
+	media, _, err := mime.ParseMediaType(values[0])
+	if err != nil {
+		return ""
+	}
+	return media
+}
+
+// readBody reads the body of a request and calls use with it, which must not keep it. The read deadline
+// stays if there is a fault, because net/http reads the rest of the body.
+func readBody(w http.ResponseWriter, r *http.Request, use func(body []byte) *httpFault) *httpFault {
+	rc := http.NewResponseController(w)
+	// If w does not support deadlines, that of the http.Server applies.
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	buf := bodies.Get().(*bytes.Buffer)
 	defer func() {
 		clear(buf.Bytes()) // there is a password in it
@@ -362,36 +411,22 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 			bodies.Put(buf)
 		}
 	}()
-	_, err = buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
-	body := buf.Bytes()
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, &httpFault{http.StatusRequestEntityTooLarge, httpBodyTooLarge}
+	switch {
+	case errors.As(err, &tooLarge):
+		return &httpFault{http.StatusRequestEntityTooLarge, httpBodyTooLarge}
+	case err != nil:
+		return errMalformed
 	}
-	malformed := &httpFault{http.StatusBadRequest, httpBodyMalformed}
-	if err != nil || !utf8.Valid(body) {
-		return nil, malformed
+	if fault := use(buf.Bytes()); fault != nil {
+		return fault
 	}
-	var c Credentials
-	if media == jsonType {
-		if c = readTexts(body); c == nil && (json.Unmarshal(body, (*map[string]any)(&c)) != nil || c == nil) {
-			return nil, malformed
-		}
-		return c, nil
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, malformed
-	}
-	c = make(Credentials, len(form))
-	for name, values := range form {
-		if !utf8.ValidString(name + values[0]) { // in JSON two different names could become the same
-			return nil, malformed
-		}
-		c[name] = values[0]
-	}
-	return c, nil
+	_ = rc.SetReadDeadline(time.Time{})
+	return nil
 }
+
+var errMalformed = &httpFault{http.StatusBadRequest, httpBodyMalformed}
 
 // takeStepUp removes the field "step_up" from the credentials of a login and reports whether it asks for a
 // step-up. Forms can only send strings.
@@ -401,7 +436,7 @@ func takeStepUp(c Credentials) (asked bool, fault *httpFault) {
 		asked = true
 	case nil, false, "false", "":
 	default: // not a login, whose code would begin another session
-		return false, &httpFault{http.StatusBadRequest, httpBodyMalformed}
+		return false, errMalformed
 	}
 	delete(c, "step_up")
 	return asked, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
 	"github.com/z-open/socketauth/internal/peerwire"
+	"github.com/z-open/socketauth/internal/sharedcall"
 )
 
 // Auth is the core that HTTP and sockets share: keys, blacklist and policy. New makes it. It is safe
@@ -26,6 +27,8 @@ type Auth struct {
 	bus *bus // nil without Cluster.Broker
 
 	updates *updates // of claims; nil if they are copied
+
+	confirming sharedcall.Group[string, blacklist.Result] // the confirmations by requests, by token
 
 	mu      sync.Mutex
 	servers []socketServer // nil where a server was shut down before a later one
@@ -204,7 +207,10 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	return t.Text, nil
 }
 
-var errStepUp = errors.New("a step-up code where a token is needed")
+var (
+	errStepUp     = errors.New("a step-up code where a token is needed")
+	errNotSession = errors.New("a code where a session token is needed")
+)
 
 // verify checks what can be checked of a token without a decision of the store: signature, claims and
 // expiry. A refusal for expiry has the token. Step-up codes are refused.

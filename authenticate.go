@@ -460,7 +460,7 @@ func (s *Socket) authorize(ctx context.Context, t, next *token, tenant string, c
 	if !s.server.acquireSlot(s, t.UserID, !confirming) {
 		// A token that is dead still goes to the store. Otherwise a thief whose sockets occupy all
 		// slots could keep reuse from being detected.
-		if refused := a.checkToken(ctx, t, 0, 0); refused == nil || refused.code == codeStaleToken {
+		if refused := a.checkToken(ctx, t); refused == nil || refused.code == codeStaleToken {
 			return s.refuseTooManySockets(t)
 		}
 	}
@@ -473,7 +473,7 @@ func (s *Socket) authorize(ctx context.Context, t, next *token, tenant string, c
 	}
 	// OnAuthenticated is asked about tokens that the store would accept. If it refuses, nothing has
 	// been consumed.
-	switch refused := a.checkToken(ctx, t, 0, 0); {
+	switch refused := a.checkToken(ctx, t); {
 	case refused == nil, refused.code == codeStaleToken:
 	case refused.code == codeUnavailable:
 		return refused

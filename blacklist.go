@@ -89,6 +89,23 @@ func (a *Auth) confirm(ctx context.Context, t blacklist.TokenRef) (result blackl
 	return result, err
 }
 
+// confirmOnce has the store record that the client has stored a token, unless that is being done.
+func (a *Auth) confirmOnce(ctx context.Context, t *token) *refusal {
+	result, err := a.confirming.Do(ctx, t.ID, func() (blacklist.Result, error) {
+		return a.confirm(context.WithoutCancel(ctx), t.ref())
+	})
+	switch v := result.Verdict; {
+	case err != nil:
+		return &refusal{code: codeUnavailable, cause: err}
+	case v == blacklist.Accepted:
+		return nil
+	case v == blacklist.Superseded, v == blacklist.Replaced:
+		return &refusal{code: codeNoLongerValid, retryable: true}
+	default:
+		return refuseVerdict(v)
+	}
+}
+
 // logOut has the store end the session of a token for its user.
 func (a *Auth) logOut(ctx context.Context, t *token) error {
 	_, err := a.revokeInStore(ctx, blacklist.Revocation{UserID: t.UserID, SessionID: t.SessionID, Why: blacklist.LoggedOut})
@@ -106,22 +123,29 @@ func (a *Auth) revokeInStore(ctx context.Context, r blacklist.Revocation) (chang
 }
 
 // checkToken asks the store whether a token is alive. It records nothing.
-func (a *Auth) checkToken(ctx context.Context, t *token, grace, branch time.Duration) *refusal {
+func (a *Auth) checkToken(ctx context.Context, t *token) *refusal {
+	_, refused := a.checkWithin(ctx, t, 0)
+	return refused
+}
+
+// checkWithin is checkToken for a token that may have been replaced for as long as grace. unconfirmed
+// reports whether its client has not confirmed it yet.
+func (a *Auth) checkWithin(ctx context.Context, t *token, grace time.Duration) (unconfirmed bool, refused *refusal) {
 	var result blacklist.Result
 	err := a.contain("Blacklist", func() (err error) {
-		result, err = a.blacklist.Check(ctx, t.ref(), grace, branch)
+		result, err = a.blacklist.Check(ctx, t.ref(), grace, 0)
 		return err
 	})
 	switch {
 	case err != nil:
-		return &refusal{code: codeUnavailable, cause: err}
+		return false, &refusal{code: codeUnavailable, cause: err}
 	case result.Verdict != blacklist.Accepted:
 		if result.Verdict == blacklist.Unknown {
 			a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID))
 		}
-		return refuseVerdict(result.Verdict)
+		return false, refuseVerdict(result.Verdict)
 	}
-	return nil
+	return result.Unconfirmed, nil
 }
 
 // byWallClock converts a time that this process has read earlier to what the wall clock would have

@@ -125,6 +125,11 @@ const (
 	codeStepUpRefused      = "step_up_refused"
 	codeReauthentication   = "reauthentication_required"
 
+	codeOriginNotAllowed = "origin_not_allowed"       // only at TokenPath
+	codeBodyMalformed    = "body_malformed"           // only at TokenPath
+	codeBodyTooLarge     = "body_too_large"           // only at TokenPath
+	codeMediaType        = "media_type_not_supported" // only at TokenPath
+
 	codeUnauthorized = "unauthorized"  // only in acknowledgements
 	codeUnknownEvent = "unknown_event" // only in acknowledgements
 	codeBadArguments = "bad_arguments" // only in acknowledgements
@@ -272,6 +277,18 @@ func (r *refusal) payload() any {
 	own, _ := json.Marshal(p) // a struct of strings and numbers
 	_ = json.Unmarshal(own, &all)
 	return all
+}
+
+// body returns the body with which a request is refused. Whether a token is dead is not for the app to
+// say.
+func (r *refusal) body() map[string]any {
+	body := publicBody(&PublicError{Code: r.code, Details: r.details})
+	delete(body, "terminal")
+	delete(body, "retryAfter")
+	if r.retryable {
+		body["terminal"] = false
+	}
+	return body
 }
 
 // refuseError returns the refusal for the error of a hook.

@@ -431,7 +431,7 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 	case refused != nil:
 		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.clientIP, refused)
 	case given.Use != useSession:
-		return nil, &refusal{code: codeInvalidToken, cause: errors.New("a code where a session token is needed")}
+		return nil, &refusal{code: codeInvalidToken, cause: errNotSession}
 	default:
 		// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
 		// has logged out.
@@ -439,7 +439,7 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 		switch {
 		case err != nil:
 			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
-		case verdict != blacklist.Accepted:
+		case verdict != blacklist.Accepted && verdict != blacklist.Stale:
 			return nil, s.handleRejection(given, verdict)
 		}
 		ending = given
@@ -454,40 +454,16 @@ func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal
 // handleRejection does what follows from a token that the store has rejected, and returns the refusal
 // that the client is told.
 func (s *Socket) handleRejection(t *token, v blacklist.Verdict) *refusal {
-	a, refused := s.server.auth, refuseVerdict(v).withToken(t)
-	switch v {
-	case blacklist.Unknown:
-		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID),
-			slog.Uint64("generation", t.Generation), slog.String("address", s.connection.request.clientIP))
-	case blacklist.ReuseDetected:
-		a.record(&s.life, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
-			s.event(AuditReuse, t, refused.code), slog.Uint64("generation", t.Generation),
-			slog.String("fix", "if this is not theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, confirm it only then, and let tabs take turns; a page that is reloaded while it presents without confirming causes this too"))
-		a.endSession(t.SessionID, causeOf(blacklist.SessionCompromised))
-	}
-	return refused
+	return s.server.auth.reject(&s.life, t, v, s.event(AuditReuse, t, ""))
 }
 
-// unlessReuse returns the outcome for a token that was refused before the store was asked, to
-// authenticate or to log out: that refusal, unless the token had been replaced, which is reuse. A
-// client that is refused for good does not come again, so the theft would never be noticed: the
-// owner's device may have been asleep until its token expired, while a thief went on. An expired code
-// is never reuse, because URLs with codes stay in the history of browsers.
+// unlessReuse returns the outcome for a token that was refused before the store was asked: that refusal,
+// unless the token had been replaced, which is reuse.
 func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
 	t, own := refused.token, s.own()
 	o := outcome{refused: refused, presented: t}
-	switch {
-	case !refused.terminal(), t.Use != useSession, s.server.auth.reusePolicy != EndSession:
-		return o // the client will try again, or reuse would have no consequence
-	case own != nil && (own.SessionID != t.SessionID || own.UserID != t.UserID):
-		return o
-	}
-	verdict, err := s.judge(t, at)
-	switch {
-	case err != nil:
-		o.refused = &refusal{code: codeUnavailable, cause: err}
-	case verdict == blacklist.ReuseDetected:
-		o.refused, o.verdict = nil, verdict
+	if own == nil || own.SessionID == t.SessionID && own.UserID == t.UserID {
+		o.refused, o.verdict = s.server.auth.unlessReuse(refused, func() (blacklist.Verdict, error) { return s.judge(t, at) })
 	}
 	return o
 }

@@ -61,7 +61,8 @@ type Limits struct {
 	// seconds. For accounts that have not failed at the address lately there is a reserve of 8. An
 	// IPv6 /64 network counts as one address, a /48 network as 16. Successes do not count. For an
 	// account that has logged in from the address in the last 14 days, failures of other accounts
-	// there do not matter. The default is 60.
+	// there do not matter. At TokenPath, each session has as many requests that are accepted. The
+	// default is 60.
 	FailuresPerAddress int
 
 	// FailuresPerAccount is how many logins and registrations may fail in a row for one account,
@@ -72,7 +73,8 @@ type Limits struct {
 	FailuresPerAccount int
 
 	// LoginsPerAddress is how many logins and registrations of one address may be in progress at
-	// the same time, whether they will succeed or not. The default is 50.
+	// the same time, whether they will succeed or not. At TokenPath, it is how many requests with one
+	// token may be. The default is 50.
 	LoginsPerAddress int
 }
 
@@ -88,6 +90,7 @@ const (
 	limitLogins                    = "logins_unavailable"
 	limitRefusals                  = "refusals_recorded"
 	limitForwarded                 = "forwarded"
+	limitExchanges                 = "exchanges"
 )
 
 // admissionLimits has the names of the limits on connections.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,11 +21,14 @@ const middlewareGrace = 10 * time.Second
 // Middleware returns a handler that calls next for requests with a valid session token in the
 // header "Authorization: Bearer <token>" (RFC 6750 section 2.1). ClaimsFromContext returns its
 // claims from the context of the request. The token is not replaced; one that was replaced in the
-// last 10 seconds is accepted.
+// last 10 seconds is accepted. A token that its client has not confirmed yet is confirmed by its first
+// use.
 //
 // All other requests are answered with a JSON object {"code":"<code>"}: 401 with WWW-Authenticate
 // if the token is missing or refused, 503 with Retry-After if the blacklist cannot be reached, 500
-// or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts.
+// or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts. After 401 with
+// token_expired or stale_token, which says that the claims are out of date, the client has its token
+// replaced, on a socket or at Options.TokenPath, and asks again with the next one.
 func (a *Auth) Middleware(next http.Handler) http.Handler {
 	if a.bus != nil {
 		_, _ = a.bus.start(false) // to hear what fails in other processes; otherwise each is on its own
@@ -44,7 +46,7 @@ func (a *Auth) authorized(w http.ResponseWriter, r *http.Request) *token {
 	text, ok := bearer(r)
 	if !ok {
 		deadline.Body(w, r)
-		a.challenge(w, codeInvalidToken, "Bearer")
+		a.challenge(w, "Bearer", map[string]any{"code": codeInvalidToken})
 		return nil
 	}
 	t, refused := a.check(r.Context(), text)
@@ -72,14 +74,14 @@ func (a *Auth) refuseRequest(w http.ResponseWriter, r *http.Request, refused *re
 		answerText(w, http.StatusInternalServerError, "code", refused.code)
 	default:
 		description := cmp.Or(codes[refused.code].message, "Token refused")
-		a.challenge(w, refused.code, `Bearer error="invalid_token", error_description="`+description+`"`)
+		a.challenge(w, `Bearer error="invalid_token", error_description="`+description+`"`, refused.body())
 	}
 }
 
 // challenge answers 401 (RFC 6750 section 3).
-func (a *Auth) challenge(w http.ResponseWriter, code, challenge string) {
+func (a *Auth) challenge(w http.ResponseWriter, challenge string, body any) {
 	w.Header().Set("WWW-Authenticate", challenge)
-	answerText(w, http.StatusUnauthorized, "code", code)
+	answer(w, http.StatusUnauthorized, body)
 }
 
 // check verifies a session token for Middleware.
@@ -94,10 +96,13 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 		return nil, refused.withToken(t)
 	}
 	if t.Use != useSession {
-		cause := errors.New("a code where a session token is needed")
-		return nil, &refusal{code: codeInvalidToken, cause: cause, token: t}
+		return nil, &refusal{code: codeInvalidToken, cause: errNotSession, token: t}
 	}
-	if refused := a.checkToken(ctx, t, middlewareGrace, a.timeout); refused != nil {
+	unconfirmed, refused := a.checkWithin(ctx, t, middlewareGrace)
+	if unconfirmed && refused == nil {
+		refused = a.confirmOnce(ctx, t)
+	}
+	if refused != nil {
 		return nil, refused.withToken(t)
 	}
 	return t, nil
@@ -133,6 +138,13 @@ func answerText(w http.ResponseWriter, status int, name, text string) {
 	body := make([]byte, 0, len(`{"":""}`)+1+len(name)+len(text))
 	body = append(append(append(body, `{"`...), name...), `":"`...)
 	_, _ = w.Write(append(append(body, text...), "\"}\n"...))
+}
+
+// answerNothing is answer without a body.
+func answerNothing(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	deadline.Answer(w)
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func beginAnswer(w http.ResponseWriter, status int) {

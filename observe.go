@@ -52,9 +52,11 @@ const (
 	AuditLoginFailed AuditKind = "login_failed"
 	// AuditRegistered is a registration that was accepted and answered with a code. Level info.
 	AuditRegistered AuditKind = "registered"
-	// AuditAuthenticated is a socket that authenticated. Level debug.
+	// AuditAuthenticated is a socket that authenticated, or a code that was traded at TokenPath. Level
+	// debug.
 	AuditAuthenticated AuditKind = "authenticated"
-	// AuditRotated is a session token that was replaced, on a socket. Level debug.
+	// AuditRotated is a session token that was replaced: at TokenPath, where the next one may still be
+	// lost, when that is answered. Level debug.
 	AuditRotated AuditKind = "rotated"
 	// AuditReuse is a replaced token that was presented again, which ended its session. Level warn.
 	AuditReuse AuditKind = "reuse"
@@ -67,8 +69,8 @@ const (
 	AuditRefreshed AuditKind = "refreshed"
 	// AuditExpired is a socket that was disconnected because its token expired. Level debug.
 	AuditExpired AuditKind = "expired"
-	// AuditRefused is a refusal on a socket or by Middleware. Level debug, error if the store or a
-	// hook failed.
+	// AuditRefused is a refusal on a socket, by Middleware or at TokenPath. Level debug, error if the
+	// store or a hook failed.
 	AuditRefused AuditKind = "refused"
 )
 
@@ -168,11 +170,11 @@ type Stats struct {
 	// they were accepted.
 	Logins map[string]uint64 `json:"logins"`
 
-	// Authentications has the sockets that authenticated, as "ok", and the refusals on sockets, by
-	// code.
+	// Authentications has the sockets that authenticated and the codes that were traded at TokenPath,
+	// as "ok", and the refusals on sockets, by code.
 	Authentications map[string]uint64 `json:"authentications"`
 
-	// Requests has the requests that Middleware refused, by code.
+	// Requests has the requests that were refused by Middleware and at TokenPath, by code.
 	Requests map[string]uint64 `json:"requests"`
 
 	Rotations uint64 `json:"rotations"` // session tokens that were replaced

@@ -183,6 +183,12 @@ type Options[U any] struct {
 	RegisterPath string
 	SocketPath   string
 
+	// TokenPath is the path, such as "/token", at which clients without a socket trade the code of a
+	// login for a session token, have that replaced, confirm the next one (POST) and end the session
+	// (DELETE), all with "Authorization: Bearer <code or token>". APIServe registers it. OnAuthenticated
+	// is not asked there; UpdateClaims and TenantID are. If empty, it is not served.
+	TokenPath string
+
 	// ClientPath is the folder under which SocketServe serves the client for browsers. With
 	// "/socketauth/", for example, pages import "/socketauth/socketauth.js", which imports the other
 	// files. It must start and end with a slash. If empty, the client is not served.
@@ -238,6 +244,7 @@ type config struct {
 	reusePolicy ReusePolicy
 
 	loginPath, registerPath, socketPath string
+	tokenPath                           string  // "" if it is not served
 	clientPath                          string  // "" if the client is not served
 	apiFaults                           []error // why APIServe cannot be used
 }
@@ -264,6 +271,7 @@ func (o Options[U]) check() (*config, []error) {
 		loginPath:    cmp.Or(o.LoginPath, "/login"),
 		registerPath: cmp.Or(o.RegisterPath, "/register"),
 		socketPath:   cmp.Or(o.SocketPath, "/socket.io/"),
+		tokenPath:    o.TokenPath,
 		clientPath:   o.ClientPath,
 	}
 	if c.blacklist == nil {
@@ -320,6 +328,7 @@ func (o Options[U]) check() (*config, []error) {
 		{"LoginPath", c.loginPath},
 		{"RegisterPath", c.registerPath},
 		{"SocketPath", c.socketPath},
+		{"TokenPath", cmp.Or(c.tokenPath, "/")},
 		{"ClientPath", cmp.Or(c.clientPath, "/")},
 	} {
 		if !strings.HasPrefix(p.path, "/") || strings.ContainsAny(p.path, "{}*: ?#") {
@@ -332,6 +341,9 @@ func (o Options[U]) check() (*config, []error) {
 	if c.loginPath == c.registerPath {
 		fault("LoginPath and RegisterPath are both %q", c.loginPath)
 	}
+	if other := map[string]string{c.loginPath: "LoginPath", c.registerPath: "RegisterPath"}[c.tokenPath]; other != "" {
+		fault("TokenPath and %s are both %q", other, c.tokenPath)
+	}
 
 	c.login = credentialHook(o.FindUserByCredentials, o.Claim)
 	c.register = credentialHook(o.Register, o.Claim)
@@ -343,7 +355,7 @@ func (o Options[U]) check() (*config, []error) {
 		c.apiFaults = append(c.apiFaults, errors.New(
 			`option Claim is missing: it returns the claims of a user, at least {"sub": id}`))
 	}
-	if !c.tokens.canSign(c.tokens.authorization) {
+	if !c.tokens.canSign(c.tokens.authorization) || c.tokenPath != "" && !c.tokens.canSign(c.tokens.refresh) {
 		c.apiFaults = append(c.apiFaults, errNoSigning)
 	}
 	return c, faults

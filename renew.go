@@ -3,6 +3,7 @@ package socketauth
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/z-open/socketauth/blacklist"
 )
@@ -180,3 +181,39 @@ func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token,
 }
 
 var errNotStepUp = errors.New("not a step-up code of this session")
+
+// reject does what follows from a token that the store has rejected, and returns the refusal that the
+// client is told. e says where the token came from.
+func (a *Auth) reject(ctx context.Context, t *token, v blacklist.Verdict, e AuditEvent) *refusal {
+	refused := refuseVerdict(v).withToken(t)
+	switch v {
+	case blacklist.Unknown:
+		a.logLoss(slog.String("user", t.UserID), slog.String("session", t.SessionID),
+			slog.Uint64("generation", t.Generation), slog.String("address", e.Address))
+	case blacklist.ReuseDetected:
+		e.Code = refused.code
+		a.record(ctx, slog.LevelWarn, "socketauth: a token was presented that had been replaced; its session was ended everywhere, because two clients have had the token",
+			e, slog.Uint64("generation", t.Generation),
+			slog.String("fix", "if this is not theft: clients give the handshake's auth as a function that reads the storage, store each new token at once, confirm it only then, and let tabs take turns; a page that is reloaded while it presents without confirming causes this too"))
+		a.endSession(t.SessionID, causeOf(blacklist.SessionCompromised))
+	}
+	return refused
+}
+
+// unlessReuse is for a token that was refused before the store was asked, to authenticate or to log out:
+// it returns that refusal, unless the token had been replaced, which is reuse. Then it returns that
+// verdict. A client that is refused for good does not come again, so the theft would never be noticed:
+// the owner's device may have been asleep until its token expired, while a thief went on. An expired code
+// is never reuse, because URLs with codes stay in the history of browsers.
+func (a *Auth) unlessReuse(refused *refusal, judge func() (blacklist.Verdict, error)) (*refusal, blacklist.Verdict) {
+	if !refused.terminal() || refused.token.Use != useSession || a.reusePolicy != EndSession {
+		return refused, 0 // the client will try again, or reuse would have no consequence
+	}
+	switch verdict, err := judge(); {
+	case err != nil:
+		return &refusal{code: codeUnavailable, cause: err}, 0
+	case verdict == blacklist.ReuseDetected:
+		return nil, verdict
+	}
+	return refused, 0
+}

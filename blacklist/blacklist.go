@@ -171,6 +171,10 @@ type StepUp struct {
 type Result struct {
 	Verdict Verdict
 	Mark    int64 // with Stale, and with what Check calls Replaced: what the mark has to be at least
+
+	// Unconfirmed reports that Check accepts the token although nobody holds its generation yet: its
+	// client has not confirmed it.
+	Unconfirmed bool
 }
 
 // A Verdict is what a store says of a token. The zero Verdict is none and accepts nothing.

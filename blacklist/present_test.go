@@ -401,7 +401,7 @@ func TestMemoryContextAndIDs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if v, err := store.Present(ctx, Presentation{Token: a.code(), SuccessorID: newID()}); !errors.Is(err, context.Canceled) || v.Verdict == Accepted {
-		t.Errorf("verdict %d, %v", v, err)
+		t.Errorf("verdict %d, %v", v.Verdict, err)
 	}
 	for _, id := range []string{"", "abc", newID() + "A", "!!!!!!!!!!!!!!!!!!!!!!", newID()[:21] + "B"} {
 		code := a.code()
@@ -450,7 +450,7 @@ func BenchmarkMemoryPresent(b *testing.B) {
 		for pb.Next() {
 			next := newID()
 			if v, _ := store.Present(context.Background(), Presentation{Token: t, SuccessorID: next, SuccessorExpiresAt: t.ExpiresAt, SupersededWithin: 5 * time.Second, SocketOpenedAt: now}); v.Verdict != Accepted {
-				b.Errorf("verdict %d", v)
+				b.Errorf("verdict %d", v.Verdict)
 				return
 			}
 			t.TokenID, t.Generation = next, t.Generation+1

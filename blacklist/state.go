@@ -114,7 +114,7 @@ func (s *State) present(p *Presentation, now time.Time) (Result, Change) {
 		return refused(StepUpRefused)
 	}
 	if p.mark() < s.mark {
-		return Result{Stale, s.mark}, Change{}
+		return Result{Verdict: Stale, Mark: s.mark}, Change{}
 	}
 
 	var change Change
@@ -273,7 +273,7 @@ func (s *State) Confirm(t TokenRef, now time.Time) (Result, Change) {
 		return refused(Replaced)
 	}
 	if t.Mark < s.mark {
-		return Result{Stale, s.mark}, Change{}
+		return Result{Verdict: Stale, Mark: s.mark}, Change{}
 	}
 	var change Change
 	if waits {
@@ -302,11 +302,11 @@ func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Re
 		predecessor && !s.confirmed && s.mayTrade(&Presentation{Token: t}),
 		predecessor && s.confirmed && 0 <= replaced && replaced < grace:
 		if t.Mark < s.mark {
-			return Result{Stale, s.mark}
+			return Result{Verdict: Stale, Mark: s.mark}
 		}
-		return Result{Verdict: Accepted}
+		return Result{Verdict: Accepted, Unconfirmed: t.Generation == n && !s.confirmed}
 	}
-	return Result{Replaced, s.mark}
+	return Result{Verdict: Replaced, Mark: s.mark}
 }
 
 // End ends the session, unless it has ended, and reports whether that ended a living one. keepUntil

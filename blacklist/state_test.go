@@ -72,7 +72,7 @@ func TestStateBinary(t *testing.T) {
 		}
 		now := time.Now()
 		if got, want := back.Check(tokens[n], 0, 0, now), all[n].Check(tokens[n], 0, 0, now); got != want {
-			t.Errorf("%d: verdict %d, want %d", n, got, want)
+			t.Errorf("%d: %v, want %v", n, got, want)
 		}
 		for cut := range kept {
 			before := back

@@ -61,12 +61,18 @@ func faults() map[string]fault {
 		"a check knows no grace":               {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace = 0 })},
 		"a check's grace has no end":           {"A check spares the predecessor for the grace it is given", checks(func(grace, _ *time.Duration) { *grace *= 1e6 })},
 		"an unconfirmed token passes for ever": {"A check takes an unconfirmed successor for as long as it is told", checks(func(_, branch *time.Duration) { *branch = 0 })},
-		"reuse ends nothing":                   {"Reuse ends the session if the app wants that", presents(func(p *blacklist.Presentation) { p.EndOnReuse = false })},
-		"a lost branch is no reuse":            {"A lost branch presented is reuse", presents(func(p *blacklist.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
-		"reuse always ends the session":        {"Reuse that is not to end the session changes nothing", presents(func(p *blacklist.Presentation) { p.EndOnReuse = true })},
-		"a late frame is reuse":                {"A late frame of up to ten generations ago is no reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 0 })},
-		"a new socket may be late":             {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *blacklist.Presentation) { p.SocketOpenedAt = time.Time{} })},
-		"a frame may be late for ever":         {"A token replaced longer ago than SupersededWithin is reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 24 * time.Hour })},
+		"unconfirmed tokens are confirmed": {"A check says whether nobody has confirmed a token", func(b *broken) {
+			b.result = func(_ string, r *blacklist.Result) { r.Unconfirmed = false }
+		}},
+		"confirmed tokens are unconfirmed": {"A check says whether nobody has confirmed a token", func(b *broken) {
+			b.result = func(_ string, r *blacklist.Result) { r.Unconfirmed = r.Verdict == blacklist.Accepted }
+		}},
+		"reuse ends nothing":            {"Reuse ends the session if the app wants that", presents(func(p *blacklist.Presentation) { p.EndOnReuse = false })},
+		"a lost branch is no reuse":     {"A lost branch presented is reuse", presents(func(p *blacklist.Presentation) { p.EndOnReuse = p.EndOnReuse && p.Confirming })},
+		"reuse always ends the session": {"Reuse that is not to end the session changes nothing", presents(func(p *blacklist.Presentation) { p.EndOnReuse = true })},
+		"a late frame is reuse":         {"A late frame of up to ten generations ago is no reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 0 })},
+		"a new socket may be late":      {"A token presented on a socket opened after it was replaced is reuse", presents(func(p *blacklist.Presentation) { p.SocketOpenedAt = time.Time{} })},
+		"a frame may be late for ever":  {"A token replaced longer ago than SupersededWithin is reuse", presents(func(p *blacklist.Presentation) { p.SupersededWithin = 24 * time.Hour })},
 		"an expired token's session is unknown": {"A token that was replaced and has expired is judged as any other", tokens(func(t *blacklist.TokenRef) {
 			if t.ExpiresAt.Before(time.Now()) {
 				t.SessionID = otherID

@@ -238,5 +238,27 @@ func rotation() []clause {
 			s.checksWithin(accepted, old, 0, time.Minute) // whoever holds its generation has no such bound
 			s.checksWithin(replaced, young, 0, time.Hour)
 		}},
+		{"A check says whether nobody has confirmed a token", func(t *testing.T, store blacklist.Store) {
+			s := login(t, store)
+			is := func(want bool, token blacklist.TokenRef) {
+				t.Helper()
+				r, err := s.store.Check(t.Context(), token, time.Minute, 0)
+				if s.wants(accepted, r.Verdict, err, "Check", token); r.Unconfirmed != want {
+					t.Errorf("Check of generation %d: Unconfirmed is %v", token.Generation, r.Unconfirmed)
+				}
+			}
+			code := s.code()
+			first, other := s.presents(accepted, code, confirming), s.presents(accepted, code, confirming)
+			is(true, first)
+			is(true, other)
+			is(false, code) // it holds the generation before
+			s.confirms(accepted, first)
+			is(false, first)
+			second := s.presents(accepted, first, confirming)
+			is(true, second)
+			third := s.presents(accepted, second) // which confirms it
+			is(false, second)
+			is(false, third)
+		}},
 	}
 }

@@ -103,7 +103,7 @@ func newCORS(credentials bool) *cors.Cors {
 	return cors.New(cors.Options{
 		// Guard has checked the origin.
 		AllowOriginVaryRequestFunc: func(*http.Request, string) (bool, []string) { return true, nil },
-		AllowedMethods:             []string{http.MethodGet, http.MethodPost},
+		AllowedMethods:             []string{http.MethodGet, http.MethodPost, http.MethodDelete},
 		AllowedHeaders:             []string{"*"},
 		ExposedHeaders:             []string{"Retry-After"},
 		// Sticky load balancers need credentials, which are safe with exact origins alone.
