@@ -170,7 +170,8 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		if session = a.authorized(w, r); session == nil {
 			return
 		}
-		e.accepted, failed.UserID, failed.SessionID = AuditStepUp, session.UserID, session.SessionID
+		e.name, e.accepted = "step-up", AuditStepUp
+		failed.UserID, failed.SessionID = session.UserID, session.SessionID
 	}
 	var hash accountsHash
 	if network == "" {

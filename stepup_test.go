@@ -279,6 +279,8 @@ func TestStepUpFailuresCount(t *testing.T) {
 			t.Errorf("after three failures: %d %+v", status, a)
 		}
 		srv.stepUp(token) // of anna, whose attempts have not failed
+		srv.expectLogged(`level=INFO msg="socketauth: step-up refused" cause="socketauth: invalid credentials: a step-up by another user than the session's" user=anna`)
+		srv.expectLogged(`level=INFO msg="socketauth: step-up accepted" user=anna`)
 		var failed, proved int
 		for _, e := range *events.Load() {
 			if e.UserID != "anna" || e.SessionID == "" || `"`+e.SessionID+`"` != srv.claims(token, "sid") {
@@ -500,7 +502,7 @@ func TestStepUpWithHooks(t *testing.T) {
 	}
 	withStepUp(t, func(o *socketauth.Options[string]) {
 		o.Authorization, o.Refresh = sign, sign
-		o.AppURL = func(code string) string { return "https://app.example/#" + code }
+		o.AppURL = func(string) string { panic("AppURL was asked about a step-up") }
 		o.UpdateClaims = func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
 			old["role"] = "updated"
 			if a := app.Swap(nil); a != nil {
@@ -520,7 +522,7 @@ func TestStepUpWithHooks(t *testing.T) {
 		token := c.expectToken()
 		synctest.Wait()
 		time.Sleep(time.Second)
-		code := srv.stepUp(token) // not AppURL
+		code := srv.stepUp(token)
 		for _, claims := range []jwt.MapClaims{{"acr": "9"}, {"amr": []any{"face"}}, {"auth_time": 1.0}, {"began": 1.0}} {
 			gives.Store(&claims)
 			c.prove(token, code, false)

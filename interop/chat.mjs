@@ -293,6 +293,43 @@ const scenarios = {
     await phone.arrivals()
   },
 
+  // proof asks for the password again before devices are ended.
+  async proof() {
+    const [alice, phone] = [await person('alice'), await person('phone')]
+    await alice.register()
+    await phone.logIn('alice')
+    await alice.owns(2)
+    // So long that the server asks: see -recent in the test.
+    await alice.page.waitForFunction(() => {
+      const [, payload] = Object.values({ ...localStorage }).find((value) => value.includes('.')).split('.')
+      const { auth_time } = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')))
+      return Date.now() / 1000 - auth_time > 10
+    }, undefined, { polling: 500 })
+    const others = alice.page.locator('#end-others')
+    const dialog = alice.page.getByRole('dialog', { name: 'Is it you?' })
+    await others.dblclick() // Guards: the devices were ended twice, and the page said "0 other devices"
+    await dialog.waitFor()
+    await alice.focuses()
+    await alice.page.keyboard.press('Escape')
+    await dialog.waitFor({ state: 'hidden' })
+    await alice.told('#devices-note')
+    await alice.focuses()
+    await alice.owns(2)
+
+    await others.dblclick()
+    await dialog.waitFor()
+    await alice.page.keyboard.type('wrong horse')
+    await alice.page.keyboard.press('Enter')
+    await alice.told('#proof-error')
+    await alice.focuses()
+    await alice.page.keyboard.type('correct horse') // in place of what is selected
+    await alice.page.keyboard.press('Enter')
+    await phone.is('signed-out')
+    await alice.told('#devices-note')
+    await alice.owns(1)
+    alice.say('asked again', await dialog.isVisible())
+  },
+
   // connection is lost and comes back, in two tabs, also when the server restarts.
   async connection() {
     const alice = await person('alice')

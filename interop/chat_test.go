@@ -17,6 +17,7 @@ func TestChat(t *testing.T) {
 	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
 	t.Run("access", func(t *testing.T) { testChatAccess(t, &chat{program: program}) })
 	t.Run("devices", func(t *testing.T) { testChatDevices(t, &chat{program: program}) })
+	t.Run("proof", func(t *testing.T) { testChatProof(t, &chat{program: program, flags: []string{"-recent", "10s"}}) })
 	t.Run("connection", func(t *testing.T) { testChatConnection(t, &chat{program: program}) })
 }
 
@@ -121,6 +122,27 @@ func testChatDevices(t *testing.T, c *chat) {
 	d.done()
 }
 
+// testChatProof: the page asks for the password again, and logs out nobody without it.
+func testChatProof(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "proof", c.start(t))
+	d.hears("alice", "is", "signed-out")
+	d.hears("alice", "is", "online")
+	d.hears("phone", "is", "online")
+	d.hears("alice", "owns", "Chrome on Linux, here", "Chrome on Linux")
+	d.hears("alice", "focuses", "proof-password")
+	d.hears("alice", "told", "Nothing was changed.")
+	d.hears("alice", "focuses", "end-others")
+	d.hears("alice", "owns", "Chrome on Linux, here", "Chrome on Linux")
+	d.hears("alice", "console", "Failed to load resource: the server responded with a status of 401 (Unauthorized)")
+	d.hears("alice", "told", "That is not your password.")
+	d.hears("alice", "focuses", "proof-password")
+	d.hears("phone", "is", "signed-out")
+	d.hears("alice", "told", "One other device was logged out.")
+	d.hears("alice", "owns", "Chrome on Linux, here")
+	d.hears("alice", "asked again", false)
+	d.done()
+}
+
 // testChatConnection: neither a lost connection nor a restart of the server signs users out, with
 // one tab or two.
 func testChatConnection(t *testing.T, c *chat) {
@@ -184,6 +206,7 @@ func chromium(t *testing.T, script string, args ...string) *driver {
 // chat is the example, running in its own process.
 type chat struct {
 	program string
+	flags   []string
 	data    string // folder
 	addr    string // the same after each restart
 	process *exec.Cmd
@@ -198,7 +221,7 @@ func (c *chat) start(t *testing.T) string {
 		c.data, c.addr = t.TempDir(), "127.0.0.1:0"
 		t.Cleanup(func() { c.stop(t) })
 	}
-	c.process = exec.Command(c.program, "-addr", c.addr, "-data", c.data)
+	c.process = exec.Command(c.program, append(c.flags, "-addr", c.addr, "-data", c.data)...)
 	logs, err := c.process.StderrPipe()
 	if err == nil {
 		err = c.process.Start()

@@ -27,16 +27,20 @@ type app struct {
 	data    string // folder
 }
 
-func start(tb testing.TB, data string) *app {
+func start(tb testing.TB, data string) *app { tb.Helper(); return startWith(tb, config{Data: data}) }
+
+// startWith starts the chat with a configuration that lacks Cost and Log.
+func startWith(tb testing.TB, c config) *app {
 	tb.Helper()
+	c.Cost, c.Log = bcrypt.MinCost, slog.New(slog.DiscardHandler)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &app{tb: tb, url: "http://" + listener.Addr().String(), stop: cancel, serving: make(chan error, 1), data: data}
+	a := &app{tb: tb, url: "http://" + listener.Addr().String(), stop: cancel, serving: make(chan error, 1), data: c.Data}
 	go func() {
-		a.serving <- serve(ctx, listener, config{Data: data, Cost: bcrypt.MinCost, Log: slog.New(slog.DiscardHandler)})
+		a.serving <- serve(ctx, listener, c)
 	}()
 	tb.Cleanup(a.shutdown)
 	return a
@@ -292,6 +296,7 @@ func TestPage(t *testing.T) {
 		"/app.js":                   "text/javascript",
 		"/devices.js":               "text/javascript",
 		"/journal.js":               "text/javascript",
+		"/proof.js":                 "text/javascript",
 		"/room.js":                  "text/javascript",
 		"/texts.js":                 "text/javascript",
 		"/socketauth/socketauth.js": "text/javascript",

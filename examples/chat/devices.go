@@ -21,8 +21,10 @@ type device struct {
 	Tabs     int       `json:"tabs"` // connected sockets
 }
 
-// serveDevices lets users list their own sessions and end them.
-func serveDevices(srv *socketauth.Server) {
+// serveDevices lets users list their own sessions, and end them if they have given their password recently:
+// who finds a page open must not be able to log its user out everywhere else.
+func serveDevices(srv *socketauth.Server, recent time.Duration) {
+	proven := socketauth.RequireRecent(recent)
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		sessions, err := srv.Auth().Sessions(ctx, s.UserID())
 		devices := make([]device, len(sessions))
@@ -35,7 +37,7 @@ func serveDevices(srv *socketauth.Server) {
 		}
 		return devices, err
 	})
-	srv.On("end device", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+	srv.On("end device", proven(func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 		var id string
 		if err := args.Decode(&id); err != nil {
 			return nil, err
@@ -51,14 +53,14 @@ func serveDevices(srv *socketauth.Server) {
 			return nil, err
 		}
 		return nil, tellDevices(srv, s)
-	})
-	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+	}))
+	srv.On("end others", proven(func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		ended, err := srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // also logins whose code was not used yet
 		if err != nil {
 			return nil, err
 		}
 		return ended.Sessions, tellDevices(srv, s)
-	})
+	}))
 	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) { _ = tellDevices(srv, s) })
 }
 

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/z-open/socketauth/examples/internal/wire"
 )
@@ -139,4 +142,58 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%q, %v for %q", name, phone, userAgent)
 		}
 	}
+}
+
+// TestPasswordIsAskedAgain: who gave the password too long ago ends no device, and does once they have given
+// it again. Guards: who found a page open could log its user out everywhere else.
+func TestPasswordIsAskedAgain(t *testing.T) {
+	const recent = 2 * time.Second
+	a := startWith(t, config{Data: t.TempDir(), Recent: recent})
+	ada, token := a.signUp("Ada")
+	phone := a.logIn("Ada")
+	mine := devicesOf(t, ada, 2)
+	codeOf := func(event string, args ...any) string {
+		var reply json.RawMessage
+		ada.Call(&reply, event, args...)
+		var r refused
+		_ = json.Unmarshal(reply, &r) // a reply that is no object has no code
+		return r.Error.Code
+	}
+	began := time.Now()
+	for code := "NOT_YOURS"; code != "reauthentication_required"; code = codeOf("end device", "AAAAAAAAAAAAAAAAAAAAAA") {
+		if code != "NOT_YOURS" || time.Since(began) > 10*recent {
+			t.Fatalf("told %q", code)
+		}
+	}
+	for _, code := range []string{codeOf("end device", mine[1].ID), codeOf("end others")} {
+		if code != "reauthentication_required" {
+			t.Errorf("told %q", code)
+		}
+	}
+	devicesOf(t, ada, 2)
+	for {
+		began := time.Now()
+		body, err := json.Marshal(map[string]any{"username": "Ada", "password": password, "step_up": true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, answer := wire.Do(t, http.MethodPost, a.url+"/login", string(body), "Content-Type", "application/json", "Authorization", "Bearer "+token)
+		var stepUp wire.Answer
+		if err := json.Unmarshal([]byte(answer), &stepUp); err != nil {
+			t.Fatal(err)
+		}
+		ada.Emit("authenticate", map[string]string{"token": token, "step_up": stepUp.Token})
+		token = ada.AwaitToken()
+		code := codeOf("end others")
+		if code == "" {
+			break
+		}
+		if code != "reauthentication_required" || time.Since(began) < recent { // else this machine was too slow
+			t.Fatal(code)
+		}
+	}
+	if code := phone.AwaitRefusal(); code != "session_revoked" {
+		t.Errorf("the other device is told %q", code)
+	}
+	devicesOf(t, ada, 1)
 }

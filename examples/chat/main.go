@@ -32,6 +32,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	addr := flags.String("addr", "localhost:8080", "`host:port` to serve on")
 	data := flags.String("data", defaultData(), "`folder` that keeps users, messages, sessions and the secret")
 	lifetime := flags.Duration("lifetime", 0, "`time` that a session token lives, such as 30s to watch it being renewed (default 24h)")
+	recent := flags.Duration("recent", recently, "`time` for which the password need not be given again to log out other devices")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -42,6 +43,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	return serve(ctx, listener, config{
 		Data:     *data,
 		Lifetime: *lifetime,
+		Recent:   *recent,
 		Log:      slog.New(slog.NewTextHandler(logs, nil)),
 	})
 }

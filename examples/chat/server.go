@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -20,13 +21,17 @@ import (
 //go:embed static
 var static embed.FS
 
-const shutdownTimeout = 10 * time.Second
+const (
+	shutdownTimeout = 10 * time.Second
+	recently        = 5 * time.Minute
+)
 
 // config configures a server.
 type config struct {
 	Data     string        // folder
 	Cost     int           // of bcrypt; 0 for the default
 	Lifetime time.Duration // of session tokens; 0 for the default
+	Recent   time.Duration // how long ago who ends a device may have given the password; 0 for the default
 	Log      *slog.Logger
 }
 
@@ -84,7 +89,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 		return err
 	}
 	serveRoom(sockets, store)
-	serveDevices(sockets)
+	serveDevices(sockets, cmp.Or(c.Recent, recently))
 
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(listener) }()

@@ -3,6 +3,7 @@
 import { connect } from "/socketauth/socketauth.js";
 import { Devices } from "./devices.js";
 import { Journal, generation } from "./journal.js";
+import { Proof } from "./proof.js";
 import { Room } from "./room.js";
 import { about, states, text } from "./texts.js";
 
@@ -21,6 +22,7 @@ const client = connect({ fragment: false, WebSocket: Line }); // no AppURL here,
 const room = new Room(client, $("messages"), $("users"), $("log"));
 const devices = new Devices(client, $("devices"), $("devices-title"), $("device"));
 const journal = new Journal(client, $("journal"));
+const proof = new Proof(client, $("proof"), () => $("me").textContent);
 let arriving = false; // the user has just logged in or registered
 
 client.on("state", (state, reason) => {
@@ -57,6 +59,7 @@ async function enter() {
 function leave(reason) {
   room.clear();
   devices.clear();
+  proof.close();
   $("me").textContent = $("message-input").value = $("message-error").textContent = $("devices-note").textContent = "";
   $("notice").textContent = reason ? text(reason) : "";
   view("room");
@@ -147,11 +150,11 @@ $("message-form").addEventListener("submit", async (event) => {
 $("message-input").addEventListener("input", () => mark($("message-input"), false));
 
 $("end-others").addEventListener("click", () => note(async () => {
-  const count = await client.emitWithAck("end others");
+  const count = await proof.before(() => client.emitWithAck("end others"));
   return count === 1 ? "One other device was logged out." : `${count} other devices were logged out.`;
 }));
 devices.onEnd = (id, name) => note(async () => {
-  await client.emitWithAck("end device", id);
+  await proof.before(() => client.emitWithAck("end device", id));
   return `${name} was logged out.`;
 });
 devices.onChange = (count) => {
@@ -160,13 +163,19 @@ devices.onChange = (count) => {
   $("end-others").hidden = count < 2;
 };
 
-/** Runs an action and shows its result, or why it was refused, under the devices. */
+let noting = false; // an action runs, perhaps behind the dialog
+
+/** Runs an action and shows its result, or why it was refused, under the devices. One runs at a time. */
 async function note(action) {
+  if (noting) return;
+  noting = true;
   $("devices-note").textContent = "";
   try {
     $("devices-note").textContent = await action();
   } catch (refusal) {
-    $("devices-note").textContent = text(refusal.code);
+    if (client.token) $("devices-note").textContent = text(refusal.code); // else the next user would read it
+  } finally {
+    noting = false;
   }
 }
 

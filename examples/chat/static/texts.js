@@ -25,6 +25,7 @@ const texts = {
   MESSAGE_EMPTY: "There is nothing to send.",
   MESSAGE_TOO_LONG: "That is too long: 1000 characters are the limit.",
   NOT_YOURS: "That is not one of your devices, or it is logged out already.",
+  not_confirmed: "Nothing was changed.",
   offline: "Not sent: you are offline. Try again when you are back.",
   disconnected: "This may not have been sent: the connection was lost.",
   no_reply: "This may not have been sent: the server has not answered.",
