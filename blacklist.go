@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/id"
 	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
@@ -62,6 +63,9 @@ func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func(
 // living token. One that was replaced is presented, in a second call: what Check calls Replaced is dead
 // for good, so nothing can come between the two.
 func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
+	if p.Token.Generation == 0 { // a code has to have a successor; nobody is given this one
+		p.SuccessorID, p.SuccessorExpiresAt, p.Confirming = id.New().String(), p.Token.ExpiresAt, true
+	}
 	presented := false // Present was called, and its reply may have been lost
 	err = a.retryStore(ctx, func(ctx context.Context, _ bool) (err error) {
 		result, err := a.blacklist.Check(ctx, p.Token, 0, 0)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -89,5 +90,26 @@ func TestBroadcastRacingOnClaimsChanged(t *testing.T) {
 		if !socketauth.Receives(s, "others") {
 			t.Error("a message for a room that it is in does not reach it")
 		}
+	})
+}
+
+// TestUsedCodeWithUpdateClaims checks that a code which is presented again is what it is without
+// UpdateClaims: reuse, which ends the session, or a late message of the client's own.
+func TestUsedCodeWithUpdateClaims(t *testing.T) {
+	withRole(t, func(srv *testServer, role *atomic.Value) {
+		role.Store("guest")
+		code := srv.code()
+		late := srv.dial("") // before the code was used
+		c := srv.dial("")
+		c.authenticate(code)
+		c.expectToken()
+		late.authenticate(code)
+		if u := late.expectRefused("no_longer_valid"); u.Terminal {
+			t.Error("a late message of the client's own is refused for good")
+		}
+		c.expectAuthenticated()
+		time.Sleep(time.Second) // what comes on a later connection is not late
+		srv.dial(`{"token":"` + code + `"}`).expectRefused("token_reused")
+		c.expectRefused("token_reused")
 	})
 }
