@@ -261,6 +261,66 @@ func TestClientRefresh(t *testing.T) {
 	})
 }
 
+// TestClientRequests: the five tabs of a user make requests for whom no websocket gets through. Their
+// role changes, they prove again who they are, and answers get lost. Nobody is signed out, and no
+// token is taken for stolen.
+func TestClientRequests(t *testing.T) {
+	inBrowsers(t, func(t *testing.T, browser string) {
+		const rounds = 4
+		a := &roles{ledger: newLedger(blacklist.NewMemory())}
+		var blocked atomic.Bool
+		var exchanges atomic.Int32
+		var since atomic.Pointer[time.Time]
+		around := func(library http.Handler, w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasPrefix(r.URL.Path, "/socket.io/") && blocked.Load():
+				http.Error(w, "", http.StatusForbidden)
+			case r.URL.Path == "/token" && exchanges.Add(1)%3 == 0:
+				library.ServeHTTP(httptest.NewRecorder(), r)
+				panic(http.ErrAbortHandler) // the answer is lost
+			case r.URL.Path == "/api/delete":
+				a.Auth().Middleware(a.Auth().RequireRecent(time.Since(*since.Load()))(deleted)).ServeHTTP(w, r)
+			default:
+				return false
+			}
+			return true
+		}
+		a.app = serveRequests(t, a.ledger, &a.step, around, func(o *socketauth.Options[string]) {
+			a.options(o)
+			o.TokenPath = "/token"
+		})
+		d := identity(t, "requests", browser, a.url, fmt.Sprintf(`{"rounds": %d}`, rounds))
+		d.tabsOpen()
+		d.hears("client", "ready")
+		blocked.Store(true)
+		a.listener.cut()
+		a.listener.mend()
+		a.step.Add(1)
+		for n := range 5 {
+			d.hears(fmt.Sprintf("tab %d", n), "is", "offline")
+		}
+		for range rounds {
+			a.change(t, d, 0)
+		}
+		since.Store(ptr(time.Now()))
+		d.hears("tab 0", "tells", "USER_INVALID")
+		d.hears("tab 0", "tells", "proved")
+		for _, tab := range []string{"tab 0", "tab 3"} {
+			d.hears(tab, "tells", []any{http.StatusOK, "deleted"})
+		}
+		d.hears("client", "ready")
+		blocked.Store(false)
+		a.step.Add(1)
+		for n := range 5 {
+			tab := fmt.Sprintf("tab %d", n)
+			d.hears(tab, "is", "online")
+			d.hears(tab, "tells", rounds)
+		}
+		d.done()
+		a.unharmed(t)
+	})
+}
+
 // TestHelperRefresh: as TestClientRefresh and TestClientStepUp, with each socket.io-client, and with
 // tabs that see late what another one has stored.
 func TestHelperRefresh(t *testing.T) {
