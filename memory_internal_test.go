@@ -5,12 +5,14 @@
 package socketauth
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -80,6 +82,47 @@ func TestIdleSocketMemory(t *testing.T) {
 		for _, socket := range s.hub.Members(everyone) {
 			socket.end("the end of the test", nil)
 			receiver{socket}.Disconnected(engine.TransportClose)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRequestMemory guards that nothing of a connection keeps the text of its first request, which a client
+// can make a megabyte long.
+func TestRequestMemory(t *testing.T) {
+	const connections, length = 40, 256 << 10
+	synctest.Test(t, func(t *testing.T) {
+		s, err := SocketServe(nil, http.NewServeMux(), Options[any]{Secret: testSecret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		heap := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC() // empties the pools
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		described := make([]any, connections)
+		was := heap()
+		for n := range described {
+			text := "GET /socket.io/?EIO=4&transport=websocket&x=" + strings.Repeat("x", length) + " HTTP/1.1\r\nHost: example.com\r\nUser-Agent: agent\r\n" +
+				"Origin: https://example.com\r\nX-Request-Id: 1\r\nX-Filler: " + strings.Repeat("x", length) + "\r\n\r\n"
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.RemoteAddr = "198.51.100.1:1024"
+			described[n] = s.describe(r)
+			s.admit(described[n], func() {})
+		}
+		if each := (heap() - was) / connections; each > 4<<10 {
+			t.Errorf("%d bytes for each connection", each)
+		}
+		for _, d := range described {
+			s.left(d)
 		}
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)

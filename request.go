@@ -46,10 +46,14 @@ func truncate(s string) string { return strings.Clone(s[:min(len(s), maxHeaderLe
 
 // versionOf returns the version of Engine.IO that a request names.
 func versionOf(r *http.Request) string {
-	if version, ok := query.Get(r.URL.RawQuery, "EIO"); ok {
-		return version
+	version, ok := query.Get(r.URL.RawQuery, "EIO")
+	switch {
+	case !ok || version == "3":
+		return "3"
+	case version == "4":
+		return "4" // and not version, which would keep the whole URL in memory
 	}
-	return "3"
+	return version
 }
 
 // locator finds out where clients are.
