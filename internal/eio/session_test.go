@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/id"
@@ -139,4 +142,23 @@ func TestReadAll(t *testing.T) {
 	if _, err := s.readAll(bytes.NewReader(make([]byte, 101))); !errors.Is(err, errLimit) {
 		t.Errorf("a byte too many: %v", err)
 	}
+}
+
+func TestRejectedMessage(t *testing.T) {
+	// Guards that a websocket that belongs to no session, and is counted nowhere, cannot have the server
+	// keep more of a message than an unauthenticated client can.
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		e := New(engine.Options{FirstPayload: 100}, bare{}, nil)
+		start := time.Now()
+		go func() {
+			_, _ = io.ReadFull(client, make([]byte, 2)) // the close frame
+			_, _ = client.Write(maskedFrame(finalBit|opText, string(make([]byte, 101))))
+		}()
+		e.reject(e.newWebSocket(server))
+		if took := time.Since(start); took > 0 {
+			t.Errorf("rejected after %v", took)
+		}
+	})
 }

@@ -83,13 +83,14 @@ func (ws *WebSocket) write(frames []byte, within time.Duration) error {
 	return err
 }
 
-// reject closes a websocket that belongs to no session.
+// reject closes a websocket that belongs to no session. What its client sends is read, but a message may
+// be no longer than an unauthenticated client's.
 func (e *Engine) reject(ws *WebSocket) {
 	defer ws.Close()
 	ws.writeClose(0)
 	ws.setReadTimeout(lingerTimeout)
 	for {
-		if _, _, err := ws.nextMessage(e.o.MaxPayload); err != nil {
+		if _, _, err := ws.nextMessage(e.o.FirstPayload); err != nil {
 			return
 		}
 	}
