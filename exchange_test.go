@@ -14,7 +14,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth"
-	"github.com/z-open/socketauth/blacklist"
 )
 
 // TestTokenPath checks that a client without a socket trades its code, has its token replaced again and
@@ -40,7 +39,7 @@ func TestTokenPath(t *testing.T) {
 		c, token := srv.confirmed(token)
 		c.close()
 		token = srv.rotated(token)
-		sessions, err := srv.Auth().Sessions(t.Context(), "anna")
+		sessions, err := srv.Auth().Sessions(srv.Context(), "anna")
 		if err != nil || len(sessions) != 1 || sessions[0].Sockets != 0 {
 			t.Errorf("sessions: %+v, %v", sessions, err)
 		}
@@ -103,7 +102,7 @@ func TestTokenPathBodies(t *testing.T) {
 		} {
 			a := srv.tokens(http.MethodPost, session, c[0], c[1])
 			if a.status != 200 || a.token == "" {
-				t.Fatalf("%s: %d %v", name, a.status, a.body)
+				srv.Fatalf("%s: %d %v", name, a.status, a.body)
 			}
 			session = a.token
 		}
@@ -140,7 +139,7 @@ func TestTokenPathOrigins(t *testing.T) {
 			client := http.Client{Transport: &http.Transport{DialContext: srv.DialContext, DisableKeepAlives: true}}
 			res, err := client.Do(r)
 			if err != nil {
-				t.Fatal(err)
+				srv.Fatal(err)
 			}
 			res.Body.Close()
 			allowed := strings.ToLower(res.Header.Get("Access-Control-Allow-Headers"))
@@ -334,7 +333,7 @@ func TestTokenPathParallel(t *testing.T) {
 		}
 		work.Wait()
 		if len(next) != 10 {
-			t.Fatalf("%d tokens", len(next))
+			srv.Fatalf("%d tokens", len(next))
 		}
 		var won string
 		for token := range next {
@@ -385,8 +384,8 @@ func TestTokenPathClaims(t *testing.T) {
 	}, func(srv *testServer) {
 		roleOf := func(token string) string { return strings.Trim(string(payloadOf(t, token)["role"]), `"`) }
 		refresh := func() {
-			if _, err := srv.Auth().RefreshUser(t.Context(), "anna"); err != nil {
-				t.Fatal(err)
+			if _, err := srv.Auth().RefreshUser(srv.Context(), "anna"); err != nil {
+				srv.Fatal(err)
 			}
 		}
 		token := srv.rotated(srv.code())
@@ -429,7 +428,7 @@ func TestTokenPathStepUp(t *testing.T) {
 		time.Sleep(time.Hour)
 		status, answer, _ := post(srv.Config.Handler, "/login", jsonType, `{"username":"anna","password":"secret","step_up":true}`, "Authorization", "Bearer "+token)
 		if status != 200 {
-			t.Fatalf("%d %v", status, answer)
+			srv.Fatalf("%d %v", status, answer)
 		}
 		body := fmt.Sprintf(`{"step_up":%q}`, answer["token"])
 		srv.tokens(http.MethodPost, answer["token"], "", "").wants(t, 401, "invalid_token")
@@ -439,7 +438,7 @@ func TestTokenPathStepUp(t *testing.T) {
 		for range 2 { // the first answer is lost
 			a := srv.tokens(http.MethodPost, token, jsonType, body)
 			if a.status != 200 {
-				t.Fatalf("%d %v", a.status, a.body)
+				srv.Fatalf("%d %v", a.status, a.body)
 			}
 			if string(payloadOf(t, a.token)["auth_time"]) <= string(payloadOf(t, token)["auth_time"]) {
 				t.Error("auth_time is not later")
@@ -468,8 +467,8 @@ func TestTokenPathTrims(t *testing.T) {
 // TestTokenPathStoreFails checks that nothing is accepted while the store fails, that only its reply being
 // lost does no harm, and that nothing is used up.
 func TestTokenPathStoreFails(t *testing.T) {
-	store := &faultyStore{Store: blacklist.NewMemory()}
-	withTokens(t, func(o *socketauth.Options[string]) { o.Blacklist = store }, func(srv *testServer) {
+	store := new(faultyStore)
+	withTokens(t, store.use, func(srv *testServer) {
 		token := srv.rotated(srv.code())
 		next := srv.exchanged(token)
 		store.fail(storeDown, nil)
@@ -526,7 +525,13 @@ func TestTokenPathLimits(t *testing.T) {
 		if got := srv.Auth().Stats().Limited["exchanges"]; got != 1 {
 			t.Errorf("Stats: %d", got)
 		}
-		srv.rotated(srv.code()) // another session
+		n = 0
+		confirming := srv.rotated(srv.code()) // another session
+		for ; srv.confirmToken(confirming).status == 204 && n < 200; n++ {
+		}
+		if n != 58 { // and what rotated did
+			t.Errorf("%d confirmations in a row", n)
+		}
 		for range 100 {
 			srv.exchange("garbage")
 		}
@@ -541,8 +546,8 @@ func TestTokenPathLimits(t *testing.T) {
 func TestTokenPathAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	var hold bool
-	store := &faultyStore{Store: blacklist.NewMemory()}
-	withTokens(t, func(o *socketauth.Options[string]) { o.Blacklist = store }, func(srv *testServer) {
+	store := new(faultyStore)
+	withTokens(t, store.use, func(srv *testServer) {
 		token := srv.rotated(srv.code())
 		store.fail(func(call string) error {
 			if hold && call == "Present" {
@@ -581,8 +586,8 @@ func TestConfirmedOnce(t *testing.T) {
 	var mu sync.Mutex
 	confirms := 0
 	var release chan struct{}
-	store := &faultyStore{Store: blacklist.NewMemory()}
-	withTokens(t, func(o *socketauth.Options[string]) { o.Blacklist = store }, func(srv *testServer) {
+	store := new(faultyStore)
+	withTokens(t, store.use, func(srv *testServer) {
 		old := srv.rotated(srv.code())
 		won, lost := srv.exchanged(old), srv.exchanged(old)
 		release, confirms = make(chan struct{}), 0

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // tokenAnswer is what TokenPath has answered.
@@ -28,6 +29,12 @@ func withTokens(t *testing.T, change func(*socketauth.Options[string]), test fun
 			change(o)
 		}
 	}, test)
+}
+
+// use has the options use the store, with a new one in memory behind it.
+func (f *faultyStore) use(o *socketauth.Options[string]) {
+	f.Store = blacklist.NewMemory() // by the clock of the test
+	o.Blacklist = f
 }
 
 // tokens sends a request to TokenPath. media is the Content-Type if there is a body.
