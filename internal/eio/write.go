@@ -138,7 +138,8 @@ const maxFlushing = 1024
 func (f *flusher) add(s *Session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.sessions) == cap(f.sessions) && f.next > 0 { // use the space of those that had their turn
+	// Use the space of those that had their turn, if it is worth moving the others.
+	if len(f.sessions) == cap(f.sessions) && f.next > len(f.sessions)/2 {
 		n := copy(f.sessions, f.sessions[f.next:])
 		clear(f.sessions[n:])
 		f.sessions, f.next = f.sessions[:n], 0

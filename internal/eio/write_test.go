@@ -367,3 +367,22 @@ func TestNothingAfterHalfAFrame(t *testing.T) {
 		})
 	}
 }
+
+func TestFlusherMovesLittle(t *testing.T) {
+	// Guards that a long list of sessions is not moved for each one that is added.
+	const sessions, turns = 1 << 12, 1 << 12
+	f := flusher{sessions: make([]*Session, sessions)} // it runs nowhere
+	for n := range f.sessions {
+		f.sessions[n] = new(Session)
+	}
+	moves := 0
+	for range turns {
+		s := f.take()
+		if f.add(s); f.next == 0 {
+			moves++
+		}
+	}
+	if waiting := len(f.sessions) - f.next; moves > 2 || waiting != sessions {
+		t.Errorf("moved %d times in %d turns; %d wait", moves, turns, waiting)
+	}
+}

@@ -98,7 +98,8 @@ func (q *Queue) Busy() bool {
 }
 
 func (p *pending) add(j job) {
-	if len(p.jobs) == cap(p.jobs) && p.next > 0 { // use the space of those that have run
+	// Use the space of those that have run, if it is worth moving the others.
+	if len(p.jobs) == cap(p.jobs) && p.next > len(p.jobs)/2 {
 		n := copy(p.jobs, p.jobs[p.next:])
 		clear(p.jobs[n:])
 		p.jobs, p.next = p.jobs[:n], 0

@@ -158,3 +158,22 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestMovesLittle(t *testing.T) {
+	// Guards that a long queue is not moved for each task that is added.
+	const waiting, added = 1 << 12, 1 << 12
+	p := &pending{queue: new(Queue), jobs: make([]job, waiting)}
+	for n := range p.jobs {
+		p.jobs[n].task = workers.Func(func() {})
+	}
+	moves := 0
+	for range added {
+		j := job{task: p.take()}
+		if p.add(j); p.next == 0 {
+			moves++
+		}
+	}
+	if left := len(p.jobs) - p.next; moves > 2 || left != waiting {
+		t.Errorf("moved %d times for %d tasks; %d wait", moves, added, left)
+	}
+}
