@@ -27,6 +27,12 @@ func (q *Queue[T]) Push(l Limits, cost int, v T) bool {
 	if q.Len() > 0 && (q.Len() >= l.Items || q.cost+cost > l.Cost) {
 		return false
 	}
+	// Use the space of those that have left, if it is worth moving the others.
+	if len(q.items) == cap(q.items) && q.next > len(q.items)/2 {
+		n := copy(q.items, q.items[q.next:])
+		clear(q.items[n:])
+		q.items, q.next = q.items[:n], 0
+	}
 	q.items = append(q.items, item[T]{v, cost})
 	q.cost += cost
 	return true

@@ -35,3 +35,23 @@ func TestQueue(t *testing.T) {
 		}
 	}
 }
+
+// TestNeverEmpty guards that a queue that is never empty takes the memory of what waits, not of all that
+// ever waited.
+func TestNeverEmpty(t *testing.T) {
+	var q Queue[int]
+	for n := range 10_000 {
+		if !q.Push(Limits{Items: 3, Cost: 3}, 1, n) {
+			t.Fatal("full")
+		}
+		if n < 2 {
+			continue
+		}
+		if v, ok := q.Pop(); v != n-2 || !ok {
+			t.Fatalf("%d, %v, want %d", v, ok, n-2)
+		}
+	}
+	if q.Len() != 2 || cap(q.items) > 20 {
+		t.Errorf("%d wait, with room for %d", q.Len(), cap(q.items))
+	}
+}
