@@ -24,7 +24,8 @@
 // # Claims
 //
 // Tokens are JSON Web Tokens (RFC 7519). The app sets the claim "sub", which names the user, and
-// claims of its own. The library sets the following ones, and the app must not:
+// claims of its own. The library sets the following ones, and the app must not, except that Options.Claim
+// may give acr and amr:
 //
 //	iss, aud    Options.Issuer and Options.Audience
 //	sid         the session: 128 random bits, the same from login to logout
@@ -32,8 +33,12 @@
 //	jti         the token: 128 random bits
 //	iat, exp    when it was issued and when it expires, in seconds with a fraction
 //	dur         how long it lives, in seconds
-//	auth_time   when the user logged in; the same from login to logout
-//	token_use   "code" or "session"
+//	auth_time   when the user proved last who they are: at the login, or by a step-up since
+//	acr, amr    how they proved it then (OpenID Connect Core section 2); there only if Claim gives them
+//	began       when they logged in, if that is not auth_time
+//	mark        how new the app's claims are; there once RefreshUser or RefreshSession was called
+//	cnf         reserved (RFC 7800)
+//	token_use   "code", "session" or "step_up"
 //
 // # Concurrency
 //

@@ -21,6 +21,17 @@ type User struct {
 	ID   string
 	Name string
 	Hash string
+	Role string
+}
+
+// userByID looks a user up in the app's database.
+func userByID(_ context.Context, id string) (User, error) {
+	for _, user := range users {
+		if user.ID == id {
+			return user, nil
+		}
+	}
+	return User{}, socketauth.ErrInvalidCredentials
 }
 
 var users = map[string]User{"anna": {ID: "1", Name: "anna", Hash: "$2a$04$v6NCXSuJ8mqoLbZ9EfrYieQa8X0cFIaCb4yC3U5a4V9RSTGmRjsKq"}}
@@ -112,6 +123,65 @@ func ExampleServer_On() {
 	})
 	fmt.Println("ready")
 	// Output: ready
+}
+
+// A role that can change. Each token gets the role as it is then, and RefreshUser has a change count at once, also on
+// sockets that are connected. Nobody is signed out by it.
+func ExampleAuth_RefreshUser() {
+	opts := options()
+	opts.UpdateClaims = func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
+		user, err := userByID(ctx, old["sub"].(string)) // ErrInvalidCredentials signs out a user who is gone
+		old["role"] = user.Role
+		return old, err
+	}
+	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), opts)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	srv.OnClaimsChanged(func(_ context.Context, s *socketauth.Socket, _ jwt.MapClaims) error {
+		if s.Claims()["role"] != "admin" {
+			s.Leave("staff")
+		}
+		return nil
+	})
+	demote := func(ctx context.Context, id string) error {
+		// first the app's database, then:
+		_, err := srv.Auth().RefreshUser(ctx, id)
+		return err
+	}
+	fmt.Println(demote(context.Background(), "1"))
+	// Output: <nil>
+}
+
+// Some events deserve a fresh password. Whose is too old is told so, in the acknowledgement of an event or with 401, and
+// logs in again with "step_up": the client for browsers does that in reauthenticate. The session goes on.
+func ExampleRequireRecent() {
+	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Shutdown(context.Background())
+	remove := func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "removed", nil }
+	srv.On("delete account", socketauth.RequireRecent(5*time.Minute)(remove))
+
+	// The same for requests. A test needs no token.
+	transfer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "transferred") })
+	h := srv.Auth().RequireRecent(5*time.Minute, "2fa")(transfer) // in an app, inside of Middleware
+	for _, claims := range []jwt.MapClaims{
+		{"sub": "1", "acr": "2fa", "auth_time": time.Now().Add(-time.Hour).Unix()},
+		{"sub": "1", "acr": "2fa", "auth_time": time.Now().Unix()},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/transfer", nil)
+		h.ServeHTTP(w, r.WithContext(socketauth.ContextWithClaims(r.Context(), claims)))
+		fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
+	}
+	// Output:
+	// 401 {"acr":["2fa"],"code":"reauthentication_required","maxAge":300}
+	// 200 transferred
 }
 
 // Requests without a living session token do not reach the handler. A process that serves no sockets needs the keys, and

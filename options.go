@@ -37,8 +37,9 @@ type Options[U any] struct {
 	Register func(ctx context.Context, c Credentials) (U, error)
 
 	// Claim returns the claims of a user's tokens: "sub", a string that is not empty, and claims of
-	// the app's own. It must not return any of the library's own claims, which the package comment
-	// lists. APIServe requires it.
+	// the app's own. Of the library's own claims, which the package comment lists, it may only return
+	// "acr" and "amr", which say how the user has proved who they are: see RequireRecent. APIServe
+	// requires it.
 	Claim func(u U) (jwt.MapClaims, error)
 
 	// Authorization signs the code of a login and returns it. c has all claims of the code, the

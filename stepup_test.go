@@ -139,6 +139,15 @@ func TestStepUp(t *testing.T) {
 			d := c.srv.dial(fmt.Sprintf(`{"token":%q,"step_up":%q}`, token, code))
 			return d, d.expectToken()
 		},
+		"at TokenPath": func(c *client, token, code string) (*client, string) {
+			status, a, _ := c.srv.postAs("/token", token, fmt.Sprintf(`{"step_up":%q}`, code))
+			if status != 200 {
+				c.srv.Errorf("%d %+v", status, a)
+			}
+			d := c.srv.dial(fmt.Sprintf(`{"token":%q}`, a.Token))
+			d.expectToken()
+			return d, d.current
+		},
 		"at the handshake, confirmed": func(c *client, token, code string) (*client, string) {
 			d := c.srv.dial(fmt.Sprintf(`{"token":%q,"step_up":%q,"confirm":true}`, token, code))
 			o := d.expectOffer()
@@ -147,7 +156,7 @@ func TestStepUp(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withStepUp(t, nil, func(srv *testServer) {
+			withStepUp(t, func(o *socketauth.Options[string]) { o.TokenPath = "/token" }, func(srv *testServer) {
 				recent := socketauth.RequireRecent(time.Minute, "2")
 				srv.On("transfer", recent(func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "done", nil }))
 				c, first := srv.login()
@@ -769,4 +778,51 @@ func sameJSON(t *testing.T, a, b string) bool {
 		t.Error(err)
 	}
 	return fmt.Sprint(x) == fmt.Sprint(y)
+}
+
+// TestStepUpOfLateRevocation: a revocation that another process made between the login and a step-up, and
+// that this one hears of late, closes the socket.
+func TestStepUpOfLateRevocation(t *testing.T) {
+	store := &sharedStore{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	withStepUp(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
+		c, token := srv.login()
+		time.Sleep(time.Second)
+		revoked := time.Now()
+		time.Sleep(time.Second)
+		c.prove(token, srv.stepUp(token), false)
+		c.expectToken()
+		synctest.Wait()
+		store.notify(blacklist.Change{UserID: "anna", Verdict: blacklist.Revoked, At: revoked})
+		c.expectRefused("session_revoked")
+	})
+}
+
+// TestStepUpDuringRevokeOthers: a proof counts from when its login began, so that RevokeOthers while the
+// password is compared has it refused.
+func TestStepUpDuringRevokeOthers(t *testing.T) {
+	var during atomic.Pointer[func()]
+	withStepUp(t, func(o *socketauth.Options[string]) {
+		find := o.FindUserByCredentials
+		o.FindUserByCredentials = func(ctx context.Context, c socketauth.Credentials) (string, error) {
+			if f := during.Swap(nil); f != nil {
+				(*f)()
+			}
+			return find(ctx, c)
+		}
+	}, func(srv *testServer) {
+		c, token := srv.login()
+		time.Sleep(time.Second)
+		revoke := func() {
+			time.Sleep(time.Second)
+			if _, err := srv.Auth().RevokeOthers(t.Context(), "anna", srv.sessionOf(c)); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		}
+		during.Store(&revoke)
+		c.prove(token, srv.stepUp(token), false)
+		c.expectUnauthorized("step_up_refused")
+		c.prove(token, srv.stepUp(token), false)
+		c.expectToken()
+	})
 }

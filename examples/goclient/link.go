@@ -21,6 +21,7 @@ type link struct {
 	waiting   bool   // for the answer to a presentation or a log-out; there is at most one at a time
 	presented string // the token that was presented last
 	refused   error  // why the server refused it, if the connection goes on
+	outdated  bool   // the server has asked for the token since it was presented
 	online    bool   // the client is authenticated
 
 	reply chan<- error // of the call in progress; there is at most one at a time
@@ -129,7 +130,7 @@ func (l *link) leaving() bool {
 
 // expect records that the client waits for an answer.
 func (l *link) expect() {
-	l.waiting, l.refused = true, nil
+	l.waiting, l.refused, l.outdated = true, nil, false
 	l.alarm(answerTimeout)
 }
 
@@ -190,6 +191,10 @@ func (l *link) event(p packet) error {
 		return l.unauthorized(args)
 	case "rotated": // another socket of this session has a newer token, although the file is locked
 		l.log.Warn("another client uses this session")
+	case "refresh": // the claims of the token are out of date
+		if l.outdated = l.waiting; !l.waiting {
+			return l.next()
+		}
 	case "logged_out":
 		if err := l.file.Remove(); err != nil {
 			return err
@@ -228,7 +233,7 @@ func (l *link) accepted(args []json.RawMessage, ack string) error {
 	}
 	l.waiting = false
 	l.alarm(l.due(token, token == l.presented))
-	if l.leaving() {
+	if l.leaving() || l.online && l.outdated {
 		return l.next()
 	}
 	if l.online {

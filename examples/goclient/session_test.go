@@ -78,6 +78,44 @@ func TestTokenIsReplacedBeforeItExpires(t *testing.T) {
 	}
 }
 
+// Guards: a client that did not answer "refresh" was disconnected, and its events waited until then.
+func TestClaimsThatHaveChanged(t *testing.T) {
+	t.Parallel()
+	var role atomic.Int64
+	a := serve(t, func(o *socketauth.Options[string]) {
+		o.UpdateClaims = func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
+			old["role"] = float64(role.Load())
+			return old, nil
+		}
+	})
+	roles := make(chan any, 1)
+	a.On("role", func(_ context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+		roles <- s.Claims()["role"]
+		return nil, nil
+	})
+	c := a.login(t)
+	c.start()
+	id := await(t, "the socket", a.joined).ID()
+	for range 3 {
+		now := role.Add(1)
+		if receipt, err := a.Auth().RefreshUser(t.Context(), "ada"); err != nil || receipt.Sockets != 1 {
+			t.Fatalf("%+v, %v", receipt, err)
+		}
+		if err := c.Call(t.Context(), "role"); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-roles; got != float64(now) {
+			t.Errorf("role %v, want %d", got, now)
+		}
+		if e := await(t, "the rotation", a.audit); e.Kind != socketauth.AuditRotated || e.SocketID != id {
+			t.Errorf("%+v", e)
+		}
+	}
+	if len(c.pauses) > 0 {
+		t.Error("the connection was lost")
+	}
+}
+
 func TestCutInsideTheHandshake(t *testing.T) {
 	t.Parallel()
 	for name, where := range map[string]cuts{
