@@ -48,10 +48,15 @@ func TestWithTimeout(t *testing.T) {
 	// Guards that a context with a timeout ends as that of package context does: by its timeout, by
 	// cancel and by its parent, whether or not anybody waits.
 	type with func(context.Context, time.Duration) (context.Context, context.CancelFunc)
+	type ended struct {
+		err, cause error
+		value      any
+		in         time.Duration
+	}
 	for _, waits := range []bool{false, true} {
 		for _, end := range []string{"timeout", "cancel", "parent", "parent's deadline", "none"} {
 			synctest.Test(t, func(t *testing.T) {
-				run := func(f with) (err, cause error, value any, in time.Duration) {
+				run := func(f with) ended {
 					var l Life
 					parent, stop := context.WithTimeout(context.WithValue(&l, key{}, "value"), time.Hour)
 					if end == "parent's deadline" {
@@ -72,7 +77,7 @@ func TestWithTimeout(t *testing.T) {
 						l.End(errCause)
 					}
 					deadline, _ := ctx.Deadline()
-					err = ctx.Err()
+					err := ctx.Err()
 					if end != "none" {
 						<-ctx.Done()
 					}
@@ -81,13 +86,10 @@ func TestWithTimeout(t *testing.T) {
 					if again := ctx.Err(); err != nil && again != err {
 						t.Errorf("the error was %v and is %v", err, again)
 					}
-					return err, context.Cause(ctx), ctx.Value(key{}), time.Until(deadline)
+					return ended{err, context.Cause(ctx), ctx.Value(key{}), time.Until(deadline)}
 				}
-				err, cause, value, in := run(WithTimeout)
-				wantErr, wantCause, wantValue, wantIn := run(context.WithTimeout)
-				if err != wantErr || cause != wantCause || value != wantValue || in != wantIn {
-					t.Errorf("waits %v, %s: %v, %v, %v, %v; package context has %v, %v, %v, %v",
-						waits, end, err, cause, value, in, wantErr, wantCause, wantValue, wantIn)
+				if got, want := run(WithTimeout), run(context.WithTimeout); got != want {
+					t.Errorf("waits %v, %s: %+v; package context has %+v", waits, end, got, want)
 				}
 			})
 		}
