@@ -11,6 +11,7 @@ type conditions struct {
 	timeout         time.Duration
 	codeLifetime    time.Duration
 	tokenLifetime   time.Duration
+	sessionLifetime time.Duration
 	refreshInterval time.Duration
 	endOnReuse      bool
 
@@ -26,6 +27,8 @@ type conditions struct {
 	storeBefore  float64 // how often the store fails before it has applied a step
 	storeAfter   float64 // how often it fails after that
 	revocations  int
+	refreshes    int     // how often a role changes, before the calm phase
+	stepsUp      float64 // how often a tab has its user prove again who they are, where it would act
 	devices      int
 	thieves      int
 	actions      int // of each tab, before the calm phase
@@ -51,20 +54,22 @@ func (w *world) drawConditions() conditions {
 		codeLifetime:  30 * time.Second,
 		tokenLifetime: 24 * time.Hour,
 		endOnReuse:    w.chance(0.8),
-		grain:         time.Microsecond,
-		slowest:       w.between(2*time.Millisecond, 2*time.Second),
-		stalls:        maybe(0.5, 0.2),
-		cuts:          maybe(0.6, 0.2),
-		crashes:       maybe(0.5, 0.2),
-		slowHook:      w.between(time.Millisecond, time.Second),
-		hangs:         maybe(0.3, 0.2),
-		hookFails:     maybe(0.2, 0.2),
-		storeBefore:   maybe(0.25, 0.4),
-		storeAfter:    maybe(0.25, 0.4),
-		devices:       1 + w.IntN(2),
-		actions:       1 + w.IntN(5),
-		patience:      w.between(50*time.Millisecond, 10*time.Second),
-		longestPause:  w.between(time.Second, time.Minute),
+
+		sessionLifetime: 30 * 24 * time.Hour,
+		grain:           time.Microsecond,
+		slowest:         w.between(2*time.Millisecond, 2*time.Second),
+		stalls:          maybe(0.5, 0.2),
+		cuts:            maybe(0.6, 0.2),
+		crashes:         maybe(0.5, 0.2),
+		slowHook:        w.between(time.Millisecond, time.Second),
+		hangs:           maybe(0.3, 0.2),
+		hookFails:       maybe(0.2, 0.2),
+		storeBefore:     maybe(0.25, 0.4),
+		storeAfter:      maybe(0.25, 0.4),
+		devices:         1 + w.IntN(2),
+		actions:         1 + w.IntN(5),
+		patience:        w.between(50*time.Millisecond, 10*time.Second),
+		longestPause:    w.between(time.Second, time.Minute),
 	}
 	if w.chance(0.3) {
 		c.grain = 10 * time.Millisecond
@@ -80,6 +85,15 @@ func (w *world) drawConditions() conditions {
 	}
 	if w.chance(0.3) {
 		c.revocations = 1 + w.IntN(2)
+	}
+	if w.identities && w.chance(0.5) {
+		c.refreshes = 1 + w.IntN(5)
+	}
+	if w.identities && w.chance(0.5) {
+		c.stepsUp = 0.5 * w.Float64()
+	}
+	if w.identities && w.chance(0.25) {
+		c.sessionLifetime = w.between(20*time.Second, 5*time.Minute)
 	}
 	c.underWay = c.timeout + 2*c.slowHook
 	if c.hangs > 0 || c.storeBefore > 0 || c.storeAfter > 0 {
@@ -101,6 +115,7 @@ type Counts struct {
 	Histories, Devices, Thieves, Logins                                              int
 	Presentations, Accepted, Superseded, Reuses, Over, Repeated, Confirmations       int
 	Checks, Revocations, Logouts, Expiries                                           int
+	Refreshes, Stale, Changes, StepUps, StepUpsRefused, Events                       int
 	Stalls, Hangs, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
 }
 
@@ -116,6 +131,7 @@ func (c *Counts) all() []*int {
 		&c.Histories, &c.Devices, &c.Thieves, &c.Logins,
 		&c.Presentations, &c.Accepted, &c.Superseded, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
 		&c.Checks, &c.Revocations, &c.Logouts, &c.Expiries,
+		&c.Refreshes, &c.Stale, &c.Changes, &c.StepUps, &c.StepUpsRefused, &c.Events,
 		&c.Stalls, &c.Hangs, &c.Cuts, &c.Crashes, &c.GivenUp, &c.Late, &c.StoreFaults, &c.HookFaults, &c.Violations,
 	}
 }
@@ -124,10 +140,12 @@ func (c Counts) String() string {
 	return fmt.Sprintf(`%d histories: %d devices, %d thieves, %d logins
 %d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated after a fault; %d confirmations, %d checks
 %d revocations, %d log-outs, %d tokens expired
+%d refreshes, %d times claims were out of date, %d changes that the app acted on, %d step-ups and %d refused, %d events
 faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
 violations: %d`,
 		c.Histories, c.Devices, c.Thieves, c.Logins,
 		c.Presentations, c.Accepted, c.Superseded, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
 		c.Revocations, c.Logouts, c.Expiries,
+		c.Refreshes, c.Stale, c.Changes, c.StepUps, c.StepUpsRefused, c.Events,
 		c.Stalls, c.Hangs, c.Cuts, c.Crashes, c.GivenUp, c.Late, c.StoreFaults, c.HookFaults, c.Violations)
 }

@@ -19,6 +19,8 @@ type device struct {
 	presented  []time.Time
 	tabs       []*tab
 	sockets    int
+	stepUp     token               // a code that is to be presented with the next token, if any
+	oldStepUps []token             // codes that were presented before
 	watchers   []func(stored bool) // called when the device presents, and when it has stored
 }
 
@@ -32,6 +34,7 @@ type tab struct {
 	patience *event
 	next     *event
 	left     int  // number of actions still to take
+	outdated bool // the server has asked for the token
 	leaving  bool // log out first on the next connection, instead of presenting
 }
 
@@ -137,7 +140,20 @@ func (t *tab) crash(where string) bool {
 func (t *tab) present() {
 	t.sent = t.storage
 	t.presented = append(t.presented, t.w.now)
-	t.socket.send(frame{kind: authenticate, token: t.sent, confirm: t.confirming})
+	t.outdated = false
+	f := frame{kind: authenticate, token: t.sent, confirm: t.confirming}
+	switch old := t.oldStepUps; {
+	case t.sent.ref.Generation == 0:
+	case t.device.stepUp.text != "":
+		f.stepUp = t.device.stepUp
+		t.oldStepUps = append(old, f.stepUp)
+	case len(old) > 0 && t.w.chance(0.2):
+		f.stepUp = old[t.w.IntN(len(old))]
+	}
+	if f.stepUp.text != "" {
+		t.socket.stepUps = append(t.socket.stepUps, f.stepUp)
+	}
+	t.socket.send(f)
 	t.watched(false)
 	t.crash("after presenting")
 }
@@ -170,6 +186,10 @@ func (t *tab) hear(s *socket, f frame) {
 		t.present()
 	case authenticated:
 		t.store(f)
+	case refreshed:
+		if t.outdated = true; t.in && t.turn != t {
+			t.soon(t.refresh)
+		}
 	case unauthorized:
 		t.refused(f)
 	case loggedOut:
@@ -183,6 +203,14 @@ func (t *tab) hear(s *socket, f frame) {
 func (t *tab) store(f frame) {
 	if t.turn != t || t.crash("before storing") {
 		return
+	}
+	s := t.socket
+	if t.w.identities {
+		s.proved(t.sent, f.token)
+		t.w.lasts(f.token)
+	}
+	if up := t.device.stepUp; up.text != "" && len(s.stepUps) > 0 && s.stepUps[len(s.stepUps)-1].text == up.text {
+		t.device.stepUp = token{} // it was good
 	}
 	t.storage, t.lived = f.token, append(t.lived, t.sent, f.token)
 	t.ledger.has(f.token.ref)
@@ -204,6 +232,9 @@ func (t *tab) store(f frame) {
 // removes that token if it is still the stored one. Only token_expired may be about a token that
 // the socket used before.
 func (t *tab) refused(f frame) {
+	if f.code == "step_up_refused" {
+		t.device.stepUp = token{}
+	}
 	about := t.sent
 	if f.code == "token_expired" {
 		for _, lived := range t.lived {
@@ -226,6 +257,10 @@ func (t *tab) refused(f frame) {
 
 // rest waits for a while, then takes the next action, if any is left.
 func (t *tab) rest() {
+	if t.outdated {
+		t.soon(t.refresh)
+		return
+	}
 	if t.left <= 0 {
 		return
 	}
@@ -234,6 +269,15 @@ func (t *tab) rest() {
 }
 
 func (t *tab) act() {
+	if t.w.identities {
+		for range t.w.IntN(4) {
+			t.socket.send(frame{kind: act, token: t.sent})
+		}
+	}
+	if t.storage.ref.Generation > 0 && t.w.chance(t.w.stepsUp) {
+		t.w.note("%s: the user proves again who they are", t.socket.name)
+		t.peer.stepUp(t.userID, t.storage.ref.SessionID, func(code token) { t.device.stepUp = code })
+	}
 	switch n := t.w.IntN(20); {
 	case n < 8:
 		t.refresh()

@@ -14,6 +14,8 @@
 //     store that fails before or after it has applied a step.
 //   - fleet.go is several servers that share a store: the library's own, or simulated ones whose
 //     clocks differ.
+//   - identity.go is what a real server's app does about identities: roles that change, which a refresh
+//     enforces, and users who prove again who they are.
 //   - ledger.go records what really happened: who is honest, who stole, what was stored where,
 //     which presentations and confirmations a store accepted. The invariants are computed from it
 //     alone, never from the reference.

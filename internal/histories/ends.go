@@ -59,6 +59,10 @@ func (p *playedServer) check(t token) {
 	}
 }
 
+// There are no roles and no step-ups with a simulated server.
+func (p *playedServer) changeRole(string)                  {}
+func (p *playedServer) stepUp(string, string, func(token)) {}
+
 func (p *playedServer) revoke(r blacklist.Revocation) {
 	p.endSessions(r, byApp, func(error) {})
 }

@@ -42,6 +42,9 @@ func (f *fleet) hangUp(s *socket) {
 func (f *fleet) login(userID string, got func(token)) { f.any().login(userID, got) }
 func (f *fleet) check(t token)                        { f.any().check(t) }
 func (f *fleet) revoke(r blacklist.Revocation)        { f.any().revoke(r) }
+func (f *fleet) changeRole(userID string)             { f.any().changeRole(userID) }
+
+func (f *fleet) stepUp(userID, sid string, got func(token)) { f.any().stepUp(userID, sid, got) }
 
 // shared is a store that several processes share, as a real server is given it.
 type shared struct {
@@ -100,7 +103,7 @@ func ThroughShared(open func(t *testing.T, seed uint64) []blacklist.Store) Playe
 
 // runFleet is RunReal for several processes.
 func runFleet(seed uint64, stores []blacklist.Store) (Outcome, error) {
-	w, l, first := newWorld(seed, stores[0])
+	w, l, first := newWorld(seed, stores[0], true)
 	w.tracing, w.inbox, w.processes = true, make(chan func()), len(stores)
 	f := &fleet{w: w, of: make(map[*socket]server)}
 	var servers []*realServer
@@ -165,7 +168,7 @@ func OnShared(open func(t *testing.T, seed uint64) (stores []blacklist.Store, ah
 
 // runShared is Run for several processes.
 func runShared(seed uint64, stores []blacklist.Store, ahead []time.Duration, tracing bool) Outcome {
-	w, l, first := newWorld(seed, stores[0])
+	w, l, first := newWorld(seed, stores[0], false)
 	w.tracing, w.inbox, w.processes = tracing, make(chan func()), len(stores)
 	f := &fleet{w: w, of: make(map[*socket]server)}
 	model := NewMachine(None)

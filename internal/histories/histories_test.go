@@ -95,6 +95,8 @@ func TestFaultsOfSharedStoresAreFound(t *testing.T) {
 		{"an epoch that is not compared", servers(sharedtest.IgnoresEpoch)},
 		{"an end that is not counted", servers(sharedtest.CountsNoEnds)},
 		{"a cutoff that is not set", servers(sharedtest.SetsNoCutoff)},
+		{"claims that are out of date", servers(sharedtest.IgnoresMark)},
+		{"step-up codes that were used", servers(sharedtest.AcceptsOldStepUps)},
 		{"a blind write, clocks apart", clocksApart(sharedtest.BlindWrite)},
 		{"a cutoff that is not looked at, clocks apart", clocksApart(sharedtest.IgnoresCutoff)},
 		{"an end that is not counted, clocks apart", clocksApart(sharedtest.CountsNoEnds)},

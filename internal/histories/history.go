@@ -2,6 +2,7 @@ package histories
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ func (o Outcome) Trace() string { return strings.Join(o.trace, "\n") }
 // Run runs the history of a seed on a store, in the caller's bubble of testing/synctest. Unless the
 // store is a Machine, its answers are compared with those of one.
 func Run(seed uint64, blacklist blacklist.Store, tracing bool) Outcome {
-	w, l, s := newWorld(seed, blacklist)
+	w, l, s := newWorld(seed, blacklist, false)
 	w.tracing = tracing
 	if _, ok := blacklist.(*Machine); !ok {
 		s.Store = &twin{Store: blacklist, model: NewMachine(None), w: w}
@@ -31,9 +32,10 @@ func Run(seed uint64, blacklist blacklist.Store, tracing bool) Outcome {
 	return w.outcome()
 }
 
-func newWorld(seed uint64, blacklist blacklist.Store) (*world, *ledger, *store) {
+// newWorld begins the history of a seed. With identities, roles change and users prove again who they are.
+func newWorld(seed uint64, blacklist blacklist.Store, identities bool) (*world, *ledger, *store) {
 	now := time.Now().Truncate(time.Microsecond)
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now, identities: identities, roles: roles{now: make(map[string]int)}}
 	w.conditions = w.drawConditions()
 	l := newLedger(w)
 	w.ledger = l
@@ -65,6 +67,13 @@ func (w *world) play(peer server, s *store, l *ledger) {
 		w.after(w.between(10*time.Millisecond, 4*w.longestPause), func() {
 			if !ending {
 				w.revoke(peer, l)
+			}
+		})
+	}
+	for range w.refreshes {
+		w.after(w.between(10*time.Millisecond, 4*w.longestPause), func() {
+			if !ending {
+				peer.changeRole(fmt.Sprintf("user%d", w.IntN(2)))
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package histories
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -24,10 +25,13 @@ type ledger struct {
 	asking   map[string]bool
 	revoked  map[string]time.Time // by user ID
 	allDead  time.Time
+
+	refreshing map[string]bool // the users for whom a refresh has begun
 }
 
 // session is one login.
 type session struct {
+	identity
 	sid, userID string
 	authTime    time.Time
 	confirming  bool // whether its owner's client acknowledges tokens
@@ -69,7 +73,7 @@ type holder struct {
 type call int
 
 func newLedger(w *world) *ledger {
-	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), asking: make(map[string]bool), revoked: make(map[string]time.Time)}
+	return &ledger{w: w, sockets: make(map[string]*socket), given: make(map[*socket][]*entry), sessions: make(map[string]*session), asking: make(map[string]bool), revoked: make(map[string]time.Time), refreshing: make(map[string]bool)}
 }
 
 // call notes that a store call about a session begins.
@@ -127,6 +131,7 @@ func (l *ledger) begun(code blacklist.TokenRef, confirming bool) {
 		tokens: make(map[string]*entry), holders: make(map[uint64]holder),
 	}
 	s.tokens[code.TokenID] = &entry{ref: code, stored: true}
+	s.provedAt = s.authTime.Add(-roughly)
 	l.sessions[s.sid] = s
 	l.order = append(l.order, s.sid)
 	for _, revoked := range [...]time.Time{l.revoked[s.userID], l.allDead} {
@@ -189,6 +194,7 @@ func (l *ledger) hold(s *session, e *entry) {
 	}
 	l.w.counts.Confirmations++
 	s.holders[generation] = holder{e, time.Now(), l.time}
+	s.provedBy = ""
 	s.changed = l.time
 }
 
@@ -229,6 +235,15 @@ func (l *ledger) presented(c call, p blacklist.Presentation, v blacklist.Verdict
 	if e == nil || l.afterTheEnd(s, p.Token, c, v) {
 		return
 	}
+	mark := p.SuccessorMark
+	if p.SuccessorID == "" {
+		mark = p.Token.Mark
+	}
+	if next := s.tokens[p.SuccessorID]; next == nil || s.holders[next.ref.Generation].entry != next { // otherwise the step is repeated
+		if l.outdated(s, e, p.Token, mark, 0, c, v) {
+			return
+		}
+	}
 	by := l.sockets[p.Address]
 	thief := by != nil && by.thief
 	if v == blacklist.Accepted {
@@ -249,7 +264,14 @@ func (l *ledger) accepted(s *session, e *entry, c call, p blacklist.Presentation
 	if killer, dead := s.killer(e, c); dead && (next == nil || killer.entry != next) {
 		l.w.violate("%s is accepted after %s was confirmed", name(p.Token), name(killer.ref))
 	}
+	repeated := next != nil && s.holders[next.ref.Generation].entry == next
+	if !repeated {
+		l.prove(s, c, p)
+	}
 	l.hold(s, e)
+	if p.StepUp.ID != "" && !repeated {
+		s.provedBy = p.StepUp.ID
+	}
 	if p.SuccessorID != "" {
 		if next == nil {
 			next = &entry{parent: e, thief: thief, ref: p.Token}
@@ -320,7 +342,7 @@ func (l *ledger) lockedOut(t blacklist.TokenRef, code string) {
 	s, e := l.find(t)
 	switch {
 	case e == nil:
-	case code == "token_expired" && !time.Now().Before(e.ref.ExpiresAt):
+	case code == "token_expired" && (!time.Now().Before(e.ref.ExpiresAt) || time.Since(s.authTime) >= l.w.sessionLifetime):
 		l.w.counts.Expiries++
 	case l.excused(s):
 	case s.calls > 0:
@@ -338,6 +360,9 @@ func (l *ledger) confirmed(c call, t blacklist.TokenRef, v blacklist.Verdict) {
 	l.w.note("     %s is acknowledged: verdict %d", name(t), v)
 	s, e := l.find(t)
 	if e == nil || l.afterTheEnd(s, t, c, v) {
+		return
+	}
+	if l.outdated(s, e, t, t.Mark, math.MaxInt64, c, v) { // it may be confirmed again
 		return
 	}
 	contested := s.contested(c)
@@ -380,7 +405,7 @@ func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Durati
 	// successor yet. If a revocation came before the code, the store knows neither the session
 	// nor that token.
 	e := s.tokens[t.TokenID]
-	if e == nil && v == blacklist.Unknown || l.afterTheEnd(s, t, c, v) || e == nil {
+	if e == nil && v == blacklist.Unknown || l.afterTheEnd(s, t, c, v) || e == nil || l.outdated(s, e, t, t.Mark, grace, c, v) {
 		return
 	}
 	killer, dead := s.killer(e, c)

@@ -51,6 +51,7 @@ func (l *ledger) hasRevoked(r blacklist.Revocation) {
 	for _, s := range l.concerned(r) {
 		s.end(r.Why, l.time)
 	}
+	l.cut(r)
 	l.mayEnd(r)
 }
 

@@ -11,6 +11,9 @@ import (
 type token struct {
 	text string
 	ref  blacklist.TokenRef
+
+	proved time.Time // when its owner proved who they are last
+	role   int
 }
 
 func (t token) String() string {
@@ -38,7 +41,9 @@ const (
 	unauthorized  kind = "unauthorized"
 	rotated       kind = "rotated"
 	loggedOut     kind = "logged_out"
-	news          kind = "news" // a broadcast of the app
+	news          kind = "news"    // a broadcast of the app
+	refreshed     kind = "refresh" // the claims are out of date
+	act           kind = "act"     // an event of the app's, from the client
 	closed        kind = "closed"
 )
 
@@ -46,6 +51,8 @@ type frame struct {
 	kind     kind
 	token    token
 	confirm  bool   // authenticate: the client will acknowledge
+	stepUp   token  // authenticate: the step-up code that comes with the token, if any
+	least    []int  // news: the roles that users have at least
 	ack      string // authenticated: the id to acknowledge, "" for none; acknowledge: that id
 	code     string // unauthorized
 	terminal bool   // unauthorized
@@ -73,6 +80,8 @@ type server interface {
 
 	login(userID string, got func(token))
 	check(t token) // through Middleware
+	changeRole(userID string)
+	stepUp(userID, sid string, got func(code token))
 	revoke(r blacklist.Revocation)
 }
 
@@ -91,6 +100,8 @@ type socket struct {
 	closed    bool  // the server has closed it
 	told      token // the token of the last "authenticated"
 	state     any   // the server's state of the connection
+
+	stepUps []token // that were presented
 }
 
 type direction struct {
@@ -135,6 +146,7 @@ func (s *socket) answer(f frame) {
 			s.told = f.token
 		case news:
 			s.w.ledger.heard(s)
+			s.heardUnder(f)
 			return
 		}
 		s.on(f)

@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -29,6 +30,8 @@ type realServer struct {
 	lis  *listener
 	log  *logs
 
+	enforced enforced
+
 	mu    sync.Mutex
 	rand  *rand.Rand // for the hooks, which are called from many goroutines
 	calls sync.WaitGroup
@@ -36,7 +39,8 @@ type realServer struct {
 }
 
 func newRealServer(w *world, s *store, as blacklist.Store, seed uint64) (*realServer, error) {
-	r := &realServer{w: w, lis: newListener(), log: &logs{w: w}, rand: rand.New(rand.NewPCG(seed, 6)), over: make(chan struct{})}
+	r := &realServer{w: w, lis: newListener(), log: &logs{w: w}, rand: rand.New(rand.NewPCG(seed, 6)), over: make(chan struct{}),
+		enforced: enforced{least: make(map[string]int)}}
 	s.takeTime = func(ctx context.Context) error { return r.takeTime(ctx, 10*time.Millisecond) }
 	policy := socketauth.RejectOnly
 	if w.endOnReuse {
@@ -50,8 +54,10 @@ func newRealServer(w *world, s *store, as blacklist.Store, seed uint64) (*realSe
 		Timeout:         w.timeout,
 		CodeLifetime:    w.codeLifetime,
 		TokenLifetime:   w.tokenLifetime,
+		SessionLifetime: w.sessionLifetime,
 		RefreshInterval: w.refreshInterval,
 		ReusePolicy:     policy,
+		UpdateClaims:    r.updateClaims,
 		Blacklist:       as,
 		ClientIP:        func(r *http.Request) string { return r.RemoteAddr },
 		TenantID: func(ctx context.Context, _ jwt.MapClaims) (string, error) {
@@ -77,6 +83,7 @@ func newRealServer(w *world, s *store, as blacklist.Store, seed uint64) (*realSe
 		}
 		return nil
 	})
+	r.handleIdentity()
 	mux.Handle("GET /api", r.Auth().Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	r.calls.Go(func() { _ = r.http.Serve(r.lis) })
 	return r, nil
@@ -94,7 +101,7 @@ func (r *realServer) fails() bool {
 
 // report broadcasts the app's news at random intervals.
 func (r *realServer) report() {
-	_ = r.Emit(string(news))
+	_ = r.Emit(string(news), r.newsFor()...)
 	r.w.after(r.w.between(10*time.Millisecond, 10*time.Second), r.report)
 }
 
@@ -200,6 +207,9 @@ func (w *world) readToken(text string) token {
 		IssuedAt   float64 `json:"iat"`
 		ExpiresAt  float64 `json:"exp"`
 		AuthTime   float64 `json:"auth_time"`
+		Began      float64 `json:"began"`
+		Mark       int64   `json:"mark"`
+		Role       int     `json:"role"`
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
@@ -208,9 +218,9 @@ func (w *world) readToken(text string) token {
 	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
 	_ = json.Unmarshal(payload, &c) // an invalid token fails later, when it is used
 	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)).Add(-w.offset) }
-	return token{text: text, ref: blacklist.TokenRef{
+	return token{text: text, proved: at(c.AuthTime), role: c.Role, ref: blacklist.TokenRef{
 		SessionID: c.SessionID, TokenID: c.ID, UserID: c.Subject, Generation: c.Generation,
-		IssuedAt: at(c.IssuedAt), AuthTime: at(c.AuthTime), ExpiresAt: at(c.ExpiresAt),
+		IssuedAt: at(c.IssuedAt), AuthTime: at(cmp.Or(c.Began, c.AuthTime)), ExpiresAt: at(c.ExpiresAt), Mark: c.Mark,
 	}}
 }
 
@@ -229,7 +239,7 @@ func (l *logs) Write(b []byte) (int, error) {
 // seed does not determine how goroutines are scheduled, so another run of the same seed may differ.
 // Therefore RunReal always keeps the trace.
 func RunReal(seed uint64, blacklist blacklist.Store) (Outcome, error) {
-	w, l, s := newWorld(seed, blacklist)
+	w, l, s := newWorld(seed, blacklist, true)
 	w.tracing, w.inbox = true, make(chan func())
 	peer, err := newRealServer(w, s, s, seed)
 	if err != nil {

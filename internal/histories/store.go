@@ -68,6 +68,9 @@ func (s *store) Present(ctx context.Context, p blacklist.Presentation) (result b
 	if result, err = s.Store.Present(ctx, p); err == nil {
 		p.Token = s.w.byHistory(p.Token)
 		p.SuccessorExpiresAt = p.SuccessorExpiresAt.Add(-s.w.offset)
+		if p.StepUp.ID != "" {
+			p.StepUp.At = p.StepUp.At.Add(-s.w.offset)
+		}
 		s.ledger.presented(c, p, result.Verdict)
 	}
 	if s.ledger.done(p.Token.SessionID); err != nil {
@@ -138,11 +141,27 @@ func (s *store) Revoke(ctx context.Context, r blacklist.Revocation) (change blac
 	if err := s.before(ctx); err != nil {
 		return blacklist.Change{}, err
 	}
+	if r.Why == blacklist.Stale {
+		return s.refresh(ctx, r)
+	}
 	s.ledger.revokes(r)
 	if change, err = s.Store.Revoke(ctx, r); err != nil {
 		return blacklist.Change{}, err
 	}
 	s.ledger.hasRevoked(r)
+	if err := s.after(ctx); err != nil {
+		return blacklist.Change{}, err
+	}
+	return change, nil
+}
+
+// refresh is Revoke for a refresh.
+func (s *store) refresh(ctx context.Context, r blacklist.Revocation) (change blacklist.Change, err error) {
+	s.ledger.refreshes(r)
+	if change, err = s.Store.Revoke(ctx, r); err != nil {
+		return blacklist.Change{}, err
+	}
+	s.ledger.hasRefreshed(r, change.Mark)
 	if err := s.after(ctx); err != nil {
 		return blacklist.Change{}, err
 	}

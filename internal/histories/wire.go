@@ -117,6 +117,12 @@ func (w *world) readFrame(data string) (f frame, ok bool) {
 		var text string
 		_ = json.Unmarshal(args[1], &text)
 		f.token = w.readToken(text)
+	case news:
+		for _, arg := range args[1:] {
+			var least int
+			_ = json.Unmarshal(arg, &least)
+			f.least = append(f.least, least)
+		}
 	case unauthorized:
 		var u struct {
 			Code     string
@@ -132,7 +138,12 @@ func (w *world) readFrame(data string) (f frame, ok bool) {
 // the handshake, or in an event after it.
 func (c *wire) frames(f frame) []string {
 	object := fmt.Sprintf(`{"token":%q,"confirm":%v}`, f.token.text, f.confirm)
+	if f.stepUp.text != "" {
+		object = fmt.Sprintf(`{"token":%q,"confirm":%v,"step_up":%q}`, f.token.text, f.confirm, f.stepUp.text)
+	}
 	switch {
+	case f.kind == act:
+		return []string{fmt.Sprintf(`42["act",%d]`, c.r.enforced.of(f.token.ref.UserID))}
 	case f.kind == authenticate && !c.joined && c.s.w.chance(0.7):
 		return []string{"40" + object}
 	case f.kind == authenticate && !c.joined:

@@ -14,15 +14,18 @@ import (
 type world struct {
 	*rand.Rand
 	conditions
-	counts    *Counts
-	ledger    *ledger
-	began     time.Time
-	now       time.Time
-	queue     queue
-	events    int
-	processes int
-	offset    time.Duration // how far the store's clock is ahead
-	inbox     chan func()   // functions from a real server's goroutines, to be called here; nil if there is none
+	counts *Counts
+	ledger *ledger
+	began  time.Time
+	now    time.Time
+	queue  queue
+	events int
+
+	identities bool // there are refreshes and step-ups: only with real servers
+	processes  int
+	roles      roles
+	offset     time.Duration // how far the store's clock is ahead
+	inbox      chan func()   // functions from a real server's goroutines, to be called here; nil if there is none
 
 	tracing  bool
 	mu       sync.Mutex // guards trace, violated, conditions and what the stores count

@@ -3,6 +3,7 @@ package sharedtest
 import (
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,24 +17,26 @@ type Fault int
 
 // The faults.
 const (
-	None          Fault = iota
-	BlindWrite          // it writes what it has decided, whatever was written meanwhile
-	RefusesKept         // it refuses by what it has read earlier
-	ChecksKept          // Check accepts by what was read earlier
-	IgnoresCutoff       // a session begins although its user was revoked after the login
-	IgnoresEpoch        // a revocation of all is not noticed where a session is written
-	SetsNoCutoff        // revoking a user ends only the sessions that are known
-	CountsNoEnds        // whoever has missed the end of a session does not notice
-	ShiftsTwice         // times by the store's clock are converted as if they were the caller's
-	BatchKept           // CheckAll answers by what was read earlier
-	NoGapFirst          // Watch does not begin with a Gap
-	NoKeepalive         // Watch does not say that nothing was missed
-	AlwaysSure          // Watch says that nothing was missed before it knows
-	NoClock             // Time returns the time of the process
-	StarvesRevoke       // revoking waits until nobody else writes
-	DecidesInTwo        // a session may begin between a decision and its write
-	TakesTimes          // the caller's times are taken for the store's
-	TellsTimes          // Sessions tells times by the store's clock
+	None              Fault = iota
+	BlindWrite              // it writes what it has decided, whatever was written meanwhile
+	RefusesKept             // it refuses by what it has read earlier
+	ChecksKept              // Check accepts by what was read earlier
+	IgnoresCutoff           // a session begins although its user was revoked after the login
+	IgnoresEpoch            // a revocation of all is not noticed where a session is written
+	SetsNoCutoff            // revoking a user ends only the sessions that are known
+	CountsNoEnds            // whoever has missed the end of a session does not notice
+	ShiftsTwice             // times by the store's clock are converted as if they were the caller's
+	BatchKept               // CheckAll answers by what was read earlier
+	NoGapFirst              // Watch does not begin with a Gap
+	NoKeepalive             // Watch does not say that nothing was missed
+	AlwaysSure              // Watch says that nothing was missed before it knows
+	NoClock                 // Time returns the time of the process
+	StarvesRevoke           // revoking waits until nobody else writes
+	DecidesInTwo            // a session may begin between a decision and its write
+	TakesTimes              // the caller's times are taken for the store's
+	IgnoresMark             // claims that are out of date are accepted
+	AcceptsOldStepUps       // a step-up code is accepted whenever it comes
+	TellsTimes              // Sessions tells times by the store's clock
 
 	Last = TellsTimes
 )
@@ -124,6 +127,12 @@ func (s *Store) Present(ctx context.Context, p blacklist.Presentation) (blacklis
 		p.PresentedAt, p.SocketOpenedAt = s.byDB(p.PresentedAt), s.byDB(p.SocketOpenedAt)
 	}
 	p.Token = s.shifted(p.Token)
+	switch {
+	case s.Fault == IgnoresMark:
+		p.Token.Mark, p.SuccessorMark = math.MaxInt64, math.MaxInt64
+	case s.Fault == AcceptsOldStepUps && p.StepUp.ID != "":
+		p.StepUp.At = s.byDB(s.Now())
+	}
 	return s.step(ctx, p.Token, func(state *blacklist.State, now time.Time) (blacklist.Result, blacklist.Change) {
 		return state.Present(p, now)
 	})
