@@ -193,8 +193,9 @@ func (m *Machine) Check(_ context.Context, t blacklist.TokenRef, grace, branch t
 		return blacklist.Result{Verdict: over}, nil
 	case t.Generation > l.latest:
 		return blacklist.Result{Verdict: blacklist.Unknown}, nil
+	case t.Generation == l.latest && !held && (branch == 0 || now.Sub(t.IssuedAt) <= branch):
+		return blacklist.Result{Verdict: blacklist.Accepted, Unconfirmed: true}, nil
 	case t.Generation == l.latest && held && holder == t.TokenID,
-		t.Generation == l.latest && !held && (branch == 0 || now.Sub(t.IssuedAt) <= branch),
 		t.Generation == l.latest && m.mutation == AcceptLostBranch,
 		m.predecessor(l, t),
 		t.Generation+1 == l.latest && holder == t.TokenID && nextHeld && now.Sub(next) < grace:
