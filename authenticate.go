@@ -135,7 +135,8 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	case verdict == blacklist.Stale: // the client has stored the token, and comes back with it
 		s.reconnect(authn.Outdated)
 		return
-	case verdict == blacklist.Replaced && s.wasAuthenticated(): // of an older generation: nothing changes
+	case verdict == blacklist.Replaced && s.wasAuthenticated(): // of an older generation
+		s.stay()
 		return
 	case verdict == blacklist.Replaced:
 		refused = &refusal{code: codeNoLongerValid, retryable: true}
@@ -152,9 +153,21 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	}
 	if refused != nil {
 		s.refuse(refused.withToken(next))
+		s.stay()
 		return
 	}
 	s.enter(t, next, tenant)
+}
+
+// stay lets a client that is in, and was offered a token which is not confirmed, go on with the one that it
+// has presented, whose claims the app may not have seen.
+func (s *Socket) stay() {
+	if s.phase() != authn.Authenticated {
+		return
+	}
+	if refused := s.settle(nil); refused != nil {
+		s.refuse(refused)
+	}
 }
 
 // hear adds the socket to those who receive broadcasts. Until enter has let it in, they are kept for
@@ -372,6 +385,10 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 	r, refused := a.renew(ctx, &renewal{
 		token: t, stepUp: stepUp, confirm: in.confirm, presentation: s.presentation(t, in.at),
 		offered: func() *token { return s.offeredFor(t) },
+		updating: func() (updated func()) { // the client was in time, however long that takes
+			s.beginCall(causeOf(blacklist.SessionCompromised))
+			return s.endCall
+		},
 		ready: func(next *token, tenant string) (refused *refusal) {
 			asked = true
 			o.done, refused = s.prepare(ctx, t, next, tenant, in.confirm)

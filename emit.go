@@ -27,14 +27,15 @@ func (s *Socket) Emit(event string, args ...any) error {
 
 // EmitWithAck sends an event and waits for the client's acknowledgement or for the end of ctx. It
 // returns ErrClosed if the socket has ended, the error of ctx, ErrNotAuthenticated within
-// OnAuthenticated, and the errors of encoding that Emit returns.
+// OnAuthenticated and with the context of OnClaimsChanged, since nothing is sent before these have
+// returned, and the errors of encoding that Emit returns.
 func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Args, error) {
 	m, err := message(event, args)
 	if err != nil {
 		return Args{}, err
 	}
 	switch {
-	case s.phase() < authn.Authenticated:
+	case s.phase() < authn.Authenticated, ctx.Value(actingKey{}) == s:
 		return Args{}, ErrNotAuthenticated
 	case !s.live():
 		return Args{}, ErrClosed
@@ -54,7 +55,13 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 		return nil
 	}
 	var ended <-chan struct{}
-	if s.keep(outgoing{message: m, send: send}) {
+	later := func() error {
+		if ctx.Err() != nil { // nobody waits for the reply any more
+			return nil
+		}
+		return send()
+	}
+	if s.keep(outgoing{message: m, send: later}) {
 		ended = s.life.Done() // it may never be sent
 	} else {
 		_ = send()

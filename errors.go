@@ -48,8 +48,8 @@ var (
 	// ErrWrongSession is returned by IssueStepUp if the session is not one of the user's that are alive.
 	ErrWrongSession = errors.New("socketauth: not a living session of this user")
 
-	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated: the client replies
-	// to nothing before it is authenticated.
+	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated and OnClaimsChanged: what
+	// these send reaches the client once they have returned.
 	ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
 )
 

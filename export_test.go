@@ -53,6 +53,9 @@ func Guarded(s *Socket, f func()) { s.guard(f) }
 // Live reports whether events go in and out of a socket.
 func Live(s *Socket) bool { return s.live() }
 
+// Waiting reports whether something waits for the socket to be let in or for newer claims.
+func Waiting(s *Socket) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.waiting != nil }
+
 // Steps reports whether a server still begins calls of its store.
 func Steps(s *Server) bool { return s.beginStep() }
 

@@ -363,7 +363,8 @@ func (s *Socket) actOnClaims() *refusal {
 	if !changed {
 		return nil
 	}
-	ctx, cancel := lazyctx.WithTimeout(contextWithToken(&s.life, now), s.server.auth.timeout)
+	acting := context.WithValue(contextWithToken(&s.life, now), actingKey{}, s)
+	ctx, cancel := lazyctx.WithTimeout(acting, s.server.auth.timeout)
 	defer cancel()
 	if err := s.server.runOnClaimsChanged(ctx, s, old); err != nil {
 		refused := refuseError("OnClaimsChanged", err)

@@ -18,11 +18,12 @@ type renewal struct {
 	confirm      bool                   // the client confirms what it is given
 	presentation blacklist.Presentation // without what depends on the successor
 
-	offered func() *token                             // returns what the client was offered for token before, or nil
-	ready   func(next *token, tenant string) *refusal // called before the store decides on the first successor
-	again   func(next *token, tenant string)          // called before it decides on a later one
-	gone    func() bool                               // reports whether the client has left
-	judge   func() (blacklist.Verdict, error)         // decides on token without a successor
+	offered  func() *token                             // returns what the client was offered for token before, or nil
+	updating func() (updated func())                   // called before UpdateClaims is, and updated after; may be nil
+	ready    func(next *token, tenant string) *refusal // called before the store decides on the first successor
+	again    func(next *token, tenant string)          // called before it decides on a later one
+	gone     func() bool                               // reports whether the client has left
+	judge    func() (blacklist.Verdict, error)         // decides on token without a successor
 }
 
 // renewed is what came of a renewal.
@@ -45,22 +46,20 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 	known, checked := t.Mark, false // known is the mark that the claims have to have at least
 	for n := range renewals {
 		next := a.reuse(r, known)
-		if next == nil && a.updates != nil && !checked {
-			checked = true
-			result, err := a.checkInStore(ctx, t)
-			switch {
-			case err != nil:
-				return renewed{}, &refusal{code: codeUnavailable, cause: err}
-			case result.Verdict == blacklist.Stale:
-				known = result.Mark
-			case result.Verdict != blacklist.Accepted: // the hook is not called for it
-				return r.rejected(result.Verdict)
-			}
-		}
 		if next == nil {
+			updated := func() {}
+			if n == 0 && a.updates != nil && r.updating != nil { // later, ready was called
+				updated = r.updating()
+			}
+			var verdict blacklist.Verdict
 			var refused *refusal
-			if next, refused = a.successor(ctx, t, known, r.stepUp); refused != nil {
+			next, verdict, refused = a.replacement(ctx, r, known, !checked)
+			updated()
+			switch checked = true; {
+			case refused != nil:
 				return renewed{}, refused
+			case verdict != blacklist.Accepted:
+				return r.rejected(verdict)
 			}
 		}
 		tenant, refused := a.tenant(ctx, next)
@@ -89,6 +88,25 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 		known = result.Mark
 	}
 	return renewed{}, &refusal{code: codeUnavailable, cause: errRenewals}
+}
+
+// replacement mints the token that is to replace that of r, with claims that were fetched after the mark
+// known was seen. Before UpdateClaims is called, the store is asked, if check is set. If it does not accept
+// the token, its verdict is returned.
+func (a *Auth) replacement(ctx context.Context, r *renewal, known int64, check bool) (*token, blacklist.Verdict, *refusal) {
+	if check && a.updates != nil {
+		result, err := a.checkInStore(ctx, r.token)
+		switch {
+		case err != nil:
+			return nil, 0, &refusal{code: codeUnavailable, cause: err}
+		case result.Verdict == blacklist.Stale:
+			known = result.Mark
+		case result.Verdict != blacklist.Accepted:
+			return nil, result.Verdict, nil
+		}
+	}
+	next, refused := a.successor(ctx, r.token, known, r.stepUp)
+	return next, blacklist.Accepted, refused
 }
 
 // reuse returns the token itself if it is young enough to be kept, or what was offered for it before, if
@@ -143,6 +161,8 @@ func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *tok
 				return nil, &refusal{code: codeUnavailable, cause: err}
 			}
 			return nil, &refusal{code: codeSessionRevoked, cause: err}
+		case errors.Is(err, errLeft):
+			return nil, &refusal{code: codeTimeout, cause: err}
 		case err != nil:
 			return nil, refuseError("UpdateClaims", err)
 		}

@@ -273,8 +273,8 @@ func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 // OnAuthenticated let in, when it has ended and its last handler has returned. ctx has ended and
 // carries the claims. reason is one of "client disconnect", "server disconnect", "transport close",
 // "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "stale" (see
-// Cluster.MaxStale), "logged out", "too many events", or the code of the refusal that ended the socket. Like On, OnDisconnect
-// panics if f is nil.
+// Cluster.MaxStale), "outdated" (see Auth.RefreshUser), "logged out", "too many events", or the code
+// of the refusal that ended the socket. Like On, OnDisconnect panics if f is nil.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
 	if f == nil {
 		panic("socketauth: nil function for OnDisconnect")
@@ -286,9 +286,10 @@ func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason stri
 
 // OnClaimsChanged adds a function that is called with a socket whose claims UpdateClaims, or Refresh, has
 // changed, before the first event is handled and the first message is sent under the new ones: the place
-// to leave and join rooms. s.Claims and ctx have the new claims, old has those before. A handler that
-// began earlier may still be running. ctx ends after Timeout. After an error the socket is refused and
-// disconnected, as by OnAuthenticated. Like On, OnClaimsChanged panics if f is nil.
+// to leave and join rooms. s.Claims and ctx have the new claims, old has those before. What f emits is
+// sent once it has returned. A handler that began earlier may still be running. ctx ends after Timeout.
+// After an error the socket is refused and disconnected, as by OnAuthenticated. Like On, OnClaimsChanged
+// panics if f is nil.
 func (s *Server) OnClaimsChanged(f func(ctx context.Context, s *Socket, old jwt.MapClaims) error) {
 	if f == nil {
 		panic("socketauth: nil function for OnClaimsChanged")

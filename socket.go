@@ -250,7 +250,7 @@ func (s *Socket) nextCall(c *call) (next *call, t *token, live, full bool) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.auth.Held() || s.waiting != nil {
+	if (s.auth.Held() || s.waiting != nil) && s.auth.Phase() != authn.Closed {
 		c, full = s.takeTurn(c)
 	}
 	return c, (*token)(s.auth.Token()), s.auth.Live(now), full

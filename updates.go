@@ -36,21 +36,39 @@ type update struct {
 	err  error
 }
 
-var errUpdateHangs = errors.New("it has not returned within Timeout")
+var (
+	errUpdateHangs = errors.New("it has not returned within Timeout")
+	errUpdateExit  = errors.New("it has ended its goroutine")
+	errLeft        = errors.New("the client has left")
+)
 
 // fetch returns the app's claims as they are now, for the successor of t, as JSON. The call begins after
 // the mark known was seen.
 func (u *updates) fetch(ctx context.Context, t *token, known int64) ([]byte, error) {
-	call := u.begin(ctx, t, updateKey{t.UserID, t.SessionID, known, string(t.App)})
+	key := updateKey{t.UserID, t.SessionID, known, string(t.App)}
+	call := u.begin(ctx, t, key)
 	timer := time.NewTimer(u.timeout) // the hook may ignore its context
 	defer timer.Stop()
 	select {
 	case <-call.done:
 		return call.app, call.err
 	case <-ctx.Done():
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, errLeft
+		}
 	case <-timer.C:
 	}
+	u.end(key, call) // whoever asks next does not wait for it
 	return nil, errUpdateHangs
+}
+
+// end has nobody share a call any more.
+func (u *updates) end(key updateKey, call *update) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.calls[key] == call {
+		delete(u.calls, key)
+	}
 }
 
 // begin returns the call that is running for the key, or begins one.
@@ -60,19 +78,17 @@ func (u *updates) begin(ctx context.Context, t *token, key updateKey) *update {
 	if call := u.calls[key]; call != nil {
 		return call
 	}
-	call := &update{done: make(chan struct{})}
+	call := &update{done: make(chan struct{}), err: errUpdateExit}
 	if u.calls == nil {
 		u.calls = make(map[updateKey]*update)
 	}
 	u.calls[key] = call
 	u.work.Go(func() {
 		defer close(call.done)
+		defer u.end(key, call)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.timeout)
 		defer cancel()
 		call.app, call.err = u.call(ctx, t)
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		delete(u.calls, key)
 	})
 	return call
 }

@@ -19,6 +19,9 @@ type waiting[C any] struct {
 	calls    backlog.Queue[*C]
 }
 
+// actingKey is the key in the context of OnClaimsChanged under which its socket is.
+type actingKey struct{}
+
 // outgoing is a message that waits.
 type outgoing struct {
 	message *engine.Message
