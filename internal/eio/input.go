@@ -152,10 +152,15 @@ func (in *input) arriving() bool {
 	return in.partial != nil && in.partial.left > 0 && len(in.in) == 0
 }
 
-// readPartial reads some of a message to where it belongs.
+// readPartial reads some of a message to where it belongs. It makes no more room than twice what has
+// arrived, or little: the rest may never come.
 func (in *input) readPartial(read func(b []byte) (int, error)) error {
 	p := in.partial
-	space := p.space(min(p.left, chunkSize))
+	size := cap(p.data) - len(p.data)
+	if size == 0 {
+		size = max(len(p.data), ownSize)
+	}
+	space := p.space(min(p.left, chunkSize, size))
 	n, err := read(space)
 	if n <= 0 {
 		return err

@@ -80,3 +80,27 @@ func TestInputWaits(t *testing.T) {
 		}
 	}
 }
+
+func TestInputAnnounced(t *testing.T) {
+	// Guards that a client cannot make the server keep much by announcing a long message and sending
+	// little of it.
+	for _, wrapped := range []bool{false, true} {
+		client, server := sockets(t)
+		if wrapped {
+			server = struct{ net.Conn }{server}
+		}
+		ws := (&Engine{chunks: sync.Pool{}}).newWebSocket(server)
+		frame := maskedFrame(finalBit|opText, string(make([]byte, 60_000)))
+		for _, part := range [][]byte{frame[:20], frame[20:21]} {
+			if _, err := client.Write(part); err != nil {
+				t.Fatal(err)
+			}
+			if got := arrived(t, ws); len(got) > 0 {
+				t.Fatalf("%d messages", len(got))
+			}
+		}
+		if p := ws.input.partial; p == nil || cap(p.data) > 1000 {
+			t.Errorf("wrapped %t: %d bytes for %d that have arrived", wrapped, cap(p.data), len(p.data))
+		}
+	}
+}
