@@ -14,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/blacklist"
 )
 
 // TestTokenPath checks that a client without a socket trades its code, has its token replaced again and
@@ -38,6 +39,7 @@ func TestTokenPath(t *testing.T) {
 		}
 		c, token := srv.confirmed(token)
 		c.close()
+		synctest.Wait() // until the server knows
 		token = srv.rotated(token)
 		sessions, err := srv.Auth().Sessions(srv.Context(), "anna")
 		if err != nil || len(sessions) != 1 || sessions[0].Sockets != 0 {
@@ -262,6 +264,62 @@ func TestTokenPathReuse(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTokenPathReuseTenantRefused checks that reuse is found before the tenant is refused, and that a
+// token that was not replaced is only refused then.
+func TestTokenPathReuseTenantRefused(t *testing.T) {
+	suspended := false
+	withTokens(t, func(o *socketauth.Options[string]) {
+		o.TenantID = func(context.Context, jwt.MapClaims) (string, error) {
+			if suspended {
+				return "", nil
+			}
+			return "a tenant", nil
+		}
+	}, func(srv *testServer) {
+		old := srv.rotated(srv.code())
+		current := srv.rotated(old)
+		time.Sleep(time.Minute)
+		suspended = true
+		srv.exchange(current).wants(t, 401, "invalid_tenant")
+		srv.exchange(old).wants(t, 401, "token_reused")
+		srv.exchange(current).wants(t, 401, "invalid_tenant")
+		suspended = false
+		srv.exchange(current).wants(t, 401, "token_reused")
+	})
+}
+
+// TestTokenPathEndsSockets checks that the sockets of a session that a request has ended are closed before
+// that is answered, also if its store tells of the change later.
+func TestTokenPathEndsSockets(t *testing.T) {
+	store := new(sharedStore)
+	withTokens(t, func(o *socketauth.Options[string]) {
+		store.Store = blacklist.NewMemory()
+		store.watch = func(ctx context.Context) error { <-ctx.Done(); return nil }
+		o.Blacklist = store
+	}, func(srv *testServer) {
+		for name, end := range map[string]func(old, current string){
+			"logged_out": func(_, current string) { srv.end(current).wants(t, 204, "") },
+			"token_reused": func(old, _ string) {
+				time.Sleep(time.Minute)
+				srv.exchange(old).wants(t, 401, "token_reused")
+			},
+		} {
+			old := srv.rotated(srv.code())
+			c, current := srv.confirmed(old)
+			end(old, current)
+			synctest.Wait()
+			select {
+			case frame := <-c.Packets():
+				if !strings.Contains(frame, name) {
+					t.Errorf("%s: %s", name, frame)
+				}
+			default:
+				t.Errorf("%s: the socket lives", name)
+			}
+		}
+	})
 }
 
 // TestTokenPathExpired checks that a token that has expired is refused, that it is reuse if it was

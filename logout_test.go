@@ -225,3 +225,19 @@ func TestLogoutOnAllServers(t *testing.T) {
 		}
 	})
 }
+
+// TestLogoutStale checks that a token whose claims are out of date is good enough to end its session.
+func TestLogoutStale(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		c, token := srv.authenticated()
+		c.close()
+		if _, err := srv.Auth().RefreshUser(srv.Context(), "anna"); err != nil {
+			srv.Fatal(err)
+		}
+		c = srv.dial("")
+		c.emit("logout", token)
+		c.expect(`42["logged_out"]`)
+		c.expectDisconnected()
+		srv.expectTokenRefused(token, "no_longer_valid")
+	})
+}
