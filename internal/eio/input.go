@@ -27,7 +27,6 @@ type input struct {
 	chunks *sync.Pool
 	chunk  *[chunkSize]byte // holds in, or is nil
 	own    []byte           // takes the place of chunk if raw is nil
-	now    bool             // read must not wait
 	unread bool             // next may find more in what has arrived
 	failed bool             // nothing more is to be read
 	err    error            // of read
@@ -62,7 +61,6 @@ func (ws *WebSocket) await() error {
 	case in.raw == nil:
 		return ws.readOwn()
 	}
-	in.now = false
 	err := in.raw.Read(in.read)
 	if err == nil {
 		err = in.err
@@ -78,7 +76,7 @@ func (in *input) readFD(fd uintptr) (done bool) {
 	var n int
 	if n, in.err = readNow(fd, chunk[kept:]); in.err == errNothing {
 		in.chunks.Put(chunk)
-		return in.now
+		return false // RawConn.Read waits, and calls it again
 	}
 	in.chunk, in.in = chunk, chunk[:kept+n]
 	return true
