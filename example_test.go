@@ -228,7 +228,7 @@ func ExampleAuth_IssueCode() {
 	// Output: 303 true
 }
 
-// A page of one's devices: each session can be ended, one's own alone.
+// A page of one's devices: each session can be ended, one's own alone, with a recent password.
 func ExampleServer_sessions() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
@@ -239,7 +239,8 @@ func ExampleServer_sessions() {
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		return srv.Auth().Sessions(ctx, s.UserID())
 	})
-	srv.On("end device", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+	recent := socketauth.RequireRecent(5 * time.Minute) // or the user is asked for the password again
+	srv.On("end device", recent(func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 		var id string
 		if err := args.Decode(&id); err != nil {
 			return nil, err
@@ -252,10 +253,10 @@ func ExampleServer_sessions() {
 			return nil, &socketauth.PublicError{Code: "NOT_YOURS"}
 		}
 		return srv.Auth().RevokeSession(ctx, s.UserID(), id)
-	})
-	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+	}))
+	srv.On("end others", recent(func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		return srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID()) // {"sessions": 1, "sockets": 2}
-	})
+	}))
 
 	ended, err := srv.Auth().RevokeUser(context.Background(), "1") // they were banned, say
 	fmt.Println(ended.Sessions, ended.Sockets, err)

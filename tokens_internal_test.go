@@ -321,6 +321,29 @@ func TestStepUpCode(t *testing.T) {
 	}
 }
 
+// TestStepUpKeepsBeginning: for the store, a session whose user has proved again who they are is as old as
+// before. Guards: a session that is newer than a revocation survives it.
+func TestStepUpKeepsBeginning(t *testing.T) {
+	i, began := newIssuer(t, Options[any]{}), time.Now().Add(-time.Hour).Truncate(time.Microsecond)
+	first, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := i.stepUp(t.Context(), first.SessionID, jwt.MapClaims{"sub": "anna"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proved := *first
+	proved.prove(code)
+	next, err := i.successor(t.Context(), &proved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !next.AuthTime.Equal(code.AuthTime) || !next.ref().AuthTime.Equal(began) {
+		t.Errorf("auth_time %v, want %v; for the store %v, want %v", next.AuthTime, code.AuthTime, next.ref().AuthTime, began)
+	}
+}
+
 // TestReservedClaims checks that Claim may not return the library's own claims, nor what makes no
 // good token.
 func TestReservedClaims(t *testing.T) {

@@ -17,7 +17,11 @@ type device struct {
 	Tabs      int       `json:"tabs"` // connected sockets, on all nodes
 }
 
-// serveDevices lets users list their own sessions and end them.
+// recently is how long ago the password of who ends sessions may have been given.
+const recently = 5 * time.Minute
+
+// serveDevices lets users list their own sessions, and end them if they have given their password recently,
+// on whichever node that was.
 func serveDevices(srv *socketauth.Server) {
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		sessions, err := srv.Auth().Sessions(ctx, s.UserID())
@@ -30,14 +34,15 @@ func serveDevices(srv *socketauth.Server) {
 		}
 		return devices, err
 	})
-	srv.On("end device", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+	proven := socketauth.RequireRecent(recently)
+	srv.On("end device", proven(func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 		var id string
 		if err := args.Decode(&id); err != nil {
 			return nil, err
 		}
 		return srv.Auth().RevokeSession(ctx, s.UserID(), id) // of nobody else: the user is named too
-	})
-	srv.On("end others", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
+	}))
+	srv.On("end others", proven(func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		return srv.Auth().RevokeOthers(ctx, s.UserID(), s.SessionID())
-	})
+	}))
 }

@@ -19,6 +19,7 @@ const texts = {
   UNAVAILABLE: "The server is busy. Try again in a moment.",
   MESSAGE_INVALID: "A message has 1 to 1000 characters.",
   network: "The server cannot be reached. Is it running?",
+  not_confirmed: "Nothing was changed.",
   offline: "Not sent: you are offline.",
   logged_out: "You are logged out, on every process.",
   logged_out_here: "You are logged out here, but the server could not be told.",
@@ -67,6 +68,7 @@ function leave(reason) {
   for (const list of ["nodes", "messages", "devices"]) $(list).replaceChildren();
   for (const place of ["me", "message-error", "devices-note", "sign-in-error"]) $(place).textContent = "";
   $("message-input").value = session = "";
+  $("proof").close();
   $("notice").textContent = reason ? text(reason) : "";
   if (reason) $("welcome").focus();
 }
@@ -206,16 +208,54 @@ $("end-others").addEventListener("click", () => note("end others"));
 async function note(event, ...args) {
   $("devices-note").textContent = "";
   try {
-    const { sessions, sockets, nodes, unheard } = await client.emitWithAck(event, ...args);
+    const { sessions, sockets, nodes, unheard } = await proven(() => client.emitWithAck(event, ...args));
     const some = (n, what) => n === 1 ? `1 ${what}` : `${n} ${what}s`;
     $("devices-note").textContent = `Ended ${some(sessions, "session")} with ${some(sockets, "tab")}. `
       + `${nodes === 1 ? "1 process has" : `${nodes} processes have`} answered`
       + (unheard ? `, and ${unheard.length} not.` : ".");
   } catch (refusal) {
-    $("devices-note").textContent = text(refusal.code);
+    if (client.token) $("devices-note").textContent = text(refusal.code);
   }
   await showDevices();
 }
+
+/** Runs an action, and once more after the user has given their password again, if the server wants that. */
+async function proven(action) {
+  for (;;) {
+    try {
+      return await action();
+    } catch (refusal) {
+      if (refusal.code !== "reauthentication_required") throw refusal;
+      if (!await askForPassword()) throw { code: "not_confirmed" };
+    }
+  }
+}
+
+/** Resolves to whether the user has given their password. */
+function askForPassword() {
+  if ($("proof").open) return false; // for an action before this one
+  $("proof-form").reset();
+  $("proof-form").elements.username.value = $("me").textContent; // for password managers
+  $("proof-error").textContent = $("proof").returnValue = "";
+  $("proof").showModal();
+  return new Promise((resolve) => {
+    $("proof").addEventListener("close", () => resolve($("proof").returnValue === "proven"), { once: true });
+  });
+}
+
+$("proof-cancel").addEventListener("click", () => $("proof").close());
+$("proof-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { username, password } = event.target.elements;
+  $("proof-error").textContent = "";
+  try {
+    await client.reauthenticate({ username: username.value, password: password.value });
+    $("proof").close("proven");
+  } catch (refusal) {
+    $("proof-error").textContent = refusal.code === "USER_INVALID" ? "That is not your password." : text(refusal.code);
+    password.select();
+  }
+});
 
 /** Returns the name of a browser by its User-Agent header. */
 function browser(userAgent) {
