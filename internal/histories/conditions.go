@@ -115,7 +115,7 @@ type Counts struct {
 	Histories, Devices, Thieves, Logins                                              int
 	Presentations, Accepted, Superseded, Reuses, Over, Repeated, Confirmations       int
 	Checks, Revocations, Logouts, Expiries                                           int
-	Refreshes, Stale, Changes, StepUps, StepUpsRefused, Events                       int
+	Refreshes, Stale, Changes, StepUps, StepUpsRefused, Events, Exchanges            int
 	Stalls, Hangs, Cuts, Crashes, GivenUp, Late, StoreFaults, HookFaults, Violations int
 }
 
@@ -131,7 +131,7 @@ func (c *Counts) all() []*int {
 		&c.Histories, &c.Devices, &c.Thieves, &c.Logins,
 		&c.Presentations, &c.Accepted, &c.Superseded, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
 		&c.Checks, &c.Revocations, &c.Logouts, &c.Expiries,
-		&c.Refreshes, &c.Stale, &c.Changes, &c.StepUps, &c.StepUpsRefused, &c.Events,
+		&c.Refreshes, &c.Stale, &c.Changes, &c.StepUps, &c.StepUpsRefused, &c.Events, &c.Exchanges,
 		&c.Stalls, &c.Hangs, &c.Cuts, &c.Crashes, &c.GivenUp, &c.Late, &c.StoreFaults, &c.HookFaults, &c.Violations,
 	}
 }
@@ -140,12 +140,12 @@ func (c Counts) String() string {
 	return fmt.Sprintf(`%d histories: %d devices, %d thieves, %d logins
 %d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated after a fault; %d confirmations, %d checks
 %d revocations, %d log-outs, %d tokens expired
-%d refreshes, %d times claims were out of date, %d changes that the app acted on, %d step-ups and %d refused, %d events
+%d refreshes, %d times claims were out of date, %d changes that the app acted on, %d step-ups and %d refused, %d events, %d tokens replaced by a request
 faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
 violations: %d`,
 		c.Histories, c.Devices, c.Thieves, c.Logins,
 		c.Presentations, c.Accepted, c.Superseded, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
 		c.Revocations, c.Logouts, c.Expiries,
-		c.Refreshes, c.Stale, c.Changes, c.StepUps, c.StepUpsRefused, c.Events,
+		c.Refreshes, c.Stale, c.Changes, c.StepUps, c.StepUpsRefused, c.Events, c.Exchanges,
 		c.Stalls, c.Hangs, c.Cuts, c.Crashes, c.GivenUp, c.Late, c.StoreFaults, c.HookFaults, c.Violations)
 }

@@ -35,6 +35,7 @@ type tab struct {
 	next     *event
 	left     int  // number of actions still to take
 	outdated bool // the server has asked for the token
+	asks     int  // counts requests at TokenPath, and the ends of waiting for them
 	leaving  bool // log out first on the next connection, instead of presenting
 }
 
@@ -77,6 +78,7 @@ func (t *tab) takeTurn() bool {
 }
 
 func (t *tab) endTurn() {
+	t.asks++
 	t.patience.stop()
 	if t.turn == t {
 		t.turn = nil
@@ -279,6 +281,8 @@ func (t *tab) act() {
 		t.peer.stepUp(t.userID, t.storage.ref.SessionID, func(code token) { t.device.stepUp = code })
 	}
 	switch n := t.w.IntN(20); {
+	case n < 4 && t.w.identities:
+		t.exchange()
 	case n < 8:
 		t.refresh()
 	case n < 13:

@@ -16,6 +16,7 @@
 //     clocks differ.
 //   - identity.go is what a real server's app does about identities: roles that change, which a refresh
 //     enforces, and users who prove again who they are.
+//   - exchange.go is how a tab of a real server's app has its token replaced by a request.
 //   - ledger.go records what really happened: who is honest, who stole, what was stored where,
 //     which presentations and confirmations a store accepted. The invariants are computed from it
 //     alone, never from the reference.

@@ -59,9 +59,11 @@ func (p *playedServer) check(t token) {
 	}
 }
 
-// There are no roles and no step-ups with a simulated server.
+// There are no roles, step-ups and requests for tokens with a simulated server.
 func (p *playedServer) changeRole(string)                  {}
 func (p *playedServer) stepUp(string, string, func(token)) {}
+
+func (p *playedServer) exchange(string, token, bool, func(answer)) {}
 
 func (p *playedServer) revoke(r blacklist.Revocation) {
 	p.endSessions(r, byApp, func(error) {})

@@ -44,6 +44,10 @@ func (f *fleet) check(t token)                        { f.any().check(t) }
 func (f *fleet) revoke(r blacklist.Revocation)        { f.any().revoke(r) }
 func (f *fleet) changeRole(userID string)             { f.any().changeRole(userID) }
 
+func (f *fleet) exchange(from string, t token, confirm bool, got func(answer)) {
+	f.any().exchange(from, t, confirm, got)
+}
+
 func (f *fleet) stepUp(userID, sid string, got func(token)) { f.any().stepUp(userID, sid, got) }
 
 // shared is a store that several processes share, as a real server is given it.

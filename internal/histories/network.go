@@ -81,6 +81,7 @@ type server interface {
 	login(userID string, got func(token))
 	check(t token) // through Middleware
 	changeRole(userID string)
+	exchange(from string, t token, confirm bool, got func(answer)) // at TokenPath
 	stepUp(userID, sid string, got func(code token))
 	revoke(r blacklist.Revocation)
 }

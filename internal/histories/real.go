@@ -49,7 +49,12 @@ func newRealServer(w *world, s *store, as blacklist.Store, seed uint64) (*realSe
 	mux := http.NewServeMux()
 	r.http = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(r.log, nil), slog.LevelError)}
 	var err error
-	r.Server, err = socketauth.SocketServe(r.http, mux, socketauth.Options[any]{
+	r.Server, err = socketauth.Infrastructure(r.http, mux, socketauth.Options[any]{
+		FindUserByCredentials: func(context.Context, socketauth.Credentials) (any, error) {
+			return nil, socketauth.ErrInvalidCredentials // codes are issued without it
+		},
+		Claim:           func(any) (jwt.MapClaims, error) { return nil, errHook },
+		TokenPath:       "/token",
 		Secret:          []byte("a secret of thirty-two bytes at least"),
 		Timeout:         w.timeout,
 		CodeLifetime:    w.codeLifetime,
@@ -147,7 +152,7 @@ func (r *realServer) tell(what func()) {
 func (r *realServer) close() error {
 	close(r.over)
 	err := r.Shutdown(context.Background())
-	err = errors.Join(err, r.http.Close())
+	err = errors.Join(err, r.http.Shutdown(context.Background())) // waits for requests
 	r.calls.Wait()
 	return err
 }

@@ -1,0 +1,133 @@
+package histories
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// This file holds requests at TokenPath: a tab has its token replaced without its socket.
+
+// lateRequest is how late a request may arrive, or arrive once more, at most.
+const lateRequest = 1500 * time.Millisecond
+
+// answer is what a request at TokenPath is answered with.
+type answer struct {
+	status int
+	code   string
+	token  token
+}
+
+// exchange sends a request at TokenPath, which has the token replaced or confirmed. It may arrive twice,
+// and answers get lost.
+func (r *realServer) exchange(from string, t token, confirm bool, got func(answer)) {
+	w := r.w
+	send := func(got func(answer)) {
+		r.calls.Go(func() {
+			if a, ok := r.post(from, t, confirm); ok {
+				r.tell(func() { got(a) })
+			}
+		})
+	}
+	late := min(w.slowest, lateRequest/2)
+	w.after(w.between(time.Millisecond, late), func() {
+		w.note("     %s's request with %s arrives, confirming=%v", from, t, confirm)
+		send(func(a answer) {
+			if !w.chance(w.cuts) {
+				w.after(w.between(time.Millisecond, late), func() { got(a) })
+			}
+		})
+		if w.chance(max(w.cuts, 0.3)) {
+			w.after(w.between(time.Millisecond, lateRequest/2), func() {
+				w.note("     %s's request with %s arrives again", from, t)
+				send(func(answer) {})
+			})
+		}
+	})
+}
+
+func (r *realServer) post(from string, t token, confirm bool) (a answer, ok bool) {
+	body := "{}"
+	if confirm {
+		body = `{"confirm":true}`
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: r.lis.dialer(from), DisableKeepAlives: true}}
+	request, _ := http.NewRequest(http.MethodPost, "http://server/token", strings.NewReader(body))
+	request.Header.Set("Authorization", "Bearer "+t.text)
+	request.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(request)
+	if err != nil {
+		return answer{}, false
+	}
+	defer res.Body.Close()
+	var said struct{ Token, Code string }
+	text, _ := io.ReadAll(res.Body)
+	_ = json.Unmarshal(text, &said)
+	a = answer{status: res.StatusCode, code: said.Code}
+	if said.Token != "" {
+		a.token = r.w.readToken(said.Token)
+	}
+	return a, true
+}
+
+// exchange has the token replaced by a request.
+func (t *tab) exchange() {
+	if !t.takeTurn() {
+		t.soon(t.exchange)
+		return
+	}
+	sent := t.storage
+	if sent.text == "" {
+		t.endTurn()
+		t.rest()
+		return
+	}
+	t.presented = append(t.presented, t.w.now)
+	t.ask(sent, false, func(a answer) {
+		switch {
+		case a.status == http.StatusOK:
+			given := a.token
+			if !given.proved.Equal(sent.proved) {
+				t.w.violate("%s is given for %s, and says that its owner has proved who they are again", given, sent)
+			}
+			t.w.lasts(given)
+			t.w.counts.Exchanges++
+			t.storage = given
+			t.ledger.has(given.ref)
+			t.watched(true)
+			if t.w.chance(0.5) { // otherwise its first use confirms it
+				t.ask(given, true, func(answer) { t.asked() })
+				return
+			}
+		case a.code == "token_expired", a.code == "token_reused", a.code == "session_revoked":
+			t.ledger.lockedOut(sent.ref, a.code)
+			t.storage = token{}
+		}
+		t.asked()
+	})
+	t.watched(false)
+}
+
+// ask makes a request in the tab's turn. If there is no answer, the tab goes on without one.
+func (t *tab) ask(with token, confirm bool, got func(answer)) {
+	t.w.note("%s asks without its socket, with %s, confirming=%v", t.name, with, confirm)
+	t.asks++
+	mine := t.asks
+	t.patience.stop()
+	t.patience = t.w.after(t.w.between(t.w.patience/4, t.w.patience), t.asked)
+	t.peer.exchange(t.name+".http", with, confirm, func(a answer) {
+		if mine == t.asks && t.turn == t {
+			t.w.note("%s is answered %d %s %s", t.name, a.status, a.code, a.token)
+			got(a)
+		}
+	})
+}
+
+// asked ends the tab's turn after a request.
+func (t *tab) asked() {
+	t.asks++
+	t.endTurn()
+	t.rest()
+}
