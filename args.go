@@ -1,9 +1,11 @@
 package socketauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/z-open/socketauth/internal/engine"
 )
@@ -32,9 +34,19 @@ func (a Args) Decode(dst ...any) error {
 				continue
 			}
 		}
+		if s, ok := d.(*string); ok && s != nil && isPlainString(a.args.Values[i]) { // as json.Unmarshal, faster
+			*s = string(a.args.Values[i][1 : len(a.args.Values[i])-1])
+			continue
+		}
 		if err := json.Unmarshal(a.args.Values[i], d); err != nil {
 			return fmt.Errorf("%w: argument %d: %w", ErrBadArguments, i, err)
 		}
 	}
 	return nil
+}
+
+// isPlainString reports whether a JSON value is a string that stands for the characters between its
+// quotes.
+func isPlainString(value []byte) bool {
+	return value[0] == '"' && bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value)
 }

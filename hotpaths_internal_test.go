@@ -33,8 +33,8 @@ type hotPath struct {
 func hotPaths() []hotPath {
 	return []hotPath{
 		{name: "presentation", most: 8, start: startPresentation},
-		{name: "echo/eio3", most: 22, start: func(t testing.TB, _ int) func() error { return startEcho(t, 3) }},
-		{name: "echo/eio4", most: 21, start: func(t testing.TB, _ int) func() error { return startEcho(t, 4) }},
+		{name: "echo/eio3", most: 12, start: func(t testing.TB, _ int) func() error { return startEcho(t, 3) }},
+		{name: "echo/eio4", most: 11, start: func(t testing.TB, _ int) func() error { return startEcho(t, 4) }},
 		{name: "broadcast", most: 0.2, receivers: 200, start: startBroadcast},
 		{name: "login", most: 58, start: startLogin},
 		{name: "middleware", most: 29, start: startMiddleware},

@@ -47,12 +47,13 @@ type Server struct {
 
 	noUpgrade logonce.Minute // limits how often a proxy that breaks websockets is logged
 
+	handlers eventTable[Handler]
+
 	watcher *watcher
 	unwatch context.CancelFunc // ends watcher
 
 	mu              sync.RWMutex
 	closing         bool
-	handlers        map[string]Handler
 	onClaimsChanged []func(ctx context.Context, s *Socket, old jwt.MapClaims) error
 	onAuthenticated []func(context.Context, *Socket) error
 	onDisconnect    []func(context.Context, *Socket, string)
@@ -92,7 +93,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		return nil, optionsError([]error{errNoSigning})
 	}
 	watching, unwatch := context.WithCancel(context.Background())
-	s := &Server{auth: a, handlers: make(map[string]Handler), unwatch: unwatch}
+	s := &Server{auth: a, unwatch: unwatch}
 	s.runner.Work, s.runner.Pool = &s.work, &s.workers
 	if s.bus = a.bus; s.bus != nil {
 		s.hub.First, s.hub.Last = s.bus.join, s.bus.leave
@@ -117,6 +118,7 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 		FlushTimeout:   10 * time.Second,
 		FirstFlush:     2 * time.Second, // for a refusal to arrive
 		Describe:       s.describe,
+		EventName:      s.handlers.name,
 		Namespaces:     map[string]engine.Accept{"/": s.accept},
 		Logger:         a.log,
 	}
@@ -226,30 +228,6 @@ func (s *Server) accept(c engine.Conn, h engine.Handshake) engine.Receiver {
 
 // Auth returns the core that the server uses.
 func (s *Server) Auth() *Auth { return s.auth }
-
-// On registers the handler of an event. Call it before the http.Server serves. Like http.ServeMux, it
-// panics if h is nil or the name is reserved, empty or taken. Reserved, here and in Emit, are the library's own
-// names and those that clients use for their own connection and never send, such as "ping",
-// "reconnect" and "connect_error".
-func (s *Server) On(event string, h Handler) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case slices.Contains(reserved, event):
-		panic(fmt.Sprintf("socketauth: event name %q is reserved: the library or some client uses it itself; for connections there are OnAuthenticated and OnDisconnect", event))
-	case s.handlers[event] != nil:
-		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
-	case h == nil:
-		panic(fmt.Sprintf("socketauth: nil handler for event %q", event))
-	}
-	s.handlers[event] = h
-}
-
-func (s *Server) handler(event string) Handler {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.handlers[event]
-}
 
 // OnAuthenticated adds a function that is called once for each socket before the socket is let in:
 // before its client is told that it is authenticated or, if the client confirms, after it has
@@ -496,3 +474,21 @@ func (s *Server) left(described any) { s.pool.Leave(&described.(*connection).Mem
 // or {error:{code}} if err is not nil. The code is that of a *PublicError, "bad_arguments" for an error
 // of Args.Decode, and "server_error" for any other.
 type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)
+
+// On registers the handler of an event. Call it before the http.Server serves. Like http.ServeMux, it
+// panics if h is nil or the name is reserved, empty or taken. Reserved, here and in Emit, are the library's own
+// names and those that clients use for their own connection and never send, such as "ping",
+// "reconnect" and "connect_error".
+func (s *Server) On(event string, h Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case slices.Contains(reserved, event):
+		panic(fmt.Sprintf("socketauth: event name %q is reserved: the library or some client uses it itself; for connections there are OnAuthenticated and OnDisconnect", event))
+	case s.handlers.get(event) != nil:
+		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
+	case h == nil:
+		panic(fmt.Sprintf("socketauth: nil handler for event %q", event))
+	}
+	s.handlers.set(event, h)
+}

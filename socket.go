@@ -194,7 +194,7 @@ func (s *Socket) overrun() {
 
 // dispatch queues an event of the app for its handler.
 func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
-	h, refused := s.server.handler(name), ""
+	h, refused := s.server.handlers.get(name), ""
 	switch {
 	case s.phase() == authn.Closed, s.server.watcher.checkSilence():
 		return
@@ -210,7 +210,7 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 		}
 		return
 	}
-	if err := s.handlers.Push(&s.server.runner, authenticatedLimits, cost(name, args), &call{s, h, name, args, ack}); err != nil {
+	if err := s.handlers.Push(&s.server.runner, authenticatedLimits, cost(name, args), &call{s: s, h: h, name: name, args: args, ack: ack}); err != nil {
 		s.overrun()
 	}
 }
@@ -222,10 +222,35 @@ type call struct {
 	name string
 	args engine.Args
 	ack  engine.Ack
+	t    *token // whose claims it is handled under; set before the handler is called
 }
 
 // Run implements workers.Task.
 func (c *call) Run() { c.s.guard(func() { c.s.handleNext(c) }) }
+
+// handlerContext is the context of a handler: contextWithToken of the socket's life, without an
+// allocation beside that of the call. It may be kept.
+type handlerContext call
+
+// Deadline implements context.Context.
+func (c *handlerContext) Deadline() (deadline time.Time, ok bool) { return c.s.life.Deadline() }
+
+// Done implements context.Context.
+func (c *handlerContext) Done() <-chan struct{} { return c.s.life.Done() }
+
+// Err implements context.Context.
+func (c *handlerContext) Err() error { return c.s.life.Err() }
+
+// Value implements context.Context.
+func (c *handlerContext) Value(key any) any {
+	if key == (claimsKey{}) {
+		return c.t
+	}
+	return c.s.life.Value(key)
+}
+
+// String is for package context, and keeps what the call has out of logs.
+func (c *handlerContext) String() string { return "socketauth.handlerContext" }
 
 // handleNext handles an event, or has it wait until the claims are up to date. c may be nil. It then
 // handles what waits, in order.
@@ -267,7 +292,8 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 		s.acknowledgeError(ack, codeUnauthorized)
 		return
 	}
-	ctx := contextWithToken(&s.life, t)
+	c.t = t
+	ctx := (*handlerContext)(c)
 	err := s.server.auth.containOf("handler of ", name, func() error {
 		reply, err := h(ctx, s, Args{args})
 		if err == nil {
@@ -275,6 +301,7 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 		}
 		return err
 	})
+	c.args, c.ack = engine.Args{}, nil // the app may keep the context, but not by that the arguments
 	if err == nil || errors.Is(err, engine.ErrClosed) {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -34,85 +35,79 @@ const maxAttachments = 10
 // an error if another argument cannot be encoded as JSON, or cannot be sent with attachments
 // because clients would misread it.
 func NewMessage(event string, args ...any) (*Message, error) {
-	return encode(append([]any{event}, args...))
+	text, attachments, err := encode(&event, args)
+	if err != nil {
+		return nil, err
+	}
+	return &Message{Text: text, Attachments: attachments}, nil
 }
 
 // NewReply encodes the arguments of an acknowledgement as NewMessage does those of an event.
 func NewReply(args ...any) (*Message, error) {
-	return encode(args)
-}
-
-func encode(items []any) (*Message, error) {
 	m := new(Message)
-	var b bytes.Buffer
-	var enc *json.Encoder // of what is not a plain string
-	attachments := countAttachments(items)
-	if attachments > maxAttachments {
-		return nil, fmt.Errorf("engine: %d attachments; clients accept at most %d", attachments, maxAttachments)
-	}
-	b.Grow(plainLength(items))
-	b.WriteByte('[')
-	for i, item := range items {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		switch item := item.(type) {
-		case []byte:
-			b.WriteString(placeholder(len(m.Attachments)))
-			m.Attachments = append(m.Attachments, item)
-			continue
-		case string:
-			if isPlainASCII(item) {
-				b.WriteByte('"')
-				b.WriteString(item)
-				b.WriteByte('"')
-				continue
-			}
-		}
-		if enc == nil {
-			enc = json.NewEncoder(&b)
-			enc.SetEscapeHTML(false)
-		}
-		start := b.Len()
-		if err := enc.Encode(item); err != nil {
-			return nil, fmt.Errorf("engine: value %d: %w", i, err)
-		}
-		b.Truncate(b.Len() - 1) // Encode ends each value with a newline
-		if attachments > 0 {
-			if err := checkBesideAttachments(b.Bytes()[start:]); err != nil {
-				return nil, fmt.Errorf("engine: value %d: %w", i, err)
-			}
-		}
-	}
-	b.WriteByte(']')
-	m.Text = b.Bytes()
-	if !utf8.Valid(m.Text) {
-		// encoding/json checks only the syntax of a json.RawMessage and of what MarshalJSON
-		// returns. A client would end the connection.
-		m.Text = bytes.ToValidUTF8(m.Text, []byte("\ufffd"))
+	if err := m.SetReply(args); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
 
-// plainLength returns how long the JSON of items is at least, and if all are plain strings.
-func plainLength(items []any) int {
-	n := len("[]")
-	for _, item := range items {
-		if text, ok := item.(string); ok {
-			n += len(text) + len(`"",`)
-		}
-	}
-	return n
+// SetReply makes m, which must be new, what NewReply returns. m need not be on the heap.
+func (m *Message) SetReply(args []any) (err error) {
+	m.Text, m.Attachments, err = encode(nil, args)
+	return err
 }
 
-// isPlainASCII reports whether text is ASCII that encoding/json does not escape.
-func isPlainASCII(text string) bool {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			return false
+// encode returns the text and the attachments of a message. event is nil for a reply.
+func encode(event *string, items []any) (text []byte, attachments [][]byte, err error) {
+	n := countAttachments(items)
+	if n > maxAttachments {
+		return nil, nil, fmt.Errorf("engine: %d attachments; clients accept at most %d", n, maxAttachments)
+	}
+	if n > 0 {
+		attachments = make([][]byte, 0, n)
+	}
+	e, _ := encoders.Get().(*encoder)
+	if e == nil {
+		e = newEncoder()
+	}
+	first := 0 // the number of the first item
+	e.text = append(e.text[:0], '[')
+	if event != nil {
+		if first = 1; !e.plain(*event) {
+			_ = e.other(*event) // a string can be encoded
 		}
 	}
-	return true
+	for i, item := range items {
+		if i+first > 0 {
+			e.text = append(e.text, ',')
+		}
+		if data, ok := item.([]byte); ok {
+			e.text = append(e.text, placeholder(len(attachments))...)
+			attachments = append(attachments, data)
+			continue
+		}
+		start := len(e.text)
+		err := e.value(item)
+		if err == nil && n > 0 {
+			err = checkBesideAttachments(e.text[start:])
+		}
+		if err != nil {
+			encoders.Put(e)
+			return nil, nil, fmt.Errorf("engine: value %d: %w", i+first, err)
+		}
+	}
+	e.text = append(e.text, ']')
+	if !utf8.Valid(e.text) {
+		// encoding/json checks only the syntax of a json.RawMessage and of what MarshalJSON
+		// returns. A client would end the connection.
+		e.text = bytes.ToValidUTF8(e.text, []byte("\ufffd"))
+	}
+	if cap(e.text) > maxPooled {
+		return slices.Clip(e.text), attachments, nil
+	}
+	text = slices.Clip(bytes.Clone(e.text))
+	encoders.Put(e)
+	return text, attachments, nil
 }
 
 func countAttachments(items []any) (n int) {

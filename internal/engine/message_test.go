@@ -117,3 +117,38 @@ func TestAttachment(t *testing.T) {
 		t.Error("an attachment, though there are none")
 	}
 }
+
+// TestTextOfItsOwn guards that the text of a message is not written again when others are encoded, of any
+// size and also if encoding fails or calls the encoder in turn.
+func TestTextOfItsOwn(t *testing.T) {
+	var kept []*Message
+	var want []string
+	keep := func(value any, text string) {
+		m, err := NewMessage("x", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, want = append(kept, m), append(want, `["x",`+text+`]`)
+	}
+	for i := range 50 {
+		for _, size := range []int{1, 100, maxPooled - 20, maxPooled + 20} {
+			text := strings.Repeat(string(rune('a'+i%26)), size)
+			keep(text, `"`+text+`"`)
+			keep([]string{text}, `["`+text+`"]`)
+		}
+		keep(marshaler(func() ([]byte, error) { keep("inner", `"inner"`); return []byte("7"), nil }), "7")
+		if _, err := NewReply("failed", marshaler(func() ([]byte, error) { return nil, errors.New("no") })); err == nil {
+			t.Error("no error")
+		}
+	}
+	for i, m := range kept {
+		if string(m.Text) != want[i] || cap(m.Text) != len(m.Text) {
+			t.Fatalf("message %d is %.40q, of capacity %d, and not %.40q", i, m.Text, cap(m.Text), want[i])
+		}
+	}
+}
+
+// marshaler encodes itself as JSON.
+type marshaler func() ([]byte, error)
+
+func (f marshaler) MarshalJSON() ([]byte, error) { return f() }

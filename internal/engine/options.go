@@ -66,6 +66,10 @@ type Options struct {
 	Admit func(request any, evict func()) bool
 	Left  func(request any)
 
+	// EventName returns the text of the name of an event, so that it need not be copied if there is a
+	// string of the same text. By default it is copied.
+	EventName func(name []byte) string
+
 	// Namespaces has the Accept functions of the namespaces. The root is "/"; clients of Engine.IO
 	// 3 are in it from the start. A client that asks for any other namespace is refused.
 	Namespaces map[string]Accept
@@ -93,6 +97,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Admit == nil {
 		o.Admit = func(any, func()) bool { return true }
+	}
+	if o.EventName == nil {
+		o.EventName = func(name []byte) string { return string(name) }
 	}
 	if o.Left == nil {
 		o.Left = func(any) {}

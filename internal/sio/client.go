@@ -78,7 +78,8 @@ func (c *Client) receive(data []byte, binary bool) error {
 		return err
 	}
 	if p.Kind == Connect {
-		return c.connect(c, &p)
+		connect := p // so that no other packet needs to be on the heap
+		return c.connect(c, &connect)
 	}
 	conn := c.conn(p.Namespace)
 	switch {
@@ -120,7 +121,8 @@ func (c *Client) receiveAttachment(data []byte) error {
 }
 
 func (c *Client) parse(text []byte) (Packet, error) {
-	return Parse(text, c.s.Options().MaxAttachments, c.s.Options().MaxDepth)
+	o := c.s.Options()
+	return Parse(text, o.MaxAttachments, o.MaxDepth, o.EventName)
 }
 
 func (c *Client) conn(namespace string) *conn {

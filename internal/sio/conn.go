@@ -159,22 +159,32 @@ func (k *conn) answer(p *Packet) engine.Ack {
 	if !p.HasID {
 		return nil
 	}
-	id := p.ID
-	var used atomic.Bool
-	return func(reply ...any) error {
-		m, err := engine.NewReply(reply...)
-		if err != nil {
-			return err
-		}
-		if used.Swap(true) {
-			return errAnswered
-		}
-		err = k.send(encodeMessage(Ack, k.namespace, true, id, m))
-		if errors.Is(err, engine.ErrTooLarge) {
-			used.Store(false) // so that the client can still be sent an error
-		}
+	a := &answer{conn: k, id: p.ID}
+	return a.send
+}
+
+// answer is the acknowledgement of one event.
+type answer struct {
+	conn   *conn
+	id     uint64
+	used   atomic.Bool
+	packet [1]eio.Packet // the reply, if it has no attachments
+}
+
+// send is an engine.Ack.
+func (a *answer) send(reply ...any) error {
+	var m engine.Message
+	if err := m.SetReply(reply); err != nil {
 		return err
 	}
+	if a.used.Swap(true) {
+		return errAnswered
+	}
+	err := a.conn.send(appendMessage(a.packet[:0], Ack, a.conn.namespace, true, a.id, &m))
+	if errors.Is(err, engine.ErrTooLarge) {
+		a.used.Store(false) // so that the client can still be sent an error
+	}
+	return err
 }
 
 // leave handles the client's DISCONNECT.

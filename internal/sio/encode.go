@@ -24,7 +24,11 @@ func encodeRootEvent(m *engine.Message) any {
 
 // encodeMessage returns the packets of an event or a reply: the text, then its attachments.
 func encodeMessage(kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []eio.Packet {
-	packets := make([]eio.Packet, 0, 1+len(m.Attachments))
+	return appendMessage(make([]eio.Packet, 0, 1+len(m.Attachments)), kind, namespace, hasID, id, m)
+}
+
+// appendMessage is encodeMessage for a slice that has room for packets.
+func appendMessage(packets []eio.Packet, kind byte, namespace string, hasID bool, id uint64, m *engine.Message) []eio.Packet {
 	head := messageHead(kind, namespace, hasID, id, len(m.Attachments))
 	packets = append(packets, eio.Packet{Head: head, Data: m.Text, JSON: true})
 	for _, data := range m.Attachments {
@@ -43,7 +47,8 @@ func messageHead(kind byte, namespace string, hasID bool, id uint64, attachments
 	if kind == Event && namespace == Root && !hasID && attachments == 0 {
 		return "42" // the usual case, without an allocation
 	}
-	head := []byte{eio.Message, kind}
+	var short [32]byte // of most namespaces and all ids
+	head := append(short[:0], eio.Message, kind)
 	if attachments > 0 {
 		head[1] += binaryEvent - Event
 		head = append(strconv.AppendInt(head, int64(attachments), 10), '-')

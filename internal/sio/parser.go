@@ -52,8 +52,8 @@ type Packet struct {
 }
 
 // Parse parses the text of a packet. What it allocates depends on the length of the text, never on
-// numbers in it.
-func Parse(text []byte, maxAttachments, maxDepth int) (Packet, error) {
+// numbers in it. eventName is as in engine.Options.
+func Parse(text []byte, maxAttachments, maxDepth int, eventName func([]byte) string) (Packet, error) {
 	p := Packet{Namespace: Root, Size: len(text)}
 	if len(text) == 0 || text[0] < Connect || text[0] > binaryAck {
 		return p, errSocketType
@@ -85,10 +85,10 @@ func Parse(text []byte, maxAttachments, maxDepth int) (Packet, error) {
 		}
 		p.HasID, p.ID, text = true, id, text[digits:]
 	}
-	return p, p.parsePayload(text, maxDepth)
+	return p, p.parsePayload(text, maxDepth, eventName)
 }
 
-func (p *Packet) parsePayload(data []byte, maxDepth int) error {
+func (p *Packet) parsePayload(data []byte, maxDepth int, eventName func([]byte) string) error {
 	if p.HasID != (p.Kind == Ack) && p.Kind != Event {
 		return errAckID
 	}
@@ -100,7 +100,7 @@ func (p *Packet) parsePayload(data []byte, maxDepth int) error {
 		p.Auth = data
 		return checkObject(data, maxDepth)
 	case Event, Ack:
-		return p.parseValues(data, maxDepth)
+		return p.parseValues(data, maxDepth, eventName)
 	case Disconnect:
 		if len(data) > 0 {
 			return errPayload
@@ -111,7 +111,7 @@ func (p *Packet) parsePayload(data []byte, maxDepth int) error {
 	}
 }
 
-func (p *Packet) parseValues(data []byte, maxDepth int) error {
+func (p *Packet) parseValues(data []byte, maxDepth int, eventName func([]byte) string) error {
 	if len(data) == 0 {
 		return errPayload
 	}
@@ -130,7 +130,7 @@ func (p *Packet) parseValues(data []byte, maxDepth int) error {
 		if len(values) == 0 {
 			return errPayload
 		}
-		if p.Name, err = eventName(values[0]); err != nil {
+		if p.Name, err = nameIn(values[0], eventName); err != nil {
 			return err
 		}
 		values = values[1:]
@@ -157,8 +157,8 @@ func LeadingDigits(text []byte) int {
 	return n
 }
 
-// eventName returns the name of an event from its first value: a string, or a number unchanged.
-func eventName(value json.RawMessage) (string, error) {
+// nameIn returns the name of an event from its first value: a string, or a number unchanged.
+func nameIn(value json.RawMessage, eventName func([]byte) string) (string, error) {
 	switch c := value[0]; {
 	case c == '-' || '0' <= c && c <= '9':
 		return string(value), nil
@@ -167,9 +167,13 @@ func eventName(value json.RawMessage) (string, error) {
 	}
 	var name string
 	if bytes.IndexByte(value, '\\') < 0 {
-		name = string(value[1 : len(value)-1])
-	} else if err := json.Unmarshal(value, &name); err != nil {
-		return "", errEventName
+		name = eventName(value[1 : len(value)-1])
+	} else {
+		var unescaped string // not name, which then would always be on the heap
+		if err := json.Unmarshal(value, &unescaped); err != nil {
+			return "", errEventName
+		}
+		name = unescaped
 	}
 	switch name {
 	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":

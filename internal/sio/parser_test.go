@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, tt := range tests {
 		tt.want.Size = len(tt.in)
-		got, err := Parse([]byte(tt.in), 4, maxDepth)
+		got, err := Parse([]byte(tt.in), 4, maxDepth, name)
 		if err != nil {
 			t.Errorf("%s: %v", tt.in, err)
 		} else if !reflect.DeepEqual(got, tt.want) {
@@ -60,6 +60,9 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// name is as engine.Options.EventName is by default.
+func name(b []byte) string { return string(b) }
 
 func TestParseErrors(t *testing.T) {
 	// Guards that malformed text is refused.
@@ -81,7 +84,7 @@ func TestParseErrors(t *testing.T) {
 		`2["x",` + strings.Repeat("[", 400_000),
 		`0{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`,
 	} {
-		if p, err := Parse([]byte(in), 4, maxDepth); err == nil {
+		if p, err := Parse([]byte(in), 4, maxDepth, name); err == nil {
 			t.Errorf("%.60s was parsed as %+v", in, p)
 		}
 	}
@@ -98,7 +101,7 @@ func FuzzParse(f *testing.F) {
 		if !utf8.Valid(data) {
 			return // the session refuses such text before
 		}
-		p, err := Parse(data, most, maxDepth)
+		p, err := Parse(data, most, maxDepth, name)
 		if err != nil {
 			return
 		}
@@ -116,16 +119,16 @@ func FuzzParse(f *testing.F) {
 		// Encode and parse it again.
 		text := bytes.Join(rawBytes(p.Values), []byte{','})
 		if p.Kind == Event {
-			name, err := json.Marshal(p.Name)
+			quoted, err := json.Marshal(p.Name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			text = append(append(name, ','), text...)
+			text = append(append(quoted, ','), text...)
 			text = bytes.TrimSuffix(text, []byte{','})
 		}
 		array := append(append([]byte{'['}, text...), ']')
 		sent := append([]byte(messageHead(p.Kind, p.Namespace, p.HasID, p.ID, p.Attachments)), array...)
-		again, err := Parse(sent[1:], most, maxDepth)
+		again, err := Parse(sent[1:], most, maxDepth, name)
 		again.Size = p.Size // the encoder writes no escapes or spaces
 		if err != nil || !reflect.DeepEqual(again, p) {
 			t.Fatalf("%q: %+v, and from %q: %+v, %v", data, p, sent, again, err)
