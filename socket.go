@@ -162,10 +162,16 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 		}
 	})
 	limits := unauthenticatedLimits
-	if s.phase() > authn.Anonymous { // the client may acknowledge its token and go on at once
+	anonymous := s.phase() == authn.Anonymous
+	if !anonymous { // the client may acknowledge its token and go on at once
 		limits = authenticatedLimits
 	}
-	if err := s.control.Push(&s.server.runner, limits, cost(name, args), t); err != nil {
+	switch err := s.control.Push(&s.server.runner, limits, cost(name, args), t); {
+	case err == nil:
+	case anonymous && name != eventAuthenticate && name != eventLogout:
+		// socket.io-client keeps what is emitted while it is offline, and sends all of it when it connects.
+		s.refuseEvent(codeUnauthorized, name, ack)
+	default:
 		s.overrun()
 	}
 }
@@ -204,14 +210,19 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 		refused = codeUnknownEvent
 	}
 	if refused != "" {
-		s.acknowledgeError(ack, refused)
-		if name != probeEvent {
-			s.server.auth.logDropped(refused, name, slog.String("address", s.connection.request.clientIP))
-		}
+		s.refuseEvent(refused, name, ack)
 		return
 	}
 	if err := s.handlers.Push(&s.server.runner, authenticatedLimits, cost(name, args), &call{s: s, h: h, name: name, args: args, ack: ack}); err != nil {
 		s.overrun()
+	}
+}
+
+// refuseEvent answers an event of the app that is not handled.
+func (s *Socket) refuseEvent(code, name string, ack engine.Ack) {
+	s.acknowledgeError(ack, code)
+	if name != probeEvent {
+		s.server.auth.logDropped(code, name, slog.String("address", s.connection.request.clientIP))
 	}
 }
 

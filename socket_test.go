@@ -309,6 +309,50 @@ func TestDroppedEventsAreLogged(t *testing.T) {
 	})
 }
 
+// TestManyEventsWhileAuthenticating guards clients that have emitted a lot while they were offline: socket.io-client
+// sends all of it when it connects, and did not come back by itself from the disconnect that was the answer. What
+// is more than the queue holds is refused, the rest waits for the token, and the connection stays open.
+func TestManyEventsWhileAuthenticating(t *testing.T) {
+	slow := func(o *socketauth.Options[string]) {
+		o.UpdateClaims = func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
+			time.Sleep(time.Second)
+			return old, nil
+		}
+	}
+	withServer(t, slow, func(srv *testServer) {
+		srv.On("chat", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return "hello", nil })
+		c := srv.dial("")
+		c.authenticate(srv.code())
+		synctest.Wait() // UpdateClaims has been called
+		const kept, sent = 16, 100
+		for n := range sent {
+			c.send(fmt.Sprintf(`42%d["chat"]`, 1000+n))
+		}
+		for n := kept; n < sent; n++ {
+			c.expect(fmt.Sprintf(`43%d[{"error":{"code":"unauthorized"}}]`, 1000+n))
+		}
+		c.expectToken()
+		for n := range kept {
+			c.expect(fmt.Sprintf(`43%d["hello"]`, 1000+n))
+		}
+		if got := c.call("chat"); got != `["hello"]` {
+			t.Errorf("the next event: %s", got)
+		}
+		srv.expectLogged("event=chat code=unauthorized")
+	})
+	// What is not the app's still ends the connection.
+	withServer(t, slow, func(srv *testServer) {
+		c := srv.dial("")
+		code := srv.code()
+		c.authenticate(code)
+		synctest.Wait()
+		for range 17 {
+			c.authenticate(code)
+		}
+		c.expectDisconnected()
+	})
+}
+
 // TestProbeNotLogged checks that what the library's own browser client sends at a login is answered, and
 // not logged as an event that the app should have a handler for.
 func TestProbeNotLogged(t *testing.T) {
