@@ -83,6 +83,7 @@ type recorder struct {
 
 	losses  logonce.Minute           // limits how often lost state of the store is logged
 	unclear logonce.Minute           // limits how often an unclear "confirm" is logged
+	outside logonce.Minute           // limits how often RequireRecent outside of Middleware is logged
 	panics  sync.Map                 // by hook, *logonce.Minute: limits how often its panics are logged
 	lates   [lateness]logonce.Minute // by deadline: limits how often late clients are logged
 	dropped sync.Map                 // by code, *logonce.Minute: limits how often events without a handler are logged
@@ -429,6 +430,16 @@ func (r *recorder) logUnclear(typ string, about ...any) {
 			"the client loses its session if a reply to it is lost",
 			append(about, slog.String("type", typ), slog.Int("more_since_last", unsaid),
 				slog.String("fix", `the client must send confirm: true, or "true" if it can only send strings`))...)
+	}
+}
+
+// logOutside logs once a minute that RequireRecent was asked about a request without claims, whose client
+// would be told to have the user log in again and again.
+func (r *recorder) logOutside(path string) {
+	if unsaid, now := r.outside.Allow(); now {
+		r.log.Warn("socketauth: RequireRecent has refused a request that did not come through Middleware",
+			slog.String("path", truncate(path)), slog.Int("more_since_last", unsaid),
+			slog.String("fix", "put RequireRecent inside of Middleware: auth.Middleware(auth.RequireRecent(maxAge)(handler))"))
 	}
 }
 

@@ -48,6 +48,9 @@ func (a *Auth) RequireRecent(maxAge time.Duration, acr ...string) func(http.Hand
 				next.ServeHTTP(w, r)
 				return
 			}
+			if r.Context().Value(claimsKey{}) == nil {
+				a.logOutside(r.URL.Path)
+			}
 			deadline.Body(w, r)
 			w.Header().Set("WWW-Authenticate", required.challenge())
 			answer(w, http.StatusUnauthorized, publicBody(required.refusal()))

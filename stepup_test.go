@@ -721,6 +721,33 @@ func TestRequireRecentBehindMiddleware(t *testing.T) {
 	})
 }
 
+// TestRequireRecentOutsideMiddleware guards the app that puts RequireRecent around Middleware: no step-up helps its
+// users then, and the log says what to do.
+func TestRequireRecentOutsideMiddleware(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a := srv.Auth()
+		done := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+		srv.Mux.Handle("GET /inside", a.Middleware(a.RequireRecent(0)(done)))
+		srv.Mux.Handle("GET /outside", a.RequireRecent(time.Minute)(a.Middleware(done)))
+		_, token := srv.authenticated()
+		time.Sleep(time.Second)
+		ask := func(path string) int {
+			r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
+			r.Header.Set("Authorization", "Bearer "+token)
+			srv.Mux.ServeHTTP(w, r)
+			return w.Code
+		}
+		if status := ask("/inside"); status != http.StatusUnauthorized {
+			t.Errorf("inside, too old: %d", status)
+		}
+		srv.expectNotLogged("RequireRecent")
+		if status := ask("/outside"); status != http.StatusUnauthorized {
+			t.Errorf("outside: %d", status)
+		}
+		srv.expectLogged(`path=/outside more_since_last=0 fix="put RequireRecent inside of Middleware`)
+	})
+}
+
 // TestPublicErrorDetails: the details of a *PublicError are sent beside its code: in an acknowledgement,
 // in "unauthorized" and in HTTP, where they take no place of the library's own. What JSON cannot hold is
 // left out.
