@@ -75,7 +75,9 @@ func (a *Auth) handleToken(w http.ResponseWriter, r *http.Request) {
 }
 
 // handle does what is asked about a token. It returns the next one if there is one.
-func (q *tokenRequest) handle(ctx context.Context, text string, asked tokenBody) (next *token, refused *refusal) {
+func (q *tokenRequest) handle(
+	ctx context.Context, text string, asked tokenBody,
+) (next *token, refused *refusal) {
 	a := q.auth
 	t, refused := a.verify(ctx, text)
 	switch {
@@ -110,21 +112,23 @@ func (q *tokenRequest) handle(ctx context.Context, text string, asked tokenBody)
 	return next, refused
 }
 
-// budget is what a session has of its requests: the first 60 in a row, then one every 2 seconds.
-// Limits.FailuresPerAddress sets the 60. Only those that were accepted count, so that no old token spends
-// it.
-func (q *tokenRequest) budget(t *token) string { return "tokens of the session " + t.SessionID }
+// What a session has of exchanges, and a token of confirmations: the first 60 in a row, then one every 2
+// seconds. Limits.FailuresPerAddress sets the 60. Only those that were accepted count. The store accepts
+// the confirmation of a token that was replaced since, so that one must not count for the session: no old
+// token may spend what the current one needs.
+func exchangesOf(t *token) string     { return "exchanges of the session " + t.SessionID }
+func confirmationsOf(t *token) string { return "confirmations of the token " + t.ID }
 
-// wait returns how long the session has to wait until its next request.
-func (q *tokenRequest) wait(t *token) time.Duration {
-	turn, wait := q.auth.attempts.Begin(q.budget(t), "")
+// wait returns how long a client has to wait until its next request that counts for a budget.
+func (q *tokenRequest) wait(budget string) time.Duration {
+	turn, wait := q.auth.attempts.Begin(budget, "")
 	turn.Void()
 	return wait
 }
 
 // count counts a request that was accepted.
-func (q *tokenRequest) count(t *token) {
-	turn, _ := q.auth.attempts.Begin(q.budget(t), "")
+func (q *tokenRequest) count(budget string) {
+	turn, _ := q.auth.attempts.Begin(budget, "")
 	turn.FailedHere()
 }
 
@@ -137,8 +141,14 @@ func (q *tokenRequest) limited(t *token, wait time.Duration) *refusal {
 // exchange has the token replaced, for a client that confirms.
 func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*token, *refusal) {
 	a := q.auth
-	if wait := q.wait(t); wait > 0 {
-		return nil, q.limited(t, wait)
+	if wait := q.wait(exchangesOf(t)); wait > 0 {
+		// A token that is dead is still judged. Otherwise a thief who exhausts the budget could keep
+		// reuse from being detected.
+		verdict, err := q.judge(t)
+		if err != nil || verdict == blacklist.Accepted || verdict == blacklist.Stale {
+			return nil, q.limited(t, wait)
+		}
+		return nil, q.reject(t, verdict)
 	}
 	proof, refused := a.verifyStepUp(ctx, stepUp, t)
 	if refused != nil {
@@ -161,7 +171,7 @@ func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*
 	case renewed.verdict != blacklist.Accepted:
 		return nil, q.reject(t, renewed.verdict)
 	}
-	q.count(t)
+	q.count(exchangesOf(t))
 	next := renewed.next
 	switch {
 	case t.Use == useCode:
@@ -175,12 +185,12 @@ func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*
 
 // confirm records that the client has stored the token.
 func (q *tokenRequest) confirm(ctx context.Context, t *token) *refusal {
-	if wait := q.wait(t); wait > 0 {
+	if wait := q.wait(confirmationsOf(t)); wait > 0 {
 		return q.limited(t, wait)
 	}
 	refused := q.auth.confirmOnce(ctx, t)
 	if refused == nil {
-		q.count(t)
+		q.count(confirmationsOf(t))
 	}
 	return refused
 }
@@ -212,7 +222,7 @@ func (q *tokenRequest) end(t *token) *refusal {
 func (q *tokenRequest) presentation(t *token) blacklist.Presentation {
 	return blacklist.Presentation{
 		Token:            t.ref(),
-		SocketOpenedAt:   byWallClock(q.arrived.Add(-delayed)), // never the connection's: others may have used it before
+		SocketOpenedAt:   byWallClock(q.arrived.Add(-delayed)), // never when the connection was opened
 		PresentedAt:      byWallClock(q.arrived),
 		SupersededWithin: q.auth.timeout,
 		EndOnReuse:       q.auth.reusePolicy == EndSession,
@@ -245,7 +255,8 @@ func (q *tokenRequest) reject(t *token, v blacklist.Verdict) *refusal {
 // event returns the audit event for something that the request has done to the session of a token.
 func (q *tokenRequest) event(kind AuditKind, t *token) AuditEvent {
 	return AuditEvent{
-		Kind: kind, UserID: t.UserID, SessionID: t.SessionID, Address: q.address, UserAgent: truncate(q.UserAgent()),
+		Kind: kind, UserID: t.UserID, SessionID: t.SessionID,
+		Address: q.address, UserAgent: truncate(q.UserAgent()),
 	}
 }
 

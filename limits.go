@@ -61,8 +61,8 @@ type Limits struct {
 	// seconds. For accounts that have not failed at the address lately there is a reserve of 8. An
 	// IPv6 /64 network counts as one address, a /48 network as 16. Successes do not count. For an
 	// account that has logged in from the address in the last 14 days, failures of other accounts
-	// there do not matter. At TokenPath, each session has as many requests that are accepted. The
-	// default is 60.
+	// there do not matter. At TokenPath, a session can have its token replaced as many times in a row.
+	// The default is 60.
 	FailuresPerAddress int
 
 	// FailuresPerAccount is how many logins and registrations may fail in a row for one account,

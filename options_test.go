@@ -21,14 +21,14 @@ import (
 func TestOptionFaults(t *testing.T) {
 	_, err := socketauth.Infrastructure(nil, nil, socketauth.Options[any]{
 		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7,
-		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io?",
+		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io?", TokenPath: "token",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, name := range []string{
 		"has 5 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "AllowedOrigins", "*.example", `"app.example"`, "Hosts",
-		"LoginPath", "RegisterPath", "SocketPath", "FindUserByCredentials", "Claim",
+		"LoginPath", "RegisterPath", "SocketPath", "TokenPath", "FindUserByCredentials", "Claim",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("nothing about %s in: %v", name, err)
@@ -42,6 +42,9 @@ func TestOptionMistakes(t *testing.T) {
 		"30 * time.Second": {Secret: testSecret, CodeLifetime: 30},
 		"is a nil *":       {Secret: testSecret, Blacklist: (*faultyStore)(nil)},
 		"are both":         {Secret: testSecret, LoginPath: "/in", RegisterPath: "/in"},
+
+		`TokenPath and LoginPath are both "/login"`: {Secret: testSecret, TokenPath: "/login"},
+		`TokenPath and RegisterPath are both "/in"`: {Secret: testSecret, RegisterPath: "/in", TokenPath: "/in"},
 	} {
 		if _, err := socketauth.New(o); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("want %q: %v", part, err)
@@ -69,6 +72,17 @@ func TestRequiredOptions(t *testing.T) {
 	for _, err := range []error{codeErr, socketErr, b.APIServe(http.NewServeMux())} {
 		if err == nil || !strings.Contains(err.Error(), "no Sign") {
 			t.Errorf("minting without a key that signs: %v", err)
+		}
+	}
+	verifying.Authorization = func(context.Context, jwt.MapClaims) (string, error) { return "", nil }
+	for path, want := range map[string]string{"": "", "/token": "no Sign"} {
+		verifying.TokenPath = path
+		b, err := socketauth.New(verifying)
+		if err == nil {
+			err = b.APIServe(http.NewServeMux())
+		}
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("signing codes alone, TokenPath %q: %v", path, err)
 		}
 	}
 	if _, err := socketauth.Infrastructure(nil, nil, testOptions(io.Discard)); err == nil || !strings.Contains(err.Error(), "mux is nil") {

@@ -37,7 +37,8 @@ func newClient(url string, transport http.RoundTripper, file tokenFile) (*client
 	if err != nil {
 		return nil, err
 	}
-	return &client{url: url, http: &http.Client{Transport: transport, Timeout: 20 * time.Second}, file: file, pause: sleep, token: token}, nil
+	h := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	return &client{url: url, http: h, file: file, pause: sleep, token: token}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
