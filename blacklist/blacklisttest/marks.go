@@ -52,7 +52,13 @@ func marks() []clause {
 			s.wantsStale(c.Mark, r, err, "Check", branch)
 			second := s.presents(accepted, first, marked(c.Mark))
 			s.checks(accepted, second)
-			s.checks(replaced, branch)
+			// A token that was replaced is compared with nothing, but whoever asks learns the mark.
+			for _, token := range []blacklist.TokenRef{first, branch, at(branch, c.Mark)} {
+				r, err := store.Check(t.Context(), token, 0, 0)
+				if s.wants(replaced, r.Verdict, err, "Check", token); r.Mark != c.Mark {
+					t.Errorf("Check of what was replaced: the mark is %d, want %d", r.Mark, c.Mark)
+				}
+			}
 		}},
 		{"A branch below the mark is not confirmed, and can be presented", func(t *testing.T, store blacklist.Store) {
 			s := login(t, store)
