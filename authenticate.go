@@ -378,7 +378,7 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 	}
 	stepUp, refused := a.verifyStepUp(ctx, in.stepUp, t)
 	if refused != nil {
-		return outcome{refused: refused, presented: t}
+		return s.unlessReuse(refused, in.at)
 	}
 	o := outcome{presented: t, acknowledges: in.confirm}
 	asked := false // the store was, or is about to be, asked to decide

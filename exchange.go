@@ -152,7 +152,7 @@ func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*
 	}
 	proof, refused := a.verifyStepUp(ctx, stepUp, t)
 	if refused != nil {
-		return nil, refused
+		return nil, q.unlessReuse(refused)
 	}
 	asked := false // the store was, or is about to be, asked to decide
 	renewed, refused := a.renew(ctx, &renewal{

@@ -224,9 +224,11 @@ func (a *Auth) reject(ctx context.Context, t *token, v blacklist.Verdict, e Audi
 // it returns that refusal, unless the token had been replaced, which is reuse. Then it returns that
 // verdict. A client that is refused for good does not come again, so the theft would never be noticed:
 // the owner's device may have been asleep until its token expired, while a thief went on. An expired code
-// is never reuse, because URLs with codes stay in the history of browsers.
+// is never reuse, because URLs with codes stay in the history of browsers. With a bad step-up code a thief
+// could otherwise try tokens out.
 func (a *Auth) unlessReuse(refused *refusal, judge func() (blacklist.Verdict, error)) (*refusal, blacklist.Verdict) {
-	if !refused.terminal() || refused.token.Use != useSession || a.reusePolicy != EndSession {
+	goesOn := !refused.terminal() && refused.code != codeStepUpRefused
+	if goesOn || refused.token.Use != useSession || a.reusePolicy != EndSession {
 		return refused, 0 // the client will try again, or reuse would have no consequence
 	}
 	switch verdict, err := judge(); {

@@ -399,6 +399,29 @@ func TestStepUpRefused(t *testing.T) {
 	})
 }
 
+// TestStepUpRefusedAfterReuse guards that a bad step-up code does not keep the reuse of a token from being
+// noticed.
+func TestStepUpRefusedAfterReuse(t *testing.T) {
+	withStepUp(t, func(o *socketauth.Options[string]) { o.TokenPath = "/token" }, func(srv *testServer) {
+		for _, byRequest := range []bool{false, true} {
+			c, stolen := srv.login()
+			c.prove(stolen, nil, false)
+			token := c.expectToken()
+			time.Sleep(time.Minute)
+			if byRequest {
+				if status, answer, _ := srv.postAs("/token", stolen, `{"step_up":"garbage"}`); status != 401 || answer.Code != "token_reused" {
+					t.Errorf("by request: %d %+v", status, answer)
+				}
+			} else {
+				d := srv.dial("")
+				d.prove(stolen, "garbage", false)
+				d.expectRefused("token_reused")
+			}
+			srv.expectTokenRefused(token, "token_reused")
+		}
+	})
+}
+
 // TestStepUpAfterRevokeOthers: what was proved before RevokeOthers is refused in the session that it has
 // excepted, and what is proved after it is not.
 func TestStepUpAfterRevokeOthers(t *testing.T) {
