@@ -87,14 +87,6 @@ func (s *Socket) runOnAuthenticated(ctx context.Context, next *token, tenant str
 	return nil
 }
 
-// needsAuthorization reports whether OnAuthenticated is still to be asked.
-func (s *Socket) needsAuthorization() bool {
-	s.mu.Lock()
-	admitted := s.auth.Admitted()
-	s.mu.Unlock()
-	return !admitted && s.server.asksOnAuthenticated()
-}
-
 // offer sends a confirming client its next token. Until the client confirms it, the socket stays what
 // it was.
 func (s *Socket) offer(t, next *token, tenant string) {

@@ -269,8 +269,8 @@ func (s *Socket) handleNext(c *call) {
 	for {
 		next, t, live, full := s.nextCall(c)
 		switch {
-		case full:
-			s.overrun()
+		case full: // while its claims are brought up to date
+			s.reconnect(authn.Outdated)
 			return
 		case next == nil:
 			return
@@ -486,4 +486,12 @@ func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
 		e.UserID, e.SessionID = t.UserID, t.SessionID
 	}
 	return e
+}
+
+// needsAuthorization reports whether OnAuthenticated is still to be asked.
+func (s *Socket) needsAuthorization() bool {
+	s.mu.Lock()
+	admitted := s.auth.Admitted()
+	s.mu.Unlock()
+	return !admitted && s.server.asksOnAuthenticated()
 }
