@@ -70,6 +70,9 @@ var sharedFaults = map[sharedtest.Fault][2]string{
 	sharedtest.DecidesInTwo:  {"TestShared", "One code presented to all stores at once is accepted once"},
 	sharedtest.TakesTimes:    {"TestSharedSkewed", "Times by the store's clock are taken as they are, and those of a process are not"},
 	sharedtest.TellsTimes:    {"TestSharedSkewed", "Sessions tells who, since when, until when and from where"},
+
+	sharedtest.IgnoresMark:       {"TestShared", "Claims below the mark are stale, which consumes nothing"},
+	sharedtest.AcceptsOldStepUps: {"TestShared", "A step-up is good if it is later than the last proof, and once"},
 }
 
 // TestSharedFaultsAreFound runs the suite on stores that each have one fault, in separate processes.
