@@ -152,13 +152,14 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 }
 
 // stay lets a client that is in, and was offered a token which is not confirmed, go on with the one that it
-// has presented, whose claims the app may not have seen.
+// has presented. If the app has not seen the claims of that, the client comes back instead, and is asked
+// about as a whole: its tenant may be another one, too.
 func (s *Socket) stay() {
-	if s.phase() != authn.Authenticated {
-		return
-	}
-	if refused := s.settle(nil); refused != nil {
-		s.refuse(refused)
+	s.mu.Lock()
+	unseen := s.auth.Held() && s.auth.Current()
+	s.mu.Unlock()
+	if unseen {
+		s.reconnect(authn.Outdated)
 	}
 }
 

@@ -89,7 +89,12 @@ func (q *tokenRequest) handle(
 		return nil, q.unlessReuse(refused)
 	}
 	// Counted for each token, so that nobody who has an old one can keep away who has the current one.
-	turn, wait := a.attempts.Begin("requests with the token "+t.ID, "")
+	// What cannot be reuse does not keep away what can.
+	kind := "requests with the token "
+	if asked.confirm {
+		kind = "confirmations with the token "
+	}
+	turn, wait := a.attempts.Begin(kind+t.ID, "")
 	defer turn.Void()
 	if wait > 0 {
 		return nil, q.limited(t, wait)
@@ -160,7 +165,7 @@ func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*
 		offered: func() *token { return nil },
 		ready:   func(*token, string) *refusal { asked = true; return nil },
 		again:   func(*token, string) {},
-		gone:    func() bool { return q.Context().Err() != nil },
+		gone:    func() bool { return false }, // who does not hear the answer asks again, which costs nothing
 		judge:   func() (blacklist.Verdict, error) { return q.judge(t) },
 	})
 	switch {

@@ -1,8 +1,11 @@
 package socketauth_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -195,5 +198,61 @@ func TestTokenPathStoreFails(t *testing.T) {
 		})
 		token = srv.rotated(token)
 		srv.end(srv.rotated(token)).wants(t, 204, "")
+	})
+}
+
+// TestConfirmationsHideNoReuse guards that many confirmations of a replaced token at once, which no store
+// judges, do not keep away the exchange of that token, which is reuse and has to be noticed.
+func TestConfirmationsHideNoReuse(t *testing.T) {
+	store := new(faultyStore)
+	release := make(chan struct{})
+	withTokens(t, store.use, func(srv *testServer) {
+		release = make(chan struct{})
+		old := srv.rotated(srv.code())
+		current := srv.rotated(old)
+		current = srv.rotated(current)
+		time.Sleep(time.Minute)
+		store.fail(func(call string) error {
+			if call == "Confirm" {
+				<-release
+			}
+			return nil
+		}, nil)
+		var work sync.WaitGroup
+		for range 50 {
+			work.Go(func() { srv.confirmToken(old) })
+		}
+		synctest.Wait()
+		srv.exchange(old).wants(t, 401, "token_reused")
+		close(release)
+		work.Wait()
+		srv.exchange(current).wants(t, 401, "token_reused")
+	})
+}
+
+// TestTokenPathContextEnds guards a request whose context ends while its client waits on, as by a time
+// limit of middleware, and whose first step is lost: it was answered with a token that the store did not
+// know, and the client lost its session.
+func TestTokenPathContextEnds(t *testing.T) {
+	store := new(faultyStore)
+	withTokens(t, store.use, func(srv *testServer) {
+		token := srv.rotated(srv.code())
+		ctx, cancel := context.WithCancel(srv.Context())
+		var once sync.Once
+		store.fail(func(call string) (err error) {
+			if call == "Present" {
+				once.Do(func() { cancel(); err = errStoreDown })
+			}
+			return err
+		}, nil)
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/token", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		srv.Config.Handler.ServeHTTP(w, r)
+		var answer struct{ Token string }
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		srv.confirmToken(answer.Token).wants(t, 204, "")
 	})
 }

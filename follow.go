@@ -156,9 +156,12 @@ func (s *Server) refreshedElsewhere(ctx context.Context, c blacklist.Change) (ou
 	if !s.watcher.recheckNow(ctx, sessionsOf(affected)) {
 		return 0, false
 	}
-	for _, socket := range affected {
-		if socket.knowsMark(c.Mark) {
+	for _, socket := range s.of(c.SessionID, c.UserID, false) {
+		switch {
+		case socket.knowsMark(c.Mark):
 			outdated++
+		case socket.phase() == authn.Authenticated: // the store does not know the mark yet
+			return 0, false
 		}
 	}
 	return outdated, true
@@ -193,14 +196,20 @@ func sessionsOf(sockets []*Socket) []string {
 	return sessions
 }
 
-// tokenOf implements followers.
-func (s *Server) tokenOf(sid string) *token {
+// tokenOf implements followers. It prefers the token of a socket that is in: the store may not know what
+// another one is about to be given, and so tells nothing about its session.
+func (s *Server) tokenOf(sid string) (found *token) {
 	for _, socket := range s.hub.Members(session(sid)) {
-		if t := socket.known(); t != nil && t.SessionID == sid && socket.phase() != authn.Closed {
+		t, phase := socket.known(), socket.phase()
+		switch {
+		case t == nil || t.SessionID != sid || phase == authn.Closed:
+		case phase == authn.Authenticated:
 			return t
+		default:
+			found = t
 		}
 	}
-	return nil
+	return found
 }
 
 // reasonStale is why sockets are disconnected once the store was not heard for Cluster.MaxStale.

@@ -3,7 +3,9 @@ package socketauth_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/z-open/socketauth"
@@ -66,6 +68,39 @@ func TestRefreshAcrossProcesses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRefreshBesideUndecidedPresentation guards a socket whose session has another one that is just
+// presenting a token: what that is about to be given is unknown to the store, so that a process which asks
+// about it learns nothing of the session, and said that it had.
+func TestRefreshBesideUndecidedPresentation(t *testing.T) {
+	withDirectories(t, 2, func(p []*process, d *directory) {
+		var waits atomic.Pointer[chan struct{}]
+		p[1].OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
+			if goOn := waits.Load(); goOn != nil {
+				<-*goOn
+			}
+			return nil
+		})
+		p[1].store.deaf.Store(true)
+		zero, _ := p[1].authenticated()
+		b, token := p[1].confirmed(zero.current)
+		goOn := make(chan struct{})
+		waits.Store(&goOn)
+		undecided := p[1].dial("")
+		undecided.authenticate(token)
+		synctest.Wait()
+		zero.close() // its place in the session is taken by the one that came last
+		synctest.Wait()
+		d.set("anna", "guest")
+		r, err := p[0].Auth().RefreshUser(p[0].Context(), "anna")
+		expectReceipt(t, r, err, 1, 1, 2)
+		b.expect(refreshEvent)
+		b.send(`4291["role"]`)
+		b.expectNothing()
+		waits.Store(nil)
+		close(goOn)
+	})
 }
 
 // TestRefreshOfSilentProcess guards that the receipt names a process that does not answer, or whose store

@@ -1,8 +1,10 @@
 package socketauth
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/z-open/socketauth/blacklist"
@@ -86,8 +88,17 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 			return renewed{result.Verdict, next, tenant}, nil
 		}
 		known = result.Mark
+		a.outdate(t, known)
 	}
 	return renewed{}, &refusal{code: codeUnavailable, cause: errRenewals}
+}
+
+// outdate tells the other sockets of a token's session which mark the store has named. They have been told,
+// unless this process could not hear of it.
+func (a *Auth) outdate(t *token, mark int64) {
+	for _, server := range a.allServers() {
+		server.outdate(blacklist.Change{UserID: t.UserID, SessionID: t.SessionID, Verdict: blacklist.Stale, Mark: mark})
+	}
 }
 
 // replacement mints the token that is to replace that of r, with claims that were fetched after the mark
@@ -101,6 +112,7 @@ func (a *Auth) replacement(ctx context.Context, r *renewal, known int64, check b
 			return nil, 0, &refusal{code: codeUnavailable, cause: err}
 		case result.Verdict == blacklist.Stale:
 			known = result.Mark
+			a.outdate(r.token, known)
 		case result.Verdict != blacklist.Accepted:
 			return nil, result.Verdict, nil
 		}
@@ -175,6 +187,11 @@ func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *tok
 		return err
 	})
 	switch {
+	case err == nil && !bytes.Equal(from.App, t.App) && a.tokens.refresh == nil:
+		if _, err = a.tokens.verify(ctx, next.Text); err != nil { // for its "nbf", for example
+			return nil, refuseError("UpdateClaims", fmt.Errorf("its claims make a token that is not accepted: %w", err))
+		}
+		return next, nil
 	case err == nil:
 		return next, nil
 	case errors.Is(err, errExpired):

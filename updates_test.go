@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,5 +243,29 @@ func TestUpdateClaimsShared(t *testing.T) {
 		one.expectOffer().confirm()
 		two.expectOffer()
 		other.expectToken()
+	})
+}
+
+// TestUpdateClaimsOfBadToken guards that claims which make the next token invalid are an error of the
+// server, which uses nothing up: the client stored that token, and its session was lost.
+func TestUpdateClaimsOfBadToken(t *testing.T) {
+	var nbf atomic.Value
+	withServer(t, func(o *socketauth.Options[string]) {
+		nbf.Store("soon")
+		o.UpdateClaims = func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
+			if v := nbf.Load(); v != "" {
+				old["nbf"] = v
+			}
+			return old, nil
+		}
+	}, func(srv *testServer) {
+		code := srv.code()
+		c := srv.dial("")
+		c.authenticate(code)
+		c.expectRefused("server_error")
+		nbf.Store("")
+		c = srv.dial("")
+		c.authenticate(code)
+		c.expectToken()
 	})
 }

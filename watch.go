@@ -248,7 +248,7 @@ func (w *watcher) checkSessions(sessions []string) (unanswered []string) {
 				w.sockets.endSession(tokens[n].SessionID, causeOf(result.Verdict))
 			case result.Verdict == blacklist.Accepted:
 				w.sockets.outdateSession(tokens[n].SessionID, tokens[n].Mark) // other sockets may have older claims
-			case result.Verdict == blacklist.Stale, result.Verdict == blacklist.Replaced:
+			case result.Verdict == blacklist.Stale, result.Verdict == blacklist.Replaced, result.Verdict == blacklist.Unknown:
 				w.sockets.outdateSession(tokens[n].SessionID, result.Mark)
 			}
 		}

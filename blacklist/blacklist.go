@@ -170,7 +170,7 @@ type StepUp struct {
 // A Result is what a store says of a token.
 type Result struct {
 	Verdict Verdict
-	Mark    int64 // with Stale, and with what Check calls Replaced: what the mark has to be at least
+	Mark    int64 // with Stale, and with what Check calls Replaced or Unknown of a known session: what the mark has to be at least
 
 	// Unconfirmed reports that Check accepts the token although nobody holds its generation yet: its
 	// client has not confirmed it.

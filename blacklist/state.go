@@ -296,7 +296,7 @@ func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Re
 	predecessor := t.Generation+1 == n && s.previous == jti
 	switch {
 	case t.Generation > n:
-		return Result{Verdict: Unknown}
+		return Result{Verdict: Unknown, Mark: s.mark}
 	case t.Generation == n && s.confirmed && s.holder == jti,
 		t.Generation == n && !s.confirmed && (branch == 0 || 0 <= age && age <= branch),
 		predecessor && !s.confirmed && s.mayTrade(&Presentation{Token: t}),

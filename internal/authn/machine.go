@@ -288,6 +288,7 @@ func (m *Machine) Enter(now time.Time, next *Token) (e Effects, first, ok bool) 
 	m.phase, m.entered, m.token = Authenticated, true, next
 	m.Settle()
 	if next.Mark >= m.mark {
+		m.mark = next.Mark
 		m.refreshBy = time.Time{}
 	}
 	m.compare()
