@@ -265,7 +265,8 @@ func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason stri
 // OnClaimsChanged adds a function that is called with a socket whose claims UpdateClaims, or Refresh, has
 // changed, before the first event is handled and the first message is sent under the new ones: the place
 // to leave and join rooms. s.Claims and ctx have the new claims, old has those before. What f emits is
-// sent once it has returned. A handler that began earlier may still be running. ctx ends after Timeout.
+// sent once it has returned. A handler that began earlier may still be running. ctx ends after Timeout;
+// nothing of the socket goes on before f has returned.
 // After an error the socket is refused and disconnected, as by OnAuthenticated. Like On, OnClaimsChanged
 // panics if f is nil.
 func (s *Server) OnClaimsChanged(f func(ctx context.Context, s *Socket, old jwt.MapClaims) error) {
