@@ -141,6 +141,12 @@ func (net *network) hand(from *node, topic string, data []byte) {
 			}()
 			continue
 		}
+		if s.failed { // before a later subscription hears it, so that the test that waits for that one finds this
+			net.mu.Unlock()
+			s.message(mine)
+			net.mu.Lock()
+			continue
+		}
 		if net.held || net.oneForAll {
 			if net.oneForAll {
 				net.mu.Unlock()

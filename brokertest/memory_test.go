@@ -45,6 +45,7 @@ type subscription struct {
 	lost    bool     // the connection has just been cut
 	ended   bool
 	done    chan struct{}
+	failed  bool // Subscribe has returned an error; guarded by the lock of net
 }
 
 func newNetwork(f faults) *network {
@@ -119,6 +120,9 @@ func (b *node) Subscribe(ctx context.Context, topic string, message func([]byte)
 		b.net.add(topic, s)
 	}
 	if err := b.net.reach(ctx); err != nil {
+		b.net.mu.Lock()
+		s.failed = true
+		b.net.mu.Unlock()
 		return nil, err
 	}
 	cancel := func() {
