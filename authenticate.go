@@ -13,7 +13,7 @@ import (
 	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
-// This file holds what a client can do about its identity: authenticate, confirm and log out.
+// This file holds what a client can do about its identity: authenticate and confirm.
 
 var errStale = errors.New("the blacklist was not heard for Cluster.MaxStale")
 
@@ -387,9 +387,9 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 			o.done, refused = s.prepare(ctx, t, next, tenant, in.confirm)
 			return refused
 		},
-		again: s.proposeAgain,
-		gone:  func() bool { return s.phase() == authn.Closed },
-		judge: func() (blacklist.Verdict, error) { return s.judge(t, in.at) },
+		again:   s.proposeAgain,
+		hasLeft: func() bool { return s.phase() == authn.Closed },
+		judge:   func() (blacklist.Verdict, error) { return s.judge(t, in.at) },
 	})
 	o.next, o.tenant, o.verdict = r.next, r.tenant, r.verdict
 	o.confirming = in.confirm && r.next != t

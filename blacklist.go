@@ -39,12 +39,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // present has the store decide on a presentation. It goes on when the client leaves, because other
-// sockets may have to hear of the result. But once gone reports that the client has left, a failed step
+// sockets may have to hear of the result. But once hasLeft reports that the client has left, a failed step
 // is not repeated and only its result is looked up. If nothing has been decided, the client's token is
 // then not used up. Only if the token turns out to be reused, the step is repeated all the same.
-func (a *Auth) present(ctx context.Context, p blacklist.Presentation, gone func() bool) (result blacklist.Result, err error) {
+func (a *Auth) present(ctx context.Context, p blacklist.Presentation, hasLeft func() bool) (result blacklist.Result, err error) {
 	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
-		left := again && gone()
+		left := again && hasLeft()
 		if left {
 			result, err = a.blacklist.Check(ctx, p.Token, 0, 0)
 		}

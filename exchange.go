@@ -165,7 +165,7 @@ func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*
 		offered: func() *token { return nil },
 		ready:   func(*token, string) *refusal { asked = true; return nil },
 		again:   func(*token, string) {},
-		gone:    func() bool { return false }, // who does not hear the answer asks again, which costs nothing
+		hasLeft: func() bool { return false }, // who does not hear the answer asks again, which costs nothing
 		judge:   func() (blacklist.Verdict, error) { return q.judge(t) },
 	})
 	switch {

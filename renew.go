@@ -24,7 +24,7 @@ type renewal struct {
 	updating func() (updated func())                   // called before UpdateClaims is, and updated after; may be nil
 	ready    func(next *token, tenant string) *refusal // called before the store decides on the first successor
 	again    func(next *token, tenant string)          // called before it decides on a later one
-	gone     func() bool                               // reports whether the client has left
+	hasLeft  func() bool                               // reports whether the client has left
 	judge    func() (blacklist.Verdict, error)         // decides on token without a successor
 }
 
@@ -80,7 +80,7 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 		if next != t {
 			p.SuccessorID, p.SuccessorExpiresAt, p.SuccessorMark = next.ID, next.ExpiresAt, next.Mark
 		}
-		result, err := a.present(context.WithoutCancel(ctx), p, r.gone)
+		result, err := a.present(context.WithoutCancel(ctx), p, r.hasLeft)
 		switch {
 		case err != nil:
 			return renewed{}, &refusal{code: codeUnavailable, cause: err}
@@ -241,8 +241,8 @@ func (a *Auth) reject(ctx context.Context, t *token, v blacklist.Verdict, e Audi
 // it returns that refusal, unless the token had been replaced, which is reuse. Then it returns that
 // verdict. A client that is refused for good does not come again, so the theft would never be noticed:
 // the owner's device may have been asleep until its token expired, while a thief went on. An expired code
-// is never reuse, because URLs with codes stay in the history of browsers. With a bad step-up code a thief
-// could otherwise try tokens out.
+// is never reuse, because URLs with codes stay in the history of browsers. A bad step-up code refuses
+// nobody for good, but is included: otherwise a thief could add one to try tokens without an alarm.
 func (a *Auth) unlessReuse(refused *refusal, judge func() (blacklist.Verdict, error)) (*refusal, blacklist.Verdict) {
 	goesOn := !refused.terminal() && refused.code != codeStepUpRefused
 	if goesOn || refused.token.Use != useSession || a.reusePolicy != EndSession {

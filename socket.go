@@ -23,7 +23,7 @@ import (
 // socket that exceeds it is closed.
 var (
 	unauthenticatedLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
-	authenticatedLimits   = serialqueue.Limits{Items: 1024, Cost: 4 << 20}
+	authenticatedLimits   = serialqueue.Limits(waitingLimits)
 )
 
 // Socket is one connection of a client. Its methods may be called from any goroutine, and after the

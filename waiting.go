@@ -8,7 +8,7 @@ import (
 	"github.com/z-open/socketauth/internal/hub"
 )
 
-// waitingLimits bound what waits for one socket: messages, and events.
+// waitingLimits bound what waits for one authenticated socket: messages, and events.
 var waitingLimits = backlog.Limits{Items: 1024, Cost: 4 << 20}
 
 // waiting is what waits for one socket: rooms and messages while its client is being let in, and messages and events
