@@ -23,7 +23,7 @@ import (
 // socket that exceeds it is closed.
 var (
 	unauthenticatedLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
-	authenticatedLimits   = serialqueue.Limits(waitingLimits)
+	authenticatedLimits   = waitingLimits
 )
 
 // Socket is one connection of a client. Its methods may be called from any goroutine, and after the

@@ -1,8 +1,6 @@
 package socketauth
 
 import (
-	"math"
-
 	"github.com/z-open/socketauth/internal/backlog"
 	"github.com/z-open/socketauth/internal/engine"
 	"github.com/z-open/socketauth/internal/hub"
@@ -51,13 +49,13 @@ func (w *waiting[C]) turn(c *C, size int, held bool) (next *C, full bool) {
 // add has a message wait, and reports whether there was room. What OnAuthenticated emits has no limits: the
 // app knows how much that is.
 func (w *waiting[C]) add(o outgoing, unlimited bool) bool {
-	limits := waitingLimits
-	if unlimited {
-		limits = backlog.Limits{Items: math.MaxInt, Cost: math.MaxInt}
-	}
 	size := 256 + len(o.message.Text)
 	for _, data := range o.message.Attachments {
 		size += len(data)
 	}
-	return w.messages.Push(limits, size, o)
+	if unlimited {
+		w.messages.Add(size, o)
+		return true
+	}
+	return w.messages.Push(waitingLimits, size, o)
 }

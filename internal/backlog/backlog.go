@@ -27,6 +27,12 @@ func (q *Queue[T]) Push(l Limits, cost int, v T) bool {
 	if q.Len() > 0 && (q.Len() >= l.Items || q.cost+cost > l.Cost) {
 		return false
 	}
+	q.Add(cost, v)
+	return true
+}
+
+// Add adds v as the last one, regardless of limits.
+func (q *Queue[T]) Add(cost int, v T) {
 	// Use the space of those that have left, if it is worth moving the others.
 	if len(q.items) == cap(q.items) && q.next > len(q.items)/2 {
 		n := copy(q.items, q.items[q.next:])
@@ -35,8 +41,10 @@ func (q *Queue[T]) Push(l Limits, cost int, v T) bool {
 	}
 	q.items = append(q.items, item[T]{v, cost})
 	q.cost += cost
-	return true
 }
+
+// Cap returns for how many there is room without an allocation.
+func (q *Queue[T]) Cap() int { return cap(q.items) }
 
 // Pop removes and returns the first one. It returns false if there is none.
 func (q *Queue[T]) Pop() (v T, ok bool) {

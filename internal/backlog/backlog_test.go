@@ -55,3 +55,19 @@ func TestNeverEmpty(t *testing.T) {
 		t.Errorf("%d wait, with room for %d", q.Len(), cap(q.items))
 	}
 }
+
+// TestMovesLittle guards that a long queue is not moved for each item that is added.
+func TestMovesLittle(t *testing.T) {
+	const waiting, added = 1 << 12, 1 << 12
+	q := Queue[int]{items: make([]item[int], waiting)}
+	moves := 0
+	for n := range added {
+		q.Pop()
+		if q.Add(0, n); q.next == 0 {
+			moves++
+		}
+	}
+	if moves > 2 || q.Len() != waiting {
+		t.Errorf("moved %d times for %d items; %d wait", moves, added, q.Len())
+	}
+}

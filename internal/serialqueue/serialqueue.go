@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/z-open/socketauth/internal/backlog"
 	"github.com/z-open/socketauth/internal/workers"
 )
 
@@ -13,10 +14,7 @@ import (
 var ErrFull = errors.New("serialqueue: queue full")
 
 // Limits bound what waits in a queue. An empty queue takes any task.
-type Limits struct {
-	Items int
-	Cost  int
-}
+type Limits = backlog.Limits
 
 // Runner runs the queues of one owner. It is safe for concurrent use.
 type Runner struct {
@@ -38,17 +36,10 @@ type Queue struct {
 type pending struct {
 	queue  *Queue
 	runner *Runner
-	jobs   []job // those before next have run
-	next   int
-	cost   int
+	tasks  backlog.Queue[workers.Task]
 }
 
-type job struct {
-	task workers.Task
-	cost int
-}
-
-// maxKept is the capacity of the longest list of jobs that is used again.
+// maxKept is the capacity of the longest list of tasks that is used again.
 const maxKept = 64
 
 // Push adds a task, or returns ErrFull. All calls for a queue have the same runner.
@@ -56,11 +47,12 @@ func (q *Queue) Push(r *Runner, l Limits, cost int, t workers.Task) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if p := q.pending; p != nil {
-		if waiting := len(p.jobs) - p.next; waiting > 0 && (waiting >= l.Items || p.cost+cost > l.Cost) {
+		if !p.tasks.Push(l, cost, t) {
 			return ErrFull
 		}
+		return nil
 	}
-	q.push(r, job{t, cost})
+	q.start(r, cost, t)
 	return nil
 }
 
@@ -68,20 +60,21 @@ func (q *Queue) Push(r *Runner, l Limits, cost int, t workers.Task) error {
 func (q *Queue) PushAlways(r *Runner, t workers.Task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.push(r, job{t, 0})
-}
-
-func (q *Queue) push(r *Runner, j job) {
-	p := q.pending
-	if p != nil {
-		p.add(j)
+	if p := q.pending; p != nil {
+		p.tasks.Add(0, t)
 		return
 	}
-	if p, _ = r.free.Get().(*pending); p == nil {
+	q.start(r, 0, t)
+}
+
+// start runs the first task, and those that are added until none is left.
+func (q *Queue) start(r *Runner, cost int, t workers.Task) {
+	p, _ := r.free.Get().(*pending)
+	if p == nil {
 		p = new(pending)
 	}
 	p.queue, p.runner, q.pending = q, r, p
-	p.add(j)
+	p.tasks.Add(cost, t)
 	r.Work.Add(1)
 	if r.Pool == nil {
 		go p.Run()
@@ -97,17 +90,6 @@ func (q *Queue) Busy() bool {
 	return q.pending != nil
 }
 
-func (p *pending) add(j job) {
-	// Use the space of those that have run, if it is worth moving the others.
-	if len(p.jobs) == cap(p.jobs) && p.next > len(p.jobs)/2 {
-		n := copy(p.jobs, p.jobs[p.next:])
-		clear(p.jobs[n:])
-		p.jobs, p.next = p.jobs[:n], 0
-	}
-	p.jobs = append(p.jobs, j)
-	p.cost += j.cost
-}
-
 // Run implements workers.Task.
 func (p *pending) Run() {
 	runner := p.runner
@@ -115,8 +97,8 @@ func (p *pending) Run() {
 	for t := p.take(); t != nil; t = p.take() {
 		t.Run()
 	}
-	if cap(p.jobs) <= maxKept {
-		p.jobs, p.next, p.queue, p.runner = p.jobs[:0], 0, nil, nil
+	if p.tasks.Cap() <= maxKept {
+		p.queue, p.runner = nil, nil
 		runner.free.Put(p)
 	}
 }
@@ -126,13 +108,9 @@ func (p *pending) Run() {
 func (p *pending) take() workers.Task {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
-	if p.next == len(p.jobs) {
+	t, ok := p.tasks.Pop()
+	if !ok {
 		p.queue.pending = nil
-		return nil
 	}
-	j := p.jobs[p.next]
-	p.jobs[p.next] = job{}
-	p.next++
-	p.cost -= j.cost
-	return j.task
+	return t
 }

@@ -127,8 +127,8 @@ func TestLongQueue(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		if n := cap(q.pending.jobs); n > 16 {
-			t.Errorf("room for %d jobs", n)
+		if n := q.pending.tasks.Cap(); n > 16 {
+			t.Errorf("room for %d tasks", n)
 		}
 		close(step)
 		r.Work.Wait()
@@ -156,24 +156,5 @@ func TestAllocations(t *testing.T) {
 		r.Work.Wait()
 	}); n >= 1 {
 		t.Errorf("%v allocations", n)
-	}
-}
-
-func TestMovesLittle(t *testing.T) {
-	// Guards that a long queue is not moved for each task that is added.
-	const waiting, added = 1 << 12, 1 << 12
-	p := &pending{queue: new(Queue), jobs: make([]job, waiting)}
-	for n := range p.jobs {
-		p.jobs[n].task = workers.Func(func() {})
-	}
-	moves := 0
-	for range added {
-		j := job{task: p.take()}
-		if p.add(j); p.next == 0 {
-			moves++
-		}
-	}
-	if left := len(p.jobs) - p.next; moves > 2 || left != waiting {
-		t.Errorf("moved %d times for %d tasks; %d wait", moves, added, left)
 	}
 }
