@@ -339,12 +339,7 @@ func (o Options[U]) check() (*config, []error) {
 	if c.clientPath != "" && !strings.HasSuffix(c.clientPath, "/") {
 		fault(`ClientPath %q does not end with a slash: it is a folder, such as "/socketauth/"`, c.clientPath)
 	}
-	if c.loginPath == c.registerPath {
-		fault("LoginPath and RegisterPath are both %q", c.loginPath)
-	}
-	if other := map[string]string{c.loginPath: "LoginPath", c.registerPath: "RegisterPath"}[c.tokenPath]; other != "" {
-		fault("TokenPath and %s are both %q", other, c.tokenPath)
-	}
+	checkRoutes(c, fault)
 
 	c.login = credentialHook(o.FindUserByCredentials, o.Claim)
 	c.register = credentialHook(o.Register, o.Claim)
@@ -360,6 +355,29 @@ func (o Options[U]) check() (*config, []error) {
 		c.apiFaults = append(c.apiFaults, errNoSigning)
 	}
 	return c, faults
+}
+
+// checkRoutes checks that the routes for POST requests are paths of their own.
+func checkRoutes(c *config, fault func(format string, args ...any)) {
+	routes := [...]struct{ name, path string }{
+		{"LoginPath", c.loginPath}, {"RegisterPath", c.registerPath}, {"TokenPath", c.tokenPath},
+	}
+	socket := strings.TrimSuffix(c.socketPath, "/")
+	for i, r := range routes {
+		switch {
+		case r.path == "":
+			continue
+		case r.path == "/":
+			fault(`%s is "/", which takes requests for all other paths too: give it a path of its own`, r.name)
+		case strings.TrimSuffix(r.path, "/") == socket:
+			fault("%s %q is taken by SocketPath, which is served with and without a slash at its end", r.name, r.path)
+		}
+		for _, before := range routes[:i] {
+			if before.path == r.path {
+				fault("%s and %s are both %q", before.name, r.name, r.path)
+			}
+		}
+	}
 }
 
 // optionsError returns one error for all faults, or nil if there are none.

@@ -43,8 +43,13 @@ func TestOptionMistakes(t *testing.T) {
 		"is a nil *":       {Secret: testSecret, Blacklist: (*faultyStore)(nil)},
 		"are both":         {Secret: testSecret, LoginPath: "/in", RegisterPath: "/in"},
 
-		`TokenPath and LoginPath are both "/login"`: {Secret: testSecret, TokenPath: "/login"},
-		`TokenPath and RegisterPath are both "/in"`: {Secret: testSecret, RegisterPath: "/in", TokenPath: "/in"},
+		`LoginPath and TokenPath are both "/login"`:      {Secret: testSecret, TokenPath: "/login"},
+		`RegisterPath and TokenPath are both "/in"`:      {Secret: testSecret, RegisterPath: "/in", TokenPath: "/in"},
+		`TokenPath is "/"`:                               {Secret: testSecret, TokenPath: "/"},
+		`LoginPath is "/"`:                               {Secret: testSecret, LoginPath: "/"},
+		`TokenPath "/socket.io/" is taken by SocketPath`: {Secret: testSecret, TokenPath: "/socket.io/"},
+		`TokenPath "/socket.io" is taken by SocketPath`:  {Secret: testSecret, TokenPath: "/socket.io"},
+		`RegisterPath "/io" is taken by SocketPath`:      {Secret: testSecret, RegisterPath: "/io", SocketPath: "/io/"},
 	} {
 		if _, err := socketauth.New(o); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("want %q: %v", part, err)
