@@ -106,6 +106,14 @@ type TokenRef struct {
 
 	// Bound reports whether the token names a key of its device, without which it is worth nothing.
 	Bound bool
+
+	// Bind is the key that a code which names none is presented with: the thumbprint of the key
+	// whose proof came with it. It is empty if none came, and ignored for any other token. The first
+	// presentation that is accepted decides: the session is bound to that key, which the successor
+	// names, or never bound. Until a client holds the first generation, the code is alive with the
+	// same key, or without one as at first. With another key, with one where there was none, or
+	// without one, the code counts as replaced, and is never Superseded.
+	Bind string
 }
 
 // A Presentation is one token presented by a client, after everything was checked that needs no
@@ -123,11 +131,6 @@ type Presentation struct {
 	// SuccessorMark is the Mark of the successor.
 	SuccessorMark int64
 
-	// Bind reports that the token is a code that names no key, and that the successor names the key
-	// whose proof came with it: the session it begins is bound. Presented again, such a code is
-	// reuse, whatever proof comes with it; so is, with Bind, a code whose session has begun.
-	Bind bool
-
 	// StepUp is a code by which the user has proved again who they are, in this session. Zero:
 	// none.
 	StepUp StepUp
@@ -143,6 +146,7 @@ type Presentation struct {
 	//   - The token was replaced at most SupersededWithin before it came (PresentedAt).
 	//   - At most ten generations have begun since.
 	//   - The clock was not set back by more than a second since: the times would tell nothing.
+	//   - It is not a code that comes with another key than it was bound to (TokenRef.Bind).
 	//
 	// PresentedAt is earlier than the store's step by as long as hooks and retries took; zero means
 	// now. The times are by the caller's clock; a store with a clock of its own allows for the

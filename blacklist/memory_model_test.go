@@ -296,6 +296,9 @@ func (r *modelRun) token(n int) TokenRef {
 	case 3:
 		token.TokenID = []string{newID(), "", "no id", token.SessionID}[r.random.IntN(4)]
 	}
+	if r.random.IntN(2) == 0 && token.Generation < 2 {
+		token.Bind = []string{"", "a key", "another key"}[r.random.IntN(3)]
+	}
 	return token
 }
 
@@ -373,9 +376,9 @@ func (r *modelRun) presents(n int, token TokenRef) {
 		Token: token, SuccessorID: next.TokenID, SuccessorExpiresAt: next.ExpiresAt, SuccessorMark: mark, Confirming: r.random.IntN(2) == 0,
 		SocketOpenedAt: now.Add(-time.Duration(r.random.Int64N(int64(time.Minute)))), PresentedAt: now.Add(-time.Duration(r.random.Int64N(int64(5 * time.Second)))),
 		SupersededWithin: 5 * time.Second, EndOnReuse: r.random.IntN(20) == 0, Address: r.text(), UserAgent: r.text(),
-		Bind: r.random.IntN(4) == 0 && token.Generation == 0 && !token.Bound,
 	}
-	next.Bound = token.Bound || p.Bind
+	next.Bound = token.Bound || token.Generation == 0 && token.Bind != ""
+	next.Bind = ""
 	switch r.random.IntN(30) {
 	case 0:
 		p.SuccessorID = ""

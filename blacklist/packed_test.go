@@ -47,6 +47,9 @@ func TestPackedStateDecidesAsBefore(t *testing.T) {
 				now = now.Add(-time.Duration(random.Int64N(int64(time.Hour))))
 			}
 			token := tokens[max(0, len(tokens)-1-int(random.ExpFloat64()*2))]
+			if seed%3 == 0 && token.Generation == 0 {
+				token.Bind = []string{"", "a key", "another key"}[min(random.IntN(8), 2)]
+			}
 			var got, want Result
 			var gotChange, wantChange Change
 			switch random.IntN(8) {
@@ -86,6 +89,7 @@ func TestPackedStateDecidesAsBefore(t *testing.T) {
 				}
 				got, gotChange = packed.Present(p, now)
 				if want, wantChange = plain.Present(p, now); want.Verdict == Accepted {
+					next.Bound = plain.bound()
 					tokens = append(tokens, next)
 				}
 			}

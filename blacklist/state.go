@@ -1,6 +1,7 @@
 package blacklist
 
 import (
+	"crypto/sha256"
 	"math"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ type State struct {
 	flags       byte      // flagBound
 	ended       Verdict   // why the session is over, 0 while it lives
 	previous    id.ID     // holds n-1
-	holder      id.ID     // holds n; if nobody does and this presentation bound the session: its successor
+	holder      id.ID     // holds n
 	confirmedAt int64     // since when n is confirmed, Unix microseconds; 0 while it is not
 	previousAt  int64     // since when n-1 is
 	earlier     [8]uint32 // how many microseconds before that n-2, n-3, ... were
@@ -39,7 +40,9 @@ type State struct {
 
 	mark     int64 // claims with a lower mark are out of date
 	provedAt int64 // when the user proved who they are last, Unix microseconds
-	provedBy id.ID // the step-up that did, until a generation is confirmed
+	// provedBy is the step-up that did, until a generation is confirmed. While nobody holds the
+	// first, to which no step-up leads, it is the digest of the key to which the code was bound.
+	provedBy id.ID
 
 	since, seenAt      int64 // Unix microseconds
 	address, userAgent string
@@ -104,7 +107,9 @@ func (s *State) present(p *Presentation, now time.Time) (Result, Change) {
 	case predecessor && replaces && s.holder == successor: // the same step again: its reply was lost
 		s.seen(p, now)
 		return Result{Verdict: Accepted}, Change{}
-	case current, predecessor && !s.confirmed && s.mayTrade(p):
+	case current, predecessor && !s.confirmed && s.mayTrade(t):
+	case predecessor && !s.confirmed:
+		return s.reused(p, now) // whoever has another key is not the client that traded the code
 	default:
 		return s.replayed(p, now)
 	}
@@ -151,15 +156,34 @@ func (p *Presentation) mark() int64 {
 }
 
 // mayTrade reports whether a token whose successor nobody has confirmed may get another one. A code
-// that was bound by the proof that came with it may not: whoever presents it again may have another
-// key. Nor does a session that began without a key become bound.
-func (s *State) mayTrade(p *Presentation) bool {
-	return p.Token.Generation > 0 || !p.Bind && p.Token.Bound == s.bound()
+// may if it comes with the key it came with first, or without one if it did then.
+func (s *State) mayTrade(t *TokenRef) bool {
+	key := t.key()
+	return t.Generation > 0 || key == s.boundTo() && (t.Bound || key != id.ID{}) == s.bound()
+}
+
+// key returns the digest of the key that a code which names none comes with, if it comes with one.
+func (t *TokenRef) key() (key id.ID) {
+	if t.Generation == 0 && !t.Bound && t.Bind != "" {
+		digest := sha256.Sum256([]byte(t.Bind))
+		copy(key[:], digest[:])
+	}
+	return key
+}
+
+// boundTo returns the digest of the key to which the session's code was bound when it was traded.
+// It is zero if it was not, and once a client holds the first generation.
+func (s *State) boundTo() (key id.ID) {
+	if s.generation == 1 && !s.confirmed {
+		key = s.provedBy
+	}
+	return key
 }
 
 // proves reports whether a step-up is good: it is later than the last proof, or was that proof.
 func (s *State) proves(jti id.ID, at time.Time) bool {
-	return at.UnixMicro() > s.provedAt || jti == s.provedBy && jti != id.ID{}
+	none := id.ID{}
+	return at.UnixMicro() > s.provedAt || jti == s.provedBy && jti != none && s.boundTo() == none
 }
 
 // replayed decides on a token that was used and replaced.
@@ -174,6 +198,11 @@ func (s *State) replayed(p *Presentation, now time.Time) (Result, Change) {
 	if comparable && presented.UnixMicro()-at <= p.SupersededWithin.Microseconds() && p.SocketOpenedAt.UnixMicro() <= at {
 		return refused(Superseded)
 	}
+	return s.reused(p, now)
+}
+
+// reused decides on a token that was copied.
+func (s *State) reused(p *Presentation, now time.Time) (Result, Change) {
 	if p.EndOnReuse {
 		s.over(SessionCompromised)
 		return Result{Verdict: ReuseDetected}, Change{
@@ -203,7 +232,7 @@ func (s *State) begin(p *Presentation) {
 	s.since = p.Token.AuthTime.UnixMicro()
 	s.provedAt = s.since
 	s.expiresAt = max(s.expiresAt, ceilSeconds(p.Token.ExpiresAt))
-	if p.Token.Bound || p.Bind {
+	if p.Token.Bound || p.Token.Bind != "" {
 		s.flags |= flagBound
 	}
 }
@@ -238,8 +267,8 @@ func (s *State) succeed(p *Presentation, successor id.ID, now time.Time) (change
 	switch {
 	case !p.Confirming:
 		change = s.confirm(p.Token.SessionID, p.SuccessorID, successor, now)
-	case p.Bind:
-		s.holder = successor // so that the same step again is known for what it is
+	case p.Token.Generation == 0:
+		s.provedBy = p.Token.key()
 	}
 	s.expiresAt = max(s.expiresAt, ceilSeconds(p.SuccessorExpiresAt))
 	return change
@@ -299,7 +328,7 @@ func (s *State) Check(t TokenRef, grace, branch time.Duration, now time.Time) Re
 		return Result{Verdict: Unknown, Mark: s.mark}
 	case t.Generation == n && s.confirmed && s.holder == jti,
 		t.Generation == n && !s.confirmed && (branch == 0 || 0 <= age && age <= branch),
-		predecessor && !s.confirmed && s.mayTrade(&Presentation{Token: t}),
+		predecessor && !s.confirmed && s.mayTrade(&t),
 		predecessor && s.confirmed && 0 <= replaced && replaced < grace:
 		if t.Mark < s.mark {
 			return Result{Verdict: Stale, Mark: s.mark}
@@ -339,7 +368,7 @@ func (s *State) Mark() int64 { return s.mark }
 // was the exception.
 func (s *State) Cut(at time.Time) {
 	if at.UnixMicro() > s.provedAt {
-		s.provedAt, s.provedBy = at.UnixMicro(), id.ID{}
+		s.provedAt, s.provedBy = at.UnixMicro(), s.boundTo()
 	}
 }
 

@@ -19,6 +19,15 @@ func states(t testing.TB) (all []State, tokens []TokenRef) {
 	var ended State
 	ended.End(Revoked, now.Add(time.Hour), now)
 	add(ended, token(0))
+	for _, key := range []string{"a key", "another key"} {
+		var traded State
+		code := token(0)
+		code.Bind = key
+		if v, _ := traded.Present(Presentation{Token: code, SuccessorID: newID(), Confirming: true}, now); v.Verdict != Accepted {
+			t.Fatalf("verdict %d", v.Verdict)
+		}
+		add(traded, code)
+	}
 	for _, confirming := range []bool{false, true} {
 		var s State
 		current := token(0)
@@ -143,6 +152,56 @@ func inVersion1(data []byte) []byte {
 	return append(b, data[1+extra2+common+proof2:]...)
 }
 
+// TestBoundCodeOfEarlierVersion guards that a record of a session which an earlier version bound by
+// its code's trade, and which has no digest of the key, does not accept the code with any key.
+func TestBoundCodeOfEarlierVersion(t *testing.T) {
+	now := time.Now()
+	code := TokenRef{SessionID: newID(), TokenID: newID(), UserID: "anna", AuthTime: now, ExpiresAt: now.Add(time.Minute), Bind: "a key"}
+	var s State
+	first := code
+	first.TokenID, first.Generation, first.Bound, first.Bind = newID(), 1, true, ""
+	s.Present(Presentation{Token: code, SuccessorID: first.TokenID, Confirming: true}, now)
+	s.provedBy = [16]byte{}
+	data, _ := s.MarshalBinary()
+	for _, key := range []string{"", "a key", "another key"} {
+		again := code
+		again.Bind = key
+		var back State
+		if err := back.UnmarshalBinary(data); err != nil {
+			t.Fatal(err)
+		}
+		if r := back.Check(again, 0, 0, now); r.Verdict != Replaced {
+			t.Errorf("with %q, checked: verdict %d", key, r.Verdict)
+		}
+		if r, _ := back.Present(Presentation{Token: again, SuccessorID: newID(), Confirming: true}, now); r.Verdict != Replaced {
+			t.Errorf("with %q: verdict %d", key, r.Verdict)
+		}
+		if r, _ := back.Confirm(first, now); r.Verdict != Accepted {
+			t.Errorf("its successor: verdict %d", r.Verdict)
+		}
+	}
+}
+
+// TestKeyIsNoStepUp guards that the digest of a code's key is not taken for the last step-up, nor a
+// step-up for a key.
+func TestKeyIsNoStepUp(t *testing.T) {
+	now := time.Now()
+	code := TokenRef{SessionID: newID(), TokenID: newID(), UserID: "anna", AuthTime: now, ExpiresAt: now.Add(time.Minute), Bind: "a key"}
+	first := code
+	first.TokenID, first.Generation, first.Bound, first.Bind = newID(), 1, true, ""
+	var s State
+	s.Present(Presentation{Token: code, SuccessorID: first.TokenID, Confirming: true}, now)
+	key := code.key()
+	p := Presentation{Token: first, SuccessorID: newID(), Confirming: true, StepUp: StepUp{ID: key.String(), At: now.Add(-time.Hour)}}
+	if r, _ := s.Present(p, now); r.Verdict != StepUpRefused {
+		t.Errorf("a step-up with the digest of the key: verdict %d", r.Verdict)
+	}
+	p.StepUp = StepUp{ID: newID(), At: now.Add(time.Second)}
+	if r, _ := s.Present(p, now); r.Verdict != Accepted || s.boundTo() != [16]byte{} {
+		t.Errorf("a step-up: verdict %d, and the code is bound to %v", r.Verdict, s.boundTo())
+	}
+}
+
 func TestStateReadsVersion1(t *testing.T) {
 	// Guards: a store that an earlier version wrote can still be used, and its logins count as the
 	// last proofs.
@@ -241,6 +300,9 @@ func FuzzState(f *testing.F) {
 		s.Present(Presentation{Token: token, SuccessorID: newID(), EndOnReuse: true}, now)
 		step := StepUp{ID: newID(), At: now.Add(time.Second)}
 		s.Present(Presentation{Token: token, SuccessorID: newID(), SuccessorMark: s.Mark(), StepUp: step, Confirming: true}, now)
+		code := TokenRef{SessionID: newID(), TokenID: s.previous.String(), UserID: s.userID, Bind: "a key"}
+		s.Check(code, 0, 0, now)
+		s.Present(Presentation{Token: code, SuccessorID: newID(), Confirming: true, EndOnReuse: true}, now)
 		s.Session(token.SessionID, now)
 		s.ForgetAt()
 	})

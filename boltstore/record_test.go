@@ -78,6 +78,14 @@ func FuzzRecords(f *testing.F) {
 	r.state.Present(presentation(code, time.Now()), time.Now())
 	b, _ := r.append(nil)
 	f.Add(b)
+	r = record{epoch: 7}
+	code = newCode("anna")
+	code.Bind = "a key"
+	p := presentation(code, time.Now())
+	p.Confirming = true
+	r.state.Present(p, time.Now())
+	b, _ = r.append(nil)
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		same := func(again []byte) {
 			t.Helper()

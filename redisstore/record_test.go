@@ -52,6 +52,39 @@ func begun(t testing.TB, generations int, agent, address string) (state blacklis
 	return state, token.UserID
 }
 
+// traded is a session whose code was bound by its trade, and whose first token nobody has confirmed.
+func traded(t testing.TB) (state blacklist.State, code blacklist.TokenRef) {
+	t.Helper()
+	now := time.Now()
+	code = blacklist.TokenRef{
+		SessionID: newID(), TokenID: newID(), UserID: "anna", IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Minute), Bind: "a key",
+	}
+	p := blacklist.Presentation{Token: code, SuccessorID: newID(), SuccessorExpiresAt: now.Add(time.Hour), Confirming: true}
+	if r, _ := state.Present(p, now); r.Verdict != blacklist.Accepted {
+		t.Fatalf("Present: %d", r.Verdict)
+	}
+	return state, code
+}
+
+// TestRecordOfTradedCode guards that a record keeps the key to which a code was bound.
+func TestRecordOfTradedCode(t *testing.T) {
+	state, code := traded(t)
+	text, err := encodeRecord(&state, code.UserID, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := decodeRecord(text, code.UserID)
+	if err != nil || got != state {
+		t.Fatalf("%+v, %v, want\n%+v", got, err, state)
+	}
+	for key, want := range map[string]blacklist.Verdict{"a key": blacklist.Accepted, "another key": blacklist.Replaced, "": blacklist.Replaced} {
+		code.Bind = key
+		if r := got.Check(code, 0, 0, time.Now()); r.Verdict != want {
+			t.Errorf("with %q: verdict %d, want %d", key, r.Verdict, want)
+		}
+	}
+}
+
 // Guards the packed form: every session comes back as it was, and is small.
 func TestRecords(t *testing.T) {
 	for n, agent := range append(agents, oddAgents...) {
@@ -103,6 +136,12 @@ func FuzzRecord(f *testing.F) {
 		}
 		f.Add(text, user)
 	}
+	state, code := traded(f)
+	text, err := encodeRecord(&state, code.UserID, 7)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text, code.UserID)
 	f.Fuzz(func(t *testing.T, text, user string) {
 		state, epoch, err := decodeRecord(text, user)
 		if err != nil {
@@ -126,6 +165,9 @@ func FuzzPack(f *testing.F) {
 	state, user := begun(f, 9, agents[4], "2001:db8::17")
 	plain, _ := state.AppendBinary(nil)
 	f.Add(plain, user, int64(1_790_000_060), int64(1_790_000_000_000_000), false)
+	state, code := traded(f)
+	plain, _ = state.AppendBinary(nil)
+	f.Add(plain, code.UserID, int64(1_790_000_060), int64(1_790_000_000_000_000), true)
 	f.Fuzz(func(t *testing.T, plain []byte, user string, forgetAt, since int64, bound bool) {
 		h := head{forgetAt: forgetAt, since: since, bound: bound}
 		if body, packed := pack(plain, user, h); packed {

@@ -213,6 +213,49 @@ func bindsAnytime(b *broken) {
 }
 
 // bindsAgain treats a code that is bound when it is used as one that was bound when it was issued.
-func bindsAgain(p *blacklist.Presentation) {
-	p.Token.Bound, p.Bind = p.Token.Bound || p.Bind, false
+func bindsAgain(t *blacklist.TokenRef) {
+	t.Bound, t.Bind = t.Bound || t.Bind != "", ""
+}
+
+// anyKey looks at whether a code comes with a key, not at which.
+func anyKey(t *blacklist.TokenRef) {
+	if t.Bind != "" {
+		t.Bind = "a key"
+	}
+}
+
+// bindsOnce accepts a code that was bound once only.
+func bindsOnce(t *blacklist.TokenRef) {
+	if t.Bind != "" {
+		t.Bind = newID("")
+	}
+}
+
+// otherKeysAreLate takes a code that comes with another key for a late message.
+func otherKeysAreLate(b *broken) {
+	b.present = func(ctx context.Context, p blacklist.Presentation) (blacklist.Verdict, error) {
+		v, err := b.Store.Check(ctx, p.Token, 0, 0)
+		if err == nil && v == blacklist.Replaced && p.Token.Generation == 0 && p.SocketOpenedAt.Before(time.Now()) {
+			return blacklist.Superseded, nil
+		}
+		return b.Store.Present(ctx, p)
+	}
+}
+
+// comparesKeysOfBound looks at the key that a code comes with although it names its own.
+func comparesKeysOfBound(t *blacklist.TokenRef) {
+	if t.Generation == 0 && t.Bind != "" {
+		t.Bound = false
+	}
+}
+
+// cutsForgetKeys forgets the key of the session that a revocation has excepted.
+func cutsForgetKeys(b *broken) {
+	var cut sync.Map
+	revokes(func(r *blacklist.Revocation) { cut.Store(r.Except, true) })(b)
+	tokens(func(t *blacklist.TokenRef) {
+		if _, is := cut.Load(t.SessionID); is && t.Bind != "" {
+			t.Bind = newID("")
+		}
+	})(b)
 }

@@ -113,7 +113,7 @@ func restarts() []restartClause {
 			s, unused := login(t, store), login(t, store)
 			unused.user = s.user
 			code, never := s.code(), unused.code()
-			first := s.presents(accepted, code, bind, confirming)
+			first := s.presents(accepted, code, bind(newKey()), confirming)
 			s.confirms(accepted, first)
 			pass()
 			proof := stepUp(s.now())
@@ -134,6 +134,25 @@ func restarts() []restartClause {
 			if later := s.raises(true); later.Mark <= c.Mark {
 				t.Errorf("mark %d after %d", later.Mark, c.Mark)
 			}
+		}},
+		{"A code knows the key it was bound to over a restart", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
+			key := newKey()
+			s, other, bare := login(t, store), login(t, store), login(t, store)
+			all := []*session{s, other, bare}
+			var codes []blacklist.TokenRef
+			for _, each := range all {
+				codes = append(codes, each.code())
+				each.presents(accepted, codes[len(codes)-1], bind(key), confirming)
+			}
+			store = restart()
+			for _, each := range all {
+				each.store = store
+			}
+			first := s.presents(accepted, codes[0], bind(key), confirming)
+			s.confirms(accepted, first)
+			s.presents(accepted, first)
+			other.presents(reuseDetected, codes[1], bind(newKey()), confirming)
+			bare.presents(reuseDetected, codes[2], confirming)
 		}},
 		{"A code issued before a restart is good once", func(t *testing.T, store blacklist.Store, restart func() blacklist.Store) {
 			used, unused := login(t, store), login(t, store)

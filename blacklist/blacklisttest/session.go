@@ -89,7 +89,8 @@ func keep(p *blacklist.Presentation) {
 }
 func late(p *blacklist.Presentation) { p.SocketOpenedAt = time.Now().Add(-time.Hour) }
 
-func bind(p *blacklist.Presentation) { p.Bind = true }
+// bind has a code that names no key come with a key.
+func bind(key string) with { return func(p *blacklist.Presentation) { p.Token.Bind = key } }
 
 // marked has the successor have claims of a mark.
 func marked(mark int64) with { return func(p *blacklist.Presentation) { p.SuccessorMark = mark } }
@@ -121,7 +122,7 @@ func (s *session) presents(want blacklist.Verdict, t blacklist.TokenRef, ways ..
 	p := presentation(t, next, ways...)
 	v, err := verdict(s.store.Present(s.t.Context(), p))
 	s.wants(want, v, err, "Present", t)
-	next.Mark, next.Bound = p.SuccessorMark, t.Bound || p.Bind
+	next.Mark, next.Bound = p.SuccessorMark, t.Bound || t.Generation == 0 && p.Token.Bind != ""
 	return next
 }
 

@@ -325,10 +325,14 @@ func variety(t *testing.T, a, b *spread) []blacklist.TokenRef {
 	raised := login(t, b)
 	low := raised.presents(accepted, raised.code())
 	raised.at(a).raises(true)
-	began := bound.presents(accepted, bound.code(), bind)
+	began := bound.presents(accepted, bound.code(), bind(newKey()))
+	traded, key := login(t, b), newKey()
+	tradedCode := traded.code()
+	traded.presents(accepted, tradedCode, bind(key), confirming)
 	tokens := []blacklist.TokenRef{
 		early.code(), goneToken, code, first, second, third, other, s.next(s.next(third)), left, low, fresh.code(),
 		raised.code(), loginOf(t, a, raised.user).code(), began, unboundOf(began), fresh.next(fresh.code()),
+		tradedCode, withKey(tradedCode, key), withKey(tradedCode, newKey()),
 		{SessionID: "none", TokenID: "none", UserID: "none"}, {},
 	}
 	foreign := third

@@ -73,6 +73,7 @@ var sharedFaults = map[sharedtest.Fault][2]string{
 
 	sharedtest.IgnoresMark:       {"TestShared", "Claims below the mark are stale, which consumes nothing"},
 	sharedtest.AcceptsOldStepUps: {"TestShared", "A step-up is good if it is later than the last proof, and once"},
+	sharedtest.IgnoresKey:        {"TestShared", "A code that comes with another key than before is reuse, however soon"},
 }
 
 // TestSharedFaultsAreFound runs the suite on stores that each have one fault, in separate processes.

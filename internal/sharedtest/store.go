@@ -37,8 +37,9 @@ const (
 	IgnoresMark             // claims that are out of date are accepted
 	AcceptsOldStepUps       // a step-up code is accepted whenever it comes
 	TellsTimes              // Sessions tells times by the store's clock
+	IgnoresKey              // a code that was bound is accepted with any key
 
-	Last = TellsTimes
+	Last = IgnoresKey
 )
 
 // Poll is how often a store makes sure that it has heard every change.
@@ -147,8 +148,11 @@ func (s *Store) Confirm(ctx context.Context, t blacklist.TokenRef) (blacklist.Re
 }
 
 func (s *Store) shifted(t blacklist.TokenRef) blacklist.TokenRef {
-	if s.Fault == ShiftsTwice {
+	switch {
+	case s.Fault == ShiftsTwice:
 		t.IssuedAt, t.AuthTime = s.byDB(t.IssuedAt), s.byDB(t.AuthTime)
+	case s.Fault == IgnoresKey && t.Bind != "":
+		t.Bind = "a key"
 	}
 	return t
 }
