@@ -105,7 +105,7 @@ func newCORS(credentials bool) *cors.Cors {
 		AllowOriginVaryRequestFunc: func(*http.Request, string) (bool, []string) { return true, nil },
 		AllowedMethods:             []string{http.MethodGet, http.MethodPost, http.MethodDelete},
 		AllowedHeaders:             []string{"*"},
-		ExposedHeaders:             []string{"Retry-After"},
+		ExposedHeaders:             []string{"Retry-After", "WWW-Authenticate", "DPoP-Nonce"},
 		// Sticky load balancers need credentials, which are safe with exact origins alone.
 		AllowCredentials: credentials,
 		MaxAge:           600,
