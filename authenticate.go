@@ -62,10 +62,13 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 		s.offer(o.presented, o.next, o.tenant)
 	default:
 		// OnAuthenticated was not asked if checkToken refused what the store has accepted since.
-		if s.needsAuthorization() {
+		switch {
+		case s.needsAuthorization():
 			if refused := s.runOnAuthenticated(ctx, o.next, o.tenant); refused != nil {
 				return refused.withToken(o.presented)
 			}
+		case !s.wasAuthenticated(): // OnDisconnect is owed even if the client leaves as soon as it is told
+			s.step((*authn.Machine).Admit)
 		}
 		s.hear()
 		s.sendToken(o.next, o.acknowledges, nil)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,5 +109,43 @@ func TestBroadcastToWhoWasTold(t *testing.T) {
 	}
 	if got, want := strings.Join(events, ", "), "authenticated, welcome, to all, to her, later"; got != want {
 		t.Errorf("the client was sent %s; want %s", got, want)
+	}
+}
+
+// TestEndOfWhoLeftAtOnce guards that OnDisconnect is called for a client that leaves as soon as it is told
+// that it is authenticated, before the socket is let in.
+func TestEndOfWhoLeftAtOnce(t *testing.T) {
+	a, err := New(Options[any]{Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := a.SocketServe(nil, http.NewServeMux())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends atomic.Int32
+	s.OnDisconnect(func(context.Context, *Socket, string) { ends.Add(1) })
+	code, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := s.describe(httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=websocket", nil))
+	if !s.admit(request, func() {}) {
+		t.Fatal("the connection was not admitted")
+	}
+	sent := make(chan string, 10)
+	var client engine.Receiver
+	conn := &toldConn{sent: sent, act: func(string) { client.Disconnected(engine.ClientDisconnect) }}
+	client = s.accept(conn, engine.Handshake{Request: request})
+	client.Event(eventAuthenticate, engine.Args{Values: []json.RawMessage{json.RawMessage(`{"token":"` + code + `"}`)}}, nil)
+	if event := <-sent; event != eventAuthenticated {
+		t.Fatalf("the client was sent %s", event)
+	}
+	s.left(request)
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := ends.Load(); n != 1 {
+		t.Errorf("the end of the socket was told %d times", n)
 	}
 }
