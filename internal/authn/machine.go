@@ -65,6 +65,10 @@ type Token struct {
 	ExpiresAt time.Time // claim "exp"
 	Duration  float64   // claim "dur"
 
+	// Thumbprint is the claim "cnf": that of the key without whose proof the token is worth nothing. It
+	// is empty if the token is bound to no key.
+	Thumbprint string
+
 	// Ahead is how far the clock of this process is ahead of the one that the times above are by.
 	Ahead time.Duration
 

@@ -30,6 +30,7 @@ type conditions struct {
 	refreshes    int     // how often a role changes, before the calm phase
 	stepsUp      float64 // how often a tab has its user prove again who they are, where it would act
 	devices      int
+	binds        float64 // how often a device binds its sessions to a key
 	thieves      int
 	actions      int // of each tab, before the calm phase
 	patience     time.Duration
@@ -95,6 +96,9 @@ func (w *world) drawConditions() conditions {
 	if w.identities && w.chance(0.25) {
 		c.sessionLifetime = w.between(20*time.Second, 5*time.Minute)
 	}
+	if !w.identities {
+		c.binds = []float64{0, 0, 0.3, 1}[w.IntN(4)]
+	}
 	c.underWay = c.timeout + 2*c.slowHook
 	if c.hangs > 0 || c.storeBefore > 0 || c.storeAfter > 0 {
 		c.underWay = 3 * c.timeout
@@ -113,6 +117,7 @@ func (c conditions) calm() conditions {
 // Counts says how often each thing happened in one or more histories.
 type Counts struct {
 	Histories, Devices, Thieves, Logins                                              int
+	BoundAtLogin, BoundByTrade, BoundByThieves, ProofsRefused                        int
 	Presentations, Accepted, Superseded, Reuses, Over, Repeated, Confirmations       int
 	Checks, Revocations, Logouts, Expiries                                           int
 	Refreshes, Stale, Changes, StepUps, StepUpsRefused, Events, Exchanges            int
@@ -129,6 +134,7 @@ func (c *Counts) Add(o Counts) {
 func (c *Counts) all() []*int {
 	return []*int{
 		&c.Histories, &c.Devices, &c.Thieves, &c.Logins,
+		&c.BoundAtLogin, &c.BoundByTrade, &c.BoundByThieves, &c.ProofsRefused,
 		&c.Presentations, &c.Accepted, &c.Superseded, &c.Reuses, &c.Over, &c.Repeated, &c.Confirmations,
 		&c.Checks, &c.Revocations, &c.Logouts, &c.Expiries,
 		&c.Refreshes, &c.Stale, &c.Changes, &c.StepUps, &c.StepUpsRefused, &c.Events, &c.Exchanges,
@@ -138,12 +144,14 @@ func (c *Counts) all() []*int {
 
 func (c Counts) String() string {
 	return fmt.Sprintf(`%d histories: %d devices, %d thieves, %d logins
+%d sessions bound at the login, %d by the trade, %d by a thief; %d tokens refused for their proof
 %d presentations: %d accepted, %d overtaken, %d reuses, %d of sessions that were over; %d repeated after a fault; %d confirmations, %d checks
 %d revocations, %d log-outs, %d tokens expired
 %d refreshes, %d times claims were out of date, %d changes that the app acted on, %d step-ups and %d refused, %d events, %d tokens replaced by a request
 faults: %d frames stalled, %d hooks and calls hung, %d connections cut, %d crashes, %d sockets given up, %d late frames on them, %d by the store, %d by hooks
 violations: %d`,
 		c.Histories, c.Devices, c.Thieves, c.Logins,
+		c.BoundAtLogin, c.BoundByTrade, c.BoundByThieves, c.ProofsRefused,
 		c.Presentations, c.Accepted, c.Superseded, c.Reuses, c.Over, c.Repeated, c.Confirmations, c.Checks,
 		c.Revocations, c.Logouts, c.Expiries,
 		c.Refreshes, c.Stale, c.Changes, c.StepUps, c.StepUpsRefused, c.Events, c.Exchanges,

@@ -14,8 +14,10 @@ type device struct {
 	userID string
 
 	confirming bool
-	storage    token // the zero token if the storage is empty
-	turn       *tab  // the tab that may read, present, store and acknowledge; nil if none does
+	key        string  // to which it binds its sessions; "" if it does not
+	proofs     []proof // that it has sent
+	storage    token   // the zero token if the storage is empty
+	turn       *tab    // the tab that may read, present, store and acknowledge; nil if none does
 	presented  []time.Time
 	tabs       []*tab
 	sockets    int
@@ -45,6 +47,9 @@ const maxPace = 10
 
 func (w *world) newDevice(n int, peer server, l *ledger) *device {
 	d := &device{w: w, peer: peer, ledger: l, name: fmt.Sprintf("device%d", n), userID: fmt.Sprintf("user%d", w.IntN(2)), confirming: w.chance(0.8)}
+	if w.chance(w.binds) {
+		d.key = "the key of " + d.name
+	}
 	for range 1 + w.IntN(2) {
 		d.tabs = append(d.tabs, &tab{device: d, left: w.actions})
 	}
@@ -52,7 +57,7 @@ func (w *world) newDevice(n int, peer server, l *ledger) *device {
 		t.wait(w.between(time.Millisecond, w.longestPause), t.connect)
 	}
 	w.counts.Devices++
-	w.note("%s: %s, confirming=%v, %d tabs", d.name, d.userID, d.confirming, len(d.tabs))
+	w.note("%s: %s, confirming=%v, %d tabs, key %q", d.name, d.userID, d.confirming, len(d.tabs), d.key)
 	return d
 }
 
@@ -94,9 +99,16 @@ func (t *tab) connect() {
 	expired := !t.w.now.Before(t.storage.ref.ExpiresAt)
 	// Some clients do not check the expiry, and present an expired token.
 	if t.storage.text == "" || expired && t.w.chance(0.5) {
-		t.peer.login(t.userID, func(code token) {
-			t.w.note("%s logs in: %s", t.name, code)
-			t.ledger.begun(code.ref, t.confirming)
+		key := ""
+		if t.w.chance(0.5) { // otherwise the code is bound by its trade
+			key = t.key
+		}
+		t.peer.login(t.userID, key, func(code token) {
+			t.w.note("%s logs in: %s, bound: %q", t.name, code, code.key)
+			if code.key != key {
+				t.w.violate("a code is bound to %q, and the login was with %q", code.key, key)
+			}
+			t.ledger.begun(code, t.confirming, t.key)
 			t.storage = code
 			t.dial()
 		})
@@ -108,7 +120,7 @@ func (t *tab) connect() {
 func (t *tab) dial() {
 	t.device.sockets++
 	var s *socket
-	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.device.sockets), false, func(f frame) { t.hear(s, f) })
+	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.device.sockets), false, t.key, func(f frame) { t.hear(s, f) })
 	t.ledger.opened(s)
 	t.socket, t.in, t.lived = s, false, nil
 	t.beginPatience()
@@ -143,7 +155,7 @@ func (t *tab) present() {
 	t.sent = t.storage
 	t.presented = append(t.presented, t.w.now)
 	t.outdated = false
-	f := frame{kind: authenticate, token: t.sent, confirm: t.confirming}
+	f := frame{kind: authenticate, token: t.sent, confirm: t.confirming, proof: t.prove()}
 	switch old := t.oldStepUps; {
 	case t.sent.ref.Generation == 0:
 	case t.device.stepUp.text != "":
@@ -181,7 +193,7 @@ func (t *tab) hear(s *socket, f frame) {
 			t.leaving = false
 			if t.storage.ref.Generation > 0 { // a code of another tab's login cannot log out
 				t.sent = t.storage
-				t.socket.send(frame{kind: logout, token: t.sent})
+				t.socket.send(frame{kind: logout, token: t.sent, proof: t.prove()})
 				return
 			}
 		}
@@ -207,6 +219,7 @@ func (t *tab) store(f frame) {
 		return
 	}
 	s := t.socket
+	s.boundAs(t.sent, f.token)
 	if t.w.identities {
 		s.proved(t.sent, f.token)
 		t.w.lasts(f.token)
@@ -234,8 +247,11 @@ func (t *tab) store(f frame) {
 // removes that token if it is still the stored one. Only token_expired may be about a token that
 // the socket used before.
 func (t *tab) refused(f frame) {
-	if f.code == "step_up_refused" {
+	switch f.code {
+	case "step_up_refused":
 		t.device.stepUp = token{}
+	case proofRequired, invalidProof:
+		t.w.violate("%s, whose key is %q, is refused: %s", t.name, t.key, f.code)
 	}
 	about := t.sent
 	if f.code == "token_expired" {
@@ -305,7 +321,7 @@ func (t *tab) act() {
 		t.beginPatience()
 	default:
 		if t.storage.text != "" {
-			t.peer.check(t.storage)
+			t.peer.check(t.storage, t.key)
 		}
 		t.rest()
 	}

@@ -7,7 +7,8 @@
 // can. Five parts can be read on their own:
 //
 //   - machine.go is the reference: a simple Blacklist written from the text of the contract, which
-//     remembers everything. It can be given one of five faults, and the histories must find each.
+//     remembers everything. It and the simulated server can be given a fault, and the histories must
+//     find each.
 //   - device.go and thief.go are the clients, revoke in history.go is the operator, and network.go
 //     is the network between them and the server.
 //   - server.go simulates the server's side of a presentation, with hooks that take time and a
@@ -16,6 +17,8 @@
 //     clocks differ.
 //   - identity.go is what a real server's app does about identities: roles that change, which a refresh
 //     enforces, and users who prove again who they are.
+//   - binding.go is how sessions are bound to keys and prove it. A thief has all tokens and proofs
+//     that its victim has sent, but not the key: it must gain nothing by them and end nothing.
 //   - exchange.go is how a tab of a real server's app has its token replaced by a request.
 //   - ledger.go records what really happened: who is honest, who stole, what was stored where,
 //     which presentations and confirmations a store accepted. The invariants are computed from it

@@ -23,7 +23,13 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) 
 		p.refuse(c, "invalid_token", true, false)
 		done()
 		return
-	case !p.w.now.Before(t.ExpiresAt):
+	}
+	if _, code := p.checkProof(c, f, t); code != "" {
+		p.refuseProof(c, code)
+		done()
+		return
+	}
+	if !p.w.now.Before(t.ExpiresAt) {
 		p.expired(c, t, arrived, done)
 		return
 	}
@@ -53,8 +59,8 @@ func (p *playedServer) logOut(c *conn, t *authn.Token, done func()) {
 	})
 }
 
-func (p *playedServer) check(t token) {
-	if p.w.now.Before(t.ref.ExpiresAt) {
+func (p *playedServer) check(t token, key string) {
+	if p.w.now.Before(t.ref.ExpiresAt) && (t.key == "" || t.key == key) {
 		_, _ = p.store.Check(context.Background(), t.ref, 10*time.Second, p.w.timeout)
 	}
 }
@@ -63,7 +69,7 @@ func (p *playedServer) check(t token) {
 func (p *playedServer) changeRole(string)                  {}
 func (p *playedServer) stepUp(string, string, func(token)) {}
 
-func (p *playedServer) exchange(string, token, bool, func(answer)) {}
+func (p *playedServer) exchange(string, token, string, bool, func(answer)) {}
 
 func (p *playedServer) revoke(r blacklist.Revocation) {
 	p.endSessions(r, byApp, func(error) {})

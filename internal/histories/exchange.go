@@ -22,7 +22,7 @@ type answer struct {
 
 // exchange sends a request at TokenPath, which has the token replaced or confirmed. It may arrive twice,
 // and answers get lost.
-func (r *realServer) exchange(from string, t token, confirm bool, got func(answer)) {
+func (r *realServer) exchange(from string, t token, _ string, confirm bool, got func(answer)) {
 	w := r.w
 	send := func(got func(answer)) {
 		r.calls.Go(func() {
@@ -117,7 +117,7 @@ func (t *tab) ask(with token, confirm bool, got func(answer)) {
 	mine := t.asks
 	t.patience.stop()
 	t.patience = t.w.after(t.w.between(t.w.patience/4, t.w.patience), t.asked)
-	t.peer.exchange(t.name+".http", with, confirm, func(a answer) {
+	t.peer.exchange(t.name+".http", with, t.key, confirm, func(a answer) {
 		if mine == t.asks && t.turn == t {
 			t.w.note("%s is answered %d %s %s", t.name, a.status, a.code, a.token)
 			got(a)

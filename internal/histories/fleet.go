@@ -39,13 +39,13 @@ func (f *fleet) hangUp(s *socket) {
 	}
 }
 
-func (f *fleet) login(userID string, got func(token)) { f.any().login(userID, got) }
-func (f *fleet) check(t token)                        { f.any().check(t) }
-func (f *fleet) revoke(r blacklist.Revocation)        { f.any().revoke(r) }
-func (f *fleet) changeRole(userID string)             { f.any().changeRole(userID) }
+func (f *fleet) login(userID, key string, got func(token)) { f.any().login(userID, key, got) }
+func (f *fleet) check(t token, key string)                 { f.any().check(t, key) }
+func (f *fleet) revoke(r blacklist.Revocation)             { f.any().revoke(r) }
+func (f *fleet) changeRole(userID string)                  { f.any().changeRole(userID) }
 
-func (f *fleet) exchange(from string, t token, confirm bool, got func(answer)) {
-	f.any().exchange(from, t, confirm, got)
+func (f *fleet) exchange(from string, t token, key string, confirm bool, got func(answer)) {
+	f.any().exchange(from, t, key, confirm, got)
 }
 
 func (f *fleet) stepUp(userID, sid string, got func(token)) { f.any().stepUp(userID, sid, got) }

@@ -118,7 +118,7 @@ func (w *world) play(peer server, s *store, l *ledger) {
 			replaced := l.replaced(old.ref)
 			t.dial(old, []kind{authenticate, logout}[w.IntN(2)])
 			w.pass(w.timeout)
-			if replaced && w.endOnReuse && w.violation() == "" && l.lives(old.ref.SessionID) {
+			if replaced && (old.key == "" || old.key == t.key) && w.endOnReuse && w.violation() == "" && l.lives(old.ref.SessionID) {
 				w.violate("%s was replaced and came again, and nobody has noticed", *old)
 			}
 		}

@@ -32,6 +32,7 @@ type ledger struct {
 // session is one login.
 type session struct {
 	identity
+	binding
 	sid, userID string
 	authTime    time.Time
 	confirming  bool // whether its owner's client acknowledges tokens
@@ -55,6 +56,7 @@ type session struct {
 // entry is one token of a session.
 type entry struct {
 	ref    blacklist.TokenRef
+	key    string // to which it is bound; "" for none
 	parent *entry
 	thief  bool // issued to a thief
 	stored bool // the owner has stored it at some time
@@ -122,7 +124,9 @@ func (l *ledger) opened(s *socket) {
 }
 
 // begun notes a login. If its user was revoked after the password was checked, the session is over.
-func (l *ledger) begun(code blacklist.TokenRef, confirming bool) {
+// owner is the key of the client that logged in, if it has one.
+func (l *ledger) begun(login token, confirming bool, owner string) {
+	code := login.ref
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.w.counts.Logins++
@@ -130,7 +134,11 @@ func (l *ledger) begun(code blacklist.TokenRef, confirming bool) {
 		sid: code.SessionID, userID: code.UserID, authTime: code.AuthTime, confirming: confirming,
 		tokens: make(map[string]*entry), holders: make(map[uint64]holder),
 	}
-	s.tokens[code.TokenID] = &entry{ref: code, stored: true}
+	s.tokens[code.TokenID] = &entry{ref: code, key: login.key, stored: true}
+	s.owner = owner
+	if login.key != "" {
+		l.w.counts.BoundAtLogin++
+	}
 	s.provedAt = s.authTime.Add(-roughly)
 	l.sessions[s.sid] = s
 	l.order = append(l.order, s.sid)
@@ -232,7 +240,11 @@ func (l *ledger) presented(c call, p blacklist.Presentation, v blacklist.Verdict
 	l.w.counts.Presentations++
 	l.w.note("     %s presents %s for %.4s: verdict %d", p.Address, name(p.Token), p.SuccessorID, v)
 	s, e := l.find(p.Token)
-	if e == nil || l.afterTheEnd(s, p.Token, c, v) {
+	if e == nil {
+		return
+	}
+	by := l.sockets[p.Address]
+	if l.hasKey(by, e, p); l.afterTheEnd(s, p.Token, c, v) {
 		return
 	}
 	mark := p.SuccessorMark
@@ -244,7 +256,6 @@ func (l *ledger) presented(c call, p blacklist.Presentation, v blacklist.Verdict
 			return
 		}
 	}
-	by := l.sockets[p.Address]
 	thief := by != nil && by.thief
 	if v == blacklist.Accepted {
 		l.accepted(s, e, c, p, thief)
@@ -266,6 +277,9 @@ func (l *ledger) accepted(s *session, e *entry, c call, p blacklist.Presentation
 	}
 	repeated := next != nil && s.holders[next.ref.Generation].entry == next
 	if !repeated {
+		l.trade(s, e, c, p, thief)
+	}
+	if !repeated {
 		l.prove(s, c, p)
 	}
 	l.hold(s, e)
@@ -277,6 +291,8 @@ func (l *ledger) accepted(s *session, e *entry, c call, p blacklist.Presentation
 			next = &entry{parent: e, thief: thief, ref: p.Token}
 			next.ref.TokenID, next.ref.Generation, next.ref.ExpiresAt = p.SuccessorID, e.ref.Generation+1, p.SuccessorExpiresAt
 			next.ref.IssuedAt = time.Now() // or a moment before
+			next.key = keyOf(e, p.Token)
+			next.ref.Bound, next.ref.Bind = next.key != "", ""
 			s.tokens[p.SuccessorID] = next
 			s.latest = max(s.latest, next.ref.Generation)
 			s.changed = l.time
@@ -300,6 +316,10 @@ func (l *ledger) refused(s *session, e *entry, c call, p blacklist.Presentation,
 	}
 	switch {
 	case contested:
+	case s.anotherKey(e, p.Token):
+		if v != reuse {
+			l.w.violate("%s was traded with the key %q and comes with %q: verdict %d", name(p.Token), s.key, p.Token.Bind, v)
+		}
 	case !dead:
 		l.w.violate("%s is alive, and refused: verdict %d", name(p.Token), v)
 	case late && v != blacklist.Superseded:
@@ -316,7 +336,7 @@ func (l *ledger) refused(s *session, e *entry, c call, p blacklist.Presentation,
 		s.end(blacklist.SessionCompromised, l.time)
 	}
 	l.w.counts.Reuses++
-	if s.parted = s.parted || thief; !l.excused(s) {
+	if s.parted = s.parted || thief && !s.spared(v); !l.excused(s) && !(thief && s.spared(v)) {
 		l.w.violate("%s: its honest client is accused of reuse (verdict %d)", name(p.Token), v)
 	}
 }
@@ -412,7 +432,7 @@ func (l *ledger) checked(c call, t blacklist.TokenRef, grace, branch time.Durati
 	_, held := s.holders[t.Generation]
 	young := branch == 0 || time.Since(t.IssuedAt) <= branch
 	inGrace := dead && killer.parent == e && time.Since(killer.at) < grace && t.Generation+1 == s.latest
-	alive := !dead && (held || young || t.Generation < s.latest)
+	alive := !dead && (held || young || t.Generation < s.latest) && !s.anotherKey(e, t)
 	switch {
 	case s.contested(c), v == blacklist.Unknown && s.forgotten():
 	case v == blacklist.Accepted && !alive && !inGrace:

@@ -18,15 +18,28 @@ const (
 	ConfirmAtMint              // a confirming client's successor holds its generation at once
 	AcceptLostBranch           // every branch of the latest generation is accepted
 	DecideThenWrite            // the decision and the write are two separate steps
+	AcceptAnyKey               // a code that was bound by its trade is accepted with any key
+	BindOnce                   // it is not accepted again at all
+	ForgiveOtherKey            // with another key it is late if it comes soon
+
+	// The faults of the simulated server.
+	RequireNoProof // a token that is bound is accepted without a proof
+	AcceptAnyProof // a token that is bound is accepted with the proof of any key
+	AcceptOldProof // a proof is accepted that was made for another connection
+	BindLater      // a session that began without a key is bound by a later proof
+	AskBeforeProof // the store is asked before the proof is
 )
 
 // Mutations returns all mutations but None.
 func Mutations() []Mutation {
-	return []Mutation{DropPredecessorID, SkipRevoked, ConfirmAtMint, AcceptLostBranch, DecideThenWrite}
+	return []Mutation{DropPredecessorID, SkipRevoked, ConfirmAtMint, AcceptLostBranch, DecideThenWrite,
+		AcceptAnyKey, BindOnce, ForgiveOtherKey, RequireNoProof, AcceptAnyProof, AcceptOldProof, BindLater, AskBeforeProof}
 }
 
 func (m Mutation) String() string {
-	return [...]string{"none", "drop the jti of n-1", "skip the revoked check", "confirm at mint", "accept a lost branch", "decide and write in two steps"}[m]
+	return [...]string{"none", "drop the jti of n-1", "skip the revoked check", "confirm at mint", "accept a lost branch", "decide and write in two steps",
+		"accept a code with any key", "bind a code once", "forgive another key", "require no proof", "accept any proof",
+		"accept a proof of another connection", "bind a session later", "ask the store before the proof"}[m]
 }
 
 // Machine is the reference implementation of section 5. It is as simple as possible, and keeps all
@@ -47,6 +60,8 @@ type life struct {
 	why       blacklist.Verdict    // why the session is over, 0 if it is not
 	lastExp   time.Time
 	since     time.Time
+	bound     bool
+	key       string // to which the code was bound by its trade
 }
 
 // NewMachine returns a reference with one fault, or none.
@@ -66,7 +81,7 @@ func (m *Machine) over(l *life, t blacklist.TokenRef) blacklist.Verdict {
 	switch {
 	case m.mutation == SkipRevoked:
 		return 0
-	case l.latest > 0 && t.UserID != l.userID:
+	case l.latest > 0 && (t.UserID != l.userID || t.Generation > 0 && t.Bound != l.bound):
 		return blacklist.Unknown
 	case l.why != 0:
 		return l.why
@@ -86,8 +101,26 @@ func (m *Machine) current(l *life, t blacklist.TokenRef) bool {
 // latest.
 func (m *Machine) predecessor(l *life, t blacklist.TokenRef) bool {
 	_, held := l.holders[l.latest]
-	return t.Generation+1 == l.latest && !held &&
+	return t.Generation+1 == l.latest && !held && !m.otherKey(l, t) &&
 		(l.holders[t.Generation] == t.TokenID || m.mutation == DropPredecessorID)
+}
+
+// otherKey reports whether a code comes with another key than when it was traded first, and no token
+// holds the first generation yet.
+func (m *Machine) otherKey(l *life, t blacklist.TokenRef) bool {
+	_, held := l.holders[1]
+	if t.Generation > 0 || l.latest != 1 || held || l.holders[0] != t.TokenID || m.mutation == AcceptAnyKey {
+		return false
+	}
+	return m.mutation == BindOnce && l.key != "" || keyWith(t) != l.key
+}
+
+// keyWith returns the key that a code which names none comes with.
+func keyWith(t blacklist.TokenRef) string {
+	if t.Generation == 0 && !t.Bound {
+		return t.Bind
+	}
+	return ""
 }
 
 // replacedAt returns when a token was replaced: when a token took the next generation or, for a
@@ -140,6 +173,7 @@ func (m *Machine) decide(p blacklist.Presentation) (verdict blacklist.Verdict, w
 		return blacklist.Accepted, func() {
 			if t.Generation == 0 && !begun {
 				l.userID, l.since = t.UserID, t.AuthTime
+				l.bound, l.key = t.Bound || t.Bind != "", keyWith(t)
 				l.lastExp = t.ExpiresAt
 			}
 			l.hold(t.Generation, t.TokenID, now)
@@ -152,7 +186,7 @@ func (m *Machine) decide(p blacklist.Presentation) (verdict blacklist.Verdict, w
 	}
 	at := l.replacedAt(t)
 	switch {
-	case !p.SocketOpenedAt.After(at) && p.PresentedAt.Sub(at) <= p.SupersededWithin && t.Generation+10 >= l.latest:
+	case !(m.otherKey(l, t) && m.mutation != ForgiveOtherKey) && !p.SocketOpenedAt.After(at) && p.PresentedAt.Sub(at) <= p.SupersededWithin && t.Generation+10 >= l.latest:
 		return blacklist.Superseded, nothing
 	case p.EndOnReuse:
 		return blacklist.ReuseDetected, func() { l.why = blacklist.SessionCompromised }
@@ -250,7 +284,7 @@ func (l *life) lives(now time.Time) bool {
 func (m *Machine) Sessions(_ context.Context, userID string) (living []blacklist.Session, _ error) {
 	for sid, l := range m.sessions {
 		if l.userID == userID && l.lives(time.Now()) {
-			living = append(living, blacklist.Session{ID: sid, UserID: userID, Since: l.since})
+			living = append(living, blacklist.Session{ID: sid, UserID: userID, Since: l.since, Bound: l.bound})
 		}
 	}
 	return living, nil

@@ -14,6 +14,7 @@ type token struct {
 
 	proved time.Time // when its owner proved who they are last
 	role   int
+	key    string // without whose proof it is worth nothing; "" if it is not bound
 }
 
 func (t token) String() string {
@@ -52,6 +53,7 @@ type frame struct {
 	token    token
 	confirm  bool   // authenticate: the client will acknowledge
 	stepUp   token  // authenticate: the step-up code that comes with the token, if any
+	proof    proof  // authenticate, logout: what comes with the token
 	least    []int  // news: the roles that users have at least
 	ack      string // authenticated: the id to acknowledge, "" for none; acknowledge: that id
 	code     string // unauthorized
@@ -61,7 +63,7 @@ type frame struct {
 func (f frame) String() string {
 	switch f.kind {
 	case authenticate, authenticated, logout:
-		return fmt.Sprintf("%s %s", f.kind, f.token)
+		return fmt.Sprintf("%s %s%s", f.kind, f.token, f.proof)
 	case acknowledge:
 		return fmt.Sprintf("%s %.4s", f.kind, f.ack)
 	case unauthorized:
@@ -78,10 +80,10 @@ type server interface {
 	tear(s *socket, f frame) // a part of the frame arrives, then the connection ends
 	hangUp(s *socket)        // the connection ends
 
-	login(userID string, got func(token))
-	check(t token) // through Middleware
+	login(userID, key string, got func(token)) // with a key, the code is bound to it
+	check(t token, key string)                 // through Middleware, with a proof by that key if there is one
 	changeRole(userID string)
-	exchange(from string, t token, confirm bool, got func(answer)) // at TokenPath
+	exchange(from string, t token, key string, confirm bool, got func(answer)) // at TokenPath
 	stepUp(userID, sid string, got func(code token))
 	revoke(r blacklist.Revocation)
 }
@@ -92,6 +94,7 @@ type socket struct {
 	w     *world
 	name  string
 	thief bool
+	key   string // of its client; "" for none
 	peer  server
 	on    func(frame) // the client's handler
 
@@ -112,8 +115,8 @@ type direction struct {
 
 // dial opens a socket. on is called with "opened", then with the frames that the server sends,
 // until the client gives the socket up.
-func (w *world) dial(peer server, name string, thief bool, on func(frame)) *socket {
-	s := &socket{w: w, name: name, thief: thief, peer: peer, on: on}
+func (w *world) dial(peer server, name string, thief bool, key string, on func(frame)) *socket {
+	s := &socket{w: w, name: name, thief: thief, key: key, peer: peer, on: on}
 	s.transport(&s.up, func() { peer.open(s) }, nil)
 	return s
 }

@@ -158,7 +158,7 @@ func (r *realServer) close() error {
 }
 
 // login calls IssueCode after the time that the check of a password takes.
-func (r *realServer) login(userID string, got func(token)) {
+func (r *realServer) login(userID, _ string, got func(token)) {
 	r.w.after(r.w.between(time.Millisecond, 500*time.Millisecond), func() {
 		proved := time.Now()
 		text, err := r.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": userID})
@@ -175,7 +175,7 @@ func (r *realServer) login(userID string, got func(token)) {
 	})
 }
 
-func (r *realServer) check(t token) {
+func (r *realServer) check(t token, _ string) {
 	r.calls.Go(func() {
 		client := http.Client{Transport: &http.Transport{DialContext: r.lis.dialer("http"), DisableKeepAlives: true}}
 		request, _ := http.NewRequest(http.MethodGet, "http://server/api", nil)

@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -87,12 +88,12 @@ func (w *world) newID() string {
 
 // login issues a code some time after the password was checked, so that a revocation may come
 // between the two.
-func (p *playedServer) login(userID string, got func(token)) {
+func (p *playedServer) login(userID, key string, got func(token)) {
 	authTime := p.w.now
 	p.w.after(p.w.between(time.Millisecond, 500*time.Millisecond), func() {
 		code := asToken(p.mint(authn.Token{
 			SessionID: p.w.newID(), UserID: userID, AuthTime: p.byStore(authTime),
-			ExpiresAt: p.byStore(p.w.now).Add(p.w.codeLifetime),
+			ExpiresAt: p.byStore(p.w.now).Add(p.w.codeLifetime), Thumbprint: key,
 		}))
 		code.ref.AuthTime = authTime
 		got(code)
@@ -106,13 +107,13 @@ func (p *playedServer) mint(t authn.Token) *authn.Token {
 	return &t
 }
 
-func asToken(t *authn.Token) token { return token{text: t.Text, ref: refOf(t)} }
+func asToken(t *authn.Token) token { return token{text: t.Text, ref: refOf(t), key: t.Thumbprint} }
 
 // refOf returns a token as it is described to a store.
 func refOf(t *authn.Token) blacklist.TokenRef {
 	return blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
-		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt,
+		IssuedAt: t.IssuedAt, AuthTime: t.AuthTime, ExpiresAt: t.ExpiresAt, Bound: t.Thumbprint != "",
 	}
 }
 
@@ -184,9 +185,18 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 	done := func() { p.step(c, (*authn.Machine).Done); then() }
 	refuse := func(code string, terminal bool) { p.refuse(c, code, terminal, false); done() }
 	own := c.state.Own()
-	switch {
-	case !known:
+	if !known {
 		refuse("invalid_token", true)
+		return
+	}
+	bind, code := p.checkProof(c, f, t)
+	switch {
+	case code != "" && t.Generation > 0 && p.store.mutation() == AskBeforeProof:
+		p.judge(c, t, arrived, func(blacklist.Verdict, error) { p.refuseProof(c, code); done() })
+		return
+	case code != "":
+		p.refuseProof(c, code)
+		done()
 		return
 	case !p.w.now.Before(t.ExpiresAt):
 		p.expired(c, t, arrived, done)
@@ -202,6 +212,7 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 	} else if !keeps {
 		successor := *t
 		successor.Generation, successor.ExpiresAt = t.Generation+1, p.byStore(p.w.now).Add(p.w.tokenLifetime)
+		successor.Thumbprint = cmp.Or(t.Thumbprint, bind)
 		next = p.mint(successor)
 	}
 	p.hook(func(ok bool) {
@@ -223,6 +234,9 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 		presentation := blacklist.Presentation{
 			Token: refOf(t), Confirming: f.confirm && !keeps, SocketOpenedAt: c.openedAt,
 			EndOnReuse: p.w.endOnReuse, Address: c.name,
+		}
+		if t.Generation == 0 {
+			presentation.Token.Bind = bind
 		}
 		if !keeps {
 			presentation.SuccessorID, presentation.SuccessorExpiresAt = next.ID, next.ExpiresAt

@@ -13,6 +13,7 @@ type thief struct {
 	victim *device
 	name   string
 
+	key     string  // of its own; "" for none
 	tokens  []token // tokens stolen and received, the newest last
 	sockets []*socket
 	acks    map[*socket]string
@@ -34,6 +35,9 @@ func (w *world) newThief(n int, victim *device, peer server, l *ledger) *thief {
 		withholds: w.chance(0.4), inLockStep: w.chance(0.3), inAdvance: w.chance(0.4),
 		confirming: []float64{0, 0.5, 1, 1}[w.IntN(4)], impatience: w.between(10*time.Millisecond, w.longestPause),
 		presentsOld: []float64{0, 0.3, 1}[w.IntN(3)],
+	}
+	if w.chance(0.6) {
+		t.key = "the key of " + t.name
 	}
 	w.counts.Thieves++
 	w.note("%s of %s: confirming=%.1f, withholds=%v, in lock-step=%v, in advance=%v", t.name, victim.name, t.confirming, t.withholds, t.inLockStep, t.inAdvance)
@@ -67,7 +71,7 @@ func (t *thief) act() {
 	case n < 8:
 		t.present()
 	case n < 9:
-		t.peer.check(t.pick())
+		t.peer.check(t.pick(), t.key)
 	case n < 10:
 		picked := t.pick()
 		t.dial(&picked, logout)
@@ -107,18 +111,21 @@ func (t *thief) present() {
 func (t *thief) dial(first *token, to kind) {
 	t.dialed++
 	var s *socket
-	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.dialed), true, func(f frame) {
+	s = t.w.dial(t.peer, fmt.Sprintf("%s.%d", t.name, t.dialed), true, t.key, func(f frame) {
 		switch f.kind {
 		case opened:
 			switch {
 			case first == nil:
 			case to == logout:
 				t.w.note("%s logs out with %s", s.name, *first)
-				s.send(frame{kind: logout, token: *first})
+				s.send(frame{kind: logout, token: *first, proof: t.prove(s, *first)})
 			default:
 				t.send(s, *first)
 			}
 		case authenticated:
+			if f.token.key != "" && f.token.key != t.key {
+				t.w.violate("%s is given %s, which is bound to %q", t.name, f.token, f.token.key)
+			}
 			t.tokens = append(t.tokens, f.token)
 			if t.acks[s] = f.ack; !t.withholds {
 				t.reply(s)
@@ -130,7 +137,7 @@ func (t *thief) dial(first *token, to kind) {
 }
 
 func (t *thief) send(s *socket, what token) {
-	s.send(frame{kind: authenticate, token: what, confirm: t.w.chance(t.confirming)})
+	s.send(frame{kind: authenticate, token: what, confirm: t.w.chance(t.confirming), proof: t.prove(s, what)})
 }
 
 func (t *thief) acknowledge(n int) {
