@@ -196,7 +196,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		switch {
 		case err != nil:
 		case session == nil:
-			code, err = a.tokens.code(ctx, claims, authTime)
+			code, err = a.tokens.code(ctx, claims, authTime, "")
 		case claims["sub"] != session.UserID:
 			err = fmt.Errorf("%w: a step-up by another user than the session's", ErrInvalidCredentials)
 		default:

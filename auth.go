@@ -198,7 +198,7 @@ func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, err
 	}
 	var t *token
 	err := a.contain("Authorization", func() (err error) {
-		t, err = a.tokens.code(ctx, claims, time.Now())
+		t, err = a.tokens.code(ctx, claims, time.Now(), "")
 		return err
 	})
 	if err != nil {

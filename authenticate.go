@@ -75,7 +75,7 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 		s.enter(o.presented, o.next, o.tenant)
 	}
 	if o.presented.Use == useCode {
-		s.server.auth.trimSessions(context.WithoutCancel(&s.life), o.presented)
+		s.server.auth.begun(context.WithoutCancel(&s.life), o.presented, o.next)
 	}
 	return nil
 }

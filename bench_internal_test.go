@@ -28,7 +28,7 @@ func BenchmarkParseAndSign(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	t, err := a.tokens.code(b.Context(), jwt.MapClaims{"sub": "anna"}, time.Now())
+	t, err := a.tokens.code(b.Context(), jwt.MapClaims{"sub": "anna"}, time.Now(), "")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package socketauth
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,13 +92,13 @@ func (t *token) split(data []byte, own *ownValues) error {
 	t.App = bytes.Clone(app)
 	t.Issuer, t.Audience = bytes.Clone(own.get("iss")), bytes.Clone(own.get("aud"))
 	t.Proof = nil
-	for _, name := range [...]string{"acr", "amr", "cnf"} {
+	for _, name := range proofClaims {
 		t.addProof(name, own.get(name))
 	}
 	return err
 }
 
-// addProof adds one of the claims "acr", "amr" and "cnf", unless value is nil.
+// addProof adds one of proofClaims, unless value is nil.
 func (t *token) addProof(name string, value []byte) {
 	if value == nil {
 		return
@@ -108,7 +109,7 @@ func (t *token) addProof(name string, value []byte) {
 	t.Proof = append(append(append(append(t.Proof, '"'), name...), `":`...), value...)
 }
 
-// proof returns the JSON of one of the claims "acr", "amr" and "cnf", or nil.
+// proof returns the JSON of one of proofClaims, or nil.
 func (t *token) proof(claim string) (value []byte) {
 	_ = members(slices.Concat([]byte{'{'}, t.Proof, []byte{'}'}), func(name, _, v []byte) error {
 		if string(name) == claim {
@@ -153,6 +154,12 @@ func (t *token) read(claims *ownValues) error {
 			err = errors.Join(err, errors.New("claim mark is not a whole number, or out of range"))
 		}
 	}
+	if cnf := claims.get("cnf"); cnf != nil {
+		var ok bool
+		if t.Thumbprint, ok = thumbprintIn(cnf); !ok {
+			err = errors.Join(err, errors.New(`claim cnf is not {"jkt": <a thumbprint>}`))
+		}
+	}
 	t.Duration = number("dur")
 	generation := number("gen")
 	t.Generation = uint64(generation)
@@ -164,6 +171,30 @@ func (t *token) read(claims *ownValues) error {
 		err = t.check()
 	}
 	return err
+}
+
+// thumbprintLength is the length of a SHA-256 in base64.
+const thumbprintLength = 43
+
+// thumbprintIn returns the thumbprint in the claim "cnf", which must be an object with nothing but the
+// member "jkt" (RFC 9449 section 6.1).
+func thumbprintIn(cnf []byte) (thumbprint string, ok bool) {
+	if cnf[0] != '{' {
+		return "", false
+	}
+	n := 0
+	_ = members(cnf, func(name, _, value []byte) error {
+		if n++; string(name) == "jkt" {
+			thumbprint, ok = unquote(value)
+		}
+		return nil
+	})
+	var sum [32]byte
+	if !ok || n != 1 || len(thumbprint) != thumbprintLength {
+		return "", false
+	}
+	decoded, err := base64.RawURLEncoding.Strict().Decode(sum[:], []byte(thumbprint))
+	return thumbprint, err == nil && decoded == len(sum) // a decoder skips line breaks
 }
 
 // check returns an error if the library's own claims do not fit together.
@@ -224,6 +255,9 @@ func (t *token) appendPayload(b []byte) []byte {
 	if t.Proof != nil {
 		b = append(append(b, ','), t.Proof...)
 	}
+	if t.Thumbprint != "" { // which needs no escaping
+		b = append(append(append(b, `,"cnf":{"jkt":"`...), t.Thumbprint...), `"}`...)
+	}
 	return append(b, '}')
 }
 
@@ -251,6 +285,9 @@ func (t *token) claims() jwt.MapClaims {
 	}
 	if t.Mark != 0 {
 		c["mark"] = decode(strconv.AppendInt(nil, t.Mark, 10))
+	}
+	if t.Thumbprint != "" {
+		c["cnf"] = map[string]any{"jkt": t.Thumbprint}
 	}
 	return c
 }

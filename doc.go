@@ -37,7 +37,7 @@
 //	acr, amr    how they proved it then (OpenID Connect Core section 2); there only if Claim gives them
 //	began       when they logged in, if that is not auth_time
 //	mark        how new the app's claims are; there once RefreshUser or RefreshSession was called
-//	cnf         reserved (RFC 7800)
+//	cnf         {jkt}, the thumbprint of the key that the session is bound to; only if it is (RFC 7800, 7638)
 //	token_use   "code", "session" or "step_up"
 //
 // # Concurrency

@@ -124,7 +124,10 @@ const (
 	codeStaleToken         = "stale_token"
 	codeStepUpRefused      = "step_up_refused"
 	codeReauthentication   = "reauthentication_required"
+	codeProofRequired      = "proof_required"
+	codeInvalidProof       = "invalid_proof"
 
+	codeUseDPoPNonce     = "use_dpop_nonce"           // only in answers to requests
 	codeOriginNotAllowed = "origin_not_allowed"       // only at TokenPath
 	codeBodyMalformed    = "body_malformed"           // only at TokenPath
 	codeBodyTooLarge     = "body_too_large"           // only at TokenPath
@@ -170,6 +173,10 @@ var codes = map[string]struct {
 	codeStaleToken:       {message: "Claims of the token are out of date"},
 	codeStepUpRefused:    {message: "Step-up code is not valid for this session, or was used"},
 	codeReauthentication: {message: "A more recent or a stronger authentication is required"},
+
+	codeProofRequired: {message: "The proof of the token's key is missing"},
+	codeInvalidProof:  {message: "The proof is not one of the token's key for this token and place", terminal: true},
+	codeUseDPoPNonce:  {message: "The proof needs the nonce of the server"},
 }
 
 // late is the deadline that a client has missed.
@@ -336,6 +343,8 @@ const (
 	httpBodyMalformed    = "BODY_MALFORMED"
 	httpBodyTooLarge     = "BODY_TOO_LARGE"
 	httpMediaType        = "MEDIA_TYPE_NOT_SUPPORTED"
+	httpInvalidProof     = "INVALID_PROOF"
+	httpUseDPoPNonce     = "USE_DPOP_NONCE"
 )
 
 // wholeSeconds returns a duration in seconds, rounded up, as the Retry-After header has it.

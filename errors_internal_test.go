@@ -11,6 +11,7 @@ func TestCodeTable(t *testing.T) {
 	for code, want := range map[string]struct{ terminal, retry bool }{
 		"invalid_token": {true, false}, "token_expired": {true, false}, "invalid_tenant": {true, false}, "no_longer_valid": {true, false},
 		"token_reused": {true, false}, "session_revoked": {true, false}, "wrong_session": {}, "timeout": {},
+		"proof_required": {}, "invalid_proof": {true, false}, "use_dpop_nonce": {},
 		"too_many_attempts": {false, true}, "unavailable": {false, true}, "server_error": {false, true},
 	} {
 		row, ok := codes[code]

@@ -180,7 +180,7 @@ func (q *tokenRequest) exchange(ctx context.Context, t *token, stepUp string) (*
 	next := renewed.next
 	switch {
 	case t.Use == useCode:
-		a.trimSessions(context.WithoutCancel(ctx), t)
+		a.begun(context.WithoutCancel(ctx), t, next)
 		a.record(ctx, slog.LevelDebug, "socketauth: session begun by a request", q.event(AuditAuthenticated, next))
 	case next != t:
 		a.record(ctx, slog.LevelDebug, "socketauth: token rotated by a request", q.event(AuditRotated, next))

@@ -63,7 +63,7 @@ func startPresentation(t testing.TB, _ int) func() error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	current, err := a.tokens.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now())
+	current, err := a.tokens.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -204,7 +204,7 @@ func TestKeyFunc(t *testing.T) {
 	if _, err := i.verify(t.Context(), sign("down", "a")); !errors.Is(err, down) || errors.Is(err, errInvalid) {
 		t.Errorf("key server down: %v", err)
 	}
-	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "tenant": "c"}, time.Now()); !errors.Is(err, ErrUnknownKey) {
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "tenant": "c"}, time.Now(), ""); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("minting with no key: %v", err)
 	}
 }

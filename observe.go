@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +70,10 @@ const (
 	// AuditRefused is a refusal on a socket, by Middleware or at TokenPath. Level debug, error if the
 	// store or a hook failed.
 	AuditRefused AuditKind = "refused"
+	// AuditProofRefused is the refusal, at the same places, of a token whose proof is missing or is not one
+	// of its key: somebody may have copied the token. Of each session, one a minute is recorded. Level
+	// warn.
+	AuditProofRefused AuditKind = "proof_refused"
 )
 
 // recorder logs, counts and audits what happens.
@@ -84,6 +86,7 @@ type recorder struct {
 	losses  logonce.Minute           // limits how often lost state of the store is logged
 	unclear logonce.Minute           // limits how often an unclear "confirm" is logged
 	outside logonce.Minute           // limits how often RequireRecent outside of Middleware is logged
+	proofs  logonce.Each             // by session: limits how often refused proofs are recorded
 	panics  sync.Map                 // by hook, *logonce.Minute: limits how often its panics are logged
 	lates   [lateness]logonce.Minute // by deadline: limits how often late clients are logged
 	dropped sync.Map                 // by code, *logonce.Minute: limits how often events without a handler are logged
@@ -117,14 +120,21 @@ func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refus
 	if refused.late != notLate {
 		r.logLate(refused, e)
 	}
+	level := slog.LevelDebug
+	switch refused.code {
+	case codeUnavailable, codeServerError:
+		level = slog.LevelError
+	case codeProofRequired, codeInvalidProof:
+		level, e.Kind = slog.LevelWarn, AuditProofRefused
+		if _, now := r.proofs.Allow(e.SessionID); !now {
+			r.counts.event(e)
+			return
+		}
+	}
 	if e.Kind == AuditRefused && r.floods(e.SessionID, network) {
 		r.counts.event(e)
 		r.limited(limitRefusals, slog.String("address", e.Address), slog.String("code", e.Code))
 		return
-	}
-	level := slog.LevelDebug
-	if refused.code == codeUnavailable || refused.code == codeServerError {
-		level = slog.LevelError
 	}
 	var attrs []any
 	if refused.cause != nil {
@@ -187,6 +197,11 @@ type Stats struct {
 	Revocations uint64 `json:"revocations"`
 
 	Expiries uint64 `json:"expiries"` // sockets disconnected because their token expired
+
+	// Bound counts the codes that were traded for tokens which are bound to a key, and ProofsRefused the
+	// presentations and requests that were refused because the proof of that key was missing or not valid.
+	Bound         uint64 `json:"bound"`
+	ProofsRefused uint64 `json:"proofsRefused"`
 
 	// Stale counts sockets disconnected because the blacklist was not heard for Cluster.MaxStale.
 	Stale uint64 `json:"stale"`
@@ -257,7 +272,7 @@ func (s *Stats) addSockets(version string, connecting, authenticated int) {
 type counts struct {
 	logins, authentications, requests, limited tally
 
-	rotations, reuses, logouts, revocations, expiries, stale atomic.Uint64
+	rotations, reuses, logouts, revocations, expiries, stale, bound, proofsRefused atomic.Uint64
 
 	store     storeCounts
 	forwarded forward.Counts
@@ -275,6 +290,8 @@ func (c *counts) stats() Stats {
 		Logouts:         c.logouts.Load(),
 		Revocations:     c.revocations.Load(),
 		Expiries:        c.expiries.Load(),
+		Bound:           c.bound.Load(),
+		ProofsRefused:   c.proofsRefused.Load(),
 		Stale:           c.stale.Load(),
 		Limited:         c.limited.all(),
 	}
@@ -305,7 +322,10 @@ func (c *counts) event(e AuditEvent) {
 		c.revocations.Add(1)
 	case AuditExpired:
 		c.expiries.Add(1)
-	case AuditRefused:
+	case AuditProofRefused, AuditRefused:
+		if e.Kind == AuditProofRefused {
+			c.proofsRefused.Add(1)
+		}
 		if e.SocketID != "" {
 			c.authentications.add(e.Code)
 		} else {
@@ -329,75 +349,6 @@ func allow(messages *sync.Map, name string) (unsaid int, now bool) {
 		minute, _ = messages.LoadOrStore(name, new(logonce.Minute))
 	}
 	return minute.(*logonce.Minute).Allow()
-}
-
-// maxNames is how many names a tally has. Codes come from the app and could be of any number.
-const maxNames = 200
-
-// tally counts by name. Once it has maxNames names, others are counted as "other".
-type tally struct {
-	mu     sync.Mutex
-	counts map[string]uint64
-}
-
-func (t *tally) add(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.counts == nil {
-		t.counts = make(map[string]uint64)
-	}
-	if _, known := t.counts[name]; !known && len(t.counts) >= maxNames {
-		name = "other"
-	}
-	t.counts[name]++
-}
-
-func (t *tally) all() map[string]uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make(map[string]uint64, len(t.counts)) // not nil, which would be null in JSON
-	maps.Copy(all, t.counts)
-	return all
-}
-
-// storeTimes are the upper bounds of the histogram's buckets. Slower calls have a bucket more.
-var storeTimes = [...]time.Duration{
-	10 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond,
-	100 * time.Millisecond, time.Second, 10 * time.Second,
-}
-
-// storeCounts counts the calls of the store.
-type storeCounts struct {
-	calls, errors atomic.Uint64
-	time          atomic.Int64
-	buckets       [len(storeTimes) + 1]atomic.Uint64 // not cumulative
-}
-
-// call counts one call that has returned err.
-func (c *storeCounts) call(began time.Time, err error) {
-	took := time.Since(began)
-	c.calls.Add(1)
-	c.time.Add(int64(took))
-	if err != nil {
-		c.errors.Add(1)
-	}
-	n, _ := slices.BinarySearch(storeTimes[:], took)
-	c.buckets[n].Add(1)
-}
-
-// addTo sets s.Store, which must be empty.
-func (c *storeCounts) addTo(s *Stats) {
-	store := &s.Store
-	store.Errors, store.Time = c.errors.Load(), time.Duration(c.time.Load())
-	for n := range c.buckets {
-		store.Calls += c.buckets[n].Load()
-		if n < len(storeTimes) {
-			store.Buckets = append(store.Buckets, struct {
-				UpTo  time.Duration `json:"upTo"`
-				Calls uint64        `json:"calls"`
-			}{storeTimes[n], store.Calls})
-		}
-	}
 }
 
 // limited counts something that a limit refused or closed, and logs the limit once a minute. It

@@ -122,6 +122,10 @@ type Options[U any] struct {
 	// is EndSession.
 	ReusePolicy ReusePolicy
 
+	// Binding says whether sessions are bound to a key of the user's device, without whose proof
+	// their tokens are worth nothing (RFC 9449). The default is BindOptional.
+	Binding Binding
+
 	// AllowedOrigins are the origins of pages, other than the server's own, that may log in and
 	// connect, such as "https://app.example" or "http://localhost:5173". They are compared exactly;
 	// an entry that no browser sends is a fault. If empty, only the server's own origin is allowed.
@@ -243,6 +247,7 @@ type config struct {
 
 	timeout     time.Duration
 	reusePolicy ReusePolicy
+	binding     Binding
 
 	loginPath, registerPath, socketPath string
 	tokenPath                           string  // "" if it is not served
@@ -269,6 +274,7 @@ func (o Options[U]) check() (*config, []error) {
 		limits:       o.Limits.withDefaults(),
 		blacklist:    o.Blacklist,
 		reusePolicy:  o.ReusePolicy,
+		binding:      o.Binding,
 		loginPath:    cmp.Or(o.LoginPath, "/login"),
 		registerPath: cmp.Or(o.RegisterPath, "/register"),
 		socketPath:   cmp.Or(o.SocketPath, "/socket.io/"),
@@ -321,6 +327,9 @@ func (o Options[U]) check() (*config, []error) {
 	c.devices = newDevices(o.Secret, c.cluster)
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
+	}
+	if o.Binding < BindOptional || o.Binding > BindNever {
+		fault("Binding %d does not exist", o.Binding)
 	}
 	if c.origins, err = origin.New(o.AllowedOrigins, o.Hosts, c.log); err != nil {
 		faults = append(faults, err)

@@ -18,6 +18,7 @@ func TestOptionDefaults(t *testing.T) {
 		"TokenLifetime":   c.tokens.tokenLifetime == 24*time.Hour,
 		"SessionLifetime": c.tokens.sessionLifetime == 30*24*time.Hour,
 		"ReusePolicy":     c.reusePolicy == EndSession,
+		"Binding":         c.binding == BindOptional && BindOptional == 0,
 		"paths":           c.loginPath == "/login" && c.registerPath == "/register" && c.socketPath == "/socket.io/",
 		"Blacklist":       c.blacklist != nil,
 		"Logger":          c.log == slog.Default(),

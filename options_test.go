@@ -20,14 +20,14 @@ import (
 // TestOptionFaults checks that all faults of the options are in one error.
 func TestOptionFaults(t *testing.T) {
 	_, err := socketauth.Infrastructure(nil, nil, socketauth.Options[any]{
-		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7,
+		Secret: []byte("short"), Timeout: -1, CodeLifetime: -1, TokenLifetime: -1, SessionLifetime: -1, ReusePolicy: 7, Binding: 3,
 		AllowedOrigins: []string{"https://*.example", "app.example"}, Hosts: []string{"https://host.example"}, LoginPath: "login", RegisterPath: "/{id}", SocketPath: "/socket.io?", TokenPath: "token",
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, name := range []string{
-		"has 5 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "AllowedOrigins", "*.example", `"app.example"`, "Hosts",
+		"has 5 bytes", "Timeout", "CodeLifetime", "TokenLifetime", "SessionLifetime", "ReusePolicy", "Binding 3", "AllowedOrigins", "*.example", `"app.example"`, "Hosts",
 		"LoginPath", "RegisterPath", "SocketPath", "TokenPath", "FindUserByCredentials", "Claim",
 	} {
 		if !strings.Contains(err.Error(), name) {

@@ -130,7 +130,7 @@ func (a *Auth) reuse(r *renewal, known int64) *token {
 	case a.tokens.isFresh(r.token) && r.token.Mark >= known:
 		return r.token
 	}
-	if offered := r.offered(); offered != nil && offered.Mark >= known {
+	if offered := r.offered(); offered != nil && offered.Mark >= known && offered.Thumbprint == r.token.Thumbprint {
 		return offered
 	}
 	return nil

@@ -179,6 +179,15 @@ func (a *Auth) refresh(ctx context.Context, r blacklist.Revocation) (Receipt, er
 	return receipt, nil
 }
 
+// begun does what follows from a code that was traded for next: it counts the session if it is bound to a
+// key, and ends those of the user that exceed the limit.
+func (a *Auth) begun(ctx context.Context, code, next *token) {
+	if next.Thumbprint != "" {
+		a.counts.bound.Add(1)
+	}
+	a.trimSessions(ctx, code)
+}
+
 // trimSessions ends sessions of a user that exceed the limit after a new one has begun: those whose
 // tokens were presented the longest ago.
 func (a *Auth) trimSessions(ctx context.Context, begun *token) {

@@ -60,10 +60,16 @@ func (t *token) withoutText() *token {
 
 // ref returns what the blacklist knows of the token.
 func (t *token) ref() blacklist.TokenRef {
-	return blacklist.TokenRef{
+	ref := blacklist.TokenRef{
 		SessionID: t.SessionID, UserID: t.UserID, TokenID: t.ID, Generation: t.Generation,
 		IssuedAt: t.IssuedAt, AuthTime: t.Began, ExpiresAt: t.ExpiresAt, Mark: t.Mark,
 	}
+	if t.Binds {
+		ref.Bind = t.Thumbprint
+	} else {
+		ref.Bound = t.Thumbprint != ""
+	}
+	return ref
 }
 
 // The getters of jwt.Claims. Times have fractions of seconds, which the types of golang-jwt cut
@@ -233,13 +239,14 @@ func (i *issuer) parse(ctx context.Context, text string) (t *token, expired bool
 }
 
 // code mints the code of a login: generation 0 of a new session. authTime is when the user proved
-// who they are, by the clock of this process.
-func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time) (*token, error) {
+// who they are, by the clock of this process. thumbprint is that of the key to which the code, and so the
+// session, is bound; "" for none.
+func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time, thumbprint string) (*token, error) {
 	claims, err := checkClaims(app)
 	if err != nil {
 		return nil, err
 	}
-	return i.mintCode(ctx, &token{SessionID: newID(), Use: useCode}, claims, authTime, app)
+	return i.mintCode(ctx, &token{SessionID: newID(), Use: useCode, Thumbprint: thumbprint}, claims, authTime, app)
 }
 
 // stepUp mints the code of a step-up in a session. It has "sub" and how the user proved who they are, and
@@ -320,7 +327,7 @@ func (i *issuer) successor(ctx context.Context, t *token) (*token, error) {
 		return nil, errExpired
 	}
 	next := *t
-	next.Text, next.Use, next.Generation, next.Ahead = "", useSession, t.Generation+1, ahead
+	next.Text, next.Use, next.Generation, next.Ahead, next.Binds = "", useSession, t.Generation+1, ahead, false
 	return i.mint(ctx, &next, now, expires, "Refresh", i.refresh, nil)
 }
 
@@ -382,7 +389,7 @@ func (i *issuer) mintByHook(
 	same := got.UserID == want.UserID && got.SessionID == want.SessionID && got.ID == want.ID &&
 		got.Use == want.Use && got.Generation == want.Generation && got.Duration == want.Duration &&
 		got.IssuedAt.Equal(want.IssuedAt) && got.AuthTime.Equal(want.AuthTime) &&
-		got.Began.Equal(want.Began) && got.Mark == want.Mark && sameProof(got, want) &&
+		got.Began.Equal(want.Began) && got.Mark == want.Mark && got.Thumbprint == want.Thumbprint && sameProof(got, want) &&
 		!got.ExpiresAt.After(want.ExpiresAt)
 	if !same {
 		return nil, fmt.Errorf("socketauth: %s changed a claim that only the library may set", hook)
@@ -390,9 +397,9 @@ func (i *issuer) mintByHook(
 	return got, nil
 }
 
-// sameProof reports whether two tokens have the same values of "acr", "amr" and "cnf".
+// sameProof reports whether two tokens have the same values of proofClaims.
 func sameProof(a, b *token) bool {
-	for _, name := range [...]string{"acr", "amr", "cnf"} {
+	for _, name := range proofClaims {
 		x, y := a.proof(name), b.proof(name)
 		if bytes.Equal(x, y) {
 			continue
@@ -424,12 +431,10 @@ func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f
 // prove records in the successor of t how and when its user has proved again who they are, by the given
 // code.
 func (t *token) prove(code *token) {
-	key := t.proof("cnf")
 	t.AuthTime, t.Proof = code.AuthTime, nil
 	for _, name := range proofClaims {
 		t.addProof(name, code.proof(name))
 	}
-	t.addProof("cnf", key)
 }
 
 // stepUpOf returns what the store has to know of a step-up code, which may be nil.

@@ -36,7 +36,7 @@ func TestTokenAllocations(t *testing.T) {
 			"a session token is verified": {verify, func() error { _, err := i.verify(t.Context(), session.Text); return err }},
 			"a session token is minted":   {3, func() error { _, err := i.successor(t.Context(), session); return err }}, // the token, its jti and text
 			"a code is minted": {login, func() error {
-				_, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "roles": []string{"admin"}}, time.Now())
+				_, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "roles": []string{"admin"}}, time.Now(), "")
 				return err
 			}},
 		} {

@@ -37,7 +37,7 @@ func newIssuer(t *testing.T, o Options[any]) *issuer {
 // mustCode returns a new code.
 func mustCode(t *testing.T, i *issuer, claims jwt.MapClaims) *token {
 	t.Helper()
-	c, err := i.code(t.Context(), claims, time.Now())
+	c, err := i.code(t.Context(), claims, time.Now(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestTokenClaims(t *testing.T) {
 		i := newIssuer(t, Options[any]{Issuer: "me", Audience: "you"})
 		start := time.Now()
 		login := start.Add(-123456 * time.Microsecond)
-		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "roles": []string{"admin"}}, login)
+		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "roles": []string{"admin"}}, login, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestMintingHookClaims(t *testing.T) {
 	} {
 		i := newIssuer(t, Options[any]{Authorization: minting(c.change), Refresh: minting(c.change)})
 		given := jwt.MapClaims{"sub": "anna", "amr": []any{"pwd"}}
-		code, err := i.code(t.Context(), given, time.Now())
+		code, err := i.code(t.Context(), given, time.Now(), "")
 		if (err == nil) != c.ok {
 			t.Errorf("Authorization changed %s: %v", name, err)
 		}
@@ -293,11 +293,11 @@ func TestMintingHookClaims(t *testing.T) {
 	}
 	failing := errors.New("signer down")
 	i := newIssuer(t, Options[any]{Authorization: func(context.Context, jwt.MapClaims) (string, error) { return "", failing }})
-	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now()); !errors.Is(err, failing) {
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now(), ""); !errors.Is(err, failing) {
 		t.Errorf("failing hook: %v", err)
 	}
 	i = newIssuer(t, Options[any]{Authorization: func(context.Context, jwt.MapClaims) (string, error) { return "abc", nil }})
-	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now()); err == nil {
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now(), ""); err == nil {
 		t.Error("a token that is none was taken from the hook")
 	}
 }
@@ -325,7 +325,7 @@ func TestStepUpCode(t *testing.T) {
 // before. Guards: a session that is newer than a revocation survives it.
 func TestStepUpKeepsBeginning(t *testing.T) {
 	i, began := newIssuer(t, Options[any]{}), time.Now().Add(-time.Hour).Truncate(time.Microsecond)
-	first, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, began)
+	first, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, began, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestStepUpKeepsBeginning(t *testing.T) {
 func TestReservedClaims(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	for _, name := range ownClaims {
-		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", name: "x"}, time.Now())
+		code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", name: "x"}, time.Now(), "")
 		if slices.Contains(proofClaims[:], name) {
 			if err != nil || code.claims()[name] != "x" {
 				t.Errorf("%s: %v", name, err)
@@ -359,14 +359,14 @@ func TestReservedClaims(t *testing.T) {
 		}
 	}
 	for _, claims := range []jwt.MapClaims{nil, {}, {"sub": ""}, {"sub": 5}, {"name": "anna"}, {"sub": "anna\xff"}, {"sub": "anna", "nbf": "soon"}} {
-		if _, err := i.code(t.Context(), claims, time.Now()); err == nil {
+		if _, err := i.code(t.Context(), claims, time.Now(), ""); err == nil {
 			t.Errorf("%v: accepted", claims)
 		}
 	}
-	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "f": func() {}}, time.Now()); err == nil {
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "f": func() {}}, time.Now(), ""); err == nil {
 		t.Error("a claim that JSON cannot hold was accepted")
 	}
-	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "big": strings.Repeat("x", maxTokenLength)}, time.Now()); err == nil {
+	if _, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna", "big": strings.Repeat("x", maxTokenLength)}, time.Now(), ""); err == nil {
 		t.Error("a token longer than any that is accepted was minted")
 	}
 }
@@ -386,7 +386,7 @@ func TestLongestCode(t *testing.T) {
 	var longest *token
 	for n := range maxTokenLength {
 		claims := jwt.MapClaims{"sub": "anna", "big": strings.Repeat("x", maxTokenLength*3/4-n)}
-		if longest, err = i.code(t.Context(), claims, time.Now()); err == nil {
+		if longest, err = i.code(t.Context(), claims, time.Now(), ""); err == nil {
 			break
 		}
 	}
@@ -410,7 +410,7 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	good, err := c.tokens.code(context.Background(), jwt.MapClaims{"sub": "anna"}, time.Now())
+	good, err := c.tokens.code(context.Background(), jwt.MapClaims{"sub": "anna"}, time.Now(), "")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -434,7 +434,7 @@ func FuzzClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"sub":"anna","gen":0,"token_use":"code"` + rest + `}`, `{"sub":"anna","gen":3,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":4294967295,"token_use":"session"` + rest + `}`,
 		`{"sub":"anna","gen":0.5,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":-1,"token_use":"session"` + rest + `}`, `{"sub":"anna","gen":0,"token_use":"session"` + rest + `}`,
-		`{"sub":5,"gen":"1"}`, `{"sub":"anna","gen":3,"token_use":"session","mark":1700000000000000,"began":0.5,"acr":"2","amr":["pwd"],"cnf":{"jkt":"x"}` + rest + `}`,
+		`{"sub":5,"gen":"1"}`, `{"sub":"anna","gen":3,"token_use":"session","mark":1700000000000000,"began":0.5,"acr":"2","amr":["pwd"],"cnf":{"jkt":"a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s"}` + rest + `}`,
 		`{"sub":"anna","gen":0,"token_use":"step_up","acr":null` + rest + `}`, `{"sub":"anna","gen":1,"token_use":"session","began":2,"mark":0.5` + rest + `}`, `{"sub":"anna","exp":1e300}`, `[]`, `null`, ``, `{"sub":"anna","nbf":"x","aud":[1],"gen":1,"token_use":"session"` + rest + `}`,
 	} {
 		f.Add(seed)
@@ -464,7 +464,7 @@ func FuzzClaims(f *testing.F) {
 		}
 		again, err := c.tokens.verify(ctx, next.Text)
 		if err != nil || again.UserID != token.UserID || again.SessionID != token.SessionID || again.Generation != token.Generation+1 || again.Use != useSession ||
-			again.Mark != token.Mark || !again.Began.Equal(token.Began) || !again.AuthTime.Equal(token.AuthTime) || !bytes.Equal(again.Proof, token.Proof) {
+			again.Mark != token.Mark || !again.Began.Equal(token.Began) || !again.AuthTime.Equal(token.AuthTime) || !bytes.Equal(again.Proof, token.Proof) || again.Thumbprint != token.Thumbprint {
 			t.Errorf("of %s came %+v, %v", claims, again, err)
 		}
 	})

@@ -27,7 +27,7 @@ type updates struct {
 type updateKey struct {
 	userID, sessionID string
 	mark              int64
-	app, proof        string
+	app, proof, bound string
 	provedAt          int64
 }
 
@@ -46,7 +46,7 @@ var (
 // fetch returns the app's claims as they are now, for the successor of t, as JSON. The call begins after
 // the mark known was seen.
 func (u *updates) fetch(ctx context.Context, t *token, known int64) ([]byte, error) {
-	key := updateKey{t.UserID, t.SessionID, known, string(t.App), string(t.Proof), t.AuthTime.UnixMicro()}
+	key := updateKey{t.UserID, t.SessionID, known, string(t.App), string(t.Proof), t.Thumbprint, t.AuthTime.UnixMicro()}
 	call := u.begin(ctx, t, key)
 	timer := time.NewTimer(u.timeout) // the hook may ignore its context
 	defer timer.Stop()

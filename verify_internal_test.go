@@ -187,7 +187,7 @@ func TestCodeIsValid(t *testing.T) {
 		{"plain", jwt.MapClaims{"nbf": "soon"}, false},
 	} {
 		c.claims["sub"] = "anna"
-		code, err := all[c.issuer].code(t.Context(), c.claims, time.Now())
+		code, err := all[c.issuer].code(t.Context(), c.claims, time.Now(), "")
 		if (err == nil) != c.ok {
 			t.Errorf("%s, %v: %v", c.issuer, c.claims, err)
 		}
@@ -206,7 +206,7 @@ func TestKeyThatOnlyVerifies(t *testing.T) {
 		{ID: "a", Method: jwt.SigningMethodHS256, Verify: testSecret},
 		{ID: "b", Method: jwt.SigningMethodHS256, Sign: testSecret, Verify: testSecret},
 	}})
-	if code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now()); err == nil {
+	if code, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now(), ""); err == nil {
 		t.Errorf("minted %+v", code)
 	}
 }

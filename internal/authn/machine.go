@@ -66,14 +66,16 @@ type Token struct {
 	Duration  float64   // claim "dur"
 
 	// Thumbprint is the claim "cnf": that of the key without whose proof the token is worth nothing. It
-	// is empty if the token is bound to no key.
+	// is empty if the token is bound to no key. With Binds, it is not a claim of the token, which is a
+	// code, but the thumbprint of the key whose proof came with it, and to which its successor is bound.
 	Thumbprint string
+	Binds      bool
 
 	// Ahead is how far the clock of this process is ahead of the one that the times above are by.
 	Ahead time.Duration
 
 	// The remaining claims, as JSON. The app's own and "sub" are the members of one object, and so are
-	// "acr", "amr" and "cnf". What is missing is nil.
+	// "acr" and "amr". What is missing is nil.
 	App, Proof                  []byte
 	Issuer, Audience, NotBefore []byte
 }

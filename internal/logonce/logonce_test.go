@@ -1,6 +1,7 @@
 package logonce
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,5 +33,41 @@ func TestMinute(t *testing.T) {
 		say(0, false)
 		time.Sleep(time.Nanosecond)
 		say(1, true)
+	})
+}
+
+func TestEach(t *testing.T) {
+	// Guards that each name has a minute of its own, across the time when old names are forgotten, and that
+	// the names which are remembered are bounded.
+	synctest.Test(t, func(t *testing.T) {
+		var e Each
+		say := func(name string, wantSuppressed int, want bool) {
+			t.Helper()
+			if suppressed, now := e.Allow(name); suppressed != wantSuppressed || now != want {
+				t.Errorf("%s: %d, %v, want %d, %v", name, suppressed, now, wantSuppressed, want)
+			}
+		}
+		say("a", 0, true)
+		say("a", 0, false)
+		time.Sleep(59 * time.Second)
+		say("b", 0, true)
+		time.Sleep(time.Second)
+		say("a", 1, true)
+		say("b", 0, false)
+		time.Sleep(58 * time.Second)
+		say("b", 0, false)
+		say("a", 0, false)
+		time.Sleep(time.Second)
+		say("b", 2, true)
+		time.Sleep(time.Hour)
+		for n := range maxNames {
+			say("name "+strconv.Itoa(n), 0, true)
+		}
+		say("one more", 0, true)
+		say("another", 0, false)
+		say("name 0", 0, false)
+		if len(e.recent) > maxNames {
+			t.Errorf("%d names are remembered", len(e.recent))
+		}
 	})
 }
