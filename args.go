@@ -11,7 +11,14 @@ import (
 )
 
 // Args are the arguments that a client sent with an event or in an acknowledgement.
-type Args struct{ args engine.Args }
+type Args struct {
+	args  engine.Args
+	event string
+}
+
+// Event returns the name of the event that the arguments came with, and "" for those of an
+// acknowledgement.
+func (a Args) Event() string { return a.event }
 
 // Len returns the number of arguments.
 func (a Args) Len() int { return len(a.args.Values) }

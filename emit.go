@@ -2,6 +2,7 @@ package socketauth
 
 import (
 	"context"
+	"slices"
 
 	"github.com/z-open/socketauth/internal/authn"
 	"github.com/z-open/socketauth/internal/engine"
@@ -68,7 +69,7 @@ func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) (Ar
 	}
 	select {
 	case r := <-replies:
-		return Args{r.args}, closed(r.err)
+		return Args{args: r.args}, closed(r.err)
 	case <-ended:
 		return Args{}, ErrClosed
 	case <-ctx.Done():
@@ -117,6 +118,13 @@ func (s *Socket) Leave(rooms ...string) {
 	for _, name := range rooms {
 		s.server.hub.Leave(&s.member, room(name))
 	}
+}
+
+// Rooms returns the names of the rooms that the socket is in, sorted.
+func (s *Socket) Rooms() []string {
+	rooms := s.server.hub.Groups(&s.member, room("").Kind)
+	slices.Sort(rooms)
+	return rooms
 }
 
 // Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes effect

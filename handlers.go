@@ -25,6 +25,9 @@ func (t *eventTable[H]) set(name string, h H) {
 	t.rows.Store(&rows)
 }
 
+// empty reports whether nothing is registered.
+func (t *eventTable[H]) empty() bool { return t.rows.Load() == nil }
+
 // get returns what is registered for a name, or the zero value.
 func (t *eventTable[H]) get(name string) (h H) {
 	if rows := t.rows.Load(); rows != nil {

@@ -3,7 +3,6 @@ package socketauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -48,6 +47,7 @@ type Server struct {
 	noUpgrade logonce.Minute // limits how often a proxy that breaks websockets is logged
 
 	handlers eventTable[Handler]
+	wrappers []func(Handler) Handler // of Use
 
 	watcher *watcher
 	unwatch context.CancelFunc // ends watcher
@@ -475,21 +475,3 @@ func (s *Server) left(described any) { s.pool.Leave(&described.(*connection).Mem
 // or {error:{code}} if err is not nil. The code is that of a *PublicError, "bad_arguments" for an error
 // of Args.Decode, and "server_error" for any other.
 type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)
-
-// On registers the handler of an event. Call it before the http.Server serves. Like http.ServeMux, it
-// panics if h is nil or the name is reserved, empty or taken. Reserved, here and in Emit, are the library's own
-// names and those that clients use for their own connection and never send, such as "ping",
-// "reconnect" and "connect_error".
-func (s *Server) On(event string, h Handler) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case slices.Contains(reserved, event):
-		panic(fmt.Sprintf("socketauth: event name %q is reserved: the library or some client uses it itself; for connections there are OnAuthenticated and OnDisconnect", event))
-	case s.handlers.get(event) != nil:
-		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
-	case h == nil:
-		panic(fmt.Sprintf("socketauth: nil handler for event %q", event))
-	}
-	s.handlers.set(event, h)
-}

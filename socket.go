@@ -306,7 +306,7 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 	c.t = t
 	ctx := (*handlerContext)(c)
 	err := s.server.auth.containOf("handler of ", name, func() error {
-		reply, err := h(ctx, s, Args{args})
+		reply, err := h(ctx, s, Args{args, name})
 		if err == nil {
 			err = s.acknowledge(ack, reply) // here too, because MarshalJSON of the app may panic
 		}

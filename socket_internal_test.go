@@ -99,7 +99,7 @@ func FuzzDecodeString(f *testing.F) {
 		}
 		got, want := "before", "before"
 		data := []byte(value)
-		err := Args{engine.Args{Values: []json.RawMessage{data}}}.Decode(&got)
+		err := Args{args: engine.Args{Values: []json.RawMessage{data}}}.Decode(&got)
 		wantErr := json.Unmarshal([]byte(value), &want)
 		clear(data) // the string is a copy
 		if got != want || (err == nil) != (wantErr == nil) || err != nil && !errors.Is(err, ErrBadArguments) {
@@ -110,7 +110,7 @@ func FuzzDecodeString(f *testing.F) {
 
 func TestDecodeNilString(t *testing.T) {
 	// Guards that a nil *string is an error and no panic.
-	a := Args{engine.Args{Values: []json.RawMessage{json.RawMessage(`"x"`)}}}
+	a := Args{args: engine.Args{Values: []json.RawMessage{json.RawMessage(`"x"`)}}}
 	if err := a.Decode((*string)(nil)); !errors.Is(err, ErrBadArguments) {
 		t.Errorf("error %v", err)
 	}

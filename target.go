@@ -19,6 +19,7 @@ type Target struct {
 	server *Server
 	group  hub.Group   // if it is zero, nobody is in it
 	more   []hub.Group // further groups
+	except []*Socket   // who is in none of them
 }
 
 // All returns all authenticated sockets.
@@ -42,6 +43,15 @@ func (s *Server) ToUser(id string) Target { return Target{server: s, group: user
 
 // ToSession returns the sockets of the session with the given claim "sid".
 func (s *Server) ToSession(sid string) Target { return Target{server: s, group: session(sid)} }
+
+// To returns the other sockets that are in at least one of the rooms, as Server.To does.
+func (s *Socket) To(rooms ...string) Target { return s.server.To(rooms...).Except(s) }
+
+// Except returns the target without some sockets.
+func (t Target) Except(sockets ...*Socket) Target {
+	t.except = slices.Concat(t.except, sockets)
+	return t
+}
 
 // Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if the
 // arguments cannot be encoded or the event is too large. A socket that has gone is not an error.
@@ -91,11 +101,16 @@ func (t Target) emit(m *engine.Message) error {
 
 // members returns the sockets of this process that are in the target, authenticated or not, each
 // once.
-func (t Target) members() []*Socket {
+func (t Target) members() (sockets []*Socket) {
 	if len(t.more) == 0 {
-		return t.server.hub.Members(t.group)
+		sockets = t.server.hub.Members(t.group)
+	} else {
+		sockets = t.server.hub.MembersOfAny(append([]hub.Group{t.group}, t.more...))
 	}
-	return t.server.hub.MembersOfAny(append([]hub.Group{t.group}, t.more...))
+	if len(t.except) > 0 {
+		sockets = slices.DeleteFunc(sockets, func(s *Socket) bool { return slices.Contains(t.except, s) })
+	}
+	return sockets
 }
 
 // groups returns the groups of the target, each once.
@@ -162,7 +177,7 @@ func live(sockets []*Socket) (list []peerwire.Socket) {
 // deliver implements socketServer.
 func (s *Server) deliver(groups []hub.Group, m *engine.Message) {
 	if len(groups) > 0 {
-		_ = Target{s, groups[0], groups[1:]}.emit(m) // it was not too large for who sent it
+		_ = Target{server: s, group: groups[0], more: groups[1:]}.emit(m) // it was not too large for who sent it
 	}
 }
 

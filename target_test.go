@@ -97,3 +97,52 @@ func TestTargetSockets(t *testing.T) {
 		expect(srv.To("red"), "anna")
 	})
 }
+
+// TestOthersInRooms guards that To of a socket leaves out the socket itself, as Except leaves out those that
+// it is given, in Emit and in Sockets.
+func TestOthersInRooms(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		a, sa := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
+		b, sb := srv.authenticatedSocket(jwt.MapClaims{"sub": "bert"})
+		c, sc := srv.authenticatedSocket(jwt.MapClaims{"sub": "carol"})
+		sa.Join("red", "blue")
+		sb.Join("red", "green")
+		for _, to := range []struct {
+			target socketauth.Target
+			want   []*client
+		}{
+			{sa.To("red"), []*client{b}},
+			{sa.To("red", "blue"), []*client{b}},
+			{sc.To("red"), []*client{a, b}},
+			{sa.To(), nil},
+			{srv.All().Except(sa, sc), []*client{b}},
+			{srv.All().Except(sa).Except(sb), []*client{c}},
+			{srv.All().Except(), []*client{a, b, c}},
+		} {
+			if err := to.target.Emit("x"); err != nil {
+				t.Error(err)
+			}
+			for _, c := range to.want {
+				c.expect(`42["x"]`)
+			}
+			for _, c := range []*client{a, b, c} {
+				c.expectNothing()
+			}
+			if peers, err := to.target.Sockets(srv.Context()); err != nil || len(peers) != len(to.want) {
+				t.Errorf("%d sockets, %v, want %d", len(peers), err, len(to.want))
+			}
+		}
+		all := srv.All()
+		_ = all.Except(sa)
+		if n := len(socketauth.Members(all)); n != 3 {
+			t.Errorf("Except has changed its target: %d sockets", n)
+		}
+		if got := sb.Rooms(); !slices.Equal(got, []string{"green", "red"}) {
+			t.Errorf("the rooms are %q", got)
+		}
+		sb.Leave("red")
+		if got := sb.Rooms(); !slices.Equal(got, []string{"green"}) {
+			t.Errorf("the rooms are %q", got)
+		}
+	})
+}

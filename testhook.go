@@ -9,7 +9,7 @@ import (
 )
 
 func init() {
-	testhook.Args = func(args engine.Args) any { return Args{args} }
+	testhook.Args = func(args engine.Args) any { return Args{args: args} }
 	testhook.Accept = func(server any, c engine.Conn, r *http.Request) (engine.Receiver, func()) {
 		s := server.(*Server)
 		described := s.describe(r)
@@ -19,9 +19,5 @@ func init() {
 	testhook.Context = func(socket any) context.Context {
 		s := socket.(*Socket)
 		return ContextWithClaims(&s.life, s.Claims())
-	}
-	testhook.Rooms = func(socket any) []string {
-		s := socket.(*Socket)
-		return s.server.hub.Groups(&s.member, room("").Kind)
 	}
 }

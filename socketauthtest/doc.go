@@ -14,7 +14,7 @@
 //		if reply != "welcome" || err != nil {
 //			t.Errorf("got %v, %v", reply, err)
 //		}
-//		if got := rec.Rooms(); !slices.Equal(got, []string{"lobby"}) {
+//		if got := rec.Socket.Rooms(); !slices.Equal(got, []string{"lobby"}) {
 //			t.Errorf("rooms: %q", got)
 //		}
 //	}

@@ -93,7 +93,7 @@ func ExampleNewSocket() {
 
 	rec := socketauthtest.NewSocket(t, jwt.MapClaims{"sub": "anna"})
 	reply, err := join(rec.Context(), rec.Socket, socketauthtest.Args("lobby"))
-	fmt.Println(reply, err, rec.Rooms(), rec.Events())
+	fmt.Println(reply, err, rec.Socket.Rooms(), rec.Events())
 
 	_, err = join(rec.Context(), rec.Socket, socketauthtest.Args("the cellar"))
 	fmt.Println(err)

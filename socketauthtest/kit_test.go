@@ -214,7 +214,7 @@ func TestRecorder(t *testing.T) {
 		}
 		s.Join("b", "a", "c")
 		s.Leave("c")
-		if got := rec.Rooms(); !slices.Equal(got, []string{"a", "b"}) {
+		if got := rec.Socket.Rooms(); !slices.Equal(got, []string{"a", "b"}) {
 			t.Errorf("rooms %q", got)
 		}
 		emits := []error{
@@ -262,7 +262,7 @@ func TestRecorder(t *testing.T) {
 				t.Errorf("version %s: %+v are left", version, n)
 			}
 		}
-		if got := rec.Rooms(); len(got) != 0 {
+		if got := rec.Socket.Rooms(); len(got) != 0 {
 			t.Errorf("rooms after the end: %q", got)
 		}
 	})

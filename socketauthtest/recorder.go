@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -152,9 +151,6 @@ func (r *Recorder) Events() []string {
 	}
 	return names
 }
-
-// Rooms returns the rooms that the socket is in, sorted.
-func (r *Recorder) Rooms() []string { return slices.Sorted(slices.Values(testhook.Rooms(r.Socket))) }
 
 // Reply has each EmitWithAck of that event from now on answered with values. One of another event
 // waits for its context. It panics if JSON cannot hold a value.

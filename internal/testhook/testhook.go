@@ -19,7 +19,4 @@ var (
 
 	// Context returns the context that a handler of a *socketauth.Socket is called with.
 	Context func(socket any) context.Context
-
-	// Rooms returns the rooms that a *socketauth.Socket is in, in no order.
-	Rooms func(socket any) []string
 )

@@ -1,0 +1,85 @@
+package socketauth
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// This file holds how an app registers its handlers, and what may stand around them.
+
+// Use has every handler that On registers from now on called through mw, in the order given: the first is
+// called first, and calls the next one. What is given to On comes after it. Use it for what all events
+// need, such as a check of the role, metrics or a limit. It panics after the first On, so that no handler is left out,
+// and if a function of mw is nil.
+//
+//	srv.Use(logged, socketauth.RequireRecent(24*time.Hour))
+func (s *Server) Use(mw ...func(Handler) Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.handlers.empty():
+		panic("socketauth: Use after On: the handlers before it would be left out")
+	case slices.ContainsFunc(mw, isNil):
+		panic("socketauth: nil function for Use")
+	}
+	s.wrappers = append(s.wrappers, mw...)
+}
+
+// On registers the handler of an event. It is called through the functions of Use and then through mw, of
+// which the first is called first. Call On before the http.Server serves. Like http.ServeMux, it panics if
+// h or a function of mw is nil or the name is reserved, empty or taken. Reserved, here and in Emit, are the
+// library's own names and those that clients use for their own connection and never send, such as "ping",
+// "reconnect" and "connect_error".
+func (s *Server) On(event string, h Handler, mw ...func(Handler) Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case slices.Contains(reserved, event):
+		panic(fmt.Sprintf("socketauth: event name %q is reserved: the library or some client uses it itself; for connections there are OnAuthenticated and OnDisconnect", event))
+	case s.handlers.get(event) != nil:
+		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
+	case h == nil:
+		panic(fmt.Sprintf("socketauth: nil handler for event %q", event))
+	case slices.ContainsFunc(mw, isNil):
+		panic(fmt.Sprintf("socketauth: nil middleware for event %q", event))
+	}
+	for _, wrap := range slices.Backward(slices.Concat(s.wrappers, mw)) {
+		if h = wrap(h); h == nil {
+			panic(fmt.Sprintf("socketauth: the middleware of event %q returned a nil handler", event))
+		}
+	}
+	s.handlers.set(event, h)
+}
+
+func isNil(wrap func(Handler) Handler) bool { return wrap == nil }
+
+// Typed returns the handler that calls f with the event's first argument, decoded into a T as Args.Decode
+// does. If T is struct{}, no argument is read. An event whose argument is missing or cannot be decoded does
+// not reach f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of any other
+// is what f returns: R as JSON, an empty one if R is a nil pointer, map, slice or interface.
+func Typed[T, R any](f func(ctx context.Context, s *Socket, in T) (R, error)) Handler {
+	if f == nil {
+		return nil // On panics, and names the event
+	}
+	_, ignored := any(*new(T)).(struct{})
+	nilable := false
+	switch reflect.TypeFor[R]().Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
+		nilable = true
+	}
+	return func(ctx context.Context, s *Socket, args Args) (any, error) {
+		var in T
+		if !ignored {
+			if err := args.Decode(&in); err != nil {
+				return nil, err
+			}
+		}
+		reply, err := f(ctx, s, in)
+		if err != nil || nilable && reflect.ValueOf(&reply).Elem().IsNil() {
+			return nil, err
+		}
+		return reply, nil
+	}
+}
