@@ -58,6 +58,13 @@ export class StorageCache {
     return this.#items.has(key);
   }
 
+  /** Writes a value before anybody sees it. Resolves to whether it was written in time. */
+  write(key, value) {
+    const written = this.#writing.then(() => this.#storage.setItem(key, value));
+    this.#writing = written.catch(() => {});
+    return within(TIMEOUT, written).then(() => true, () => false);
+  }
+
   /** Resolves to whether all changes since the last flush were written. */
   async flush() {
     await within(TIMEOUT, this.#writing).catch(() => { this.#hasFailed = true; });

@@ -6,7 +6,7 @@ import { postCredentials, readAnswer } from "./login.js";
 import { serverURL } from "./page.js";
 import { Session } from "./session.js";
 import { connectionFault } from "./socketio.js";
-import { isSessionToken } from "./token.js";
+import { isBound, isSessionToken } from "./token.js";
 
 const REPLY_TIMEOUT = 10_000; // ms for an acknowledgement
 
@@ -20,14 +20,14 @@ export class Client {
   constructor({
     url = "", io, storage, locks, WebSocket, transport,
     key = "socketauth.token", loginPath = "/login", registerPath = "/register", tokenPath,
-    path = "/socket.io/", fragment = "code", minDelay = 1_000, maxDelay = 30_000,
+    path = "/socket.io/", fragment = "code", minDelay = 1_000, maxDelay = 30_000, bind = false,
   } = {}) {
     if (io && typeof io !== "function") {
       throw new TypeError("socketauth: io is not socket.io-client's function");
     }
     this.#options = {
       url: serverURL(url), io, WebSocket, transport, storage, locks,
-      key, loginPath, registerPath, tokenPath, path, fragment, minDelay, maxDelay,
+      key, loginPath, registerPath, tokenPath, path, fragment, minDelay, maxDelay, bind,
     };
     this.#session = new Session(this.#options, this.#handlers);
     bindMembers(this);
@@ -49,6 +49,14 @@ export class Client {
    */
   get shared() {
     return !this.#session.store.inMemory;
+  }
+
+  /**
+   * Reports whether the session is bound to this device, so that its token is worth nothing
+   * elsewhere.
+   */
+  get bound() {
+    return isBound(this.#session.store.get());
   }
 
   /**
@@ -80,7 +88,9 @@ export class Client {
     this.#checkOpen();
     const fault = connectionFault(this.#options);
     if (fault) throw new SocketAuthError(fault);
-    const answer = await postCredentials(new URL(path, url), credentials);
+    const { binding } = this.#session;
+    const request = (url, init) => binding.fetchLogin(url, init);
+    const answer = await postCredentials(new URL(path, url), credentials, request);
     this.#checkOpen(); // the code of a client that was closed meanwhile is forgotten
     const { code, page } = readAnswer(answer, this.#options);
     if (code) return this.#session.begin(code);

@@ -58,6 +58,34 @@ export class Connection {
     return true;
   }
 
+  /**
+   * Takes its socket. handlers has functions by event, and lost is called with the reason when the
+   * connection is over or none is made. What comes when isCurrent() is false is dropped.
+   */
+  use(socket, handlers, lost, isCurrent) {
+    this.socket = socket;
+    const on = (event, f) => socket.on(event, (...args) => {
+      if (!isCurrent()) return; // it was given up
+      try {
+        f(...args);
+      } catch {
+        lost("bad_answer");
+      }
+    });
+    for (const [event, f] of Object.entries(handlers)) on(event, f);
+    on("disconnect", (reason) => lost(String(reason)));
+    for (const event of ["connect_error", "connect_timeout", "error"]) {
+      on(event, (error) => lost(String(error?.message ?? error)));
+    }
+  }
+
+  /** Notes that a token is presented. */
+  present(token) {
+    this.presented = token;
+    this.refusal = undefined;
+    this.isOutdated = false;
+  }
+
   /** Ends the turn, after a delay in ms. */
   endTurn(delay = 0) {
     clearTimeout(this.#turnTimer);

@@ -28,7 +28,7 @@ export class DurableCopy {
    * the server by where the server does not know of the end yet.
    */
   async read() {
-    const { token, ended } = await this.#do("readonly", (store) => {
+    const { token, ended } = await transact("readonly", (store) => {
       const token = store.get(this.#key);
       const ended = store.get(this.#logoutsKey);
       return () => ({ token: token.result, ended: ended.result });
@@ -38,7 +38,7 @@ export class DurableCopy {
 
   /** Stores the token. Resolves to whether it is on disk. */
   async put(token) {
-    const done = await this.#do("readwrite", (store) => {
+    const done = await transact("readwrite", (store) => {
       store.put(token, this.#key);
       return () => true;
     });
@@ -89,7 +89,7 @@ export class DurableCopy {
 
   /** Calls f with what is stored, in a transaction in which it may change that. */
   #change(f) {
-    return this.#do("readwrite", (store, guarded) => {
+    return transact("readwrite", (store, guarded) => {
       const saved = store.get(this.#key);
       const ended = store.get(this.#logoutsKey);
       ended.onsuccess = guarded(() => {
@@ -98,40 +98,40 @@ export class DurableCopy {
       return () => undefined;
     });
   }
+}
 
-  /**
-   * Runs a transaction. Resolves to what the function that act returns gives once the transaction
-   * is complete, or to undefined if it fails or takes too long.
-   */
-  #do(mode, act) {
-    return new Promise((resolve) => {
-      const end = (result) => {
-        clearTimeout(timer);
-        resolve(result);
-      };
-      const timer = setTimeout(end, TIMEOUT);
-      const guarded = (f) => () => {
+/**
+ * Runs a transaction. Resolves to what the function that act returns gives once the transaction
+ * is complete, or to undefined if it fails or takes too long.
+ */
+export function transact(mode, act, timeout = TIMEOUT) {
+  return new Promise((resolve) => {
+    const end = (result) => {
+      clearTimeout(timer);
+      resolve(result);
+    };
+    const timer = setTimeout(end, timeout);
+    const guarded = (f) => () => {
+      try {
+        f();
+      } catch {
+        end();
+      }
+    };
+    guarded(() => {
+      const open = globalThis.indexedDB.open("socketauth", 1);
+      open.onupgradeneeded = () => open.result.createObjectStore("tokens");
+      open.onerror = () => end();
+      open.onsuccess = guarded(() => {
         try {
-          f();
-        } catch {
-          end();
+          const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
+          const result = act(transaction.objectStore("tokens"), guarded);
+          transaction.oncomplete = () => end(result());
+          transaction.onabort = () => end();
+        } finally {
+          open.result.close(); // once the transaction is complete
         }
-      };
-      guarded(() => {
-        const open = globalThis.indexedDB.open("socketauth", 1);
-        open.onupgradeneeded = () => open.result.createObjectStore("tokens");
-        open.onerror = () => end();
-        open.onsuccess = guarded(() => {
-          try {
-            const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
-            const result = act(transaction.objectStore("tokens"), guarded);
-            transaction.oncomplete = () => end(result());
-            transaction.onabort = () => end();
-          } finally {
-            open.result.close(); // once the transaction is complete
-          }
-        });
-      })();
-    });
-  }
+      });
+    })();
+  });
 }

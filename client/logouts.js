@@ -2,6 +2,7 @@
 
 import { connectionFault, makeSocket } from "./socketio.js";
 import { retryAfter } from "./time.js";
+import { isBound } from "./token.js";
 
 export const LOGOUT_TIMEOUT = 3_000; // ms that a logout waits for the server
 
@@ -11,7 +12,7 @@ export const LOGOUT_TIMEOUT = 3_000; // ms that a logout waits for the server
  * - settled: whether there is nothing left to tell, as where the server refuses the token for good,
  * - wait: how long the server says to wait, in ms.
  */
-function endSession(options, token, signal) {
+function endSession(options, binding, token, signal) {
   return new Promise((resolve) => {
     if (connectionFault(options)) return resolve({ told: false, settled: false, wait: 0 });
     const socket = makeSocket(options, (give) => give({}));
@@ -24,7 +25,14 @@ function endSession(options, token, signal) {
     };
     const timer = setTimeout(done, LOGOUT_TIMEOUT, false);
     signal.addEventListener("abort", () => done(false), { once: true });
-    socket.on("connect", () => socket.emit("logout", token));
+    socket.on("connect", async () => {
+      if (!isBound(token)) return socket.emit("logout", token);
+      try {
+        socket.emit("logout", { token, ...await binding.prove(token, socket) });
+      } catch ({ code }) {
+        done(false, { terminal: code === "key_lost" }); // then nobody can end it
+      }
+    });
     socket.on("logged_out", () => done(true));
     socket.on("unauthorized", (refusal) => done(false, refusal));
     for (const event of ["disconnect", "connect_error"]) socket.on(event, () => done(false));
@@ -48,9 +56,9 @@ export class Logouts {
   #isSending = false;
   #isStopped = false;
 
-  constructor({ store, options, signal, delay, inOneTab }) {
+  constructor({ store, options, binding, signal, delay, inOneTab }) {
     this.#store = store;
-    this.#end = (token) => endSession(options, token, signal);
+    this.#end = (token) => endSession(options, binding, token, signal);
     this.#delay = delay;
     this.#inOneTab = inOneTab;
   }

@@ -19,7 +19,7 @@ const repeats = { stale_token: 1, token_expired: 1, no_longer_valid: 3 };
 
 /** Codes by which the token that was presented without a socket is dead. */
 const dead = ["invalid_token", "token_expired", "invalid_tenant", "no_longer_valid", "token_reused",
-  "session_revoked"];
+  "session_revoked", "key_lost"];
 
 /** A presentation on a socket that is waited for. It fails as a login does. */
 class PendingPresentation extends PendingLogin {
@@ -140,6 +140,7 @@ export class Requests {
       if (session.isClosed) throw new SocketAuthError("closed");
       if (!connection.turn?.held()) throw new SocketAuthError("timeout");
       if (store.get() !== expected) throw new SocketAuthError("replaced");
+      return true;
     };
     try {
       if (!await connection.takeTurn(session.turns, giveUp).catch(() => false)) check();
@@ -150,16 +151,17 @@ export class Requests {
       if (isDone?.(presented)) return;
       connection.presented = session.presented = presented;
       const body = stepUp ? { step_up: stepUp } : {};
-      const next = (await this.#post(connection, body, giving.signal))?.token;
+      const { signal } = giving;
+      const answer = await this.#post(connection, body, signal, () => check(presented));
+      const next = answer?.token;
       if (!isSessionToken(next)) throw new SocketAuthError("bad_answer");
       // Stored before it is used, by who still has the turn, in place of what was presented.
       check(presented);
       const { replaced } = store;
-      store.set(next);
-      const isDurable = await store.save(next);
+      const isDurable = await store.keep(next, () => check(presented));
       check(next);
       // Not if it came back. An answer that is lost costs nothing: its first use confirms it too.
-      if (next !== presented) await this.#confirm(next, giving.signal);
+      if (next !== presented) await this.#confirm(next, signal, () => check(next));
       check(next);
       session.stored(connection, next, replaced, undefined, isDurable);
     } finally {
@@ -169,28 +171,35 @@ export class Requests {
     }
   }
 
-  async #confirm(token, signal) {
+  async #confirm(token, signal, check) {
     const connection = new Connection();
     connection.presented = token;
     try {
-      await this.#post(connection, { confirm: true }, signal);
+      await this.#post(connection, { confirm: true }, signal, check);
     } catch (error) {
       if (connection.refusal?.terminal) throw error;
     }
   }
 
-  /** Posts to TokenPath with what a connection presents. The session hears of a refusal. */
-  async #post(connection, body, signal) {
+  /**
+   * Posts to TokenPath with what a connection presents. The session hears of a refusal. check
+   * throws where it may not be presented any more: another tab took the turn while this one slept.
+   */
+  async #post(connection, body, signal, check) {
     const { tokenPath, url } = this.#options;
+    const { binding } = this.#session;
+    const send = (url, init) => {
+      return binding.request(connection.presented, { method: init.method, url }, (headers) => {
+        check();
+        return fetch(url, { ...init, headers: { ...init.headers, ...headers }, signal });
+      });
+    };
     try {
-      return await postCredentials(new URL(tokenPath, url), body, (url, init) => fetch(url, {
-        ...init,
-        headers: { ...init.headers, Authorization: "Bearer " + connection.presented },
-        signal,
-      }));
+      return await postCredentials(new URL(tokenPath, url), body, send);
     } catch (error) {
       const { code, message, retryAfter, details } = error;
-      const terminal = details?.terminal ?? dead.includes(code);
+      // A proof is for the request's path, which a proxy may have changed. The token is good.
+      const terminal = code !== "invalid_proof" && (details?.terminal ?? dead.includes(code));
       if (terminal) {
         // Another tab may have stored the next token, where this one cannot see it yet.
         await this.#session.store.restore();
@@ -210,17 +219,20 @@ export class Requests {
     const target = new URL(request?.url ?? input, url);
     if (target.origin !== url.origin) throw new SocketAuthError("other_origin");
     const signal = init?.signal ?? request?.signal;
-    const send = (input, token) => {
-      const headers = new Headers(init?.headers ?? request?.headers);
-      if (token) headers.set("Authorization", "Bearer " + token);
-      return fetch(input, { ...init, headers });
+    // A body that is read while it is sent cannot be sent again.
+    const isOnce = Boolean(init?.body?.getReader ?? init?.body?.[Symbol.asyncIterator]);
+    const { method } = new Request(target, { method: init?.method ?? request?.method });
+    const send = (token) => {
+      return this.#session.binding.request(token, { method, url: target, isOnce }, (more) => {
+        const headers = new Headers(init?.headers ?? request?.headers);
+        for (const [name, value] of Object.entries(more)) headers.set(name, value);
+        return fetch(isOnce ? request ?? target : request?.clone() ?? target, { ...init, headers });
+      });
     };
     let token = await unlessAborted(signal, this.#tokenForRequest());
-    // A body that is read while it is sent cannot be sent again.
-    const isStream = init?.body?.getReader ?? init?.body?.[Symbol.asyncIterator];
-    if (!token || isStream) return send(request ?? target, token);
+    if (!token || isOnce) return send(token);
     for (const counts = {}; ;) {
-      const response = await send(request?.clone() ?? target, token);
+      const response = await send(token);
       if (response.status !== 401) return response;
       const code = (await response.clone().json().catch(() => {}))?.code;
       counts[code] = (counts[code] ?? 0) + 1;

@@ -8,6 +8,7 @@
 //   token before it is good, so whatever fails, the client comes back with that one.
 // - A token is removed when the server says that it is dead, and never because a network failed.
 
+import { Binding } from "./binding.js";
 import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
 import { own } from "./events.js";
@@ -16,7 +17,7 @@ import { Logouts, LOGOUT_TIMEOUT } from "./logouts.js";
 import { listenToPage, takeCode } from "./page.js";
 import { connectionFault, makeSocket } from "./socketio.js";
 import { TokenStore } from "./storage.js";
-import { Backoff, elapsed, readClocks, retryAfter } from "./time.js";
+import { Backoff, elapsed, readClocks } from "./time.js";
 import { claims, isSessionToken, sameSession } from "./token.js";
 import { Turns } from "./turns.js";
 
@@ -28,6 +29,7 @@ export class Session {
   connection; // the one in use, or being made
   store;
   turns;
+  binding;
   presented; // the token presented last, on whichever connection
   newest; // the newest token, when it came, its age by then, and its life, in ms
   observer; // is told of presentations, where requests.js has been loaded
@@ -37,31 +39,31 @@ export class Session {
   #options;
   #handlers;
   #backoff;
-  #retryTimer;
-  #notBefore = 0; // by performance.now(): when the server lets it come back
   #endReason; // why the session in the storage is over, as the tab that ended it says
   #login; // the latest PendingLogin
   #finishLogout; // resolves the logout that is in progress
   #logouts;
 
   constructor(options, handlers) {
-    const { storage, key, locks } = options;
+    const { storage, key, locks, bind } = options;
     this.#options = options;
     this.#handlers = handlers;
-    this.store = new TokenStore(storage, key, (code) => {
-      queueMicrotask(() => handlers.call("notice", code));
-    });
+    const notice = (code) => queueMicrotask(() => handlers.call("notice", code));
+    this.store = new TokenStore(storage, key, notice);
+    this.binding = new Binding(bind, notice);
     this.turns = new Turns({ store: this.store, key, locks });
     this.store.reserveTurn = () => this.turns.reserve();
     this.#backoff = new Backoff(options);
     this.#logouts = new Logouts({
       store: this.store,
       options,
+      binding: this.binding,
       signal: this.closing.signal,
       delay: (failures) => this.#backoff.delay(failures),
       inOneTab: (send) => this.turns.inOneTab(send),
     });
     this.#takeCode();
+    this.binding.prepare(this.store.get());
     this.state = this.store.get() || this.store.needsLoad ? "connecting" : "signed-out";
     this.#listen();
     queueMicrotask(() => { // so that a page that listens at once hears the first state too
@@ -130,8 +132,7 @@ export class Session {
   begin(code) {
     this.store.begin(code);
     this.#endReason = this.newest = undefined;
-    this.#backoff.failures = 0;
-    this.#notBefore = 0;
+    this.#backoff.reset();
     const loggedIn = this.awaitLogin(code);
     this.#connect();
     return loggedIn;
@@ -209,33 +210,19 @@ export class Session {
     if (fault) return this.#become("offline", fault);
     const connection = this.connection = new Connection();
     if (!await this.#takeTurn(connection)) return;
-    const present = async (give) => {
-      const hasTurn = connection.turn || await this.#takeTurn(connection); // after giving it back
-      const data = hasTurn && this.#present(connection);
-      if (data) give(data);
+    const socket = makeSocket(this.#options, (give) => this.#present(connection, give));
+    const emit = (data) => socket.emit("authenticate", data);
+    const handlers = {
+      connect: () => { if (!socket.auth) this.#present(connection, emit); }, // clients 2.x
+      authenticated: (token, acknowledge) => this.#offered(connection, token, acknowledge),
+      unauthorized: (refusal) => this.refused(connection, refusal),
+      rotated: () => this.#rotated(connection),
+      refresh: () => this.refresh(),
+      logged_out: () => this.#loggedOut(connection),
     };
-    const socket = connection.socket = makeSocket(this.#options, present);
-    const on = (event, f) => socket.on(event, (...args) => {
-      if (connection !== this.connection) return; // it was given up
-      try {
-        f(...args);
-      } catch {
-        this.#lost(connection, "bad_answer");
-      }
-    });
-    on("connect", () => {
-      if (!socket.auth) present((data) => socket.emit("authenticate", data)); // clients 2.x
-    });
-    on("authenticated", (token, acknowledge) => this.#offered(connection, token, acknowledge));
-    on("unauthorized", (refusal) => this.refused(connection, refusal));
-    on("rotated", () => this.#rotated(connection));
-    on("refresh", () => this.refresh());
-    on("logged_out", () => this.#loggedOut(connection));
-    on("disconnect", (reason) => this.#lost(connection, String(reason)));
-    for (const event of ["connect_error", "connect_timeout", "error"]) {
-      on(event, (error) => this.#lost(connection, String(error?.message ?? error)));
-    }
-    for (const event of own) on(event, () => this.#handlers.warn(event));
+    for (const event of own) handlers[event] = () => this.#handlers.warn(event);
+    const lost = (reason) => this.#lost(connection, reason);
+    connection.use(socket, handlers, lost, () => connection === this.connection);
     for (const event of this.#handlers.serverEvents) this.forward(event);
     socket.connect();
   }
@@ -264,8 +251,30 @@ export class Session {
     return connection === this.connection;
   }
 
-  /** Returns what to present now, read afresh; undefined: nothing on this connection. */
-  #present(connection) {
+  /** Gives what to present now, read afresh, to give: at once, unless it takes a proof. */
+  async #present(connection, give) {
+    for (let proved, proof; ;) {
+      // A connection that took long to open, or its proof, has given the turn back.
+      if (!connection.turn && !await this.#takeTurn(connection)) return;
+      const token = this.#toPresent(connection);
+      if (!token) return;
+      if (token === proved || !this.binding.isProved(token)) {
+        connection.present(this.presented = token);
+        give({ token, confirm: true, ...proof, ...this.observer?.presenting(connection) });
+        return;
+      }
+      try {
+        proof = await this.binding.prove(token, connection.socket);
+      } catch ({ code = "bad_answer" }) {
+        connection.present(token);
+        return this.refused(connection, { code, message: code, terminal: code === "key_lost" });
+      }
+      proved = token;
+    }
+  }
+
+  /** Returns the token to present now; undefined: nothing on this connection. */
+  #toPresent(connection) {
     if (connection !== this.connection || this.#finishLogout) return undefined;
     const token = this.store.get();
     if (!token) {
@@ -275,10 +284,7 @@ export class Session {
     } else if (connection.presented && !sameSession(connection.presented, token)) {
       this.#connect(); // someone else has logged in
     } else {
-      connection.presented = this.presented = token;
-      connection.refusal = undefined;
-      connection.isOutdated = false;
-      return { token, confirm: true, ...this.observer?.presenting(connection) };
+      return token;
     }
     return undefined;
   }
@@ -297,12 +303,13 @@ export class Session {
       return;
     }
     const { replaced } = this.store;
-    this.store.set(token);
-    const saved = this.store.save(token);
-    if (!saved) return this.stored(connection, token, replaced, acknowledge);
-    saved.then((isDurable) => {
-      if (connection.turn !== turn || this.#finishLogout) return;
-      if (!turn.held() || this.store.get() !== token) this.#lost(connection, "overtaken");
+    const isDue = () => connection.turn === turn && !this.#finishLogout;
+    const isHeld = (expected) => turn.held() && this.store.get() === expected;
+    const stored = this.store.keep(token, () => isDue() && isHeld(presented));
+    if (!stored) return this.stored(connection, token, replaced, acknowledge);
+    stored.then((isDurable) => {
+      if (!isDue()) return;
+      if (!isHeld(token)) this.#lost(connection, "overtaken");
       else this.stored(connection, token, replaced, acknowledge, isDurable);
     });
   }
@@ -331,7 +338,7 @@ export class Session {
     this.#checkRenewal();
   }
 
-  /** The server refuses the token that was presented, on this connection or without a socket. */
+  /** The token presented is refused, on this connection or without a socket; or has no proof. */
   refused(connection, refusal) {
     const { presented } = connection;
     connection.refusal = refusal;
@@ -402,10 +409,7 @@ export class Session {
   /** Connects again later. */
   #comeBack({ refusal, isStable }, reason) {
     if (isStable) this.#backoff.failures = 0;
-    const delay = this.#backoff.afterRefusal(refusal);
-    this.#backoff.failures++;
-    this.#notBefore = performance.now() + retryAfter(refusal);
-    this.#retryTimer = setTimeout(() => this.#open(), delay);
+    this.#backoff.retry(refusal, () => this.#open());
     const why = reason === "io server disconnect" ? refusal?.code : undefined;
     this.#become("offline", why ?? reason);
   }
@@ -414,8 +418,7 @@ export class Session {
   #stop() {
     const { connection } = this;
     this.connection = undefined;
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
+    this.#backoff.cancel();
     connection?.close();
   }
 
@@ -445,8 +448,7 @@ export class Session {
   async #renew(connection) {
     connection.renewAfter(undefined);
     if (!await this.#takeTurn(connection)) return;
-    const data = this.#present(connection);
-    if (data) connection.socket.emit("authenticate", data);
+    await this.#present(connection, (data) => connection.socket.emit("authenticate", data));
   }
 
   // The page and its other tabs
@@ -492,7 +494,7 @@ export class Session {
   #wake() {
     this.#storageChanged(); // a tab that was frozen may have missed it
     this.#checkRenewal();
-    if (this.#retryTimer !== undefined && performance.now() >= this.#notBefore) this.#open();
+    if (this.#backoff.isAllowed) this.#open();
     this.#logouts.wake();
   }
 }

@@ -10,10 +10,14 @@ export type State = "signed-out" | "connecting" | "online" | "offline" | "expire
  * What happened to the session, besides its state.
  * - "renewed": the token was replaced in time.
  * - "rotated": another tab has a newer token.
- * - "refused": the server refused the token; comes with a Refusal.
+ * - "refused": the server refused the token, or it could not be proved ("key_lost",
+ *   "key_unavailable"); comes with a Refusal.
  * - "storage_refused", "storage_full": the session is kept in memory, and is this tab's alone.
+ * - "binding_refused": no key can be made or stored here, for there is no WebCrypto or no
+ *   IndexedDB, so the session that begins is not bound.
  */
-export type Notice = "renewed" | "rotated" | "refused" | "storage_refused" | "storage_full";
+export type Notice =
+  "renewed" | "rotated" | "refused" | "storage_refused" | "storage_full" | "binding_refused";
 
 export interface Refusal {
   message: string;
@@ -90,6 +94,11 @@ export interface Options {
   minDelay?: number;
   /** The most ms between tries, unless the server asks for more. The default is 30000. */
   maxDelay?: number;
+  /**
+   * Whether new sessions are bound to this device: their tokens are worth nothing without a key
+   * that cannot leave this browser. A session that has begun stays as it is. The default is false.
+   */
+  bind?: boolean;
   /** The WebSocket class that the client uses where it has no io. The default is the global one. */
   WebSocket?: typeof WebSocket;
 }
@@ -107,6 +116,8 @@ export declare class SocketAuthError extends Error {
    * - "signed_out": nobody is signed in who could prove it again.
    * - "timeout": another tab has not finished in time.
    * - "other_origin": the request is not one to the server, so it was not made.
+   * - "key_lost": the key to which the session was bound is gone. Log in again.
+   * - "key_unavailable": IndexedDB, which has the key, cannot be read just now.
    * - "closed": the client was closed.
    * - "no_url", "no_websocket": there is none, so the client cannot connect.
    */
@@ -129,8 +140,10 @@ export declare class Client {
    * Why the client is in its state: the server's code, or
    * - of "signed-out": "logged_out" (in this tab or another), "logged_out_here" (the server could
    *   not be told), "elsewhere" (the storage was emptied, and nobody said why), "storage_full" (the
-   *   session has gone on in the memory of another tab);
-   * - of "offline": what the connection failed with, "closed", "no_url" or "no_websocket".
+   *   session has gone on in the memory of another tab), "key_lost" (the key to which the session
+   *   was bound is gone: the browser has removed it, or the token is from elsewhere);
+   * - of "offline": what the connection failed with, "closed", "no_url", "no_websocket" or
+   *   "key_unavailable" (IndexedDB, which has the key, cannot be read just now).
    *
    * undefined where nobody was signed in.
    */
@@ -140,9 +153,17 @@ export declare class Client {
   readonly shared: boolean;
 
   /**
-   * The newest session token, for `Authorization: Bearer`. It changes, so read it for each request;
-   * it may have expired, which getToken and fetch see to. It is null until a page that was just opened has found out that its session was not logged out,
-   * which takes some milliseconds.
+   * Whether the session is bound to this device. It is not where the option bind is not set, where
+   * no key could be made or stored ("binding_refused"), where the server binds nothing, and where
+   * the session began unbound.
+   */
+  readonly bound: boolean;
+
+  /**
+   * The newest session token, for `Authorization: Bearer`; one that is bound needs a proof beside
+   * it, which fetch adds. It changes, so read it for each request; it may have expired, which
+   * getToken and fetch see to. It is null until a page that was just opened has found out that its
+   * session was not logged out, which takes some milliseconds.
    */
   readonly token: string | null;
 
@@ -172,12 +193,13 @@ export declare class Client {
   reauthenticate(proof: object | string): Promise<void>;
 
   /**
-   * Does what fetch does, with the session's token as `Authorization: Bearer`: one that is not about
-   * to expire. Where the server answers 401 `stale_token` or `token_expired`, the token is presented,
-   * and the request is repeated once with the next one, unless its body is a stream. So it is after
-   * `no_longer_valid` if other tabs have had the token replaced meanwhile. Relative URLs are those of
-   * the server. A request to another origin is refused. Where nobody is signed in, the
-   * request is made without a token.
+   * Does what fetch does, with the session's token: one that is not about to expire, as
+   * `Authorization: Bearer` or, with its proof, as `Authorization: DPoP`. Where the server answers
+   * 401 `stale_token` or `token_expired`, the token is presented, and the request is repeated once
+   * with the next one, unless its body is a stream. So it is after `no_longer_valid` if other tabs
+   * have had the token replaced meanwhile, and after `use_dpop_nonce`. Relative URLs are those of
+   * the server. A request to another origin is refused. Where nobody is signed in, the request is
+   * made without a token.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
 

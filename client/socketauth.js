@@ -16,6 +16,8 @@
 //   socketio.js      the Socket.IO protocol over WebSocket
 //   login.js         posting credentials, and waiting to be let in
 //   requests.js      HTTP requests with the token; loaded when a page first needs it
+//   binding.js       sessions that are bound to this device
+//   proofs.js        the keys and proofs of that; loaded when a page first needs them
 //   logouts.js       telling the server of logouts
 //   storage.js       where the token is kept
 //   durable.js       the copy of the token that survives a killed browser

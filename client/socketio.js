@@ -34,6 +34,7 @@ export function makeSocket({ io, url, path, transport, WebSocket }, auth) {
 class Socket {
   connected = false;
   auth;
+  io = {}; // engine.id is the connection's id, as in socket.io-client
 
   #url;
   #WebSocket;
@@ -123,7 +124,8 @@ class Socket {
     }
     switch (frame[0]) {
       case "0": { // open
-        const { pingInterval, pingTimeout } = JSON.parse(frame.slice(1));
+        const { sid, pingInterval, pingTimeout } = JSON.parse(frame.slice(1));
+        this.io.engine = { id: sid };
         this.#pingTimeout = pingInterval + pingTimeout;
         this.auth((data) => this.#send("40" + JSON.stringify(data)));
         break;

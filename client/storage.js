@@ -137,11 +137,27 @@ export class TokenStore {
   }
 
   /**
-   * Resolves when the token is where the browser's sudden end does not reach it and all tabs see it
-   * at once, to whether it is. Returns undefined where there is no such place.
+   * Stores the next token in place of what was presented, if isCurrent() still says so when it is
+   * where the browser's sudden end does not reach it. Nobody sees it before: whoever uses it
+   * confirms it, and a browser that had lost it would come back with the token before.
+   *
+   * Resolves to whether it is in such a place, where all tabs see it at once. Returns undefined
+   * where there is none: then it is stored.
    */
-  save(token) {
-    return this.#cache && !this.inMemory ? this.#flush() : this.#durable?.put(token);
+  keep(token, isCurrent) {
+    const cache = this.inMemory ? undefined : this.#cache;
+    const saving = cache ? cache.write(this.#key, pad(token)) : this.#durable?.put(token);
+    if (saving) return this.#setOnce(saving, token, isCurrent);
+    this.set(token);
+    return undefined;
+  }
+
+  async #setOnce(saving, token, isCurrent) {
+    const isSaved = await saving;
+    if (!isCurrent()) return false;
+    if (this.#cache && !this.inMemory && !isSaved) this.#moveToMemory("storage_full");
+    this.set(token);
+    return this.#cache && !this.inMemory ? this.#flush() : isSaved;
   }
 
   async #flush() {
@@ -298,9 +314,7 @@ export class TokenStore {
 
   #write(key, token) {
     return attempt(() => {
-      // Padded, so that the next token, which may be longer by a digit, fits in the place of this
-      // one when the storage is full.
-      const padded = token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
+      const padded = pad(token);
       this.shared.setItem(key, padded);
       return this.shared.getItem(key) === padded;
     }) ?? false;
@@ -340,4 +354,12 @@ export class TokenStore {
     this.#memory = moved;
     this.inMemory = true;
   }
+}
+
+/**
+ * Pads a token, so that the next one, which may be longer by a digit, fits in its place when the
+ * storage is full.
+ */
+function pad(token) {
+  return token.padEnd(64 * Math.ceil(token.length / 64 + 0.5));
 }

@@ -53,6 +53,8 @@ export class Backoff {
 
   #minDelay;
   #maxDelay;
+  #timer; // of the next try; or undefined
+  #notBefore = 0; // by performance.now(): when the server lets it come back
 
   constructor({ minDelay, maxDelay }) {
     this.#minDelay = minDelay;
@@ -66,6 +68,31 @@ export class Backoff {
   afterRefusal(refusal) {
     const jitter = this.#limit(this.failures) / 2 * Math.random();
     return Math.max(retryAfter(refusal) + jitter, this.delay(this.failures));
+  }
+
+  /** Calls f when it is time for the next try after a failure. */
+  retry(refusal, f) {
+    const delay = this.afterRefusal(refusal);
+    this.failures++;
+    this.#notBefore = performance.now() + retryAfter(refusal);
+    this.#timer = setTimeout(f, delay);
+  }
+
+  /** Reports whether a try is due later, which the server allows at once. */
+  get isAllowed() {
+    return this.#timer !== undefined && performance.now() >= this.#notBefore;
+  }
+
+  /** Stops the timer of the next try. */
+  cancel() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Forgets all failures. */
+  reset() {
+    this.failures = 0;
+    this.#notBefore = 0;
   }
 
   /** Returns how long to wait after a number of failures, in ms. */

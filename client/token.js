@@ -26,6 +26,11 @@ export function isStepUp(token) {
   return claims(token).token_use === "step_up";
 }
 
+/** Reports whether a token is bound to a key, so that it is good only with a proof of that key. */
+export function isBound(token) {
+  return claims(token).cnf?.jkt !== undefined;
+}
+
 /** Reports whether two tokens are of one session. */
 export function sameSession(a, b) {
   const { sid } = claims(a);

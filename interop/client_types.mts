@@ -34,6 +34,7 @@ client.reauthenticate('a code')
 connect({ tokenPath: '/token' })
 client.register({}).catch((error) => error instanceof SocketAuthError && error.code && error.retryAfter && error.details?.maxAge)
 client.close()
+const isBound: boolean = connect({ bind: true }).bound
 
 // @ts-expect-error: connect makes it
 new Client()
@@ -45,5 +46,7 @@ client.on('state', (notice: Notice) => notice)
 client.getToken({ minValidity: '30s' })
 // @ts-expect-error: nobody writes it
 client.token = null
+// @ts-expect-error: nobody writes it
+client.bound = true
 
-export { done, told, sent, token, next, response, proved }
+export { done, told, sent, token, next, response, proved, isBound }

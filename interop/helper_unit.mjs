@@ -12,10 +12,12 @@ import { tests as refresh } from './helper_unit_refresh.mjs'
 import { tests as tokens } from './helper_unit_tokens.mjs'
 import { tests as requests } from './helper_unit_requests.mjs'
 import { tests as stepUp } from './helper_unit_stepup.mjs'
+import { tests as binding } from './helper_unit_binding.mjs'
+import { tests as proofs } from './helper_unit_proofs.mjs'
 import { closeAll } from './helper_unit_kit.mjs'
 import { print } from './peer.mjs'
 
-const tests = { ...login, ...session, ...logouts, ...storage, ...turns, ...refresh, ...tokens, ...requests, ...stepUp }
+const tests = { ...login, ...session, ...logouts, ...storage, ...turns, ...refresh, ...tokens, ...requests, ...stepUp, ...binding, ...proofs }
 
 for (const [name, test] of Object.entries(tests)) {
   await test()

@@ -97,10 +97,11 @@ export class Server {
   sockets = []
   open = 0
   most = 0
+  made = 0
 
   constructor({ handshake = true } = {}) {
     this.io = (url, options) => {
-      const socket = { handlers: {}, sent: [], auth: handshake ? options.auth : undefined }
+      const socket = { handlers: {}, sent: [], auth: handshake ? options.auth : undefined, io: { engine: { id: `engine ${this.made++}` } } }
       socket.on = (event, f) => { (socket.handlers[event] ??= []).push(f) }
       socket.tell = (event, ...args) => { for (const f of socket.handlers[event] ?? []) f(...args) }
       socket.emit = (event, ...args) => {

@@ -1,7 +1,7 @@
 // The client's unit tests of where the token is kept: see helper_unit.mjs.
 import assert from 'node:assert/strict'
 import {
-  KEY, window, settle, pass, token, code, storage, Database, start, online, begin, admit,
+  KEY, window, settle, pass, token, code, storage, Database, start, online, begin, admit, fresh,
 } from './helper_unit_kit.mjs'
 
 export const tests = {
@@ -122,7 +122,7 @@ export const tests = {
     let acknowledged = false
     server.socket.tell('authenticated', token(2), () => { acknowledged = true })
     await settle()
-    assert.equal(acknowledged, false)
+    assert.deepEqual([acknowledged, client.token], [false, token(1)])
     const second = await start(undefined, { storage, locks: null }) // of the same page
     assert.equal(second.server.sockets.length, 0) // the first one has the turn
     await storage.answer()
@@ -189,26 +189,29 @@ export const tests = {
     }
   },
 
-  async 'what was stored is acknowledged once it is on disk, and only by who still has the turn'() {
+  async 'a token is used and acknowledged once it is on disk, and only by who still has the turn'() {
     // Guards: a token was acknowledged although the turn had ended or another token was stored
-    // while IndexedDB was writing.
+    // while IndexedDB was writing; and tabs used it in requests, which confirms it, before it was
+    // on disk.
     let rob
+    const first = fresh(1)
     const locks = { request: (_, __, hold) => new Promise((resolve, reject) => { rob = reject; hold().then(resolve) }) }
     for (const [left, meanwhile] of [
       [token(2), undefined],
-      [token(2), () => rob(new Error('stolen'))],
+      [first, () => rob(new Error('stolen'))],
       [token(3), (kept) => kept.setItem(KEY, token(3))],
       [undefined, (kept) => kept.removeItem(KEY)],
     ]) {
       const disk = globalThis.indexedDB = new Database()
-      const kept = globalThis.localStorage = storage(token(1))
+      const kept = globalThis.localStorage = storage(first)
       const { server, client } = await start(undefined, { storage: kept, locks })
       await disk.answer()
       server.hear()
       let acknowledged = false
       server.socket.tell('authenticated', token(2), () => { acknowledged = true })
       await settle()
-      assert.deepEqual([acknowledged, kept.token, client.state], [false, token(2), 'connecting'])
+      assert.deepEqual([acknowledged, kept.token, client.state], [false, first, 'connecting'])
+      assert.deepEqual([client.token, await client.getToken()], [first, first])
       meanwhile?.(kept)
       await disk.answer()
       assert.equal(acknowledged, !meanwhile)
@@ -283,8 +286,8 @@ export const tests = {
     server.hear()
     kept.setItem = () => { throw new Error('QuotaExceededError') }
     server.socket.tell('authenticated', token(2), () => {})
-    assert.deepEqual([client.state, client.shared], ['online', false])
     await disk.answer()
+    assert.deepEqual([client.state, client.shared], ['online', false])
     assert.equal(disk.items.has(KEY), false) // the token in memory has replaced it
     kept.setItem = setItem
     disk.items.set(KEY, token(1, { sid: 'two' })) // another tab has logged in since

@@ -198,6 +198,30 @@ export const tests = {
     }
   },
 
+  async 'who loses the turn while the disk is read presents nothing'() {
+    // Guards: the token was presented at TokenPath by a tab whose turn another one had taken.
+    let rob
+    const locks = { request: (_, __, hold) => new Promise((resolve, reject) => { rob = reject; hold().then(resolve) }) }
+    const disk = globalThis.indexedDB = new Database()
+    const kept = globalThis.localStorage = storage(old(1))
+    const http = new TokenServer()
+    const starting = start(undefined, { tokenPath, storage: kept, locks })
+    await disk.answer()
+    const { client, server } = await starting
+    server.socket.tell('connect_error', new Error('no network'))
+    const before = kept.token
+    const asked = settles(client.getToken())
+    await loaded()
+    assert.equal(disk.waiting.length, 1)
+    rob(new Error('stolen'))
+    await disk.answer()
+    assert.equal(await asked, 'timeout')
+    assert.deepEqual([http.requests, kept.token], [[], before])
+    client.close()
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'who loses the turn, or waits for it in vain, stores nothing'() {
     class WebSocket { constructor() { throw new Error('no network') } }
     const { client, kept } = await start(old(1), { tokenPath, locks: null, io: undefined, WebSocket, minDelay: 60_000 })
