@@ -32,6 +32,7 @@ type Auth struct {
 
 	mu      sync.Mutex
 	servers []socketServer // nil where a server was shut down before a later one
+	ended   bool           // the last server was shut down
 }
 
 // socketServer is a Server, as the core that its sockets live on knows it.
@@ -42,6 +43,8 @@ type socketServer interface {
 	liveSockets(sessionID string) int
 	// endSession closes the sockets of a session that has ended.
 	endSession(sessionID string, why authn.Cause)
+	// ready returns why the server cannot serve clients, or nil.
+	ready() error
 	// silence returns for how long changes of the store may have been missed.
 	silence() time.Duration
 	// prepareRevocation is called before the store decides. The function that it returns is called with
@@ -85,6 +88,7 @@ func (a *Auth) serverAt(place int) socketServer {
 func (a *Auth) addServer(s socketServer) (place int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.ended = false
 	if place = slices.Index(a.servers, nil); place >= 0 {
 		a.servers[place] = s
 		return place
@@ -103,6 +107,7 @@ func (a *Auth) removeServer(s socketServer) {
 	for n := len(a.servers); n > 0 && a.servers[n-1] == nil; n-- {
 		a.servers = a.servers[:n-1]
 	}
+	a.ended = len(a.servers) == 0
 }
 
 // endSession closes the sockets of a session that has ended, on all servers.

@@ -219,3 +219,17 @@ func (m measured) Sessions(ctx context.Context, userID string) (s []blacklist.Se
 	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
 	return m.Store.Sessions(ctx, userID)
 }
+
+// askStore asks the store about a token that nobody has, and returns its error.
+func (a *Auth) askStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	now := time.Now()
+	return a.contain("Blacklist", func() error {
+		_, err := a.blacklist.Check(ctx, blacklist.TokenRef{
+			SessionID: id.New().String(), TokenID: id.New().String(), UserID: "-", Generation: 1,
+			IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Minute),
+		}, 0, 0)
+		return err
+	})
+}

@@ -355,18 +355,24 @@ func ExampleTarget_Sockets() {
 	})
 }
 
-// A process that does not hear its store accepts nobody, so a load balancer should send new clients to others.
-func ExampleAuth_Stats_ready() {
+// A process that is not ready accepts nobody, so the load balancer should send new clients to others. Before it
+// ends, its clients come back to those one after the other.
+func ExampleAuth_Ready() {
 	mux := http.NewServeMux()
 	srv, err := socketauth.Infrastructure(nil, mux, options())
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer srv.Shutdown(context.Background())
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		if srv.Auth().Stats().Store.Silence > 3*time.Second {
-			w.WriteHeader(http.StatusServiceUnavailable)
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		if err := srv.Auth().Ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
+
+	stop := func(ctx context.Context) error { // when the process is asked to end
+		return errors.Join(srv.Drain(ctx, 30*time.Second), srv.Shutdown(ctx))
+	}
+	fmt.Println(stop(context.Background()))
+	// Output: <nil>
 }

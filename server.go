@@ -54,6 +54,7 @@ type Server struct {
 
 	mu              sync.RWMutex
 	closing         bool
+	draining        bool
 	onClaimsChanged []func(ctx context.Context, s *Socket, old jwt.MapClaims) error
 	onAuthenticated []func(context.Context, *Socket) error
 	onDisconnect    []func(context.Context, *Socket, string)
@@ -436,7 +437,7 @@ func (s *Server) describe(r *http.Request) any {
 func (s *Server) admit(described any, evict func()) bool {
 	c := described.(*connection)
 	s.mu.RLock()
-	closing := s.closing
+	closing := s.closing || s.draining
 	s.mu.RUnlock()
 	if closing {
 		return false

@@ -149,7 +149,7 @@ func (w *watcher) reportSilence() {
 		case silence > minMaxStale && !silent:
 			silent = true
 			w.auth.log.Warn("socketauth: the blacklist is not heard; while it cannot be asked, nothing is accepted",
-				slog.Duration("silence", silence), slog.Any("cause", cmp.Or(w.ask(), errUnheard)))
+				slog.Duration("silence", silence), slog.Any("cause", cmp.Or(w.auth.askStore(w.ctx), errUnheard)))
 		case silence <= minMaxStale && silent:
 			silent = false
 			w.auth.log.Info("socketauth: the blacklist is heard again")
@@ -159,16 +159,9 @@ func (w *watcher) reportSilence() {
 
 var errUnheard = errors.New("it answers, but does not say what other processes change")
 
-// ask asks the store about a token that nobody has, and returns its error.
-func (w *watcher) ask() error {
-	ctx, cancel := context.WithTimeout(w.ctx, w.auth.timeout)
-	defer cancel()
-	now := time.Now()
-	return w.auth.contain("Blacklist", func() error {
-		_, err := w.auth.blacklist.Check(ctx, blacklist.TokenRef{SessionID: id.New().String(), TokenID: id.New().String(),
-			UserID: "-", Generation: 1, IssuedAt: now, AuthTime: now, ExpiresAt: now.Add(time.Minute)}, 0, 0)
-		return err
-	})
+// hears reports whether the store has said lately what other processes have changed.
+func (w *watcher) hears(now time.Time) bool {
+	return w.rechecks.Hears() && w.rechecks.Silence(now) <= minMaxStale
 }
 
 // recheck has the store asked whether sessions have ended, until it has answered for each.

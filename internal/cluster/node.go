@@ -48,6 +48,7 @@ type Node struct {
 	control    *topic
 	replies    *topic    // the inbox
 	listened   time.Time // when listens was closed
+	echoed     time.Time // when a heartbeat of this node came back to it last
 	trouble    bool      // the last attempt to subscribe failed, before listens was closed
 	toAnswer   []inquiry
 	askedBytes int // of toAnswer
@@ -159,6 +160,14 @@ func (n *Node) Leave(t Topic) {
 		n.topics.leave(t)
 		n.manageLocked()
 	}
+}
+
+// Listening reports whether the node sends and hears by the broker: it does while its own heartbeats come
+// back to it.
+func (n *Node) Listening() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.listened.IsZero() && !n.closed && time.Since(n.echoed) <= silentAfter
 }
 
 // Hears reports whether the node has joined the topic and its subscription was made, so that what

@@ -25,6 +25,9 @@ func (n *Node) receive(t *topic, data []byte) {
 	r := n.members.hear(now, t, &h, body)
 	n.membersLeftLocked()
 	n.countLocked(r)
+	if r.verdict == own && h.form == beat {
+		n.echoed = now
+	}
 	if r.verdict == accepted {
 		r.sameAddress = h.form == beat && r.member.phase == living && r.member.address != "" && r.member.address == n.config.Advertise
 		switch h.form {

@@ -21,6 +21,7 @@ type Queue struct {
 	later    map[string]time.Time // those that the store did not answer for, until no others wait
 	running  bool
 	heard    time.Time // when the store said last that it listens
+	hears    bool      // it has said so
 
 	shared  atomic.Bool
 	certain atomic.Pointer[time.Time] // every change made before was heard, or seen by a look
@@ -57,7 +58,7 @@ func (q *Queue) Gap(now time.Time, sessions []string) (run bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	run = q.addLocked(q.heard, sessions)
-	q.heard = now
+	q.heard, q.hears = now, true
 	q.updateLocked()
 	return run
 }
@@ -67,7 +68,7 @@ func (q *Queue) Heard(now time.Time) {
 	q.shared.Store(true)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.heard = now
+	q.heard, q.hears = now, true
 	q.updateLocked()
 }
 
@@ -84,6 +85,13 @@ func (q *Queue) Silence(now time.Time) time.Duration {
 	}
 	certain := *q.certain.Load()
 	return max(0, now.Sub(certain), now.Round(0).Sub(certain.Round(0)))
+}
+
+// Hears reports whether the store has said that it listens. It is true if the store is not shared.
+func (q *Queue) Hears() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.hears || !q.shared.Load()
 }
 
 // Left returns how many sessions are still to be looked up.
