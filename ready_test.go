@@ -58,8 +58,8 @@ func TestReady(t *testing.T) {
 func TestDrain(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		var clients []*client
-		var left []string
-		srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, reason string) { left = append(left, reason) })
+		left := make(chan string, 4)
+		srv.OnDisconnect(func(_ context.Context, _ *socketauth.Socket, reason string) { left <- reason })
 		for range 4 {
 			c, _ := srv.authenticatedAs(jwt.MapClaims{"sub": "anna"})
 			clients = append(clients, c)
@@ -79,12 +79,10 @@ func TestDrain(t *testing.T) {
 			}
 			time.Sleep(10 * time.Second)
 		}
-		for _, reason := range left {
-			if reason != "shutdown" {
+		for _, c := range clients {
+			if reason := <-left; reason != "shutdown" {
 				t.Errorf("a client was disconnected for %q", reason)
 			}
-		}
-		for _, c := range clients {
 			c.expectClosed()
 		}
 		if err := <-drained; err != nil {
