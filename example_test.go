@@ -2,6 +2,7 @@ package socketauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -263,7 +264,7 @@ func ExampleServer_sessions() {
 	// Output: 0 0 <nil>
 }
 
-// Stats in the text format that Prometheus reads.
+// Stats as JSON. For Prometheus there is a collector in github.com/z-open/socketauth/metrics.
 func ExampleAuth_Stats() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
@@ -271,36 +272,12 @@ func ExampleAuth_Stats() {
 		return
 	}
 	defer srv.Shutdown(context.Background())
-	metrics := func(w http.ResponseWriter, _ *http.Request) {
-		s := srv.Auth().Stats()
-		for engine, n := range s.Sockets {
-			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"connecting\"} %d\n", engine, n.Connecting)
-			fmt.Fprintf(w, "socketauth_sockets{engine=%q,state=\"authenticated\"} %d\n", engine, n.Authenticated)
-		}
-		counters := func(name, label string, counts map[string]uint64) {
-			for value, n := range counts {
-				fmt.Fprintf(w, "socketauth_%s_total{%s=%q} %d\n", name, label, value, n)
-			}
-		}
-		counters("logins", "code", s.Logins)
-		counters("authentications", "code", s.Authentications)
-		counters("requests_refused", "code", s.Requests)
-		counters("limited", "limit", s.Limited)
-		counters("sessions", "event", map[string]uint64{
-			"rotation": s.Rotations, "reuse": s.Reuses, "logout": s.Logouts, "revocation": s.Revocations, "expiry": s.Expiries,
-		})
-		fmt.Fprintf(w, "socketauth_store_errors_total %d\n", s.Store.Errors)
-		fmt.Fprintln(w, "# TYPE socketauth_store_seconds histogram")
-		for _, b := range s.Store.Buckets {
-			fmt.Fprintf(w, "socketauth_store_seconds_bucket{le=\"%g\"} %d\n", b.UpTo.Seconds(), b.Calls)
-		}
-		fmt.Fprintf(w, "socketauth_store_seconds_bucket{le=\"+Inf\"} %d\n", s.Store.Calls)
-		fmt.Fprintf(w, "socketauth_store_seconds_sum %g\n", s.Store.Time.Seconds())
-		fmt.Fprintf(w, "socketauth_store_seconds_count %d\n", s.Store.Calls)
+	stats := func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(srv.Auth().Stats())
 	}
 	w := httptest.NewRecorder()
-	metrics(w, nil)
-	fmt.Println(strings.Contains(w.Body.String(), `socketauth_sessions_total{event="rotation"} 0`))
+	stats(w, nil)
+	fmt.Println(strings.Contains(w.Body.String(), `"rotations":0`))
 	// Output: true
 }
 
