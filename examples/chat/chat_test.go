@@ -330,6 +330,7 @@ func TestStartFails(t *testing.T) {
 		"a folder for the sessions": {"-addr", "127.0.0.1:0", "-data", filepath.Join(folder, "odd")},
 		"a folder in use":           {"-addr", "127.0.0.1:0", "-data", used.data},
 		"no address":                {"-addr", "127.0.0.1:none", "-data", folder},
+		"no address of the metrics": {"-addr", "127.0.0.1:0", "-metrics", "127.0.0.1:none", "-data", folder},
 		"unknown flag":              {"-port", "80"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	data := flags.String("data", defaultData(), "`folder` that keeps users, messages, sessions and the secret")
 	lifetime := flags.Duration("lifetime", 0, "`time` that a session token lives, such as 30s to watch it being renewed (default 24h)")
 	recent := flags.Duration("recent", recently, "`time` for which the password need not be given again to log out other devices")
+	figures := flags.String("metrics", "", "`host:port` to serve /metrics on, for Prometheus and nobody else, such as localhost:9100 (default none)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -40,10 +41,17 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var metrics net.Listener
+	if *figures != "" {
+		if metrics, err = net.Listen("tcp", *figures); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
 	return serve(ctx, listener, config{
 		Data:     *data,
 		Lifetime: *lifetime,
 		Recent:   *recent,
+		Metrics:  metrics,
 		Log:      slog.New(slog.NewTextHandler(logs, nil)),
 	})
 }

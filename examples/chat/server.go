@@ -32,12 +32,16 @@ type config struct {
 	Cost     int           // of bcrypt; 0 for the default
 	Lifetime time.Duration // of session tokens; 0 for the default
 	Recent   time.Duration // how long ago who ends a device may have given the password; 0 for the default
+	Metrics  net.Listener  // serves /metrics, and is closed; nil for none
 	Log      *slog.Logger
 }
 
 // serve runs the app on a listener, which it closes, until ctx ends.
 func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 	defer func() { err = errors.Join(err, ignoreClosed(listener.Close())) }()
+	if c.Metrics != nil {
+		defer func() { err = errors.Join(err, ignoreClosed(c.Metrics.Close())) }()
+	}
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		return err
 	}
@@ -90,6 +94,10 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 	}
 	serveRoom(sockets, store)
 	serveDevices(sockets, cmp.Or(c.Recent, recently))
+	if c.Metrics != nil {
+		stop := serveMetrics(c.Metrics, sockets.Auth().Stats, c.Log)
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(listener) }()
