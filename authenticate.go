@@ -17,18 +17,6 @@ import (
 
 var errStale = errors.New("the blacklist was not heard for Cluster.MaxStale")
 
-// outcome is what a presentation comes to.
-type outcome struct {
-	refused *refusal          // by anything but the store
-	verdict blacklist.Verdict // of the store, if it was asked
-
-	presented, next *token
-	tenant          string
-	confirming      bool   // the client must confirm next before it is let in with it
-	acknowledges    bool   // the client acknowledges "authenticated"
-	done            func() // ends what beginStep began; nil if the store was not asked
-}
-
 // authenticate handles one presentation: it sends the client "authenticated" or a refusal, and
 // acknowledges the event.
 func (s *Socket) authenticate(in presented, ack engine.Ack) {
@@ -357,13 +345,15 @@ func (s *Socket) endCall() { s.step((*authn.Machine).Done) }
 // a refused presentation consumes nothing.
 func (s *Socket) present(ctx context.Context, in presented) outcome {
 	a := s.server.auth
-	t, refused := a.verify(ctx, in.token)
+	t, refused := a.verifyProved(ctx, in, s.conn.SessionID())
 	switch {
 	case refused == nil:
-	case refused.token != nil: // the token was valid until it expired
+	case refused.token == nil:
+		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.clientIP, refused)}
+	case refused.code == codeTokenExpired:
 		return s.unlessReuse(refused, in.at)
 	default:
-		return outcome{refused: a.countInvalidToken(s.connection.Network, s.connection.request.clientIP, refused)}
+		return outcome{refused: refused, presented: refused.token}
 	}
 	if in.unclear != "" {
 		a.logUnclear(in.unclear, slog.String("user", t.UserID), slog.String("address", s.connection.request.clientIP),

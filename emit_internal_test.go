@@ -49,6 +49,7 @@ type toldConn struct {
 }
 
 func (*toldConn) ID() string              { return "told" }
+func (*toldConn) SessionID() string       { return "" }
 func (*toldConn) Trust()                  {}
 func (c *toldConn) Close(*engine.Message) { close(c.sent) }
 

@@ -3,7 +3,6 @@ package socketauth
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -405,7 +404,7 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 		return
 	}
 	defer s.endCall()
-	ended, refused := s.endOwnSession(args, at)
+	ended, refused := s.endOwnSession(presentedToLogOut(args, at))
 	if refused != nil {
 		s.acknowledgeError(ack, refused.code)
 		s.refuse(refused)
@@ -421,41 +420,43 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 
 // endOwnSession finds the session that a log-out is for and has the store end it. It returns a token of
 // that session.
-func (s *Socket) endOwnSession(args engine.Args, at time.Time) (*token, *refusal) {
+func (s *Socket) endOwnSession(in presented) (*token, *refusal) {
 	a := s.server.auth
 	life := context.WithoutCancel(&s.life)
 	ctx, cancel := context.WithTimeout(life, a.timeout)
 	defer cancel()
-	var text string
-	if len(args.Values) > 0 {
-		_ = json.Unmarshal(args.Values[0], &text) // what is not a string is not a token
+	if ending := s.own(); ending != nil { // whose proof the client has given
+		if given, _ := a.verify(ctx, in.token); given != nil && given.SessionID != ending.SessionID {
+			return nil, &refusal{code: codeWrongSession}
+		}
+		return s.endIn(life, ending)
 	}
-	given, refused := a.verify(ctx, text)
-	ending := s.own()
+	given, refused := a.verifyProved(ctx, in, s.conn.SessionID())
 	switch {
-	case ending != nil && given != nil && given.SessionID != ending.SessionID:
-		return nil, &refusal{code: codeWrongSession}
-	case ending != nil:
-	case refused != nil && refused.token != nil:
-		return nil, s.apply(ctx, s.unlessReuse(refused, at))
-	case refused != nil:
+	case refused != nil && refused.token == nil:
 		return nil, a.countInvalidToken(s.connection.Network, s.connection.request.clientIP, refused)
+	case refused != nil && refused.code == codeTokenExpired:
+		return nil, s.apply(ctx, s.unlessReuse(refused, in.at))
+	case refused != nil:
+		return nil, refused
 	case given.Use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errNotSession}
-	default:
-		// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
-		// has logged out.
-		verdict, err := s.judge(given, at)
-		switch {
-		case err != nil:
-			return nil, &refusal{code: codeUnavailable, cause: err, token: given}
-		case verdict != blacklist.Accepted && verdict != blacklist.Stale:
-			return nil, s.handleRejection(given, verdict)
-		}
-		ending = given
 	}
+	// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim has
+	// logged out.
+	switch verdict, err := s.judge(given, in.at); {
+	case err != nil:
+		return nil, &refusal{code: codeUnavailable, cause: err, token: given}
+	case verdict != blacklist.Accepted && verdict != blacklist.Stale:
+		return nil, s.handleRejection(given, verdict)
+	}
+	return s.endIn(life, given)
+}
+
+// endIn has the store end the session of a token for its user.
+func (s *Socket) endIn(life context.Context, ending *token) (*token, *refusal) {
 	s.beginCall(causeLoggedOut)
-	if err := a.logOut(life, ending); err != nil {
+	if err := s.server.auth.logOut(life, ending); err != nil {
 		return nil, &refusal{code: codeUnavailable, cause: err}
 	}
 	return ending, nil

@@ -20,9 +20,10 @@ import (
 type client struct {
 	*siotest.Client
 	srv     *testServer
-	sid     string // the socket's ID
-	acks    int
-	current string // the last token received
+	sid      string // the socket's ID
+	engineID string // of the Engine.IO session
+	acks     int
+	current  string // the last token received
 }
 
 // dial connects and joins the root namespace. auth is the handshake's, "" for none.
@@ -45,7 +46,7 @@ func (srv *testServer) connectTo(host string) *client {
 	if err != nil {
 		srv.Fatal(err)
 	}
-	c := &client{srv: srv}
+	c := &client{srv: srv, engineID: conn.Opened().SID}
 	if c.Client, err = conn.Start(srv.Context()); err != nil {
 		srv.Fatal(err)
 	}

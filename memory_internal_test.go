@@ -25,6 +25,7 @@ import (
 type idleConn struct{ quietConn }
 
 func (idleConn) ID() string            { return "" }
+func (idleConn) SessionID() string     { return "" }
 func (idleConn) Trust()                {}
 func (idleConn) Close(*engine.Message) {}
 

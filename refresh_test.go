@@ -99,17 +99,6 @@ func followRoles(srv *testServer) {
 
 func role(c jwt.MapClaims) string { s, _ := c["role"].(string); return s }
 
-// dialOn returns a client of that engine and transport, which has not authenticated.
-func (srv *testServer) dialOn(version, transport string) *client {
-	srv.Helper()
-	started, err := srv.rawUnauthenticated(version, transport).Start(srv.Context())
-	if err != nil {
-		srv.Fatal(err)
-	}
-	srv.Cleanup(started.Close)
-	return &client{Client: started, srv: srv}
-}
-
 // demote gives a user another role and has their claims brought up to date.
 func (srv *testServer) demote(d *directory, user, role string) socketauth.Receipt {
 	srv.Helper()

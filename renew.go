@@ -256,3 +256,15 @@ func (a *Auth) unlessReuse(refused *refusal, judge func() (blacklist.Verdict, er
 	}
 	return refused, 0
 }
+
+// outcome is what a presentation comes to.
+type outcome struct {
+	refused *refusal          // by anything but the store
+	verdict blacklist.Verdict // of the store, if it was asked
+
+	presented, next *token
+	tenant          string
+	confirming      bool   // the client must confirm next before it is let in with it
+	acknowledges    bool   // the client acknowledges "authenticated"
+	done            func() // ends what beginStep began; nil if the store was not asked
+}

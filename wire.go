@@ -1,12 +1,9 @@
 package socketauth
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
@@ -23,92 +20,6 @@ const (
 	eventRotated       = "rotated"
 	eventRefresh       = "refresh"
 )
-
-// presented is what a client sends to prove who it is.
-type presented struct {
-	token   string
-	stepUp  string    // a step-up code; "" if there is none
-	at      time.Time // when it arrived
-	confirm bool      // the client acknowledges "authenticated" once it has stored the token
-	unclear string    // the JSON type of "confirm" if it is neither true nor false
-}
-
-// presentedIn reads the arguments of an authenticate event. The token is empty if there is none.
-func presentedIn(args engine.Args, at time.Time) presented {
-	if len(args.Values) == 0 {
-		return presented{}
-	}
-	p, _ := presentedAs(args.Values[0], at)
-	return p
-}
-
-// presentedAs reads {token, confirm?: true, step_up?: code}. Clients that can only send strings, such as those for Java
-// and Kotlin in the handshake's auth, send "true". given is false for a client that has no token yet,
-// which sends nothing, null or "".
-func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
-	p.at = at
-	first := bytes.TrimLeft(object, " \t\r\n")
-	switch {
-	case len(first) == 0, first[0] == 'n': // null
-		return p, false
-	case first[0] != '{':
-		return p, true
-	}
-	var token, confirm, stepUp []byte
-	_ = members(object, func(name, _, value []byte) error {
-		switch { // names are compared, and the last of equal ones counts, as in encoding/json
-		case bytes.EqualFold(name, []byte("token")):
-			token = value
-		case bytes.EqualFold(name, []byte("confirm")):
-			confirm = value
-		case bytes.EqualFold(name, []byte("step_up")):
-			stepUp = value
-		}
-		return nil
-	})
-	switch string(token) {
-	case "", "null", `""`:
-		return p, false
-	}
-	p.token, _ = unquote(token)
-	var ok bool
-	if p.stepUp, ok = unquote(stepUp); !ok && string(stepUp) != "null" {
-		p.stepUp = string(stepUp) // what is not a string is not a code, and is refused
-	}
-	p.confirm, p.unclear = confirms(confirm)
-	return p, true
-}
-
-// confirms reads the field "confirm". unclear is its JSON type if it is neither a bool nor a string that
-// contains one.
-func confirms(field json.RawMessage) (yes bool, unclear string) {
-	switch string(field) {
-	case "true", `"true"`:
-		return true, ""
-	case "false", `"false"`:
-		return false, ""
-	}
-	var value any
-	if len(field) > 0 {
-		_ = json.Unmarshal(field, &value) // part of JSON that was valid
-	}
-	switch value := value.(type) {
-	case nil:
-		return false, ""
-	case bool:
-		return value, ""
-	case string:
-		if value == "true" || value == "false" {
-			return value == "true", ""
-		}
-		return false, "string"
-	case float64:
-		return false, "number"
-	case []any:
-		return false, "array"
-	}
-	return false, "object"
-}
 
 // probeEvent is what the library's browser client sends to learn that the server has decided about
 // what it sent before. It has no handler, and the acknowledgement says so.

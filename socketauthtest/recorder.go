@@ -219,9 +219,10 @@ func (r *Recorder) recordLocked(m *engine.Message) (name string) {
 // recorderConn is the connection of a Recorder, as an engine has it.
 type recorderConn struct{ r *Recorder }
 
-func (c recorderConn) ID() string { return c.r.id }
-func (c recorderConn) Trust()     {}
-func (c recorderConn) Reconnect() { c.r.end(engine.Shutdown, nil) }
+func (c recorderConn) ID() string        { return c.r.id }
+func (c recorderConn) SessionID() string { return c.r.id }
+func (c recorderConn) Trust()            {}
+func (c recorderConn) Reconnect()        { c.r.end(engine.Shutdown, nil) }
 
 func (c recorderConn) Close(last *engine.Message) { c.r.end(engine.ServerDisconnect, last) }
 

@@ -109,6 +109,9 @@ func (s *Session) Options() *engine.Options { return &s.e.o }
 // Request returns what Describe returned for the first request.
 func (s *Session) Request() any { return s.request }
 
+// ID returns the id that Begin was called with. It must not be called before.
+func (s *Session) ID() string { return s.id }
+
 // Trust lifts the limits for unauthenticated clients.
 func (s *Session) Trust() { s.trusted.Store(true) }
 

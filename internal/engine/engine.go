@@ -79,6 +79,10 @@ type Conn interface {
 	// ID returns the connection's id, 128 random bits. Only this client is sent it.
 	ID() string
 
+	// SessionID returns the id of the Engine.IO session, which the client was sent when that was opened.
+	// Whoever knows it can read what the client polls for.
+	SessionID() string
+
 	// Emit sends an event. Its errors are ErrClosed, ErrSlow and ErrTooLarge.
 	Emit(m *Message) error
 

@@ -38,6 +38,8 @@ func (noopReceiver) Disconnected(engine.Reason)            {}
 
 func (k *conn) ID() string { return k.id }
 
+func (k *conn) SessionID() string { return k.c.s.ID() }
+
 func (k *conn) Trust() { k.c.s.Trust() }
 
 func (k *conn) Reconnect() { k.c.s.Reconnect() }
