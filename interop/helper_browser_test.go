@@ -81,28 +81,34 @@ func TestHelperBrowserTabs(t *testing.T) {
 // TestHelperBack: a code in a link is used once and does not stay in the history, however often the
 // page is reloaded or left and the link opened again while the code is valid.
 func TestHelperBack(t *testing.T) {
-	l := newLedger(blacklist.NewMemory())
-	on := listen(t)
-	a := servePages(t, l, on, func(o *socketauth.Options[string]) {
-		o.AppURL = func(code string) string { return "http://" + on.Addr().String() + "/page#code=" + code }
-	})
-	d := chromium(t, "helper_browser.mjs", "back", a.url)
-	d.hears("tab", "tells", "/page")
-	for range 4 {
-		d.hears("tab", "is", "online")
+	for name, client := range map[string]string{"unbound": "bind: false", "bound": "bind: true"} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(blacklist.NewMemory())
+			on := listen(t)
+			a := servePagesWith(t, l, on, func(o *socketauth.Options[string]) {
+				o.AppURL = func(code string) string { return "http://" + on.Addr().String() + "/page#code=" + code }
+			}, client)
+			d := chromium(t, "helper_browser.mjs", "back", a.url)
+			d.hears("tab", "tells", "/page")
+			for range 4 {
+				d.hears("tab", "is", "online")
+			}
+			for range 2 {
+				d.hears("again", "is", "online")
+				d.hears("again", "user", "alice")
+			}
+			d.hears("tab", "is", "online")
+			d.hears("tab", "user", "alice")
+			d.hears("other", "is", "online")
+			d.hears("other", "user", "bob")
+			d.hears("other", "tells", "")
+			d.done()
+			noAlarm(t, a)
+			l.clean(t, 4)
+			isBound(t, a, "alice", "Chromium, "+name)
+			isBound(t, a, "bob", "Chromium, "+name)
+		})
 	}
-	for range 2 {
-		d.hears("again", "is", "online")
-		d.hears("again", "user", "alice")
-	}
-	d.hears("tab", "is", "online")
-	d.hears("tab", "user", "alice")
-	d.hears("other", "is", "online")
-	d.hears("other", "user", "bob")
-	d.hears("other", "tells", "")
-	d.done()
-	noAlarm(t, a)
-	l.clean(t, 4)
 }
 
 // TestHelperBrowserAsleep: after a sleep in which the token expired, pages are signed out; after a

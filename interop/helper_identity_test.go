@@ -43,7 +43,7 @@ func identity(t *testing.T, scenario, browser, url, options string) *driver {
 // serveRequests serves an app as servePages does, which answers requests behind Middleware at
 // /api/me and /api/role with the claims "sub" and "role". At /step it tells the scenario which step
 // has been done. around, if not nil, sees each request first.
-func serveRequests(t *testing.T, l *ledger, step *atomic.Int32, around func(library http.Handler, w http.ResponseWriter, r *http.Request) (done bool), change options) *app {
+func serveRequests(t *testing.T, l *ledger, on *listener, step *atomic.Int32, around func(library http.Handler, w http.ResponseWriter, r *http.Request) (done bool), change options) *app {
 	t.Helper()
 	names := map[string]string{"/api/me": "sub", "/api/role": "role"}
 	var a *app
@@ -53,6 +53,7 @@ func serveRequests(t *testing.T, l *ledger, step *atomic.Int32, around func(libr
 		_ = json.NewEncoder(w).Encode(claims[names[r.URL.Path]])
 	})
 	a = serve(t, setup{
+		on: on,
 		options: func(o *socketauth.Options[string]) {
 			o.Blacklist, o.ClientPath = l, "/socketauth/"
 			if change != nil {
@@ -107,7 +108,7 @@ func TestClientLoads(t *testing.T) {
 			}
 			return true
 		}
-		a := serveRequests(t, newLedger(blacklist.NewMemory()), &loads, around, nil)
+		a := serveRequests(t, newLedger(blacklist.NewMemory()), nil, &loads, around, nil)
 		d := identity(t, "loads", browser, a.url, "{}")
 		d.hears("page", "is", "signed-out")
 		d.hears("page", "is", "online")
@@ -147,7 +148,7 @@ func TestClientStepUp(t *testing.T) {
 			return true
 		}
 		l := newLedger(blacklist.NewMemory())
-		a = serveRequests(t, l, &step, around, nil)
+		a = serveRequests(t, l, nil, &step, around, nil)
 		a.On("delete", func(ctx context.Context, s *socketauth.Socket, in socketauth.Args) (any, error) {
 			return socketauth.RequireRecent(recent())(func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
 				return "deleted", nil
@@ -243,7 +244,7 @@ func TestClientRefresh(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, browser string) {
 		const rounds = 5
 		a := &roles{ledger: newLedger(blacklist.NewMemory())}
-		a.app = serveRequests(t, a.ledger, &a.step, nil, a.options)
+		a.app = serveRequests(t, a.ledger, nil, &a.step, nil, a.options)
 		d := identity(t, "refresh", browser, a.url, fmt.Sprintf(`{"rounds": %d}`, rounds))
 		d.tabsOpen()
 		for range rounds {
@@ -285,7 +286,7 @@ func TestClientRequests(t *testing.T) {
 			}
 			return true
 		}
-		a.app = serveRequests(t, a.ledger, &a.step, around, func(o *socketauth.Options[string]) {
+		a.app = serveRequests(t, a.ledger, nil, &a.step, around, func(o *socketauth.Options[string]) {
 			a.options(o)
 			o.TokenPath = "/token"
 		})
@@ -331,7 +332,7 @@ func TestHelperRefresh(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				a := &roles{ledger: newLedger(blacklist.NewMemory())}
-				a.app = serveRequests(t, a.ledger, &a.step, nil, a.options)
+				a.app = serveRequests(t, a.ledger, nil, &a.step, nil, a.options)
 				d := help(t, "refresh", version, a.url, options)
 				for range 3 {
 					a.change(t, d, 5)

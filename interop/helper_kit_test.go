@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -21,6 +22,34 @@ func helpers(t *testing.T, f func(t *testing.T, version string)) {
 			t.Parallel()
 			f(t, version)
 		})
+	}
+}
+
+// helpersBound runs f as helpers does, and again with sessions that are bound to the device.
+func helpersBound(t *testing.T, f func(t *testing.T, version string)) {
+	helpers(t, func(t *testing.T, version string) {
+		f(t, version)
+		t.Run("bound", func(t *testing.T) {
+			t.Parallel()
+			f(t, version+boundSuffix)
+		})
+	})
+}
+
+// boundSuffix follows the version of the client in tests whose sessions are bound to the device.
+const boundSuffix = ", bound"
+
+// isBound expects a user's sessions to be bound to the device, or not to be.
+func isBound(t *testing.T, a *app, user, version string) {
+	t.Helper()
+	all, err := a.Auth().Sessions(t.Context(), user)
+	if err != nil || len(all) == 0 {
+		t.Errorf("the sessions of %s: %v, %v", user, all, err)
+	}
+	for _, s := range all {
+		if s.Bound != strings.HasSuffix(version, boundSuffix) {
+			t.Errorf("with %s a session is bound: %v", version, s.Bound)
+		}
 	}
 }
 
@@ -79,7 +108,12 @@ func (l *ledger) clean(t *testing.T, most int) {
 // help starts a scenario of helper.mjs.
 func help(t *testing.T, scenario, version, url, options string) *driver {
 	t.Helper()
-	d := node(t, "socket.io-client-4.8.4", "helper.mjs", scenario, version, url, options)
+	version, bound := strings.CutSuffix(version, boundSuffix)
+	var env []string
+	if bound {
+		env = []string{"BIND=1"}
+	}
+	d := nodeWith(t, env, "socket.io-client-4.8.4", "helper.mjs", scenario, version, url, options)
 	d.ignore("connecting")
 	return d
 }
@@ -112,6 +146,12 @@ func noAlarm(t *testing.T, a *app) {
 // servePages serves an app that has the client at ClientPath, and a page that uses it.
 func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 	t.Helper()
+	return servePagesWith(t, l, on, change, "")
+}
+
+// servePagesWith is servePages with additional options of the client.
+func servePagesWith(t *testing.T, l *ledger, on *listener, change options, client string) *app {
+	t.Helper()
 	return serve(t, setup{
 		on: on,
 		options: func(o *socketauth.Options[string]) {
@@ -121,7 +161,7 @@ func servePages(t *testing.T, l *ledger, on *listener, change options) *app {
 			}
 		},
 		server: func(s *http.Server) {
-			s.Handler = withPage(s.Handler, "")
+			s.Handler = withPage(s.Handler, client)
 		},
 	})
 }

@@ -81,6 +81,41 @@ export class Locks {
   }
 }
 
+// Keys is an IndexedDB that keeps what it is given, for all pages of the process.
+class Keys {
+  #items = new Map()
+
+  open() {
+    const transaction = {}
+    let waiting = 1
+    const done = () => { if (--waiting === 0) transaction.oncomplete() }
+    const ask = (f) => {
+      const request = {}
+      waiting++
+      queueMicrotask(() => {
+        request.result = f()
+        request.onsuccess?.()
+        done()
+      })
+      return request
+    }
+    const objectStore = () => ({
+      get: (key) => ask(() => this.#items.get(key)),
+      put: (value, key) => ask(() => void this.#items.set(key, value)),
+      delete: (key) => ask(() => void this.#items.delete(key)),
+    })
+    const open = { result: { transaction: () => Object.assign(transaction, { objectStore }), close() {} } }
+    queueMicrotask(() => {
+      open.onsuccess()
+      done()
+    })
+    return open
+  }
+}
+
+const bind = process.env.BIND === '1' // whether the pages' sessions are bound to the device
+if (bind) globalThis.indexedDB = new Keys()
+
 export class Page {
   heard = []
   #waiting = []
@@ -92,7 +127,7 @@ export class Page {
 
   open() {
     this.client = connect({
-      url, io, WebSocket, storage: this.storage, locks: this.locks, minDelay: 50, maxDelay: 500, ...this.options,
+      url, io, WebSocket, bind, storage: this.storage, locks: this.locks, minDelay: 50, maxDelay: 500, ...this.options,
     })
     this.client.on('state', (state, reason) => {
       if (!this.quiet) this.say(state, ...reason && !['offline'].includes(state) ? [reason] : [])

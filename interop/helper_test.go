@@ -14,7 +14,7 @@ import (
 // logout. No token is presented twice, except where the connection was lost or the server restarted
 // meanwhile.
 func TestHelperLife(t *testing.T) {
-	helpers(t, func(t *testing.T, version string) {
+	helpersBound(t, func(t *testing.T, version string) {
 		store := open(t, filepath.Join(t.TempDir(), "sessions.db"))
 		l := newLedger(store)
 		a := serve(t, setup{options: keepIn(l)})
@@ -28,6 +28,7 @@ func TestHelperLife(t *testing.T) {
 		d.hears("page", "reply to binary")
 		d.hears("page", "online")
 		self := d.hears("page", "reply to who am I")
+		isBound(t, a, "alice", version)
 		l.clean(t, 1)
 
 		d.hears("client", "ready")
@@ -127,7 +128,7 @@ func TestHelperExpiry(t *testing.T) {
 
 // TestHelperAsleep: a page that becomes visible checks whether its token is to be replaced.
 func TestHelperAsleep(t *testing.T) {
-	helpers(t, func(t *testing.T, version string) {
+	helpersBound(t, func(t *testing.T, version string) {
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) { o.TokenLifetime = 40 * time.Second }})
 		d := help(t, "asleep", version, a.url, "{}")
 		d.entersPage("page")
@@ -254,7 +255,7 @@ func TestHelperBanned(t *testing.T) {
 // TestHelperLost: connections that break when a token is offered, or before it is acknowledged,
 // cost nobody the session.
 func TestHelperLost(t *testing.T) {
-	helpers(t, func(t *testing.T, version string) {
+	helpersBound(t, func(t *testing.T, version string) {
 		l := newLedger(blacklist.NewMemory())
 		a := serve(t, setup{options: func(o *socketauth.Options[string]) {
 			o.Blacklist, o.CodeLifetime = l, patience

@@ -140,7 +140,7 @@ export class Chromium extends ProcessBrowser {
 }
 
 export class Firefox extends ProcessBrowser {
-  command(folder) {
+  command(folder, { prefs: more }) {
     const prefs = {
       'app.normandy.enabled': false,
       'browser.aboutwelcome.enabled': false,
@@ -150,6 +150,7 @@ export class Firefox extends ProcessBrowser {
       'network.captive-portal-service.enabled': false,
       'network.connectivity-service.enabled': false,
       'toolkit.startup.max_resumed_crashes': -1,
+      ...more,
     }
     const lines = Object.entries(prefs).map(([name, value]) => `user_pref("${name}", ${value});\n`)
     writeFileSync(join(folder, 'user.js'), lines.join(''))
