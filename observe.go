@@ -168,7 +168,7 @@ func (r *recorder) floods(session, network string) bool {
 
 // Stats has counts since the core was made by New, and the number of connections now. The maps have
 // no entry for what has not happened. Stats is meant to be marshaled to JSON or to be copied to
-// metrics.
+// metrics; package github.com/z-open/socketauth/metrics does that for Prometheus.
 type Stats struct {
 	// Sockets has the connections by version of Engine.IO: "3" (clients 1.x and 2.x) or "4" (3.x
 	// and 4.x).
