@@ -159,6 +159,14 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	address := a.address(r)
 	network := a.network(r, address)
 	failed := AuditEvent{Kind: AuditLoginFailed, Address: address, UserAgent: truncate(r.UserAgent())}
+	key := "" // that the session is to be bound to
+	if !stepUp {
+		var refused *refusal
+		if key, refused = a.requestProofs.loginKey(w, r); refused != nil {
+			a.answerBadProof(w, r, e, failed, refused)
+			return
+		}
+	}
 	accounts, err := a.accountsOf(credentials)
 	if err != nil { // refused, because a failure could not be counted
 		a.answerRefused(w, r, e, failed, err)
@@ -196,7 +204,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		switch {
 		case err != nil:
 		case session == nil:
-			code, err = a.tokens.code(ctx, claims, authTime, "")
+			code, err = a.tokens.code(ctx, claims, authTime, key)
 		case claims["sub"] != session.UserID:
 			err = fmt.Errorf("%w: a step-up by another user than the session's", ErrInvalidCredentials)
 		default:
@@ -282,6 +290,20 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 	a.record(r.Context(), level, "socketauth: "+e.name+" refused", failed, attrs...)
 	public.Code = code
 	answer(w, status, publicBody(&public))
+}
+
+// answerBadProof answers a login or registration whose proof is refused. Clients can cause that at will, so
+// that it is recorded once a minute for each address. That a proof needs a nonce is no failure.
+func (a *Auth) answerBadProof(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, refused *refusal) {
+	if failed.Code = httpInvalidProof; refused.code == codeUseDPoPNonce {
+		failed.Code = httpUseDPoPNonce
+	}
+	if _, now := a.proofs.Allow("login from " + failed.Address); now && failed.Code == httpInvalidProof {
+		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused", failed, slog.Any("cause", refused.cause))
+	} else {
+		a.counts.logins.add(failed.Code)
+	}
+	answerText(w, http.StatusBadRequest, "code", failed.Code)
 }
 
 // recordLimit records a refusal by a limit, which clients can cause at will: once a minute. All are

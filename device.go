@@ -40,20 +40,26 @@ const (
 	deviceProof  = deviceSigned + 16 // bytes of a proof
 )
 
-// newDevices derives the key from the secret, or else from that of the cluster, so that proofs are
-// valid after a restart and in all processes. Without either they are valid in this process only.
+// newDevices derives the key of the proofs, so that they are valid after a restart and in all processes.
+// Without a secret and a cluster they are valid in this process only.
 func newDevices(secret []byte, c clusterConfig) devices {
+	key := purposeKey(secret, c, "socketauth device cookie")
+	return devices{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
+
+// purposeKey returns a key for one purpose, which is derived from the secret, or else from that of the
+// cluster. Without either it is random.
+func purposeKey(secret []byte, c clusterConfig, purpose string) []byte {
 	if len(secret) == 0 {
-		secret = c.subkey("socketauth device cookie v1")
+		secret = c.subkey(purpose + " v1")
 	}
 	if len(secret) == 0 {
 		secret = make([]byte, 32)
 		_, _ = rand.Read(secret)
 	}
 	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("socketauth device cookie")) // no JWT is signed like this: it would have dots
-	key := mac.Sum(nil)
-	return devices{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	mac.Write([]byte(purpose)) // no JWT is signed like this: it would have dots
+	return mac.Sum(nil)
 }
 
 // find returns the name of the device that a request comes from, if it proves that it was logged in

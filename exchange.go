@@ -32,6 +32,7 @@ const delayed = 2 * time.Second
 // tokenRequest is a request at TokenPath.
 type tokenRequest struct {
 	*http.Request
+	writer           http.ResponseWriter
 	auth             *Auth
 	arrived          time.Time
 	address, network string
@@ -53,17 +54,17 @@ func (a *Auth) handleToken(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	text, ok := bearer(r)
+	h, ok := authorizationOf(r)
 	if !ok {
 		deadline.Body(w, r)
-		a.challenge(w, "Bearer", map[string]any{"code": codeInvalidToken})
+		a.challengeMissing(w)
 		return
 	}
 	address := a.address(r)
-	q := &tokenRequest{r, a, arrived, address, a.network(r, address)}
+	q := &tokenRequest{r, w, a, arrived, address, a.network(r, address)}
 	ctx, cancel := lazyctx.WithTimeout(r.Context(), a.timeout)
 	defer cancel()
-	next, refused := q.handle(ctx, text, asked)
+	next, refused := q.handle(ctx, h, asked)
 	switch {
 	case refused != nil:
 		a.refuseRequest(w, r, refused)
@@ -76,13 +77,15 @@ func (a *Auth) handleToken(w http.ResponseWriter, r *http.Request) {
 
 // handle does what is asked about a token. It returns the next one if there is one.
 func (q *tokenRequest) handle(
-	ctx context.Context, text string, asked tokenBody,
+	ctx context.Context, h authorization, asked tokenBody,
 ) (next *token, refused *refusal) {
 	a := q.auth
-	t, refused := a.verify(ctx, text)
+	t, refused := a.verifyRequest(ctx, q.writer, q.Request, h)
 	switch {
 	case refused != nil && refused.token == nil:
 		return nil, a.countInvalidToken(q.network, q.address, refused)
+	case refused != nil && refused.code != codeTokenExpired: // by its proof, which says nothing about the token
+		return nil, refused
 	case refused != nil && asked.confirm: // the token was valid until it expired
 		return nil, refused
 	case refused != nil:

@@ -91,6 +91,7 @@ const (
 	limitRefusals                  = "refusals_recorded"
 	limitForwarded                 = "forwarded"
 	limitExchanges                 = "exchanges"
+	limitProofs                    = "proofs"
 )
 
 // admissionLimits has the names of the limits on connections.

@@ -24,6 +24,10 @@ const middlewareGrace = 10 * time.Second
 // last 10 seconds is accepted. A token that its client has not confirmed yet is confirmed by its first
 // use.
 //
+// The token of a session that is bound to a key comes with "Authorization: DPoP <token>" and a proof in
+// the header DPoP (RFC 9449 section 7). If pages of other origins send requests, the app's own CORS has to
+// allow both headers, and to expose DPoP-Nonce and WWW-Authenticate.
+//
 // All other requests are answered with a JSON object {"code":"<code>"}: 401 with WWW-Authenticate
 // if the token is missing or refused, 503 with Retry-After if the blacklist cannot be reached, 500
 // or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts. After 401 with
@@ -40,16 +44,31 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 	})
 }
 
+// verifyRequest is verify for the token of a request, and checks its proof. A refusal other than for expiry
+// that has a token says nothing about that.
+func (a *Auth) verifyRequest(ctx context.Context, w http.ResponseWriter, r *http.Request, h authorization) (*token, *refusal) {
+	t, refused := a.verify(ctx, h.text)
+	switch {
+	case refused == nil:
+		return a.requestProofs.check(w, r, h, t)
+	case refused.token != nil: // it has expired
+		if _, unproved := a.requestProofs.check(w, r, h, refused.token); unproved != nil {
+			return nil, unproved
+		}
+	}
+	return nil, refused
+}
+
 // authorized returns the session token of a request. If it has none that is alive, authorized answers the
 // request and returns nil.
 func (a *Auth) authorized(w http.ResponseWriter, r *http.Request) *token {
-	text, ok := bearer(r)
+	h, ok := authorizationOf(r)
 	if !ok {
 		deadline.Body(w, r)
-		a.challenge(w, "Bearer", map[string]any{"code": codeInvalidToken})
+		a.challengeMissing(w)
 		return nil
 	}
-	t, refused := a.check(r.Context(), text)
+	t, refused := a.check(w, r, h)
 	if refused != nil {
 		a.refuseRequest(w, r, refused)
 		return nil
@@ -73,8 +92,7 @@ func (a *Auth) refuseRequest(w http.ResponseWriter, r *http.Request, refused *re
 	case codeServerError:
 		answerText(w, http.StatusInternalServerError, "code", refused.code)
 	default:
-		description := cmp.Or(codes[refused.code].message, "Token refused")
-		a.challenge(w, `Bearer error="invalid_token", error_description="`+description+`"`, refused.body())
+		a.challenge(w, tokenChallenge(r, refused.code), refused.body())
 	}
 }
 
@@ -84,11 +102,20 @@ func (a *Auth) challenge(w http.ResponseWriter, challenge string, body any) {
 	answer(w, http.StatusUnauthorized, body)
 }
 
-// check verifies a session token for Middleware.
-func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
-	ctx, cancel := lazyctx.WithTimeout(ctx, a.timeout)
+// challengeMissing answers a request that has no token with the schemes by which it can be sent.
+func (a *Auth) challengeMissing(w http.ResponseWriter) {
+	w.Header().Add("WWW-Authenticate", "Bearer")
+	if a.binding != BindNever {
+		w.Header().Add("WWW-Authenticate", "DPoP "+algorithms)
+	}
+	answer(w, http.StatusUnauthorized, map[string]any{"code": codeInvalidToken})
+}
+
+// check verifies the session token of a request for Middleware.
+func (a *Auth) check(w http.ResponseWriter, r *http.Request, h authorization) (*token, *refusal) {
+	ctx, cancel := lazyctx.WithTimeout(r.Context(), a.timeout)
 	defer cancel()
-	t, refused := a.verify(ctx, text)
+	t, refused := a.verifyRequest(ctx, w, r, h)
 	if refused != nil {
 		return nil, refused
 	}
@@ -106,18 +133,6 @@ func (a *Auth) check(ctx context.Context, text string) (*token, *refusal) {
 		return nil, refused.withToken(t)
 	}
 	return t, nil
-}
-
-// bearer returns the token in the Authorization header. ok is false if there is none, or more than
-// one such header.
-func bearer(r *http.Request) (text string, ok bool) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, text, _ := strings.Cut(values[0], " ")
-	text = strings.TrimLeft(text, " ")
-	return text, strings.EqualFold(scheme, "Bearer") && text != ""
 }
 
 // answer writes a JSON body that caches must not store.

@@ -13,19 +13,24 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// FuzzBearer checks that a token is read from one well-formed Authorization header alone.
-func FuzzBearer(f *testing.F) {
-	for _, s := range []string{"Bearer x", "bearer  x y", "Bearer", "Bearer ", "Basic x", "", "Bearer\tx"} {
+// FuzzAuthorization checks that a token is read from one well-formed Authorization header alone.
+func FuzzAuthorization(f *testing.F) {
+	for _, s := range []string{"Bearer x", "bearer  x y", "DPoP x", "dpop  x", "Bearer", "Bearer ", "DPoP", "Basic x", "", "Bearer\tx"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		r := &http.Request{Header: http.Header{"Authorization": {header}}}
-		text, ok := bearer(r)
-		if ok && (text == "" || text[0] == ' ' || !strings.HasSuffix(header, text) || !strings.EqualFold(header[:7], "Bearer ")) {
-			t.Errorf("%q names %q", header, text)
+		h, ok := authorizationOf(r)
+		scheme := "Bearer "
+		if h.isDPoP {
+			scheme = "DPoP "
+		}
+		if ok && (h.text == "" || h.text[0] == ' ' || !strings.HasSuffix(header, h.text) ||
+			len(header) < len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme)) {
+			t.Errorf("%q names %+v", header, h)
 		}
 		r.Header.Add("Authorization", header)
-		if _, ok := bearer(r); ok {
+		if _, ok := authorizationOf(r); ok {
 			t.Errorf("%q is taken twice", header)
 		}
 	})

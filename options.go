@@ -249,6 +249,8 @@ type config struct {
 	reusePolicy ReusePolicy
 	binding     Binding
 
+	requestProofs *requestProofs
+
 	loginPath, registerPath, socketPath string
 	tokenPath                           string  // "" if it is not served
 	clientPath                          string  // "" if the client is not served
@@ -325,6 +327,7 @@ func (o Options[U]) check() (*config, []error) {
 	c.cluster = o.Cluster.check(o.Secret, o.Blacklist != nil, fault, duration)
 	c.attempts = o.Limits.throttle(c.cluster.subkey("socketauth throttle v1"))
 	c.devices = newDevices(o.Secret, c.cluster)
+	c.requestProofs = newRequestProofs(o.Binding, c.locator, o.Secret, c.cluster)
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}

@@ -52,7 +52,7 @@ func (a *Auth) RequireRecent(maxAge time.Duration, acr ...string) func(http.Hand
 				a.logOutside(r.URL.Path)
 			}
 			deadline.Body(w, r)
-			w.Header().Set("WWW-Authenticate", required.challenge())
+			w.Header().Set("WWW-Authenticate", required.challenge(r))
 			answer(w, http.StatusUnauthorized, publicBody(required.refusal()))
 		})
 	}
@@ -104,12 +104,15 @@ func (r recency) refusal() *PublicError {
 	return &PublicError{Code: codeReauthentication, Details: details}
 }
 
-// challenge returns the header WWW-Authenticate for it.
-func (r recency) challenge() string {
+// challenge returns the header WWW-Authenticate for it, of the scheme that the token of the request came by.
+func (r recency) challenge(request *http.Request) string {
 	c := fmt.Sprintf(`Bearer error="insufficient_user_authentication", error_description=%q, max_age="%d"`,
 		codes[codeReauthentication].message, int(r.maxAge/time.Second))
 	if len(r.acr) > 0 {
 		c += fmt.Sprintf(", acr_values=%q", strings.Join(r.acr, " "))
+	}
+	if usesDPoP(request) {
+		c = "DPoP" + strings.TrimPrefix(c, "Bearer") + ", " + algorithms
 	}
 	return c
 }
