@@ -349,9 +349,9 @@ func readTexts(body []byte) Credentials {
 		return nil
 	}
 	c := make(Credentials, 4)
-	err := members(body, func(_, quoted, value []byte) error {
-		name, _ := unquote(quoted)
-		text, ok := unquote(value)
+	err := engine.Members(body, func(_, quoted, value []byte) error {
+		name, _ := engine.Unquote(quoted)
+		text, ok := engine.Unquote(value)
 		if !ok {
 			return errNotText
 		}

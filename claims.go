@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -44,7 +43,7 @@ func (t *token) UnmarshalJSON(data []byte) error {
 func (t *token) readApp(claims []byte) (err error) {
 	var own ownValues
 	if err = t.split(claims, &own); err == nil {
-		t.UserID, _ = unquote(own.get("sub"))
+		t.UserID, _ = engine.Unquote(own.get("sub"))
 	}
 	return err
 }
@@ -71,7 +70,7 @@ func (t *token) split(data []byte, own *ownValues) error {
 	}
 	var buf [256]byte
 	app := buf[:0]
-	err := members(data, func(name, quoted, value []byte) error {
+	err := engine.Members(data, func(name, quoted, value []byte) error {
 		if n := own.index(string(name)); n >= 0 {
 			if own[n] != nil {
 				return fmt.Errorf("claim %s occurs twice", name)
@@ -111,7 +110,7 @@ func (t *token) addProof(name string, value []byte) {
 
 // proof returns the JSON of one of proofClaims, or nil.
 func (t *token) proof(claim string) (value []byte) {
-	_ = members(slices.Concat([]byte{'{'}, t.Proof, []byte{'}'}), func(name, _, v []byte) error {
+	_ = engine.Members(slices.Concat([]byte{'{'}, t.Proof, []byte{'}'}), func(name, _, v []byte) error {
 		if string(name) == claim {
 			value = v
 		}
@@ -128,7 +127,7 @@ func (t *token) read(claims *ownValues) error {
 		if string(value) == `"`+useSession+`"` { // the value of most tokens, without a copy
 			return useSession
 		}
-		s, ok := unquote(value)
+		s, ok := engine.Unquote(value)
 		if !ok || s == "" {
 			err = errors.Join(err, fmt.Errorf("claim %s is not a string, or is empty", name))
 		}
@@ -183,9 +182,9 @@ func thumbprintIn(cnf []byte) (thumbprint string, ok bool) {
 		return "", false
 	}
 	n := 0
-	_ = members(cnf, func(name, _, value []byte) error {
+	_ = engine.Members(cnf, func(name, _, value []byte) error {
 		if n++; string(name) == "jkt" {
-			thumbprint, ok = unquote(value)
+			thumbprint, ok = engine.Unquote(value)
 		}
 		return nil
 	})
@@ -265,8 +264,8 @@ func (t *token) appendPayload(b []byte) []byte {
 func (t *token) claims() jwt.MapClaims {
 	c := make(jwt.MapClaims, 16)
 	for _, object := range [...][]byte{t.App, t.Proof} {
-		_ = members(slices.Concat([]byte{'{'}, object, []byte{'}'}), func(name, quoted, value []byte) error {
-			text, _ := unquote(quoted)
+		_ = engine.Members(slices.Concat([]byte{'{'}, object, []byte{'}'}), func(name, quoted, value []byte) error {
+			text, _ := engine.Unquote(quoted)
 			c[text] = decode(value)
 			return nil
 		})
@@ -302,7 +301,7 @@ func decode(value []byte) any {
 	case 'n':
 		return nil
 	case '"':
-		text, _ := unquote(value)
+		text, _ := engine.Unquote(value)
 		return text
 	case '[', '{':
 		var v any
@@ -329,86 +328,6 @@ func claim(name string, value json.RawMessage) (jwt.MapClaims, error) {
 	var v any
 	err := json.Unmarshal(value, &v)
 	return jwt.MapClaims{name: v}, err
-}
-
-// members calls f for each member of a valid JSON object, in order: with the name, the name as it
-// is quoted in the object, and the value. If a name occurs twice, f is called twice. It stops at
-// the first error of f and returns it.
-func members(object []byte, f func(name, quoted, value []byte) error) error {
-	for i := skipSpace(object, 0) + 1; ; {
-		if i = skipSpace(object, i); object[i] == ',' {
-			i = skipSpace(object, i+1)
-		}
-		if object[i] == '}' {
-			return nil
-		}
-		end := engine.StringEnd(object, i)
-		quoted := object[i:end]
-		i = skipSpace(object, skipSpace(object, end)+1) // past the colon
-		end = valueEnd(object, i)
-		value := bytes.TrimRight(object[i:end], " \t\r\n")
-		if err := f(unquoteName(quoted), quoted, value); err != nil {
-			return err
-		}
-		i = end
-	}
-}
-
-// skipSpace returns the index of the first byte from i on that is not white space.
-func skipSpace(data []byte, i int) int {
-	for data[i] == ' ' || data[i] == '\t' || data[i] == '\r' || data[i] == '\n' {
-		i++
-	}
-	return i
-}
-
-// valueEnd returns where the value ends that starts at i: the index of the comma or of the closing
-// brace after it.
-func valueEnd(data []byte, i int) int {
-	for depth := 0; ; i++ {
-		switch data[i] {
-		case '"':
-			i = engine.StringEnd(data, i) - 1
-		case '[', '{':
-			depth++
-		case ']', '}':
-			if depth == 0 {
-				return i
-			}
-			depth--
-		case ',':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-}
-
-// unquoteName returns the text of a valid JSON string. Bytes that are not UTF-8 are replaced only if
-// there are escapes: no name that anyone looks for has either.
-func unquoteName(quoted []byte) []byte {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1]
-	}
-	s, _ := unquote(quoted)
-	return []byte(s)
-}
-
-// unquote returns the text of a valid JSON string. ok is false if value is no string.
-func unquote(value []byte) (s string, ok bool) {
-	if len(value) == 0 || value[0] != '"' {
-		return "", false
-	}
-	if bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
-		return string(value[1 : len(value)-1]), true
-	}
-	return unescape(bytes.Clone(value)) // a clone, so that value need not be on the heap
-}
-
-// unescape is unquote for strings with escapes or bytes that are not UTF-8.
-func unescape(value []byte) (s string, ok bool) {
-	err := json.Unmarshal(value, &s)
-	return s, err == nil
 }
 
 // exactNumbers replaces each json.Number in v that a float64 represents exactly, so that it is

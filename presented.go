@@ -45,7 +45,7 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 		return p, true
 	}
 	var token, proof, confirm, stepUp []byte
-	_ = members(object, func(name, _, value []byte) error {
+	_ = engine.Members(object, func(name, _, value []byte) error {
 		switch { // names are compared, and the last of equal ones counts, as in encoding/json
 		case bytes.EqualFold(name, []byte("token")):
 			token = value
@@ -62,7 +62,7 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 	case "", "null", `""`:
 		return p, false
 	}
-	p.token, _ = unquote(token)
+	p.token, _ = engine.Unquote(token)
 	p.proof, p.stepUp = textOrJSON(proof), textOrJSON(stepUp)
 	p.confirm, p.unclear = confirms(confirm)
 	return p, true
@@ -71,7 +71,7 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 // presentedToLogOut reads the arguments of a logout event: nothing, a token, or {token, proof?: proof}.
 func presentedToLogOut(args engine.Args, at time.Time) presented {
 	if len(args.Values) > 0 {
-		if text, ok := unquote(bytes.TrimSpace(args.Values[0])); ok {
+		if text, ok := engine.Unquote(bytes.TrimSpace(args.Values[0])); ok {
 			return presented{token: text, at: at}
 		}
 	}
@@ -81,7 +81,7 @@ func presentedToLogOut(args engine.Args, at time.Time) presented {
 // textOrJSON returns the text of a JSON string, "" for what is missing or null, and JSON that is not a string
 // as it is: it is neither a code nor a proof, and is refused as such.
 func textOrJSON(value []byte) string {
-	text, ok := unquote(value)
+	text, ok := engine.Unquote(value)
 	if !ok && string(value) != "null" {
 		return string(value)
 	}

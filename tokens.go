@@ -205,7 +205,7 @@ func (i *issuer) isValid(t *token) bool {
 		if want == "" {
 			return true
 		}
-		got, ok := unquote(claim)
+		got, ok := engine.Unquote(claim)
 		return ok && got == want
 	}
 	return t.NotBefore == nil && time.Now().Before(t.ExpiresAt) &&

@@ -11,13 +11,16 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // MaxLength is the maximum length of a proof, in bytes.
@@ -51,7 +54,7 @@ type Proof struct {
 var (
 	errTooLong      = fmt.Errorf("it is longer than %d bytes", MaxLength)
 	errSegments     = errors.New("it is not three segments of base64url")
-	errNotObject    = errors.New("it is not a JSON object with unique names")
+	errNotObject    = errors.New("it is not a JSON object of at most 64 members with unique names")
 	errType         = errors.New(`"typ" is not "dpop+jwt"`)
 	errAlgorithm    = errors.New(`"alg" is not one of ` + Algorithms + ", or not that of the key")
 	errCritical     = errors.New(`critical members are not supported ("crit")`)
@@ -105,13 +108,13 @@ func parse(text string) (*Proof, error) {
 // section 4 says.
 func (p *Proof) readHeader(header []byte) error {
 	var typ, algorithm string
-	var jwk json.RawMessage
-	err := members(header, func(name string, value json.RawMessage) error {
+	var jwk []byte
+	err := members(header, func(name string, value []byte) error {
 		switch name {
 		case "typ":
-			typ, _ = unquote(value)
+			typ, _ = engine.Unquote(value)
 		case "alg":
-			algorithm, _ = unquote(value)
+			algorithm, _ = engine.Unquote(value)
 		case "jwk":
 			jwk = value
 		case "crit":
@@ -139,19 +142,19 @@ func (p *Proof) readHeader(header []byte) error {
 
 // readPayload reads the payload of the proof.
 func (p *Proof) readPayload(payload []byte) error {
-	return members(payload, func(name string, value json.RawMessage) error {
+	return members(payload, func(name string, value []byte) error {
 		ok := true
 		switch name {
 		case "nonce":
-			p.Nonce, ok = unquote(value)
+			p.Nonce, ok = engine.Unquote(value)
 		case "ath":
-			p.TokenHash, ok = unquote(value)
+			p.TokenHash, ok = engine.Unquote(value)
 		case "jti":
-			p.ID, _ = unquote(value)
+			p.ID, _ = engine.Unquote(value)
 		case "htm":
-			p.Method, _ = unquote(value)
+			p.Method, _ = engine.Unquote(value)
 		case "htu":
-			p.URL, _ = unquote(value)
+			p.URL, _ = engine.Unquote(value)
 		case "iat":
 			p.IssuedAt = readTime(value)
 		}
@@ -196,51 +199,34 @@ func digest(text string) string {
 	return encoding.EncodeToString(sum[:])
 }
 
+// maxMembers is how many members of an object are read.
+const maxMembers = 64
+
 // members calls f for each member of a JSON object. It returns an error if data is not an object, or has
 // a name twice: two readers could then understand it differently. The names are those exactly written,
 // while encoding/json would take "ALG" for "alg".
-func members(data []byte, f func(name string, value json.RawMessage) error) error {
-	if !json.Valid(data) || !utf8.Valid(data) {
+func members(data []byte, f func(name string, value []byte) error) error {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) == 0 || data[0] != '{' || !engine.ValidJSON(data) || !utf8.Valid(data) {
 		return errNotObject
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return errNotObject
-	}
-	seen := make(map[string]bool, 8)
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
+	var some [16]string
+	seen := some[:0]
+	return engine.Members(data, func(n, _, value []byte) error {
+		name := string(n)
+		if len(seen) == maxMembers || slices.Contains(seen, name) {
 			return errNotObject
 		}
-		text := name.(string) // the names of valid JSON are strings
-		if seen[text] {
-			return errNotObject
-		}
-		seen[text] = true
-		var value json.RawMessage
-		if d.Decode(&value) != nil {
-			return errNotObject
-		}
-		if err := f(text, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unquote returns the text of a JSON string. ok is false if value is no string.
-func unquote(value json.RawMessage) (text string, ok bool) {
-	if len(value) == 0 || value[0] != '"' {
-		return "", false
-	}
-	return text, json.Unmarshal(value, &text) == nil
+		seen = append(seen, name)
+		return f(name, value)
+	})
 }
 
 // readTime returns the time of a NumericDate (RFC 7519 section 2), and the zero time for what is none.
-func readTime(value json.RawMessage) time.Time {
-	var seconds float64
-	if value[0] == 'n' || json.Unmarshal(value, &seconds) != nil || seconds < -1e12 || seconds > 1e12 {
+func readTime(value []byte) time.Time {
+	// The value is valid JSON, of which ParseFloat accepts only numbers.
+	seconds, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || seconds < -1e12 || seconds > 1e12 {
 		return time.Time{}
 	}
 	const exact = 1e6 // microseconds

@@ -77,6 +77,15 @@ func TestProof(t *testing.T) {
 	}
 }
 
+// manyMembers are too many members, which other names than theirs come before.
+var manyMembers = func() string {
+	var b strings.Builder
+	for n := range 64 {
+		fmt.Fprintf(&b, `,"m%d":1`, n)
+	}
+	return b.String()
+}()
+
 // TestRefused guards that each proof that is not valid is refused, by its form or by its signature.
 func TestRefused(t *testing.T) {
 	claims := map[string]any{"nonce": "n", "ath": "h"}
@@ -163,6 +172,7 @@ func TestRefused(t *testing.T) {
 				"x of one byte less":          k.SignWith(jwk(k, map[string]any{"x": own["x"].(string)[:42]}), claims),
 				"y of another type":           k.SignWith(jwk(k, map[string]any{"y": 1}), claims),
 				"another y":                   k.SignWith(jwk(k, map[string]any{"y": dpoptest.Encode(make([]byte, 32))}), claims),
+				"very many members":           k.SignText(header, `{"1":1`+manyMembers+`}`),
 				"too long":                    k.Sign(map[string]any{"nonce": strings.Repeat("n", dpop.MaxLength)}),
 			} {
 				if err := check(proof); err == nil {

@@ -7,8 +7,9 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/hex"
-	"encoding/json"
 	"slices"
+
+	"github.com/z-open/socketauth/internal/engine"
 )
 
 // Thumbprint returns the thumbprint of a public key of P-256 or Ed25519 (RFC 7638), in base64url.
@@ -48,31 +49,36 @@ const size = 32
 
 // readKey reads a public key in the form of a JSON Web Key (RFC 7517). Members that it does not know are
 // ignored.
-func readKey(jwk json.RawMessage) (crypto.PublicKey, error) {
-	if len(jwk) == 0 || jwk[0] != '{' {
-		return nil, errBadKey
-	}
-	texts := make(map[string]string, 4)
-	err := members(jwk, func(name string, value json.RawMessage) error {
+func readKey(jwk []byte) (crypto.PublicKey, error) {
+	var kty, crv, xText, yText string
+	hasY := false
+	err := members(jwk, func(name string, value []byte) error {
+		ok := true
 		switch name {
 		case "d":
 			return errPrivate
-		case "kty", "crv", "x", "y":
-			text, ok := unquote(value)
-			if !ok {
-				return errBadKey
-			}
-			texts[name] = text
+		case "kty":
+			kty, ok = engine.Unquote(value)
+		case "crv":
+			crv, ok = engine.Unquote(value)
+		case "x":
+			xText, ok = engine.Unquote(value)
+		case "y":
+			yText, ok = engine.Unquote(value)
+			hasY = true
+		}
+		if !ok {
+			return errBadKey
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	switch texts["kty"] + " " + texts["crv"] {
-	case "EC P-256":
-		x, okX := readCoordinate(texts["x"])
-		y, okY := readCoordinate(texts["y"])
+	switch [2]string{kty, crv} {
+	case [2]string{"EC", "P-256"}:
+		x, okX := readCoordinate(xText)
+		y, okY := readCoordinate(yText)
 		if !okX || !okY {
 			return nil, errBadKey
 		}
@@ -81,9 +87,9 @@ func readKey(jwk json.RawMessage) (crypto.PublicKey, error) {
 			return nil, errBadKey
 		}
 		return key, nil
-	case "OKP Ed25519":
-		x, ok := readCoordinate(texts["x"])
-		if _, hasY := texts["y"]; !ok || hasY || !isEd25519(x) {
+	case [2]string{"OKP", "Ed25519"}:
+		x, ok := readCoordinate(xText)
+		if !ok || hasY || !isEd25519(x) {
 			return nil, errBadKey
 		}
 		return ed25519.PublicKey(x), nil
@@ -102,13 +108,14 @@ func readCoordinate(text string) (b []byte, ok bool) {
 // ed25519.Verify accepts. It does not report whether there is a point of this y; ed25519.Verify refuses
 // each signature if there is none.
 func isEd25519(x []byte) bool {
-	y := slices.Clone(x)
+	var y [size]byte
+	copy(y[:], x)
 	y[size-1] &^= 1 << 7 // the sign of the other coordinate
-	slices.Reverse(y)    // to big-endian
-	if bytes.Compare(y, prime) >= 0 {
+	slices.Reverse(y[:]) // to big-endian
+	if bytes.Compare(y[:], prime) >= 0 {
 		return false
 	}
-	return !slices.ContainsFunc(smallOrder, func(point []byte) bool { return bytes.Equal(point, y) })
+	return !slices.ContainsFunc(smallOrder, func(point []byte) bool { return bytes.Equal(point, y[:]) })
 }
 
 // The prime of Ed25519, 2^255 - 19, and the y coordinates of its points of small order: big-endian.
