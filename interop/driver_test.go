@@ -76,7 +76,7 @@ func nodeWith(t *testing.T, env []string, needs, script string, args ...string) 
 	for _, name := range scripts {
 		_, _ = os.Stat(name) // makes go test's cached result depend on these files
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(soaking(1, 20))*patience)
 	d := &driver{t: t, waiting: make(map[string][]line), ignored: make(map[string]bool)}
 	cmd := exec.CommandContext(ctx, path, append([]string{script}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
