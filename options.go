@@ -190,8 +190,9 @@ type Options[U any] struct {
 
 	// TokenPath is the path, such as "/token", at which clients without a socket trade the code of a
 	// login for a session token, have that replaced, confirm the next one (POST) and end the session
-	// (DELETE), all with "Authorization: Bearer <code or token>". APIServe registers it. OnAuthenticated
-	// is not asked there; UpdateClaims and TenantID are. If empty, it is not served.
+	// (DELETE), all with "Authorization: Bearer <code or token>", or DPoP instead of Bearer and a proof
+	// (RFC 9449) if the token is bound to a key. APIServe registers it. OnAuthenticated is not asked
+	// there; UpdateClaims and TenantID are. If empty, it is not served.
 	TokenPath string
 
 	// ClientPath is the folder under which SocketServe serves the client for browsers. With
