@@ -2,7 +2,6 @@ package socketauth
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/z-open/socketauth/internal/dpop"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -172,9 +172,6 @@ func (t *token) read(claims *ownValues) error {
 	return err
 }
 
-// thumbprintLength is the length of a SHA-256 in base64.
-const thumbprintLength = 43
-
 // thumbprintIn returns the thumbprint in the claim "cnf", which must be an object with nothing but the
 // member "jkt" (RFC 9449 section 6.1).
 func thumbprintIn(cnf []byte) (thumbprint string, ok bool) {
@@ -188,12 +185,7 @@ func thumbprintIn(cnf []byte) (thumbprint string, ok bool) {
 		}
 		return nil
 	})
-	var sum [32]byte
-	if !ok || n != 1 || len(thumbprint) != thumbprintLength {
-		return "", false
-	}
-	decoded, err := base64.RawURLEncoding.Strict().Decode(sum[:], []byte(thumbprint))
-	return thumbprint, err == nil && decoded == len(sum) // a decoder skips line breaks
+	return thumbprint, ok && n == 1 && dpop.IsThumbprint(thumbprint)
 }
 
 // check returns an error if the library's own claims do not fit together.

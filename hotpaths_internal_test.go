@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
 // A hotPath is an operation that servers repeat all the time. TestHotPathAllocations limits what it
@@ -33,6 +34,7 @@ type hotPath struct {
 func hotPaths() []hotPath {
 	return []hotPath{
 		{name: "presentation", most: 8, start: startPresentation},
+		{name: "proof", most: 210, start: startProof},
 		{name: "echo/eio3", most: 12, start: func(t testing.TB, _ int) func() error { return startEcho(t, 3) }},
 		{name: "echo/eio4", most: 11, start: func(t testing.TB, _ int) func() error { return startEcho(t, 4) }},
 		{name: "broadcast", most: 0.2, receivers: 200, start: startBroadcast},
@@ -85,6 +87,32 @@ func startPresentation(t testing.TB, _ int) func() error {
 		}
 		text = next.Text
 		return err
+	}
+}
+
+// startProof verifies a token and the proof that came with it: what a bound session adds to a presentation
+// is the difference to verifying the token alone.
+func startProof(t testing.TB, _ int) func() error {
+	a, err := New(Options[any]{Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := dpoptest.NewKey()
+	code, err := a.tokens.code(t.Context(), jwt.MapClaims{"sub": "anna"}, time.Now(), key.Thumbprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := a.tokens.successor(t.Context(), code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const connection = "lv_VI97HAXpY6yYWAAACAA"
+	ctx, in := t.Context(), presented{token: bound.Text, proof: key.Socket(connection, bound.Text)}
+	return func() error {
+		if _, refused := a.verifyProved(ctx, in, connection); refused != nil {
+			return refused.cause
+		}
+		return nil
 	}
 }
 

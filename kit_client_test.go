@@ -19,7 +19,7 @@ import (
 // where the next packet is another.
 type client struct {
 	*siotest.Client
-	srv     *testServer
+	srv      *testServer
 	sid      string // the socket's ID
 	engineID string // of the Engine.IO session
 	acks     int
