@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/googollee/go-socket.io/logger"
+	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 	"golang.org/x/exp/slog"
 )
 
@@ -129,6 +131,10 @@ func broadcast(sockets int) scenario {
 // event of a client of the library is "authenticate", with the token that it got before.
 func connectOnce(ctx context.Context, s *server, next func() bool) error {
 	var token string
+	var key *dpoptest.Key
+	if s.bound {
+		key = dpoptest.NewKey()
+	}
 	if s.authenticate {
 		var err error
 		if token, err = login(ctx, s.url); err != nil {
@@ -145,6 +151,7 @@ func connectOnce(ctx context.Context, s *server, next func() bool) error {
 		if err != nil {
 			return err
 		}
+		c.key = key
 		if s.authenticate {
 			token, err = c.authenticate(token)
 		} else {
@@ -190,10 +197,14 @@ func together(clients int, run scenario) scenario {
 	}
 }
 
-// benchmark measures a scenario for each candidate. messages is how many clients one round reaches,
-// if that is more than one.
+// benchmark measures a scenario for each candidate but those that are bound, for which it is the same.
+// messages is how many clients one round reaches, if that is more than one.
 func benchmark(b *testing.B, messages int, run scenario) {
-	for _, c := range candidates() {
+	benchmarkOf(b, slices.DeleteFunc(candidates(), func(c candidate) bool { return c.bound }), messages, run)
+}
+
+func benchmarkOf(b *testing.B, candidates []candidate, messages int, run scenario) {
+	for _, c := range candidates {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			if err := run(b.Context(), start(b, c), b.Loop); err != nil {
@@ -221,7 +232,9 @@ func BenchmarkBroadcast(b *testing.B) { benchmark(b, listeners, broadcast(listen
 
 // BenchmarkConnect measures how often 8 clients at a time can open a websocket, get the answer to a
 // first event, and close it.
-func BenchmarkConnect(b *testing.B) { benchmark(b, 1, together(parallel, connectOnce)) }
+func BenchmarkConnect(b *testing.B) {
+	benchmarkOf(b, candidates(), 1, together(parallel, connectOnce))
+}
 
 // TestScenarios guards that every benchmark works with every candidate.
 func TestScenarios(t *testing.T) {

@@ -22,6 +22,7 @@ const socketPath = "/socket.io/"
 type candidate struct {
 	name         string
 	authenticate bool // its clients log in, and authenticate each socket
+	bound        bool // they do so with proofs of a key: their sessions are bound
 	serve        func(mux *http.ServeMux) (app, error)
 }
 
@@ -34,6 +35,7 @@ type app struct {
 func candidates() []candidate {
 	return []candidate{
 		{name: "socketauth", authenticate: true, serve: serveLibrary},
+		{name: "socketauth-bound", authenticate: true, bound: true, serve: serveLibrary},
 		{name: "socketauth-engine", serve: serveEngine},
 		{name: "go-socket.io", serve: serveBare},
 	}

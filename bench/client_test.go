@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
 const (
@@ -33,6 +35,8 @@ type transport interface {
 type client struct {
 	transport
 	pinged time.Time
+	sid    string        // of Engine.IO
+	key    *dpoptest.Key // that the session is bound to; nil for none
 }
 
 // dialer opens a connection: dialWebsocket or dialPolling.
@@ -41,10 +45,15 @@ type dialer func(ctx context.Context, base string) (transport, error)
 // join returns a client for a connection, once that is in the root namespace.
 func join(t transport) (*client, error) {
 	c := &client{transport: t, pinged: time.Now()}
-	for _, due := range []string{"0", "40"} {
-		if _, err := c.expect(due); err != nil {
-			return nil, err
-		}
+	opened, err := c.expect("0")
+	if err != nil {
+		return nil, err
+	}
+	_, rest, _ := bytes.Cut(opened, []byte(`"sid":"`))
+	sid, _, _ := bytes.Cut(rest, []byte(`"`))
+	c.sid = string(sid)
+	if _, err := c.expect("40"); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -85,7 +94,11 @@ func (c *client) echo() error {
 
 // authenticate presents a code or a token, and returns the token that replaces it.
 func (c *client) authenticate(token string) (string, error) {
-	if err := c.write([]byte(`42["authenticate",{"token":"` + token + `"}]`)); err != nil {
+	proof := ""
+	if c.key != nil {
+		proof = `","proof":"` + c.key.Socket(c.sid, token)
+	}
+	if err := c.write([]byte(`42["authenticate",{"token":"` + token + proof + `"}]`)); err != nil {
 		return "", err
 	}
 	rest, err := c.expect(`42["authenticated","`)
@@ -127,6 +140,9 @@ func enter(ctx context.Context, s *server, dial dialer) (*client, error) {
 	c, err := join(t)
 	if err == nil && s.authenticate {
 		var code string
+		if s.bound {
+			c.key = dpoptest.NewKey()
+		}
 		if code, err = login(ctx, s.url); err == nil {
 			_, err = c.authenticate(code)
 		}
