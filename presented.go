@@ -7,7 +7,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/z-open/socketauth/internal/dpop"
 	"github.com/z-open/socketauth/internal/engine"
 )
 
@@ -121,10 +120,7 @@ func confirms(field json.RawMessage) (yes bool, unclear string) {
 
 var (
 	errUnproved        = errors.New("the token came without the proof of a key that it, or its session, has to be bound to")
-	errUnbound         = errors.New("the session is bound to no key, and Options.Binding is BindRequired")
-	errNotItsKey       = errors.New("the proof is of another key than the token is bound to")
 	errOtherConnection = errors.New("the proof is for another connection: its nonce is not the Engine.IO id of this one")
-	errNotItsToken     = errors.New("the proof is for another token")
 )
 
 // verifyProved is verify for a token that came on a connection, with its proof. connection is the Engine.IO
@@ -152,32 +148,19 @@ func (a *Auth) checkProof(t *token, text, connection string) (*token, *refusal) 
 	switch {
 	case t.Thumbprint != "":
 	case t.Use != useCode && a.binding == BindRequired:
-		return refuse(codeInvalidToken, errUnbound)
+		return refuse(codeInvalidToken, errBindRequired)
 	case t.Use != useCode, a.binding == BindNever, a.binding == BindOptional && text == "":
 		return t, nil
 	}
 	if text == "" {
 		return refuse(codeProofRequired, errUnproved)
 	}
-	proof, err := dpop.Parse(text)
+	proof, err := readProof(text, t)
 	switch {
 	case err != nil:
 		return refuse(codeInvalidProof, err)
-	case t.Thumbprint != "" && t.Thumbprint != proof.Thumbprint:
-		return refuse(codeInvalidProof, errNotItsKey)
-	}
-	if err := proof.Verify(); err != nil {
-		return refuse(codeInvalidProof, err)
-	}
-	switch {
 	case proof.Nonce == "" || proof.Nonce != connection:
 		return refuse(codeInvalidProof, errOtherConnection)
-	case !proof.IsFor(t.Text):
-		return refuse(codeInvalidProof, errNotItsToken)
-	case t.Thumbprint != "":
-		return t, nil
 	}
-	bound := *t
-	bound.Thumbprint, bound.Binds = proof.Thumbprint, true
-	return &bound, nil
+	return t.boundTo(proof), nil
 }

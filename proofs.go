@@ -73,8 +73,6 @@ var (
 	errNotBound      = errors.New("the token is bound to no key, and was sent as DPoP instead of Bearer")
 	errBindRequired  = errors.New("the token is bound to no key, and Options.Binding is BindRequired")
 	errProofs        = errors.New("the request has more than one header DPoP")
-	errOtherKey      = errors.New("the proof is of another key")
-	errOtherToken    = errors.New("the proof is for another token")
 	errOtherMethod   = errors.New("the proof is for another method")
 	errOtherTarget   = errors.New("the proof is for another URL")
 	errNoProofID     = errors.New(`the proof has no "jti"`)
@@ -114,12 +112,7 @@ func (p *requestProofs) check(w http.ResponseWriter, r *http.Request, h authoriz
 	if refused != nil {
 		return nil, refused.withToken(t)
 	}
-	if t.Thumbprint == "" {
-		bound := *t
-		bound.Thumbprint, bound.Binds = proof.Thumbprint, true
-		t = &bound
-	}
-	return t, nil
+	return t.boundTo(proof), nil
 }
 
 // read returns the proof in the header DPoP of a request with the token t, or without one if t is
@@ -132,19 +125,10 @@ func (p *requestProofs) read(w http.ResponseWriter, r *http.Request, t *token) (
 	if len(values) != 1 {
 		return invalid(errProofs)
 	}
-	proof, err := dpop.Parse(values[0])
-	if err != nil {
-		return invalid(err)
-	}
-	if t != nil && t.Thumbprint != "" && proof.Thumbprint != t.Thumbprint {
-		return invalid(errOtherKey)
-	}
-	if err := proof.Verify(); err != nil {
-		return invalid(err)
-	}
+	proof, err := readProof(values[0], t)
 	switch {
-	case t != nil && !proof.IsFor(t.Text):
-		return invalid(errOtherToken)
+	case err != nil:
+		return invalid(err)
 	case proof.Method != r.Method:
 		return invalid(errOtherMethod)
 	case !origin.IsTarget(proof.URL, r):
