@@ -28,7 +28,6 @@ type Engine struct {
 	o        engine.Options
 	protocol Protocol
 	accept   func(*Session) Receiver
-	upgrader upgrader
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	encoded  sync.Pool // *frames
 	flusher  flusher
@@ -57,7 +56,6 @@ func New(o engine.Options, p Protocol, accept func(s *Session) Receiver) *Engine
 		o:        o,
 		protocol: p,
 		accept:   accept,
-		upgrader: newUpgrader(min(o.WriteTimeout, o.FlushTimeout)),
 		started:  time.Now(),
 		sessions: make(map[string]*Session),
 		drained:  make(chan struct{}),
@@ -112,14 +110,8 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 	switch {
 	case r.Method == http.MethodGet && hasBody(w, r):
 		return ErrRequest
-	case transport == "websocket" && !isUpgrade(r):
-		return ErrRequest
-	case transport == "websocket" && !speaksVersion13(r.Header):
-		return errWebsocketVersion
-	case transport == "websocket" && s == nil:
-		return e.openByWorker(w, r)
 	case transport == "websocket":
-		return s.serveUpgrade(w, r)
+		return e.serveHandshake(s, w, r)
 	case s == nil:
 		return e.openPolling(w, r)
 	case r.Method == http.MethodGet:
@@ -128,6 +120,18 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) *Refusal {
 		return s.servePost(w, r)
 	}
 	return ErrRequest
+}
+
+// serveHandshake serves the handshake of a websocket, for the session that the request names or for
+// a new one.
+func (e *Engine) serveHandshake(s *Session, w http.ResponseWriter, r *http.Request) *Refusal {
+	if refusal := refuseHandshake(r); refusal != nil {
+		return refusal
+	}
+	if s == nil {
+		return e.openByWorker(w, r)
+	}
+	return s.serveUpgrade(w, r)
 }
 
 // hasBody reports whether a request has a body. If its length is unknown, hasBody tries to read a

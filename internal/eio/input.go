@@ -42,8 +42,9 @@ func (in *input) count(message []byte) {
 	}
 }
 
-func (e *Engine) newWebSocket(conn net.Conn) *WebSocket {
-	ws := &WebSocket{conn: conn}
+// newWebSocket returns the websocket of a connection. accept is written before its first frame.
+func (e *Engine) newWebSocket(conn net.Conn, accept string) *WebSocket {
+	ws := &WebSocket{conn: conn, accept: accept}
 	in := &ws.input
 	in.chunks = &e.chunks
 	if in.raw = rawConn(conn); in.raw != nil {

@@ -60,7 +60,7 @@ func TestInputWaits(t *testing.T) {
 			if wrapped {
 				server = struct{ net.Conn }{server} // which can be read only by waiting in Read
 			}
-			ws := (&Engine{chunks: sync.Pool{}}).newWebSocket(server)
+			ws := (&Engine{chunks: sync.Pool{}}).newWebSocket(server, "")
 			var got []decoded
 			for part := range slices.Chunk(data, size) {
 				if _, err := client.Write(part); err != nil {
@@ -89,7 +89,7 @@ func TestInputAnnounced(t *testing.T) {
 		if wrapped {
 			server = struct{ net.Conn }{server}
 		}
-		ws := (&Engine{chunks: sync.Pool{}}).newWebSocket(server)
+		ws := (&Engine{chunks: sync.Pool{}}).newWebSocket(server, "")
 		frame := maskedFrame(finalBit|opText, string(make([]byte, 60_000)))
 		for _, part := range [][]byte{frame[:20], frame[20:21]} {
 			if _, err := client.Write(part); err != nil {

@@ -206,6 +206,6 @@ func (s *Session) signalDrainedLocked() {
 }
 
 func isTimeout(err error) bool {
-	var network net.Error // gorilla/websocket hides os.ErrDeadlineExceeded
+	var network net.Error // a wrapped connection may hide os.ErrDeadlineExceeded
 	return errors.As(err, &network) && network.Timeout()
 }

@@ -79,11 +79,13 @@ func (s *Session) Begin(id string, open Packet, b64 bool) {
 	defer s.calls.Unlock()
 	s.mu.Lock()
 	s.id, s.b64, s.out.queue = id, b64, []Packet{open}
-	evict := s.evict
 	s.mu.Unlock()
-	registered := !evict && s.e.register(s)
+	registered := !s.evicted() && s.e.register(s)
 	if registered {
 		s.Contain(func() { s.recv = s.e.accept(s) })
+	}
+	if s.ws != nil && (!registered || s.evicted()) {
+		_ = s.ws.writeAccept(s.e.acceptTimeout()) // whoever ended the session has let the websocket begin
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +96,13 @@ func (s *Session) Begin(id string, open Packet, b64 bool) {
 		s.closeLocked(engine.Shutdown, 0)
 	}
 	s.begun = true
-	s.flushLocked()
+	s.flushNowLocked()
+}
+
+func (s *Session) evicted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.evict
 }
 
 // noopReceiver is the receiver until accept has returned one.

@@ -156,7 +156,7 @@ func TestRejectedMessage(t *testing.T) {
 			_, _ = io.ReadFull(client, make([]byte, 2)) // the close frame
 			_, _ = client.Write(maskedFrame(finalBit|opText, string(make([]byte, 101))))
 		}()
-		e.reject(e.newWebSocket(server))
+		e.reject(e.newWebSocket(server, ""))
 		if took := time.Since(start); took > 0 {
 			t.Errorf("rejected after %v", took)
 		}

@@ -33,6 +33,11 @@ func (s *Session) serveUpgrade(w http.ResponseWriter, r *http.Request) *Refusal 
 	if ws == nil {
 		return refusal
 	}
+	if err := ws.writeAccept(s.e.acceptTimeout()); err != nil {
+		s.e.o.Logger.Debug("engine: websocket handshake failed", "error", err)
+		ws.Close()
+		return nil
+	}
 	if !s.setCandidate(ws) {
 		s.e.reject(ws)
 		return nil

@@ -1,16 +1,10 @@
 package eio
 
 import (
-	"bufio"
-	"errors"
 	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 const (
@@ -31,6 +25,7 @@ type WebSocket struct {
 	input input
 
 	writing sync.Mutex  // held from the first byte of a frame to its last
+	accept  string      // the response to the handshake, until it is written before the first frame; guarded by writing
 	closed  bool        // nothing more is written, after a close frame or a part of a frame; guarded by writing
 	leaving atomic.Bool // no frame is begun any more, except a close frame
 }
@@ -67,8 +62,29 @@ func (ws *WebSocket) writeClose(status uint16) {
 	}
 }
 
+// writeAccept writes the response to the handshake, unless it was written.
+func (ws *WebSocket) writeAccept(within time.Duration) error {
+	ws.writing.Lock()
+	defer ws.writing.Unlock()
+	if ws.accept == "" || ws.closed {
+		return nil
+	}
+	return ws.write(nil, within)
+}
+
+// takeAccept returns the response to the handshake if it has not been written. The caller holds
+// writing, and writes it.
+func (ws *WebSocket) takeAccept() string {
+	accept := ws.accept
+	ws.accept = ""
+	return accept
+}
+
 // write writes encoded frames, or the rest of them. The caller holds writing.
 func (ws *WebSocket) write(frames []byte, within time.Duration) error {
+	if ws.accept != "" {
+		frames = append([]byte(ws.takeAccept()), frames...)
+	}
 	_ = ws.conn.SetWriteDeadline(time.Now().Add(within))
 	if ws.leaving.Load() { // writeClose may have set its deadline before
 		_ = ws.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
@@ -105,103 +121,4 @@ func (ws *WebSocket) interrupt(linger time.Duration) {
 		return
 	}
 	_ = ws.conn.SetDeadline(past)
-}
-
-// upgrader makes websockets of requests.
-type upgrader struct{ websocket.Upgrader }
-
-func newUpgrader(timeout time.Duration) upgrader {
-	return upgrader{websocket.Upgrader{
-		HandshakeTimeout: timeout,
-		ReadBufferSize:   1, // the least: gorilla/websocket only makes the handshake
-		WriteBufferPool:  new(sync.Pool),
-		// Origins are checked before the engine is called.
-		CheckOrigin: func(*http.Request) bool { return true },
-		Error:       func(http.ResponseWriter, *http.Request, int, error) {},
-	}}
-}
-
-// hijacker gives gorilla/websocket the http.Hijacker it needs when middleware has wrapped the
-// ResponseWriter.
-type hijacker struct {
-	http.ResponseWriter
-	hijacked bool
-	err      error
-}
-
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	h.hijacked, h.err = err == nil, err
-	return conn, rw, err
-}
-
-// isUpgrade reports whether a request asks for a websocket.
-func isUpgrade(r *http.Request) bool { return websocket.IsWebSocketUpgrade(r) }
-
-// speaksVersion13 reports whether the handshake offers the one version of the websocket protocol
-// that is in use (RFC 6455). Clients may list several.
-func speaksVersion13(h http.Header) bool {
-	for _, value := range h.Values("Sec-WebSocket-Version") {
-		for version := range strings.SplitSeq(value, ",") {
-			if strings.TrimSpace(version) == "13" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// askForVersion13 asks the client to try again with that version (RFC 6455 section 4.4, RFC 9110
-// section 15.5.22).
-func askForVersion13(h http.Header) {
-	h.Set("Sec-WebSocket-Version", "13")
-	h.Set("Upgrade", "websocket")
-	h.Set("Connection", "Upgrade")
-}
-
-// firstSubprotocol returns the first subprotocol that a client offers, or "" if it offers none. It
-// returns false if that is not a valid name by RFC 6455.
-func firstSubprotocol(h http.Header) (name string, ok bool) {
-	name, rest, more := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
-	if name = strings.Trim(name, " \t"); name == "" {
-		return "", !more && rest == ""
-	}
-	for _, c := range []byte(name) {
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && !('0' <= c && c <= '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
-			return "", false
-		}
-	}
-	return name, true
-}
-
-// upgrade makes a websocket of a request. If it fails after the connection was hijacked, there is
-// nothing to answer, and both results are nil.
-func (e *Engine) upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, *Refusal) {
-	h := &hijacker{ResponseWriter: w}
-	header := http.Header{"Cache-Control": {"no-store"}}
-	subprotocol, ok := firstSubprotocol(r.Header)
-	if !ok {
-		return nil, ErrRequest
-	}
-	if subprotocol != "" {
-		// A client that offers some fails the connection if the server chooses none.
-		header.Set("Sec-WebSocket-Protocol", subprotocol)
-	}
-	conn, err := e.upgrader.Upgrade(h, r, header)
-	switch {
-	case err == nil:
-		return e.newWebSocket(conn.NetConn()), nil
-	case h.hijacked:
-		e.o.Logger.Debug("engine: websocket handshake failed", "error", err)
-		return nil, nil
-	}
-	if errors.Is(h.err, http.ErrNotSupported) {
-		if _, now := e.unsupported.Allow(); now {
-			e.o.Logger.Warn("engine: websockets are impossible behind this middleware",
-				"fix", "its ResponseWriter must have Unwrap or Hijack; "+
-					"http.TimeoutHandler and the like must leave the socket path alone")
-		}
-	}
-	return nil, ErrRequest
 }

@@ -54,6 +54,10 @@ func (s *Session) enqueueLocked(packets []Packet) error {
 func (s *Session) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flushNowLocked()
+}
+
+func (s *Session) flushNowLocked() {
 	if s.out.writing || !s.unwrittenLocked() {
 		return
 	}
@@ -313,7 +317,9 @@ func (f *frames) fill(e *Engine, ws *WebSocket, b *batch) bool {
 	if ws.closed || ws.leaving.Load() {
 		return false
 	}
-	if len(b.packets) == 1 && b.packets[0].frame != nil {
+	if ws.accept != "" {
+		f.buf = append(f.buf, ws.takeAccept()...)
+	} else if len(b.packets) == 1 && b.packets[0].frame != nil {
 		f.shared, b.packets = b.packets[0].frame, nil
 		return true
 	}

@@ -54,7 +54,7 @@ func connect(t *testing.T, o engine.Options, wrap func(net.Conn) net.Conn) *pipe
 	e := New(o, bare{}, func(s *Session) Receiver { p.Session = s; return &p.ended })
 	s := e.newSession(nil)
 	s.trusted.Store(true)
-	s.ws = e.newWebSocket(wrap(conn))
+	s.ws = e.newWebSocket(wrap(conn), "")
 	s.Begin("id", Packet{Head: "open"}, false)
 	t.Cleanup(func() {
 		s.Evict()

@@ -7,7 +7,8 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/googollee/go-socket.io/engineio"
+	"github.com/googollee/go-socket.io/engineio/session"
+	"github.com/googollee/go-socket.io/engineio/transport"
 
 	"github.com/z-open/socketauth/internal/eio"
 	"github.com/z-open/socketauth/internal/query"
@@ -18,9 +19,7 @@ import (
 // uses the two transports of transport.go; package eio writes what is queued and ends the session.
 type link struct {
 	*eio.Session
-	p    *protocol
-	lib  engineio.Conn
-	id   string         // set when the library writes OPEN
+	lib  *session.Session
 	open eio.Packet     // the OPEN
 	b64  bool           // the client took no binary data when the session began
 	once bool           // text in POSTs is known to be encoded once
@@ -45,33 +44,33 @@ func asksForBase64(r *http.Request) bool { return query.Value(r.URL.RawQuery, "b
 // Open implements eio.Link.
 func (k *link) Open(r *http.Request, ws *eio.WebSocket) bool {
 	k.b64, k.ws = asksForBase64(r), ws
+	// The library's own ids are 1, 2, 3, and whoever knows the id of a session can read what its client
+	// is sent.
+	id, o := k.Options().NewSessionID(), k.Options()
+	parameters := transport.ConnParameters{PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, Upgrades: []string{websocketName}}
+	var err error
 	if ws == nil {
-		return k.p.serveLibrary(pollingRequest, pollingConn{libConn{k}})
+		k.lib, err = session.New(pollingConn{libConn{k}}, id, pollingName, parameters)
+	} else {
+		parameters.Upgrades = []string{}
+		k.lib, err = session.New(&websocketConn{libConn: libConn{k}, ws: ws, step: active}, id, websocketName, parameters)
 	}
-	return k.p.serveLibrary(websocketRequest, &websocketConn{libConn: libConn{k}, ws: ws, step: active})
+	if err != nil || k.lib.InitSession() != nil { // which calls openWritten
+		return false // impossible: the transports do not fail
+	}
+	k.reading = true
+	k.ExpectPing()
+	k.Begin(id, k.open, k.b64)
+	k.open = eio.Packet{}
+	k.Hold()
+	go k.read() // in a goroutine of its own, so that what net/http holds for this request is freed
+	return true
 }
 
 // openWritten is called when the library writes OPEN. The packet is kept until the session begins,
 // so that no request of the client comes too early.
 func (k *link) openWritten(parameters []byte) {
-	// The library has just encoded them, and ids need no escaping in JSON.
-	_, rest, _ := bytes.Cut(parameters, []byte(`"sid":"`))
-	id, _, ok := bytes.Cut(rest, []byte{'"'})
-	if !ok {
-		return // impossible
-	}
-	k.id, k.open = string(id), eio.Packet{Head: string(eio.Open), Data: bytes.TrimSpace(parameters)}
-	k.p.addOpening(k)
-}
-
-// start begins the session. It is called when the library has it in its table.
-func (k *link) start(lib engineio.Conn) {
-	k.lib, k.reading = lib, true
-	k.ExpectPing()
-	k.Begin(k.id, k.open, k.b64)
-	k.open = eio.Packet{}
-	k.Hold()
-	go k.read()
+	k.open = eio.Packet{Head: string(eio.Open), Data: bytes.TrimSpace(parameters)}
 }
 
 // read reads the transport until it fails.
@@ -137,7 +136,6 @@ func (k *link) stopReading() {
 	if ws := k.transport(); ws != nil {
 		ws.Close()
 	}
-	k.p.lib.Remove(k.id)
 }
 
 var (
@@ -215,10 +213,7 @@ func (k *link) nextPosted() (eio.Incoming, error) {
 
 // Upgrade implements eio.Link. The library tries the websocket in a goroutine of its own.
 func (k *link) Upgrade(r *http.Request, ws *eio.WebSocket) {
-	conn := &websocketConn{libConn: libConn{k}, ws: ws, b64: asksForBase64(r)}
-	if !k.p.serveLibrary(r, conn) {
-		k.GiveUp(ws)
-	}
+	k.lib.Upgrade(websocketName, &websocketConn{libConn: libConn{k}, ws: ws, b64: asksForBase64(r)})
 }
 
 // switchTransport makes the websocket the transport, if the goroutine that reads is still running.

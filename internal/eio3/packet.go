@@ -39,7 +39,7 @@ const maxText = 32 << 10
 
 // AppendPayload implements eio.Protocol. It uses the binary form if a packet is binary or the text
 // form is long, unless the client cannot read it.
-func (*protocol) AppendPayload(dst []byte, packets []eio.Packet, b64 bool) (payload []byte, contentType string) {
+func (protocol) AppendPayload(dst []byte, packets []eio.Packet, b64 bool) (payload []byte, contentType string) {
 	if !b64 && slices.ContainsFunc(packets, func(p eio.Packet) bool { return p.Binary }) {
 		return appendBinaryPayload(dst, packets), eio.ContentBinary
 	}
@@ -84,7 +84,7 @@ func appendBinaryPayload(dst []byte, packets []eio.Packet) []byte {
 }
 
 // Frame implements eio.Protocol. It marks a binary message as a message.
-func (*protocol) Frame(p eio.Packet, b64 bool) eio.Packet {
+func (protocol) Frame(p eio.Packet, b64 bool) eio.Packet {
 	switch {
 	case p.Binary && b64:
 		return eio.Packet{Head: base64Head, Data: base64.StdEncoding.AppendEncode(nil, p.Data)}

@@ -2,7 +2,6 @@ package eio3
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -18,55 +17,16 @@ import (
 	"github.com/z-open/socketauth/internal/eio"
 )
 
-var errDial = errors.New("eio3: cannot dial")
-
-// libTransport is a transport of the library. The connection that it accepts comes with the
-// ResponseWriter of serveLibrary.
-type libTransport string
-
+// The library's names of the transports.
 const (
-	pollingTransport   libTransport = "polling"
-	websocketTransport libTransport = "websocket"
+	pollingName   = "polling"
+	websocketName = "websocket"
 )
 
-var _ transport.Transport = pollingTransport
-
-func (t libTransport) Name() string { return string(t) }
-
-func (libTransport) Accept(w http.ResponseWriter, _ *http.Request) (transport.Conn, error) {
-	o := w.(*offered)
-	o.accepted = true
-	return o.conn, nil
-}
-
-func (libTransport) Dial(*url.URL, http.Header) (transport.Conn, error) { return nil, errDial }
-
-// offered is a connection that goes through the library's ServeHTTP to Accept. What the library
-// writes as a response is discarded: package eio answers all requests.
-type offered struct {
-	conn     transport.Conn
-	accepted bool
-}
-
-var _ http.ResponseWriter = (*offered)(nil)
-
-func (*offered) Header() http.Header         { return http.Header{} }
-func (*offered) Write(p []byte) (int, error) { return len(p), nil }
-func (*offered) WriteHeader(int)             {}
-
-// The requests of new sessions, as the library sees them: it reads no more of them than the transport.
 var (
-	pollingRequest   = &http.Request{URL: &url.URL{RawQuery: "transport=polling"}}
-	websocketRequest = &http.Request{URL: &url.URL{RawQuery: "transport=websocket"}}
+	_ transport.Conn = pollingConn{}
+	_ transport.Conn = (*websocketConn)(nil)
 )
-
-// serveLibrary gives the library a transport for a handshake, or for the upgrade of the session
-// that the request names, and reports whether it accepted the transport.
-func (p *protocol) serveLibrary(r *http.Request, conn transport.Conn) bool {
-	o := &offered{conn: conn}
-	p.lib.ServeHTTP(o, r)
-	return o.accepted
-}
 
 // libConn is what both transports have in common.
 type libConn struct{ k *link }
