@@ -72,6 +72,38 @@ func (s *Session) flushNowLocked() {
 	s.Done()
 }
 
+// patience is how long FlushSoon waits for more to write.
+const patience = 5 * time.Millisecond
+
+// soon holds the sessions of FlushSoon.
+type soon struct {
+	mu       sync.Mutex
+	sessions []*Session
+}
+
+// FlushSoon is Flush for a caller who knows that more will be queued and flushed within moments, so
+// that all of it is written in one go. If that takes longer, it is not waited for.
+func (s *Session) FlushSoon() {
+	e := s.e
+	e.soon.mu.Lock()
+	defer e.soon.mu.Unlock()
+	if e.soon.sessions = append(e.soon.sessions, s); len(e.soon.sessions) == 1 {
+		e.tasks.Add(1)
+		time.AfterFunc(patience, e.flushSoon)
+	}
+}
+
+func (e *Engine) flushSoon() {
+	defer e.done()
+	e.soon.mu.Lock()
+	sessions := e.soon.sessions
+	e.soon.sessions = nil
+	e.soon.mu.Unlock()
+	for _, s := range sessions {
+		s.Flush()
+	}
+}
+
 // flushLocked hands the queue to a writer, if there is something to write and a way to write it.
 func (s *Session) flushLocked() {
 	switch {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/z-open/socketauth/internal/engine"
@@ -385,4 +386,48 @@ func TestFlusherMovesLittle(t *testing.T) {
 	if waiting := len(f.sessions) - f.next; moves > 2 || waiting != sessions {
 		t.Errorf("moved %d times in %d turns; %d wait", moves, turns, waiting)
 	}
+}
+
+func TestFlushSoon(t *testing.T) {
+	// Guards that what waits for more is written together with it, that it does not wait for long, and
+	// that Shutdown leaves no timer.
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		e := New(engine.Options{}, bare{}, func(*Session) Receiver { return noopReceiver{} })
+		s := e.newSession(nil)
+		s.ws = e.newWebSocket(server, "")
+		s.Begin("id", Packet{Head: "open"}, false)
+		expect := func(want string, after time.Duration) {
+			t.Helper()
+			start, got := time.Now(), make([]byte, 100)
+			n, err := client.Read(got)
+			if took := time.Since(start); err != nil || string(got[:n]) != want || took != after {
+				t.Errorf("got %q %v after %v, want %q after %v", got[:n], err, took, want, after)
+			}
+			synctest.Wait() // until the writer is done
+		}
+		enqueue := func(head string) {
+			t.Helper()
+			if err := s.Enqueue(Packet{Head: head}); err != nil {
+				t.Error(err)
+			}
+		}
+		expect("\x81\x04open", 0)
+		enqueue("alone")
+		s.FlushSoon()
+		expect("\x81\x05alone", patience)
+		enqueue("first")
+		s.FlushSoon()
+		enqueue("second")
+		s.Flush()
+		expect("\x81\x05first\x81\x06second", 0)
+		s.Evict()
+		if err := e.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if sessions, tasks := e.Left(); sessions+tasks > 0 {
+			t.Errorf("left: %d sessions, %d tasks", sessions, tasks)
+		}
+		_, _ = client.Close(), server.Close()
+	})
 }

@@ -161,7 +161,12 @@ func (c *Client) Join(namespace string, auth json.RawMessage, answer func(id str
 		return false
 	}
 	c.s.JoinBy(0)
-	_ = c.s.Send(encodeControl(Connect, namespace, answer(k.id)))
+	_ = c.s.Enqueue(encodeControl(Connect, namespace, answer(k.id)))
+	if auth == nil {
+		defer c.s.Flush() // together with what Accept has sent
+	} else {
+		c.s.FlushSoon() // together with the answer to the client's token
+	}
 	c.s.Contain(func() {
 		if recv := c.s.Options().Namespaces[namespace](k, engine.Handshake{Auth: auth, Request: c.s.Request()}); recv != nil {
 			k.recv = recv
