@@ -6,7 +6,7 @@ import { SocketAuthError } from "./errors.js";
 import { claims } from "./token.js";
 
 const KEYS = "socketauth.keys"; // where the keys are in IndexedDB
-const MAX_KEYS = 16; // kept; more than the sessions that a browser has, or is yet to log out
+const MAX_KEYS = 32; // kept; more than the sessions that a browser has, or is yet to log out
 const TIMEOUT = 5_000; // ms for the database: without the key a session cannot go on
 const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 

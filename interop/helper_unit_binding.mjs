@@ -72,14 +72,14 @@ export const tests = {
     // Guards: pages on which logins had failed removed the key of the session.
     await device(async (disk) => {
       const { kept, jkt } = await loggedIn()
-      for (let n = 0; n < 20; n++) {
+      for (let n = 0; n < 40; n++) {
         const { server, client, http = new Posts() } = await start(kept.token, { bind: true })
         await hears(server)
         http.answers.push(() => Response.json({ code: 'USER_INVALID' }, { status: 401 }))
         await settles(client.login({}))
         client.close()
       }
-      assert.equal(disk.keys.length, 16)
+      assert.equal(disk.keys.length, 32)
       assert.ok(disk.keys.some(({ thumbprint }) => thumbprint === jkt))
     })
   },
