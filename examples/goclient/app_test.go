@@ -106,9 +106,19 @@ func (a *app) client(t *testing.T, path string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{t: t, session: newSession(a.url, file, slog.New(slog.DiscardHandler)), ended: make(chan error, 1), pauses: make(chan time.Duration, 100)}
+	key, err := openKey(path + ".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{t: t, session: newSession(a.url, file, key, slog.New(slog.DiscardHandler)), ended: make(chan error, 1), pauses: make(chan time.Duration, 100)}
 	c.greeting = "join"
-	c.pause = func(ctx context.Context, d time.Duration) error { c.pauses <- d; return ctx.Err() }
+	c.pause = func(ctx context.Context, d time.Duration) error {
+		select {
+		case c.pauses <- d:
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}
 	return c
 }
 

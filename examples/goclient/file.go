@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
 // tokenFile stores the code or token that is to be presented next. Only one process at a time may
@@ -45,20 +47,44 @@ func (f *tokenFile) Load() (string, error) {
 
 // Store replaces the token. The new one is on disk when it returns, because the old one is dead as
 // soon as the new one is acknowledged.
-func (f *tokenFile) Store(token string) (err error) {
-	next := f.path + ".new"
+func (f *tokenFile) Store(token string) error { return replaceFile(f.path, token) }
+
+// replaceFile replaces what a file has. If the process is killed at any point, the file has either
+// the old text or the new one, and the new one once replaceFile has returned.
+func replaceFile(path, text string) error {
+	next := path + ".new"
 	file, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(token)
+	_, err = file.WriteString(text)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(next, f.path); err != nil {
+	if err := os.Rename(next, path); err != nil {
 		return err
 	}
-	return syncFolder(f.path)
+	return syncFolder(path)
+}
+
+// openKey returns the key in the file at path. If there is none, it makes one.
+func openKey(path string) (*dpop.Key, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, text, err := dpop.New()
+		if err == nil {
+			err = replaceFile(path, text) // before the key is used
+		}
+		return key, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, err := dpop.Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
 }
 
 // Remove removes the token.

@@ -18,6 +18,7 @@ const (
 type link struct {
 	*session
 	conn      *conn
+	sid       string // the id of the connection, which proofs are made for
 	waiting   bool   // for the answer to a presentation or a log-out; there is at most one at a time
 	presented string // the token that was presented last
 	refused   error  // why the server refused it, if the connection goes on
@@ -143,15 +144,24 @@ func (l *link) present() (data any, err error) {
 	if token == "" {
 		return nil, errNoToken
 	}
+	proof, err := l.key.Socket(token, l.sid) // ignored if the token is not bound
+	if err != nil {
+		return nil, err
+	}
 	l.presented = token
 	l.expect()
-	return map[string]any{"token": token, "confirm": true}, nil
+	return map[string]any{"token": token, "confirm": true, "proof": proof}, nil
 }
 
 // receive handles one packet.
 func (l *link) receive(p packet) error {
 	switch p.kind {
 	case "0": // OPEN: now CONNECT, which carries the token
+		var open struct{ Sid string }
+		if err := json.Unmarshal(p.data, &open); err != nil {
+			return err
+		}
+		l.sid = open.Sid
 		data, err := l.present()
 		if err != nil {
 			return err

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	address := flags.String("url", "http://localhost:8080", "`address` of the server")
 	user := flags.String("user", "", "`name` to log in with if no token is stored; $PASSWORD is the password")
 	register := flags.Bool("register", false, "register that name")
-	path := flags.String("token", defaultFile(), "`file` that keeps the token, for one process at a time")
+	path := flags.String("token", defaultFile(), "`file` that keeps the token, for one process at a time; its key is in a second file, with .key added")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -51,15 +51,22 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	s := newSession(server, file, slog.Default())
+	key, err := openKey(*path + ".key")
+	if err != nil {
+		return err
+	}
+	s := newSession(server, file, key, slog.Default())
 
 	token, err := file.Load()
 	if err != nil {
 		return err
 	}
-	if token == "" {
-		if *user == "" {
+	if token == "" || key.IsLost(token) {
+		if *user == "" && token == "" {
 			return errors.New("no token is stored: log in with -user")
+		}
+		if *user == "" {
+			return errors.New("the key that the stored session is bound to is lost: log in with -user")
 		}
 		route := "/login"
 		if *register {

@@ -53,7 +53,11 @@ func TestHeartbeat(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), openTimeout/2)
 	defer cancel()
-	err = newSession(u, file, slog.New(slog.DiscardHandler)).connect(ctx)
+	key, err := openKey(file.path + ".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = newSession(u, file, key, slog.New(slog.DiscardHandler)).connect(ctx)
 	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || ctx.Err() != nil {
 		t.Errorf("ended with %v", err)
 	}

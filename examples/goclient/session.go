@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
 const (
@@ -45,6 +47,7 @@ func (r *refusal) Error() string { return r.Code }
 type session struct {
 	server *url.URL
 	file   *tokenFile
+	key    *dpop.Key // that the session is bound to
 	log    *slog.Logger
 	dialer *websocket.Dialer
 	pause  func(ctx context.Context, d time.Duration) error    // waits between connections
@@ -60,10 +63,10 @@ type session struct {
 }
 
 // newSession returns a session whose token is in file.
-func newSession(server *url.URL, file *tokenFile, log *slog.Logger) *session {
+func newSession(server *url.URL, file *tokenFile, key *dpop.Key, log *slog.Logger) *session {
 	leave := make(chan struct{})
 	return &session{
-		server: server, file: file, log: log, pause: pause, due: renewal,
+		server: server, file: file, key: key, log: log, pause: pause, due: renewal,
 		dialer:   &websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: openTimeout},
 		onEvent:  func(string, []json.RawMessage) {},
 		outgoing: make(chan call),
@@ -72,34 +75,59 @@ func newSession(server *url.URL, file *tokenFile, log *slog.Logger) *session {
 	}
 }
 
+// answer is what the server answers to a login.
+type answer struct {
+	Token, Code string
+	status      int
+	nonce       string // for the next proof, if the server has sent one
+}
+
 // Login sends credentials and stores the code that it gets in the file of the token. path is /login
-// or /register.
+// or /register. The session will be bound to the key.
 func (s *session) Login(ctx context.Context, path string, credentials map[string]string) error {
-	body, err := json.Marshal(credentials)
-	if err != nil {
-		return err
+	a, err := s.login(ctx, path, credentials, "")
+	if err == nil && a.Code == "USE_DPOP_NONCE" { // the clocks of client and server differ
+		a, err = s.login(ctx, path, credentials, a.nonce)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.server.JoinPath(path).String(), bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	var answer struct{ Token, Code string }
-	err = json.NewDecoder(response.Body).Decode(&answer)
 	switch {
-	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s: %s %s", path, response.Status, answer.Code)
 	case err != nil:
 		return err
-	case answer.Token == "":
+	case a.status != http.StatusOK:
+		return fmt.Errorf("%s: %d %s", path, a.status, a.Code)
+	case a.Token == "":
 		return fmt.Errorf("%s: no code in the answer: does the server have an AppURL?", path)
 	}
-	return s.file.Store(answer.Token)
+	return s.file.Store(a.Token)
+}
+
+// login sends credentials once, with a proof of the key.
+func (s *session) login(ctx context.Context, path string, credentials map[string]string, nonce string) (a answer, err error) {
+	body, err := json.Marshal(credentials)
+	if err != nil {
+		return a, err
+	}
+	address := s.server.JoinPath(path).String()
+	proof, err := s.key.Request(http.MethodPost, address, "", nonce)
+	if err != nil {
+		return a, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("DPoP", proof)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return a, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	err = json.NewDecoder(response.Body).Decode(&a)
+	a.status, a.nonce = response.StatusCode, response.Header.Get("DPoP-Nonce")
+	if err != nil {
+		err = fmt.Errorf("%s: %d: %w", path, a.status, err)
+	}
+	return a, err
 }
 
 // Run keeps the session connected until it ends. It returns nil after a log-out, which may come

@@ -246,7 +246,7 @@ func TestBacksOffAsTold(t *testing.T) {
 }
 
 func TestDelaysGrowAndDiffer(t *testing.T) {
-	s := newSession(nil, nil, nil)
+	s := newSession(nil, nil, nil, nil)
 	for n, most := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
 		most *= time.Second
 		seen := make(map[time.Duration]bool)

@@ -13,7 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
 var errSignedOut = errors.New("signed out: log in again")
@@ -24,6 +27,8 @@ type client struct {
 	url   string
 	http  *http.Client
 	file  tokenFile
+	key   *dpop.Key                                        // that the session is bound to; nil if it is to be bound to none
+	nonce atomic.Pointer[string]                           // the last one that the server has sent, for proofs
 	pause func(ctx context.Context, d time.Duration) error // waits between tries
 
 	mu      sync.Mutex // held while the token is read or replaced: there is one request to /token at a time
@@ -31,14 +36,18 @@ type client struct {
 	renewAt time.Time  // when it is to be replaced; zero if its age is not known
 }
 
-// newClient returns a client that goes on with the token in a file, if there is one.
-func newClient(url string, transport http.RoundTripper, file tokenFile) (*client, error) {
+// newClient returns a client that goes on with the token in a file, if there is one. If key is not nil,
+// the session that a login begins is bound to it.
+func newClient(url string, transport http.RoundTripper, file tokenFile, key *dpop.Key) (*client, error) {
 	token, err := file.load()
 	if err != nil {
 		return nil, err
 	}
+	if key != nil && key.IsLost(token) {
+		token = "" // nobody else has that key, so this session is over
+	}
 	h := &http.Client{Transport: transport, Timeout: 20 * time.Second}
-	return &client{url: url, http: h, file: file, pause: sleep, token: token}, nil
+	return &client{url: url, http: h, file: file, key: key, pause: sleep, token: token}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -55,6 +64,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // answer is what the server has answered.
 type answer struct {
 	status int
+	text   []byte
 	wait   time.Duration // of Retry-After
 	Token  string        `json:"token"`
 	Code   string        `json:"code"`
@@ -71,29 +81,69 @@ func (c *client) ask(ctx context.Context, method, path, token string, body any) 
 			return a, err
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(text))
+	return c.send(ctx, method, path, token, text)
+}
+
+// send makes a request, once more if the server wants its nonce in the proof: the clocks differ.
+func (c *client) send(ctx context.Context, method, path, token string, body []byte) (a answer, err error) {
+	for range 2 {
+		a, err = c.try(ctx, method, path, token, body)
+		if err != nil || !strings.EqualFold(a.Code, "use_dpop_nonce") { // a login answers it in capitals
+			break
+		}
+	}
+	return a, err
+}
+
+// try makes a request.
+func (c *client) try(ctx context.Context, method, path, token string, body []byte) (a answer, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(body))
 	if err != nil {
 		return a, err
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+	if err := c.authorize(r, token); err != nil {
+		return a, err
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
 		return a, err
 	}
 	defer res.Body.Close()
-	if text, err = io.ReadAll(io.LimitReader(res.Body, 64<<10)); err != nil {
+	if nonce := res.Header.Get("DPoP-Nonce"); nonce != "" {
+		c.nonce.Store(&nonce)
+	}
+	if a.text, err = io.ReadAll(io.LimitReader(res.Body, 1<<20)); err != nil {
 		return a, err
 	}
-	_ = json.Unmarshal(text, &a) // what is not JSON has no token and no code
+	_ = json.Unmarshal(a.text, &a) // what is not JSON has no token and no code
 	a.status = res.StatusCode
 	seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
 	a.wait = time.Duration(seconds) * time.Second
 	return a, nil
+}
+
+// authorize adds the token to a request, unless that is "", and a proof if there is a key.
+func (c *client) authorize(r *http.Request, token string) error {
+	switch {
+	case token == "":
+	case dpop.BoundTo(token) == "": // a code too that is to be bound
+		r.Header.Set("Authorization", "Bearer "+token)
+	default:
+		r.Header.Set("Authorization", "DPoP "+token)
+	}
+	if c.key == nil {
+		return nil
+	}
+	nonce := ""
+	if last := c.nonce.Load(); last != nil {
+		nonce = *last
+	}
+	proof, err := c.key.Request(r.Method, r.URL.String(), token, nonce)
+	r.Header.Set("DPoP", proof)
+	return err
 }
 
 // again calls ask until the server has decided. A request whose answer was lost may be sent again: until
@@ -178,7 +228,7 @@ func (c *client) replace(ctx context.Context) error {
 // isDead has the codes by which the token, and with it the session, is over.
 var isDead = map[string]bool{
 	"invalid_token": true, "token_expired": true, "invalid_tenant": true, "no_longer_valid": true,
-	"token_reused": true, "session_revoked": true,
+	"token_reused": true, "session_revoked": true, "invalid_proof": true,
 }
 
 // Get makes a request. If the server says that the token is out of date, it is made once more with the
@@ -190,35 +240,18 @@ func (c *client) Get(ctx context.Context, path string) (text string, err error) 
 		if err != nil {
 			return "", err
 		}
-		status, text, err := c.get(ctx, path, token)
+		a, err := c.send(ctx, http.MethodGet, path, token, nil)
 		if err != nil {
 			return "", err
 		}
-		if status == http.StatusOK {
-			return text, nil
+		if a.status == http.StatusOK {
+			return string(a.text), nil
 		}
-		var a answer
-		_ = json.Unmarshal([]byte(text), &a)
 		if refused != "" || a.Code != "stale_token" && a.Code != "token_expired" {
-			return "", fmt.Errorf("refused: %d %s", status, a.Code)
+			return "", fmt.Errorf("refused: %d %s", a.status, a.Code)
 		}
 		refused = token
 	}
-}
-
-func (c *client) get(ctx context.Context, path, token string) (status int, text string, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	res, err := c.http.Do(r)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	return res.StatusCode, string(body), err
 }
 
 // Logout ends the session.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/z-open/socketauth"
+	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
 // exchanges is how many TestLostAnswers makes. EXCHANGES=100000 is what was run once.
@@ -47,6 +48,12 @@ func (l *logs) text() string {
 // start starts an app, and a client of it that loses answers and does not wait.
 func start(t *testing.T, rate float64) (*app, *client, *lossy, *logs) {
 	t.Helper()
+	return startBound(t, rate, nil)
+}
+
+// startBound is start for a client with a key.
+func startBound(t *testing.T, rate float64, key *dpop.Key) (*app, *client, *lossy, *logs) {
+	t.Helper()
 	log := new(logs)
 	a, err := serve(slog.New(slog.NewTextHandler(log, nil)), socketauth.Limits{FailuresPerAddress: socketauth.NoLimit})
 	if err != nil {
@@ -56,7 +63,7 @@ func start(t *testing.T, rate float64) (*app, *client, *lossy, *logs) {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	network := &lossy{RoundTripper: transport, rate: rate}
-	c, err := newClient(a.url, network, tokenFile(filepath.Join(t.TempDir(), "token")))
+	c, err := newClient(a.url, network, tokenFile(filepath.Join(t.TempDir(), "token")), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +91,7 @@ func TestLostAnswers(t *testing.T) {
 			if text, err := c.Get(t.Context(), "/api/hello"); err != nil && !errors.Is(err, errLost) || err == nil && text != "hello ada, you are admin" {
 				t.Fatalf("exchange %d: %q, %v", i, text, err)
 			}
-			again, err := newClient(a.url, network, c.file)
+			again, err := newClient(a.url, network, c.file, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
 // tokenFile is the path of the file with the token that is to be presented next. One process at a time
@@ -32,6 +34,23 @@ func (f tokenFile) store(token string) error {
 		return err
 	}
 	return os.Rename(next, string(f))
+}
+
+// key returns the key in a second file. If there is none, it makes one.
+func (f tokenFile) key() (*dpop.Key, error) {
+	file := f + ".key"
+	text, err := file.load()
+	if err != nil {
+		return nil, err
+	}
+	if text != "" {
+		return dpop.Parse(text)
+	}
+	key, text, err := dpop.New()
+	if err == nil {
+		err = file.store(text) // before it is used
+	}
+	return key, err
 }
 
 func (f tokenFile) remove() error {

@@ -39,7 +39,11 @@ func run(ctx context.Context, out io.Writer, file tokenFile, rate float64) error
 	if err := file.remove(); err != nil { // it may be of another run, whose server has ended
 		return err
 	}
-	c, err := newClient(a.url, network, file)
+	key, err := file.key()
+	if err != nil {
+		return err
+	}
+	c, err := newClient(a.url, network, file, key)
 	if err != nil {
 		return err
 	}
