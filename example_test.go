@@ -229,6 +229,33 @@ func ExampleAuth_IssueCode() {
 	// Output: 303 true
 }
 
+// With BindRequired, all sessions are bound to a key of their client: a code is traded together with a proof of one, and
+// no token is good without. The client for browsers does that with bind: true.
+func ExampleBinding() {
+	opts := options()
+	opts.Binding, opts.TokenPath = socketauth.BindRequired, "/token"
+	mux := http.NewServeMux()
+	auth, err := socketauth.APIServe(mux, opts)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	code, err := auth.IssueCode(context.Background(), jwt.MapClaims{"sub": "1"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/token", nil)
+	r.Header.Set("Authorization", "Bearer "+code)
+	mux.ServeHTTP(w, r) // without the header DPoP
+	fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
+	fmt.Println(w.Header().Get("WWW-Authenticate"))
+	// Output:
+	// 401 {"code":"proof_required"}
+	// DPoP error="invalid_dpop_proof", error_description="The proof of the token's key is missing", algs="ES256 EdDSA"
+}
+
 // A page of one's devices: each session can be ended, one's own alone, with a recent password.
 func ExampleServer_sessions() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
