@@ -2,10 +2,17 @@ package histories
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
+	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
 // This file holds sessions that are bound to a key, and proofs by keys.
@@ -56,14 +63,103 @@ func (t *thief) prove(s *socket, what token) proof {
 	return proof{}
 }
 
-// boundAs checks to which key a token is bound that a client was given for another.
-func (s *socket) boundAs(sent, given token) {
+// isBoundTo checks to which key a token is bound that a client with a key was given for another.
+func (w *world) isBoundTo(sent, given token, key string) {
 	want := sent.key
 	if sent.ref.Generation == 0 {
-		want = cmp.Or(want, s.key)
+		want = cmp.Or(want, key)
 	}
 	if given.key != want {
-		s.w.violate("%s is given for %s, and bound to %q instead of %q", given, sent, given.key, want)
+		w.violate("%s is given for %s, and bound to %q instead of %q", given, sent, given.key, want)
+	}
+}
+
+// isRefused notes that a thief is refused with a code.
+func (t *thief) isRefused(code string) {
+	if code == proofRequired || code == invalidProof {
+		t.w.counts.ProofsRefused++
+	}
+}
+
+// newKey returns the name of a new key: its thumbprint, if a real server is to know it.
+func (w *world) newKey(owner string) string {
+	if !w.identities {
+		return "the key of " + owner
+	}
+	key := dpoptest.NewEd25519()
+	w.keys[key.Thumbprint] = key
+	w.note("%s has the key %s", owner, key.Thumbprint)
+	return key.Thumbprint
+}
+
+// textOf returns a proof as it is sent to a real server. It is the same each time.
+func (w *world) textOf(p proof) string { return w.keys[p.key].Socket(w.ids[p.on], p.of) }
+
+// request returns a request with a token, and with a proof if there is a key.
+func (r *realServer) request(method, path, body string, t token, key string) *http.Request {
+	url := "http://server" + path
+	request, _ := http.NewRequest(method, url, strings.NewReader(body))
+	request.Header.Set("Content-Type", "application/json")
+	scheme := "Bearer "
+	if key != "" {
+		request.Header.Set("DPoP", r.w.keys[key].Request(method, url, t.text))
+		if t.key != "" {
+			scheme = "DPoP "
+		}
+	}
+	if t.text != "" {
+		request.Header.Set("Authorization", scheme+t.text)
+	}
+	return request
+}
+
+// said is the body of an answer.
+type said struct{ Token, Code string }
+
+// do sends a request, which may be sent again.
+func (r *realServer) do(from string, request *http.Request) (res *http.Response, body said, err error) {
+	request = request.Clone(context.Background())
+	if request.Body, err = request.GetBody(); err != nil {
+		return nil, body, err
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: r.lis.dialer(from), DisableKeepAlives: true}}
+	if res, err = client.Do(request); err != nil {
+		return nil, body, err
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	_ = json.Unmarshal(text, &body)
+	return res, body, nil
+}
+
+// replay sends another's last request once more, with all that was in it, to the server that had it. If
+// there are several, another one may accept it once, while it is new: that is a known residual.
+func (r *realServer) replay(from, another string) {
+	if request := r.w.requests[another]; request != nil && r.w.processes <= 1 {
+		r.w.note("     %s's request is replayed by %s", another, from)
+		r.calls.Go(func() { _, _, _ = r.do(from, request) })
+	}
+}
+
+// logIn logs a user in with a proof of a key, to which the code is bound.
+func (r *realServer) logIn(userID string, key *dpoptest.Key, got func(token)) {
+	proved := time.Now()
+	body := fmt.Sprintf(`{"username":%q,"password":"secret"}`, userID)
+	request := r.request(http.MethodPost, "/login", body, token{}, key.Thumbprint)
+	r.calls.Go(func() {
+		res, said, err := r.do(userID, request)
+		if err != nil || res.StatusCode != http.StatusOK {
+			r.w.violate("logging in: %v, %v, %q", res, err, said.Code)
+			return
+		}
+		r.tell(func() { got(r.readCode(said.Token, proved)) })
+	})
+}
+
+// honestProof checks that a request whose proof is good is not refused for it.
+func (r *realServer) honestProof(at string, t token, code string) {
+	if code == proofRequired || code == invalidProof || code == "use_dpop_nonce" {
+		r.w.violate("%s refuses %s: %s", at, t, code)
 	}
 }
 
@@ -93,7 +189,6 @@ func (p *playedServer) checkProof(c *conn, f frame, t *authn.Token) (bind, code 
 
 // refuseProof refuses a token for its proof.
 func (p *playedServer) refuseProof(c *conn, code string) {
-	p.w.counts.ProofsRefused++
 	p.refuse(c, code, code == invalidProof, false)
 }
 
@@ -164,6 +259,14 @@ func (l *ledger) trade(s *session, e *entry, c call, p blacklist.Presentation, t
 func (s *session) anotherKey(e *entry, t blacklist.TokenRef) bool {
 	_, held := s.holders[1]
 	return e.ref.Generation == 0 && s.traded && !held && keyOf(e, t) != s.key
+}
+
+// bound reports whether a session is bound to a key.
+func (l *ledger) bound(sid string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sessions[sid]
+	return s != nil && s.key != ""
 }
 
 // spared reports whether a refusal leaves the owner of a session untouched, whoever was refused: the

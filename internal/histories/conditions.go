@@ -96,9 +96,7 @@ func (w *world) drawConditions() conditions {
 	if w.identities && w.chance(0.25) {
 		c.sessionLifetime = w.between(20*time.Second, 5*time.Minute)
 	}
-	if !w.identities {
-		c.binds = []float64{0, 0, 0.3, 1}[w.IntN(4)]
-	}
+	c.binds = []float64{0, 0, 0.3, 1}[w.IntN(4)]
 	c.underWay = c.timeout + 2*c.slowHook
 	if c.hangs > 0 || c.storeBefore > 0 || c.storeAfter > 0 {
 		c.underWay = 3 * c.timeout

@@ -48,8 +48,9 @@ const maxPace = 10
 func (w *world) newDevice(n int, peer server, l *ledger) *device {
 	d := &device{w: w, peer: peer, ledger: l, name: fmt.Sprintf("device%d", n), userID: fmt.Sprintf("user%d", w.IntN(2)), confirming: w.chance(0.8)}
 	if w.chance(w.binds) {
-		d.key = "the key of " + d.name
+		d.key = w.newKey(d.name)
 	}
+	l.opened(&socket{w: w, name: d.name + ".http", key: d.key})
 	for range 1 + w.IntN(2) {
 		d.tabs = append(d.tabs, &tab{device: d, left: w.actions})
 	}
@@ -219,7 +220,7 @@ func (t *tab) store(f frame) {
 		return
 	}
 	s := t.socket
-	s.boundAs(t.sent, f.token)
+	t.w.isBoundTo(t.sent, f.token, t.key)
 	if t.w.identities {
 		s.proved(t.sent, f.token)
 		t.w.lasts(f.token)

@@ -70,6 +70,7 @@ func (p *playedServer) changeRole(string)                  {}
 func (p *playedServer) stepUp(string, string, func(token)) {}
 
 func (p *playedServer) exchange(string, token, string, bool, func(answer)) {}
+func (p *playedServer) replay(string, string)                              {}
 
 func (p *playedServer) revoke(r blacklist.Revocation) {
 	p.endSessions(r, byApp, func(error) {})

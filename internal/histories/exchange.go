@@ -1,10 +1,7 @@
 package histories
 
 import (
-	"encoding/json"
-	"io"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -22,54 +19,47 @@ type answer struct {
 
 // exchange sends a request at TokenPath, which has the token replaced or confirmed. It may arrive twice,
 // and answers get lost.
-func (r *realServer) exchange(from string, t token, _ string, confirm bool, got func(answer)) {
+func (r *realServer) exchange(from string, t token, key string, confirm bool, got func(answer)) {
 	w := r.w
+	body := "{}"
+	if confirm {
+		body = `{"confirm":true}`
+	}
+	request := r.request(http.MethodPost, "/token", body, t, key) // which arrives as it is, each time
 	send := func(got func(answer)) {
 		r.calls.Go(func() {
-			if a, ok := r.post(from, t, confirm); ok {
-				r.tell(func() { got(a) })
+			res, said, err := r.do(from, request)
+			if err != nil {
+				return
 			}
+			a := answer{status: res.StatusCode, code: said.Code}
+			if said.Token != "" {
+				a.token = r.w.readToken(said.Token)
+			}
+			r.tell(func() { got(a) })
 		})
 	}
 	late := min(w.slowest, lateRequest/2)
 	w.after(w.between(time.Millisecond, late), func() {
 		w.note("     %s's request with %s arrives, confirming=%v", from, t, confirm)
+		if t.key != "" { // a proof that begins a session may come again: it binds to the same key
+			w.requests[from] = request
+		}
 		send(func(a answer) {
+			if t.key == key || t.key == "" && t.ref.Generation == 0 {
+				r.honestProof("TokenPath", t, a.code)
+			}
 			if !w.chance(w.cuts) {
 				w.after(w.between(time.Millisecond, late), func() { got(a) })
 			}
 		})
 		if w.chance(max(w.cuts, 0.3)) {
-			w.after(w.between(time.Millisecond, lateRequest/2), func() {
+			w.after(w.between(max(time.Millisecond, w.grain), lateRequest/2), func() { // after the first: its proof is used up
 				w.note("     %s's request with %s arrives again", from, t)
 				send(func(answer) {})
 			})
 		}
 	})
-}
-
-func (r *realServer) post(from string, t token, confirm bool) (a answer, ok bool) {
-	body := "{}"
-	if confirm {
-		body = `{"confirm":true}`
-	}
-	client := http.Client{Transport: &http.Transport{DialContext: r.lis.dialer(from), DisableKeepAlives: true}}
-	request, _ := http.NewRequest(http.MethodPost, "http://server/token", strings.NewReader(body))
-	request.Header.Set("Authorization", "Bearer "+t.text)
-	request.Header.Set("Content-Type", "application/json")
-	res, err := client.Do(request)
-	if err != nil {
-		return answer{}, false
-	}
-	defer res.Body.Close()
-	var said struct{ Token, Code string }
-	text, _ := io.ReadAll(res.Body)
-	_ = json.Unmarshal(text, &said)
-	a = answer{status: res.StatusCode, code: said.Code}
-	if said.Token != "" {
-		a.token = r.w.readToken(said.Token)
-	}
-	return a, true
 }
 
 // exchange has the token replaced by a request.
@@ -92,6 +82,7 @@ func (t *tab) exchange() {
 			if !given.proved.Equal(sent.proved) {
 				t.w.violate("%s is given for %s, and says that its owner has proved who they are again", given, sent)
 			}
+			t.w.isBoundTo(sent, given, t.key)
 			t.w.lasts(given)
 			t.w.counts.Exchanges++
 			t.storage = given

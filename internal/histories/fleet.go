@@ -48,6 +48,8 @@ func (f *fleet) exchange(from string, t token, key string, confirm bool, got fun
 	f.any().exchange(from, t, key, confirm, got)
 }
 
+func (f *fleet) replay(from, another string) { f.any().replay(from, another) }
+
 func (f *fleet) stepUp(userID, sid string, got func(token)) { f.any().stepUp(userID, sid, got) }
 
 // shared is a store that several processes share, as a real server is given it.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/z-open/socketauth/blacklist"
+	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
 // Outcome is the result of one history.
@@ -35,7 +37,7 @@ func Run(seed uint64, blacklist blacklist.Store, tracing bool) Outcome {
 // newWorld begins the history of a seed. With identities, roles change and users prove again who they are.
 func newWorld(seed uint64, blacklist blacklist.Store, identities bool) (*world, *ledger, *store) {
 	now := time.Now().Truncate(time.Microsecond)
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now, identities: identities, roles: roles{now: make(map[string]int)}}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now, identities: identities, roles: roles{now: make(map[string]int)}, keys: make(map[string]*dpoptest.Key), ids: make(map[string]string), requests: make(map[string]*http.Request)}
 	w.conditions = w.drawConditions()
 	l := newLedger(w)
 	w.ledger = l
@@ -176,6 +178,9 @@ func (w *world) list(s *store, l *ledger) {
 		}
 		living := l.living(userID)
 		for _, session := range sessions {
+			if session.Bound != l.bound(session.ID) {
+				w.violate("session %.4s is listed as bound: %v", session.ID, session.Bound)
+			}
 			if until := living[session.ID]; !w.now.Before(until.Add(time.Second)) { // expiry may be rounded up
 				w.violate("session %.4s is listed, and is over", session.ID)
 			}

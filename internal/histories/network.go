@@ -55,6 +55,7 @@ type frame struct {
 	stepUp   token  // authenticate: the step-up code that comes with the token, if any
 	proof    proof  // authenticate, logout: what comes with the token
 	least    []int  // news: the roles that users have at least
+	id       string // opened: that of the connection, with a real server
 	ack      string // authenticated: the id to acknowledge, "" for none; acknowledge: that id
 	code     string // unauthorized
 	terminal bool   // unauthorized
@@ -84,6 +85,7 @@ type server interface {
 	check(t token, key string)                 // through Middleware, with a proof by that key if there is one
 	changeRole(userID string)
 	exchange(from string, t token, key string, confirm bool, got func(answer)) // at TokenPath
+	replay(from, another string)                                               // another's last request there
 	stepUp(userID, sid string, got func(code token))
 	revoke(r blacklist.Revocation)
 }

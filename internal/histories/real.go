@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -50,10 +49,10 @@ func newRealServer(w *world, s *store, as blacklist.Store, seed uint64) (*realSe
 	r.http = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(r.log, nil), slog.LevelError)}
 	var err error
 	r.Server, err = socketauth.Infrastructure(r.http, mux, socketauth.Options[any]{
-		FindUserByCredentials: func(context.Context, socketauth.Credentials) (any, error) {
-			return nil, socketauth.ErrInvalidCredentials // codes are issued without it
+		FindUserByCredentials: func(_ context.Context, c socketauth.Credentials) (any, error) {
+			return c.Get("username"), nil
 		},
-		Claim:           func(any) (jwt.MapClaims, error) { return nil, errHook },
+		Claim:           func(user any) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
 		TokenPath:       "/token",
 		Secret:          []byte("a secret of thirty-two bytes at least"),
 		Timeout:         w.timeout,
@@ -158,31 +157,42 @@ func (r *realServer) close() error {
 }
 
 // login calls IssueCode after the time that the check of a password takes.
-func (r *realServer) login(userID, _ string, got func(token)) {
+func (r *realServer) login(userID, key string, got func(token)) {
 	r.w.after(r.w.between(time.Millisecond, 500*time.Millisecond), func() {
+		if key != "" {
+			r.logIn(userID, r.w.keys[key], got)
+			return
+		}
 		proved := time.Now()
 		text, err := r.Auth().IssueCode(context.Background(), jwt.MapClaims{"sub": userID})
 		if err != nil {
 			r.w.violate("issuing a code: %v", err)
 			return
 		}
-		code := r.w.readToken(text)
-		if d := proved.Sub(code.ref.AuthTime); d < 0 || d > roughly {
-			r.w.violate("the login of a code is %v off", d)
-		}
-		code.ref.AuthTime = proved
-		got(code)
+		got(r.readCode(text, proved))
 	})
 }
 
-func (r *realServer) check(t token, _ string) {
+// readCode reads a code whose user has proved at that time who they are.
+func (r *realServer) readCode(text string, proved time.Time) token {
+	code := r.w.readToken(text)
+	if d := proved.Sub(code.ref.AuthTime); d < 0 || d > roughly {
+		r.w.violate("the login of a code is %v off", d)
+	}
+	code.ref.AuthTime = proved
+	return code
+}
+
+func (r *realServer) check(t token, key string) {
+	request := r.request(http.MethodGet, "/api", "", t, key)
 	r.calls.Go(func() {
-		client := http.Client{Transport: &http.Transport{DialContext: r.lis.dialer("http"), DisableKeepAlives: true}}
-		request, _ := http.NewRequest(http.MethodGet, "http://server/api", nil)
-		request.Header.Set("Authorization", "Bearer "+t.text)
-		if res, err := client.Do(request); err == nil {
-			_, _ = io.Copy(io.Discard, res.Body)
-			_ = res.Body.Close()
+		res, said, err := r.do("http", request)
+		switch {
+		case err != nil:
+		case res.StatusCode == http.StatusOK && t.key != "" && t.key != key:
+			r.w.violate("%s, which is bound to %q, is accepted by Middleware with %q", t, t.key, key)
+		case t.key == key:
+			r.honestProof("Middleware", t, said.Code)
 		}
 	})
 }
@@ -215,6 +225,9 @@ func (w *world) readToken(text string) token {
 		Began      float64 `json:"began"`
 		Mark       int64   `json:"mark"`
 		Role       int     `json:"role"`
+		Cnf        struct {
+			Thumbprint string `json:"jkt"`
+		} `json:"cnf"`
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
@@ -223,9 +236,10 @@ func (w *world) readToken(text string) token {
 	payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
 	_ = json.Unmarshal(payload, &c) // an invalid token fails later, when it is used
 	at := func(seconds float64) time.Time { return time.UnixMicro(int64(seconds*1e6 + 0.5)).Add(-w.offset) }
-	return token{text: text, proved: at(c.AuthTime), role: c.Role, ref: blacklist.TokenRef{
+	return token{text: text, proved: at(c.AuthTime), role: c.Role, key: c.Cnf.Thumbprint, ref: blacklist.TokenRef{
 		SessionID: c.SessionID, TokenID: c.ID, UserID: c.Subject, Generation: c.Generation,
 		IssuedAt: at(c.IssuedAt), AuthTime: at(cmp.Or(c.Began, c.AuthTime)), ExpiresAt: at(c.ExpiresAt), Mark: c.Mark,
+		Bound: c.Cnf.Thumbprint != "",
 	}}
 }
 

@@ -37,8 +37,9 @@ func (w *world) newThief(n int, victim *device, peer server, l *ledger) *thief {
 		presentsOld: []float64{0, 0.3, 1}[w.IntN(3)],
 	}
 	if w.chance(0.6) {
-		t.key = "the key of " + t.name
+		t.key = w.newKey(t.name)
 	}
+	l.opened(&socket{w: w, name: t.name + ".http", thief: true, key: t.key})
 	w.counts.Thieves++
 	w.note("%s of %s: confirming=%.1f, withholds=%v, in lock-step=%v, in advance=%v", t.name, victim.name, t.confirming, t.withholds, t.inLockStep, t.inAdvance)
 	if t.inLockStep {
@@ -63,7 +64,7 @@ func (t *thief) act() {
 		return
 	}
 	defer t.again()
-	switch n := t.w.IntN(11); {
+	switch n := t.w.IntN(13); {
 	case len(t.tokens) == 0 && t.inAdvance && len(t.sockets) == 0:
 		t.dial(nil, authenticate)
 	case len(t.tokens) == 0, n < 2:
@@ -75,6 +76,14 @@ func (t *thief) act() {
 	case n < 10:
 		picked := t.pick()
 		t.dial(&picked, logout)
+	case n < 11 && t.victim.key != "":
+		t.peer.replay(t.name+".http", t.victim.name+".http")
+	case n < 12:
+		t.peer.exchange(t.name+".http", t.pick(), t.key, t.w.chance(0.3), func(a answer) {
+			if t.isRefused(a.code); a.token.text != "" {
+				t.gains(a.token)
+			}
+		})
 	default:
 		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // an acknowledgement that it withheld
 	}
@@ -85,6 +94,14 @@ func (t *thief) steal() {
 		t.w.note("%s steals %s", t.name, stolen)
 		t.tokens = append(t.tokens, stolen)
 	}
+}
+
+// gains notes a token that the thief is given.
+func (t *thief) gains(given token) {
+	if given.key != "" && given.key != t.key {
+		t.w.violate("%s is given %s, which is bound to %q", t.name, given, given.key)
+	}
+	t.tokens = append(t.tokens, given)
 }
 
 func (t *thief) pick() token {
@@ -122,11 +139,10 @@ func (t *thief) dial(first *token, to kind) {
 			default:
 				t.send(s, *first)
 			}
+		case unauthorized:
+			t.isRefused(f.code)
 		case authenticated:
-			if f.token.key != "" && f.token.key != t.key {
-				t.w.violate("%s is given %s, which is bound to %q", t.name, f.token, f.token.key)
-			}
-			t.tokens = append(t.tokens, f.token)
+			t.gains(f.token)
 			if t.acks[s] = f.ack; !t.withholds {
 				t.reply(s)
 			}

@@ -81,7 +81,12 @@ func (c *wire) read(ws *websocket.Conn) {
 			return
 		}
 		if f, ok := c.s.w.readFrame(string(data)); ok {
-			c.r.tell(func() { c.s.answer(f) })
+			c.r.tell(func() {
+				if f.kind == opened {
+					c.s.w.ids[c.s.name] = f.id
+				}
+				c.s.answer(f)
+			})
 		} else if string(data) == "2" {
 			c.r.tell(func() {
 				if !c.s.up.cut {
@@ -96,7 +101,9 @@ func (c *wire) read(ws *websocket.Conn) {
 func (w *world) readFrame(data string) (f frame, ok bool) {
 	switch {
 	case strings.HasPrefix(data, "0{"):
-		return frame{kind: opened}, true
+		var open struct{ Sid string }
+		_ = json.Unmarshal([]byte(data[1:]), &open)
+		return frame{kind: opened, id: open.Sid}, true
 	case strings.HasPrefix(data, "41"):
 		return frame{kind: closed}, true
 	case !strings.HasPrefix(data, "42"):
@@ -137,10 +144,14 @@ func (w *world) readFrame(data string) (f frame, ok bool) {
 // frames returns the messages that a client sends for a frame of the history. A token is sent in
 // the handshake, or in an event after it.
 func (c *wire) frames(f frame) []string {
-	object := fmt.Sprintf(`{"token":%q,"confirm":%v}`, f.token.text, f.confirm)
+	more := ""
 	if f.stepUp.text != "" {
-		object = fmt.Sprintf(`{"token":%q,"confirm":%v,"step_up":%q}`, f.token.text, f.confirm, f.stepUp.text)
+		more = fmt.Sprintf(`,"step_up":%q`, f.stepUp.text)
 	}
+	if f.proof.key != "" {
+		more += fmt.Sprintf(`,"proof":%q`, c.s.w.textOf(f.proof))
+	}
+	object := fmt.Sprintf(`{"token":%q,"confirm":%v%s}`, f.token.text, f.confirm, more)
 	switch {
 	case f.kind == act:
 		return []string{fmt.Sprintf(`42["act",%d]`, c.r.enforced.of(f.token.ref.UserID))}
@@ -154,7 +165,9 @@ func (c *wire) frames(f frame) []string {
 		return []string{"43" + f.ack + "[]"}
 	}
 	text := `42["logout"]`
-	if f.token.text != "" {
+	if f.proof.key != "" {
+		text = fmt.Sprintf(`42["logout",{"token":%q%s}]`, f.token.text, more)
+	} else if f.token.text != "" {
 		text = fmt.Sprintf(`42["logout",%q]`, f.token.text)
 	}
 	if !c.joined {

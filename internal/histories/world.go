@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
 // world runs the events of one history, in the order of their times, in one goroutine, from one
@@ -24,8 +27,11 @@ type world struct {
 	identities bool // there are refreshes and step-ups: only with real servers
 	processes  int
 	roles      roles
-	offset     time.Duration // how far the store's clock is ahead
-	inbox      chan func()   // functions from a real server's goroutines, to be called here; nil if there is none
+	keys       map[string]*dpoptest.Key // by thumbprint; only with real servers
+	ids        map[string]string        // the Engine.IO ids of sockets, by name; the same
+	requests   map[string]*http.Request // the last one of each client; the same
+	offset     time.Duration            // how far the store's clock is ahead
+	inbox      chan func()              // functions from a real server's goroutines, to be called here; nil if there is none
 
 	tracing  bool
 	mu       sync.Mutex // guards trace, violated, conditions and what the stores count
