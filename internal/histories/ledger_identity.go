@@ -18,21 +18,23 @@ type identity struct {
 }
 
 // refreshes notes that a refresh has begun, which may make claims of its sessions out of date.
-func (l *ledger) refreshes(r blacklist.Revocation) {
+func (l *ledger) refreshes(r blacklist.Revocation) call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refreshing[r.UserID] = true
+	l.time++
+	return call(l.time)
 }
 
 // hasRefreshed notes that a refresh was recorded.
-func (l *ledger) hasRefreshed(r blacklist.Revocation, mark int64) {
+func (l *ledger) hasRefreshed(c call, r blacklist.Revocation, mark int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.time++
 	l.w.counts.Refreshes++
 	l.w.note("     refreshed: user %q, mark %d", r.UserID, mark)
 	for _, s := range l.concerned(r) {
-		if mark <= s.mark && s.begun() {
+		if mark <= s.mark && s.markAt < int(c) && s.begun() { // otherwise both were made at once
 			l.w.violate("the mark of %.4s is %d after it was %d", s.sid, mark, s.mark)
 		}
 		s.mark, s.markAt = max(s.mark, mark), l.time

@@ -157,11 +157,11 @@ func (s *store) Revoke(ctx context.Context, r blacklist.Revocation) (change blac
 
 // refresh is Revoke for a refresh.
 func (s *store) refresh(ctx context.Context, r blacklist.Revocation) (change blacklist.Change, err error) {
-	s.ledger.refreshes(r)
+	c := s.ledger.refreshes(r)
 	if change, err = s.Store.Revoke(ctx, r); err != nil {
 		return blacklist.Change{}, err
 	}
-	s.ledger.hasRefreshed(r, change.Mark)
+	s.ledger.hasRefreshed(c, r, change.Mark)
 	if err := s.after(ctx); err != nil {
 		return blacklist.Change{}, err
 	}
