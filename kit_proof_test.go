@@ -113,6 +113,10 @@ func (d *device) rotate(token string) string {
 // boundTo returns the thumbprint in the claim "cnf" of a token, or "".
 func boundTo(t *testing.T, token string) string {
 	t.Helper()
+	if token == "" {
+		t.Error("there is no token")
+		return ""
+	}
 	var cnf struct{ Jkt string }
 	if claim, ok := payloadOf(t, token)["cnf"]; ok {
 		if err := json.Unmarshal(claim, &cnf); err != nil || !dpop.IsThumbprint(cnf.Jkt) {

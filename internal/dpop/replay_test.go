@@ -24,7 +24,7 @@ func TestReplay(t *testing.T) {
 		var r Replay
 		seen := func(thumbprint, id string, want bool) {
 			t.Helper()
-			if got, wait := r.Use(thumbprint, id, 90*time.Second); got != want || wait > 0 {
+			if got, wait := r.Use(thumbprint, id, 80*time.Second); got != want || wait > 0 {
 				t.Errorf("%s %s: seen %v, wait %v", thumbprint, id, got, wait)
 			}
 		}
@@ -37,10 +37,10 @@ func TestReplay(t *testing.T) {
 		seen("a", "1", true)
 		seen("a", "2", true)
 		seen("b", "1", true)
-		time.Sleep(30*time.Second - 1)
+		time.Sleep(20*time.Second - 1)
 		seen("a", "1", true)
 		time.Sleep(1)
-		seen("a", "1", false)
+		seen("a", "1", false) // before the next sweep
 		seen("c", "3", true)
 		time.Sleep(time.Hour)
 		seen("d", "1", false)
@@ -69,8 +69,10 @@ func TestReplayLimit(t *testing.T) {
 				t.Errorf("%s is forgotten", id)
 			}
 		}
-		time.Sleep(50 * time.Second)
-		use(t, &r, "a", "more") // which was not remembered when it was refused
+		time.Sleep(40 * time.Second)
+		use(t, &r, "b", "at a sweep")
+		time.Sleep(10 * time.Second)
+		use(t, &r, "a", "more") // before the next one; it was not remembered when it was refused
 		if seen, wait := r.Use("a", "another", time.Minute); seen || wait != 10*time.Second {
 			t.Errorf("one too many later: seen %v, wait %v", seen, wait)
 		}
