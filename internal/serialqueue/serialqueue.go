@@ -37,6 +37,7 @@ type pending struct {
 	queue  *Queue
 	runner *Runner
 	tasks  backlog.Queue[workers.Task]
+	gaveUp bool // the running task has let the others go on without it
 }
 
 // maxKept is the capacity of the longest list of tasks that is used again.
@@ -52,7 +53,9 @@ func (q *Queue) Push(r *Runner, l Limits, cost int, t workers.Task) error {
 		}
 		return nil
 	}
-	q.start(r, cost, t)
+	p := q.begin(r)
+	p.tasks.Add(cost, t)
+	p.start()
 	return nil
 }
 
@@ -64,22 +67,42 @@ func (q *Queue) PushAlways(r *Runner, t workers.Task) {
 		p.tasks.Add(0, t)
 		return
 	}
-	q.start(r, 0, t)
+	p := q.begin(r)
+	p.tasks.Add(0, t)
+	p.start()
 }
 
-// start runs the first task, and those that are added until none is left.
-func (q *Queue) start(r *Runner, cost int, t workers.Task) {
+// GoOn lets the other tasks run beside the one that calls it, which must be the one that runs and may do so
+// once.
+func (q *Queue) GoOn() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p := q.pending
+	p.gaveUp, q.pending = true, nil
+	if p.tasks.Len() > 0 {
+		next := q.begin(p.runner)
+		next.tasks, p.tasks = p.tasks, next.tasks
+		next.start()
+	}
+}
+
+// begin makes the pending of a queue that has none.
+func (q *Queue) begin(r *Runner) *pending {
 	p, _ := r.free.Get().(*pending)
 	if p == nil {
 		p = new(pending)
 	}
 	p.queue, p.runner, q.pending = q, r, p
-	p.tasks.Add(cost, t)
-	r.Work.Add(1)
-	if r.Pool == nil {
+	return p
+}
+
+// start runs the tasks, and those that are added until none is left.
+func (p *pending) start() {
+	p.runner.Work.Add(1)
+	if p.runner.Pool == nil {
 		go p.Run()
 	} else {
-		r.Pool.Go(p)
+		p.runner.Pool.Go(p)
 	}
 }
 
@@ -98,16 +121,19 @@ func (p *pending) Run() {
 		t.Run()
 	}
 	if p.tasks.Cap() <= maxKept {
-		p.queue, p.runner = nil, nil
+		p.queue, p.runner, p.gaveUp = nil, nil, false
 		runner.free.Put(p)
 	}
 }
 
 // take returns the next task. If there is none, the queue has nothing to run any more, and take
-// returns nil.
+// returns nil. It also does after GoOn: then the others are another goroutine's.
 func (p *pending) take() workers.Task {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
+	if p.gaveUp {
+		return nil
+	}
 	t, ok := p.tasks.Pop()
 	if !ok {
 		p.queue.pending = nil

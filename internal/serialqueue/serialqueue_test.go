@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -156,5 +157,55 @@ func TestAllocations(t *testing.T) {
 		r.Work.Wait()
 	}); n >= 1 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestGoOn guards that after GoOn the other tasks run in order and one at a time beside the one that has
+// called it, those that wait and those that come, and that the latter is waited for as the others are.
+func TestGoOn(t *testing.T) {
+	for _, waiting := range []int{0, 1, 100} {
+		var q Queue
+		r := newRunner(t)
+		hold, push := make(chan struct{}), make(chan struct{})
+		var ended atomic.Int32
+		q.PushAlways(r, workers.Func(func() {
+			<-push
+			q.GoOn()
+			<-hold
+			ended.Add(1)
+		}))
+		var got []int // no lock: two at a time would be a race
+		all := make(chan struct{})
+		add := func(n int) {
+			q.PushAlways(r, workers.Func(func() {
+				if got = append(got, n); n == waiting {
+					q.GoOn()
+				}
+				if n == 2*waiting+1 {
+					close(all)
+				}
+			}))
+		}
+		for n := range waiting {
+			add(n)
+		}
+		close(push)
+		for n := waiting; n <= 2*waiting+1; n++ {
+			add(n)
+		}
+		<-all
+		if ended.Load() != 0 {
+			t.Error("the first task has ended")
+		}
+		close(hold)
+		r.Work.Wait()
+		for n := range got {
+			if got[n] != n {
+				t.Fatalf("place %d has %d", n, got[n])
+			}
+		}
+		if len(got) != 2*waiting+2 || ended.Load() != 1 || q.Busy() {
+			t.Errorf("ran %d, ended %d, busy %v", len(got), ended.Load(), q.Busy())
+		}
 	}
 }
