@@ -28,11 +28,11 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	ctx, cancel := lazyctx.WithTimeout(&s.life, s.server.auth.timeout)
 	defer cancel()
 	if refused := s.apply(ctx, s.present(ctx, in)); refused != nil {
-		s.acknowledgeError(ack, refused.code)
+		acknowledgeError(ack, refused.code)
 		s.refuse(refused)
 		return
 	}
-	_ = s.acknowledge(ack, nil)
+	_ = acknowledge(ack, nil)
 }
 
 // apply does what follows from an outcome. It returns the refusal that is still to be sent to the

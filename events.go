@@ -55,6 +55,42 @@ func (s *Server) On(event string, h Handler, mw ...func(Handler) Handler) {
 
 func isNil(wrap func(Handler) Handler) bool { return wrap == nil }
 
+// maxBeside is how many handlers of a socket may run beside its others.
+const maxBeside = 16
+
+// Concurrent is middleware for a handler that takes long, such as one that waits for another service: the
+// socket's later events are handled while it runs. Up to 16 such handlers of a socket run at a time; a further
+// one keeps its turn, and later events wait for it. Acknowledgements are sent as the handlers return.
+// OnDisconnect is called when all of them have returned. A handler keeps the claims with which it began.
+//
+//	srv.On("report", report, socketauth.Concurrent)
+func Concurrent(next Handler) Handler {
+	if next == nil {
+		return nil
+	}
+	return func(ctx context.Context, s *Socket, args Args) (any, error) {
+		if c, ok := ctx.Value(callKey{}).(*call); ok {
+			c.letOthersRun()
+		}
+		return next(ctx, s, args)
+	}
+}
+
+// letOthersRun has the socket's later events handled beside the call, unless too many calls run so.
+func (c *call) letOthersRun() {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.beside >= maxBeside || !c.runs.CompareAndSwap(inTurn, besideTurn) {
+		return
+	}
+	s.beside++
+	if s.waiting != nil && s.waiting.calls.Len() > 0 { // they come before what the queue has
+		s.handlers.PushAlways(&s.server.runner, s.task(func() { s.handleNext(nil) }))
+	}
+	s.handlers.GoOn()
+}
+
 // Typed returns the handler that calls f with the event's first argument, decoded into a T as Args.Decode
 // does. If T is struct{}, no argument is read. An event whose argument is missing or cannot be decoded does
 // not reach f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of any other

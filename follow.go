@@ -406,13 +406,13 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	defer s.endCall()
 	ended, refused := s.endOwnSession(presentedToLogOut(args, at))
 	if refused != nil {
-		s.acknowledgeError(ack, refused.code)
+		acknowledgeError(ack, refused.code)
 		s.refuse(refused)
 		return
 	}
 	a := s.server.auth
 	a.record(&s.life, slog.LevelInfo, "socketauth: logged out", s.event(AuditLogout, ended, ""))
-	_ = s.acknowledge(ack, nil)
+	_ = acknowledge(ack, nil)
 	a.endSession(ended.SessionID, causeLoggedOut)
 	s.sessionEnded(causeLoggedOut) // for sessionOver, if the socket itself was not in the session
 	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))

@@ -465,11 +465,21 @@ func (s *Server) evictOldest(c *connection, reached admission.Limit, oldest *adm
 	}
 }
 
+// evict closes the socket to make room for another one. It reports whether the socket is closed: it is
+// not if its client is authenticated or the store is deciding on it.
+func (s *Socket) evict() (ok bool) {
+	s.step(func(m *authn.Machine) (e authn.Effects) {
+		e, ok = m.Evict(string(engine.Evicted))
+		return e
+	})
+	return ok
+}
+
 // left is called by the engines for each admitted connection that has ended.
 func (s *Server) left(described any) { s.pool.Leave(&described.(*connection).Member) }
 
 // Handler handles an event of an authenticated client. The handlers of one socket run one at a time, in
-// the order of its events; those of different sockets run concurrently. ctx carries the claims (see
+// the order of its events, except Concurrent ones; those of different sockets run concurrently. ctx carries the claims (see
 // ClaimsFromContext) and ends when the socket ends.
 //
 // A client that asked for an acknowledgement gets exactly one: the reply, an empty one if reply is nil,

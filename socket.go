@@ -44,6 +44,8 @@ type Socket struct {
 	auth     authn.Machine
 	hasSlot  bool        // the socket has one of its user's slots until it ends
 	entering bool        // the client is being let in: what is emitted to it waits
+	departed bool        // OnDisconnect is owed, once no handler runs
+	beside   uint8       // how many handlers run beside the queue
 	counted  atomic.Bool // a Receipt includes the socket; not guarded by the lock
 	tenant   string
 	values   map[string]any
@@ -220,7 +222,7 @@ func (s *Socket) dispatch(name string, args engine.Args, ack engine.Ack) {
 
 // refuseEvent answers an event of the app that is not handled.
 func (s *Socket) refuseEvent(code, name string, ack engine.Ack) {
-	s.acknowledgeError(ack, code)
+	acknowledgeError(ack, code)
 	if name != probeEvent {
 		s.server.auth.logDropped(code, name, slog.String("address", s.connection.request.clientIP))
 	}
@@ -234,7 +236,15 @@ type call struct {
 	args engine.Args
 	ack  engine.Ack
 	t    *token // whose claims it is handled under; set before the handler is called
+	runs atomic.Uint32
 }
+
+// The values of call.runs.
+const (
+	inTurn     = iota // the events after it wait
+	besideTurn        // it lets them be handled beside it; set with the socket's lock held
+	returned
+)
 
 // Run implements workers.Task.
 func (c *call) Run() { c.s.guard(func() { c.s.handleNext(c) }) }
@@ -254,8 +264,11 @@ func (c *handlerContext) Err() error { return c.s.life.Err() }
 
 // Value implements context.Context.
 func (c *handlerContext) Value(key any) any {
-	if key == (claimsKey{}) {
+	switch key {
+	case claimsKey{}:
 		return c.t
+	case callKey{}:
+		return (*call)(c)
 	}
 	return c.s.life.Value(key)
 }
@@ -276,6 +289,10 @@ func (s *Socket) handleNext(c *call) {
 			return
 		}
 		s.handle(next, t, live)
+		if !next.runs.CompareAndSwap(inTurn, returned) {
+			s.depart(1) // others have gone on meanwhile
+			return
+		}
 		c = nil
 	}
 }
@@ -300,7 +317,7 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 		return
 	}
 	if !live { // not any more
-		s.acknowledgeError(ack, codeUnauthorized)
+		acknowledgeError(ack, codeUnauthorized)
 		return
 	}
 	c.t = t
@@ -308,7 +325,7 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 	err := s.server.auth.containOf("handler of ", name, func() error {
 		reply, err := h(ctx, s, Args{args, name})
 		if err == nil {
-			err = s.acknowledge(ack, reply) // here too, because MarshalJSON of the app may panic
+			err = acknowledge(ack, reply) // here too, because MarshalJSON of the app may panic
 		}
 		return err
 	})
@@ -330,29 +347,19 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 	if public.Code == "" {
 		public = PublicError{Code: codeServerError}
 	}
-	s.acknowledgePublic(ack, &public)
+	acknowledgePublic(ack, &public)
 }
 
-// acknowledge sends a reply to a client that asked for one.
-func (s *Socket) acknowledge(ack engine.Ack, reply any) error {
-	switch {
-	case ack == nil:
-		return nil
-	case reply == nil:
-		return ack()
-	}
-	return ack(reply)
-}
-
-// acknowledgeError sends an error's code to a client that asked for a reply.
-func (s *Socket) acknowledgeError(ack engine.Ack, code string) {
-	s.acknowledgePublic(ack, &PublicError{Code: code})
-}
-
-// acknowledgePublic sends an error's code and details to a client that asked for a reply.
-func (s *Socket) acknowledgePublic(ack engine.Ack, e *PublicError) {
-	if ack != nil {
-		_ = ack(map[string]any{"error": publicBody(e)}) // a client that has left gets nothing
+// depart calls OnDisconnect once it is owed and no handler runs. returned is how many of those beside the
+// queue have returned, or 0 if OnDisconnect is owed from now on.
+func (s *Socket) depart(returned uint8) {
+	s.mu.Lock()
+	s.beside -= returned
+	s.departed = s.departed || returned == 0
+	over, reason := s.departed && s.beside == 0, s.auth.Reason()
+	s.mu.Unlock()
+	if over {
+		s.server.notifyDisconnect(s, reason)
 	}
 }
 
@@ -393,7 +400,7 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 		s.sendRefresh()
 	}
 	if e.Depart {
-		s.handlers.PushAlways(&s.server.runner, s.task(func() { s.server.notifyDisconnect(s, reason) }))
+		s.handlers.PushAlways(&s.server.runner, s.task(func() { s.depart(0) }))
 	}
 	return e
 }
@@ -427,16 +434,6 @@ func (s *Socket) end(reason string, last *engine.Message) {
 // finish closes the socket and reports whether it was open. Nothing goes in or out any more.
 func (s *Socket) finish(reason string) bool {
 	return s.step(func(m *authn.Machine) authn.Effects { return m.Close(reason) }).Closed
-}
-
-// evict closes the socket to make room for another one. It reports whether the socket is closed: it is
-// not if its client is authenticated or the store is deciding on it.
-func (s *Socket) evict() (ok bool) {
-	s.step(func(m *authn.Machine) (e authn.Effects) {
-		e, ok = m.Evict(string(engine.Evicted))
-		return e
-	})
-	return ok
 }
 
 // guard calls f: a panic that nothing else has contained ends this one socket only.

@@ -20,6 +20,9 @@ type waiting[C any] struct {
 // actingKey is the key in the context of OnClaimsChanged under which its socket is.
 type actingKey struct{}
 
+// callKey is the key in the context of a handler under which its call is.
+type callKey struct{}
+
 // outgoing is a message that waits.
 type outgoing struct {
 	message *engine.Message

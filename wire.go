@@ -85,3 +85,26 @@ func closed(err error) error {
 	}
 	return err
 }
+
+// acknowledge sends a reply to a client that asked for one.
+func acknowledge(ack engine.Ack, reply any) error {
+	switch {
+	case ack == nil:
+		return nil
+	case reply == nil:
+		return ack()
+	}
+	return ack(reply)
+}
+
+// acknowledgeError sends an error's code to a client that asked for a reply.
+func acknowledgeError(ack engine.Ack, code string) {
+	acknowledgePublic(ack, &PublicError{Code: code})
+}
+
+// acknowledgePublic sends an error's code and details to a client that asked for a reply.
+func acknowledgePublic(ack engine.Ack, e *PublicError) {
+	if ack != nil {
+		_ = ack(map[string]any{"error": publicBody(e)}) // a client that has left gets nothing
+	}
+}
