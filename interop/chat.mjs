@@ -76,13 +76,16 @@ class Person {
     this.say('tokens', await this.page.evaluate(() => localStorage.length))
   }
 
-  // owns waits until that many devices are listed, and prints which they are.
+  // owns waits until that many devices are listed, and prints which they are, and whether one is not
+  // bound to its key.
   async owns(count) {
     const rows = this.page.locator('#devices li')
     await rows.nth(count - 1).waitFor()
     await rows.nth(count).waitFor({ state: 'detached' })
     this.say('owns', ...await rows.evaluateAll((rows) => rows.map((row) => {
-      return row.querySelector('.name').textContent + (row.matches('.here') ? ', here' : '')
+      const bound = / bound to (this|its) device$/.test(row.querySelector('.since').textContent)
+        && !document.getElementById('bound').hidden
+      return row.querySelector('.name').textContent + (row.matches('.here') ? ', here' : '') + (bound ? '' : ', not bound')
     })))
   }
 

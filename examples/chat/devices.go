@@ -15,6 +15,7 @@ type device struct {
 	Name     string    `json:"name"`  // of the browser
 	Phone    bool      `json:"phone"` // or a tablet
 	Here     bool      `json:"here"`  // the request comes from this session
+	Bound    bool      `json:"bound"` // its token is worth nothing on another device
 	Address  string    `json:"address"`
 	Since    time.Time `json:"since"`
 	LastSeen time.Time `json:"lastSeen"`
@@ -31,8 +32,8 @@ func serveDevices(srv *socketauth.Server, recent time.Duration) {
 		for n, session := range sessions {
 			name, phone := describe(session.UserAgent)
 			devices[n] = device{
-				ID: session.ID, Name: name, Phone: phone, Here: session.ID == s.SessionID(), Address: session.Address,
-				Since: session.Since, LastSeen: session.LastSeen, Tabs: session.Sockets,
+				ID: session.ID, Name: name, Phone: phone, Here: session.ID == s.SessionID(), Bound: session.Bound,
+				Address: session.Address, Since: session.Since, LastSeen: session.LastSeen, Tabs: session.Sockets,
 			}
 		}
 		return devices, err

@@ -18,7 +18,8 @@ class Line extends WebSocket {
   }
 }
 
-const client = connect({ fragment: false, WebSocket: Line }); // no AppURL here, so no codes in links
+// There is no AppURL here, so there are no codes in links.
+const client = connect({ bind: true, fragment: false, WebSocket: Line });
 const room = new Room(client, $("messages"), $("users"), $("log"));
 const devices = new Devices(client, $("devices"), $("devices-title"), $("device"));
 const journal = new Journal(client, $("journal"));
@@ -29,6 +30,7 @@ client.on("state", (state, reason) => {
   const signedOut = state === "signed-out" || state === "expired";
   $("status").dataset.state = state;
   $("status").textContent = states[state];
+  $("bound").hidden = !client.bound;
   $("sign-in").hidden = !signedOut;
   $("chat").hidden = $("account").hidden = signedOut;
   const place = $(signedOut ? "sign-in" : "session");

@@ -65,12 +65,13 @@ export class Devices {
   }
 }
 
-function fill(row, { id, name, phone, here, address, since, lastSeen, tabs }) {
+function fill(row, { id, name, phone, here, bound, address, since, lastSeen, tabs }) {
   const at = (part) => row.querySelector(part);
   Object.assign(row.dataset, { session: id, kind: phone ? "phone" : "computer", address, seen: lastSeen, tabs });
   row.classList.toggle("here", here);
   at(".name").textContent = name;
-  at(".since").textContent = `Signed in ${moment(since)}`;
+  const binding = !bound ? "" : here ? ", bound to this device" : ", bound to its device";
+  at(".since").textContent = `Signed in ${moment(since)}${binding}`;
   at("button").setAttribute("aria-label", `Log out ${name}` + (here ? ", this device" : `, ${address}`));
   tellTime(row);
   return row;

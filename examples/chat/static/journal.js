@@ -64,6 +64,8 @@ export class Journal {
         return undefined;
       case "storage_refused":
         return this.add("bad", "The browser stores nothing: this tab's session ends when it is closed.");
+      case "binding_refused":
+        return this.add("wait", "This browser keeps no keys for this page, so the session is not bound to it.");
       case "storage_full":
         return this.add("bad", "The storage is full: from now on this tab keeps the session for itself.");
     }

@@ -39,6 +39,9 @@ const texts = {
   no_longer_valid: "Your session is over. Please log in again.",
   invalid_token: "The server does not know this session. Please log in again.",
   token_reused: "Your session is over: one of its tokens was used twice, so someone may have copied it. Please log in again.",
+  key_lost: "This browser has lost the key of your session. Please log in again.",
+  key_unavailable: "This browser cannot read the key of your session just now.",
+  invalid_proof: "This session is bound to another device. Please log in again.",
   storage_full: "This browser could not store the session, which goes on in another tab.",
 };
 
