@@ -117,10 +117,21 @@ func (w *world) play(peer server, s *store, l *ledger) {
 	for _, t := range thieves {
 		for range min(3, len(t.tokens)) {
 			old := &t.tokens[len(t.tokens)-1-w.IntN(len(t.tokens))]
-			replaced := l.replaced(old.ref)
-			t.dial(old, []kind{authenticate, logout}[w.IntN(2)])
+			replaced, has := l.replaced(old.ref), old.key == "" || old.key == t.key
+			switch w.IntN(3) {
+			case 0:
+				t.dial(old, logout)
+			case 1:
+				if !has { // who has the key may be late
+					t.exchange(*old)
+					break
+				}
+				fallthrough
+			default:
+				t.dial(old, authenticate)
+			}
 			w.pass(w.timeout)
-			if replaced && (old.key == "" || old.key == t.key) && w.endOnReuse && w.violation() == "" && l.lives(old.ref.SessionID) {
+			if replaced && has && w.endOnReuse && w.violation() == "" && l.lives(old.ref.SessionID) {
 				w.violate("%s was replaced and came again, and nobody has noticed", *old)
 			}
 		}

@@ -79,11 +79,7 @@ func (t *thief) act() {
 	case n < 11 && t.victim.key != "":
 		t.peer.replay(t.name+".http", t.victim.name+".http")
 	case n < 12:
-		t.peer.exchange(t.name+".http", t.pick(), t.key, t.w.chance(0.3), func(a answer) {
-			if t.isRefused(a.code); a.token.text != "" {
-				t.gains(a.token)
-			}
-		})
+		t.exchange(t.pick())
 	default:
 		t.acknowledge(t.w.IntN(max(1, len(t.sockets)))) // an acknowledgement that it withheld
 	}
@@ -94,6 +90,15 @@ func (t *thief) steal() {
 		t.w.note("%s steals %s", t.name, stolen)
 		t.tokens = append(t.tokens, stolen)
 	}
+}
+
+// exchange presents a token by a request.
+func (t *thief) exchange(what token) {
+	t.peer.exchange(t.name+".http", what, t.key, t.w.chance(0.3), func(a answer) {
+		if t.isRefused(a.code); a.token.text != "" {
+			t.gains(a.token)
+		}
+	})
 }
 
 // gains notes a token that the thief is given.
