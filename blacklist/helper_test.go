@@ -20,8 +20,10 @@ func (m *memory) remembered() (users, sessionsDue, usersDue int) {
 		sh := &m.shards[i]
 		users += len(sh.users)
 		sessionsDue += sh.due.Len()
-		for _, list := range sh.usersDue.due {
-			usersDue += len(list)
+		for _, b := range sh.usersDue.due {
+			for ; b != nil; b = b.next {
+				usersDue += len(b.keys)
+			}
 		}
 		if len(sh.usersDue.due) > 0 && len(sh.users) == 0 {
 			usersDue++ // minutes in which there is nothing

@@ -26,7 +26,8 @@ func NewMemory() Store { return newMemory() }
 
 // memory is a Store. A user and all their sessions are in one shard. What it keeps of a session has
 // no pointers, and each call does a bounded part of what there is to do at times: it removes a few
-// of the sessions that are over, and splits at most one chain of a table.
+// of the sessions that are over, splits at most one chain of a table, and makes at most a piece of
+// 64 KiB for each array.
 type memory struct {
 	base      int64        // times are kept as differences from it, Unix microseconds
 	birth     atomic.Int64 // codes issued before may have been used already, Unix microseconds

@@ -3,7 +3,11 @@
 // the whole table.
 package chains
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/z-open/socketauth/internal/chunks"
+)
 
 // load is how many records a chain has on average, at most.
 const load = 2
@@ -20,6 +24,7 @@ type Nodes interface {
 // not shrink.
 type Table struct {
 	pages  []*[pageSize]uint32
+	made   chunks.Source[uint32]
 	chains uint64
 	count  int
 }
@@ -63,7 +68,7 @@ func (t *Table) push(n uint32, nodes Nodes) {
 // split adds a chain, with the records that belong there from now on.
 func (t *Table) split(nodes Nodes) {
 	if t.chains%pageSize == 0 {
-		t.pages = append(t.pages, new([pageSize]uint32))
+		t.pages = append(t.pages, (*[pageSize]uint32)(t.made.Page(pageSize)))
 	}
 	added := t.chains
 	if t.chains++; added == 0 {

@@ -3,6 +3,8 @@
 // follow.
 package slab
 
+import "github.com/z-open/socketauth/internal/chunks"
+
 // pageSize is how many records a page has. A slab grows by one page at a time and moves no record.
 const pageSize = 64
 
@@ -17,6 +19,7 @@ type Record[T any] interface {
 // most records that it had at once.
 type Slab[T any, P Record[T]] struct {
 	pages []*[pageSize]T
+	made  chunks.Source[T]
 	free  uint32 // the record that was freed last, or 0
 	used  uint32 // how many numbers were ever given out
 	count int
@@ -34,7 +37,7 @@ func (s *Slab[T, P]) Take() uint32 {
 		return n
 	}
 	if int(s.used) == len(s.pages)*pageSize {
-		s.pages = append(s.pages, new([pageSize]T))
+		s.pages = append(s.pages, (*[pageSize]T)(s.made.Page(pageSize)))
 	}
 	s.used++
 	return s.used

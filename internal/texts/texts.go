@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"hash/maphash"
 	"net/netip"
+
+	"github.com/z-open/socketauth/internal/chunks"
 )
 
 // A Ref is what a text is known by. The zero Ref is that of the empty text.
@@ -47,6 +49,7 @@ func (h *Heap) Len() int { return h.count }
 type pages struct {
 	size int // of each, with room for the number of the next free one
 	all  [][]byte
+	made chunks.Source[byte]
 	free uint32 // the last that was freed, or 0
 	used uint32
 }
@@ -63,7 +66,7 @@ func (p *pages) take() (n uint32) {
 		return n
 	}
 	if int(p.used) == len(p.all)*pageSize {
-		p.all = append(p.all, make([]byte, pageSize*p.size))
+		p.all = append(p.all, p.made.Page(pageSize*p.size))
 	}
 	p.used++
 	return p.used
