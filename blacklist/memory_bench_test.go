@@ -19,6 +19,8 @@ import (
 
 var manySessions = flag.Int("sessions", 200_000, "how many sessions BenchmarkMemorySessions has")
 
+var inOneShard = flag.Bool("inoneshard", false, "whether BenchmarkMemoryLongestStep has users of one shard only, which so is as large as in a store with 64 times as many sessions")
+
 // population is many sessions as real ones are: of users with one session or two, with a user agent
 // of some thousands and an address each, that began up to 30 days ago and are confirmed by their
 // clients.
@@ -202,6 +204,9 @@ func BenchmarkMemoryLongestStep(b *testing.B) {
 	assisted := markTime("assist")
 	for range b.N {
 		p := newPopulation(shortIDs)
+		if *inOneShard {
+			p.userID = usersOfOneShard(sessions)
+		}
 		timed := func(kind string, times int, prepare func(n int), step func()) {
 			if steps[kind] == nil {
 				steps[kind] = newStepTimes(times)
@@ -259,7 +264,11 @@ func BenchmarkMemoryLongestStep(b *testing.B) {
 			client()
 		}, replace)
 		later := time.Now().Add(26 * time.Hour)
-		timed("sweep", sessions/16, func(n int) { swept = &p.store.shards[n%len(p.store.shards)] },
+		timed("sweep", sessions/16, func(n int) {
+			if swept = &p.store.shards[n%len(p.store.shards)]; *inOneShard {
+				swept = &p.store.shards[0]
+			}
+		},
 			func() { swept.sweep(later, sweepsOfAnother) })
 		if n := p.store.size(); n > sessions/100 {
 			b.Errorf("%d sessions are left", n)

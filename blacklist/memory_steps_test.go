@@ -12,15 +12,20 @@ import (
 // crowdedShard returns a population of at most that many users, who are all in one shard: it is as
 // large as in a store with 64 times as many sessions.
 func crowdedShard(users int) *population {
+	p := newPopulation(usersOfOneShard(users))
+	p.agents = p.agents[:10]
+	return p
+}
+
+// usersOfOneShard returns the names of at most that many users, who are all in one shard.
+func usersOfOneShard(users int) func(n int) string {
 	var numbers []int // without pointers, and all made before anything is measured
 	for n := 0; len(numbers) < users; n++ {
 		if maphash.String(populationSeed, shortIDs(n))>>32%64 == 0 {
 			numbers = append(numbers, n)
 		}
 	}
-	p := newPopulation(func(n int) string { return shortIDs(numbers[n]) })
-	p.agents = p.agents[:10]
-	return p
+	return func(n int) string { return shortIDs(numbers[n]) }
 }
 
 // read returns a metric of the runtime.
