@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -86,7 +87,7 @@ func boundToken(t *testing.T, a *Auth, key *dpoptest.Key) string {
 }
 
 // TestNonceKeys checks that nonces are good in all processes that share a secret or a cluster's key, in no
-// others.
+// others, and that their key is used for nothing else.
 func TestNonceKeys(t *testing.T) {
 	proofs := func(secret, clusterKey string) *requestProofs {
 		var c clusterConfig
@@ -111,6 +112,12 @@ func TestNonceKeys(t *testing.T) {
 	} {
 		if _, got := c.p.nonces.Age(c.nonce); got != c.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for secret, c := range map[string]clusterConfig{"secret": {}, "": {key: []byte("cluster")}} {
+		nonces := purposeKey([]byte(secret), c, "socketauth DPoP nonce")
+		if bytes.Equal(nonces, purposeKey([]byte(secret), c, "socketauth device cookie")) || bytes.Equal(nonces, []byte(secret)) {
+			t.Error("the key of nonces is used for something else")
 		}
 	}
 }

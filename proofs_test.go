@@ -118,6 +118,12 @@ func TestBadLoginProofs(t *testing.T) {
 			t.Errorf("counted: %v", logins)
 		}
 		time.Sleep(time.Minute)
+		late := srv.device()
+		late.ahead = time.Hour
+		late.send("POST", "/login", "", credentialsJSON("anna", "secret"), late.proof("POST", "/login", "")).wants(t, 400, "USE_DPOP_NONCE")
+		if len(refused) != 1 {
+			t.Errorf("a proof that needs a nonce is recorded as a failure: %+v", refused)
+		}
 		srv.device().send("POST", "/login", "", credentialsJSON("anna", "secret"), "x")
 		if len(refused) != 2 {
 			t.Errorf("recorded in the next minute: %+v", refused)
