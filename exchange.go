@@ -1,6 +1,7 @@
 package socketauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -226,6 +227,12 @@ func (q *tokenRequest) end(t *token) *refusal {
 	return nil
 }
 
+// isDoubtful reports whether a token may have been sent again by somebody who has recorded the request of a
+// bound session, and does not have the key. That it was replaced is no reuse then.
+func (q *tokenRequest) isDoubtful(t *token) bool {
+	return t.Thumbprint != "" && !t.Binds && q.auth.requestProofs.isRepeatable(q.Request)
+}
+
 // presentation returns what the store has to know of the token. It names no successor.
 func (q *tokenRequest) presentation(t *token) blacklist.Presentation {
 	return blacklist.Presentation{
@@ -233,7 +240,7 @@ func (q *tokenRequest) presentation(t *token) blacklist.Presentation {
 		SocketOpenedAt:   byWallClock(q.arrived.Add(-delayed)), // never when the connection was opened
 		PresentedAt:      byWallClock(q.arrived),
 		SupersededWithin: q.auth.timeout,
-		EndOnReuse:       q.auth.reusePolicy == EndSession,
+		EndOnReuse:       q.auth.reusePolicy == EndSession && !q.isDoubtful(t),
 		Address:          q.address,
 		UserAgent:        truncate(q.UserAgent()),
 	}
@@ -248,15 +255,25 @@ func (q *tokenRequest) judge(t *token) (blacklist.Verdict, error) {
 // replaced, which is reuse.
 func (q *tokenRequest) unlessReuse(refused *refusal) *refusal {
 	t := refused.token
-	refused, verdict := q.auth.unlessReuse(refused, func() (blacklist.Verdict, error) { return q.judge(t) })
-	if refused == nil {
-		refused = q.reject(t, verdict)
+	var replaced bool
+	refused, verdict := q.auth.unlessReuse(refused, func() (v blacklist.Verdict, err error) {
+		v, err = q.judge(t)
+		replaced = v == blacklist.Replaced
+		return v, err
+	})
+	if refused == nil || replaced {
+		refused = q.reject(t, cmp.Or(verdict, blacklist.Replaced))
 	}
 	return refused.withToken(t)
 }
 
-// reject does what follows from a token that the store has rejected, and returns the refusal.
+// reject does what follows from a token that the store has rejected, and returns the refusal. If it was
+// replaced and that may be no reuse, the client has to send a proof that nobody can have recorded.
 func (q *tokenRequest) reject(t *token, v blacklist.Verdict) *refusal {
+	if v == blacklist.Replaced && q.auth.reusePolicy == EndSession && q.isDoubtful(t) {
+		q.writer.Header().Set(nonceHeader, q.auth.requestProofs.nonces.New())
+		return &refusal{code: codeUseDPoPNonce, cause: errRepeatable, token: t}
+	}
 	return q.auth.reject(q.Context(), t, v, q.event(AuditReuse, t))
 }
 

@@ -79,6 +79,7 @@ var (
 	errReplayed      = errors.New("the proof was used before")
 	errNoProofTime   = errors.New(`the proof has neither "iat" nor a nonce of this server`)
 	errProofTime     = fmt.Errorf(`"iat" of the proof is more than %v from the server's time, and it has no nonce of this server`, proofWindow)
+	errRepeatable    = errors.New("the token was replaced, and the proof may be a repeated one, because it has no nonce of this process")
 	errNonceOutdated = errors.New("the nonce of the proof is too old")
 )
 
@@ -180,6 +181,14 @@ func (p *requestProofs) validFor(proof *dpop.Proof) (valid time.Duration, outdat
 		return 0, true, errProofTime
 	}
 	return proofWindow - age + proofSlack, false, nil
+}
+
+// isRepeatable reports whether the proof of a request, which was checked, may be one that was used before: at
+// another process, or before this one began. Only with a nonce of this process it is not, because this one
+// remembers what it has seen.
+func (p *requestProofs) isRepeatable(r *http.Request) bool {
+	proof, err := dpop.Parse(r.Header.Get(proofHeader))
+	return err != nil || !p.nonces.IsOwn(proof.Nonce)
 }
 
 // loginKey returns the thumbprint of the key that a login or registration brings a proof of, and "" if it

@@ -151,3 +151,53 @@ func TestNoncesOfTwoProcesses(t *testing.T) {
 		d.wants("GET", "/api", next, "", 200, "")
 	})
 }
+
+// TestRepeatedRequest guards that who has recorded a request of a bound session, and sends it again where the
+// proof is not known, at another process or after a restart, ends no session and raises no alarm; and that
+// who has the key is still judged, also by a token that has expired.
+func TestRepeatedRequest(t *testing.T) {
+	store, seen := new(faultyStore), new(auditLog)
+	withTokens(t, store.use, func(srv *testServer) {
+		other := newTestServer(srv.T, func(o *socketauth.Options[string]) {
+			o.Blacklist, o.TokenPath, o.Audit = store, "/token", seen.hook
+		})
+		d := srv.device()
+		e := &device{testServer: other, key: d.key}
+		for _, method := range []string{"POST", "DELETE"} {
+			for name, token := range map[string]string{"code": d.login(), "token": d.rotate(d.login())} {
+				if method == "DELETE" && name == "code" {
+					continue
+				}
+				e.nonce = ""
+				proof := d.proof(method, "/token", token)
+				current := d.rotate(token)
+				time.Sleep(10 * time.Second)
+				a := e.send(method, "/token", "DPoP "+token, "", proof) // by the thief
+				a.wants(t, 401, "use_dpop_nonce")
+				if n := seen.count("reuse token_reused"); n != 0 {
+					t.Errorf("%s %s: %d alarms", method, name, n)
+				}
+				d.wants("GET", "/api", current, "", 200, "")
+				e.nonce = d.nonce // of the first process
+				e.wants(method, "/token", token, "", 401, "use_dpop_nonce")
+				d.wants("GET", "/api", current, "", 200, "")
+			}
+		}
+		token := d.rotate(d.login())
+		current := d.rotate(token)
+		time.Sleep(10 * time.Second)
+		e.nonce = ""
+		e.wants("POST", "/token", token, "", 401, "use_dpop_nonce")
+		e.wants("POST", "/token", token, "", 401, "token_reused") // with the nonce of that answer
+		d.wants("GET", "/api", current, "", 401, "token_reused")
+
+		token = d.rotate(d.login())
+		time.Sleep(30 * time.Minute)
+		current = d.rotate(token)
+		time.Sleep(40 * time.Minute) // token has expired
+		e.nonce = ""
+		e.wants("DELETE", "/token", token, "", 401, "use_dpop_nonce")
+		e.wants("DELETE", "/token", token, "", 401, "token_reused")
+		d.wants("GET", "/api", current, "", 401, "token_reused")
+	})
+}

@@ -165,6 +165,9 @@ func TestNonces(t *testing.T) {
 		if _, ok := other.Age(nonce); ok {
 			t.Error("a nonce of another key is accepted")
 		}
+		if !n.IsOwn(nonce) || same.IsOwn(nonce) || n.IsOwn("") {
+			t.Error("it is not known who has made a nonce")
+		}
 		for i := range nonce {
 			for _, c := range []byte("Aw\n=.") {
 				if changed := nonce[:i] + string(c) + nonce[i+1:]; changed != nonce {
