@@ -13,10 +13,10 @@ import (
 // request is the one that it came with, whatever a router has made of it since.
 func IsTarget(target string, r *http.Request) bool {
 	u, err := url.Parse(target)
-	if err != nil || u.Opaque != "" || u.User != nil {
+	if err != nil || u.User != nil {
 		return false
 	}
-	port, served := defaultPorts[strings.ToLower(u.Scheme)]
+	port, served := defaultPorts[u.Scheme]
 	if !served {
 		return false
 	}
