@@ -98,6 +98,8 @@ func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[s
 		}
 		return c
 	}
+	ofRequest := key.Claims("GET", "https://other/api", token)
+	ofRequest["nonce"] = sid
 	private := maps.Clone(key.Header["jwk"].(map[string]any))
 	private["d"] = private["x"]
 	head, _ := json.Marshal(map[string]any{"typ": "dpop+jwt", "alg": "none", "jwk": key.Header["jwk"]})
@@ -133,11 +135,14 @@ func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[s
 		"the typ of a token":            {key.SignWith(map[string]any{"typ": "JWT"}, claims), "invalid_proof"},
 		"for a request":                 {key.Request("POST", "http://server/token", token), "invalid_proof"},
 		"with a nonce that is a number": {key.Sign(with("nonce", 5)), "invalid_proof"},
+		"for a request, with a nonce that another server has chosen": {key.Sign(ofRequest), "invalid_proof"},
+		"with a method": {key.Sign(with("htm", "GET")), "invalid_proof"},
+		"with a URL":    {key.Sign(with("htu", "http://server/socket.io/")), "invalid_proof"},
 	}
 }
 
 // TestBadProofs guards that a bound token is worth nothing without a proof of its key for this token on this
-// connection: nothing is consumed, the store is not even asked, and the owner notices nothing. The answer
+// connection, which one for a request is not, whoever has chosen its nonce: nothing is consumed, the store is not even asked, and the owner notices nothing. The answer
 // says whether to throw the token away.
 func TestBadProofs(t *testing.T) {
 	key := dpoptest.NewKey()

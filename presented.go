@@ -121,6 +121,7 @@ func confirms(field json.RawMessage) (yes bool, unclear string) {
 var (
 	errUnproved        = errors.New("the token came without the proof of a key that it, or its session, has to be bound to")
 	errOtherConnection = errors.New("the proof is for another connection: its nonce is not the Engine.IO id of this one")
+	errOfRequest       = errors.New("the proof is for a request")
 )
 
 // verifyProved is verify for a token that came on a connection, with its proof. connection is the Engine.IO
@@ -159,6 +160,8 @@ func (a *Auth) checkProof(t *token, text, connection string) (*token, *refusal) 
 	switch {
 	case err != nil:
 		return refuse(codeInvalidProof, err)
+	case proof.Method != "" || proof.URL != "": // any server to which the client sends a request has chosen its nonce
+		return refuse(codeInvalidProof, errOfRequest)
 	case proof.Nonce == "" || proof.Nonce != connection:
 		return refuse(codeInvalidProof, errOtherConnection)
 	}
