@@ -1,6 +1,7 @@
 package socketauth_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ type device struct {
 	key   *dpoptest.Key
 	ahead time.Duration // of its clock
 	nonce string        // what the server has sent last
+	host  string        // that it sends requests to; "" stands for "server"
 }
 
 // device returns a device with a new key.
@@ -25,7 +27,7 @@ func (srv *testServer) device() *device { return &device{testServer: srv, key: d
 
 // claims returns the payload of a proof for a request. token is "" for a login.
 func (d *device) claims(method, path, token string) map[string]any {
-	c := d.key.Claims(method, "http://server"+path, token)
+	c := d.key.Claims(method, "http://"+cmp.Or(d.host, "server")+path, token)
 	c["iat"] = time.Now().Add(d.ahead).Unix()
 	if d.nonce != "" {
 		c["nonce"] = d.nonce
@@ -51,6 +53,7 @@ func (d *device) send(method, path, authorization, body string, proofs ...string
 	if err != nil {
 		d.Fatal(err)
 	}
+	r.Host = cmp.Or(d.host, r.Host)
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}

@@ -139,7 +139,8 @@ type Options[U any] struct {
 
 	// Hosts are the names of the server as the Host header of requests has them, such as
 	// "app.example" or "localhost:8080"; a name without a port stands for all ports. A login or
-	// socket request for another host is refused. Set Hosts if the server can be reached without
+	// socket request for another host is refused, and so is a request to Middleware whose token is bound
+	// to a key: another server may have sent it on. Set Hosts if the server can be reached without
 	// TLS: the page of an attacker, whose name was made to resolve to this server (DNS rebinding),
 	// counts as the server's own origin otherwise. If empty, all hosts are accepted.
 	Hosts []string
@@ -328,7 +329,6 @@ func (o Options[U]) check() (*config, []error) {
 	c.cluster = o.Cluster.check(o.Secret, o.Blacklist != nil, fault, duration)
 	c.attempts = o.Limits.throttle(c.cluster.subkey("socketauth throttle v1"))
 	c.devices = newDevices(o.Secret, c.cluster)
-	c.requestProofs = newRequestProofs(o.Binding, c.locator, o.Secret, c.cluster)
 	if o.ReusePolicy != EndSession && o.ReusePolicy != RejectOnly {
 		fault("ReusePolicy %d does not exist", o.ReusePolicy)
 	}
@@ -338,6 +338,7 @@ func (o Options[U]) check() (*config, []error) {
 	if c.origins, err = origin.New(o.AllowedOrigins, o.Hosts, c.log); err != nil {
 		faults = append(faults, err)
 	}
+	c.requestProofs = newRequestProofs(o.Binding, c.origins, c.locator, o.Secret, c.cluster)
 	for _, p := range [...]struct{ name, path string }{
 		{"LoginPath", c.loginPath},
 		{"RegisterPath", c.registerPath},

@@ -33,13 +33,15 @@ const proofSlack = 10 * time.Second
 type requestProofs struct {
 	*locator
 	binding Binding
+	origins *origin.Policy
 	nonces  *dpop.Nonces
 	used    dpop.Replay // the proofs that came with tokens, which are good once
 }
 
 // newRequestProofs derives the key of nonces as that of device cookies is derived.
-func newRequestProofs(b Binding, l *locator, secret []byte, c clusterConfig) *requestProofs {
-	return &requestProofs{locator: l, binding: b, nonces: dpop.NewNonces(purposeKey(secret, c, "socketauth DPoP nonce"))}
+func newRequestProofs(b Binding, o *origin.Policy, l *locator, secret []byte, c clusterConfig) *requestProofs {
+	nonces := dpop.NewNonces(purposeKey(secret, c, "socketauth DPoP nonce"))
+	return &requestProofs{locator: l, binding: b, origins: o, nonces: nonces}
 }
 
 // authorization is the token in the Authorization header of a request.
@@ -75,6 +77,7 @@ var (
 	errProofs        = errors.New("the request has more than one header DPoP")
 	errOtherMethod   = errors.New("the proof is for another method")
 	errOtherTarget   = errors.New("the proof is for another URL")
+	errOtherHost     = errors.New("the request is for a host that Options.Hosts does not list")
 	errNoProofID     = errors.New(`the proof has no "jti"`)
 	errReplayed      = errors.New("the proof was used before")
 	errNoProofTime   = errors.New(`the proof has neither "iat" nor a nonce of this server`)
@@ -134,6 +137,8 @@ func (p *requestProofs) read(w http.ResponseWriter, r *http.Request, t *token) (
 		return invalid(errOtherMethod)
 	case !origin.IsTarget(proof.URL, r):
 		return invalid(errOtherTarget)
+	case !p.origins.IsOwn(r.Host): // whoever has received the request may have sent it on with the same Host
+		return invalid(errOtherHost)
 	case proof.ID == "":
 		return invalid(errNoProofID)
 	}

@@ -94,7 +94,7 @@ func TestNonceKeys(t *testing.T) {
 		if clusterKey != "" {
 			c.key = []byte(clusterKey)
 		}
-		return newRequestProofs(BindOptional, nil, []byte(secret), c)
+		return newRequestProofs(BindOptional, nil, nil, []byte(secret), c)
 	}
 	nonce := proofs("secret", "").nonces.New()
 	shared := proofs("", "cluster").nonces.New()

@@ -259,6 +259,20 @@ func TestRecentChallengeOfBoundToken(t *testing.T) {
 	})
 }
 
+// TestProofsForOtherHosts checks that with Hosts set a proof that was made for another server, which sends it on
+// with its own name as the Host, is refused, also by Middleware.
+func TestProofsForOtherHosts(t *testing.T) {
+	withTokens(t, func(o *socketauth.Options[string]) { o.Hosts = []string{"server"} }, func(srv *testServer) {
+		d := srv.device()
+		token := d.rotate(d.login())
+		d.host = "server:8080"
+		d.wants("GET", "/api", token, "", 200, "")
+		d.host = "partner"
+		d.wants("GET", "/api", token, "", 401, "invalid_proof")
+		d.wants("POST", "/token", token, "", 403, "origin_not_allowed")
+	})
+}
+
 // TestProofsAreNotLogged checks that no proof and no token is in the log.
 func TestProofsAreNotLogged(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {

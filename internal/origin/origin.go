@@ -151,7 +151,7 @@ const (
 )
 
 func (p *Policy) judge(r *http.Request) verdict {
-	if len(p.hosts) > 0 && !p.isOwn(r.Host) {
+	if !p.IsOwn(r.Host) {
 		return otherHost
 	}
 	values := r.Header["Origin"]
@@ -188,9 +188,12 @@ func (p *Policy) judge(r *http.Request) verdict {
 	return allowed
 }
 
-// isOwn reports whether a Host header names the server. Without a port it stands for both 80 and
+// IsOwn reports whether a Host header names the server. Without a port it stands for both 80 and
 // 443, since a proxy may terminate TLS.
-func (p *Policy) isOwn(header string) bool {
+func (p *Policy) IsOwn(header string) bool {
+	if len(p.hosts) == 0 {
+		return true
+	}
 	host, port, err := splitHost(header)
 	if err != nil {
 		return false
