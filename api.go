@@ -293,13 +293,13 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 }
 
 // answerBadProof answers a login or registration whose proof is refused. Clients can cause that at will, so
-// that it is recorded once a minute for each address. That a proof needs a nonce is no failure.
+// that it is recorded once a minute for each network. That a proof needs a nonce is no failure.
 func (a *Auth) answerBadProof(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, refused *refusal) {
 	failed.Code = httpUseDPoPNonce
 	now := false
 	if refused.code != codeUseDPoPNonce {
 		failed.Code = httpInvalidProof
-		_, now = a.proofs.Allow("login from " + failed.Address)
+		_, now = a.loginProofs.Allow(throttle.Wide(failed.Address))
 	}
 	if now {
 		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused", failed, slog.Any("cause", refused.cause))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,41 @@ func TestRefusedProofsAreAudited(t *testing.T) {
 				}
 			}
 		})
+	})
+}
+
+// TestFloodHidesNoTheft guards that bad proofs at the login, which anyone can send from any number of addresses,
+// keep none of a session's from being audited, and that a network of IPv6 counts as one of them.
+func TestFloodHidesNoTheft(t *testing.T) {
+	seen := new(eventLog)
+	withServer(t, func(o *socketauth.Options[string]) {
+		o.Audit = seen.hook
+		o.ClientIP = func(r *http.Request) string { return r.Header.Get("X-Client") }
+	}, func(srv *testServer) {
+		_, token := srv.bound("4", dpoptest.NewKey())
+		seen.take()
+		flood := func(n int, format string) (recorded int) {
+			for i := range n {
+				r := httptest.NewRequest("POST", "/login", strings.NewReader(credentialsJSON("anna", "secret")))
+				r.Header.Set("Content-Type", jsonType)
+				r.Header.Set("X-Client", fmt.Sprintf(format, i/250, i%250))
+				r.Header.Set("DPoP", "x")
+				srv.Mux.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			return len(seen.take())
+		}
+		if n := flood(1000, "2001:db8:1:2:%x::%x"); n != 1 {
+			t.Errorf("%d recorded of one network", n)
+		}
+		if n := flood(2000, "192.0.%d.%d"); n < 1000 || n > 1100 {
+			t.Errorf("%d recorded of 2,000 addresses", n)
+		}
+		thief := srv.dialAs("4")
+		thief.authenticate(token)
+		thief.expectRefused("proof_required")
+		if events := seen.take(); len(events) != 1 || events[0].Kind != socketauth.AuditProofRefused {
+			t.Errorf("%+v", events)
+		}
 	})
 }
 

@@ -84,13 +84,14 @@ type recorder struct {
 	attempts *throttle.Guard                         // counts failures and limits attempts
 	counts   counts
 
-	losses  logonce.Minute           // limits how often lost state of the store is logged
-	unclear logonce.Minute           // limits how often an unclear "confirm" is logged
-	outside logonce.Minute           // limits how often RequireRecent outside of Middleware is logged
-	proofs  logonce.Each             // by session: limits how often refused proofs are recorded
-	panics  sync.Map                 // by hook, *logonce.Minute: limits how often its panics are logged
-	lates   [lateness]logonce.Minute // by deadline: limits how often late clients are logged
-	dropped sync.Map                 // by code, *logonce.Minute: limits how often events without a handler are logged
+	losses      logonce.Minute           // limits how often lost state of the store is logged
+	unclear     logonce.Minute           // limits how often an unclear "confirm" is logged
+	outside     logonce.Minute           // limits how often RequireRecent outside of Middleware is logged
+	proofs      logonce.Each             // by session: limits how often refused proofs are recorded
+	loginProofs logonce.Each             // by network: the same at logins, apart because anyone can send any number
+	panics      sync.Map                 // by hook, *logonce.Minute: limits how often its panics are logged
+	lates       [lateness]logonce.Minute // by deadline: limits how often late clients are logged
+	dropped     sync.Map                 // by code, *logonce.Minute: limits how often events without a handler are logged
 }
 
 // record counts and logs an event, and calls Options.Audit with it.
