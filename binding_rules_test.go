@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -118,6 +119,7 @@ func TestRefusedProofsAreAudited(t *testing.T) {
 				thief := srv.dialAs(version)
 				thief.authenticate(token)
 				thief.expectRefused("proof_required")
+				synctest.Wait() // it is recorded after the client is told
 				thief = srv.dialAs(version)
 				proof = dpoptest.NewKey().Socket(thief.engineID, token)
 				thief.emit("authenticate", map[string]any{"token": token, "proof": proof})
