@@ -61,7 +61,7 @@ type socketServer interface {
 	// returns false if the store has not answered for all of the sockets before ctx has ended.
 	refreshedElsewhere(ctx context.Context, c blacklist.Change) (outdated int, ok bool)
 	// deliver sends a message to the authenticated sockets that are in one of the groups.
-	deliver(groups []hub.Group, m *engine.Message)
+	deliver(groups []hub.Group, m *engine.Message, volatile bool)
 	// sockets describes the authenticated sockets that are in one of the groups.
 	sockets(groups []hub.Group) []peerwire.Socket
 }

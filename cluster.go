@@ -180,6 +180,7 @@ const (
 	kindCounts                            // asks how many sockets sessions have
 	kindFailures                          // tells what has failed
 	kindRefreshed                         // asks which sockets were told that their claims are out of date
+	kindVolatile                          // an event for sockets that are not slow
 )
 
 // bus reaches the other processes of the app.

@@ -64,7 +64,7 @@ func (c *toldConn) Emit(m *engine.Message) error {
 	return nil
 }
 
-func (c *toldConn) EmitShared(m *engine.Message) error { return c.Emit(m) }
+func (c *toldConn) EmitShared(m *engine.Message, _ bool) error { return c.Emit(m) }
 
 // TestBroadcastToWhoWasTold guards that a client which has been told that it is authenticated misses no
 // broadcast, and gets all in order: it may make somebody else emit one at once.

@@ -38,7 +38,7 @@ func Members(t Target) []*Socket { return t.members() }
 
 // Receives reports whether a message for a room reaches a socket that was listed as one of its members.
 func Receives(s *Socket, name string) bool {
-	return s.receives(&engine.Message{}, time.Now(), room(name), nil)
+	return s.receives(&engine.Message{}, time.Now(), room(name), nil, false)
 }
 
 // ExpiresAt returns when the newest token of a socket expires.

@@ -292,16 +292,17 @@ func (s *Socket) keepLocked(o outgoing) (kept, full bool) {
 }
 
 // receives reports whether a message for groups is to be sent to the socket now. If the socket has to wait,
-// so does the message. now is read once for all sockets.
-func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, more []hub.Group) bool {
+// so does the message, unless it is volatile. now is read once for all sockets.
+func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, more []hub.Group, volatile bool) bool {
 	if s.server.watcher.stale(now) {
 		return false
 	}
 	s.mu.Lock()
 	live, full, moves := s.auth.Live(now), false, s.auth.Mark() > 0
 	if s.entering || live && s.auth.Held() {
-		live = false
-		_, full = s.keepLocked(outgoing{message: m, groups: append([]hub.Group{group}, more...)})
+		if live = false; !volatile {
+			_, full = s.keepLocked(outgoing{message: m, groups: append([]hub.Group{group}, more...)})
+		}
 	}
 	s.mu.Unlock()
 	if full {

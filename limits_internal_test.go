@@ -67,10 +67,10 @@ func TestLimitUnauthenticatedPerAddress(t *testing.T) {
 // silentConn is a connection that takes whatever it is sent.
 type silentConn struct{ engine.Conn }
 
-func (silentConn) ID() string                       { return "" }
-func (silentConn) Emit(*engine.Message) error       { return nil }
-func (silentConn) EmitShared(*engine.Message) error { return nil }
-func (silentConn) Close(*engine.Message)            {}
+func (silentConn) ID() string                             { return "" }
+func (silentConn) Emit(*engine.Message) error             { return nil }
+func (silentConn) EmitShared(*engine.Message, bool) error { return nil }
+func (silentConn) Close(*engine.Message)                  {}
 
 // TestLimitUnauthenticatedLeavingWhileLetIn checks that a client that leaves at the very moment at
 // which it is let in is counted as unauthenticated: its connection would stay whatever the limits.

@@ -13,12 +13,12 @@ import (
 
 // deliver takes a message of another process.
 func (a *Auth) deliver(m cluster.Message) {
-	if m.Kind != kindEmit {
+	if m.Kind != kindEmit && m.Kind != kindVolatile {
 		return
 	}
 	if target, message, ok := peerwire.ParseEmit(m.Data); ok {
 		if server := a.serverAt(target.Server); server != nil {
-			server.deliver(target.Groups, message)
+			server.deliver(target.Groups, message, m.Kind == kindVolatile)
 		}
 	}
 }

@@ -20,6 +20,8 @@ type Target struct {
 	group  hub.Group   // if it is zero, nobody is in it
 	more   []hub.Group // further groups
 	except []*Socket   // who is in none of them
+
+	volatile bool // events are not sent to who is slow
 }
 
 // All returns all authenticated sockets.
@@ -53,6 +55,14 @@ func (t Target) Except(sockets ...*Socket) Target {
 	return t
 }
 
+// Volatile returns the target for events that are worth nothing later, such as where a pointer is: a socket
+// for whose client half of what may wait for it waits already, or whose claims are being brought up to
+// date, is not sent them. Other events would disconnect it in the end.
+func (t Target) Volatile() Target {
+	t.volatile = true
+	return t
+}
+
 // Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if the
 // arguments cannot be encoded or the event is too large. A socket that has gone is not an error.
 //
@@ -81,7 +91,11 @@ func (t Target) Emit(event string, args ...any) error {
 	}
 	err = t.emit(m)
 	if err == nil && len(groups) > 0 {
-		bus.send(kindEmit, data, groups)
+		kind := kindEmit
+		if t.volatile {
+			kind = kindVolatile
+		}
+		bus.send(kind, data, groups)
 	}
 	return err
 }
@@ -90,8 +104,8 @@ func (t Target) Emit(event string, args ...any) error {
 func (t Target) emit(m *engine.Message) error {
 	now := time.Now()
 	for _, socket := range t.members() {
-		if socket.receives(m, now, t.group, t.more) {
-			if err := socket.conn.EmitShared(m); errors.Is(err, engine.ErrTooLarge) { // for every socket
+		if socket.receives(m, now, t.group, t.more, t.volatile) {
+			if err := socket.conn.EmitShared(m, t.volatile); errors.Is(err, engine.ErrTooLarge) { // for every socket
 				return err
 			}
 		}
@@ -175,9 +189,9 @@ func live(sockets []*Socket) (list []peerwire.Socket) {
 }
 
 // deliver implements socketServer.
-func (s *Server) deliver(groups []hub.Group, m *engine.Message) {
+func (s *Server) deliver(groups []hub.Group, m *engine.Message, volatile bool) {
 	if len(groups) > 0 {
-		_ = Target{server: s, group: groups[0], more: groups[1:]}.emit(m) // it was not too large for who sent it
+		_ = Target{server: s, group: groups[0], more: groups[1:], volatile: volatile}.emit(m) // it was not too large for who sent it
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 // quietConn is a connection that does nothing with what is emitted.
 type quietConn struct{ engine.Conn }
 
-func (quietConn) Emit(*engine.Message) error       { return nil }
-func (quietConn) EmitShared(*engine.Message) error { return nil }
+func (quietConn) Emit(*engine.Message) error             { return nil }
+func (quietConn) EmitShared(*engine.Message, bool) error { return nil }
 
 // TestEmitAllocations checks that an emit of an app of one process allocates nothing but the message
 // and the list of those who get it.

@@ -236,7 +236,7 @@ func (c recorderConn) Emit(m *engine.Message) error {
 	return nil
 }
 
-func (c recorderConn) EmitShared(m *engine.Message) error { return c.Emit(m) }
+func (c recorderConn) EmitShared(m *engine.Message, _ bool) error { return c.Emit(m) }
 
 func (c recorderConn) EmitAck(m *engine.Message, done func(engine.Args, error)) (forget func(), err error) {
 	r := c.r

@@ -35,6 +35,21 @@ func (s *Session) Send(packets ...Packet) error {
 	return nil
 }
 
+// SendOrDrop is Send, unless much is waiting for the client already: then it returns engine.ErrSlow, and the
+// session goes on.
+func (s *Session) SendOrDrop(packets ...Packet) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == open && s.out.waiting > s.lowWater() {
+		return engine.ErrSlow
+	}
+	if err := s.enqueueLocked(packets); err != nil {
+		return err
+	}
+	s.flushLocked()
+	return nil
+}
+
 // Enqueue is Send for a caller that calls Flush next, without a lock.
 func (s *Session) Enqueue(packets ...Packet) error {
 	s.mu.Lock()

@@ -12,7 +12,8 @@ import (
 // ErrClosed is returned by every use of a connection that has ended, or that Close was called on.
 var ErrClosed = errors.New("engine: connection closed")
 
-// ErrSlow is returned by an emit that found the client's queue full. The connection is closed.
+// ErrSlow is returned by an emit that found the client's queue full. The connection is closed, unless the event
+// may be dropped.
 var ErrSlow = errors.New("engine: peer too slow, connection dropped")
 
 // ErrTooLarge is returned by an emit or reply of one message that is larger than the client's
@@ -88,7 +89,9 @@ type Conn interface {
 
 	// EmitShared is Emit for an event that many connections are sent: it leaves the writing to
 	// another goroutine, and keeps what has been encoded.
-	EmitShared(m *Message) error
+	// If mayDrop is set and much waits for the client already, the event is not sent, and EmitShared returns
+	// ErrSlow; the connection stays open.
+	EmitShared(m *Message, mayDrop bool) error
 
 	// EmitAck sends an event that asks for an acknowledgement. done is called at most once, with
 	// the client's reply or with the error that ended the connection, and never within EmitAck.

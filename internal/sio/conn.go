@@ -48,12 +48,15 @@ func (k *conn) Emit(m *engine.Message) error {
 	return k.send(encodeMessage(Event, k.namespace, false, 0, m))
 }
 
-func (k *conn) EmitShared(m *engine.Message) error {
+func (k *conn) EmitShared(m *engine.Message, mayDrop bool) error {
 	packets := encodeEvent(k.namespace, m)
 	k.c.mu.Lock()
 	defer k.c.mu.Unlock()
 	if k.ended {
 		return engine.ErrClosed
+	}
+	if mayDrop {
+		return k.c.s.SendOrDrop(packets...)
 	}
 	return k.c.s.Send(packets...)
 }

@@ -203,6 +203,32 @@ func (s *suite) slowPeer(t *testing.T, transport string) {
 	})
 }
 
+// droppedForSlow guards that an event that may be dropped is not sent to a client that does not read, and that
+// such a client is not disconnected for it.
+func (s *suite) droppedForSlow(t *testing.T, transport string) {
+	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
+		c, conn := w.Member(transport)
+		c.notReading.Store(true)
+		sent := 0
+		for n := range 40 {
+			err := conn.EmitShared(event(t, "position", strings.Repeat("x", 100_000)), true)
+			switch {
+			case err == nil && sent == n:
+				sent++
+			case !errors.Is(err, engine.ErrSlow):
+				t.Fatalf("%d after %d: %v", n, sent, err)
+			}
+		}
+		if sent < 4 || sent > 12 {
+			t.Errorf("%d were sent", sent)
+		}
+		if err := conn.Emit(event(t, "last")); err != nil {
+			t.Error(err)
+		}
+		w.WantNoCalls()
+	})
+}
+
 // disconnectedOnce guards that the end is reported once, even if several things end the connection
 // at the same time.
 func (s *suite) disconnectedOnce(t *testing.T, transport string) {

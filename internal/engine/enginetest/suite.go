@@ -40,6 +40,7 @@ func Run(t *testing.T, version Version, start func(engine.Options) engine.Engine
 		"PingTimeout":           (*suite).pingTimeout,
 		"ProtocolError":         (*suite).protocolError,
 		"SlowPeer":              (*suite).slowPeer,
+		"DroppedForSlow":        (*suite).droppedForSlow,
 		"TooLarge":              (*suite).tooLarge,
 		"DisconnectedOnce":      (*suite).disconnectedOnce,
 		"Idle":                  (*suite).idle,
