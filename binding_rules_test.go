@@ -192,6 +192,37 @@ func TestFloodHidesNoTheft(t *testing.T) {
 	})
 }
 
+// TestEachRefusedProofHasItsReasonInTheLog guards that who writes a client finds at debug level why each proof was
+// refused, as Options.Logger promises, though one a minute is a warning; and that not all are logged of many.
+func TestEachRefusedProofHasItsReasonInTheLog(t *testing.T) {
+	key := dpoptest.NewKey()
+	withServer(t, nil, func(srv *testServer) {
+		_, token := srv.bound("4", key)
+		present := func(proof string) {
+			c := srv.dialAs("4")
+			c.emit("authenticate", map[string]any{"token": token, "proof": proof})
+			c.expectRefused("invalid_proof")
+		}
+		before := srv.logs.String()
+		present("no proof at all")
+		present(key.Socket("another connection", token))
+		present(key.Socket("another connection", token))
+		lines := strings.TrimPrefix(srv.logs.String(), before)
+		if n := strings.Count(lines, "level=WARN"); n != 1 {
+			t.Errorf("%d warnings: %s", n, lines)
+		}
+		if n := strings.Count(lines, "level=DEBUG msg=\"socketauth: socket refused\" cause="); n != 2 {
+			t.Errorf("%d lines at debug level: %s", n, lines)
+		}
+		for range 100 {
+			present("no proof at all")
+		}
+		if n := strings.Count(srv.logs.String(), "socket refused"); n < 50 || n > 70 {
+			t.Errorf("%d lines of 103 refusals", n)
+		}
+	})
+}
+
 // TestRefreshOfBound guards that claims which are brought up to date keep the key, with hooks too.
 func TestRefreshOfBound(t *testing.T) {
 	key := dpoptest.NewKey()

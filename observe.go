@@ -73,7 +73,7 @@ const (
 	AuditRefused AuditKind = "refused"
 	// AuditProofRefused is the refusal, at the same places, of a token whose proof is missing or is not one
 	// of its key: somebody may have copied the token. Of each session, one a minute is recorded. Level
-	// warn.
+	// warn; the others are logged at level debug.
 	AuditProofRefused AuditKind = "proof_refused"
 )
 
@@ -99,6 +99,14 @@ func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e A
 	e.Time = time.Now()
 	r.counts.event(e)
 	ctx = context.WithoutCancel(ctx) // the event is recorded even if the client has left
+	r.logEvent(ctx, level, msg, e, attrs...)
+	if r.audit != nil {
+		_ = r.contain("Audit", func() error { r.audit(ctx, e); return nil })
+	}
+}
+
+// logEvent logs an event.
+func (r *recorder) logEvent(ctx context.Context, level slog.Level, msg string, e AuditEvent, attrs ...any) {
 	if r.log.Enabled(ctx, level) {
 		for _, attr := range [...]slog.Attr{
 			slog.String("user", e.UserID), slog.String("session", e.SessionID), slog.String("socket", e.SocketID),
@@ -110,37 +118,39 @@ func (r *recorder) record(ctx context.Context, level slog.Level, msg string, e A
 		}
 		r.log.Log(ctx, level, msg, attrs...)
 	}
-	if r.audit != nil {
-		_ = r.contain("Audit", func() error { r.audit(ctx, e); return nil })
-	}
 }
 
 // recordRefusal records a refusal, as an error if the server is at fault. Clients can cause
-// refusals at will, so those past the limit that floods applies are only counted.
+// refusals at will, so those past the limit that floods applies are only counted. Of the refused
+// proofs of a session, one a minute is recorded; the others are counted, and logged at debug level.
 func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refusal, network string, e AuditEvent) {
 	e.Code = refused.code
 	if refused.late != notLate {
 		r.logLate(refused, e)
+	}
+	var attrs []any
+	if refused.cause != nil {
+		attrs = append(attrs, slog.Any("cause", refused.cause))
 	}
 	level := slog.LevelDebug
 	switch refused.code {
 	case codeUnavailable, codeServerError:
 		level = slog.LevelError
 	case codeProofRequired, codeInvalidProof:
-		level, e.Kind = slog.LevelWarn, AuditProofRefused
+		e.Kind = AuditProofRefused
 		if _, now := r.proofs.Allow(e.SessionID); !now {
 			r.counts.event(e)
+			if r.log.Enabled(ctx, level) && !r.floods("refused proofs", e.SessionID, network) {
+				r.logEvent(ctx, level, msg, e, attrs...)
+			}
 			return
 		}
+		level = slog.LevelWarn
 	}
-	if e.Kind == AuditRefused && r.floods(e.SessionID, network) {
+	if e.Kind == AuditRefused && r.floods("refusals", e.SessionID, network) {
 		r.counts.event(e)
 		r.limited(limitRefusals, slog.String("address", e.Address), slog.String("code", e.Code))
 		return
-	}
-	var attrs []any
-	if refused.cause != nil {
-		attrs = append(attrs, slog.Any("cause", refused.cause))
 	}
 	r.record(ctx, level, msg, e, attrs...)
 }
@@ -154,14 +164,14 @@ func (r *recorder) logLate(refused *refusal, e AuditEvent) {
 	}
 }
 
-// floods counts a refusal of a session, or of a network if the session is not known, and reports
-// whether there have been more of them than are recorded: as many as an address may fail, in a
-// budget apart from that. Clients without a network share one budget. Each process counts for
-// itself, since the limit is on what one process records.
-func (r *recorder) floods(session, network string) bool {
-	budget := "refusals of the network " + throttle.Wide(network)
+// floods counts a refusal of a kind of a session, or of a network if the session is not known, and
+// reports whether there have been more of them than are recorded: as many as an address may fail, in
+// a budget apart from that, for each kind. Clients without a network share one budget. Each process
+// counts for itself, since the limit is on what one process records.
+func (r *recorder) floods(kind, session, network string) bool {
+	budget := kind + " of the network " + throttle.Wide(network)
 	if session != "" {
-		budget = "refusals of the session " + session
+		budget = kind + " of the session " + session
 	}
 	attempt, wait := r.attempts.Begin(budget, "")
 	attempt.FailedHere()

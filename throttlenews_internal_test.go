@@ -14,8 +14,8 @@ import (
 func TestRecordedRefusalsNotTold(t *testing.T) {
 	r := &recorder{attempts: Limits{}.throttle(make([]byte, 32))}
 	for range 100 {
-		r.floods("some session", "")
-		r.floods("", "203.0.113.1")
+		r.floods("refusals", "some session", "")
+		r.floods("refusals", "", "203.0.113.1")
 	}
 	if news := r.attempts.Exchange(1); news != nil {
 		t.Errorf("told % x", news)
