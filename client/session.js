@@ -18,7 +18,7 @@ import { listenToPage, takeCode } from "./page.js";
 import { connectionFault, makeSocket } from "./socketio.js";
 import { TokenStore } from "./storage.js";
 import { Backoff, elapsed, readClocks } from "./time.js";
-import { claims, isSessionToken, sameSession } from "./token.js";
+import { claims, isCode, isSessionToken, sameSession } from "./token.js";
 import { Turns } from "./turns.js";
 
 const PROPAGATION_DELAY = 50; // ms in which other tabs see what was stored
@@ -341,6 +341,10 @@ export class Session {
   /** The token presented is refused, on this connection or without a socket; or has no proof. */
   refused(connection, refusal) {
     const { presented } = connection;
+    // A code that comes without a proof comes without one next time, too.
+    if (refusal.code === "proof_required" && isCode(presented)) {
+      refusal = { ...refusal, terminal: true };
+    }
     connection.refusal = refusal;
     this.store.refused(presented, refusal);
     connection.endTurn();

@@ -141,7 +141,8 @@ export declare class Client {
    * - of "signed-out": "logged_out" (in this tab or another), "logged_out_here" (the server could
    *   not be told), "elsewhere" (the storage was emptied, and nobody said why), "storage_full" (the
    *   session has gone on in the memory of another tab), "key_lost" (the key to which the session
-   *   was bound is gone: the browser has removed it, or the token is from elsewhere);
+   *   was bound is gone: the browser has removed it, or the token is from elsewhere); the server's
+   *   "proof_required" is that it wants all sessions to be bound, and this one cannot be;
    * - of "offline": what the connection failed with, "closed", "no_url", "no_websocket" or
    *   "key_unavailable" (IndexedDB, which has the key, cannot be read just now).
    *

@@ -157,6 +157,41 @@ export const tests = {
     })
   },
 
+  async 'where the server binds all sessions, a client that cannot bind is signed out, and an earlier session goes on'() {
+    // Guards: it was "offline" and presented the code again until that had expired, without a form to log in.
+    const refusal = { code: 'proof_required', terminal: false }
+    await device(async () => {
+      new Posts()
+      const { server, client, kept } = await start()
+      const login = settles(client.login({}))
+      await until(() => server.sockets.length > 0)
+      assert.equal((await hears(server)).token, boundCode('one'))
+      server.socket.tell('unauthorized', refusal)
+      server.socket.tell('disconnect', 'io server disconnect')
+      assert.equal(await login, 'proof_required')
+      assert.deepEqual([client.state, client.reason, kept.token], ['signed-out', 'proof_required', undefined])
+      await pass(60_000)
+      assert.equal(server.sockets.length, 1)
+    })
+    await device(async () => {
+      const { server, client, kept } = await start(token(1))
+      await hears(server)
+      server.socket.tell('authenticated', token(2), () => {})
+      await settle()
+      new Posts().answers.push(() => Response.json({ token: code('two') }))
+      const login = settles(client.login({}))
+      await until(() => server.sockets.length === 2)
+      assert.equal((await hears(server)).token, code('two'))
+      server.socket.tell('unauthorized', refusal)
+      assert.equal(await login, 'proof_required')
+      await pass(2_000)
+      assert.deepEqual([(await hears(server)).token, kept.token], [token(2), token(2)])
+      server.socket.tell('unauthorized', refusal) // of a session that has begun, nothing is thrown away
+      await settle()
+      assert.deepEqual([client.state, kept.token], ['offline', token(2)])
+    })
+  },
+
   async 'a key that is lost means a new login, and one that cannot be read does not'() {
     await device(async (disk) => {
       const { kept, client: before, jkt } = await loggedIn()
