@@ -230,7 +230,7 @@ func (q *tokenRequest) end(t *token) *refusal {
 // isDoubtful reports whether a token may have been sent again by somebody who has recorded the request of a
 // bound session, and does not have the key. That it was replaced is no reuse then.
 func (q *tokenRequest) isDoubtful(t *token) bool {
-	return t.Thumbprint != "" && !t.Binds && q.auth.requestProofs.isRepeatable(q.Request)
+	return t.Thumbprint != "" && !t.Binds && q.auth.requestProofs.isRepeatable(q.Request, t)
 }
 
 // presentation returns what the store has to know of the token. It names no successor.
@@ -271,7 +271,7 @@ func (q *tokenRequest) unlessReuse(refused *refusal) *refusal {
 // replaced and that may be no reuse, the client has to send a proof that nobody can have recorded.
 func (q *tokenRequest) reject(t *token, v blacklist.Verdict) *refusal {
 	if v == blacklist.Replaced && q.auth.reusePolicy == EndSession && q.isDoubtful(t) {
-		q.writer.Header().Set(nonceHeader, q.auth.requestProofs.nonces.New())
+		q.writer.Header().Set(nonceHeader, q.auth.requestProofs.nonces.NewFor(t.ID))
 		return &refusal{code: codeUseDPoPNonce, cause: errRepeatable, token: t}
 	}
 	return q.auth.reject(q.Context(), t, v, q.event(AuditReuse, t))

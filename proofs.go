@@ -82,7 +82,7 @@ var (
 	errReplayed      = errors.New("the proof was used before")
 	errNoProofTime   = errors.New(`the proof has neither "iat" nor a nonce of this server`)
 	errProofTime     = fmt.Errorf(`"iat" of the proof is more than %v from the server's time, and it has no nonce of this server`, proofWindow)
-	errRepeatable    = errors.New("the token was replaced, and the proof may be a repeated one, because it has no nonce of this process")
+	errRepeatable    = errors.New("the token was replaced, and the proof may be a repeated one, because it has no nonce for this token")
 	errNonceOutdated = errors.New("the nonce of the proof is too old")
 )
 
@@ -188,12 +188,12 @@ func (p *requestProofs) validFor(proof *dpop.Proof) (valid time.Duration, outdat
 	return proofWindow - age + proofSlack, false, nil
 }
 
-// isRepeatable reports whether the proof of a request, which was checked, may be one that was used before: at
-// another process, or before this one began. Only with a nonce of this process it is not, because this one
-// remembers what it has seen.
-func (p *requestProofs) isRepeatable(r *http.Request) bool {
+// isRepeatable reports whether the proof of a request with the token t, which was checked, may be one that was
+// used before: at another process, or before this one began. It is not if it has the nonce with which such a
+// request was answered once: then its client knew that the token had been replaced.
+func (p *requestProofs) isRepeatable(r *http.Request, t *token) bool {
 	proof, err := dpop.Parse(r.Header.Get(proofHeader))
-	return err != nil || !p.nonces.IsOwn(proof.Nonce)
+	return err != nil || !p.nonces.IsFor(proof.Nonce, t.ID)
 }
 
 // loginKey returns the thumbprint of the key that a login or registration brings a proof of, and "" if it

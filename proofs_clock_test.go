@@ -183,14 +183,30 @@ func TestRepeatedRequest(t *testing.T) {
 				d.wants("GET", "/api", current, "", 200, "")
 			}
 		}
+		// With a nonce of one process, to another one first: as of a client whose clock is wrong.
 		token := d.rotate(d.login())
+		d.ahead, d.nonce = time.Hour, ""
+		d.wants("GET", "/api", token, "", 401, "use_dpop_nonce")
+		proof := d.proof("POST", "/token", token)
+		a := e.send("POST", "/token", "DPoP "+token, "", proof)
+		a.wants(t, 200, "")
+		d.wants("POST", "/token", a.token, `{"confirm":true}`, 204, "")
+		time.Sleep(10 * time.Second)
+		d.send("POST", "/token", "DPoP "+token, "", proof).wants(t, 401, "use_dpop_nonce") // by the thief
+		d.wants("GET", "/api", a.token, "", 200, "")
+		d.ahead, d.nonce = 0, ""
+
+		// Who has the key is judged at whichever process.
+		token = d.rotate(d.login())
 		current := d.rotate(token)
 		time.Sleep(10 * time.Second)
 		e.nonce = ""
 		e.wants("POST", "/token", token, "", 401, "use_dpop_nonce")
-		e.wants("POST", "/token", token, "", 401, "token_reused") // with the nonce of that answer
+		d.nonce = e.nonce // of that answer
+		d.wants("POST", "/token", token, "", 401, "token_reused")
 		d.wants("GET", "/api", current, "", 401, "token_reused")
 
+		d.nonce = ""
 		token = d.rotate(d.login())
 		time.Sleep(30 * time.Minute)
 		current = d.rotate(token)

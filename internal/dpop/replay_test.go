@@ -165,8 +165,12 @@ func TestNonces(t *testing.T) {
 		if _, ok := other.Age(nonce); ok {
 			t.Error("a nonce of another key is accepted")
 		}
-		if !n.IsOwn(nonce) || same.IsOwn(nonce) || n.IsOwn("") {
-			t.Error("it is not known who has made a nonce")
+		answer := n.NewFor("question")
+		if _, ok := same.Age(answer); !ok || !same.IsFor(answer, "question") {
+			t.Error("a nonce for a question is not accepted")
+		}
+		if same.IsFor(answer, "another") || same.IsFor(nonce, "question") || same.IsFor(nonce, "") || other.IsFor(answer, "question") || n.IsFor("", "") {
+			t.Error("a nonce is taken for one for another question")
 		}
 		for i := range nonce {
 			for _, c := range []byte("Aw\n=.") {
