@@ -74,7 +74,8 @@ func (s *Server) ready() error {
 // connections are refused, so the load balancer has to send clients to other processes: let the time be
 // several times as long as the interval of its probe. Until it is its turn, a socket goes on as before. Drain
 // returns when every client has been told, or with the error of ctx. Call Shutdown after it, also
-// after an error: what is left then is told at once.
+// after an error: what is left then is told at once. An app of one process has no elsewhere: its clients would
+// be refused until the end of the time, so it calls Shutdown alone.
 func (s *Server) Drain(ctx context.Context, over time.Duration) error {
 	s.mu.Lock()
 	s.draining = true

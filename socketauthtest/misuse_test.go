@@ -109,6 +109,9 @@ func TestMisuseFailsTheTestWithAReason(t *testing.T) {
 			})
 			srv.Dial(anna)
 		}, []string{"Dial", "map[sub:anna]", "BANNED"}},
+		"binding required": {func(t testing.TB) {
+			socketauthtest.NewServer(t, socketauth.Options[any]{Binding: socketauth.BindRequired}).Dial(anna)
+		}, []string{"Dial", "proof_required", "give the test BindOptional"}},
 		"an event that does not come": {func(t testing.TB) {
 			srv := socketauthtest.NewServer(t, socketauth.Options[any]{})
 			c := srv.Dial(anna)

@@ -203,7 +203,11 @@ func (s *Server) Dial(claims jwt.MapClaims) *Client {
 	code := s.Code(claims)
 	c := s.Connect()
 	if err := c.Authenticate(code); err != nil {
-		s.t.Fatalf("socketauthtest: Dial: the server refused %v: %v", claims, err)
+		hint := ""
+		if public := (*socketauth.PublicError)(nil); errors.As(err, &public) && public.Code == "proof_required" {
+			hint = " (the clients of this package bring no proofs of a key: give the test BindOptional as Options.Binding)"
+		}
+		s.t.Fatalf("socketauthtest: Dial: the server refused %v: %v%s", claims, err, hint)
 	}
 	return c
 }
