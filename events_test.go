@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -75,7 +76,7 @@ func TestMiddlewareRefuses(t *testing.T) {
 }
 
 // TestUsePanics guards that no handler is left without middleware by mistake: Use panics after the first
-// On, and both panic for what is nil.
+// On, and both panic for what is nil; so does what would fail for the first user who is let in.
 func TestUsePanics(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		panics := func(want string, f func()) {
@@ -95,6 +96,11 @@ func TestUsePanics(t *testing.T) {
 			srv.On("x", h, func(socketauth.Handler) socketauth.Handler { return nil })
 		})
 		panics(`nil handler for event "x"`, func() { srv.On("x", socketauth.Typed[int, int](nil)) })
+		recent := socketauth.RequireRecent(time.Minute)
+		panics(`nil handler for event "x"`, func() { srv.On("x", recent(nil)) })
+		// In an http.Server, a nil handler means http.DefaultServeMux, which asks for no token.
+		panics("nil handler for Middleware", func() { srv.Auth().Middleware(nil) })
+		panics("nil handler for RequireRecent", func() { srv.Auth().RequireRecent(time.Minute)(nil) })
 		srv.Use(same)
 		srv.On("x", h)
 		panics("Use after On", func() { srv.Use(same) })

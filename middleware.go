@@ -33,7 +33,12 @@ const middlewareGrace = 10 * time.Second
 // or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts. After 401 with
 // token_expired or stale_token, which says that the claims are out of date, the client has its token
 // replaced, on a socket or at Options.TokenPath, and asks again with the next one.
+//
+// Like http.ServeMux, Middleware panics if next is nil.
 func (a *Auth) Middleware(next http.Handler) http.Handler {
+	if next == nil {
+		panic("socketauth: nil handler for Middleware")
+	}
 	if a.bus != nil {
 		_, _ = a.bus.start(false) // to hear what fails in other processes; otherwise each is on its own
 	}

@@ -28,6 +28,9 @@ import (
 func RequireRecent(maxAge time.Duration, acr ...string) func(Handler) Handler {
 	required := newRecency(maxAge, acr)
 	return func(next Handler) Handler {
+		if next == nil {
+			return nil // On says so
+		}
 		return func(ctx context.Context, s *Socket, args Args) (any, error) {
 			if !required.holds(ctx, time.Now()) {
 				return nil, required.refusal()
@@ -39,10 +42,13 @@ func RequireRecent(maxAge time.Duration, acr ...string) func(Handler) Handler {
 
 // RequireRecent is like the function of that name, for requests that Middleware has let through: put it
 // inside of Middleware. It answers any other request with 401 and the challenge
-// insufficient_user_authentication (RFC 9470 section 3).
+// insufficient_user_authentication (RFC 9470 section 3). Like Middleware, it panics for a nil handler.
 func (a *Auth) RequireRecent(maxAge time.Duration, acr ...string) func(http.Handler) http.Handler {
 	required := newRecency(maxAge, acr)
 	return func(next http.Handler) http.Handler {
+		if next == nil {
+			panic("socketauth: nil handler for RequireRecent")
+		}
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if required.holds(r.Context(), time.Now()) {
 				next.ServeHTTP(w, r)
