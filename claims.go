@@ -19,6 +19,9 @@ import (
 // This file reads and writes the claims of tokens: those of the library, and those of the app,
 // which are copied from token to token as the JSON of the first one.
 
+// claimsKey is the context key of the claims: a *token, or a jwt.MapClaims of ContextWithClaims.
+type claimsKey struct{}
+
 // ownClaims are the claims that only the library may set, but for proofClaims. The app sets "sub" at the
 // login.
 var ownClaims = [...]string{

@@ -180,9 +180,6 @@ func answerRetry(w http.ResponseWriter, status int, code string, seconds int) {
 	answerText(w, status, "code", code)
 }
 
-// claimsKey is the context key of the claims: a *token, or a jwt.MapClaims of ContextWithClaims.
-type claimsKey struct{}
-
 // ContextWithClaims returns a context from which ClaimsFromContext returns claims. It is for tests
 // of code that runs behind Middleware.
 func ContextWithClaims(ctx context.Context, claims jwt.MapClaims) context.Context {

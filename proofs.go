@@ -155,6 +155,9 @@ func (p *requestProofs) read(w http.ResponseWriter, r *http.Request, t *token) (
 	if t == nil || t.Thumbprint == "" {
 		return proof, nil
 	}
+	if outer, ok := r.Context().Value(claimsKey{}).(*token); ok && outer.Text == t.Text {
+		return proof, nil // Middleware around this one has checked the same header, and remembers it
+	}
 	seen, wait := p.used.Use(proof.Thumbprint, proof.ID, valid)
 	switch {
 	case seen:

@@ -259,6 +259,24 @@ func TestRecentChallengeOfBoundToken(t *testing.T) {
 	})
 }
 
+// TestMiddlewareTwice checks that a request with a proof comes through Middleware within Middleware, as one
+// without does, and that the proof is good once all the same.
+func TestMiddlewareTwice(t *testing.T) {
+	withTokens(t, nil, func(srv *testServer) {
+		once := srv.Auth().Middleware
+		srv.Mux.Handle("GET /twice", once(once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if claims, _ := socketauth.ClaimsFromContext(r.Context()); claims["sub"] != "anna" {
+				t.Errorf("claims %v", claims)
+			}
+		}))))
+		d := srv.device()
+		token := d.rotate(d.login())
+		proof := d.proof("GET", "/twice", token)
+		d.send("GET", "/twice", "DPoP "+token, "", proof).wants(t, 200, "")
+		d.send("GET", "/twice", "DPoP "+token, "", proof).wants(t, 401, "invalid_proof")
+	})
+}
+
 // TestProofsForOtherHosts checks that with Hosts set a proof that was made for another server, which sends it on
 // with its own name as the Host, is refused, also by Middleware.
 func TestProofsForOtherHosts(t *testing.T) {
