@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -152,11 +154,9 @@ type opened struct {
 	ended  ender
 }
 
-// handshake makes one over a TCP connection, and calls accepted before the session begins. wrap may
-// hide what kind of connection it is.
-func handshake(t *testing.T, wrap func(net.Conn) net.Conn, accepted func(e *Engine, s *Session)) *opened {
+// handshake makes one between the ends of a connection, and calls accepted before the session begins.
+func handshake(t *testing.T, client, server net.Conn, accepted func(e *Engine, s *Session)) *opened {
 	t.Helper()
-	client, server := sockets(t)
 	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second)) // a test that fails must end
 	o := &opened{client: client, ended: ender{done: make(chan struct{})}}
 	var e *Engine
@@ -168,7 +168,7 @@ func handshake(t *testing.T, wrap func(net.Conn) net.Conn, accepted func(e *Engi
 		return &o.ended
 	})
 	r := websocketHandshake()
-	w := hijackable{httptest.NewRecorder(), wrap(server)}
+	w := hijackable{httptest.NewRecorder(), server}
 	e.ServeHTTP(w, r)
 	if w.Body.Len() > 0 {
 		t.Fatalf("refused: %s", w.Body)
@@ -199,14 +199,18 @@ func response(t *testing.T, r *bufio.Reader) (rest io.Reader) {
 
 func TestOpenComesWithResponse(t *testing.T) {
 	// Guards that the response to a handshake, OPEN and what is sent at once are written in one go.
+	network := "tcp"
+	if runtime.GOOS == "linux" {
+		network = "unixpacket" // a read returns one write, where TCP may join two
+	}
 	for name, wrap := range kinds {
 		t.Run(name, func(t *testing.T) {
-			o := handshake(t, wrap, func(_ *Engine, s *Session) {
+			client, server := socketsOf(t, network)
+			o := handshake(t, client, wrap(server), func(_ *Engine, s *Session) {
 				if err := s.Send(Packet{Head: "first"}); err != nil {
 					t.Error(err)
 				}
 			})
-			// One write of this size arrives as one segment, and so a read returns all of it.
 			got := make([]byte, 4096)
 			n, err := o.client.Read(got)
 			if err != nil {
@@ -222,7 +226,8 @@ func TestOpenComesWithResponse(t *testing.T) {
 
 func TestResponseComesFirst(t *testing.T) {
 	// Guards that a client gets the response to its handshake before anything else, and also if the
-	// session ends before it has begun: because of Shutdown, or because another client needs its place.
+	// session ends before it has begun: because of Shutdown, because another client needs its place,
+	// because too much is sent to the client, or because accept takes too long to return.
 	ends := map[string]struct {
 		end  func(e *Engine, s *Session)
 		then string // what the client gets after the response
@@ -233,12 +238,26 @@ func TestResponseComesFirst(t *testing.T) {
 			cancel()
 			_ = e.Shutdown(stopped) // it ends the sessions, and does not wait for this one
 		}, "\x81\x04open\x88\x00"},
+		"slow": {func(_ *Engine, s *Session) {
+			half := Packet{Data: make([]byte, s.maxQueue()/2+1)}
+			if err := errors.Join(s.Send(half), s.Send(half)); !errors.Is(err, engine.ErrSlow) {
+				t.Error(err)
+			}
+		}, ""},
+		"late": {func(_ *Engine, s *Session) {
+			s.CloseAfter(Packet{Head: "last"})
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.alarms.due[flushDue] = 1 // the time is over
+			s.checkAlarmsLocked()
+		}, ""},
 		"left": {func(_ *Engine, s *Session) { s.ws.writeClose(1000) }, "\x88\x02\x03\xe8"},
 	}
 	for name, wrap := range kinds {
 		for reason, test := range ends {
 			t.Run(name+" "+reason, func(t *testing.T) {
-				o := handshake(t, wrap, test.end)
+				client, server := sockets(t)
+				o := handshake(t, client, wrap(server), test.end)
 				got := make([]byte, len(test.then))
 				if _, err := io.ReadFull(response(t, bufio.NewReader(o.client)), got); err != nil || string(got) != test.then {
 					t.Errorf("the response is followed by %q %v, want %q", got, err, test.then)

@@ -3,6 +3,7 @@ package eio
 import (
 	"bytes"
 	"net"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -10,13 +11,20 @@ import (
 )
 
 // sockets returns the two ends of a TCP connection.
-func sockets(t *testing.T) (client, server net.Conn) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func sockets(t *testing.T) (client, server net.Conn) { return socketsOf(t, "tcp") }
+
+// socketsOf is sockets for a network, "tcp" or one of Unix sockets.
+func socketsOf(t *testing.T, network string) (client, server net.Conn) {
+	address := "127.0.0.1:0"
+	if network != "tcp" {
+		address = filepath.Join(t.TempDir(), "socket")
+	}
+	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	client, err = net.Dial("tcp", l.Addr().String())
+	client, err = net.Dial(network, l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

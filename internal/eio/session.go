@@ -84,11 +84,7 @@ func (s *Session) Begin(id string, open Packet, b64 bool) {
 	if registered {
 		s.Contain(func() { s.recv = s.e.accept(s) })
 	}
-	if s.ws != nil && (!registered || s.evicted()) {
-		_ = s.ws.writeAccept(s.e.acceptTimeout()) // whoever ended the session has let the websocket begin
-	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case s.evict:
 		s.closeLocked(engine.Evicted, 0)
@@ -96,7 +92,14 @@ func (s *Session) Begin(id string, open Packet, b64 bool) {
 		s.closeLocked(engine.Shutdown, 0)
 	}
 	s.begun = true
+	ws, ended := s.ws, s.state == closed
 	s.flushNowLocked()
+	s.mu.Unlock()
+	if ws != nil && ended {
+		// The response to the handshake is written together with the first frame, but a session that has
+		// ended writes none. The client gets the response before the connection is closed.
+		_ = ws.writeAccept(s.e.acceptTimeout())
+	}
 }
 
 func (s *Session) evicted() bool {
