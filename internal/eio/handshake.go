@@ -28,9 +28,9 @@ func refuseHandshake(r *http.Request) *Refusal {
 	switch {
 	case !lists(h["Connection"], "upgrade") || !lists(h["Upgrade"], "websocket"):
 		return ErrRequest
-	case !speaksVersion13(h):
+	case !lists(h[headerVersion], "13"): // clients may list several
 		return errWebsocketVersion
-	case !lists(h[headerVersion], "13") || r.Method != http.MethodGet || !isKey(first(h[headerKey])):
+	case r.Method != http.MethodGet || !isKey(first(h[headerKey])):
 		return ErrRequest
 	}
 	if _, ok := firstSubprotocol(h); !ok {
@@ -66,19 +66,6 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// speaksVersion13 reports whether the handshake offers the one version of the websocket protocol
-// that is in use (RFC 6455). Clients may list several.
-func speaksVersion13(h http.Header) bool {
-	for _, value := range h[headerVersion] {
-		for version := range strings.SplitSeq(value, ",") {
-			if strings.TrimSpace(version) == "13" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // askForVersion13 asks the client to try again with that version (RFC 6455 section 4.4, RFC 9110
