@@ -31,7 +31,7 @@ type Engine struct {
 	buffers  sync.Pool // *bytes.Buffer, for what is read or written in one go
 	encoded  sync.Pool // *frames
 	flusher  flusher
-	soon     soon
+	delayed  delayed
 	chunks   sync.Pool // *[chunkSize]byte
 	workers  workers.Pool
 	started  time.Time // the zero of now

@@ -87,11 +87,11 @@ func (s *Session) flushNowLocked() {
 	s.Done()
 }
 
-// patience is how long FlushSoon waits for more to write.
-const patience = 5 * time.Millisecond
+// flushDelay is how long FlushSoon waits for more to write.
+const flushDelay = 5 * time.Millisecond
 
-// soon holds the sessions of FlushSoon.
-type soon struct {
+// delayed holds the sessions that FlushSoon was called for and that wait.
+type delayed struct {
 	mu       sync.Mutex
 	sessions []*Session
 }
@@ -100,20 +100,20 @@ type soon struct {
 // that all of it is written in one go. If that takes longer, it is not waited for.
 func (s *Session) FlushSoon() {
 	e := s.e
-	e.soon.mu.Lock()
-	defer e.soon.mu.Unlock()
-	if e.soon.sessions = append(e.soon.sessions, s); len(e.soon.sessions) == 1 {
+	e.delayed.mu.Lock()
+	defer e.delayed.mu.Unlock()
+	if e.delayed.sessions = append(e.delayed.sessions, s); len(e.delayed.sessions) == 1 {
 		e.tasks.Add(1)
-		time.AfterFunc(patience, e.flushSoon)
+		time.AfterFunc(flushDelay, e.flushDelayed)
 	}
 }
 
-func (e *Engine) flushSoon() {
+func (e *Engine) flushDelayed() {
 	defer e.done()
-	e.soon.mu.Lock()
-	sessions := e.soon.sessions
-	e.soon.sessions = nil
-	e.soon.mu.Unlock()
+	e.delayed.mu.Lock()
+	sessions := e.delayed.sessions
+	e.delayed.sessions = nil
+	e.delayed.mu.Unlock()
 	for _, s := range sessions {
 		s.Flush()
 	}

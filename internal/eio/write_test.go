@@ -415,7 +415,7 @@ func TestFlushSoon(t *testing.T) {
 		expect("\x81\x04open", 0)
 		enqueue("alone")
 		s.FlushSoon()
-		expect("\x81\x05alone", patience)
+		expect("\x81\x05alone", flushDelay)
 		enqueue("first")
 		s.FlushSoon()
 		enqueue("second")
