@@ -154,7 +154,8 @@ type opened struct {
 	ended  ender
 }
 
-// handshake makes one between the ends of a connection, and calls accepted before the session begins.
+// handshake makes one between the ends of a connection, and calls accepted before the session
+// begins.
 func handshake(t *testing.T, client, server net.Conn, accepted func(e *Engine, s *Session)) *opened {
 	t.Helper()
 	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second)) // a test that fails must end
