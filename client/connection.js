@@ -3,6 +3,7 @@
 import { elapsed, readClocks } from "./time.js";
 import { claims } from "./token.js";
 
+const PROPAGATION_DELAY = 50; // ms in which other tabs see what was stored
 const ANSWER_TIMEOUT = 20_000; // ms from having the turn to the server's answer
 const OPEN_TIMEOUT = 1_000; // ms that it has the turn without presenting anything
 const CLOCK_CHECK = 30_000; // ms between looks at the clocks: timers stop while a machine sleeps
@@ -38,22 +39,28 @@ export class Connection {
   }
 
   /**
-   * Waits for the turn for a presentation, and calls late if it has not ended after ANSWER_TIMEOUT.
-   * Resolves to whether the connection has the turn: not if it was closed meanwhile. A connection
-   * that takes long to open gives the turn back until it has: Firefox makes websockets wait for up
-   * to a minute where earlier ones have failed.
+   * Waits for the turn for a presentation. Resolves to whether the connection has it: not if it was
+   * closed meanwhile. Calls lost with the reason if there can be no turn, or if the turn has not
+   * ended after ANSWER_TIMEOUT. A connection that takes long to open gives the turn back until it
+   * has: Firefox makes websockets wait for up to a minute where earlier ones have failed.
    */
-  async takeTurn(turns, late) {
+  async takeTurn(turns, lost) {
     const { signal } = this.#ended;
     this.isBusy = true;
-    const turn = await turns.acquire(signal);
+    let turn;
+    try {
+      turn = await turns.acquire(signal);
+    } catch (error) {
+      lost(String(error?.message ?? error));
+      return false;
+    }
     if (signal.aborted) {
       turn.end();
       return false;
     }
     this.turn = turn;
     clearTimeout(this.#turnTimer);
-    this.#turnTimer = setTimeout(late, ANSWER_TIMEOUT);
+    this.#turnTimer = setTimeout(lost, ANSWER_TIMEOUT, "timeout");
     this.#yieldTimer = setTimeout(() => { if (!this.presented) this.#giveBack(); }, OPEN_TIMEOUT);
     return true;
   }
@@ -100,9 +107,16 @@ export class Connection {
     this.isBusy = false;
   }
 
-  /** Notes that a token has come, and when it is to be replaced. */
-  tokenStored(token) {
+  /**
+   * Notes that a token has come and was stored, and when it is to be replaced; and ends the turn.
+   * Returns the token, when it came, its age by then, and its life, in ms.
+   */
+  tokenStored(token, isDurable) {
     this.token = token;
+    // Whoever is next reads the durable copy. If there is none, the turn ends after a delay: in
+    // Chromium a lock may be passed on before other tabs see what was stored under it. No timer is
+    // used without need, since those of a hidden tab take a second.
+    this.endTurn(isDurable ? 0 : PROPAGATION_DELAY);
     // In seconds of life. Unlike "exp" that needs no clock that agrees with the server's.
     const { dur } = claims(token);
     const age = token === this.presented ? dur / 2 : 0; // one that came back is at most so old
@@ -111,6 +125,7 @@ export class Connection {
     // A shorter life is the end of the longest that a session may live: there is no next token.
     this.renewAfter(dur > 2 ? due * 1000 : undefined);
     this.#onlineSince ??= this.#renewFrom;
+    return { token, since: this.#renewFrom, age: age * 1000, life: dur * 1000 };
   }
 
   /** Sets when the token is to be replaced, in ms from now. undefined: not. */

@@ -1,5 +1,6 @@
 // A second copy of the token, on disk, and the sessions that were ended here.
 
+import { attempt } from "./errors.js";
 import { claims, isSessionToken, sameSession } from "./token.js";
 
 const TIMEOUT = 1_000; // ms for the database to read or to write
@@ -102,15 +103,23 @@ export class DurableCopy {
 
 /**
  * Runs a transaction. Resolves to what the function that act returns gives once the transaction
- * is complete, or to undefined if it fails or takes too long.
+ * is complete, or to undefined if it fails or takes too long. It goes on then, since a token that
+ * is stored late and a logout that is remembered late are of use. With abortsLate it is aborted,
+ * unless it is already being committed.
  */
-export function transact(mode, act, timeout = TIMEOUT) {
+export function transact(mode, act, { timeout = TIMEOUT, abortsLate = false } = {}) {
   return new Promise((resolve) => {
+    let transaction;
+    let isGivenUp = false;
     const end = (result) => {
       clearTimeout(timer);
       resolve(result);
     };
-    const timer = setTimeout(end, timeout);
+    const timer = setTimeout(() => {
+      isGivenUp = abortsLate;
+      if (isGivenUp) attempt(() => transaction?.abort());
+      end();
+    }, timeout);
     const guarded = (f) => () => {
       try {
         f();
@@ -124,7 +133,8 @@ export function transact(mode, act, timeout = TIMEOUT) {
       open.onerror = () => end();
       open.onsuccess = guarded(() => {
         try {
-          const transaction = open.result.transaction("tokens", mode, { durability: "strict" });
+          if (isGivenUp) return;
+          transaction = open.result.transaction("tokens", mode, { durability: "strict" });
           const result = act(transaction.objectStore("tokens"), guarded);
           transaction.oncomplete = () => end(result());
           transaction.onabort = () => end();

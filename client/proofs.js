@@ -2,10 +2,12 @@
 // that binds its sessions loads this module, and so does one whose session is bound.
 
 import { transact } from "./durable.js";
-import { SocketAuthError } from "./errors.js";
+import { attempt, SocketAuthError } from "./errors.js";
+import { pageStorage } from "./page.js";
 import { claims } from "./token.js";
 
 const KEYS = "socketauth.keys"; // where the keys are in IndexedDB
+const UNPROVED = "socketauth.unproved"; // where in localStorage: the sid of a code without a key
 const MAX_KEYS = 32; // kept; more than the sessions that a browser has, or is yet to log out
 const TIMEOUT = 5_000; // ms for the database: without the key a session cannot go on
 const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
@@ -113,8 +115,23 @@ export class Proofs {
     const { cnf, sid } = claims(token);
     if (cnf) return this.#keys.get(cnf.jkt) ?? this.#find(cnf.jkt);
     // A code that is presented again needs the same key, or again none.
-    if (!this.#chosen.has(sid)) this.#chosen.set(sid, this.#make(sid));
+    if (!this.#chosen.has(sid)) this.#chosen.set(sid, this.#choose(sid));
     return this.#chosen.get(sid);
+  }
+
+  /**
+   * Resolves to the key for the trade of a code, or to undefined if it has to go without. Then it
+   * also goes without in a page that is loaded later: with a key it would look stolen.
+   */
+  async #choose(sid) {
+    const storage = pageStorage();
+    if (storage && attempt(() => storage.getItem(UNPROVED)) === sid) {
+      this.#notice("binding_refused");
+      return undefined;
+    }
+    const key = await this.#make(sid);
+    if (!key) attempt(() => storage.setItem(UNPROVED, sid));
+    return key;
   }
 
   async #find(thumbprint) {
@@ -164,7 +181,7 @@ export class Proofs {
 
 /**
  * Calls f with what is stored of keys and a function that stores something else in its place.
- * Resolves to what f returns once that is on disk; to undefined if it fails.
+ * Resolves to what f returns once that is on disk; to undefined if it fails or takes too long.
  */
 function changeKeys(mode, f) {
   return transact(mode, (store, guarded) => {
@@ -174,7 +191,7 @@ function changeKeys(mode, f) {
       result = f(saved.result ?? [], (entries) => store.put(entries, KEYS));
     });
     return () => result;
-  }, TIMEOUT);
+  }, { timeout: TIMEOUT, abortsLate: true });
 }
 
 function utf8(text) {

@@ -143,7 +143,7 @@ export class Requests {
       return true;
     };
     try {
-      if (!await connection.takeTurn(session.turns, giveUp).catch(() => false)) check();
+      if (!await connection.takeTurn(session.turns, giveUp)) check();
       clearTimeout(timer);
       await store.restore();
       const presented = store.get();

@@ -17,11 +17,9 @@ import { Logouts, LOGOUT_TIMEOUT } from "./logouts.js";
 import { listenToPage, takeCode } from "./page.js";
 import { connectionFault, makeSocket } from "./socketio.js";
 import { TokenStore } from "./storage.js";
-import { Backoff, elapsed, readClocks } from "./time.js";
+import { Backoff, elapsed } from "./time.js";
 import { claims, isCode, isSessionToken, sameSession } from "./token.js";
 import { Turns } from "./turns.js";
-
-const PROPAGATION_DELAY = 50; // ms in which other tabs see what was stored
 
 export class Session {
   state; // "signed-out", "connecting", "online", "offline" or "expired"
@@ -240,13 +238,8 @@ export class Session {
    * to whether the connection has it and is still the one in use.
    */
   async #takeTurn(connection) {
-    try {
-      const late = () => this.#lost(connection, "timeout");
-      if (!await connection.takeTurn(this.turns, late)) return false;
-    } catch (error) {
-      this.#lost(connection, String(error?.message ?? error));
-      return false;
-    }
+    const lost = (reason) => this.#lost(connection, reason);
+    if (!await connection.takeTurn(this.turns, lost)) return false;
     await this.store.restore();
     return connection === this.connection;
   }
@@ -260,12 +253,14 @@ export class Session {
       if (!token) return;
       if (token === proved || !this.binding.isProved(token)) {
         connection.present(this.presented = token);
-        give({ token, confirm: true, ...proof, ...this.observer?.presenting(connection) });
+        const proven = token === proved ? proof : undefined; // not that of the token before
+        give({ token, confirm: true, ...proven, ...this.observer?.presenting(connection) });
         return;
       }
       try {
         proof = await this.binding.prove(token, connection.socket);
       } catch ({ code = "bad_answer" }) {
+        if (connection !== this.connection || this.#finishLogout) return;
         connection.present(token);
         return this.refused(connection, { code, message: code, terminal: code === "key_lost" });
       }
@@ -319,16 +314,8 @@ export class Session {
     acknowledge?.(); // until now the token before it was good, and this one is from now on
     if (replaced && !sameSession(replaced, token)) this.#logouts.endReplaced(replaced);
     this.#endReason = undefined;
-    const life = claims(token).dur * 1000;
-    // One that came back is at most half through its life.
-    const age = token === connection.presented ? life / 2 : 0;
-    this.newest = { token, since: readClocks(), age, life };
-    // Whoever is next reads the durable copy. If there is none, the turn ends after a delay: in
-    // Chromium a lock may be passed on before other tabs see what was stored under it. No timer is
-    // used without need, since those of a hidden tab take a second.
-    connection.endTurn(isDurable ? 0 : PROPAGATION_DELAY);
     const wasOnline = connection.isOnline;
-    connection.tokenStored(token);
+    this.newest = connection.tokenStored(token, isDurable);
     const isCurrent = () => connection === this.connection;
     if (!isCurrent()) return;
     this.#become("online");

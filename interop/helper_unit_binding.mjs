@@ -270,17 +270,95 @@ export const tests = {
     })
   },
 
-  async 'a login while a proof is made is presented with its own'() {
+  async 'a login while a proof is made is presented with its own, and an unbound one without'() {
+    // Guards: a code that is not bound was presented with the proof of the token before it, which
+    // the server refuses for good.
     await device(async () => {
       const { jkt, kept, client: before } = await loggedIn()
       before.close()
-      const { server, kept: shared } = await start(kept.token)
-      let data
-      server.socket.auth((given) => { data = given })
-      shared.setItem(KEY + '.code', boundCode('two', jkt)) // by another tab
-      await until(() => data)
-      assert.equal(data.token, boundCode('two', jkt))
-      proves(data, server.socket)
+      for (const code of [boundCode('two', jkt), boundCode('two')]) {
+        const { server, kept: shared } = await start(kept.token)
+        let data
+        server.socket.auth((given) => { data = given })
+        shared.setItem(KEY + '.code', code) // by another tab
+        await until(() => data)
+        assert.equal(data.token, code)
+        if (code === boundCode('two')) assert.deepEqual(data, { token: code, confirm: true })
+        else proves(data, server.socket)
+      }
+    })
+  },
+
+  async 'a proof that cannot be made is no matter for who has left meanwhile'() {
+    // Guards: a connection that was over, and one on which a logout was under way, was told of a
+    // refusal.
+    let fail
+    const leave = async (all, present, change) => {
+      fail = undefined
+      crypto.subtle.sign = () => new Promise((_, reject) => { fail = reject })
+      try {
+        present()
+        await until(() => fail)
+        const left = change(all)
+        fail(new Error('no key'))
+        await loaded()
+        assert.ok(!all.notices.includes('refused'))
+        return left
+      } finally {
+        delete crypto.subtle.sign
+      }
+    }
+    await device(async () => {
+      const { jkt, client: before } = await loggedIn()
+      before.close()
+      for (const [change, state] of [
+        [({ server }) => server.socket.tell('disconnect', 'transport close'), 'offline: transport close'],
+        [({ client }) => void client.logout(), 'connecting: undefined'],
+        [({ client }) => client.close(), 'offline: closed'],
+      ]) {
+        const all = await start(bound(3, jkt))
+        const { client, server } = all
+        await leave(all, () => server.socket.auth(() => assert.fail('presented')), change)
+        assert.equal(`${client.state}: ${client.reason}`, state)
+        client.close()
+      }
+      const all = await loggedIn()
+      const { client, server } = all
+      const left = await leave(all, () => server.socket.tell('refresh'), () => ({ told: client.logout() }))
+      server.socket.tell('logged_out')
+      assert.equal(await left.told, true)
+      assert.deepEqual([client.state, client.reason], ['signed-out', 'logged_out'])
+    })
+  },
+
+  async 'a code that went without a key because the disk was slow gets none later'() {
+    // Guards: the key was stored after the client had given it up, and the page that was loaded
+    // next presented the code with it, which the server takes for a theft.
+    for (const answers of [0, 1, 2, 3]) await device(async (disk) => {
+      globalThis.localStorage = storage()
+      try {
+        const kept = storage()
+        kept.setItem(KEY + '.code', code('one'))
+        disk.isSlow = true
+        const { server, client } = await start(undefined, { bind: true, storage: kept })
+        let data
+        server.socket.auth((given) => { data = given })
+        await until(() => disk.opened > 0)
+        for (let n = 0; n < answers; n++) disk.waiting.shift()()
+        await pass(5_100)
+        await until(() => data)
+        assert.deepEqual(data, { token: code('one'), confirm: true })
+        client.close()
+        disk.isSlow = false
+        await disk.answer()
+        assert.deepEqual(disk.keys, [])
+        const reloaded = await start(undefined, { bind: true, storage: kept })
+        assert.deepEqual(await hears(reloaded.server), { token: code('one'), confirm: true })
+        assert.deepEqual(reloaded.notices, ['binding_refused'])
+        reloaded.client.close()
+      } finally {
+        delete globalThis.localStorage
+      }
     })
   },
 

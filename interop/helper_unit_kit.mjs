@@ -46,22 +46,43 @@ export class Database {
       this.#line.shift()
       this.#line[0]?.()
     }
-    const transaction = {}
     let left = 0
+    let ended = false
+    const before = [] // what it has changed
+    const transaction = {
+      abort: () => {
+        if (ended) throw new Error('InvalidStateError')
+        ended = true
+        for (const [key, value] of before.reverse()) this.items.set(key, value)
+        transaction.onabort()
+        next()
+      },
+    }
     const ask = (f) => {
       const request = {}
       left++
       this.waiting.push(() => {
+        if (ended) return
         request.result = f()
         request.onsuccess?.()
-        if (--left === 0) this.waiting.push(() => { transaction.oncomplete(); next() })
+        if (--left === 0) this.waiting.push(end)
       })
       return request
     }
+    const end = () => {
+      if (ended) return
+      ended = true
+      transaction.oncomplete()
+      next()
+    }
+    const change = (key, f) => ask(() => {
+      before.push([key, this.items.get(key)])
+      f()
+    })
     const store = {
       get: (key) => ask(() => this.items.get(key)),
-      put: (value, key) => ask(() => void this.items.set(key, value)),
-      delete: (key) => ask(() => void this.items.delete(key)),
+      put: (value, key) => change(key, () => this.items.set(key, value)),
+      delete: (key) => change(key, () => this.items.delete(key)),
     }
     const request = {
       result: {
