@@ -202,6 +202,7 @@ func TestEachRefusedProofHasItsReasonInTheLog(t *testing.T) {
 			c := srv.dialAs("4")
 			c.emit("authenticate", map[string]any{"token": token, "proof": proof})
 			c.expectRefused("invalid_proof")
+			synctest.Wait() // it is logged after the client is told
 		}
 		before := srv.logs.String()
 		present("no proof at all")
