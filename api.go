@@ -196,6 +196,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 	defer cancel()
 	authTime := time.Now() // before the hook, so that a revocation while it runs ends this login
 	var code *token
+	ctx, end := a.span(ctx, e.name)
 	err = a.contain(e.name, func() error {
 		claims, err := e.hook(ctx, credentials)
 		if err == nil {
@@ -212,6 +213,7 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 		}
 		return err
 	})
+	end(err)
 	var url string
 	if err == nil && a.appURL != nil && session == nil {
 		err = a.contain("AppURL", func() error { url = a.appURL(code.Text); return nil })

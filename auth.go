@@ -177,7 +177,7 @@ func newAuth(c *config) *Auth {
 	if c.cluster.broker != nil {
 		a.bus = newBus(c.cluster, c.log, c.attempts, a.deliver, a.answer)
 	}
-	c.blacklist = measured{c.blacklist, &a.counts.store}
+	c.blacklist = measured{c.blacklist, c.recorder}
 	if c.updateClaims != nil {
 		a.updates = &updates{hook: c.updateClaims, timeout: c.timeout, contain: a.contain}
 	}

@@ -27,7 +27,10 @@ func (s *Socket) authenticate(in presented, ack engine.Ack) {
 	s.step(func(m *authn.Machine) authn.Effects { m.Present(); return authn.Effects{} })
 	ctx, cancel := lazyctx.WithTimeout(&s.life, s.server.auth.timeout)
 	defer cancel()
-	if refused := s.apply(ctx, s.present(ctx, in)); refused != nil {
+	traced, end := s.server.auth.span(ctx, "presentation")
+	refused := s.apply(traced, s.present(traced, in))
+	end(refused.err())
+	if refused != nil {
 		acknowledgeError(ack, refused.code)
 		s.refuse(refused)
 		return
@@ -63,7 +66,7 @@ func (s *Socket) apply(ctx context.Context, o outcome) *refusal {
 		s.enter(o.presented, o.next, o.tenant)
 	}
 	if o.presented.Use == useCode {
-		s.server.auth.begun(context.WithoutCancel(&s.life), o.presented, o.next)
+		s.server.auth.begun(context.WithoutCancel(ctx), o.presented, o.next)
 	}
 	return nil
 }

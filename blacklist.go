@@ -192,31 +192,48 @@ func (a *Auth) checkAll(ctx context.Context, tokens []blacklist.TokenRef) (resul
 // can do is looked up before it is wrapped.
 type measured struct {
 	blacklist.Store
-	counts *storeCounts
+	*recorder
+}
+
+// begin begins a call. end is called with its error.
+func (m measured) begin(ctx context.Context, op string) (traced context.Context, end func(err error), began time.Time) {
+	traced, end = m.span(ctx, op)
+	return traced, end, time.Now()
+}
+
+// ended ends what begin began.
+func (m measured) ended(began time.Time, end func(err error), err error) {
+	m.counts.store.call(began, err)
+	end(err)
 }
 
 func (m measured) Present(ctx context.Context, p blacklist.Presentation) (r blacklist.Result, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	ctx, end, began := m.begin(ctx, "store Present")
+	defer func() { m.ended(began, end, err) }()
 	return m.Store.Present(ctx, p)
 }
 
 func (m measured) Confirm(ctx context.Context, t blacklist.TokenRef) (r blacklist.Result, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	ctx, end, began := m.begin(ctx, "store Confirm")
+	defer func() { m.ended(began, end, err) }()
 	return m.Store.Confirm(ctx, t)
 }
 
 func (m measured) Check(ctx context.Context, t blacklist.TokenRef, grace, branch time.Duration) (r blacklist.Result, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	ctx, end, began := m.begin(ctx, "store Check")
+	defer func() { m.ended(began, end, err) }()
 	return m.Store.Check(ctx, t, grace, branch)
 }
 
 func (m measured) Revoke(ctx context.Context, r blacklist.Revocation) (c blacklist.Change, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	ctx, end, began := m.begin(ctx, "store Revoke")
+	defer func() { m.ended(began, end, err) }()
 	return m.Store.Revoke(ctx, r)
 }
 
 func (m measured) Sessions(ctx context.Context, userID string) (s []blacklist.Session, err error) {
-	defer func(began time.Time) { m.counts.call(began, err) }(time.Now())
+	ctx, end, began := m.begin(ctx, "store Sessions")
+	defer func() { m.ended(began, end, err) }()
 	return m.Store.Sessions(ctx, userID)
 }
 

@@ -65,7 +65,9 @@ func (a *Auth) handleToken(w http.ResponseWriter, r *http.Request) {
 	q := &tokenRequest{r, w, a, arrived, address, a.network(r, address)}
 	ctx, cancel := lazyctx.WithTimeout(r.Context(), a.timeout)
 	defer cancel()
-	next, refused := q.handle(ctx, h, asked)
+	traced, end := a.span(ctx, "presentation")
+	next, refused := q.handle(traced, h, asked)
+	end(refused.err())
 	switch {
 	case refused != nil:
 		a.refuseRequest(w, r, refused)

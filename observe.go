@@ -81,6 +81,7 @@ const (
 type recorder struct {
 	log      *slog.Logger
 	audit    func(ctx context.Context, e AuditEvent) // may be nil
+	trace    traceHook                               // may be nil
 	attempts *throttle.Guard                         // counts failures and limits attempts
 	counts   counts
 

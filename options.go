@@ -201,6 +201,13 @@ type Options[U any] struct {
 	// files. It must start and end with a slash. If empty, the client is not served.
 	ClientPath string
 
+	// Trace is called when something begins that takes time: op is "login", "register", "step-up",
+	// "presentation" (of a token on a socket or at TokenPath), "store" and a call, such as "store Present", or
+	// "handler" and an event, such as "handler message". The context that it returns is used within, and end is
+	// called once with what came of it: nil, or an error whose text is for operators. Both must return soon.
+	// metrics.Trace, of the module of that name, makes spans of OpenTelemetry. If nil, nothing is traced.
+	Trace func(ctx context.Context, op string) (traced context.Context, end func(err error))
+
 	// Logger receives what an operator of the app should know, and never a secret. At level debug
 	// it receives why each token was refused. If nil, slog.Default() is used.
 	Logger *slog.Logger
@@ -267,7 +274,7 @@ func (o Options[U]) config() (*config, error) {
 
 // check returns the options with their defaults, and all their faults.
 func (o Options[U]) check() (*config, []error) {
-	r := &recorder{log: cmp.Or(o.Logger, slog.Default()), audit: o.Audit}
+	r := &recorder{log: cmp.Or(o.Logger, slog.Default()), audit: o.Audit, trace: o.Trace}
 	c := &config{
 		recorder:     r,
 		locator:      &locator{recorder: r, clientIP: o.ClientIP},

@@ -321,7 +321,7 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 		return
 	}
 	c.t = t
-	ctx := (*handlerContext)(c)
+	ctx, end := s.server.auth.spanOf((*handlerContext)(c), "handler ", name)
 	err := s.server.auth.containOf("handler of ", name, func() error {
 		reply, err := h(ctx, s, Args{args, name})
 		if err == nil {
@@ -329,6 +329,7 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 		}
 		return err
 	})
+	end(err)
 	c.args, c.ack = engine.Args{}, nil // the app may keep the context, but not by that the arguments
 	if err == nil || errors.Is(err, engine.ErrClosed) {
 		return
