@@ -177,10 +177,10 @@ func TestConcurrentDisconnect(t *testing.T) {
 // not wait for it, breaks nothing: later events are still handled one at a time.
 func TestConcurrentTooLate(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
-		late, go_ := new(heldHandlers), make(chan struct{})
+		late, begin := new(heldHandlers), make(chan struct{})
 		srv.On("late", late.handle, func(next socketauth.Handler) socketauth.Handler {
 			return func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
-				go func() { <-go_; _, _ = next(ctx, s, args) }()
+				go func() { <-begin; _, _ = next(ctx, s, args) }()
 				return nil, nil
 			}
 		}, socketauth.Concurrent)
@@ -190,7 +190,7 @@ func TestConcurrentTooLate(t *testing.T) {
 		c.emit("ordered", "b")
 		c.emit("ordered", "c")
 		late.all()
-		close(go_)
+		close(begin)
 		if got := late.all(); !slices.Equal(got, []string{"b", "a"}) {
 			t.Fatalf("the handlers that have begun are %q", got)
 		}
@@ -205,4 +205,35 @@ func TestConcurrentTooLate(t *testing.T) {
 		late.end("c")
 		c.expectAuthenticated()
 	})
+}
+
+// badDetail panics when it is encoded.
+type badDetail struct{}
+
+func (badDetail) MarshalJSON() ([]byte, error) { panic("broken") }
+
+// TestPanicInReply guards that a Concurrent handler, like any other, whose error panics when it is encoded is
+// acknowledged, and that OnDisconnect is called after it.
+func TestPanicInReply(t *testing.T) {
+	for name, mw := range map[string][]func(socketauth.Handler) socketauth.Handler{"ordered": nil, "concurrent": {socketauth.Concurrent}} {
+		t.Run(name, func(t *testing.T) {
+			withServer(t, nil, func(srv *testServer) {
+				srv.On("x", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
+					return nil, &socketauth.PublicError{Code: "full", Details: map[string]any{"detail": badDetail{}}}
+				}, mw...)
+				ends := make(chan string, 10)
+				srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) { ends <- s.UserID() })
+				c, _ := srv.authenticated()
+				if got := c.call("x"); got != `[{"error":{"code":"server_error"}}]` {
+					t.Errorf("the answer is %s", got)
+				}
+				c.expectAuthenticated()
+				c.close()
+				synctest.Wait()
+				if len(ends) != 1 {
+					t.Errorf("the end was told %d times", len(ends))
+				}
+			})
+		})
+	}
 }

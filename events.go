@@ -11,8 +11,8 @@ import (
 
 // Use has every handler that On registers from now on called through mw, in the order given: the first is
 // called first, and calls the next one. What is given to On comes after it. Use it for what all events
-// need, such as a check of the role, metrics or a limit. It panics after the first On, so that no handler is left out,
-// and if a function of mw is nil.
+// need, such as a check of the role, metrics or a limit. It panics after the first On, so that no handler
+// is left out, and if a function of mw is nil.
 //
 //	srv.Use(logged, socketauth.RequireRecent(24*time.Hour))
 func (s *Server) Use(mw ...func(Handler) Handler) {
@@ -33,30 +33,34 @@ func (s *Server) Use(mw ...func(Handler) Handler) {
 // library's own names and those that clients use for their own connection and never send, such as "ping",
 // "reconnect" and "connect_error".
 func (s *Server) On(event string, h Handler, mw ...func(Handler) Handler) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case slices.Contains(reserved, event):
 		panic(fmt.Sprintf("socketauth: event name %q is reserved: the library or some client uses it itself; for connections there are OnAuthenticated and OnDisconnect", event))
-	case s.handlers.get(event) != nil:
-		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
 	case h == nil:
 		panic(fmt.Sprintf("socketauth: nil handler for event %q", event))
 	case slices.ContainsFunc(mw, isNil):
 		panic(fmt.Sprintf("socketauth: nil middleware for event %q", event))
 	}
-	for _, wrap := range slices.Backward(slices.Concat(s.wrappers, mw)) {
+	s.mu.RLock()
+	wrappers := slices.Concat(s.wrappers, mw)
+	s.mu.RUnlock()
+	for _, wrap := range slices.Backward(wrappers) { // without the lock: it may call methods of the server
 		if h = wrap(h); h == nil {
 			panic(fmt.Sprintf("socketauth: the middleware of event %q returned a nil handler", event))
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handlers.get(event) != nil {
+		panic(fmt.Sprintf("socketauth: event %q has a handler already", event))
 	}
 	s.handlers.set(event, h)
 }
 
 func isNil(wrap func(Handler) Handler) bool { return wrap == nil }
 
-// maxBeside is how many handlers of a socket may run beside its others.
-const maxBeside = 16
+// maxConcurrent is how many handlers of a socket may run beside its others.
+const maxConcurrent = 16
 
 // Concurrent is middleware for a handler that takes long, such as one that waits for another service: the
 // socket's later events are handled while it runs. Up to 16 such handlers of a socket run at a time; a further
@@ -81,14 +85,14 @@ func (c *call) letOthersRun() {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.beside >= maxBeside || !c.runs.CompareAndSwap(inTurn, besideTurn) {
+	if s.concurrent >= maxConcurrent || !c.runs.CompareAndSwap(inTurn, concurrently) {
 		return
 	}
-	s.beside++
+	s.concurrent++
 	if s.waiting != nil && s.waiting.calls.Len() > 0 { // they come before what the queue has
 		s.handlers.PushAlways(&s.server.runner, s.task(func() { s.handleNext(nil) }))
 	}
-	s.handlers.GoOn()
+	s.handlers.Continue()
 }
 
 // Typed returns the handler that calls f with the event's first argument, decoded into a T as Args.Decode

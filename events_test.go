@@ -150,3 +150,21 @@ func TestTyped(t *testing.T) {
 		}
 	})
 }
+
+// TestMiddlewareThatRegisters guards that middleware may call methods of the server when it is given a
+// handler: On holds no lock meanwhile.
+func TestMiddlewareThatRegisters(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		ends := make(chan string, 1)
+		srv.Use(func(next socketauth.Handler) socketauth.Handler {
+			srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) { ends <- s.UserID() })
+			return next
+		})
+		srv.On("x", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil })
+		c, _ := srv.authenticated()
+		c.close()
+		if got := <-ends; got != "anna" {
+			t.Errorf("the end of %q was told", got)
+		}
+	})
+}

@@ -229,8 +229,8 @@ func (q *tokenRequest) end(t *token) *refusal {
 	return nil
 }
 
-// isDoubtful reports whether a token may have been sent again by somebody who has recorded the request of a
-// bound session, and does not have the key. That it was replaced is no reuse then.
+// isDoubtful reports whether the request may be a recorded one of a bound session, sent again by somebody who
+// does not have the key. If its token was replaced, that is not judged as reuse then.
 func (q *tokenRequest) isDoubtful(t *token) bool {
 	return t.Thumbprint != "" && !t.Binds && q.auth.requestProofs.isRepeatable(q.Request, t)
 }

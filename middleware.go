@@ -49,8 +49,8 @@ func (a *Auth) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// verifyRequest is verify for the token of a request, and checks its proof. A refusal other than for expiry
-// that has a token says nothing about that.
+// verifyRequest is verify for the token of a request, and checks its proof. If it is
+// refused because of its proof, the refusal has the token, which may be good.
 func (a *Auth) verifyRequest(ctx context.Context, w http.ResponseWriter, r *http.Request, h authorization) (*token, *refusal) {
 	t, refused := a.verify(ctx, h.text)
 	switch {

@@ -38,7 +38,7 @@ type AuditKind string
 // Events that a client can cause at will are limited. Of AuditRefused, the first 60 in a row of one
 // session are recorded (of one network if no session is known), then one every 2 seconds;
 // Limits.FailuresPerAddress sets the 60. Of the logins and registrations that a limit refuses, one
-// a minute is recorded, and of those with a proof that is not valid, one a minute for each address.
+// a minute is recorded, and of those with a proof that is not valid, one a minute for each network.
 // Auth.Stats counts all of them.
 const (
 	// AuditLogin is a login that was accepted and answered with a code. Level info.

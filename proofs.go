@@ -150,7 +150,7 @@ func (p *requestProofs) read(w http.ResponseWriter, r *http.Request, t *token) (
 		return nil, &refusal{code: codeUseDPoPNonce, cause: err}
 	}
 	// A proof that comes with what begins a session is not remembered: sent again, it binds the session to
-	// the same key, of which who has copied it has nothing. And a key that no session is bound to yet costs
+	// the same key, which whoever has copied it does not have. And a key that no session is bound to yet costs
 	// nothing, so that anyone could have any number of them remembered.
 	if t == nil || t.Thumbprint == "" {
 		return proof, nil

@@ -18,11 +18,11 @@ var (
 	errNoBroker = errors.New("the process does not hear the others by Cluster.Broker")
 )
 
-// Ready returns nil if the process can serve clients: the store answers and has been heard, this process hears
-// itself by the Broker of Options.Cluster, and no server is being drained or was shut down. Otherwise it returns an error
-// that wraps ErrUnavailable and says what is missing. It is for the readiness probe of a load balancer, not for
-// a liveness probe, because a restart mends none of these. It asks the store once, for at most
-// Options.Timeout.
+// Ready returns nil if the process can serve clients: the store answers and has been heard, this process
+// hears itself by the Broker of Options.Cluster, and no server is being drained or was shut down.
+// Otherwise it returns an error that wraps ErrUnavailable and says what is missing. It is for the readiness
+// probe of a load balancer, not for a liveness probe, because a restart mends none of these. It asks the
+// store once, for at most Options.Timeout.
 func (a *Auth) Ready(ctx context.Context) error {
 	if err := a.ready(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -73,9 +73,10 @@ func (s *Server) ready() error {
 // not have all of them reconnect at once. From the moment it is called, Auth.Ready returns an error and new
 // connections are refused, so the load balancer has to send clients to other processes: let the time be
 // several times as long as the interval of its probe. Until it is its turn, a socket goes on as before. Drain
-// returns when every client has been told, or with the error of ctx. Call Shutdown after it, also
-// after an error: what is left then is told at once. An app of one process has no elsewhere: its clients would
-// be refused until the end of the time, so it calls Shutdown alone.
+// returns when every authenticated client has been told, or with the error of ctx; at once if the server is
+// shut down meanwhile. Call Shutdown after it, also after an error: who is left then is told at once. An app
+// of one process has no elsewhere: its clients would be refused until the end of the time, so it calls
+// Shutdown alone.
 func (s *Server) Drain(ctx context.Context, over time.Duration) error {
 	s.mu.Lock()
 	s.draining = true
@@ -85,11 +86,26 @@ func (s *Server) Drain(ctx context.Context, over time.Duration) error {
 	began := time.Now()
 	for n, socket := range sockets {
 		turn := began.Add(time.Duration(float64(over) * float64(n) / float64(len(sockets))))
-		if err := sleep(ctx, time.Until(turn)); err != nil {
-			return err
+		select {
+		case <-time.After(time.Until(turn)):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.watcher.ctx.Done(): // Shutdown
+			return nil
 		}
-		// After what the client has presented: it is sent the next token first.
-		socket.control.PushAlways(&s.runner, socket.task(func() { socket.reconnect(string(engine.Shutdown)) }))
+		s.sendAway(socket)
+	}
+	for _, socket := range s.hub.Members(everyone) { // those that have authenticated meanwhile
+		s.sendAway(socket)
 	}
 	return ctx.Err()
+}
+
+// sendAway has a client reconnect, unless the server is being shut down, which does that. What the client has
+// presented is decided first, and it is sent the next token.
+func (s *Server) sendAway(socket *Socket) {
+	if s.beginStep() {
+		defer s.steps.Done()
+		socket.control.PushAlways(&s.runner, socket.task(func() { socket.reconnect(string(engine.Shutdown)) }))
+	}
 }

@@ -134,3 +134,22 @@ func TestReadyBeforeTheStoreIsHeard(t *testing.T) {
 		expectReady(t, srv.Auth(), "does not say what other processes change")
 	})
 }
+
+// TestShutdownDuringDrain guards that Drain returns when the server is shut down, long before its time.
+func TestShutdownDuringDrain(t *testing.T) {
+	withServer(t, nil, func(srv *testServer) {
+		for range 3 {
+			srv.authenticated()
+		}
+		drained := make(chan error, 1)
+		go func() { drained <- srv.Drain(srv.Context(), time.Hour) }()
+		synctest.Wait()
+		start := time.Now()
+		if err := srv.Shutdown(srv.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-drained; err != nil || time.Since(start) > time.Minute {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}

@@ -40,16 +40,16 @@ type Socket struct {
 	deadline deadline.Entry[*Socket] // of the state; its Value is the socket
 	forget   func()                  // stops waiting for the acknowledgement of "authenticated"; used on control only
 
-	mu       sync.Mutex
-	auth     authn.Machine
-	hasSlot  bool        // the socket has one of its user's slots until it ends
-	entering bool        // the client is being let in: what is emitted to it waits
-	departed bool        // OnDisconnect is owed, once no handler runs
-	beside   uint8       // how many handlers run beside the queue
-	counted  atomic.Bool // a Receipt includes the socket; not guarded by the lock
-	tenant   string
-	values   map[string]any
-	waiting  *waiting[call] // nil if nothing waits
+	mu            sync.Mutex
+	auth          authn.Machine
+	hasSlot       bool        // the socket has one of its user's slots until it ends
+	entering      bool        // the client is being let in: what is emitted to it waits
+	disconnectDue bool        // OnDisconnect is due, once no handler runs
+	concurrent    uint8       // how many Concurrent handlers let others run
+	counted       atomic.Bool // a Receipt includes the socket; not guarded by the lock
+	tenant        string
+	values        map[string]any
+	waiting       *waiting[call] // nil if nothing waits
 }
 
 // ID returns the name of the connection: 128 random bits in 22 characters, different for each
@@ -239,13 +239,6 @@ type call struct {
 	runs atomic.Uint32
 }
 
-// The values of call.runs.
-const (
-	inTurn     = iota // the events after it wait
-	besideTurn        // it lets them be handled beside it; set with the socket's lock held
-	returned
-)
-
 // Run implements workers.Task.
 func (c *call) Run() { c.s.guard(func() { c.s.handleNext(c) }) }
 
@@ -288,9 +281,7 @@ func (s *Socket) handleNext(c *call) {
 		case next == nil:
 			return
 		}
-		s.handle(next, t, live)
-		if !next.runs.CompareAndSwap(inTurn, returned) {
-			s.depart(1) // others have gone on meanwhile
+		if !s.handle(next, t, live) {
 			return
 		}
 		c = nil
@@ -310,8 +301,13 @@ func (s *Socket) nextCall(c *call) (next *call, t *token, live, full bool) {
 }
 
 // handle calls a handler, under the claims of a token, and acknowledges the event. live is false if the
-// token has expired.
-func (s *Socket) handle(c *call, t *token, live bool) {
+// token has expired. handle returns false if the next event is another goroutine's.
+func (s *Socket) handle(c *call, t *token, live bool) (alone bool) {
+	defer func() { // also after a panic
+		if alone = c.runs.CompareAndSwap(inTurn, returned); !alone {
+			s.depart(1)
+		}
+	}()
 	h, name, args, ack := c.h, c.name, c.args, c.ack
 	if s.server.watcher.checkSilence() {
 		return
@@ -348,16 +344,19 @@ func (s *Socket) handle(c *call, t *token, live bool) {
 	if public.Code == "" {
 		public = PublicError{Code: codeServerError}
 	}
-	acknowledgePublic(ack, &public)
+	if s.server.auth.containOf("reply of ", name, func() error { acknowledgePublic(ack, &public); return nil }) != nil {
+		acknowledgeError(ack, codeServerError)
+	}
+	return
 }
 
-// depart calls OnDisconnect once it is owed and no handler runs. returned is how many of those beside the
-// queue have returned, or 0 if OnDisconnect is owed from now on.
+// depart calls OnDisconnect once it is due and no handler runs. returned is how many Concurrent ones have
+// returned now, or 0 if OnDisconnect is due from now on.
 func (s *Socket) depart(returned uint8) {
 	s.mu.Lock()
-	s.beside -= returned
-	s.departed = s.departed || returned == 0
-	over, reason := s.departed && s.beside == 0, s.auth.Reason()
+	s.concurrent -= returned
+	s.disconnectDue = s.disconnectDue || returned == 0
+	over, reason := s.disconnectDue && s.concurrent == 0, s.auth.Reason()
 	s.mu.Unlock()
 	if over {
 		s.server.notifyDisconnect(s, reason)

@@ -19,7 +19,7 @@ type Target struct {
 	server *Server
 	group  hub.Group   // if it is zero, nobody is in it
 	more   []hub.Group // further groups
-	except []*Socket   // who is in none of them
+	except []*Socket   // these are left out
 
 	volatile bool // events are not sent to who is slow
 }

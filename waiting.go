@@ -23,6 +23,13 @@ type actingKey struct{}
 // callKey is the key in the context of a handler under which its call is.
 type callKey struct{}
 
+// The values of call.runs.
+const (
+	inTurn       = iota // the events after it wait
+	concurrently        // it lets them be handled beside it; set with the socket's lock held
+	returned
+)
+
 // outgoing is a message that waits.
 type outgoing struct {
 	message *engine.Message

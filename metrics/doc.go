@@ -10,6 +10,8 @@
 // The figures tell strangers how many users there are and whether guesses at passwords succeed, so
 // serve them on an address that only Prometheus reaches.
 //
+// Trace makes spans of OpenTelemetry of logins, presentations, store calls and handlers, for Options.Trace.
+//
 // The runbook in docs/operations.md has each metric, what it means and what to do when it grows.
 // The folder also has board.json, a board for Grafana.
 //

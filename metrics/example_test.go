@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
 
 	"github.com/z-open/socketauth"
 	"github.com/z-open/socketauth/metrics"
@@ -36,4 +37,15 @@ func ExampleNewCollector() {
 	operator.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	fmt.Println(strings.Contains(w.Body.String(), "socketauth_rotations_total 0"))
 	// Output: true
+}
+
+// Logins, presentations, store calls and handlers as spans. An app gives its own provider.
+func ExampleTrace() {
+	provider := otel.GetTracerProvider()
+	auth, err := socketauth.New(socketauth.Options[any]{
+		Secret: []byte("at least thirty-two random bytes"),
+		Trace:  metrics.Trace(provider),
+	})
+	fmt.Println(auth != nil, err)
+	// Output: true <nil>
 }

@@ -40,7 +40,8 @@ func (s *Session) Send(packets ...Packet) error {
 func (s *Session) SendOrDrop(packets ...Packet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == open && s.out.waiting > s.lowWater() {
+	size := cost(packets)
+	if s.state == open && size <= s.maxQueue() && (s.out.waiting > s.lowWater() || s.out.waiting+size > s.maxQueue()) {
 		return engine.ErrSlow
 	}
 	if err := s.enqueueLocked(packets); err != nil {

@@ -14,7 +14,7 @@ var ErrClosed = errors.New("engine: connection closed")
 
 // ErrSlow is returned by an emit that found the client's queue full. The connection is closed, unless the event
 // may be dropped.
-var ErrSlow = errors.New("engine: peer too slow, connection dropped")
+var ErrSlow = errors.New("engine: peer too slow")
 
 // ErrTooLarge is returned by an emit or reply of one message that is larger than the client's
 // queue. The client is sent nothing, and stays connected.

@@ -34,10 +34,10 @@ type Queue struct {
 // pending is what a queue has while it has something to run. It is the task that runs all others,
 // and is used again by other queues.
 type pending struct {
-	queue  *Queue
-	runner *Runner
-	tasks  backlog.Queue[workers.Task]
-	gaveUp bool // the running task has let the others go on without it
+	queue     *Queue
+	runner    *Runner
+	tasks     backlog.Queue[workers.Task]
+	continued bool // the running task has let the others go on without it
 }
 
 // maxKept is the capacity of the longest list of tasks that is used again.
@@ -72,13 +72,13 @@ func (q *Queue) PushAlways(r *Runner, t workers.Task) {
 	p.start()
 }
 
-// GoOn lets the other tasks run beside the one that calls it, which must be the one that runs and may do so
+// Continue lets the other tasks run beside the one that calls it, which must be the one that runs and may do so
 // once.
-func (q *Queue) GoOn() {
+func (q *Queue) Continue() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := q.pending
-	p.gaveUp, q.pending = true, nil
+	p.continued, q.pending = true, nil
 	if p.tasks.Len() > 0 {
 		next := q.begin(p.runner)
 		next.tasks, p.tasks = p.tasks, next.tasks
@@ -121,17 +121,17 @@ func (p *pending) Run() {
 		t.Run()
 	}
 	if p.tasks.Cap() <= maxKept {
-		p.queue, p.runner, p.gaveUp = nil, nil, false
+		p.queue, p.runner, p.continued = nil, nil, false
 		runner.free.Put(p)
 	}
 }
 
 // take returns the next task. If there is none, the queue has nothing to run any more, and take
-// returns nil. It also does after GoOn: then the others are another goroutine's.
+// returns nil. It also does after Continue: then the others are another goroutine's.
 func (p *pending) take() workers.Task {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
-	if p.gaveUp {
+	if p.continued {
 		return nil
 	}
 	t, ok := p.tasks.Pop()

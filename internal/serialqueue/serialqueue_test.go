@@ -160,9 +160,9 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestGoOn guards that after GoOn the other tasks run in order and one at a time beside the one that has
+// TestContinue guards that after Continue the other tasks run in order and one at a time beside the one that has
 // called it, those that wait and those that come, and that the latter is waited for as the others are.
-func TestGoOn(t *testing.T) {
+func TestContinue(t *testing.T) {
 	for _, waiting := range []int{0, 1, 100} {
 		var q Queue
 		r := newRunner(t)
@@ -170,7 +170,7 @@ func TestGoOn(t *testing.T) {
 		var ended atomic.Int32
 		q.PushAlways(r, workers.Func(func() {
 			<-push
-			q.GoOn()
+			q.Continue()
 			<-hold
 			ended.Add(1)
 		}))
@@ -179,7 +179,7 @@ func TestGoOn(t *testing.T) {
 		add := func(n int) {
 			q.PushAlways(r, workers.Func(func() {
 				if got = append(got, n); n == waiting {
-					q.GoOn()
+					q.Continue()
 				}
 				if n == 2*waiting+1 {
 					close(all)
