@@ -89,7 +89,12 @@ func (p *process) kill() {
 }
 
 // stop has the process stand still until cont.
-func (p *process) stop() { p.signal(syscall.SIGSTOP) }
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	redistest.AwaitStopped(p.t, p.cmd.Process.Pid)
+}
+
 func (p *process) cont() { p.signal(syscall.SIGCONT) }
 
 func (p *process) signal(s syscall.Signal) {

@@ -205,8 +205,13 @@ func (s *Server) Restart() {
 // Pause stops the process, as SIGSTOP does: its connections stay open, and nothing is answered.
 func (s *Server) Pause() {
 	s.t.Helper()
-	pid := s.signal(syscall.SIGSTOP)
-	Eventually(s.t, "the server has stopped", func() bool { return stopped(pid) })
+	AwaitStopped(s.t, s.signal(syscall.SIGSTOP))
+}
+
+// AwaitStopped waits until a process that was sent SIGSTOP has stopped: until then it may still answer.
+func AwaitStopped(t testing.TB, pid int) {
+	t.Helper()
+	Eventually(t, "the process has stopped", func() bool { return stopped(pid) })
 }
 
 // Resume lets a process go on that was stopped by Pause.
