@@ -88,7 +88,7 @@ func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[s
 	proof any
 	code  string
 } {
-	stranger := dpoptest.NewKey()
+	other := dpoptest.NewKey()
 	good := key.Socket(sid, token)
 	claims := map[string]any{"nonce": sid, "ath": dpop.HashOf(token)}
 	with := func(name string, value any) map[string]any {
@@ -105,7 +105,7 @@ func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[s
 	head, _ := json.Marshal(map[string]any{"typ": "dpop+jwt", "alg": "none", "jwk": key.Header["jwk"]})
 	payload, _ := json.Marshal(claims)
 	unsigned := dpoptest.Encode(head) + "." + dpoptest.Encode(payload) + "."
-	mixed := good[:strings.LastIndexByte(good, '.')] + stranger.Socket(sid, token)[strings.LastIndexByte(stranger.Socket(sid, token), '.'):]
+	mixed := good[:strings.LastIndexByte(good, '.')] + other.Socket(sid, token)[strings.LastIndexByte(other.Socket(sid, token), '.'):]
 	return map[string]struct {
 		proof any
 		code  string
@@ -121,7 +121,7 @@ func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[s
 		"cut off":                       {good[:len(good)-5], "invalid_proof"},
 		"longer":                        {good + "AAAA", "invalid_proof"},
 		"over 4 KiB":                    {key.Sign(with("x", strings.Repeat("x", 4<<10))), "invalid_proof"},
-		"of another key":                {stranger.Socket(sid, token), "invalid_proof"},
+		"of another key":                {other.Socket(sid, token), "invalid_proof"},
 		"signed by another key":         {mixed, "invalid_proof"},
 		"of another connection":         {key.Socket(otherSID, token), "invalid_proof"},
 		"of no connection":              {key.Sign(with("nonce", nil)), "invalid_proof"},

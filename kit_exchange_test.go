@@ -56,11 +56,7 @@ func (srv *testServer) tokens(method, bearer, media, body string, headers ...str
 		srv.Fatal(err)
 	}
 	defer res.Body.Close()
-	text, _ := io.ReadAll(res.Body)
-	a := tokenAnswer{status: res.StatusCode, header: res.Header}
-	_ = json.Unmarshal(text, &a.body)
-	a.token, _ = a.body["token"].(string)
-	a.code, _ = a.body["code"].(string)
+	a, text := readTokenAnswer(res)
 	if res.Header.Get("Cache-Control") != "no-store" {
 		srv.Errorf("%d %s: Cache-Control %q", a.status, text, res.Header.Get("Cache-Control"))
 	}
@@ -71,6 +67,16 @@ func (srv *testServer) tokens(method, bearer, media, body string, headers ...str
 		srv.Errorf("%d %s: Retry-After %q", a.status, text, res.Header.Get("Retry-After"))
 	}
 	return a
+}
+
+// readTokenAnswer reads an answer, and returns its body too.
+func readTokenAnswer(res *http.Response) (a tokenAnswer, text []byte) {
+	text, _ = io.ReadAll(res.Body)
+	a = tokenAnswer{status: res.StatusCode, header: res.Header}
+	_ = json.Unmarshal(text, &a.body)
+	a.token, _ = a.body["token"].(string)
+	a.code, _ = a.body["code"].(string)
+	return a, text
 }
 
 // exchange has a code or token replaced by a request.

@@ -3,7 +3,6 @@ package socketauth_test
 import (
 	"cmp"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -68,11 +67,7 @@ func (d *device) send(method, path, authorization, body string, proofs ...string
 		d.Fatal(err)
 	}
 	defer res.Body.Close()
-	text, _ := io.ReadAll(res.Body)
-	a := tokenAnswer{status: res.StatusCode, header: res.Header}
-	_ = json.Unmarshal(text, &a.body)
-	a.token, _ = a.body["token"].(string)
-	a.code, _ = a.body["code"].(string)
+	a, _ := readTokenAnswer(res)
 	if nonce := res.Header.Get("DPoP-Nonce"); nonce != "" {
 		d.nonce = nonce
 	}

@@ -75,8 +75,8 @@ func (s *Server) ready() error {
 // several times as long as the interval of its probe. Until it is its turn, a socket goes on as before. Drain
 // returns when every authenticated client has been told, or with the error of ctx; at once if the server is
 // shut down meanwhile. Call Shutdown after it, also after an error: who is left then is told at once. An app
-// of one process has no elsewhere: its clients would be refused until the end of the time, so it calls
-// Shutdown alone.
+// of one process calls Shutdown alone: its clients have no other process to go to, and Drain would keep them
+// out for the whole time.
 func (s *Server) Drain(ctx context.Context, over time.Duration) error {
 	s.mu.Lock()
 	s.draining = true
