@@ -5,8 +5,9 @@ import { checkName, Handlers } from "./events.js";
 import { postCredentials, readAnswer } from "./login.js";
 import { serverURL } from "./page.js";
 import { Session } from "./session.js";
+import { Snapshots } from "./snapshot.js";
 import { connectionFault } from "./socketio.js";
-import { isBound, isSessionToken } from "./token.js";
+import { isSessionToken } from "./token.js";
 
 const REPLY_TIMEOUT = 10_000; // ms for an acknowledgement
 
@@ -15,6 +16,7 @@ export class Client {
   #options;
   #handlers = new Handlers();
   #session;
+  #snapshots;
   #requests;
 
   constructor({
@@ -30,17 +32,27 @@ export class Client {
       key, loginPath, registerPath, tokenPath, path, fragment, minDelay, maxDelay, bind,
     };
     this.#session = new Session(this.#options, this.#handlers);
+    this.#snapshots = new Snapshots(this.#session);
+    this.#handlers.changed = () => this.#snapshots.update();
     bindMembers(this);
+  }
+
+  /**
+   * Returns state, reason, user, claims, shared and bound as they are now. It is frozen, and the
+   * same object until one of them changes.
+   */
+  get snapshot() {
+    return this.#snapshots.current;
   }
 
   /** Returns "signed-out", "connecting", "online", "offline" or "expired". */
   get state() {
-    return this.#session.state;
+    return this.snapshot.state;
   }
 
   /** Returns why the client is in its state, if there is something to say. */
   get reason() {
-    return this.#session.reason;
+    return this.snapshot.reason;
   }
 
   /**
@@ -48,7 +60,7 @@ export class Client {
    * the storage fails.
    */
   get shared() {
-    return !this.#session.store.inMemory;
+    return this.snapshot.shared;
   }
 
   /**
@@ -56,7 +68,20 @@ export class Client {
    * elsewhere.
    */
   get bound() {
-    return isBound(this.#session.store.get());
+    return this.snapshot.bound;
+  }
+
+  /** Returns the user's id, or null where nobody is signed in. */
+  get user() {
+    return this.snapshot.user;
+  }
+
+  /**
+   * Returns the claims that the app has put in the token, or null where nobody is signed in. They
+   * are frozen, and the same object until they change.
+   */
+  get claims() {
+    return this.snapshot.claims;
   }
 
   /**
@@ -205,11 +230,21 @@ export class Client {
   }
 
   /**
+   * Calls f after each change of the snapshot, before the functions of the event that comes with
+   * it. Returns a function that undoes this.
+   */
+  subscribe(f) {
+    return this.#snapshots.subscribe(f);
+  }
+
+  /**
    * Leaves without logging out: the session is there for whoever comes next. The client cannot be
    * used any more.
    */
   close() {
-    this.#session.close();
+    if (this.#session.isClosed) return;
+    this.#session.close(); // whoever has subscribed hears of this, and of nothing after it
+    this.#snapshots.close();
   }
 }
 

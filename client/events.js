@@ -16,8 +16,23 @@ export function checkName(event) {
   if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
 }
 
+/** Calls functions of a Set. What they throw goes to the console and stops nothing. */
+export function callAll(functions, ...args) {
+  for (const f of [...functions]) {
+    if (!functions.has(f)) continue; // one before it has removed it
+    try {
+      f(...args);
+    } catch (error) {
+      queueMicrotask(() => { throw error; });
+    }
+  }
+}
+
 /** Holds the functions that are called at events. */
 export class Handlers {
+  /** Is called when the session may have changed: before the functions of the client's own events. */
+  changed = () => {};
+
   #functions = new Map(); // event to Set
   #isClosed = false;
   #hasWarned = false;
@@ -39,16 +54,10 @@ export class Handlers {
     this.#functions.get(event)?.delete(f);
   }
 
-  /** Calls the functions of an event. What they throw goes to the console and stops nothing. */
+  /** Calls the functions of an event. */
   call(event, ...args) {
-    if (this.#isClosed) return;
-    for (const f of [...this.#functions.get(event) ?? []]) {
-      try {
-        f(...args);
-      } catch (error) {
-        queueMicrotask(() => { throw error; });
-      }
-    }
+    if (own.includes(event)) this.changed();
+    if (!this.#isClosed) callAll(this.#functions.get(event) ?? new Set(), ...args);
   }
 
   /** Says once that the server has sent an event that the page cannot receive. */

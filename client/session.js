@@ -79,6 +79,7 @@ export class Session {
     if (!this.store.needsLoad) return this.#open();
     const { lost, hasPendingLogouts } = await this.store.load();
     if (this.isClosed) return;
+    this.#handlers.changed(); // the token is known
     if (hasPendingLogouts) this.#logouts.send();
     if (this.#finishLogout || this.connection || this.state !== "connecting") return;
     if (lost || this.store.get()) this.#open();
@@ -96,9 +97,8 @@ export class Session {
     this.#handlers.call("state", state, reason);
   }
 
-  /** Leaves without logging out. */
+  /** Leaves without logging out. It is called once. */
   close() {
-    if (this.isClosed) return;
     this.isClosed = true;
     this.#handlers.close();
     if (this.#isSignedIn) this.#become("offline", "closed");
@@ -241,6 +241,7 @@ export class Session {
     const lost = (reason) => this.#lost(connection, reason);
     if (!await connection.takeTurn(this.turns, lost)) return false;
     await this.store.restore();
+    this.#handlers.changed();
     return connection === this.connection;
   }
 
@@ -317,7 +318,7 @@ export class Session {
     const wasOnline = connection.isOnline;
     this.newest = connection.tokenStored(token, isDurable);
     const isCurrent = () => connection === this.connection;
-    if (!isCurrent()) return;
+    if (!isCurrent()) return this.#handlers.changed();
     this.#become("online");
     if (wasOnline && isCurrent()) this.#handlers.call("notice", "renewed");
     if (isCurrent()) this.#login?.awaitDecision(connection.socket, token, isCurrent);
@@ -479,6 +480,7 @@ export class Session {
     } else if (presented) {
       this.#follow(stored);
     }
+    this.#handlers.changed();
   }
 
   /** The tab is visible again, or the network is back. */

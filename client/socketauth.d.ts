@@ -131,8 +131,39 @@ export declare class SocketAuthError extends Error {
   details?: { code: string; [name: string]: unknown };
 }
 
+/** What a client shows at one moment. */
+export interface Snapshot {
+  readonly state: State;
+  readonly reason: string | undefined;
+  readonly user: string | null;
+  readonly claims: Readonly<Record<string, unknown>> | null;
+  readonly shared: boolean;
+  readonly bound: boolean;
+}
+
 export declare class Client {
   private constructor();
+
+  /**
+   * state, reason, user, claims, shared and bound as they are now. It is frozen, and the same
+   * object until one of them changes.
+   */
+  readonly snapshot: Snapshot;
+
+  /** The user's id, the token's "sub". null where nobody is signed in. */
+  readonly user: string | null;
+
+  /**
+   * What the app has put in the token, without the library's own claims. It is frozen, and the same
+   * object until the claims change. null where nobody is signed in.
+   */
+  readonly claims: Readonly<Record<string, unknown>> | null;
+
+  /**
+   * Calls f after each change of the snapshot, before the functions of the event that comes with
+   * it. Returns a function that undoes this. The last change is that to "offline" by close.
+   */
+  subscribe(f: () => void): () => void;
 
   readonly state: State;
 

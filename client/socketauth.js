@@ -24,6 +24,7 @@
 //   asyncstorage.js  storages that answer with promises
 //   turns.js         turns between tabs, by Web Locks
 //   mutex.js         turns between tabs, by the storage alone
+//   snapshot.js      what a client shows at one moment
 //   page.js          the page: its URL, storages and events
 //   token.js         what a token says
 //   time.js          clocks and delays

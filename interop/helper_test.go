@@ -310,7 +310,7 @@ func TestHelperUnit(t *testing.T) {
 	for d.hearsAny("unit") != "end" {
 		n++
 	}
-	if n < 97 {
+	if n < 135 {
 		t.Errorf("%d tests passed, there are more", n)
 	}
 	d.done()

@@ -1,0 +1,71 @@
+// What a client shows at one moment, for frameworks that draw it.
+
+import { callAll } from "./events.js";
+import { claims, isBound, isSessionToken } from "./token.js";
+
+/** The claims of the library's own. acr and amr are the app's to set, and stay. */
+const libraryClaims = ["iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur",
+  "token_use", "began", "mark", "cnf"];
+
+/** Keeps a session's snapshot, which is replaced when one of its values changes. */
+export class Snapshots {
+  current; // frozen
+
+  #session;
+  #functions = new Set();
+  #isClosed = false;
+  #json = ""; // of the claims
+
+  constructor(session) {
+    this.#session = session;
+    this.update();
+  }
+
+  /** Takes a new snapshot. If it differs from the one before, the functions of subscribe are called. */
+  update() {
+    const { state, reason, store } = this.#session;
+    const next = { ...this.#ofToken(), state, reason, shared: !store.inMemory };
+    const before = this.current;
+    if (before && Object.keys(next).every((name) => next[name] === before[name])) return;
+    this.current = Object.freeze(next);
+    callAll(this.#functions);
+  }
+
+  /** Returns the values that a token has. */
+  #ofToken() {
+    const { state, store } = this.#session;
+    const nobody = { user: null, claims: null, bound: false };
+    if (state === "signed-out" || state === "expired") return nobody;
+    const token = store.get();
+    // The token goes before the state does: while a logout is under way, the user stays.
+    if (!token) return this.current ?? nobody;
+    const bound = isBound(token);
+    if (!store.isChecked || !isSessionToken(token)) return { ...nobody, bound };
+    return { ...this.#appClaims(token), bound };
+  }
+
+  /** Returns the user and the app's claims: the same object as before if they are equal. */
+  #appClaims(token) {
+    const own = Object.entries(claims(token)).filter(([name]) => !libraryClaims.includes(name));
+    const json = JSON.stringify(own.sort());
+    const { current } = this;
+    if (json === this.#json && current.claims) return current;
+    this.#json = json;
+    const frozen = JSON.parse(json, (_, value) => Object.freeze(value));
+    const app = Object.freeze(Object.fromEntries(frozen));
+    return { user: app.sub ?? null, claims: app };
+  }
+
+  /** Calls f after each change. Returns a function that undoes this. */
+  subscribe(f) {
+    const call = () => f();
+    if (!this.#isClosed) this.#functions.add(call);
+    return () => this.#functions.delete(call);
+  }
+
+  /** From now on no function is called. */
+  close() {
+    this.#isClosed = true;
+    this.#functions.clear();
+  }
+}
