@@ -1,15 +1,17 @@
 // What a page calls.
 
 import { SocketAuthError } from "./errors.js";
-import { checkName, Handlers } from "./events.js";
+import { ANY, checkName, Handlers, once } from "./events.js";
 import { postCredentials, readAnswer } from "./login.js";
 import { serverURL } from "./page.js";
 import { Session } from "./session.js";
 import { Snapshots } from "./snapshot.js";
 import { connectionFault } from "./socketio.js";
+import { unlessAborted } from "./time.js";
 import { isSessionToken } from "./token.js";
 
 const REPLY_TIMEOUT = 10_000; // ms for an acknowledgement
+const MAX_TIMEOUT = 2 ** 31 - 1; // ms that a timer can hold
 
 /** A page's client. socketauth.d.ts has its types. */
 export class Client {
@@ -179,11 +181,25 @@ export class Client {
    */
   on(event, f) {
     checkName(event);
-    if (this.#handlers.add(event, f)) this.#session.forward(event);
+    this.#handlers.add(event, f);
     return () => this.off(event, f);
   }
 
-  /** Undoes on. */
+  /** Calls f the first time that an event comes. Returns a function that undoes this. */
+  once(event, f) {
+    const undo = this.on(event, once(f, () => undo()));
+    return undo;
+  }
+
+  /**
+   * Calls f with the name and the arguments of each event that the server sends, also of those that
+   * have functions of their own. Returns a function that undoes this.
+   */
+  onAny(f) {
+    return this.on(ANY, f);
+  }
+
+  /** Undoes on and once. */
   off(event, f) {
     this.#handlers.remove(event, f);
   }
@@ -202,31 +218,54 @@ export class Client {
 
   /**
    * Sends an event and resolves to the server's reply. Rejects where that is an error, or where
-   * there is none.
+   * none comes within timeout ms, or when the signal aborts. event is a name or
+   * { event, timeout, signal }.
    */
-  emitWithAck(event, ...args) {
-    return new Promise((resolve, reject) => {
-      const fail = (code, details) => {
-        settle(reject, new SocketAuthError(code, details?.retryAfter, details));
-      };
-      const { waiting } = this.#session.connection ?? { waiting: new Set() };
-      const timer = setTimeout(fail, REPLY_TIMEOUT, "no_reply");
-      const settle = (how, what) => {
-        clearTimeout(timer);
-        waiting.delete(fail);
-        how(what);
-      };
-      waiting.add(fail);
-      try {
-        const sent = this.emit(event, ...args, (reply) => {
+  async emitWithAck(event, ...args) {
+    const options = typeof event === "object" ? event : { event };
+    const { timeout = REPLY_TIMEOUT, signal } = options;
+    const { waiting } = this.#session.connection ?? { waiting: new Set() };
+    let timer, fail;
+    try {
+      return await unlessAborted(signal, (resolve, reject) => {
+        fail = (code, details) => {
+          reject(new SocketAuthError(code, details?.retryAfter, details));
+        };
+        waiting.add(fail);
+        timer = setTimeout(fail, Math.min(timeout, MAX_TIMEOUT), "no_reply");
+        const sent = this.emit(options.event, ...args, (reply) => {
           if (reply?.error?.code) fail(reply.error.code, reply.error);
-          else settle(resolve, reply);
+          else resolve(reply);
         });
         if (!sent) fail("offline");
-      } catch (error) { // the arguments cannot be sent
-        settle(reject, error);
-      }
-    });
+      });
+    } finally {
+      clearTimeout(timer);
+      waiting.delete(fail);
+    }
+  }
+
+  /**
+   * Resolves to the snapshot once the state is "online". Rejects with "signed_out" where nobody is
+   * signed in, with "closed", or when the signal aborts.
+   */
+  async ready({ signal } = {}) {
+    let undo;
+    try {
+      return await unlessAborted(signal, (resolve, reject) => {
+        const check = () => {
+          const { state, reason } = this.snapshot;
+          const fail = (code, details) => reject(new SocketAuthError(code, undefined, details));
+          if (this.#session.isClosed) fail("closed");
+          else if (state === "online") resolve(this.snapshot);
+          else if (!this.#session.isSignedIn) fail("signed_out", { code: "signed_out", reason });
+        };
+        undo = this.subscribe(check);
+        check();
+      });
+    } finally {
+      undo?.();
+    }
   }
 
   /**

@@ -9,7 +9,22 @@ const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "r
   "reconnect_error", "reconnect_failed"];
 
 /** Events of the client, which do not come from the server. */
-export const own = ["state", "notice"];
+const own = ["state", "notice"];
+
+/** In place of an event's name: all events that come from the server. */
+export const ANY = Symbol("any");
+
+const originals = new WeakMap(); // function that once has made to the one that it was given
+
+/** Returns a function that calls undo and then f. remove finds it by f. */
+export function once(f, undo) {
+  const call = (...args) => {
+    undo();
+    f(...args);
+  };
+  originals.set(call, f);
+  return call;
+}
 
 /** Throws if an event's name is reserved. */
 export function checkName(event) {
@@ -37,21 +52,14 @@ export class Handlers {
   #isClosed = false;
   #hasWarned = false;
 
-  /** Returns the names of those events that come from the server. */
-  get serverEvents() {
-    return [...this.#functions.keys()].filter((event) => !own.includes(event));
-  }
-
-  /** Adds a function. Returns whether it is the first for an event that comes from the server. */
   add(event, f) {
-    const isNew = !this.#functions.has(event);
-    if (isNew) this.#functions.set(event, new Set());
+    if (!this.#functions.has(event)) this.#functions.set(event, new Set());
     this.#functions.get(event).add(f);
-    return isNew && !own.includes(event);
   }
 
   remove(event, f) {
-    this.#functions.get(event)?.delete(f);
+    const functions = this.#functions.get(event) ?? [];
+    for (const g of functions) if (g === f || originals.get(g) === f) functions.delete(g);
   }
 
   /** Calls the functions of an event. */
@@ -60,8 +68,16 @@ export class Handlers {
     if (!this.#isClosed) callAll(this.#functions.get(event) ?? new Set(), ...args);
   }
 
+  /** Calls the functions of an event that the server has sent. */
+  serve(event, ...args) {
+    if (own.includes(event)) return this.#warn(event);
+    if (reserved.includes(event)) return;
+    this.call(ANY, event, ...args);
+    this.call(event, ...args);
+  }
+
   /** Says once that the server has sent an event that the page cannot receive. */
-  warn(event) {
+  #warn(event) {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     console.warn(`socketauth: the server sent an event named "${event}", which was dropped: ` +
@@ -71,5 +87,6 @@ export class Handlers {
   /** From now on no function is called. */
   close() {
     this.#isClosed = true;
+    for (const functions of this.#functions.values()) functions.clear();
   }
 }

@@ -4,7 +4,7 @@
 import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
 import { PendingLogin, postCredentials } from "./login.js";
-import { elapsed } from "./time.js";
+import { elapsed, unlessAborted } from "./time.js";
 import { claims, isSessionToken, isStepUp, sameSession } from "./token.js";
 
 const MIN_VALIDITY = 30; // seconds that a token must still live, unless the page says otherwise
@@ -229,7 +229,8 @@ export class Requests {
         return fetch(isOnce ? request ?? target : request?.clone() ?? target, { ...init, headers });
       });
     };
-    let token = await unlessAborted(signal, this.#tokenForRequest());
+    const waitFor = (promise) => unlessAborted(signal, (...settle) => promise.then(...settle));
+    let token = await waitFor(this.#tokenForRequest());
     if (!token || isOnce) return send(token);
     for (const counts = {}; ;) {
       const response = await send(token);
@@ -237,7 +238,7 @@ export class Requests {
       const code = (await response.clone().json().catch(() => {}))?.code;
       counts[code] = (counts[code] ?? 0) + 1;
       if (!(counts[code] <= repeats[code])) return response;
-      token = await unlessAborted(signal, this.#tokenAfter(code, token));
+      token = await waitFor(this.#tokenAfter(code, token));
       if (!token) return response;
     }
   }
@@ -283,15 +284,4 @@ export class Requests {
     if (!sameSession(stepUp, token)) throw new SocketAuthError("step_up_refused");
     await this.#replace(token, { stepUp });
   }
-}
-
-/** Settles as a promise does, or rejects when the signal aborts. */
-function unlessAborted(signal, promise) {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
 }

@@ -11,11 +11,10 @@
 import { Binding } from "./binding.js";
 import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
-import { own } from "./events.js";
 import { PendingLogin } from "./login.js";
 import { Logouts, LOGOUT_TIMEOUT } from "./logouts.js";
 import { listenToPage, takeCode } from "./page.js";
-import { connectionFault, makeSocket } from "./socketio.js";
+import { connectionFault, hearAll, makeSocket } from "./socketio.js";
 import { TokenStore } from "./storage.js";
 import { Backoff, elapsed } from "./time.js";
 import { claims, isCode, isSessionToken, sameSession } from "./token.js";
@@ -86,7 +85,7 @@ export class Session {
     else this.#signOut();
   }
 
-  get #isSignedIn() {
+  get isSignedIn() {
     return this.state !== "signed-out" && this.state !== "expired";
   }
 
@@ -101,7 +100,7 @@ export class Session {
   close() {
     this.isClosed = true;
     this.#handlers.close();
-    if (this.#isSignedIn) this.#become("offline", "closed");
+    if (this.isSignedIn) this.#become("offline", "closed");
     this.#finishLogout?.(false);
     this.#login?.fail("closed");
     this.observer?.signedOut("closed");
@@ -218,19 +217,12 @@ export class Session {
       refresh: () => this.refresh(),
       logged_out: () => this.#loggedOut(connection),
     };
-    for (const event of own) handlers[event] = () => this.#handlers.warn(event);
     const lost = (reason) => this.#lost(connection, reason);
     connection.use(socket, handlers, lost, () => connection === this.connection);
-    for (const event of this.#handlers.serverEvents) this.forward(event);
-    socket.connect();
-  }
-
-  /** Passes an event of the server on to the page, from the connection that is there. */
-  forward(event) {
-    const { connection } = this;
-    connection?.socket?.on(event, (...args) => {
-      if (connection === this.connection) this.#handlers.call(event, ...args);
+    hearAll(socket, (...event) => {
+      if (connection === this.connection) this.#handlers.serve(...event);
     });
+    socket.connect();
   }
 
   /**
@@ -341,7 +333,7 @@ export class Session {
     if (this.#login?.isOf(presented)) this.#login.refused(refusal);
     this.observer?.refused(connection, refusal);
     this.#handlers.call("notice", "refused", refusal);
-    if (!hasSocket && !this.store.get() && this.#isSignedIn) this.#signOut(refusal.code);
+    if (!hasSocket && !this.store.get() && this.isSignedIn) this.#signOut(refusal.code);
     if (connection !== this.connection) return;
     if (this.state !== "online" || refusal.terminal) return this.#lost(connection, refusal.code);
     // The connection goes on, or the server is about to end it, which stops the renewal.
@@ -392,7 +384,7 @@ export class Session {
     if (!this.store.needsLoad) return this.#signOut(why);
     // What was refused may be the token of an earlier session than the durable copy has.
     this.store.load().then(({ lost }) => {
-      if (this.isClosed || this.#finishLogout || this.connection || !this.#isSignedIn) return;
+      if (this.isClosed || this.#finishLogout || this.connection || !this.isSignedIn) return;
       if (lost || this.store.get()) this.#comeBack(connection, reason);
       else this.#signOut(why);
     });
@@ -463,7 +455,7 @@ export class Session {
       show: () => {
         this.store.resume();
         if (this.store.get() || this.store.needsLoad) this.#connect();
-        else if (this.#isSignedIn) this.#signOut(this.#whySignedOut());
+        else if (this.isSignedIn) this.#signOut(this.#whySignedOut());
       },
     });
   }
@@ -474,8 +466,8 @@ export class Session {
     const stored = this.store.get();
     const presented = this.connection?.presented;
     if (!stored) {
-      if (this.#isSignedIn && !this.store.needsLoad) this.#signOut(this.#whySignedOut());
-    } else if (!this.#isSignedIn) {
+      if (this.isSignedIn && !this.store.needsLoad) this.#signOut(this.#whySignedOut());
+    } else if (!this.isSignedIn) {
       this.#connect();
     } else if (presented) {
       this.#follow(stored);

@@ -33,9 +33,9 @@ export class Snapshots {
 
   /** Returns the values that a token has. */
   #ofToken() {
-    const { state, store } = this.#session;
+    const { isSignedIn, store } = this.#session;
     const nobody = { user: null, claims: null, bound: false };
-    if (state === "signed-out" || state === "expired") return nobody;
+    if (!isSignedIn) return nobody;
     const token = store.get();
     // The token goes before the state does: while a logout is under way, the user stays.
     if (!token) return this.current ?? nobody;

@@ -250,7 +250,20 @@ export declare class Client {
     event: E extends "state" | "notice" ? never : E,
     f: (...args: any[]) => void,
   ): () => void;
+  /** Calls f the first time that an event comes. Returns a function that undoes this. */
+  once(event: string, f: (...args: any[]) => void): () => void;
+  /**
+   * Calls f with the name and the arguments of each event that the server sends, also of those that
+   * have functions of their own. Returns a function that undoes this.
+   */
+  onAny(f: (event: string, ...args: any[]) => void): () => void;
   off(event: string, f: (...args: any[]) => void): void;
+
+  /**
+   * Resolves to the snapshot once the state is "online". Rejects with a SocketAuthError,
+   * "signed_out" (details.reason says why) or "closed", or with the reason of the signal.
+   */
+  ready(options?: { signal?: AbortSignal }): Promise<Snapshot>;
 
   /**
    * Sends an event. Returns whether there was a connection to send it on: nothing is kept for
@@ -260,9 +273,13 @@ export declare class Client {
 
   /**
    * Sends an event and resolves to the server's reply. Rejects with a SocketAuthError where the
-   * reply is `{error: {code}}`, or where none comes.
+   * reply is `{error: {code}}`, or where none comes in 10 seconds or timeout ms, and with the
+   * reason of the signal.
    */
-  emitWithAck(event: string, ...args: unknown[]): Promise<any>;
+  emitWithAck(
+    event: string | { event: string; timeout?: number; signal?: AbortSignal },
+    ...args: unknown[]
+  ): Promise<any>;
 
   /**
    * Leaves without logging out: the session is there for whoever comes next. The client cannot be

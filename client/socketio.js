@@ -26,6 +26,16 @@ export function makeSocket({ io, url, path, transport, WebSocket }, auth) {
   });
 }
 
+/** Calls f with the name and the arguments of each event that the server sends. */
+export function hearAll(socket, f) {
+  if (socket.onAny) return socket.onAny(f);
+  const { onevent } = socket; // of socket.io-client 2.x
+  socket.onevent = (packet) => {
+    onevent.call(socket, packet);
+    f(...packet.data ?? []); // with the function that replies, which onevent adds
+  };
+}
+
 /**
  * One connection of the Socket.IO protocol, revision 5 (servers 3.x and 4.x): the root namespace
  * over WebSocket, with binary attachments. It has those members of socket.io-client's Socket that
@@ -40,6 +50,7 @@ class Socket {
   #WebSocket;
   #ws;
   #handlers = new Map(); // event to functions
+  #hear; // is called with each event
   #acks = new Map(); // id to function
   #nextAck = 0;
   #pingTimer; // ends the connection if no ping comes
@@ -82,6 +93,10 @@ class Socket {
 
   on(event, f) {
     this.#handlers.set(event, [...this.#handlers.get(event) ?? [], f]);
+  }
+
+  onAny(f) {
+    this.#hear = f;
   }
 
   emit(event, ...args) {
@@ -168,6 +183,7 @@ class Socket {
       case "2": // event
       case "5": {
         const ack = id === "" ? [] : [(...reply) => this.#sendMessage("3", id, reply)];
+        this.#hear?.(...data, ...ack);
         this.#call(...data, ...ack);
         break;
       }

@@ -42,6 +42,18 @@ export function sleep(ms, signal, tidy) {
   });
 }
 
+/** Does what Promise's constructor does. The promise rejects when the signal, if any, aborts. */
+export function unlessAborted(signal, start) {
+  let stop;
+  const promise = new Promise((resolve, reject) => {
+    if (signal?.aborted) throw signal.reason;
+    stop = () => reject(signal.reason);
+    signal?.addEventListener("abort", stop);
+    start(resolve, reject);
+  });
+  return promise.finally(() => signal?.removeEventListener("abort", stop));
+}
+
 /** Returns how long a refusal says to wait, in ms. */
 export function retryAfter(refusal) {
   return 1000 * Math.min(Number(refusal?.retryAfter) || 0, MAX_RETRY_AFTER);

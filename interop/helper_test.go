@@ -310,7 +310,7 @@ func TestHelperUnit(t *testing.T) {
 	for d.hearsAny("unit") != "end" {
 		n++
 	}
-	if n < 135 {
+	if n < 144 {
 		t.Errorf("%d tests passed, there are more", n)
 	}
 	d.done()

@@ -15,10 +15,11 @@ import { tests as stepUp } from './helper_unit_stepup.mjs'
 import { tests as binding } from './helper_unit_binding.mjs'
 import { tests as proofs } from './helper_unit_proofs.mjs'
 import { tests as snapshot } from './helper_unit_snapshot.mjs'
+import { tests as events } from './helper_unit_events.mjs'
 import { closeAll } from './helper_unit_kit.mjs'
 import { print } from './peer.mjs'
 
-const tests = { ...login, ...session, ...logouts, ...storage, ...turns, ...refresh, ...tokens, ...requests, ...stepUp, ...binding, ...proofs, ...snapshot }
+const tests = { ...login, ...session, ...logouts, ...storage, ...turns, ...refresh, ...tokens, ...requests, ...stepUp, ...binding, ...proofs, ...snapshot, ...events }
 
 for (const [name, test] of Object.entries(tests)) {
   await test()

@@ -124,7 +124,11 @@ export class Server {
     this.io = (url, options) => {
       const socket = { handlers: {}, sent: [], auth: handshake ? options.auth : undefined, io: { engine: { id: `engine ${this.made++}` } } }
       socket.on = (event, f) => { (socket.handlers[event] ??= []).push(f) }
-      socket.tell = (event, ...args) => { for (const f of socket.handlers[event] ?? []) f(...args) }
+      socket.onAny = (f) => { socket.hear = f }
+      socket.tell = (event, ...args) => {
+        socket.hear?.(event, ...args)
+        for (const f of socket.handlers[event] ?? []) f(...args)
+      }
       socket.emit = (event, ...args) => {
         socket.sent.push([event, ...args])
         if (event === 'authenticate') this.presented.push(args[0].token)

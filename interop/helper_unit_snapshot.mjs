@@ -260,6 +260,7 @@ export const tests = {
     client.close()
     assert.deepEqual(heard, ['offline: null']) // online() has no user
     client.subscribe(() => { late++ })
+    client.on('state', () => { late++ })
     assert.equal(await told, false)
     assert.equal(client.state, 'signed-out')
     server.socket.tell('authenticated', token(3, alice), () => {})
