@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,20 +12,27 @@ import (
 	"github.com/z-open/socketauth/redisstore/internal/redistest"
 )
 
-// scanHook calls a function before each SCAN, with its context and number.
+// scanHook calls functions before and after each SCAN, with its context and number.
 type scanHook struct {
 	redis.Hook
-	scans  int
-	before func(ctx context.Context, n int)
+	scans         int
+	before, after func(ctx context.Context, n int)
 }
 
 func (h *scanHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() == "scan" {
-			h.scans++
+		if cmd.Name() != "scan" {
+			return next(ctx, cmd)
+		}
+		h.scans++
+		if h.before != nil {
 			h.before(ctx, h.scans)
 		}
-		return next(ctx, cmd)
+		err := next(ctx, cmd)
+		if h.after != nil {
+			h.after(ctx, h.scans)
+		}
+		return err
 	}
 }
 
@@ -80,5 +88,60 @@ func TestRevocationOfAllWithLittleTime(t *testing.T) {
 	defer cancel()
 	if _, err := s.Revoke(ctx, blacklist.Revocation{All: true, Why: blacklist.Revoked}); err != nil || ctx.Err() != nil {
 		t.Errorf("%v, with %v", err, ctx.Err())
+	}
+}
+
+// Guards the number that a revocation of all returns against what others do while it counts: a
+// session that a revocation of its user, one of itself or another login puts away is counted once
+// all the same, wherever the count has come to.
+func TestRevocationOfAllCountsWhatIsPutAway(t *testing.T) {
+	const sessions = 3000
+	server := redistest.Start(t)
+	for name, putAway := range map[string]func(s *Store, token blacklist.TokenRef) (blacklist.Change, error){
+		"user": func(s *Store, token blacklist.TokenRef) (blacklist.Change, error) {
+			return s.Revoke(t.Context(), blacklist.Revocation{UserID: token.UserID, Why: blacklist.Revoked})
+		},
+		"session": func(s *Store, token blacklist.TokenRef) (blacklist.Change, error) {
+			return s.Revoke(t.Context(), blacklist.Revocation{UserID: token.UserID, SessionID: token.SessionID, Why: blacklist.LoggedOut})
+		},
+		"login": func(s *Store, token blacklist.TokenRef) (blacklist.Change, error) {
+			other := present(t, s, login(t, s, token.UserID))
+			c, err := s.Revoke(t.Context(), blacklist.Revocation{UserID: token.UserID, SessionID: other.SessionID, Why: blacklist.LoggedOut})
+			c.Sessions-- // it was the only one that was ended
+			return c, err
+		},
+	} {
+		for at := 0; at <= 2; at++ { // before the first scan, after it, and after another
+			t.Run(fmt.Sprintf("%s at %d", name, at), func(t *testing.T) {
+				prefix := newPrefix()
+				client := server.Client()
+				s, other := open(t, client, Options{Prefix: prefix}), open(t, server.Client(), Options{Prefix: prefix})
+				tokens := fill(t, s, sessions)
+				hook := &scanHook{}
+				step := func(_ context.Context, n int) {
+					if n != max(at, 1) {
+						return
+					}
+					for _, token := range tokens {
+						if c, err := putAway(other, token); err != nil || c.Sessions != 0 {
+							t.Fatalf("%d sessions ended that were over, %v", c.Sessions, err)
+						}
+					}
+				}
+				if at == 0 {
+					hook.before = step
+				} else {
+					hook.after = step
+				}
+				client.AddHook(hook)
+				c, err := s.Revoke(t.Context(), blacklist.Revocation{All: true, Why: blacklist.Revoked})
+				if err != nil || c.Sessions != sessions {
+					t.Errorf("%d sessions, %v, want %d", c.Sessions, err, sessions)
+				}
+				if hook.scans <= at {
+					t.Errorf("%d scans", hook.scans)
+				}
+			})
+		}
 	}
 }
