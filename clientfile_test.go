@@ -53,7 +53,7 @@ func ask(t *testing.T, h http.Handler, method, url string, header ...string) (*h
 
 var (
 	importedURL = regexp.MustCompile(`(?m)^(?:import|export|\}) .*?"(\./[^"]+)";$`)
-	onDemandURL = regexp.MustCompile(`await import\("(\./[^"]+)"\)\.catch\(\(\) => import\("(\./[^"]+)&again=" \+ [^"]+\)\);`)
+	onDemandURL = regexp.MustCompile(`await import\("(\./[^"]+)"\)\.catch\(\(\) => import\("(\./[^"]+)&again=" \+ performance\.now\(\)\)\)`)
 )
 
 // TestClientImports guards that from the one URL that a page imports all files of the client are

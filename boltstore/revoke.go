@@ -154,9 +154,6 @@ func (m *meta) raiseSession(tx *bolt.Tx, sid []byte, change *blacklist.Change, k
 		return true, err
 	}
 	change.Mark = blacklist.NextMark(change.At, rec.state.Mark())
-	if rec.state.Ended() != 0 { // not to be written: a revocation of all may be about to count it
-		return false, nil
-	}
 	if rec.state.Raise(change.Mark, change.At) {
 		change.Sessions = 1
 	}

@@ -1,7 +1,6 @@
 // Storages that answer with promises, such as React Native's AsyncStorage.
 
 import { attempt } from "./errors.js";
-import { within } from "./time.js";
 import { PageLocks } from "./turns.js";
 
 const TIMEOUT = 5_000; // ms for the storage to read or to write
@@ -90,4 +89,13 @@ export class StorageCache {
     this.#changes.set(key, (this.#changes.get(key) ?? 0) + 1);
     this.#writing = this.#writing.then(write).catch(() => { this.#hasFailed = true; });
   }
+}
+
+/** Settles as a promise does, or rejects where that takes longer than ms. */
+function within(ms, promise) {
+  let timer;
+  const timeout = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error("timeout")), ms);
+  });
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }

@@ -1,7 +1,7 @@
 // Sessions that are bound to this device. The proofs of that are made by proofs.js, which is loaded
 // when one is needed.
 
-import { SocketAuthError } from "./errors.js";
+import { failLoading } from "./errors.js";
 import { isBound, isCode } from "./token.js";
 
 export class Binding {
@@ -25,36 +25,22 @@ export class Binding {
 
   /** Loads what makes proofs, if one may soon be needed. */
   prepare(token) {
-    if (this.#bind || isBound(token)) this.#load().catch(() => {}); // tried again when needed
+    if (this.#bind || isBound(token)) this.load().catch(() => {}); // tried again when needed
   }
 
-  async #load() {
-    let module;
-    try {
-      module = await import("./proofs.js");
-    } catch {
-      throw new SocketAuthError("network");
-    }
-    return this.#proofs ??= new module.Proofs(this.#notice);
+  /** Loads what makes proofs. */
+  async load() {
+    const { Proofs } = await import("./proofs.js").catch(failLoading);
+    return this.#proofs ??= new Proofs(this.#notice);
   }
 
   /** Resolves to what proves a token that is presented on a socket: { proof }, or nothing. */
   async prove(token, socket) {
-    return (await this.#load()).onSocket(token, socket);
-  }
-
-  /**
-   * Sends a request with a token, if there is one, and its proof: send(headers) does it, and is
-   * called again if the server asks for another proof. Once, where isOnce is set.
-   */
-  async request(token, { method, url, isOnce }, send) {
-    if (!token) return send({});
-    if (!this.isProved(token)) return send({ Authorization: `Bearer ${token}` });
-    return (await this.#load()).request(token, { method, url, isOnce }, send);
+    return (await this.load()).onSocket(token, socket);
   }
 
   /** Does what fetch does, for a login: the session that it begins is bound, where it should be. */
   async fetchLogin(url, init) {
-    return this.#bind ? (await this.#load()).fetchLogin(url, init) : fetch(url, init);
+    return this.#bind ? (await this.load()).fetchLogin(url, init) : fetch(url, init);
   }
 }

@@ -2,11 +2,9 @@
 
 /** The messages of codes that are about how the page uses the client. */
 const messages = {
-  no_url: "there is no page here whose server could be meant: call connect with a url",
-  no_websocket: "there is no WebSocket here: call connect with one, such as that of the package " +
-    "ws, or with io",
-  bad_answer: "the answer is none of socketauth's: is the path right, and does the server have " +
-    "that route?",
+  no_url: "there is no page here: call connect with a url",
+  no_websocket: "there is no WebSocket here: call connect with one, or with io",
+  bad_answer: "the answer is none of socketauth's: is the path right?",
 };
 
 /**
@@ -21,6 +19,11 @@ export class SocketAuthError extends Error {
     this.retryAfter = retryAfter; // seconds, if the server said
     this.details = details; // the server's whole answer, if it gave more than a code
   }
+}
+
+/** Throws what a page sees where a module cannot be loaded. */
+export function failLoading() {
+  throw new SocketAuthError("network");
 }
 
 /** Returns what f returns, or undefined where f throws. */

@@ -1,7 +1,6 @@
 // Taking turns by a storage alone, where there are no Web Locks: on pages that came by plain http.
 
 import { attempt } from "./errors.js";
-import { sleep } from "./time.js";
 
 const SETTLE_DELAY = 120; // ms that a signature must last, at least
 const HEARTBEAT = 500; // ms between signs of life
@@ -23,18 +22,6 @@ export class StorageMutex {
   constructor(storage, key) {
     this.#storage = storage;
     this.#key = key;
-    attempt(() => this.reserve());
-  }
-
-  /**
-   * Makes sure that the storage has room for a signature. All have one length, so that the next
-   * ones fit too. Returns whether there is room.
-   */
-  reserve() {
-    return attempt(() => {
-      if (this.#storage.getItem(this.#key) === null) this.#sign("", 0);
-      return true;
-    }) ?? false;
   }
 
   /**
@@ -84,4 +71,21 @@ export class StorageMutex {
   #release(who) {
     attempt(() => { if (this.#signature() === who) this.#sign("", 0); });
   }
+}
+
+/** Resolves after ms. When the signal aborts it calls tidy, where given, and rejects. */
+function sleep(ms, signal, tidy) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      tidy?.();
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
 }

@@ -14,8 +14,11 @@ export function serverURL(url) {
 
 /** Reports whether a URL is that of the page, apart from the fragment. */
 export function isThisPage(url) {
-  const page = ({ origin, pathname, search }) => origin + pathname + search;
-  return page(url) === page(globalThis.location);
+  return withoutFragment(url) === withoutFragment(globalThis.location);
+}
+
+function withoutFragment({ href }) {
+  return href.split("#")[0];
 }
 
 /**
@@ -33,13 +36,11 @@ export function codeIn(url, name) {
  */
 export function takeCode(name) {
   const { location, history } = globalThis;
-  if (!location?.hash || !name) return null;
-  const url = new URL(location.href);
-  const code = codeIn(url, name);
+  const code = location && codeIn(location, name);
   if (!code) return null;
-  const isOther = (part) => !part.startsWith(name + "=");
-  url.hash = url.hash.slice(1).split("&").filter(isOther).join("&");
-  history.replaceState(history.state, "", url.hash ? url : url.pathname + url.search);
+  const parts = location.hash.slice(1).split("&");
+  const others = parts.filter((part) => !part.startsWith(name + "=")).join("&");
+  history.replaceState(history.state, "", withoutFragment(location) + (others && "#" + others));
   return code;
 }
 
@@ -66,20 +67,12 @@ export function pageMemory() {
   };
 }
 
-/**
- * Calls the functions given at the page's events until the signal aborts. hide and show are called
- * when the page is left and when it is come back to as it was.
- */
-export function listenToPage(signal, { storage, hashchange, online, visible, hide, show }) {
+/** Calls the functions given at the page's events of their names, until the signal aborts. */
+export function listenToPage(signal, handlers) {
   const { document } = globalThis;
   if (!document) return;
-  const on = (target, event, f) => target.addEventListener(event, f, { signal });
-  on(globalThis, "storage", storage);
-  on(globalThis, "hashchange", hashchange);
-  on(globalThis, "online", online);
-  on(document, "visibilitychange", () => {
-    if (document.visibilityState === "visible") visible();
-  });
-  on(globalThis, "pagehide", hide);
-  on(globalThis, "pageshow", ({ persisted }) => { if (persisted) show(); });
+  for (const [event, f] of Object.entries(handlers)) {
+    const target = event === "visibilitychange" ? document : globalThis;
+    target.addEventListener(event, f, { signal });
+  }
 }

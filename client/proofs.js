@@ -59,7 +59,7 @@ export class Proofs {
     return key && { proof: await key.prove({ nonce, ath: await digest(token) }) };
   }
 
-  /** Sends a request with a token and its proof: see Binding. */
+  /** Sends a request with a token and its proof: see Requests. */
   async request(token, { method, url, isOnce }, send) {
     const key = await this.#keyOf(token);
     const { cnf } = claims(token);

@@ -5,7 +5,7 @@ import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
 import { PendingLogin, postCredentials } from "./login.js";
 import { elapsed, unlessAborted } from "./time.js";
-import { claims, isSessionToken, isStepUp, sameSession } from "./token.js";
+import { claims, isSessionToken, sameSession } from "./token.js";
 
 const MIN_VALIDITY = 30; // seconds that a token must still live, unless the page says otherwise
 const TURN_TIMEOUT = 20_000; // ms of waiting for the turn
@@ -187,9 +187,8 @@ export class Requests {
    */
   async #post(connection, body, signal, check) {
     const { tokenPath, url } = this.#options;
-    const { binding } = this.#session;
     const send = (url, init) => {
-      return binding.request(connection.presented, { method: init.method, url }, (headers) => {
+      return this.#send(connection.presented, { method: init.method, url }, (headers) => {
         check();
         return fetch(url, { ...init, headers: { ...init.headers, ...headers }, signal });
       });
@@ -211,6 +210,17 @@ export class Requests {
 
   // Requests
 
+  /**
+   * Sends a request with a token, if there is one, and its proof: send(headers) does it, and is
+   * called again if the server asks for another proof. Once, where isOnce is set.
+   */
+  async #send(token, request, send) {
+    const { binding } = this.#session;
+    if (!token) return send({});
+    if (!binding.isProved(token)) return send({ Authorization: `Bearer ${token}` });
+    return (await binding.load()).request(token, request, send);
+  }
+
   /** Does what fetch does, at the server only and with the session's token. */
   async fetch(input, init) {
     const { url } = this.#options;
@@ -223,7 +233,7 @@ export class Requests {
     const isOnce = Boolean(init?.body?.getReader ?? init?.body?.[Symbol.asyncIterator]);
     const { method } = new Request(target, { method: init?.method ?? request?.method });
     const send = (token) => {
-      return this.#session.binding.request(token, { method, url: target, isOnce }, (more) => {
+      return this.#send(token, { method, url: target, isOnce }, (more) => {
         const headers = new Headers(init?.headers ?? request?.headers);
         for (const [name, value] of Object.entries(more)) headers.set(name, value);
         return fetch(isOnce ? request ?? target : request?.clone() ?? target, { ...init, headers });
@@ -279,7 +289,7 @@ export class Requests {
       const send = (url, init) => this.fetch(url, init);
       const body = { ...proof, step_up: true };
       stepUp = (await postCredentials(new URL(loginPath, url), body, send))?.token;
-      if (!isStepUp(stepUp)) throw new SocketAuthError("bad_answer");
+      if (claims(stepUp).token_use !== "step_up") throw new SocketAuthError("bad_answer");
     }
     if (!sameSession(stepUp, token)) throw new SocketAuthError("step_up_refused");
     await this.#replace(token, { stepUp });

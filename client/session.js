@@ -12,13 +12,15 @@ import { Binding } from "./binding.js";
 import { Connection } from "./connection.js";
 import { SocketAuthError } from "./errors.js";
 import { PendingLogin } from "./login.js";
-import { Logouts, LOGOUT_TIMEOUT } from "./logouts.js";
+import { Logouts } from "./logouts.js";
 import { listenToPage, takeCode } from "./page.js";
 import { connectionFault, hearAll, makeSocket } from "./socketio.js";
 import { TokenStore } from "./storage.js";
 import { Backoff, elapsed } from "./time.js";
 import { claims, isCode, isSessionToken, sameSession } from "./token.js";
 import { Turns } from "./turns.js";
+
+const LOGOUT_TIMEOUT = 3_000; // ms that a logout waits for the server
 
 export class Session {
   state; // "signed-out", "connecting", "online", "offline" or "expired"
@@ -51,14 +53,7 @@ export class Session {
     this.turns = new Turns({ store: this.store, key, locks });
     this.store.reserveTurn = () => this.turns.reserve();
     this.#backoff = new Backoff(options);
-    this.#logouts = new Logouts({
-      store: this.store,
-      options,
-      binding: this.binding,
-      signal: this.closing.signal,
-      delay: (failures) => this.#backoff.delay(failures),
-      inOneTab: (send) => this.turns.inOneTab(send),
-    });
+    this.#logouts = new Logouts(this, options);
     this.#takeCode();
     this.binding.prepare(this.store.get());
     this.state = this.store.get() || this.store.needsLoad ? "connecting" : "signed-out";
@@ -446,13 +441,14 @@ export class Session {
       },
       hashchange: () => { if (this.#takeCode()) this.#connect(); },
       online: () => this.#wake(),
-      visible: () => this.#wake(),
+      visibilitychange: () => { if (document.visibilityState === "visible") this.#wake(); },
       // A page that is left may come back as it was. Meanwhile it has no connection and no turn.
-      hide: () => {
+      pagehide: () => {
         this.#stop();
         this.store.suspend();
       },
-      show: () => {
+      pageshow: ({ persisted }) => {
+        if (!persisted) return;
         this.store.resume();
         if (this.store.get() || this.store.needsLoad) this.#connect();
         else if (this.isSignedIn) this.#signOut(this.#whySignedOut());

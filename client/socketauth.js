@@ -18,12 +18,13 @@
 //   requests.js      HTTP requests with the token; loaded when a page first needs it
 //   binding.js       sessions that are bound to this device
 //   proofs.js        the keys and proofs of that; loaded when a page first needs them
-//   logouts.js       telling the server of logouts
+//   logouts.js       when the server is told of logouts
+//   logoutsender.js  telling it; loaded when that takes a connection of its own
 //   storage.js       where the token is kept
 //   durable.js       the copy of the token that survives a killed browser
 //   asyncstorage.js  storages that answer with promises
 //   turns.js         turns between tabs, by Web Locks
-//   mutex.js         turns between tabs, by the storage alone
+//   mutex.js         turns between tabs, by the storage alone; loaded where there are no Web Locks
 //   snapshot.js      what a client shows at one moment
 //   page.js          the page: its URL, storages and events
 //   token.js         what a token says

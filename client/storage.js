@@ -83,12 +83,12 @@ export class TokenStore {
    */
   get needsLoad() {
     if (this.#cache) return !this.inMemory && !this.#cache.has(this.#key);
-    return Boolean(this.#durable) && !this.#isCurrent;
+    return Boolean(this.durable) && !this.#isCurrent;
   }
 
   /** Reports whether it is certain that the session stored was not logged out. */
   get isChecked() {
-    return !this.#durable || this.#isChecked;
+    return !this.durable || this.#isChecked;
   }
 
   /** Returns the locks by which to take turns where there are no Web Locks; undefined: none. */
@@ -96,12 +96,11 @@ export class TokenStore {
     return this.#cache?.locks;
   }
 
-  /** Reports whether logouts are remembered until the server knows of them. */
-  get remembersLogouts() {
-    return Boolean(this.#durable);
-  }
-
-  get #durable() {
+  /**
+   * Returns the durable copy, in which logouts are remembered until the server knows of them;
+   * undefined where there is none.
+   */
+  get durable() {
     return this.inMemory ? undefined : this.#copy;
   }
 
@@ -146,7 +145,7 @@ export class TokenStore {
    */
   keep(token, isCurrent) {
     const cache = this.inMemory ? undefined : this.#cache;
-    const saving = cache ? cache.write(this.#key, pad(token)) : this.#durable?.put(token);
+    const saving = cache ? cache.write(this.#key, pad(token)) : this.durable?.put(token);
     if (saving) return this.#setOnce(saving, token, isCurrent);
     this.set(token);
     return undefined;
@@ -194,7 +193,7 @@ export class TokenStore {
         this.shared = null; // it is not tried again
       }
     }
-    if (!this.#durable) return {};
+    if (!this.durable) return {};
     const { lost, ended } = await this.#compare();
     if (!lost) this.#isCurrent = true;
     return { lost, hasPendingLogouts: ended.some(({ token }) => token) };
@@ -207,7 +206,7 @@ export class TokenStore {
   async restore() {
     // Where an asynchronous storage cannot be read, what is known of it will do.
     if (this.#cache && !this.inMemory) await this.#cache.read(this.keys);
-    if (!this.#durable) return;
+    if (!this.durable) return;
     const before = this.#cleared;
     const { lost } = await this.#compare();
     if (this.inMemory || this.#cleared !== before) return; // logged out meanwhile
@@ -260,7 +259,7 @@ export class TokenStore {
 
   /** Removes a token's session from the durable copy. */
   forget(token) {
-    if (token) this.#durable?.forget(token);
+    if (token) this.durable?.forget(token);
   }
 
   /**
@@ -268,7 +267,7 @@ export class TokenStore {
    * a browser that is killed does not bring it back.
    */
   clear(reason) {
-    const remembered = this.#durable?.clear([this.#read(this.#key), this.#read(this.#codeKey)]);
+    const remembered = this.durable?.clear([this.#read(this.#key), this.#read(this.#codeKey)]);
     this.#cleared++;
     this.#isChecked = this.#isCurrent = true;
     this.#announce(reason, () => {
@@ -278,22 +277,6 @@ export class TokenStore {
     const isWritten = this.inMemory ? undefined : this.#cache?.flush();
     this.inMemory = !this.shared;
     return remembered ?? isWritten;
-  }
-
-  /** Remembers that a token's session was ended here. */
-  rememberLogout(token) {
-    return this.#durable?.end([token]);
-  }
-
-  /** Remembers that the server knows of a session's end. */
-  settleLogout(token) {
-    return this.#durable?.settle(token);
-  }
-
-  /** Resolves to the tokens of sessions that were ended here without the server's knowledge. */
-  async pendingLogouts() {
-    const { ended = [] } = await this.#durable?.read() ?? {};
-    return ended.flatMap(({ token }) => token ?? []);
   }
 
   /**

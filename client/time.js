@@ -16,32 +16,6 @@ export function elapsed({ wall, run }) {
   return Math.max(Date.now() - wall, performance.now() - run);
 }
 
-/** Settles as a promise does, or rejects where that takes longer than ms. */
-export function within(ms, promise) {
-  let timer;
-  const timeout = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error("timeout")), ms);
-  });
-  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
-}
-
-/** Resolves after ms. When the signal aborts it calls tidy, where given, and rejects. */
-export function sleep(ms, signal, tidy) {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      tidy?.();
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-  });
-}
-
 /** Does what Promise's constructor does. The promise rejects when the signal, if any, aborts. */
 export function unlessAborted(signal, start) {
   let stop;
@@ -84,6 +58,7 @@ export class Backoff {
 
   /** Calls f when it is time for the next try after a failure. */
   retry(refusal, f) {
+    this.cancel();
     const delay = this.afterRefusal(refusal);
     this.failures++;
     this.#notBefore = performance.now() + retryAfter(refusal);

@@ -21,11 +21,6 @@ export function isSessionToken(token) {
   return claims(token).token_use === "session";
 }
 
-/** Reports whether a token is the code of a step-up. */
-export function isStepUp(token) {
-  return claims(token).token_use === "step_up";
-}
-
 /** Reports whether a token is bound to a key, so that it is good only with a proof of that key. */
 export function isBound(token) {
   return claims(token).cnf?.jkt !== undefined;

@@ -1,7 +1,9 @@
 // Taking turns: tabs that share a storage present one token at a time.
 
-import { attempt } from "./errors.js";
-import { StorageMutex } from "./mutex.js";
+import { attempt, failLoading } from "./errors.js";
+
+/** In a storage: nobody has the turn. All signatures have its length, so that the next one fits. */
+export const NO_SIGNATURE = "-----------0";
 
 const LOCK_STEAL_AFTER = 60_000; // ms of waiting for a lock; then its holder is taken for frozen
 
@@ -11,10 +13,10 @@ const LOCK_STEAL_AFTER = 60_000; // ms of waiting for a lock; then its holder is
  * turn on its socket and for one at TokenPath.
  */
 export class Turns {
+  locks; // Web Locks, or what is used like them; undefined: there are none
+
   #store;
   #key;
-  #locks;
-  #mutex;
   #own = new PageLocks(); // for a client that is alone with its session
 
   /** locks are Web Locks or null; undefined means the page's. */
@@ -22,30 +24,33 @@ export class Turns {
     if (locks === undefined) locks = attempt(() => globalThis.navigator.locks);
     this.#store = store;
     this.#key = key;
-    this.#locks = locks ?? store.locks;
-    if (store.shared && !this.#locks) this.#mutex = new StorageMutex(store.shared, key + ".turn");
+    this.locks = locks ?? store.locks;
+    this.reserve();
   }
 
-  /** Makes room in the storage for taking turns. Returns whether there is room. */
+  /** Makes room in the storage for taking turns by it. Returns whether there is room. */
   reserve() {
-    return !this.#mutex || this.#mutex.reserve();
+    const { shared } = this.#store;
+    if (this.locks || !shared) return true;
+    return attempt(() => {
+      if (shared.getItem(this.#turnKey) === null) shared.setItem(this.#turnKey, NO_SIGNATURE);
+      return true;
+    }) ?? false;
   }
 
   /**
    * Waits for the turn. held() of the turn reports whether it still is this client's, and end()
    * gives it back.
    */
-  acquire(signal) {
+  async acquire(signal) {
     if (this.#store.inMemory) return acquireLock(this.#own, this.#key, signal);
-    return this.#mutex
-      ? this.#mutex.acquire(signal)
-      : acquireInOrder(this.#locks, this.#key, signal);
+    if (this.locks) return acquireInOrder(this.locks, this.#key, signal);
+    const { StorageMutex } = await import("./mutex.js").catch(failLoading);
+    return new StorageMutex(this.#store.shared, this.#turnKey).acquire(signal);
   }
 
-  /** Calls f in one tab at a time, and with null in a tab that asks while another is at it. */
-  inOneTab(f) {
-    const name = `socketauth:${this.#key}.ended`;
-    return this.#locks ? this.#locks.request(name, { ifAvailable: true }, f) : f();
+  get #turnKey() {
+    return this.#key + ".turn";
   }
 }
 

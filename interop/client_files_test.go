@@ -42,7 +42,7 @@ func TestClientCached(t *testing.T) {
 	d.hears("second", "is", "signed-out")
 	d.done()
 	files, err := filepath.Glob("../client/*.js")
-	onDemand := []string{"requests.js", "proofs.js"}
+	onDemand := []string{"requests.js", "proofs.js", "logoutsender.js", "mutex.js"}
 	files = slices.DeleteFunc(files, func(file string) bool { return slices.Contains(onDemand, filepath.Base(file)) })
 	if err != nil || len(files) != len(asked) {
 		t.Errorf("the browser asked for %d files of %d, %v", len(asked), len(files), err)

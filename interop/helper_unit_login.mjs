@@ -76,8 +76,9 @@ export const tests = {
         await pass(20_050)
       }],
       ['closed', ({ client }) => client.close()],
-      ['logged_out_here', ({ client, server }) => {
+      ['logged_out_here', async ({ client, server }) => {
         client.logout()
+        await settle()
         server.socket.tell('connect_error', new Error('no network'))
       }],
       ['elsewhere', ({ kept }) => {
@@ -118,6 +119,7 @@ export const tests = {
     server.socket.tell('disconnect', 'transport close')
     const told = client.logout()
     assert.equal(kept.token, undefined)
+    await settle()
     server.socket.auth?.((data) => assert.deepEqual(data, {}))
     server.socket.tell('connect')
     assert.deepEqual(server.socket.sent, [['logout', token(2)]])
@@ -187,6 +189,7 @@ export const tests = {
     assert.equal(server.presented.at(-1), code('two'))
     const newer = server.socket
     newer.tell('authenticated', token(1, { sid: 'two' }), () => {})
+    await settle()
     assert.notEqual(server.socket, newer)
     server.socket.tell('connect')
     assert.deepEqual(server.socket.sent, [['logout', token(2)]])
@@ -204,6 +207,7 @@ export const tests = {
     await settle()
     first.server.hear()
     first.server.socket.tell('authenticated', token(1, { sid: 'two' }), () => {})
+    await settle()
     assert.equal(first.server.sockets.length, 1)
   },
 
@@ -214,6 +218,7 @@ export const tests = {
     const other = token(4, { sid: 'two' })
     replaced.kept.setItem(KEY, other)
     replaced.client.logout()
+    await settle()
     replaced.server.socket.tell('connect')
     assert.deepEqual(replaced.server.socket.sent, [['logout', other]])
     const cleared = await online()
@@ -258,6 +263,7 @@ export const tests = {
     begin(client)
     await settle()
     const told = client.logout()
+    await settle()
     server.socket.tell('connect')
     assert.deepEqual(server.socket.sent, [['logout', token(2)]])
     server.socket.tell('logged_out')

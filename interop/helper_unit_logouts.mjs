@@ -24,6 +24,7 @@ export const tests = {
     let told
     first.client.logout().then((result) => { told = result })
     assert.equal(first.kept.token, undefined)
+    await settle()
     first.server.socket.tell('connect_error', new Error('no network'))
     await settle()
     assert.equal(told, undefined)
@@ -175,6 +176,7 @@ export const tests = {
       const away = await online()
       away.server.socket.tell('disconnect', 'transport close')
       const late = away.client.logout()
+      await settle()
       away.server.socket.tell('connect')
       away.server.socket.tell('unauthorized', { code, terminal })
       assert.equal(await late, false)

@@ -21,7 +21,7 @@ func (s *Store) runApart(ctx context.Context, sc *redis.Script, calls []call) {
 		s.runEach(ctx, sc, calls)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.apartTime)
+	ctx, cancel := context.WithTimeout(ctx, apartTimeout)
 	defer cancel()
 	of := make(map[*redis.Client][]int) // the calls of each server
 	for n := range calls {

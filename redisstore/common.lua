@@ -163,10 +163,8 @@ local remainsSize = 10
 local function remains(why, flags, forget, epoch)
   return string.char(why, flags) .. write(math.min(forget, 4294967295), 4) .. write(epoch, 4)
 end
--- bury ends a session. Where its epoch is over, somebody may be counting what lived in it by a scan,
--- which is only certain to find keys that are there all the time. So the user's key stays then.
+-- bury ends a session.
 local function bury(living, ended, sid, first, why)
-  if why == 0 then redis.call('HSETNX', living, '', string.rep('\0', 24)) end
   local flags = 1
   if string.byte(first) >= 128 then flags = 3 end
   redis.call('HSET', ended, sid, remains(why, flags, forgetAt(first), epochIn(first)))

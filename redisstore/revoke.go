@@ -155,7 +155,7 @@ type counting struct {
 	epochs *[buckets]int64
 
 	mu      sync.Mutex
-	counted map[string]struct{} // digests of users: a user has two keys, and a scan may return one twice
+	counted map[string]struct{} // a scan may return a key twice
 	ended   int
 }
 
@@ -177,25 +177,23 @@ func (c *counting) count(ctx context.Context, server redis.Cmdable) error {
 	}
 }
 
-// calls returns the calls that count the sessions of the users of some keys, one for each bucket.
-// Both keys of a user are counted in one step, whichever the scan has found: a session may be moved
-// from one to the other meanwhile.
+// calls returns the calls that count the sessions at some keys, one for each bucket.
 func (c *counting) calls(keys []string) (calls []call) {
 	var of [buckets]int // the call of each bucket, and one
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, key := range keys {
 		u, ok := c.store.parseKey(key)
-		if _, twice := c.counted[u.digest]; !ok || twice {
+		if _, twice := c.counted[key]; !ok || twice {
 			continue
 		}
-		c.counted[u.digest] = struct{}{}
+		c.counted[key] = struct{}{}
 		if of[u.bucket] == 0 {
 			calls = append(calls, call{bucket: u.bucket, keys: []string{c.store.bucketKey(u.bucket)}, args: []any{c.epochs[u.bucket]}})
 			of[u.bucket] = len(calls)
 		}
 		one := &calls[of[u.bucket]-1]
-		one.keys = append(one.keys, c.store.livingKey(u), c.store.endedKey(u))
+		one.keys = append(one.keys, key)
 	}
 	return calls
 }

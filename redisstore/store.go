@@ -21,7 +21,6 @@ type Store struct {
 	touched    [buckets]atomic.Bool // the bucket has been seen, and remembers
 	silence    silence
 	countTime  time.Duration // countTime, but in tests
-	apartTime  time.Duration // apartTimeout, but in tests
 	states     [buckets]atomic.Pointer[bucketState]
 	clocks     [buckets]clock
 	kept       cache
@@ -49,7 +48,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: client, o: o, scripts: theScripts, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll), countTime: countTime, apartTime: apartTimeout}
+	s := &Store{client: client, o: o, scripts: theScripts, kept: cache{most: o.MaxKept}, bus: newBus(client, o.Poll), countTime: countTime}
 	s.bus.broken = s.doubtClocks
 	_, s.isCluster = client.(*redis.ClusterClient)
 	for n, tag := range bucketTags {
