@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"path"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,9 @@ import (
 
 // clientEntry is the name of the file that pages import. It imports the others.
 const clientEntry = "socketauth.js"
+
+// clientImport matches the end of a statement that imports or exports from another file.
+var clientImport = regexp.MustCompile(`(?m)^(?:import|export|\}) .*"\./(\w+\.js)";$`)
 
 //go:embed client/*.js
 var clientSources embed.FS
@@ -72,15 +77,17 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	versioned := strings.NewReplacer(imports...)
 	// The entry imports all files that every page needs, so that a browser requests all of them at
 	// once. Otherwise it would request each file only after it has read the one that imports it. The
-	// others are loaded when a page first needs them, by the function import.
-	var all strings.Builder
-	for _, name := range names {
-		all.WriteString(sources[name])
-	}
-	for _, name := range names {
-		if name != clientEntry && !strings.Contains(all.String(), `import("./`+name+`")`) {
-			sources[clientEntry] += `import "./` + name + "\";\n"
+	// others are loaded when a page first needs them, by the function import, or never.
+	needed := []string{clientEntry}
+	for n := 0; n < len(needed); n++ {
+		for _, match := range clientImport.FindAllStringSubmatch(sources[needed[n]], -1) {
+			if name := match[1]; !slices.Contains(needed, name) {
+				needed = append(needed, name)
+			}
 		}
+	}
+	for _, name := range needed[1:] {
+		sources[clientEntry] += `import "./` + name + "\";\n"
 	}
 	files := make([]*clientFile, 0, len(names))
 	for _, name := range names {

@@ -1,4 +1,10 @@
+// @ts-check
 // What a page calls.
+
+/**
+ * @import { AnyEvent, AnyEvents, AskableEvent, Claims, EventMap, EventName, Exchange, Listener,
+ *   Options, Reason, Snapshot, State } from './types.js'
+ */
 
 import { SocketAuthError } from "./errors.js";
 import { ANY, checkName, Handlers, once } from "./events.js";
@@ -13,14 +19,24 @@ import { isSessionToken } from "./token.js";
 const REPLY_TIMEOUT = 10_000; // ms for an acknowledgement
 const MAX_TIMEOUT = 2 ** 31 - 1; // ms that a timer can hold
 
-/** A page's client. socketauth.d.ts has its types. */
+/**
+ * A page's client. Its members are bound to it: `const { emit } = client` works.
+ *
+ * @template {EventMap<ServerEvents>} [ServerEvents=AnyEvents]
+ * @template {EventMap<ClientEvents>} [ClientEvents=AnyEvents]
+ */
 export class Client {
   #options;
   #handlers = new Handlers();
   #session;
   #snapshots;
+  /** @type {any} */
   #requests;
 
+  /**
+   * @private
+   * @param {Options} [options]
+   */
   constructor({
     url = "", io, storage, locks, WebSocket, transport,
     key = "socketauth.token", loginPath = "/login", registerPath = "/register", tokenPath,
@@ -40,56 +56,66 @@ export class Client {
   }
 
   /**
-   * Returns state, reason, user, claims, shared and bound as they are now. It is frozen, and the
-   * same object until one of them changes.
+   * The state, reason, user, claims, shared and bound as they are now. It is the same object until
+   * one of them changes.
+   *
+   * @returns {Snapshot}
    */
   get snapshot() {
     return this.#snapshots.current;
   }
 
-  /** Returns "signed-out", "connecting", "online", "offline" or "expired". */
+  /** @returns {State} */
   get state() {
     return this.snapshot.state;
   }
 
-  /** Returns why the client is in its state, if there is something to say. */
+  /**
+   * Why the client is in its state. undefined where nobody was signed in.
+   *
+   * @returns {Reason | undefined}
+   */
   get reason() {
     return this.snapshot.reason;
   }
 
-  /**
-   * Reports whether other tabs, and this page when it is opened again, share the session: not where
-   * the storage fails.
-   */
-  get shared() {
-    return this.snapshot.shared;
-  }
-
-  /**
-   * Reports whether the session is bound to this device, so that its token is worth nothing
-   * elsewhere.
-   */
-  get bound() {
-    return this.snapshot.bound;
-  }
-
-  /** Returns the user's id, or null where nobody is signed in. */
+  /** The user's id: the token's "sub". null where nobody is signed in. */
   get user() {
     return this.snapshot.user;
   }
 
   /**
-   * Returns the claims that the app has put in the token, or null where nobody is signed in. They
-   * are frozen, and the same object until they change.
+   * What the app has put in the token, without the library's own claims. It is frozen, and the same
+   * object until a claim changes. null where nobody is signed in, and, as user, until a page that
+   * was just opened knows its token.
+   *
+   * @returns {Claims | null}
    */
   get claims() {
     return this.snapshot.claims;
   }
 
+  /** Whether other tabs, and this page when it is opened again, share the session. */
+  get shared() {
+    return this.snapshot.shared;
+  }
+
   /**
-   * Returns the newest session token, for HTTP requests: "Authorization: Bearer ". It changes, so
-   * read it for each request. It is null until the client knows that the session was not logged
-   * out, some milliseconds after the page was opened.
+   * Whether the session is bound to this device. It is not where the option bind is not set, where
+   * no key could be made or stored ("binding_refused"), where the server binds nothing, and where
+   * the session began unbound.
+   */
+  get bound() {
+    return this.snapshot.bound;
+  }
+
+  /**
+   * The newest session token, for `Authorization: Bearer`; one that is bound needs a proof beside
+   * it, which fetch adds. It changes, so read it for each request; it may have expired, which
+   * getToken and fetch see to. It is null until a page that was just opened has found out that its
+   * session was not logged out, which takes some milliseconds.
+   *
+   * @returns {string | null}
    */
   get token() {
     const { store } = this.#session;
@@ -98,25 +124,38 @@ export class Client {
   }
 
   /**
-   * Logs in. Resolves when the server has let the new session in: the state is "online". Rejects
-   * with a SocketAuthError when the login is refused, or is not in after 20 seconds.
+   * Logs in. Resolves when the server has let the new session in. Rejects with a SocketAuthError
+   * when the server refuses the credentials or the session, or has not let it in after 20 seconds.
+   * Where that is not the end of the session, the client goes on trying; the state tells.
+   *
+   * @param {object} credentials
+   * @returns {Promise<void>}
    */
   login(credentials) {
     return this.#submit(this.#options.loginPath, credentials);
   }
 
-  /** Registers, and logs in with that. */
+  /**
+   * Registers, and logs in with that, as login does.
+   *
+   * @param {object} credentials
+   * @returns {Promise<void>}
+   */
   register(credentials) {
     return this.#submit(this.#options.registerPath, credentials);
   }
 
+  /**
+   * @param {string} path
+   * @param {object} credentials
+   */
   async #submit(path, credentials) {
     const { url } = this.#options;
     this.#checkOpen();
     const fault = connectionFault(this.#options);
     if (fault) throw new SocketAuthError(fault);
     const { binding } = this.#session;
-    const request = (url, init) => binding.fetchLogin(url, init);
+    const request = binding.fetchLogin.bind(binding);
     const answer = await postCredentials(new URL(path, url), credentials, request);
     this.#checkOpen(); // the code of a client that was closed meanwhile is forgotten
     const { code, page } = readAnswer(answer, this.#options);
@@ -129,6 +168,8 @@ export class Client {
    * Ends the session, for all its tabs. Resolves to whether the server has said that it is over.
    * Here it is over in any case, also for a browser that is killed once this has resolved. Where
    * the server could not be told, it is told later, by this page or by the next that is opened.
+   *
+   * @returns {Promise<boolean>}
    */
   async logout() {
     this.#checkOpen();
@@ -136,24 +177,43 @@ export class Client {
   }
 
   /**
-   * Proves again who the user is, by credentials or by a step-up code, and keeps the session.
-   * Resolves when the server has taken it for the session's last proof.
+   * Proves again who the user is, and keeps the session: with what login takes, or with a step-up
+   * code that the app has made by IssueStepUp. Resolves when the server has accepted that as the
+   * session's last proof. Rejects with a SocketAuthError when the server refuses it
+   * ("USER_INVALID" also for another user, "step_up_refused" for a code), or has not accepted it
+   * after 20 seconds.
+   *
+   * @param {object | string} proof
+   * @returns {Promise<void>}
    */
   async reauthenticate(proof) {
     return (await this.#loadRequests()).reauthenticate(proof);
   }
 
   /**
-   * Resolves to a token that lives for minValidity seconds more, or to null where nobody is signed
-   * in. It needs no socket where the server has a TokenPath.
+   * Resolves to a session token that lives for minValidity seconds more, or to null where nobody is
+   * signed in. It has the token replaced if need be: on the socket or, if there is none, at
+   * tokenPath. The default is 30 seconds; more than a quarter of a token's life is not asked for.
+   *
+   * @param {{ minValidity?: number }} [options]
+   * @returns {Promise<string | null>}
    */
   async getToken(options) {
     return (await this.#loadRequests()).getToken(options);
   }
 
   /**
-   * Does what fetch does, at the server only and with the token. A request that is refused because
-   * the token has expired or its claims have changed is repeated once, with the next token.
+   * Does what fetch does, with the session's token: one that is not about to expire, as
+   * `Authorization: Bearer` or, with its proof, as `Authorization: DPoP`. Where the server answers
+   * 401 `stale_token` or `token_expired`, the token is presented, and the request is repeated once
+   * with the next one, unless its body is a stream. So it is after `no_longer_valid` if other tabs
+   * have had the token replaced meanwhile, and after `use_dpop_nonce`. Relative URLs are those of
+   * the server. A request to another origin is refused. Where nobody is signed in, the request is
+   * made without a token.
+   *
+   * @param {RequestInfo | URL} input
+   * @param {RequestInit} [init]
+   * @returns {Promise<Response>}
    */
   async fetch(input, init) {
     return (await this.#loadRequests()).fetch(input, init);
@@ -176,39 +236,80 @@ export class Client {
   }
 
   /**
-   * Calls f at an event: one of the server's, "state" (state, reason) or "notice" (code, details).
-   * Returns a function that undoes this.
+   * Calls f at an event of the server's, at "state" or at "notice". Where the server waits for a
+   * reply, the last argument is a function that sends one. Returns a function that undoes this.
+   *
+   * @template {EventName<ServerEvents> | "state" | "notice"} E
+   * @param {E} event
+   * @param {Listener<ServerEvents, E>} f
+   * @returns {() => void}
    */
   on(event, f) {
-    checkName(event);
-    this.#handlers.add(event, f);
-    return () => this.off(event, f);
+    return this.#add(event, f);
   }
 
-  /** Calls f the first time that an event comes. Returns a function that undoes this. */
+  /**
+   * Calls f the first time that an event comes. Returns a function that undoes this.
+   *
+   * @template {EventName<ServerEvents> | "state" | "notice"} E
+   * @param {E} event
+   * @param {Listener<ServerEvents, E>} f
+   * @returns {() => void}
+   */
   once(event, f) {
-    const undo = this.on(event, once(f, () => undo()));
+    const undo = this.#add(event, once(f, () => undo()));
     return undo;
   }
 
   /**
    * Calls f with the name and the arguments of each event that the server sends, also of those that
    * have functions of their own. Returns a function that undoes this.
+   *
+   * @param {(...event: AnyEvent<ServerEvents>) => void} f
+   * @returns {() => void}
    */
   onAny(f) {
-    return this.on(ANY, f);
+    return this.#add(ANY, f);
   }
 
-  /** Undoes on and once. */
+  /**
+   * Undoes on and once.
+   *
+   * @param {EventName<ServerEvents> | "state" | "notice"} event
+   * @param {(...args: any[]) => void} f
+   */
   off(event, f) {
     this.#handlers.remove(event, f);
   }
 
   /**
+   * @param {string | symbol} event
+   * @param {(...args: any[]) => void} f
+   */
+  #add(event, f) {
+    checkName(event);
+    this.#handlers.add(event, f);
+    return () => this.#handlers.remove(event, f);
+  }
+
+  /**
    * Sends an event. Returns whether there was a connection to send it on: nothing is kept for
    * later. A function as the last argument is called with the server's reply.
+   *
+   * @template {EventName<ClientEvents>} E
+   * @param {E} event
+   * @param {Parameters<ClientEvents[E]>} args
+   * @returns {boolean}
    */
   emit(event, ...args) {
+    return this.#emit(event, args);
+  }
+
+  /**
+   * @param {string} event
+   * @param {any[]} args
+   */
+  #emit(event, args) {
     checkName(event);
     const { state, connection } = this.#session;
     if (state !== "online" || !connection) return false; // a page that is left has no connection
@@ -217,48 +318,65 @@ export class Client {
   }
 
   /**
-   * Sends an event and resolves to the server's reply. Rejects where that is an error, or where
-   * none comes within timeout ms, or when the signal aborts. event is a name or
-   * { event, timeout, signal }.
+   * Sends an event and resolves to the server's reply. Rejects with a SocketAuthError where the
+   * reply is `{error: {code}}`, or where none comes within timeout ms (10,000), and with its reason
+   * when the signal aborts.
+   *
+   * @template {AskableEvent<ClientEvents>} E
+   * @param {E | { event: E, timeout?: number, signal?: AbortSignal }} event
+   * @param {Exchange<ClientEvents[E]>["args"]} args
+   * @returns {Promise<Exchange<ClientEvents[E]>["reply"]>}
    */
   async emitWithAck(event, ...args) {
     const options = typeof event === "object" ? event : { event };
     const { timeout = REPLY_TIMEOUT, signal } = options;
     const { waiting } = this.#session.connection ?? { waiting: new Set() };
-    let timer, fail;
+    /** @type {(() => void) | undefined} */
+    let tidy;
     try {
       return await unlessAborted(signal, (resolve, reject) => {
-        fail = (code, details) => {
+        /** @type {(code: string, details?: any) => void} */
+        const fail = (code, details) => {
           reject(new SocketAuthError(code, details?.retryAfter, details));
         };
+        const timer = setTimeout(fail, Math.min(timeout, MAX_TIMEOUT), "no_reply");
         waiting.add(fail);
-        timer = setTimeout(fail, Math.min(timeout, MAX_TIMEOUT), "no_reply");
-        const sent = this.emit(options.event, ...args, (reply) => {
+        tidy = () => {
+          clearTimeout(timer);
+          waiting.delete(fail);
+        };
+        const answer = (/** @type {any} */ reply) => {
           if (reply?.error?.code) fail(reply.error.code, reply.error);
           else resolve(reply);
-        });
-        if (!sent) fail("offline");
+        };
+        if (!this.#emit(options.event, [...args, answer])) fail("offline");
       });
     } finally {
-      clearTimeout(timer);
-      waiting.delete(fail);
+      tidy?.();
     }
   }
 
   /**
-   * Resolves to the snapshot once the state is "online". Rejects with "signed_out" where nobody is
-   * signed in, with "closed", or when the signal aborts.
+   * Resolves to the snapshot once the state is "online". Rejects with a SocketAuthError where
+   * nobody is signed in ("signed_out", with the reason in its details) or the client is closed, and
+   * with its reason when the signal aborts.
+   *
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<Snapshot>}
    */
   async ready({ signal } = {}) {
+    /** @type {(() => void) | undefined} */
     let undo;
     try {
       return await unlessAborted(signal, (resolve, reject) => {
         const check = () => {
           const { state, reason } = this.snapshot;
-          const fail = (code, details) => reject(new SocketAuthError(code, undefined, details));
-          if (this.#session.isClosed) fail("closed");
+          if (this.#session.isClosed) reject(new SocketAuthError("closed"));
           else if (state === "online") resolve(this.snapshot);
-          else if (!this.#session.isSignedIn) fail("signed_out", { code: "signed_out", reason });
+          else if (!this.#session.isSignedIn) {
+            const code = "signed_out";
+            reject(new SocketAuthError(code, undefined, { code, reason }));
+          }
         };
         undo = this.subscribe(check);
         check();
@@ -270,7 +388,11 @@ export class Client {
 
   /**
    * Calls f after each change of the snapshot, before the functions of the event that comes with
-   * it. Returns a function that undoes this.
+   * it. The last one that is heard is that to "offline" when the client is closed. Returns a
+   * function that undoes this.
+   *
+   * @param {() => void} f
+   * @returns {() => void}
    */
   subscribe(f) {
     return this.#snapshots.subscribe(f);
@@ -278,7 +400,7 @@ export class Client {
 
   /**
    * Leaves without logging out: the session is there for whoever comes next. The client cannot be
-   * used any more.
+   * used any more: no events come, and the state is "offline" where somebody was signed in.
    */
   close() {
     if (this.#session.isClosed) return;
@@ -290,6 +412,8 @@ export class Client {
 /**
  * Gives an object bound copies of its class's members: reactive frameworks wrap objects in proxies,
  * which have no private members.
+ *
+ * @param {object} object
  */
 function bindMembers(object) {
   const members = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(object));

@@ -1,6 +1,13 @@
+// @ts-check
 // Errors that a page sees, and a guard for calls that may throw.
 
-/** The messages of codes that are about how the page uses the client. */
+/** @import { ErrorCode } from './types.js' */
+
+/**
+ * The messages of codes that are about how the page uses the client.
+ *
+ * @type {Record<string, string>}
+ */
 const messages = {
   no_url: "there is no page here: call connect with a url",
   no_websocket: "there is no WebSocket here: call connect with one, or with io",
@@ -12,21 +19,41 @@ const messages = {
  * is the code where there is no text for it.
  */
 export class SocketAuthError extends Error {
+  /**
+   * @param {ErrorCode} code
+   * @param {number} [retryAfter]
+   * @param {{ [name: string]: any }} [details]
+   */
   constructor(code, retryAfter, details) {
     super(Object.hasOwn(messages, code) ? `socketauth: ${messages[code]}` : code);
     this.name = "SocketAuthError";
     this.code = code;
-    this.retryAfter = retryAfter; // seconds, if the server said
-    this.details = details; // the server's whole answer, if it gave more than a code
+    /** Seconds to wait, if the server said. */
+    this.retryAfter = retryAfter;
+    /**
+     * The server's answer, with what it says besides the code: maxAge and acr where the code is
+     * "reauthentication_required". Of "signed_out" from ready, the reason.
+     */
+    this.details = details;
   }
 }
 
-/** Throws what a page sees where a module cannot be loaded. */
+/**
+ * Throws what a page sees where a module cannot be loaded.
+ *
+ * @returns {never}
+ */
 export function failLoading() {
   throw new SocketAuthError("network");
 }
 
-/** Returns what f returns, or undefined where f throws. */
+/**
+ * Returns what f returns, or undefined where f throws.
+ *
+ * @template T
+ * @param {() => T} f
+ * @returns {T | undefined}
+ */
 export function attempt(f) {
   try {
     return f();

@@ -1,3 +1,4 @@
+// @ts-check
 // The functions that a page gives for events.
 
 import { SocketAuthError } from "./errors.js";
@@ -8,16 +9,28 @@ const reserved = ["authenticate", "authenticated", "unauthorized", "rotated", "r
   "error", "connecting", "ping", "pong", "reconnect", "reconnecting", "reconnect_attempt",
   "reconnect_error", "reconnect_failed"];
 
-/** Events of the client, which do not come from the server. */
+/**
+ * Events of the client, which do not come from the server.
+ *
+ * @type {(string | symbol)[]}
+ */
 const own = ["state", "notice"];
 
 /** In place of an event's name: all events that come from the server. */
 export const ANY = Symbol("any");
 
+/** @typedef {(...args: any[]) => void} Listener */
+
 const originals = new WeakMap(); // function that once has made to the one that it was given
 
-/** Returns a function that calls undo and then f. remove finds it by f. */
+/**
+ * Returns a function that calls undo and then f. remove finds it by f.
+ *
+ * @param {Listener} f
+ * @param {() => void} undo
+ */
 export function once(f, undo) {
+  /** @type {Listener} */
   const call = (...args) => {
     undo();
     f(...args);
@@ -26,12 +39,21 @@ export function once(f, undo) {
   return call;
 }
 
-/** Throws if an event's name is reserved. */
+/**
+ * Throws if an event's name is reserved.
+ *
+ * @param {any} event
+ */
 export function checkName(event) {
   if (reserved.includes(event)) throw new SocketAuthError(`reserved event: ${event}`);
 }
 
-/** Calls functions of a Set. What they throw goes to the console and stops nothing. */
+/**
+ * Calls functions. What they throw goes to the console and stops nothing.
+ *
+ * @param {Set<Listener>} functions
+ * @param {any[]} args
+ */
 export function callAll(functions, ...args) {
   for (const f of [...functions]) {
     if (!functions.has(f)) continue; // one before it has removed it
@@ -48,27 +70,50 @@ export class Handlers {
   /** Is called when the session may have changed: before the functions of the client's own events. */
   changed = () => {};
 
-  #functions = new Map(); // event to Set
+  /** @type {Map<string | symbol, Set<Listener>>} */
+  #functions = new Map();
   #isClosed = false;
   #hasWarned = false;
 
+  /**
+   * @param {string | symbol} event
+   * @param {Listener} f
+   */
   add(event, f) {
-    if (!this.#functions.has(event)) this.#functions.set(event, new Set());
-    this.#functions.get(event).add(f);
+    this.#functions.set(event, this.#of(event).add(f));
   }
 
+  /**
+   * @param {string | symbol} event
+   * @param {Listener} f
+   */
   remove(event, f) {
-    const functions = this.#functions.get(event) ?? [];
+    const functions = this.#of(event);
     for (const g of functions) if (g === f || originals.get(g) === f) functions.delete(g);
   }
 
-  /** Calls the functions of an event. */
-  call(event, ...args) {
-    if (own.includes(event)) this.changed();
-    if (!this.#isClosed) callAll(this.#functions.get(event) ?? new Set(), ...args);
+  /** @param {string | symbol} event */
+  #of(event) {
+    return this.#functions.get(event) ?? new Set();
   }
 
-  /** Calls the functions of an event that the server has sent. */
+  /**
+   * Calls the functions of an event.
+   *
+   * @param {string | symbol} event
+   * @param {any[]} args
+   */
+  call(event, ...args) {
+    if (own.includes(event)) this.changed();
+    if (!this.#isClosed) callAll(this.#of(event), ...args);
+  }
+
+  /**
+   * Calls the functions of an event that the server has sent.
+   *
+   * @param {string} event
+   * @param {any[]} args
+   */
   serve(event, ...args) {
     if (own.includes(event)) return this.#warn(event);
     if (reserved.includes(event)) return;
@@ -76,7 +121,11 @@ export class Handlers {
     this.call(event, ...args);
   }
 
-  /** Says once that the server has sent an event that the page cannot receive. */
+  /**
+   * Says once that the server has sent an event that the page cannot receive.
+   *
+   * @param {string} event
+   */
   #warn(event) {
     if (this.#hasWarned) return;
     this.#hasWarned = true;

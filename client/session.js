@@ -20,11 +20,15 @@ import { Backoff, elapsed } from "./time.js";
 import { claims, isCode, isSessionToken, sameSession } from "./token.js";
 import { Turns } from "./turns.js";
 
+/** @import { Reason, State } from './types.js' */
+
 const LOGOUT_TIMEOUT = 3_000; // ms that a logout waits for the server
 
 export class Session {
-  state; // "signed-out", "connecting", "online", "offline" or "expired"
-  reason; // why, if there is something to say
+  /** @type {State} */
+  state;
+  /** @type {Reason | undefined} */
+  reason; // of the state, if there is something to say
   connection; // the one in use, or being made
   store;
   turns;

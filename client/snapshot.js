@@ -1,7 +1,13 @@
+// @ts-check
 // What a client shows at one moment, for frameworks that draw it.
 
 import { callAll } from "./events.js";
 import { claims, isBound, isSessionToken } from "./token.js";
+
+/**
+ * @import { Session } from './session.js'
+ * @import { Snapshot } from './types.js'
+ */
 
 /** The claims of the library's own. acr and amr are the app's to set, and stay. */
 const libraryClaims = ["iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur",
@@ -9,25 +15,33 @@ const libraryClaims = ["iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "g
 
 /** Keeps a session's snapshot, which is replaced when one of its values changes. */
 export class Snapshots {
-  current; // frozen
+  /** @type {Snapshot | undefined} */
+  #current;
 
   #session;
+  /** @type {Set<() => void>} */
   #functions = new Set();
   #isClosed = false;
   #json = ""; // of the claims
 
+  /** @param {Session} session */
   constructor(session) {
     this.#session = session;
     this.update();
   }
 
+  get current() {
+    return /** @type {Snapshot} */ (this.#current);
+  }
+
   /** Takes a new snapshot. If it differs from the one before, the functions of subscribe are called. */
   update() {
     const { state, reason, store } = this.#session;
+    /** @type {Snapshot & { [name: string]: unknown }} */
     const next = { ...this.#ofToken(), state, reason, shared: !store.inMemory };
-    const before = this.current;
-    if (before && Object.keys(next).every((name) => next[name] === before[name])) return;
-    this.current = Object.freeze(next);
+    const before = Object.entries(this.#current ?? {});
+    if (before.length > 0 && before.every(([name, value]) => next[name] === value)) return;
+    this.#current = Object.freeze(next);
     callAll(this.#functions);
   }
 
@@ -38,25 +52,32 @@ export class Snapshots {
     if (!isSignedIn) return nobody;
     const token = store.get();
     // The token goes before the state does: while a logout is under way, the user stays.
-    if (!token) return this.current ?? nobody;
+    if (!token) return this.#current ?? nobody;
     const bound = isBound(token);
     if (!store.isChecked || !isSessionToken(token)) return { ...nobody, bound };
     return { ...this.#appClaims(token), bound };
   }
 
-  /** Returns the user and the app's claims: the same object as before if they are equal. */
+  /**
+   * Returns the user and the app's claims: the same object as before if they are equal.
+   *
+   * @param {string} token
+   */
   #appClaims(token) {
     const own = Object.entries(claims(token)).filter(([name]) => !libraryClaims.includes(name));
     const json = JSON.stringify(own.sort());
-    const { current } = this;
-    if (json === this.#json && current.claims) return current;
+    if (json === this.#json && this.#current?.claims) return this.#current;
     this.#json = json;
     const frozen = JSON.parse(json, (_, value) => Object.freeze(value));
     const app = Object.freeze(Object.fromEntries(frozen));
     return { user: app.sub ?? null, claims: app };
   }
 
-  /** Calls f after each change. Returns a function that undoes this. */
+  /**
+   * Calls f after each change. Returns a function that undoes this.
+   *
+   * @param {() => void} f
+   */
   subscribe(f) {
     const call = () => f();
     if (!this.#isClosed) this.#functions.add(call);

@@ -1,3 +1,4 @@
+// @ts-check
 // socketauth: the browser's half of signing in. It trades the code of a login for a session token,
 // keeps the newest token in storage, presents it at each connect, has it replaced before it
 // expires, and logs out, in as many tabs as there are.
@@ -30,16 +31,36 @@
 //   token.js         what a token says
 //   time.js          clocks and delays
 //   errors.js        SocketAuthError
+//   types.js         types, for TypeScript; no page loads it
 
 import { Client } from "./client.js";
+
+/** @import { AnyEvents, EventMap } from './types.js' */
+/** @typedef {import('./types.js').AsyncTokenStorage} AsyncTokenStorage */
+/** @typedef {import('./types.js').Claims} Claims */
+/** @typedef {import('./types.js').ErrorCode} ErrorCode */
+/** @typedef {import('./types.js').Notice} Notice */
+/** @typedef {import('./types.js').Options} Options */
+/** @typedef {import('./types.js').Reason} Reason */
+/** @typedef {import('./types.js').Refusal} Refusal */
+/** @typedef {import('./types.js').Snapshot} Snapshot */
+/** @typedef {import('./types.js').State} State */
+/** @typedef {import('./types.js').TokenStorage} TokenStorage */
 
 export { Client };
 export { SocketAuthError } from "./errors.js";
 
 /**
  * Makes a client. It begins at once: with a code in the URL's fragment, or else with the token in
- * the storage. socketauth.d.ts has the options.
+ * the storage. ServerEvents and ClientEvents have the events that the server and the client send,
+ * and the functions that are called at them, as in socket.io-client.
+ *
+ * @template {EventMap<ServerEvents>} [ServerEvents=AnyEvents]
+ * @template {EventMap<ClientEvents>} [ClientEvents=AnyEvents]
+ * @param {Options} [options]
+ * @returns {Client<ServerEvents, ClientEvents>}
  */
 export function connect(options) {
+  // @ts-expect-error: the constructor is private, so that nobody else calls it
   return new Client(options);
 }

@@ -16,7 +16,14 @@ export function elapsed({ wall, run }) {
   return Math.max(Date.now() - wall, performance.now() - run);
 }
 
-/** Does what Promise's constructor does. The promise rejects when the signal, if any, aborts. */
+/**
+ * Does what Promise's constructor does. The promise rejects when the signal, if any, aborts.
+ *
+ * @template T
+ * @param {AbortSignal | undefined} signal
+ * @param {(resolve: (value: T) => void, reject: (reason: unknown) => void) => void} start
+ * @returns {Promise<T>}
+ */
 export function unlessAborted(signal, start) {
   let stop;
   const promise = new Promise((resolve, reject) => {

@@ -3,7 +3,6 @@ package interop
 import (
 	"io"
 	"net/http"
-	"os/exec"
 	"testing"
 
 	"github.com/z-open/socketauth"
@@ -116,15 +115,4 @@ func TestClientVue(t *testing.T) {
 	d.hears("tab", "tells", []any{true, true, nil})
 	d.done()
 	sessions(t, a, "alice", 0)
-}
-
-// TestClientTypes: client/socketauth.d.ts is TypeScript, and has the types that client_types.mts
-// uses.
-func TestClientTypes(t *testing.T) {
-	t.Parallel()
-	out, err := exec.CommandContext(t.Context(), "node", "node_modules/typescript/bin/tsc", "--noEmit", "--strict",
-		"--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom", "client_types.mts").CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
