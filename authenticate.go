@@ -331,8 +331,9 @@ func (s *Socket) setCandidate(next *token) {
 	s.auth.Propose((*authn.Token)(next))
 }
 
-// beginCall marks a store call as in flight. Until endCall, deadlines do not close the socket, and the
-// end of the session that this call may cause is deferred. It returns false if the socket is closed.
+// beginCall marks a store call as in flight, or the app's hooks that come before one. Until endCall,
+// deadlines do not close the socket, and the end of the session that this call may cause is deferred.
+// It returns false if the socket is closed.
 func (s *Socket) beginCall(about authn.Cause) (ok bool) {
 	s.step(func(m *authn.Machine) authn.Effects {
 		ok = m.Begin(time.Now(), about)
@@ -370,14 +371,15 @@ func (s *Socket) present(ctx context.Context, in presented) outcome {
 		return s.unlessReuse(refused, in.at)
 	}
 	o := outcome{presented: t, acknowledges: in.confirm}
+	inTime := func() { s.beginCall("") } // however long the app's hooks take
+	if s.wasAuthenticated() {
+		inTime()
+	}
 	asked := false // the store was, or is about to be, asked to decide
 	r, refused := a.renew(ctx, &renewal{
 		token: t, stepUp: stepUp, confirm: in.confirm, presentation: s.presentation(t, in.at),
-		offered: func() *token { return s.offeredFor(t) },
-		updating: func() (updated func()) { // the client was in time, however long that takes
-			s.beginCall(causeOf(blacklist.SessionCompromised))
-			return s.endCall
-		},
+		offered:  func() *token { return s.offeredFor(t) },
+		updating: inTime,
 		ready: func(next *token, tenant string) (refused *refusal) {
 			asked = true
 			o.done, refused = s.prepare(ctx, t, next, tenant, in.confirm)

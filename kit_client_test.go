@@ -15,7 +15,7 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// client is a client of Engine.IO 4 on a websocket. Its methods that begin with expect end the test
+// client is a client on a websocket, of the server's version of Engine.IO. Its methods that begin with expect end the test
 // where the next packet is another.
 type client struct {
 	*siotest.Client
@@ -26,10 +26,19 @@ type client struct {
 	current  string // the last token received
 }
 
-// dial connects and joins the root namespace. auth is the handshake's, "" for none.
+// dial connects and joins the root namespace. auth is the handshake's, "" for none. Where the version of
+// Engine.IO has none, it is the argument of the event "authenticate".
 func (srv *testServer) dial(auth string) *client {
 	srv.Helper()
 	c := srv.connect()
+	if srv.version == "3" {
+		c.sid = c.engineID
+		c.expect("40")
+		if auth != "" {
+			c.send(`42["authenticate",` + auth + `]`)
+		}
+		return c
+	}
 	c.send("40" + auth)
 	c.sid = strings.Trim(c.expect(`40{"sid":`), `"}`)
 	return c
@@ -41,7 +50,7 @@ func (srv *testServer) connect() *client { srv.Helper(); return srv.connectTo(""
 // connectTo is connect to the server's routes of that host.
 func (srv *testServer) connectTo(host string) *client {
 	srv.Helper()
-	d := siotest.Dialer{Host: host, Net: srv.DialContext}
+	d := siotest.Dialer{Version: srv.version, Host: host, Net: srv.DialContext}
 	conn, err := d.Dial(srv.Context(), "websocket")
 	if err != nil {
 		srv.Fatal(err)

@@ -27,7 +27,8 @@ import (
 type testServer struct {
 	*testing.T
 	*socketauthtest.Server
-	logs *logBuffer
+	logs    *logBuffer
+	version string // of Engine.IO, of the clients of dial and of those based on it; "" for 4
 
 	capture  sync.Once
 	captured chan *socketauth.Socket // by the handler that socketOf registers
@@ -38,6 +39,19 @@ type testServer struct {
 func withServer(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(newTestServer(t, change)) })
+}
+
+// onEngines runs a test as withServer does, once with clients of Engine.IO 3 and once with clients of 4.
+func onEngines(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer)) {
+	t.Helper()
+	for _, version := range []string{"3", "4"} {
+		t.Run("Engine.IO "+version, func(t *testing.T) {
+			withServer(t, change, func(srv *testServer) {
+				srv.version = version
+				test(srv)
+			})
+		})
+	}
 }
 
 // newTestServer returns a server as withServer does, in the bubble of t.

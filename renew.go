@@ -21,7 +21,7 @@ type renewal struct {
 	presentation blacklist.Presentation // without what depends on the successor
 
 	offered  func() *token                             // returns what the client was offered for token before, or nil
-	updating func() (updated func())                   // called before UpdateClaims is, and updated after; may be nil
+	updating func()                                    // called before UpdateClaims is; may be nil
 	ready    func(next *token, tenant string) *refusal // called before the store decides on the first successor
 	again    func(next *token, tenant string)          // called before it decides on a later one
 	hasLeft  func() bool                               // reports whether the client has left
@@ -49,14 +49,12 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 	for n := range renewals {
 		next := a.reuse(r, known)
 		if next == nil {
-			updated := func() {}
 			if n == 0 && a.updates != nil && r.updating != nil { // later, ready was called
-				updated = r.updating()
+				r.updating()
 			}
 			var verdict blacklist.Verdict
 			var refused *refusal
 			next, verdict, refused = a.replacement(ctx, r, known, !checked)
-			updated()
 			switch checked = true; {
 			case refused != nil:
 				return renewed{}, refused

@@ -191,6 +191,45 @@ func TestUpdateClaimsTakesLong(t *testing.T) {
 	})
 }
 
+// TestPresentedInTime guards that a client which has presented its token in time is not closed because the
+// hooks that follow take longer than it had: neither UpdateClaims nor, after or without it, TenantID.
+func TestPresentedInTime(t *testing.T) {
+	for name, updates := range map[string]bool{"UpdateClaims and TenantID": true, "TenantID": false} {
+		t.Run(name, func(t *testing.T) {
+			var takes time.Duration
+			hook := func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
+				time.Sleep(takes)
+				return old, nil
+			}
+			onEngines(t, func(o *socketauth.Options[string]) {
+				if updates {
+					o.UpdateClaims = hook
+				}
+				o.TenantID = func(ctx context.Context, c jwt.MapClaims) (string, error) {
+					_, err := hook(ctx, c)
+					return "t", err
+				}
+			}, func(srv *testServer) {
+				takes = 0
+				c, s := srv.authenticatedSocket(claimsOf("anna"))
+				time.Sleep(time.Until(socketauth.ExpiresAt(s)) - time.Second)
+				takes = 2 * time.Second
+				c.authenticate(c.current)
+				c.expectToken()
+				c.expectAuthenticated()
+				if !updates {
+					return
+				}
+				c = srv.dial("")
+				time.Sleep(4 * time.Second) // of 5
+				c.authenticate(srv.code())
+				c.expectToken()
+				c.expectAuthenticated()
+			})
+		})
+	}
+}
+
 // TestEventsOfClosedSocketAreForgotten guards that nothing is kept of a socket that has ended while its
 // events waited for newer claims, also of those that were queued behind a handler.
 func TestEventsOfClosedSocketAreForgotten(t *testing.T) {

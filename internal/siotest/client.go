@@ -59,6 +59,7 @@ func (c *Client) Close() {
 }
 
 func (c *Client) read() {
+	defer c.stop() // the heartbeat
 	defer close(c.frames)
 	for {
 		p, err := c.next()
