@@ -59,7 +59,7 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 			return nil, err
 		}
 		names = append(names, entry.Name())
-		sources[entry.Name()] = string(source)
+		sources[entry.Name()] = withoutComments(string(source))
 		hash.Write([]byte(entry.Name()))
 		hash.Write(source)
 	}
@@ -99,6 +99,22 @@ var clientFiles = sync.OnceValues(func() ([]*clientFile, error) {
 	}
 	return files, nil
 })
+
+// withoutComments returns a file without the lines that are nothing but comments, which would be a
+// third of what browsers load.
+func withoutComments(source string) string {
+	var code strings.Builder
+	inComment := false
+	for line := range strings.Lines(source) {
+		text := strings.TrimSpace(line)
+		inComment = inComment || strings.HasPrefix(text, "/*")
+		if !inComment && !strings.HasPrefix(text, "//") {
+			code.WriteString(line)
+		}
+		inComment = inComment && !strings.HasSuffix(text, "*/")
+	}
+	return code.String()
+}
 
 // newClientFile compresses a file, once for all requests.
 func newClientFile(name, version string, content []byte) (*clientFile, error) {

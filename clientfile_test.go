@@ -128,6 +128,25 @@ func TestClientImports(t *testing.T) {
 	}
 }
 
+// TestClientComments guards that files are served without the lines that are comments only, and with
+// all others: a page loaded half as much again.
+func TestClientComments(t *testing.T) {
+	h := clientServer(t, "/socketauth/")
+	comment := regexp.MustCompile(`(?ms)^[ \t]*(?://[^\n]*|/\*.*?\*/)\n`)
+	version := regexp.MustCompile(`\?v=[0-9a-f]{16}`)
+	for _, name := range []string{"session.js", "storage.js", "durable.js", "mutex.js"} { // not those that load others
+		source, err := os.ReadFile("client/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, served := ask(t, h, http.MethodGet, "/socketauth/"+name)
+		code := comment.ReplaceAll(source, nil)
+		if got := version.ReplaceAll(served, nil); !bytes.Equal(got, code) || len(code) > len(source)*9/10 {
+			t.Errorf("%s: of %d bytes are served %d, %d should be", name, len(source), len(got), len(code))
+		}
+	}
+}
+
 // TestClientCompressed guards that who takes gzip gets it and who does not does not, and that each
 // has an entity tag of its own, with which nothing is sent again.
 func TestClientCompressed(t *testing.T) {

@@ -6,7 +6,7 @@
  *   Options, Reason, Snapshot, State } from './types.js'
  */
 
-import { SocketAuthError } from "./errors.js";
+import { failLoading, SocketAuthError } from "./errors.js";
 import { ANY, checkName, Handlers, once } from "./events.js";
 import { postCredentials, readAnswer } from "./login.js";
 import { serverURL } from "./page.js";
@@ -221,14 +221,9 @@ export class Client {
 
   async #loadRequests() {
     this.#checkOpen();
-    let module;
-    try {
-      module = await import("./requests.js");
-    } catch {
-      throw new SocketAuthError("network");
-    }
+    const { Requests } = await import("./requests.js").catch(failLoading);
     this.#checkOpen();
-    return this.#requests ??= new module.Requests(this.#session, this.#options);
+    return this.#requests ??= new Requests(this.#session, this.#options);
   }
 
   #checkOpen() {

@@ -17,11 +17,11 @@ const MAX_LOGOUTS = 8; // sessions remembered as ended
  */
 export class DurableCopy {
   #key;
-  #logoutsKey;
+  #endedKey;
 
   constructor(key) {
     this.#key = key;
-    this.#logoutsKey = key + ".ended";
+    this.#endedKey = key + ".ended";
   }
 
   /**
@@ -29,87 +29,76 @@ export class DurableCopy {
    * the server by where the server does not know of the end yet.
    */
   async read() {
-    const { token, ended } = await transact("readonly", (store) => {
-      const token = store.get(this.#key);
-      const ended = store.get(this.#logoutsKey);
-      return () => ({ token: token.result, ended: ended.result });
-    }) ?? {};
-    return { token, ended: Array.isArray(ended) ? ended : [] };
+    return await this.#use((token, ended) => ({ token, ended }), "readonly") ?? { ended: [] };
   }
 
   /** Stores the token. Resolves to whether it is on disk. */
   async put(token) {
-    const done = await transact("readwrite", (store) => {
+    const isStored = await this.#use((saved, ended, store) => {
       store.put(token, this.#key);
-      return () => true;
+      return true;
     });
-    return done ?? false;
+    return isStored ?? false;
   }
 
   /** Removes the token if it is of the same session as the one given. */
   forget(token) {
-    return this.#change((saved, ended, store) => {
+    return this.#use((saved, ended, store) => {
       if (sameSession(saved, token)) store.delete(this.#key);
     });
   }
 
   /** Removes the token, and remembers that its session and those of the tokens given have ended. */
   clear(tokens) {
-    return this.#change((saved, ended, store) => {
+    return this.#use((saved, ended, store) => {
       store.delete(this.#key);
       this.#remember(store, ended, [saved, ...tokens]);
     });
   }
 
-  /** Remembers that the sessions of tokens have ended. */
-  end(tokens) {
-    return this.#change((saved, ended, store) => this.#remember(store, ended, tokens));
+  /** Remembers that a token's session has ended. */
+  end(token) {
+    return this.#use((saved, ended, store) => this.#remember(store, ended, [token]));
   }
 
   #remember(store, ended, tokens) {
-    const all = [...ended];
     for (const token of tokens) {
       const { sid, gen } = claims(token);
       if (sid === undefined) continue;
-      const end = all.find((end) => end.sid === sid);
-      if (!end) all.push({ sid, token: isSessionToken(token) ? token : undefined });
+      const end = ended.find((end) => end.sid === sid);
+      if (!end) ended.push({ sid, token: isSessionToken(token) ? token : undefined });
       else if (isSessionToken(token) && end.token && claims(end.token).gen < gen) end.token = token;
     }
-    store.put(all.slice(-MAX_LOGOUTS), this.#logoutsKey);
+    store.put(ended.slice(-MAX_LOGOUTS), this.#endedKey);
   }
 
   /** Remembers that the server knows of a session's end. */
   settle(token) {
-    return this.#change((saved, ended, store) => {
+    return this.#use((saved, ended, store) => {
       const { sid } = claims(token);
       if (sid === undefined) return;
       const others = ended.filter((end) => end.sid !== sid);
-      store.put([...others, { sid }].slice(-MAX_LOGOUTS), this.#logoutsKey);
+      store.put([...others, { sid }].slice(-MAX_LOGOUTS), this.#endedKey);
     });
   }
 
   /** Calls f with what is stored, in a transaction in which it may change that. */
-  #change(f) {
-    return transact("readwrite", (store, guarded) => {
-      const saved = store.get(this.#key);
-      const ended = store.get(this.#logoutsKey);
-      ended.onsuccess = guarded(() => {
-        f(saved.result, Array.isArray(ended.result) ? ended.result : [], store);
-      });
-      return () => undefined;
+  #use(f, mode = "readwrite") {
+    return transact(mode, [this.#key, this.#endedKey], ([saved, ended], store) => {
+      return f(saved, Array.isArray(ended) ? ended : [], store);
     });
   }
 }
 
 /**
- * Runs a transaction. Resolves to what the function that act returns gives once the transaction
- * is complete, or to undefined if it fails or takes too long. It goes on then, since a token that
- * is stored late and a logout that is remembered late are of use. With abortsLate it is aborted,
- * unless it is already being committed.
+ * Reads the values of keys, and calls act with them and with the object store, in one transaction.
+ * Resolves to what act returns once the transaction is complete, or to undefined if it fails or
+ * takes too long. It goes on then, since a token that is stored late and a logout that is
+ * remembered late are of use. With abortsLate it is aborted, unless it is already being committed.
  */
-export function transact(mode, act, { timeout = TIMEOUT, abortsLate = false } = {}) {
+export function transact(mode, keys, act, { timeout = TIMEOUT, abortsLate = false } = {}) {
   return new Promise((resolve) => {
-    let transaction;
+    let transaction, result;
     let isGivenUp = false;
     const end = (result) => {
       clearTimeout(timer);
@@ -135,8 +124,12 @@ export function transact(mode, act, { timeout = TIMEOUT, abortsLate = false } = 
         try {
           if (isGivenUp) return;
           transaction = open.result.transaction("tokens", mode, { durability: "strict" });
-          const result = act(transaction.objectStore("tokens"), guarded);
-          transaction.oncomplete = () => end(result());
+          const store = transaction.objectStore("tokens");
+          const requests = keys.map((key) => store.get(key)); // the last one is answered last
+          requests.at(-1).onsuccess = guarded(() => {
+            result = act(requests.map((request) => request.result), store);
+          });
+          transaction.oncomplete = () => end(result);
           transaction.onabort = () => end();
         } finally {
           open.result.close(); // once the transaction is complete

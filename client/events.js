@@ -129,8 +129,8 @@ export class Handlers {
   #warn(event) {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    console.warn(`socketauth: the server sent an event named "${event}", which was dropped: ` +
-      "the client has an event of that name. Choose another one");
+    console.warn(`socketauth: the server's event "${event}" was dropped: the client has one of ` +
+      "that name");
   }
 
   /** From now on no function is called. */

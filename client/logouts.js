@@ -36,7 +36,7 @@ export class Logouts {
 
   /** Ends the session that a login has replaced. */
   async endReplaced(token) {
-    const remembered = this.#session.store.durable?.end([token]);
+    const remembered = this.#session.store.durable?.end(token);
     const outcome = await this.end(token);
     await remembered;
     this.note(token, outcome);

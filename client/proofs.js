@@ -184,13 +184,8 @@ export class Proofs {
  * Resolves to what f returns once that is on disk; to undefined if it fails or takes too long.
  */
 function changeKeys(mode, f) {
-  return transact(mode, (store, guarded) => {
-    let result;
-    const saved = store.get(KEYS);
-    saved.onsuccess = guarded(() => {
-      result = f(saved.result ?? [], (entries) => store.put(entries, KEYS));
-    });
-    return () => result;
+  return transact(mode, [KEYS], ([entries = []], store) => {
+    return f(entries, (entries) => store.put(entries, KEYS));
   }, { timeout: TIMEOUT, abortsLate: true });
 }
 

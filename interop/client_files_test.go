@@ -1,6 +1,8 @@
 package interop
 
 import (
+	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -41,13 +43,32 @@ func TestClientCached(t *testing.T) {
 	d.hears("first", "is", "signed-out")
 	d.hears("second", "is", "signed-out")
 	d.done()
+	mu.Lock()
+	requests := maps.Clone(asked)
+	mu.Unlock()
 	files, err := filepath.Glob("../client/*.js")
 	notNeeded := []string{"requests.js", "proofs.js", "logoutsender.js", "mutex.js", "types.js"}
 	files = slices.DeleteFunc(files, func(file string) bool { return slices.Contains(notNeeded, filepath.Base(file)) })
-	if err != nil || len(files) != len(asked) {
-		t.Errorf("the browser asked for %d files of %d, %v", len(asked), len(files), err)
+	if err != nil || len(files) != len(requests) {
+		t.Errorf("the browser asked for %d files of %d, %v", len(requests), len(files), err)
 	}
-	for name, n := range asked {
+	gzipped := 0
+	for name, n := range requests {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/socketauth/"+name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", "gzip") // so that nobody uncompresses it
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		gzipped += len(content)
 		if name == "socketauth.js" {
 			n-- // at the second page too
 		}
@@ -55,6 +76,7 @@ func TestClientCached(t *testing.T) {
 			t.Errorf("the browser asked for %s %d times too often", name, n-1)
 		}
 	}
+	t.Logf("a page that signs in loads %d files from ClientPath, gzipped %d bytes", len(requests), gzipped)
 }
 
 // TestClientPackage: the npm package has all the files that its entry imports, and nothing else.

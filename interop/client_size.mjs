@@ -1,11 +1,11 @@
-// The client as a bundler makes it of its modules: one file that every page loads, which has all
-// that is imported from it, and a file for each module that is loaded on demand or imported by
-// itself. (Rollup, Vite and webpack do that. esbuild alone would make several of the first.)
+// The client as Rollup makes it of its modules: one file that every page loads, which exports what
+// the others need of it, and a file for each module that is loaded on demand or imported by itself.
 //
 //   node client_size.mjs make <folder>     writes the files to the folder, and prints their sizes
 //   node client_size.mjs login <page>      opens a page in Chromium, and logs in
 //
-// Sizes are those of minified files: as they are, and compressed by gzip -9.
+// Sizes are those of files that are minified, as they are and compressed by gzip -9; and how much of
+// the first one is of which module.
 import { build } from 'esbuild'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -24,7 +24,7 @@ function imports(module) {
 }
 
 // bundle makes one file of modules. Those that are in the entry's file are imported from there.
-async function bundle(name, from, inEntry = []) {
+async function bundle(name, from, { inEntry = [], loads = 'on demand' } = {}) {
   const { metafile, outputFiles: [{ contents }] } = await build({
     ...from,
     bundle: true,
@@ -37,17 +37,19 @@ async function bundle(name, from, inEntry = []) {
     plugins: [{
       name: 'files',
       setup: ({ onResolve }) => onResolve({ filter: /^\.\// }, ({ path, kind }) => {
-        if (kind === 'dynamic-import') return { path, external: true }
+        if (kind === 'dynamic-import' && loads === 'on demand') return { path, external: true }
         return inEntry.includes(basename(path)) ? { path: './' + entry, external: true } : undefined
       }),
     }],
   })
-  const modules = Object.keys(metafile.inputs).map((path) => basename(path))
-  return { name, modules, contents, minified: contents.length, gzipped: gzipSync(contents, { level: 9 }).length }
+  const [{ inputs }] = Object.values(metafile.outputs)
+  const modules = Object.entries(inputs).map(([path, { bytesInOutput }]) => [basename(path), bytesInOutput])
+  return { name, modules, contents, sizes: [contents.length, gzipSync(contents, { level: 9 }).length] }
 }
 
 async function make(folder) {
-  const { modules } = await bundle(entry, { entryPoints: [join(client, entry)] })
+  const first = await bundle(entry, { entryPoints: [join(client, entry)] })
+  const modules = first.modules.map(([name]) => name)
   const others = readdirSync(client).filter((name) => name.endsWith('.js') && !modules.includes(name))
   const exports = new Map(modules.map((module) => [module, new Set()]))
   for (const [from, names] of others.flatMap(imports)) {
@@ -56,11 +58,19 @@ async function make(folder) {
   const lines = [...exports].map(([module, names]) => `export { ${[...names]} } from "./${module}";`)
   const contents = [`export * from "./${entry}";`, ...lines].join('\n')
   const files = [await bundle(entry, { stdin: { contents, resolveDir: client } })]
-  for (const name of others) files.push(await bundle(name, { entryPoints: [join(client, name)] }, modules))
-  for (const { name, contents, minified, gzipped } of files) {
+  for (const name of others) files.push(await bundle(name, { entryPoints: [join(client, name)] }, { inEntry: modules }))
+  for (const { name, contents, sizes } of files) {
+    if (sizes[0] === 0) continue // types only
     writeFileSync(join(folder, name), contents)
-    print({ socket: 'file', event: name, args: [minified, gzipped] })
+    print({ socket: 'file', event: name, args: sizes })
   }
+  for (const [name, minified] of first.modules.sort(([, a], [, b]) => b - a)) {
+    print({ socket: 'module', event: name, args: [minified] })
+  }
+  const frameworks = ['react', 'vue', 'svelte'].filter((name) => others.includes(name + '.js'))
+  const all = [`export * from "./${entry}";`, ...frameworks.map((name) => `export * as ${name} from "./${name}.js";`)].join('\n')
+  const { sizes } = await bundle(entry, { stdin: { contents: all, resolveDir: client } }, { loads: 'at once' })
+  print({ socket: 'all', event: 'in one', args: sizes })
 }
 
 // login opens the page, logs in, and waits until it is online.

@@ -42,7 +42,7 @@ export const tests = {
       console.warn = warn
     }
     assert.equal(warnings.length, 1)
-    assert.match(warnings[0], /named "notice", which was dropped/)
+    assert.match(warnings[0], /event "notice" was dropped/)
   },
 
   async 'stores before it acknowledges'() {
