@@ -103,7 +103,7 @@ func TestConcurrent(t *testing.T) {
 // TestConcurrentLimit guards that a socket has no more than 16 handlers that run beside its others: one more
 // keeps its turn, and the events after it wait.
 func TestConcurrentLimit(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		held := new(heldHandlers)
 		srv.On("slow", held.handle, socketauth.Concurrent)
 		c, _ := srv.authenticated()
@@ -137,7 +137,7 @@ func TestConcurrentLimit(t *testing.T) {
 // TestConcurrentDisconnect guards that OnDisconnect is called once, when the last handler has returned, also
 // one that ran beside the others, and that Shutdown waits for them.
 func TestConcurrentDisconnect(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		held := new(heldHandlers)
 		srv.On("slow", held.handle, socketauth.Concurrent)
 		ends := make(chan string, 10)
@@ -217,7 +217,7 @@ func (badDetail) MarshalJSON() ([]byte, error) { panic("broken") }
 func TestPanicInReply(t *testing.T) {
 	for name, mw := range map[string][]func(socketauth.Handler) socketauth.Handler{"ordered": nil, "concurrent": {socketauth.Concurrent}} {
 		t.Run(name, func(t *testing.T) {
-			withServer(t, nil, func(srv *testServer) {
+			onEngines(t, nil, func(srv *testServer) {
 				srv.On("x", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
 					return nil, &socketauth.PublicError{Code: "full", Details: map[string]any{"detail": badDetail{}}}
 				}, mw...)

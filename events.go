@@ -95,10 +95,11 @@ func (c *call) letOthersRun() {
 	s.handlers.Continue()
 }
 
-// Typed returns the handler that calls f with the event's first argument, decoded into a T as Args.Decode
-// does. If T is struct{}, no argument is read. An event whose argument is missing or cannot be decoded does
-// not reach f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of any other
-// is what f returns: R as JSON, an empty one if R is a nil pointer, map, slice or interface.
+// Typed returns the handler that calls f with the event's first argument, decoded into a T as
+// Args.Decode does: null, which is what JavaScript's undefined becomes, is the zero value of T. If T is
+// struct{}, no argument is read. An event whose argument is missing or cannot be decoded does not reach
+// f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of any other is
+// what f returns: R as JSON, or an empty one if R is nil, of whatever kind of type.
 func Typed[T, R any](f func(ctx context.Context, s *Socket, in T) (R, error)) Handler {
 	if f == nil {
 		return nil // On panics, and names the event
@@ -106,7 +107,7 @@ func Typed[T, R any](f func(ctx context.Context, s *Socket, in T) (R, error)) Ha
 	_, ignored := any(*new(T)).(struct{})
 	nilable := false
 	switch reflect.TypeFor[R]().Kind() {
-	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface, reflect.Func, reflect.Chan, reflect.UnsafePointer:
 		nilable = true
 	}
 	return func(ctx context.Context, s *Socket, args Args) (any, error) {

@@ -2,10 +2,12 @@ package socketauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -26,7 +28,7 @@ func around(name string, written *strings.Builder) func(socketauth.Handler) sock
 // TestMiddlewareOrder guards that the first function of Use is the outermost one, and that those of On
 // come after all of Use, for each event.
 func TestMiddlewareOrder(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		var written strings.Builder
 		srv.Use(around("a", &written), around("b", &written))
 		srv.Use(around("c", &written))
@@ -54,7 +56,7 @@ func TestMiddlewareOrder(t *testing.T) {
 // TestMiddlewareRefuses guards that what middleware returns instead of calling the handler is the
 // acknowledgement.
 func TestMiddlewareRefuses(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		srv.Use(func(next socketauth.Handler) socketauth.Handler {
 			return func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 				if claims, _ := socketauth.ClaimsFromContext(ctx); claims["role"] != "admin" {
@@ -107,12 +109,17 @@ func TestUsePanics(t *testing.T) {
 	})
 }
 
+// badArgument cannot be decoded.
+type badArgument struct{}
+
+func (*badArgument) UnmarshalJSON([]byte) error { return errors.New("never") }
+
 // TestTyped guards what a typed handler is called with, and what its results become.
 func TestTyped(t *testing.T) {
 	type message struct {
 		Text string `json:"text"`
 	}
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		srv.On("text", socketauth.Typed(func(_ context.Context, _ *socketauth.Socket, in message) (string, error) { return in.Text, nil }))
 		srv.On("bytes", socketauth.Typed(func(_ context.Context, _ *socketauth.Socket, in []byte) (int, error) { return len(in), nil }))
 		srv.On("none", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (bool, error) { return true, nil }))
@@ -123,6 +130,12 @@ func TestTyped(t *testing.T) {
 		srv.On("map", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (map[string]int, error) { return nil, nil }))
 		srv.On("slice", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) ([]int, error) { return nil, nil }))
 		srv.On("any", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (any, error) { return nil, nil }))
+		srv.On("func", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (func(), error) { return nil, nil }))
+		srv.On("chan", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (chan int, error) { return nil, nil }))
+		srv.On("interface", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (error, error) { return nil, nil }))
+		srv.On("unsafe", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) (unsafe.Pointer, error) { return nil, nil }))
+		srv.On("optional", socketauth.Typed(func(_ context.Context, _ *socketauth.Socket, in *message) (bool, error) { return in != nil, nil }))
+		srv.On("bad", socketauth.Typed(func(context.Context, *socketauth.Socket, badArgument) (bool, error) { return true, nil }))
 		srv.On("empty", socketauth.Typed(func(context.Context, *socketauth.Socket, struct{}) ([]int, error) { return []int{}, nil }))
 		c, _ := srv.authenticated()
 		const bad = `[{"error":{"code":"bad_arguments"}}]`
@@ -142,7 +155,17 @@ func TestTyped(t *testing.T) {
 			{"map", nil, `[]`},
 			{"slice", nil, `[]`},
 			{"any", nil, `[]`},
+			{"func", nil, `[]`},
+			{"chan", nil, `[]`},
+			{"interface", nil, `[]`},
+			{"unsafe", nil, `[]`},
 			{"empty", nil, `[[]]`},
+			{"text", []any{nil}, `[""]`}, // null is the zero value, as in json.Unmarshal
+			{"text", []any{map[string]any{}}, `[""]`},
+			{"optional", []any{nil}, `[false]`},
+			{"optional", []any{message{"hello"}}, `[true]`},
+			{"optional", nil, bad},
+			{"bad", []any{1}, bad},
 		} {
 			if got := c.call(e.event, e.args...); got != e.want {
 				t.Errorf("%s%v is answered %s, want %s", e.event, e.args, got, e.want)

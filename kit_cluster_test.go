@@ -146,6 +146,22 @@ type process struct {
 // node returns the name of the process.
 func (p *process) node() string { return p.Auth().Stats().Nodes[0].Name }
 
+// clusterOnEngines runs a test as withCluster does, once with clients of Engine.IO 3 and once with clients
+// of 4.
+func clusterOnEngines(t *testing.T, many int, change func(o *socketauth.Options[string]), test func(p []*process)) {
+	t.Helper()
+	for _, version := range []string{"3", "4"} {
+		t.Run("Engine.IO "+version, func(t *testing.T) {
+			withCluster(t, many, change, func(p []*process) {
+				for _, p := range p {
+					p.version = version
+				}
+				test(p)
+			})
+		})
+	}
+}
+
 // withCluster runs a test against an app of so many processes. change may adjust the options of each.
 func withCluster(t *testing.T, many int, change func(o *socketauth.Options[string]), test func(p []*process)) {
 	t.Helper()

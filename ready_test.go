@@ -3,6 +3,7 @@ package socketauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,7 +30,7 @@ func expectReady(t *testing.T, a *socketauth.Auth, want string) {
 // TestReady guards that a process is not ready before it hears the others and its store, while the store
 // or the broker cannot be reached, and once it is shut down; and that it is otherwise.
 func TestReady(t *testing.T) {
-	withCluster(t, 2, nil, func(p []*process) {
+	withCluster(t, 3, nil, func(p []*process) {
 		a := p[0].Auth()
 		synctest.Wait()
 		expectReady(t, a, "")
@@ -42,6 +43,7 @@ func TestReady(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		expectReady(t, a, "does not hear the others")
 		expectReady(t, p[1].Auth(), "")
+		expectReady(t, p[2].Auth(), "")
 		p[0].broker.reconnect()
 		time.Sleep(4 * time.Second)
 		expectReady(t, a, "")
@@ -56,7 +58,7 @@ func TestReady(t *testing.T) {
 // TestDrain guards that Drain has clients come back one by one over the given time, that those whose turn
 // has not come go on, and that the process is not ready and takes nobody from the beginning.
 func TestDrain(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		var clients []*client
 		left := make(chan string, 4)
 		srv.OnDisconnect(func(_ context.Context, _ *socketauth.Socket, reason string) { left <- reason })
@@ -94,10 +96,47 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// TestDrainOneProcess guards that the clients of a process that is drained go on at another one with the
+// tokens that they have, miss nothing there, and that the other processes stay as they were.
+func TestDrainOneProcess(t *testing.T) {
+	clusterOnEngines(t, 3, nil, func(p []*process) {
+		var clients []*client
+		for range 3 {
+			c, _ := p[0].authenticated()
+			clients = append(clients, c)
+		}
+		other, _ := p[1].authenticatedAs(claimsOf("bert"))
+		drained := make(chan error, 1)
+		go func() { drained <- p[0].Drain(p[0].Context(), 30*time.Second) }()
+		for n, c := range clients {
+			synctest.Wait()
+			expectReady(t, p[0].Auth(), "drained")
+			expectReady(t, p[1].Auth(), "")
+			expectReady(t, p[2].Auth(), "")
+			c.expectClosed()
+			back := p[1+n%2].dial(fmt.Sprintf(`{"token":%q}`, c.current))
+			back.expectToken()
+			back.expectAuthenticated()
+			if err := p[0].ToSession(p[0].sessionOf(back)).Emit("x"); err != nil {
+				t.Error(err)
+			}
+			back.expect(`42["x"]`)
+			time.Sleep(10 * time.Second)
+		}
+		if err := errors.Join(<-drained, p[0].Shutdown(p[0].Context())); err != nil {
+			t.Error(err)
+		}
+		if peers, err := p[1].All().Sockets(p[1].Context()); err != nil || len(peers) != 4 {
+			t.Errorf("%d sockets, %v", len(peers), err)
+		}
+		other.expectAuthenticated()
+	})
+}
+
 // TestDrainGivenUp guards that Drain ends with its context, and that the sockets whose turn has not come go
 // on until Shutdown.
 func TestDrainGivenUp(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		clients := make(map[*client]bool)
 		for range 3 {
 			c, _ := srv.authenticated()

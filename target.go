@@ -15,8 +15,9 @@ import (
 )
 
 // Target is a set of sockets to send to. Each Emit reaches the sockets that are in it at that time.
+// Nobody is in the zero Target.
 type Target struct {
-	server *Server
+	server *Server     // nil in the zero Target
 	group  hub.Group   // if it is zero, nobody is in it
 	more   []hub.Group // further groups
 	except []*Socket   // these are left out
@@ -77,7 +78,7 @@ func (s *Server) Emit(event string, args ...any) error {
 // Emit sends an event to the authenticated sockets of the target, once to each, as Server.Emit does.
 func (t Target) Emit(event string, args ...any) error {
 	m, err := message(event, args)
-	if err != nil {
+	if err != nil || t.server == nil {
 		return err
 	}
 	bus := t.server.bus
@@ -147,6 +148,9 @@ func (t Target) groups() []hub.Group {
 // ReceiptTimeout or before ctx has ended, Sockets returns the sockets of the others with an error
 // that names them and wraps ErrUnavailable.
 func (t Target) Sockets(ctx context.Context) ([]Peer, error) {
+	if t.server == nil {
+		return nil, nil
+	}
 	var unheard []string
 	var peers []Peer
 	if bus := t.server.bus; bus != nil && t.group.Kind != 0 {

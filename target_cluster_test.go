@@ -81,6 +81,49 @@ func TestEmitAcrossProcesses(t *testing.T) {
 	}
 }
 
+// TestOthersAcrossProcesses guards that Except, and To of a socket, leave out sockets of this process and
+// nobody of others, in Emit and in Sockets, and that Volatile changes nothing of that.
+func TestOthersAcrossProcesses(t *testing.T) {
+	clusterOnEngines(t, 3, nil, func(p []*process) {
+		var clients []*client
+		var sockets []*socketauth.Socket
+		for n, p := range p {
+			c, s := p.authenticatedSocket(claimsOf(fmt.Sprint("user", n)))
+			s.Join("red", "blue")
+			clients, sockets = append(clients, c), append(sockets, s)
+		}
+		more, s := p[0].authenticatedSocket(claimsOf("more"))
+		s.Join("red")
+		clients = append(clients, more)
+		for name, to := range map[string]struct {
+			target socketauth.Target
+			want   []int
+		}{
+			"others in a room":  {sockets[0].To("red"), []int{1, 2, 3}},
+			"others in rooms":   {sockets[1].To("blue", "red"), []int{0, 2, 3}},
+			"others in none":    {sockets[0].To(), nil},
+			"all but one":       {p[0].All().Except(sockets[0]), []int{1, 2, 3}},
+			"all but two":       {p[0].All().Except(sockets[0], s), []int{1, 2}},
+			"room but one":      {p[0].To("blue").Except(sockets[0]), []int{1, 2}},
+			"volatile, but one": {p[0].All().Volatile().Except(s).Volatile(), []int{0, 1, 2}},
+		} {
+			if err := to.target.Emit("x", name); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			for n, c := range clients {
+				if slices.Contains(to.want, n) {
+					c.expect(`42["x","` + name)
+				}
+				c.expectNothing()
+			}
+			if peers, err := to.target.Sockets(p[0].Context()); err != nil || len(peers) != len(to.want) {
+				t.Errorf("%s: %d sockets, %v, want %d", name, len(peers), err, len(to.want))
+			}
+		}
+	})
+}
+
 // TestEmitToSessionAcrossProcesses checks that ToSession reaches the session's sockets in all
 // processes, and no other session's.
 func TestEmitToSessionAcrossProcesses(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 // TestToSeveralRooms checks that To reaches the sockets that are in at least one of its rooms, each
 // once, and nobody without rooms.
 func TestToSeveralRooms(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		a, sa := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		b, sb := srv.authenticatedSocket(jwt.MapClaims{"sub": "bert"})
 		c, sc := srv.authenticatedSocket(jwt.MapClaims{"sub": "carol"})
@@ -51,10 +51,23 @@ func TestToSeveralRooms(t *testing.T) {
 	})
 }
 
+// TestZeroTarget guards that nobody is in a Target that no method has returned, and that using it is no
+// panic.
+func TestZeroTarget(t *testing.T) {
+	for name, target := range map[string]socketauth.Target{"zero": {}, "narrowed": socketauth.Target{}.Except(nil).Volatile()} {
+		if err := target.Emit("x"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if peers, err := target.Sockets(t.Context()); err != nil || len(peers) != 0 {
+			t.Errorf("%s: %v, %v", name, peers, err)
+		}
+	}
+}
+
 // TestTargetSockets checks that Sockets lists the authenticated sockets of a target, the first ones
 // first, and what the list says as JSON.
 func TestTargetSockets(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		expect := func(target socketauth.Target, want ...string) {
 			t.Helper()
 			peers, err := target.Sockets(srv.Context())
@@ -101,7 +114,7 @@ func TestTargetSockets(t *testing.T) {
 // TestOthersInRooms guards that To of a socket leaves out the socket itself, as Except leaves out those that
 // it is given, in Emit and in Sockets.
 func TestOthersInRooms(t *testing.T) {
-	withServer(t, nil, func(srv *testServer) {
+	onEngines(t, nil, func(srv *testServer) {
 		a, sa := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})
 		b, sb := srv.authenticatedSocket(jwt.MapClaims{"sub": "bert"})
 		c, sc := srv.authenticatedSocket(jwt.MapClaims{"sub": "carol"})
