@@ -56,17 +56,23 @@ var (
 	onDemandURL = regexp.MustCompile(`await import\("(\./[^"]+)"\)\.catch\(\(\) => import\("(\./[^"]+)&again=" \+ performance\.now\(\)\)\)`)
 )
 
-// TestClientImports guards that from the one URL that a page imports all files of the client are
-// found, that these can be kept for good, that the entry alone is asked for anew, and that it does
+// frameworkFiles are the files that pages with a framework import beside the entry.
+var frameworkFiles = []string{"react.js", "svelte.js", "vue.js"}
+
+// TestClientImports guards that from the URLs that pages import all files of the client are found,
+// that the others can be kept for good and these alone are asked for anew, and that the entry does
 // not import what only some pages need.
 func TestClientImports(t *testing.T) {
 	h := clientServer(t, "/socketauth/")
 	urls := []string{"/socketauth/socketauth.js"}
+	for _, file := range frameworkFiles {
+		urls = append(urls, "/socketauth/"+file)
+	}
 	found, onDemand := map[string]bool{}, map[string]bool{}
 	for i := 0; i < len(urls); i++ {
 		answer, body := ask(t, h, http.MethodGet, urls[i])
 		control := "public, max-age=31536000, immutable"
-		if i == 0 {
+		if i <= len(frameworkFiles) {
 			control = "no-cache"
 		}
 		for name, value := range map[string]string{
@@ -115,11 +121,16 @@ func TestClientImports(t *testing.T) {
 		}
 	}
 	_, entry := ask(t, h, http.MethodGet, urls[0])
-	if n := strings.Count(string(entry), "\nimport \"./"); n != len(files)-1-len(onDemand) {
-		t.Errorf("the entry imports %d files of %d", n, len(files)-1-len(onDemand))
+	if n := strings.Count(string(entry), "\nimport \"./"); n != len(files)-1-len(onDemand)-len(frameworkFiles) {
+		t.Errorf("the entry imports %d files of %d", n, len(files)-1-len(onDemand)-len(frameworkFiles))
 	}
 	if len(onDemand) == 0 {
 		t.Error("no file is loaded on demand")
+	}
+	for _, file := range frameworkFiles {
+		if strings.Contains(string(entry), file) {
+			t.Errorf("the entry imports %s, whose package a page without that framework does not have", file)
+		}
 	}
 	for url := range onDemand {
 		if strings.Contains(string(entry), `"`+url+`"`) {

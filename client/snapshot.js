@@ -13,6 +13,14 @@ import { claims, isBound, isSessionToken } from "./token.js";
 const libraryClaims = ["iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur",
   "token_use", "began", "mark", "cnf"];
 
+/**
+ * What frameworks render on a server, and hydrate in the page: nobody's session, and nothing that
+ * says that nobody is signed in.
+ */
+export const unknown = Object.freeze({
+  state: "connecting", reason: undefined, user: null, claims: null, shared: true, bound: false,
+});
+
 /** Keeps a session's snapshot, which is replaced when one of its values changes. */
 export class Snapshots {
   /** @type {Snapshot | undefined} */

@@ -116,3 +116,46 @@ func TestClientVue(t *testing.T) {
 	d.done()
 	sessions(t, a, "alice", 0)
 }
+
+// TestClientImportMap: react.js, with React 18, and vue.js work as the server serves them, where an
+// import map names the framework's package.
+func TestClientImportMap(t *testing.T) {
+	a := serveHTML(t, `
+		<script type="importmap">{"imports": {
+			"react": "data:text/javascript,export const { useEffect, useInsertionEffect, useRef, useSyncExternalStore } = React",
+			"vue": "/modules/vue/dist/vue.esm-browser.js"
+		}}</script>
+		<div id="react"></div><div id="vue"></div>
+		<script src="/modules/react/umd/react.development.js"></script>
+		<script src="/modules/react-dom/umd/react-dom.development.js"></script>
+		<script type="module">
+			import { createApp, h, reactive, ref } from "vue";
+			import { connect } from "/socketauth/socketauth.js";
+			import { useEvent, useSocketAuth } from "/socketauth/react.js";
+			import * as vue from "/socketauth/vue.js";
+			const client = globalThis.client = connect();
+			const { createElement, StrictMode, useState } = React;
+			function App() {
+				const { state, user } = useSocketAuth(client);
+				const [lines, setLines] = useState([]);
+				useEvent(client, "news", (text) => setLines([...lines, text]));
+				return createElement("output", null, [state, user, ...lines].join(" "));
+			}
+			ReactDOM.createRoot(document.getElementById("react")).render(createElement(StrictMode, null, createElement(App)));
+			createApp({
+				setup() {
+					const given = ref(reactive(client)); // in proxies
+					const session = reactive(vue.useSocketAuth(given));
+					const lines = ref([]);
+					vue.useEvent(given, () => "news", (text) => lines.value.push(text));
+					return () => h("output", [session.state, session.user, ...lines.value].join(" "));
+				},
+			}).mount("#vue");
+		</script>`, nil)
+	d := chromium(t, "helper_browser.mjs", "importMap", a.url)
+	for _, text := range []string{"signed-out ", "online alice", "online alice one two", "signed-out  one two"} {
+		d.hears("tab", "tells", []any{text, text})
+	}
+	d.done()
+	sessions(t, a, "alice", 0)
+}

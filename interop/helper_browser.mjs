@@ -110,6 +110,26 @@ const scenarios = {
     await tab.tell(async () => [await client.logout(), await other.value.logout(), client.token])
   },
 
+  // importMap is a page with a part of React and one of Vue, which finds their packages by an import
+  // map.
+  async importMap() {
+    const tab = await Tab.open('tab', await context())
+    const shows = async (text) => {
+      await tab.page.waitForFunction((text) => {
+        const found = [...document.querySelectorAll('output')]
+        return found.length === 2 && found.every((output) => output.textContent === text)
+      }, text, { polling: 20 })
+      await tab.tell(() => [...document.querySelectorAll('output')].map((output) => output.textContent))
+    }
+    await shows('signed-out ')
+    await tab.login()
+    await shows('online alice')
+    for (const text of ['one', 'two']) await tab.do((text) => client.emitWithAck('speak', 'user', 'alice', text), text)
+    await shows('online alice one two')
+    await tab.do(() => client.logout())
+    await shows('signed-out  one two')
+  },
+
   // cached is a page that is opened twice by one browser.
   async cached() {
     const all = await context()
