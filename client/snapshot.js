@@ -16,6 +16,8 @@ const libraryClaims = ["iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "g
 /**
  * What frameworks render on a server, and hydrate in the page: nobody's session, and nothing that
  * says that nobody is signed in.
+ *
+ * @type {Snapshot}
  */
 export const unknown = Object.freeze({
   state: "connecting", reason: undefined, user: null, claims: null, shared: true, bound: false,

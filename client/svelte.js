@@ -1,4 +1,11 @@
+// @ts-check
 // For Svelte 4 and 5: the session and the server's events in components.
+
+/**
+ * @import { Readable } from 'svelte/store'
+ * @import { Client } from './client.js'
+ * @import { EventMap, EventName, Listener, Snapshot } from './types.js'
+ */
 
 import { onMount } from "svelte";
 import { unknown } from "./snapshot.js";
@@ -6,8 +13,10 @@ import { unknown } from "./snapshot.js";
 let isHydrated = false; // whether the page's first components are there
 
 /**
- * Returns a store with the client's snapshot. It can be made in any module; in a component, $session
- * is the value of the store session.
+ * Returns a store with the client's snapshot. It can be made in any module, also once for all.
+ *
+ * @param {Pick<Client, "snapshot" | "subscribe">} client
+ * @returns {Readable<Snapshot>}
  */
 export function useSocketAuth(client) {
   return {
@@ -29,7 +38,15 @@ export function useSocketAuth(client) {
   };
 }
 
-/** Calls f at an event, as on does, while the component is there. */
+/**
+ * Calls f at an event, as on does, while the component is mounted.
+ *
+ * @template {EventMap<ServerEvents>} ServerEvents
+ * @template {EventName<ServerEvents> | "state" | "notice"} E
+ * @param {Client<ServerEvents, any>} client
+ * @param {E} event
+ * @param {Listener<ServerEvents, E>} f
+ */
 export function useEvent(client, event, f) {
   onMount(() => client.on(event, f));
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -33,7 +34,7 @@ func copyFrameworks(t *testing.T) string {
 	if folder, err = filepath.Abs(folder); err != nil {
 		t.Fatal(err)
 	}
-	copyFiles(t, frameworks, folder, "*.js", "*.jsx", "*.html", "*.vue", "*.svelte", "package.json")
+	copyFiles(t, frameworks, folder, "*.js", "*.jsx", "*.html", "*.vue", "*.svelte", "*.ts", "package.json")
 	copyFiles(t, "../client", filepath.Join(folder, "node_modules", "socketauth-client"), "*.js", "*.d.ts", "package.json")
 	return folder
 }
@@ -216,8 +217,9 @@ func TestNext(t *testing.T) {
 	d := nodeWith(t, env, "playwright-core", "frameworks/next.mjs", folder, port, a.url)
 	const page = `<main><p>One moment</p><p>One moment</p><output>signed-out</output></main>`
 	one := map[string]int{"sockets": 1, "sessions": 1}
+	d.hears("first", "shows", "Please log in", "signed-out")
 	d.hears("alice", "shows", "alice is online", "signed-out")
-	d.hears("alice", "shows", "alice is online", "signed-out")
+	d.hears("alice", "shows", "alice is online", "signed-out") // after a reload
 	d.hears("alice", "news", 1, 1)
 	d.hears("alice", "rendered", page, false)
 	d.hears("bob", "shows", "Please log in", "signed-out")
@@ -236,4 +238,20 @@ func TestNext(t *testing.T) {
 	}
 	d.done()
 	noAlarm(t, a)
+}
+
+// TestFrameworkTypes: TypeScript finds the declarations for frameworks in the package, and they have
+// the types that frameworks/types.ts uses.
+func TestFrameworkTypes(t *testing.T) {
+	t.Parallel()
+	compiler, err := filepath.Abs("node_modules/typescript/bin/tsc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", compiler, "--noEmit", "--strict", "--target", "es2022",
+		"--module", "esnext", "--moduleResolution", "bundler", "--lib", "es2022,dom", "types.ts")
+	cmd.Dir = copyFrameworks(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

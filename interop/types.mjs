@@ -10,8 +10,13 @@ import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 
 const client = fileURLToPath(new URL('../client', import.meta.url))
-const entries = ['socketauth']
+const entries = ['socketauth', 'react', 'vue', 'svelte']
 const checks = process.argv.includes('--check')
+
+// The frameworks' types. Svelte declares all its modules in one file.
+const packages = fileURLToPath(new URL('frameworks/node_modules', import.meta.url))
+const svelte = join(packages, 'svelte/types/index.d.ts')
+const paths = { react: [join(packages, '@types/react/index.d.ts')], vue: [join(packages, 'vue/dist/vue.d.mts')] }
 
 const options = {
   allowJs: true,
@@ -22,6 +27,8 @@ const options = {
   module: ts.ModuleKind.NodeNext,
   newLine: ts.NewLineKind.LineFeed,
   noUnusedLocals: true,
+  paths,
+  skipLibCheck: true,
   strict: true,
   target: ts.ScriptTarget.ES2022,
   types: [],
@@ -29,7 +36,7 @@ const options = {
 const host = ts.createCompilerHost(options)
 const { fileExists } = host
 host.fileExists = (path) => !(path.startsWith(client) && path.endsWith('.d.ts')) && fileExists(path)
-const program = ts.createProgram(entries.map((name) => join(client, name + '.js')), options, host)
+const program = ts.createProgram([...entries.map((name) => join(client, name + '.js')), svelte], options, host)
 
 // tidy removes from the comments what the declarations themselves say.
 function tidy(path, text) {

@@ -24,6 +24,14 @@ const { stdout, stderr } = process
 const write = stdout.write.bind(stdout)
 stdout.write = (text, ...rest) => text.startsWith('{"socket":') ? write(text, ...rest) : stderr.write(text, ...rest)
 
+// Next.js would catch what fails here, and go on.
+const failed = (error) => {
+  console.error(error)
+  process.exit(1)
+}
+process.prependListener('uncaughtException', failed)
+process.prependListener('unhandledRejection', failed)
+
 const app = next({ dev: true, turbopack: true, dir: folder, hostname: '127.0.0.1', port: Number(port) })
 await app.prepare()
 createServer(app.getRequestHandler()).listen(port, '127.0.0.1')
@@ -40,6 +48,10 @@ async function edit(file, from, to) {
 }
 
 const browser = await launch()
+const first = await Tab.open('first', browser, url, 60_000) // Next.js compiles the page
+await first.shows('Please log in', 'signed-out')
+await first.close()
+
 const alice = await Tab.open('alice', browser, url + '/' + await code(url, 'alice'))
 await alice.shows('alice is online', 'signed-out')
 await alice.page.reload()

@@ -5,10 +5,10 @@ import { print } from '../peer.mjs'
 export class Tab {
   faults = [] // what the page has thrown, or printed as a warning or an error
 
-  static async open(name, browser, url) {
+  static async open(name, browser, url, timeout) {
     const context = await browser.newContext()
     const tab = new Tab(name, await context.newPage())
-    await tab.page.goto(url)
+    await tab.page.goto(url, { timeout })
     return tab
   }
 
