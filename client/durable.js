@@ -4,6 +4,7 @@ import { attempt } from "./errors.js";
 import { claims, isSessionToken, sameSession } from "./token.js";
 
 const TIMEOUT = 1_000; // ms for the database to read or to write
+const FIRST_TIMEOUT = 5_000; // ms for a page's first reading: the browser may have to open it
 const MAX_LOGOUTS = 8; // sessions remembered as ended
 
 /**
@@ -28,8 +29,10 @@ export class DurableCopy {
    * Resolves to the token and the sessions that were ended: the sid of each, with the token to tell
    * the server by where the server does not know of the end yet.
    */
-  async read() {
-    return await this.#use((token, ended) => ({ token, ended }), "readonly") ?? { ended: [] };
+  async read(isFirst = false) {
+    const timeout = isFirst ? FIRST_TIMEOUT : TIMEOUT;
+    const found = await this.#use((token, ended) => ({ token, ended }), "readonly", { timeout });
+    return found ?? { ended: [] };
   }
 
   /** Stores the token. Resolves to whether it is on disk. */
@@ -83,10 +86,10 @@ export class DurableCopy {
   }
 
   /** Calls f with what is stored, in a transaction in which it may change that. */
-  #use(f, mode = "readwrite") {
+  #use(f, mode = "readwrite", options = {}) {
     return transact(mode, [this.#key, this.#endedKey], ([saved, ended], store) => {
       return f(saved, Array.isArray(ended) ? ended : [], store);
-    });
+    }, options);
   }
 }
 

@@ -194,7 +194,7 @@ export class TokenStore {
       }
     }
     if (!this.durable) return {};
-    const { lost, ended } = await this.#compare();
+    const { lost, ended } = await this.#compare(!this.#isChecked);
     if (!lost) this.#isCurrent = true;
     return { lost, hasPendingLogouts: ended.some(({ token }) => token) };
   }
@@ -218,8 +218,8 @@ export class TokenStore {
   }
 
   /** Compares the storage with the durable copy, and removes from it what was logged out. */
-  async #compare() {
-    const { token: saved, ended } = await this.#copy.read();
+  async #compare(isFirst) {
+    const { token: saved, ended } = await this.#copy.read(isFirst);
     const hasEnded = (token) => ended.some(({ sid }) => sid === claims(token).sid);
     this.#isChecked = true;
     if (this.inMemory) return { ended };

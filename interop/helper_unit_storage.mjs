@@ -249,6 +249,33 @@ export const tests = {
     delete globalThis.localStorage
   },
 
+  async 'a disk that is slow when the browser starts is waited for'() {
+    // Guards: a browser that was killed, and started again on a busy machine, presented a replaced
+    // token, which looked like theft, or said that nobody was signed in; and it did not tell the
+    // server of a logout.
+    for (const stored of [token(1), undefined]) {
+      const disk = globalThis.indexedDB = new Database()
+      disk.items.set(KEY, token(5))
+      disk.items.set(KEY + '.ended', [{ sid: 'two', token: token(2, { sid: 'two' }) }])
+      const kept = globalThis.localStorage = storage(stored)
+      const { server, client } = await start(undefined, { storage: kept })
+      await pass(4_000)
+      assert.deepEqual([client.state, server.sockets.length], ['connecting', 0])
+      for (let n = 0; n < 5; n++) await disk.answer()
+      assert.equal(server.sockets.length, 2)
+      const presented = []
+      for (const socket of server.sockets) {
+        socket.auth(({ token }) => { if (token) presented.push(token) })
+        socket.tell('connect')
+      }
+      assert.deepEqual(presented, [token(5)])
+      assert.deepEqual(server.sockets.flatMap(({ sent }) => sent), [['logout', token(2, { sid: 'two' })]])
+      client.close()
+    }
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'what the browser lost is brought back, also behind a code'() {
     // Guards: after a crash and a link whose code was refused, the replaced token was presented,
     // which looked like theft.
