@@ -39,12 +39,13 @@ export class Connection {
   }
 
   /**
-   * Waits for the turn for a presentation. Resolves to whether the connection has it: not if it was
-   * closed meanwhile. Calls lost with the reason if there can be no turn, or if the turn has not
-   * ended after ANSWER_TIMEOUT. A connection that takes long to open gives the turn back until it
-   * has: Firefox makes websockets wait for up to a minute where earlier ones have failed.
+   * Waits for the turn for a presentation, and for restore, which brings the storage up to date in
+   * it. Resolves to whether the connection has it: not if it was closed meanwhile. Calls lost with
+   * the reason if there can be no turn, or if the turn has not ended after ANSWER_TIMEOUT. A
+   * connection that takes long to open gives the turn back until it has: Firefox makes websockets
+   * wait for up to a minute where earlier ones have failed.
    */
-  async takeTurn(turns, lost) {
+  async takeTurn(turns, restore, lost) {
     const { signal } = this.#ended;
     this.isBusy = true;
     let turn;
@@ -61,7 +62,10 @@ export class Connection {
     this.turn = turn;
     clearTimeout(this.#turnTimer);
     this.#turnTimer = setTimeout(lost, ANSWER_TIMEOUT, "timeout");
-    this.#yieldTimer = setTimeout(() => { if (!this.presented) this.#giveBack(); }, OPEN_TIMEOUT);
+    await restore();
+    if (this.turn === turn) {
+      this.#yieldTimer = setTimeout(() => { if (!this.presented) this.#giveBack(); }, OPEN_TIMEOUT);
+    }
     return true;
   }
 

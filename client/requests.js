@@ -143,9 +143,8 @@ export class Requests {
       return true;
     };
     try {
-      if (!await connection.takeTurn(session.turns, giveUp)) check();
+      if (!await connection.takeTurn(session.turns, () => store.restore(), giveUp)) check();
       clearTimeout(timer);
-      await store.restore();
       const presented = store.get();
       if (!presented || !sameSession(presented, token)) throw new SocketAuthError("replaced");
       if (isDone?.(presented)) return;

@@ -229,9 +229,9 @@ export class Session {
    * to whether the connection has it and is still the one in use.
    */
   async #takeTurn(connection) {
+    const restore = () => this.store.restore();
     const lost = (reason) => this.#lost(connection, reason);
-    if (!await connection.takeTurn(this.turns, lost)) return false;
-    await this.store.restore();
+    if (!await connection.takeTurn(this.turns, restore, lost)) return false;
     this.#handlers.changed();
     return connection === this.connection;
   }

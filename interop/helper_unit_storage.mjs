@@ -276,6 +276,23 @@ export const tests = {
     delete globalThis.localStorage
   },
 
+  async 'a disk that never answers keeps nobody out'() {
+    // Guards: the turn was given back while the disk was waited for, in each attempt to connect.
+    globalThis.indexedDB = new Database()
+    const kept = globalThis.localStorage = storage(token(1))
+    const { server, client, states } = await start(undefined, { storage: kept })
+    await pass(5_050) // for what the page has to know first
+    await pass(1_050) // in the turn
+    server.hear()
+    assert.deepEqual(server.presented, [token(1)])
+    server.socket.tell('authenticated', token(2), () => {})
+    await pass(1_050)
+    assert.deepEqual([kept.token, states], [token(2), ['connecting', 'online']])
+    client.close()
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'what the browser lost is brought back, also behind a code'() {
     // Guards: after a crash and a link whose code was refused, the replaced token was presented,
     // which looked like theft.
