@@ -12,7 +12,8 @@
 //
 // This file is the one to import. Where to find what:
 //
-//   client.js        the client: login, logout, events, and the states of the session
+//   client.js        the client: what a page calls
+//   session.js       the states of the session, and what follows from what happens to it
 //   connection.js    one connection: its turn, and when its token is to be replaced
 //   socketio.js      the Socket.IO protocol over WebSocket
 //   login.js         posting credentials, and waiting to be let in
@@ -26,6 +27,7 @@
 //   asyncstorage.js  storages that answer with promises
 //   turns.js         turns between tabs, by Web Locks
 //   mutex.js         turns between tabs, by the storage alone; loaded where there are no Web Locks
+//   events.js        the functions that a page gives for events
 //   snapshot.js      what a client shows at one moment
 //   page.js          the page: its URL, storages and events
 //   token.js         what a token says

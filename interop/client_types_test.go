@@ -104,7 +104,7 @@ func TestClientCodes(t *testing.T) {
 	if missing := without(server, errs); len(missing) > 0 {
 		t.Errorf("ErrorCode has no %v", sorted(missing))
 	}
-	thrown := matches(`(?:SocketAuthError|[ .]fail)\("([\w ]+)"`, sources.String())
+	thrown := matches(`(?:SocketAuthError\(|[ .]fail\(|setTimeout\(fail, .*, |#delay = )"([\w ]+)"`, sources.String())
 	if missing := without(thrown, errs); len(thrown) < 10 || len(missing) > 0 {
 		t.Errorf("of %d codes ErrorCode has no %v", len(thrown), sorted(missing))
 	}
