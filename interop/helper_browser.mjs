@@ -130,6 +130,61 @@ const scenarios = {
     await shows('signed-out  one two')
   },
 
+  // snapshots are two tabs that show the client's snapshot, with the client's own Socket.IO and with
+  // socket.io-client 2.5.0.
+  async snapshots() {
+    for (const version of ['own', '2.5.0']) {
+      const home = await context()
+      const open = (name) => Tab.open(`${version}, ${name}`, home, `${page}?${version}`)
+      const until = (tab, role) => tab.page.waitForFunction((role) => client.claims?.role === role, role, { polling: 20 })
+      const one = await open('one')
+      await one.is('signed-out')
+      await one.tell(() => client.ready().catch(({ code, details }) => [code, details.reason ?? null, client.snapshot.user]))
+      await one.login()
+      await one.tell(async () => [await client.ready() === client.snapshot, client.user, client.claims])
+      const two = await open('two')
+      await two.tell(async () => [(await client.ready()).user, client.claims])
+      await one.do(() => { globalThis.before = client.claims })
+      ready() // for another role
+      for (const tab of [one, two]) await until(tab, 'writer')
+      await one.tell(() => [before.role, Object.isFrozen(client.claims), client.state])
+
+      await two.do(() => {
+        globalThis.heard = []
+        globalThis.first = []
+        globalThis.undo = client.onAny((...event) => heard.push(event.map((part) => typeof part)))
+        client.once('news', (text) => first.push(text))
+        client.once('question', (text, reply) => reply(text + '!', { of: 'tab two' }))
+      })
+      await one.do(async () => {
+        for (const text of ['a', 'b']) await client.emitWithAck({ event: 'speak', timeout: 5000 }, 'user', client.user, text)
+      })
+      await two.tell(() => client.emitWithAck('ask me', 'who'))
+      await two.tell(() => [undo(), first, heard].slice(1))
+      await two.tell(async () => {
+        const why = new Error('the dialog was closed')
+        const dialog = new AbortController()
+        const settles = (promise) => promise.catch((error) => error === why ? 'aborted' : error.code)
+        const waiting = [{ event: 'wait', timeout: 200 }, { event: 'wait', signal: dialog.signal }].map((event) => settles(client.emitWithAck(event)))
+        const late = await waiting[0]
+        dialog.abort(why)
+        return [late, await waiting[1], await client.emitWithAck({ event: 'echo', signal: new AbortController().signal }, 'still here')]
+      })
+
+      await two.do(() => { shown.length = 0 })
+      await one.tell(() => client.logout())
+      await two.is('signed-out')
+      await two.tell(() => shown.splice(0))
+      await one.login('bob')
+      await two.is('online')
+      await two.tell(() => {
+        client.close()
+        return [client.snapshot.state, client.user, shown.at(0), shown.slice(-2)]
+      })
+      await home.close()
+    }
+  },
+
   // cached is a page that is opened twice by one browser.
   async cached() {
     const all = await context()
