@@ -150,15 +150,12 @@ func TestChat(t *testing.T) {
 	}
 
 	const text = `<script>alert("hello")</script> 👋 שלום`
-	reply := "none"
-	ada.Call(&reply, "say", "  "+text+"\n")
-	if reply != "none" {
-		t.Errorf("reply %q", reply)
-	}
+	var said message
+	ada.Call(&said, "say", "  "+text+"\n")
 	for _, c := range []*wire.Client{ada, bob} {
 		var m message
-		if c.Await("message", &m); m.Author != "Ada" || m.Text != text || m.Time.IsZero() {
-			t.Errorf("message %+v", m)
+		if c.Await("message", &m); m.Author != "Ada" || m.Text != text || m.Time.IsZero() || m != said {
+			t.Errorf("message %+v, and the reply is %+v", m, said)
 		}
 	}
 
@@ -185,6 +182,8 @@ func TestMessageRefused(t *testing.T) {
 		"too long":    {[]any{strings.Repeat("é", maxMessageText+1)}, "MESSAGE_TOO_LONG"},
 		"no text":     {[]any{map[string]any{"toString": 1}}, "bad_arguments"},
 		"no argument": {nil, "bad_arguments"},
+		"odd key":     {[]any{"hello", 5}, "bad_arguments"},
+		"long key":    {[]any{"hello", strings.Repeat("x", maxMessageKey+1)}, "bad_arguments"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var reply struct{ Error struct{ Code string } }
@@ -195,6 +194,71 @@ func TestMessageRefused(t *testing.T) {
 	}
 	if v := join(ada); len(v.Messages) != 0 {
 		t.Errorf("said all the same: %+v", v.Messages)
+	}
+}
+
+// TestMessageIsSentOnce: a page sends a message again if the answer was lost, with the same key, also on
+// another connection and after a restart. Guards: it was said twice.
+func TestMessageIsSentOnce(t *testing.T) {
+	a := startNew(t)
+	ada, token := a.signUp("Ada")
+	bob, _ := a.signUp("Bob")
+	join(bob)
+	var first, again, other message
+	ada.Call(&first, "say", "two\r\nlines", "key 1")
+	if first.Text != "two\nlines" || first.Key != "key 1" {
+		t.Errorf("said %+v", first)
+	}
+	if ada.Call(&again, "say", "two\nlines", "key 1"); again != first {
+		t.Errorf("%+v when sent again, %+v before", again, first)
+	}
+	bob.Call(&other, "say", "from another author", "key 1")
+	if other.ID == first.ID {
+		t.Error("the key of one author counts for another")
+	}
+	var heard []message
+	for range 2 {
+		var m message
+		bob.Await("message", &m)
+		heard = append(heard, m)
+	}
+	if want := []message{first, other}; !slices.Equal(heard, want) {
+		t.Errorf("Bob heard %+v, not %+v", heard, want)
+	}
+	a.shutdown()
+	ada.AwaitEnd()
+
+	a = start(t, a.data)
+	ada = wire.WebSocket(t, a.url, wire.Auth(token))
+	ada.AwaitToken()
+	if ada.Call(&again, "say", "two\nlines", "key 1"); again != first {
+		t.Errorf("%+v when sent again after a restart, %+v before", again, first)
+	}
+	if kept, want := join(ada).Messages, []message{first, other}; !slices.Equal(kept, want) {
+		t.Errorf("kept %+v, not %+v", kept, want)
+	}
+}
+
+// TestTyping: the others in the room hear who is typing; who is not in the room neither hears it nor is heard.
+func TestTyping(t *testing.T) {
+	a := startNew(t)
+	ada, _ := a.signUp("Ada")
+	bob, _ := a.signUp("Bob")
+	join(bob)
+	ada.Emit("typing", true) // before she joins
+	join(ada)
+	ada.Emit("typing", true)
+	ada.Emit("typing", false)
+	for _, want := range []bool{true, false} {
+		var name string
+		var typing bool
+		if bob.Await("typing", &name, &typing); name != "Ada" || typing != want {
+			t.Errorf("%q, %v, should be Ada, %v", name, typing, want)
+		}
+	}
+	var reply refused
+	if ada.Call(&reply, "typing", "yes"); reply.Error.Code != "bad_arguments" {
+		t.Errorf("code %q", reply.Error.Code)
 	}
 }
 
@@ -294,11 +358,17 @@ func TestPage(t *testing.T) {
 	for path, media := range map[string]string{
 		"/":                         "text/html",
 		"/app.js":                   "text/javascript",
+		"/composer.js":              "text/javascript",
 		"/devices.js":               "text/javascript",
+		"/dom.js":                   "text/javascript",
 		"/journal.js":               "text/javascript",
+		"/offline.js":               "text/javascript",
+		"/outbox.js":                "text/javascript",
 		"/proof.js":                 "text/javascript",
+		"/reading.js":               "text/javascript",
 		"/room.js":                  "text/javascript",
 		"/texts.js":                 "text/javascript",
+		"/typing.js":                "text/javascript",
 		"/socketauth/socketauth.js": "text/javascript",
 		"/style.css":                "text/css",
 		"/icon.svg":                 "image/svg+xml",

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/z-open/socketauth"
 )
+
+const storeTimeout = 5 * time.Second // for what no client waits for
 
 // device is a session of a user, as the page shows it.
 type device struct {
@@ -24,19 +27,32 @@ type device struct {
 
 // serveDevices lets users list their own sessions, and end them if they have given their password recently:
 // who finds a page open must not be able to log its user out everywhere else.
-func serveDevices(srv *socketauth.Server, recent time.Duration) {
+func serveDevices(srv *socketauth.Server, store *store, log *slog.Logger, recent time.Duration) {
 	proven := socketauth.RequireRecent(recent)
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		sessions, err := srv.Auth().Sessions(ctx, s.UserID())
+		if err != nil {
+			return nil, err
+		}
 		devices := make([]device, len(sessions))
 		for n, session := range sessions {
+			// The library knows when the token was presented last, which may have been many hours before
+			// the page was closed.
+			closed, err := store.Seen(ctx, session.ID)
+			if err != nil {
+				return nil, err
+			}
+			lastSeen := session.LastSeen
+			if closed.After(lastSeen) {
+				lastSeen = closed
+			}
 			name, phone := describe(session.UserAgent)
 			devices[n] = device{
 				ID: session.ID, Name: name, Phone: phone, Here: session.ID == s.SessionID(), Bound: session.Bound,
-				Address: session.Address, Since: session.Since, LastSeen: session.LastSeen, Tabs: session.Sockets,
+				Address: session.Address, Since: session.Since, LastSeen: lastSeen, Tabs: session.Sockets,
 			}
 		}
-		return devices, err
+		return devices, nil
 	})
 	srv.On("end device", proven(func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 		var id string
@@ -62,7 +78,14 @@ func serveDevices(srv *socketauth.Server, recent time.Duration) {
 		}
 		return ended.Sessions, tellDevices(srv, s)
 	}))
-	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) { _ = tellDevices(srv, s) })
+	srv.OnDisconnect(func(ctx context.Context, s *socketauth.Socket, _ string) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout) // ctx has ended
+		defer cancel()
+		if err := store.See(ctx, s.SessionID()); err != nil {
+			log.Error("cannot note when a device was seen", slog.Any("cause", err))
+		}
+		_ = tellDevices(srv, s) // it only fails if the event cannot be encoded
+	})
 }
 
 // tellDevices makes all pages of a socket's user request their devices again.

@@ -62,18 +62,21 @@ func TestDevices(t *testing.T) {
 	devicesOf(t, ada, 1)
 }
 
-// TestDeviceThatIsAway: it can be ended too, and its user's pages hear of that.
+// TestDeviceThatIsAway: it can be ended too, its user's pages hear of that, and it was seen when its page was
+// closed. Guards: it was seen when its token was presented, which may have been a day before.
 func TestDeviceThatIsAway(t *testing.T) {
 	a := startNew(t)
 	_, token := a.signUp("Ada")
 	phone := wire.WebSocket(t, a.url, wire.Auth(wire.Code(t, a.url+"/login", "Ada", password)))
 	dead := phone.AwaitToken()
+	devicesOf(t, phone, 2)
+	closed := time.Now().Truncate(time.Millisecond)
 	a.shutdown()
 	a = start(t, a.data)
 	ada := wire.WebSocket(t, a.url, wire.Auth(token))
 	ada.AwaitToken()
 	mine := devicesOf(t, ada, 2)
-	if mine[1].Tabs != 0 {
+	if mine[1].Tabs != 0 || mine[1].LastSeen.Before(closed) {
 		t.Errorf("%+v", mine[1])
 	}
 	var reply any

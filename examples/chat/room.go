@@ -12,7 +12,10 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-const maxMessageText = 1000 // characters
+const (
+	maxMessageText = 1000 // characters
+	maxMessageKey  = 64   // bytes
+)
 
 // online is the list of users who are in the room. Lists may arrive in another order than they were
 // sent: the one with the highest version is current.
@@ -83,22 +86,40 @@ func serveRoom(srv *socketauth.Server, store *store) {
 		return v, errors.Join(srv.To(lobby).Emit("online", v.Online), tellDevices(srv, s))
 	})
 	srv.On("say", func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
-		var text string
-		if err := args.Decode(&text); err != nil {
+		var text, key string
+		var err error
+		if args.Len() < 2 { // a client that does not send anything twice needs no key
+			err = args.Decode(&text)
+		} else {
+			err = args.Decode(&text, &key)
+		}
+		if err != nil {
 			return nil, err
 		}
-		text = strings.TrimSpace(text)
+		text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 		switch n := utf8.RuneCountInString(text); {
 		case n == 0:
 			return nil, &socketauth.PublicError{Code: "MESSAGE_EMPTY"}
 		case n > maxMessageText:
 			return nil, &socketauth.PublicError{Code: "MESSAGE_TOO_LONG"}
+		case len(key) > maxMessageKey:
+			return nil, socketauth.ErrBadArguments
 		}
-		m, err := store.AddMessage(ctx, nameOf(s), text)
-		if err != nil {
+		m, isNew, err := store.AddMessage(ctx, nameOf(s), text, key)
+		if err != nil || !isNew {
+			return m, err
+		}
+		return m, srv.To(lobby).Emit("message", m)
+	})
+	srv.On("typing", func(_ context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
+		var typing bool
+		if err := args.Decode(&typing); err != nil {
 			return nil, err
 		}
-		return nil, srv.To(lobby).Emit("message", m)
+		if !slices.Contains(s.Rooms(), lobby) { // who is not in "Here now" is not seen to type
+			return nil, nil
+		}
+		return nil, s.To(lobby).Volatile().Emit("typing", nameOf(s), typing)
 	})
 	srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, _ string) {
 		if still, ok := room.leave(s.ID()); ok {

@@ -16,9 +16,13 @@ func TestStoreKeepsTheLastMessages(t *testing.T) {
 	defer func() { _ = store.Close() }()
 	var said []message
 	for n := range 60 {
-		m, err := store.AddMessage(t.Context(), "Ada", strconv.Itoa(n))
-		if err != nil {
-			t.Fatal(err)
+		key := ""
+		if n%2 == 0 {
+			key = strconv.Itoa(n)
+		}
+		m, isNew, err := store.AddMessage(t.Context(), "Ada", strconv.Itoa(n), key)
+		if err != nil || !isNew {
+			t.Fatal(m, isNew, err)
 		}
 		said = append(said, m)
 	}

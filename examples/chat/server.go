@@ -93,7 +93,7 @@ func serve(ctx context.Context, listener net.Listener, c config) (err error) {
 		return err
 	}
 	serveRoom(sockets, store)
-	serveDevices(sockets, cmp.Or(c.Recent, recently))
+	serveDevices(sockets, store, c.Log, cmp.Or(c.Recent, recently))
 	if c.Metrics != nil {
 		stop := serveMetrics(c.Metrics, sockets.Auth().Stats, c.Log)
 		defer func() { err = errors.Join(err, stop()) }()

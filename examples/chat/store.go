@@ -35,6 +35,20 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE TRIGGER IF NOT EXISTS forget AFTER INSERT ON messages BEGIN
 	DELETE FROM messages WHERE id <= new.id - 50;
 END;
+CREATE TABLE IF NOT EXISTS message_keys (
+	author  TEXT NOT NULL,
+	key     TEXT NOT NULL,    -- made by the author's page
+	message INTEGER NOT NULL, -- which may have been deleted
+	time    INTEGER NOT NULL, -- of the message
+	PRIMARY KEY (author, key)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS forget_keys AFTER INSERT ON message_keys BEGIN
+	DELETE FROM message_keys WHERE message <= new.message - 1000;
+END;
+CREATE TABLE IF NOT EXISTS seen (
+	session TEXT PRIMARY KEY,
+	time    INTEGER NOT NULL                  -- in milliseconds: when one of its pages was there last
+) STRICT;
 CREATE TABLE IF NOT EXISTS settings (
 	name  TEXT PRIMARY KEY,
 	value BLOB NOT NULL
@@ -48,7 +62,8 @@ type user struct {
 
 // message is a message of the room.
 type message struct {
-	ID     int64     `json:"id"` // increases
+	ID     int64     `json:"id"`            // increases
+	Key    string    `json:"key,omitempty"` // made by the author's page, by which it knows the message again
 	Author string    `json:"author"`
 	Text   string    `json:"text"`
 	Time   time.Time `json:"time"`
@@ -118,17 +133,44 @@ func (s *store) UserByKey(ctx context.Context, key string) (u user, hash string,
 	return u, hash, err
 }
 
-// AddMessage stores a message. A trigger deletes the oldest one if there are more than 50.
-func (s *store) AddMessage(ctx context.Context, author, text string) (message, error) {
-	m := message{Author: author, Text: text, Time: time.Now().UTC().Truncate(time.Millisecond)}
+// AddMessage stores a message. A trigger deletes the oldest one if there are more than 50. If the author
+// has sent a message with the same key before, AddMessage stores nothing and returns that message, with
+// isNew false. An empty key is no key.
+func (s *store) AddMessage(ctx context.Context, author, text, key string) (m message, isNew bool, err error) {
+	m = message{Key: key, Author: author, Text: text, Time: time.Now().UTC().Truncate(time.Millisecond)}
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return message{}, false, err
+	}
+	defer func() {
+		if e := tx.Rollback(); !errors.Is(e, sql.ErrTxDone) {
+			err = errors.Join(err, e)
+		}
+	}()
 	const insert = `INSERT INTO messages (author, text, time) VALUES (?, ?, ?) RETURNING id`
-	err := s.db.QueryRowContext(ctx, insert, author, text, m.Time.UnixMilli()).Scan(&m.ID)
-	return m, err
+	if err := tx.QueryRowContext(ctx, insert, author, text, m.Time.UnixMilli()).Scan(&m.ID); err != nil || key == "" {
+		return m, true, errors.Join(err, tx.Commit())
+	}
+	const insertKey = `INSERT INTO message_keys (author, key, message, time) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`
+	result, err := tx.ExecContext(ctx, insertKey, author, key, m.ID, m.Time.UnixMilli())
+	if err != nil {
+		return message{}, false, err
+	}
+	if count, err := result.RowsAffected(); err != nil || count > 0 {
+		return m, true, errors.Join(err, tx.Commit())
+	}
+	const query = `SELECT message, time FROM message_keys WHERE author = ? AND key = ?`
+	var at int64
+	err = tx.QueryRowContext(ctx, query, author, key).Scan(&m.ID, &at)
+	m.Time = time.UnixMilli(at).UTC()
+	return m, false, err // without the message that was inserted
 }
 
 // Messages returns the stored messages, the oldest first.
 func (s *store) Messages(ctx context.Context) (messages []message, err error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, author, text, time FROM messages ORDER BY id`)
+	const query = `SELECT m.id, coalesce(k.key, ''), m.author, m.text, m.time
+		FROM messages AS m LEFT JOIN message_keys AS k ON k.author = m.author AND k.message = m.id ORDER BY m.id`
+	rows, err := s.db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +179,32 @@ func (s *store) Messages(ctx context.Context) (messages []message, err error) {
 	for rows.Next() {
 		var m message
 		var at int64
-		if err := rows.Scan(&m.ID, &m.Author, &m.Text, &at); err != nil {
+		if err := rows.Scan(&m.ID, &m.Key, &m.Author, &m.Text, &at); err != nil {
 			return nil, err
 		}
 		m.Time = time.UnixMilli(at).UTC()
 		messages = append(messages, m)
 	}
 	return messages, rows.Err()
+}
+
+// See notes that a page of a session was there just now.
+func (s *store) See(ctx context.Context, session string) error {
+	const upsert = `INSERT INTO seen (session, time) VALUES (?, ?) ON CONFLICT DO UPDATE SET time = excluded.time`
+	now := time.Now()
+	if _, err := s.db.ExecContext(ctx, upsert, session, now.UnixMilli()); err != nil {
+		return err
+	}
+	_, err := s.db.ExecContext(ctx, `DELETE FROM seen WHERE time < ?`, now.AddDate(0, -1, 0).UnixMilli()) // its session has ended
+	return err
+}
+
+// Seen returns when a page of a session was there last, as far as See knows, or else the zero time.
+func (s *store) Seen(ctx context.Context, session string) (time.Time, error) {
+	var at int64
+	err := s.db.QueryRowContext(ctx, `SELECT time FROM seen WHERE session = ?`, session).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	return time.UnixMilli(at).UTC(), err
 }
