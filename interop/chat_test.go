@@ -109,10 +109,14 @@ func testChatDevices(t *testing.T, c *chat) {
 
 	d.hears("phone", "is", "online")
 	d.hears("laptop", "is", "online")
-	d.hears("alice", "owns", desktop+", here", desktop, iPhone)
+	d.hears("other laptop", "is", "online")
+	d.hears("alice", "owns", desktop+", here", desktop, desktop, iPhone)
+	// Guards: the buttons for two devices of a kind that were signed in within a minute had one name.
+	d.hears("alice", "tells apart", 4)
 	d.hears("alice", "is", "signed-out")
 	d.hears("laptop", "is", "signed-out")
-	d.hears("phone", "told", "2 other devices were logged out.")
+	d.hears("other laptop", "is", "signed-out")
+	d.hears("phone", "told", "3 other devices were logged out.")
 	d.hears("phone", "owns", iPhone+", here")
 	// Guards: when the button with the focus was removed, the focus went to the start of the page.
 	d.hears("phone", "focuses", "devices-title")
@@ -169,16 +173,16 @@ func testChatConnection(t *testing.T, c *chat) {
 	// Guards: users who were online before the connection was lost were still shown as "Here now".
 	d.hears("alice", "meets")
 	d.hears("alice", "devices", "Seen just now · 127.0.0.1")
-	d.hears("alice", "told", "Not sent: you are offline. Try again when you are back.")
+	d.hears("alice", "has sent", "waiting", "for later")
 	d.hears("client", "ready")
 	c.start(t)
 	for _, tab := range []string{"alice", "second tab"} {
 		d.hears(tab, "is", "online")
 	}
-	d.hears("alice", "reads", "back again")
-	d.hears("alice", "reads", "back again", "the server is back")
+	d.hears("second tab", "reads", "back again", "for later")
+	d.hears("alice", "reads", "back again", "for later", "the server is back")
 	d.hears("alice", "is", "online") // after a reload
-	d.hears("alice", "reads", "back again", "the server is back")
+	d.hears("alice", "reads", "back again", "for later", "the server is back")
 	d.hears("alice", "owns", "Chrome on Linux, here")
 	d.done()
 }

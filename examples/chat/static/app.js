@@ -1,13 +1,22 @@
 // The page. It shows the state of the library's client, which does everything about tokens.
 
 import { connect } from "/socketauth/socketauth.js";
+import { Composer } from "./composer.js";
 import { Devices } from "./devices.js";
+import { mark, showName } from "./dom.js";
 import { Journal, generation } from "./journal.js";
+import { OfflineBar } from "./offline.js";
+import { Outbox } from "./outbox.js";
 import { Proof } from "./proof.js";
+import { Reading } from "./reading.js";
 import { Room } from "./room.js";
 import { about, states, text } from "./texts.js";
+import { Typing } from "./typing.js";
 
 const $ = (id) => document.getElementById(id);
+
+// The client tries to connect at once when it hears that the network is back.
+const offline = new OfflineBar($("offline"), () => dispatchEvent(new Event("online")));
 
 /** The WebSocket of the client. Closing the latest one simulates a connection that is lost. */
 class Line extends WebSocket {
@@ -15,43 +24,76 @@ class Line extends WebSocket {
   constructor(...args) {
     super(...args);
     Line.latest = this;
+    offline.isTrying = true;
+    this.addEventListener("close", () => { if (Line.latest === this) offline.isTrying = false; });
   }
 }
 
 // There is no AppURL here, so there are no codes in links.
 const client = connect({ bind: true, fragment: false, WebSocket: Line });
-const room = new Room(client, $("messages"), $("users"), $("log"));
+const outbox = new Outbox(client);
+const typing = new Typing(client, $("typing"), $("typing-said"));
+const reading = new Reading($("log"), $("messages"), $("jump"));
+const room = new Room(client, { outbox, typing, reading, messages: $("messages"), users: $("users") });
+const composer = new Composer($("message-form"), {
+  error: $("message-error"), count: $("count"), outbox, typing, onSend: () => reading.end(),
+});
 const devices = new Devices(client, $("devices"), $("devices-title"), $("device"));
 const journal = new Journal(client, $("journal"));
-const proof = new Proof(client, $("proof"), () => $("me").textContent);
+const proof = new Proof(client, $("proof"), () => me);
+let me; // the name of the user who is signed in
 let arriving = false; // the user has just logged in or registered
 
 client.on("state", (state, reason) => {
   const signedOut = state === "signed-out" || state === "expired";
   $("status").dataset.state = state;
   $("status").textContent = states[state];
+  offline.show(state, reason);
   $("bound").hidden = !client.bound;
   $("sign-in").hidden = !signedOut;
   $("chat").hidden = $("account").hidden = signedOut;
   const place = $(signedOut ? "sign-in" : "session");
   if ($("happened").parentElement !== place) place.append($("happened")); // it is shown in both views
 
+  if (client.claims) welcome(client.claims.name);
   if (state === "online") enter();
   else lose();
   if (signedOut) leave(reason);
 });
 
+/** Shows who is signed in, which may be another user than before. */
+function welcome(name) {
+  if (name === me) return;
+  if (me) forget();
+  me = room.me = typing.me = name;
+  showName($("me"), name);
+  outbox.restore(name);
+  composer.restore();
+}
+
+/** Forgets what the user before has seen and written. */
+function forget() {
+  me = undefined;
+  room.clear();
+  devices.clear();
+  outbox.clear();
+  composer.restore();
+  proof.close();
+  $("me").textContent = $("devices-note").textContent = "";
+}
+
 function lose() {
   room.lose();
+  outbox.lose();
   devices.lose();
 }
 
 async function enter() {
   try {
-    const you = await room.join();
+    await room.join();
+    outbox.open();
     for (const name in forms) forms[name].reset(); // only now, so that a password manager has seen them
-    room.show($("me"), you);
-    if (arriving) $("message-input").focus();
+    if (arriving) composer.focus();
     arriving = false;
   } catch (error) {
     if (client.state === "online") throw error; // else the page joins again after the reconnect
@@ -59,10 +101,7 @@ async function enter() {
 }
 
 function leave(reason) {
-  room.clear();
-  devices.clear();
-  proof.close();
-  $("me").textContent = $("message-input").value = $("message-error").textContent = $("devices-note").textContent = "";
+  forget();
   $("notice").textContent = reason ? text(reason) : "";
   view("room");
   if (!reason) return;
@@ -92,12 +131,6 @@ function complain(code) {
   }
 }
 
-/** Marks a field as invalid or valid. */
-function mark(field, isWrong) {
-  if (isWrong) field.setAttribute("aria-invalid", "true");
-  else field.removeAttribute("aria-invalid");
-}
-
 for (const name in forms) {
   const { username, password } = forms[name].elements;
   $("show-" + name).addEventListener("click", () => {
@@ -118,6 +151,7 @@ for (const name in forms) {
       arriving = button.disabled = false; // a disabled button cannot take the focus
       complain(refusal.code);
       ([password, username].find((field) => field.hasAttribute("aria-invalid")) ?? button).focus();
+      $("sign-in-error").scrollIntoView({ block: "nearest" });
     } finally {
       button.disabled = false;
     }
@@ -132,24 +166,6 @@ function view(which) {
   for (const name of ["room", "session"]) $("show-" + name).setAttribute("aria-pressed", String(name === which));
 }
 for (const name of ["room", "session"]) $("show-" + name).addEventListener("click", () => view(name));
-
-$("message-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const input = $("message-input");
-  const said = input.value.trim();
-  if (said === "") return;
-  $("message-error").textContent = "";
-  mark(input, false);
-  try {
-    await client.emitWithAck("say", said);
-    if (input.value.trim() === said) input.value = "";
-  } catch (refusal) {
-    $("message-error").textContent = text(refusal.code);
-    mark(input, about(refusal.code).includes(input.name));
-  }
-  if ($("message-form").contains(document.activeElement)) input.focus(); // else the user has moved on
-});
-$("message-input").addEventListener("input", () => mark($("message-input"), false));
 
 $("end-others").addEventListener("click", () => note(async () => {
   const count = await proof.before(() => client.emitWithAck("end others"));

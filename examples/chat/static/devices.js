@@ -1,5 +1,6 @@
 // The list of the user's sessions, each with a button that ends it.
 
+import { arrange } from "./dom.js";
 import { ago, moment } from "./texts.js";
 
 export class Devices {
@@ -46,11 +47,12 @@ export class Devices {
     const rows = new Map(Array.from(this.#list.children, (row) => [row.dataset.session, row]));
     const hadFocus = this.#list.contains(document.activeElement);
     devices.sort((a, b) => b.here - a.here); // this device first, the others by last use, as they came
-    const next = devices.map((device) => fill(rows.get(device.id) ?? this.#row(), device));
-    for (const row of this.#list.children) if (!next.includes(row)) row.remove();
-    next.forEach((row, n) => {
-      if (this.#list.children[n] !== row) this.#list.insertBefore(row, this.#list.children[n] ?? null);
-    });
+    arrange(this.#list, devices.map((device) => {
+      const row = fill(rows.get(device.id) ?? this.#row(), device);
+      row.classList.toggle("twin", devices.some((other) => areTwins(device, other)));
+      tellTime(row);
+      return row;
+    }));
     if (hadFocus && !this.#list.contains(document.activeElement)) this.#title.focus();
     this.onChange(devices.length);
   }
@@ -66,19 +68,26 @@ export class Devices {
 }
 
 function fill(row, { id, name, phone, here, bound, address, since, lastSeen, tabs }) {
-  const at = (part) => row.querySelector(part);
-  Object.assign(row.dataset, { session: id, kind: phone ? "phone" : "computer", address, seen: lastSeen, tabs });
+  Object.assign(row.dataset, { session: id, kind: phone ? "phone" : "computer", address, since, seen: lastSeen, tabs });
+  row.dataset.bound = !bound ? "" : here ? ", bound to this device" : ", bound to its device";
   row.classList.toggle("here", here);
-  at(".name").textContent = name;
-  const binding = !bound ? "" : here ? ", bound to this device" : ", bound to its device";
-  at(".since").textContent = `Signed in ${moment(since)}${binding}`;
-  at("button").setAttribute("aria-label", `Log out ${name}` + (here ? ", this device" : `, ${address}`));
-  tellTime(row);
+  row.querySelector(".name").textContent = name;
   return row;
 }
 
+/** Reports whether two devices of the same kind were signed in within the same minute. */
+function areTwins(one, other) {
+  const minute = ({ since }) => Math.floor(new Date(since) / 60_000);
+  return one !== other && one.name === other.name && minute(one) === minute(other);
+}
+
 function tellTime(row) {
-  const { address, seen, tabs } = row.dataset;
+  const { address, bound, seen, since, tabs } = row.dataset;
+  const at = (part) => row.querySelector(part);
   const last = { 0: `Seen ${ago(seen)}`, 1: "Online now" }[tabs] ?? `Online in ${tabs} tabs`;
-  row.querySelector(".seen").textContent = `${last} · ${address}`;
+  const signedIn = moment(since, { seconds: row.classList.contains("twin") });
+  at(".seen").textContent = `${last} · ${address}`;
+  at(".since").textContent = `Signed in ${signedIn}${bound}`;
+  const which = row.classList.contains("here") ? "this device" : `${address}, signed in ${signedIn}`;
+  at("button").setAttribute("aria-label", `Log out ${at(".name").textContent}, ${which}`);
 }

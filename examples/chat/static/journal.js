@@ -1,6 +1,6 @@
 // The list of what happened to the session, from the client's states and notices.
 
-import { text } from "./texts.js";
+import { lost, text } from "./texts.js";
 
 const KEPT = 30; // how many entries
 
@@ -76,15 +76,6 @@ export class Journal {
     const before = this.#number;
     const now = this.#number = generation(this.#client.token);
     return before && before !== now ? `Token ${now} replaces token ${before}.` : `Token ${now}.`;
-  }
-}
-
-function lost(reason) {
-  switch (reason) {
-    case "io server disconnect": return "The server ended the connection.";
-    case "transport close": return "The connection is lost.";
-    case "overtaken": return "Another tab was faster.";
-    default: return `The connection is lost: ${reason}.`;
   }
 }
 

@@ -70,6 +70,7 @@ export class Proof {
     } catch (refusal) {
       this.#complain(refusal.code);
       password.select();
+      this.#error.scrollIntoView({ block: "nearest" });
     } finally {
       button.disabled = false;
     }

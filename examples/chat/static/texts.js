@@ -4,7 +4,7 @@ export const states = {
   "signed-out": "Signed out",
   connecting: "Connecting…",
   online: "Online",
-  offline: "Offline, trying again…",
+  offline: "Offline",
   expired: "Signed out",
 };
 
@@ -26,9 +26,9 @@ const texts = {
   MESSAGE_TOO_LONG: "That is too long: 1000 characters are the limit.",
   NOT_YOURS: "That is not one of your devices, or it is logged out already.",
   not_confirmed: "Nothing was changed.",
-  offline: "Not sent: you are offline. Try again when you are back.",
-  disconnected: "This may not have been sent: the connection was lost.",
-  no_reply: "This may not have been sent: the server has not answered.",
+  offline: "You are offline. Try again when you are back.",
+  disconnected: "The connection was lost.",
+  no_reply: "The server has not answered.",
 
   // The end of a session.
   logged_out: "You are logged out.",
@@ -41,6 +41,7 @@ const texts = {
   token_reused: "Your session is over: one of its tokens was used twice, so someone may have copied it. Please log in again.",
   key_lost: "This browser has lost the key of your session. Please log in again.",
   key_unavailable: "This browser cannot read the key of your session just now.",
+  unavailable: "The server is busy.",
   invalid_proof: "This session is bound to another device. Please log in again.",
   storage_full: "This browser could not store the session, which goes on in another tab.",
 };
@@ -73,8 +74,42 @@ export function ago(time) {
 }
 
 /** Returns a time as text, with the date unless it is today. */
-export function moment(time) {
+export function moment(time, { seconds = false } = {}) {
   const at = new Date(time);
-  const today = at.toDateString() === new Date().toDateString();
-  return at.toLocaleString([], today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+  const timeStyle = seconds ? "medium" : "short";
+  return at.toLocaleString([], isToday(at) ? { timeStyle } : { dateStyle: "medium", timeStyle });
+}
+
+/** Returns the time of day. */
+export function clock(time) {
+  return new Date(time).toLocaleTimeString([], { timeStyle: "short" });
+}
+
+/** Returns the day of a time: "Today", "Yesterday", or its date, with the year unless it is this one. */
+export function day(time) {
+  const at = new Date(time);
+  const now = new Date();
+  if (isToday(at)) return "Today";
+  if (at.toDateString() === new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).toDateString()) return "Yesterday";
+  const year = at.getFullYear() === now.getFullYear() ? {} : { year: "numeric" };
+  return at.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long", ...year });
+}
+
+function isToday(at) {
+  return at.toDateString() === new Date().toDateString();
+}
+
+/** Returns why there is no connection. */
+export function lost(reason) {
+  if (navigator.onLine === false) return "This device has no network.";
+  switch (reason) {
+    case "io server disconnect": return "The server ended the connection.";
+    case "transport close": return "The connection is lost.";
+    case "ping timeout":
+    case "timeout": return "The server does not answer.";
+    case "overtaken": return "Another tab was faster.";
+    case "key_unavailable":
+    case "unavailable": return text(reason);
+    default: return `The connection is lost: ${reason}.`;
+  }
 }
