@@ -79,7 +79,8 @@ func TestClientCached(t *testing.T) {
 	t.Logf("a page that signs in loads %d files from ClientPath, gzipped %d bytes", len(requests), gzipped)
 }
 
-// TestClientPackage: the npm package has all the files that its entry imports, and nothing else.
+// TestClientPackage: the npm package has all the files that its entry imports, and their types, and
+// nothing else.
 func TestClientPackage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -128,4 +129,19 @@ func TestClientPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	run("node", "app.mjs")
+	const typed = `
+		import { connect, type Reason } from "socketauth-client";
+		const client = connect<{ news: (text: string) => void }>();
+		client.on("news", (text) => text.toUpperCase());
+		const reason: Reason | undefined = client.snapshot.reason;
+		// @ts-expect-error: no event of the server's
+		client.on(reason ?? "gossip", () => {});`
+	if err := os.WriteFile(filepath.Join(dir, "app.mts"), []byte(typed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tsc, err := filepath.Abs("node_modules/typescript/bin/tsc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run("node", tsc, "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom", "app.mts")
 }

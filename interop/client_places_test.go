@@ -110,7 +110,7 @@ func TestClientVue(t *testing.T) {
 	d := chromium(t, "helper_browser.mjs", "vue", a.url)
 	d.hears("tab", "is", "online")
 	d.hears("tab", "user", "alice")
-	d.hears("tab", "tells", []any{true, true, true, "online true"})
+	d.hears("tab", "tells", []any{true, true, true, "online true", true, "alice"})
 	d.hears("tab", "tells", []any{"alice", "online", false})
 	d.hears("tab", "tells", []any{true, true, nil})
 	d.done()

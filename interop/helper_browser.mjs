@@ -102,7 +102,7 @@ const scenarios = {
     await tab.is('online')
     await tab.ask()
     await tab.page.locator('#status').getByText('online true').waitFor()
-    await tab.tell(() => [isProxy(client), client.emit('nothing'), client.token !== null, document.getElementById('status').textContent])
+    await tab.tell(() => [isProxy(client), client.emit('nothing'), client.token !== null, document.getElementById('status').textContent, client.snapshot === client.snapshot, client.user])
     await tab.tell(async () => {
       await other.value.login({ username: 'alice', password: 'secret' })
       return [(await other.value.emitWithAck('who am I')).user, other.value.state, other.value.shared]
@@ -144,6 +144,7 @@ const scenarios = {
       await one.tell(async () => [await client.ready() === client.snapshot, client.user, client.claims])
       const two = await open('two')
       await two.tell(async () => [(await client.ready()).user, client.claims])
+      await two.do(() => client.emitWithAck('nothing')) // the server knows that it is in
       await one.do(() => { globalThis.before = client.claims })
       ready() // for another role
       for (const tab of [one, two]) await until(tab, 'writer')
