@@ -1,6 +1,7 @@
 // Taking turns by a storage alone, where there are no Web Locks: on pages that came by plain http.
 
 import { attempt } from "./errors.js";
+import { NO_SIGNATURE } from "./turns.js";
 
 const SETTLE_DELAY = 120; // ms that a signature must last, at least
 const HEARTBEAT = 500; // ms between signs of life
@@ -69,7 +70,9 @@ export class StorageMutex {
   }
 
   #release(who) {
-    attempt(() => { if (this.#signature() === who) this.#sign("", 0); });
+    attempt(() => {
+      if (this.#signature() === who) this.#storage.setItem(this.#key, NO_SIGNATURE);
+    });
   }
 }
 
