@@ -64,8 +64,15 @@ func (s *spans) all(t *testing.T) []string {
 // TestTrace guards what Trace is told of a login, presentations, store calls and handlers, what is within
 // what, and with which error each ends.
 func TestTrace(t *testing.T) {
+	for _, version := range []string{"3", "4"} {
+		t.Run("Engine.IO "+version, func(t *testing.T) { testTrace(t, version) })
+	}
+}
+
+func testTrace(t *testing.T, version string) {
 	traced := new(spans)
 	withTokens(t, func(o *socketauth.Options[string]) { o.Trace = traced.trace }, func(srv *testServer) {
+		srv.version = version
 		var within string
 		srv.On("ask", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 			within, _ = ctx.Value(spanKey{}).(string)

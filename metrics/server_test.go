@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -35,6 +36,32 @@ func newServer(t *testing.T) *socketauthtest.Server {
 		},
 		Claim: func(user string) (jwt.MapClaims, error) { return jwt.MapClaims{"sub": user}, nil },
 	})
+}
+
+// authenticate3 has a client of Engine.IO 3, which polls, authenticate with a token.
+func authenticate3(t *testing.T, srv *socketauthtest.Server, token string) {
+	t.Helper()
+	at := srv.URL + "/socket.io/?EIO=3&transport=polling"
+	opened, err := get(t.Context(), srv.HTTPClient(), at, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sid := regexp.MustCompile(`"sid":"([^"]+)"`).FindStringSubmatch(opened)
+	if sid == nil {
+		t.Fatalf("opened with %q", opened)
+	}
+	at += "&sid=" + sid[1]
+	event := `42["authenticate",{"token":"` + token + `"}]`
+	answer, err := srv.HTTPClient().Post(at, "text/plain", strings.NewReader(fmt.Sprintf("%d:%s", len(event), event)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	for heard := ""; !strings.Contains(heard, `42["authenticated"`); {
+		if heard, err = get(t.Context(), srv.HTTPClient(), at, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestScrape guards that what clients do is what a scrape says, over real connections; and that two
@@ -76,16 +103,18 @@ func TestScrape(t *testing.T) {
 		t.Fatal(err)
 	}
 	carl.Events() // is connected still
+	authenticate3(t, srv, srv.Code(jwt.MapClaims{"sub": "dora"}))
 
 	lines := []string{
 		`socketauth_sockets{engine="4",server="first",state="authenticated"} 1`,
 		`socketauth_sockets{engine="4",server="first",state="connecting"} 1`,
+		`socketauth_sockets{engine="3",server="first",state="authenticated"} 1`,
 		`socketauth_sockets{engine="3",server="second",state="connecting"} 0`,
 		`socketauth_logins_total{code="OK",server="first"} 1`,
 		`socketauth_logins_total{code="USER_INVALID",server="first"} 2`,
 		`socketauth_logins_total{code="odd�",server="first"} 1`,
 		`socketauth_logins_total{code="OK",server="second"} 0`,
-		`socketauth_authentications_total{code="ok",server="first"} 3`,
+		`socketauth_authentications_total{code="ok",server="first"} 4`,
 		`socketauth_authentications_total{code="token_reused",server="first"} 1`,
 		`socketauth_requests_refused_total{code="invalid_token",server="first"} 1`,
 		`socketauth_rotations_total{server="first"} 1`,
