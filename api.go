@@ -109,7 +109,10 @@ func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
 	}
-	err := a.serveHook(mux, a.loginPath, endpoint{"login", AuditLogin, http.StatusForbidden, a.login})
+	var err error
+	if a.login != nil {
+		err = a.serveHook(mux, a.loginPath, endpoint{"login", AuditLogin, http.StatusForbidden, a.login})
+	}
 	if err == nil && a.config.register != nil {
 		e := endpoint{"register", AuditRegistered, http.StatusBadRequest, a.config.register}
 		err = a.serveHook(mux, a.registerPath, e)

@@ -346,3 +346,41 @@ func TestTokenPathTrims(t *testing.T) {
 		srv.rotated(tokens[1])
 	})
 }
+
+// TestTokenPathAlone guards that an app whose users log in elsewhere needs no hooks of a login for
+// TokenPath: it takes the codes of IssueCode, and there is no login.
+func TestTokenPathAlone(t *testing.T) {
+	for name, change := range map[string]func(*socketauth.Options[string]){
+		"served": func(*socketauth.Options[string]) {},
+		"register": func(o *socketauth.Options[string]) {
+			o.Register = func(context.Context, socketauth.Credentials) (string, error) { return "", nil }
+		},
+		"claim":   func(o *socketauth.Options[string]) { o.Claim = func(string) (jwt.MapClaims, error) { return nil, nil } },
+		"no path": func(o *socketauth.Options[string]) { o.TokenPath = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mux, o := http.NewServeMux(), socketauth.Options[string]{Secret: testSecret, TokenPath: "/token"}
+			change(&o)
+			a, err := socketauth.APIServe(mux, o)
+			if name != "served" {
+				if err == nil || !strings.Contains(err.Error(), "is missing") {
+					t.Errorf("an app without its hooks is served: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, err := a.IssueCode(t.Context(), jwt.MapClaims{"sub": "anna"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, body, _ := post(mux, "/token", jsonType, "", "Authorization", "Bearer "+code); status != http.StatusOK || body["token"] == "" {
+				t.Errorf("%d %v", status, body)
+			}
+			if status, _, _ := post(mux, "/login", jsonType, credentialsJSON("anna", "secret")); status != http.StatusNotFound {
+				t.Errorf("a login is answered with %d", status)
+			}
+		})
+	}
+}

@@ -29,7 +29,9 @@ type Options[U any] struct {
 	// user is unknown or the password is wrong, a *PublicError to refuse for a reason that the
 	// client may know, ErrUnavailable or ErrTooManyAttempts to have the client come back, and any
 	// other error if it failed. ctx ends 30 seconds after the login began. PasswordLogin makes such
-	// a function. APIServe requires it.
+	// a function. APIServe requires it, except in an app whose users log in elsewhere: with TokenPath,
+	// and without this, Register, Claim and their paths, it serves TokenPath alone, for the codes of
+	// IssueCode.
 	FindUserByCredentials func(ctx context.Context, c Credentials) (U, error)
 
 	// Register creates the user of a registration and returns it, with the errors of
@@ -39,7 +41,7 @@ type Options[U any] struct {
 	// Claim returns the claims of a user's tokens: "sub", a string that is not empty, and claims of
 	// the app's own. Of the library's own claims, which the package comment lists, it may only return
 	// "acr" and "amr", which say how the user has proved who they are: see RequireRecent. APIServe
-	// requires it.
+	// requires it as it does FindUserByCredentials.
 	Claim func(u U) (jwt.MapClaims, error)
 
 	// Authorization signs the code of a login and returns it. c has all claims of the code, the
@@ -364,11 +366,14 @@ func (o Options[U]) check() (*config, []error) {
 
 	c.login = credentialHook(o.FindUserByCredentials, o.Claim)
 	c.register = credentialHook(o.Register, o.Claim)
-	if o.FindUserByCredentials == nil {
+	issues := c.tokenPath != "" && o.LoginPath == "" && o.RegisterPath == "" &&
+		o.FindUserByCredentials == nil && o.Register == nil && o.Claim == nil
+	if o.FindUserByCredentials == nil && !issues {
 		c.apiFaults = append(c.apiFaults, errors.New(
-			"option FindUserByCredentials is missing: it returns the user who logs in, and PasswordLogin makes one"))
+			"option FindUserByCredentials is missing: it returns the user who logs in, and PasswordLogin makes one; "+
+				"an app that has no login but IssueCode calls New and SocketServe instead"))
 	}
-	if o.Claim == nil {
+	if o.Claim == nil && !issues {
 		c.apiFaults = append(c.apiFaults, errors.New(
 			`option Claim is missing: it returns the claims of a user, at least {"sub": id}`))
 	}

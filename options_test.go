@@ -106,7 +106,7 @@ func TestFaultsSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		{missing, `Claim is missing: it returns the claims of a user, at least {"sub": id}`},
-		{missing, "FindUserByCredentials is missing: it returns the user who logs in, and PasswordLogin makes one"},
+		{missing, "FindUserByCredentials is missing: it returns the user who logs in, and PasswordLogin makes one; an app that has no login but IssueCode calls New and SocketServe instead"},
 		{missing, "must be set, and none is"},
 		{two, "must be set, and 2 are"},
 		{empty, "is the environment variable set?"},

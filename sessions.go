@@ -138,6 +138,9 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 // has presented its token and OnClaimsChanged has returned. A client that does not do so within Timeout is
 // disconnected, in a way after which clients reconnect by themselves.
 //
+// In a process without UpdateClaims, such as one that serves no sockets, it does the same for the others. If
+// none has it, clients get new tokens with the claims that they had, unless Refresh changes them.
+//
 // The user need not exist: then nothing happens. Errors wrap ErrUnavailable; it may have taken effect all
 // the same. The receipt has the sessions and the sockets that were reached.
 func (a *Auth) RefreshUser(ctx context.Context, userID string) (Receipt, error) {

@@ -78,6 +78,7 @@ export class Proofs {
     const send = (DPoP) => fetch(url, { ...init, headers: { ...headers, ...DPoP && { DPoP } } });
     const response = await (key ? this.#sendProved(key, { method, url }, send) : send());
     if (response.ok) this.#next = undefined; // a login that has failed leaves it to the next one
+    else if (!key) this.#notice("binding_refused"); // otherwise the trade of the code says so
     return response;
   }
 
@@ -130,7 +131,10 @@ export class Proofs {
       return undefined;
     }
     const key = await this.#make(sid);
-    if (!key) attempt(() => storage.setItem(UNPROVED, sid));
+    if (!key) {
+      attempt(() => storage.setItem(UNPROVED, sid));
+      this.#notice("binding_refused");
+    }
     return key;
   }
 
@@ -174,7 +178,6 @@ export class Proofs {
       });
       if (kept) return this.#add(kept === made ? key : await Key.of(kept));
     } catch {} // no WebCrypto, for example
-    this.#notice("binding_refused");
     return undefined;
   }
 }

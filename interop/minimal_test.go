@@ -1,11 +1,20 @@
 package interop
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/z-open/socketauth"
 )
 
 // TestMinimal uses the minimal example in Chromium: what the README shows is all that a server and
@@ -73,6 +82,36 @@ func startServing(t *testing.T, command *exec.Cmd, addr string) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// TestMinimalWithoutKey guards that the page of docs/clients.md, which has no keys, gives up a code that
+// the server takes only with one, instead of presenting it every few seconds until it expires.
+func TestMinimalWithoutKey(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	srv, err := socketauth.New(socketauth.Options[any]{Secret: bytes.Repeat([]byte{1}, 32), Binding: socketauth.BindRequired})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := srv.SocketServe(nil, mux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) { // the app's own
+		code, err := srv.IssueCode(r.Context(), jwt.MapClaims{"sub": "ada"})
+		if err != nil {
+			t.Error(err)
+		}
+		_ = json.NewEncoder(w).Encode(map[string]string{"token": code})
+	})
+	s := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		_ = sockets.Shutdown(context.Background())
+		s.Close()
+	})
+	d := node(t, "socket.io-client-4.8.4", "minimal_socketio.mjs", s.URL)
+	d.hears("page", "refused", "proof_required", []any{}, false)
+	d.done()
 }
 
 // TestOwnersBrowserIsLetInWhileStrangersGuess guards that Chromium keeps the cookie of a login on

@@ -19,7 +19,8 @@ socket.on("authenticated", async (token, stored) => {
 
 socket.on("unauthorized", ({ code: reason, terminal, retryAfter = 5 }) => {
   console.log("refused:", reason);
-  if (!terminal) return setTimeout(() => socket.connect(), retryAfter * 1000);
+  const isRefused = terminal || code && reason === "proof_required"; // a code for pages with a key only (BindRequired)
+  if (!isRefused) return setTimeout(() => socket.connect(), retryAfter * 1000);
   if (code) code = undefined; // the code was refused, not the token
   else delete localStorage.token; // show the login form
 });
