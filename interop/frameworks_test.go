@@ -132,7 +132,7 @@ func TestFrameworks(t *testing.T) {
 	pages := []string{"react", "vue", "svelte"}
 	const alice, fault = "alice is online", "thrown by a handler"
 	one := map[string]int{"sockets": 1, "sessions": 1}
-	for _, page := range pages { // as they are built
+	for _, page := range append(pages, "svelte4") { // as they are built
 		d.hears(page, "shows", alice, "0 alice online")
 		d.hears(page, "news", 1, 1)
 		d.hears(page, "heard", "0: one")
@@ -142,12 +142,12 @@ func TestFrameworks(t *testing.T) {
 	}
 	for _, page := range pages {
 		// Rendered on a server: nothing is known of the session, and nothing is left with the client.
-		html := d.hears(page, "served")
-		const text = `<p>One moment</p><p>One moment</p><output>0 nobody connecting</output>`
-		d.same(html, []any{strings.Replace(text, "<output>", map[string]string{"svelte": " "}[page]+"<output>", 1), 0})
+		const html = `<p>One moment</p><p>One moment</p><output>0 nobody connecting</output>`
+		d.hears(page, "served", html, 0)
 		d.hears(page, "shows", "Please log in", "0 nobody signed-out")
 		d.hears(page, "shows", alice, "0 alice online")
 		d.hears(page, "shows", alice, "0 alice online") // hydrated when the client was online
+		d.hears(page, "picture", "data:,alice")         // frameworks leave it where they find a difference
 		d.hears(page, "counts", one)
 		d.hears(page, "faults", []any{}...)
 

@@ -8,7 +8,7 @@ function Probe({ client, n }) {
   const { state, user } = useSocketAuth(client);
   useEvent(client, "news", () => { throw new Error("thrown by a handler"); });
   useEvent(client, "news", (text) => heard.push(`${n}: ${text}`));
-  return <output>{n} {user ?? "nobody"} {state}</output>;
+  return <><output>{n} {user ?? "nobody"} {state}</output><img alt="" src={`data:,${user}`} /></>;
 }
 
 export function Page() {

@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { createServer as createTCPServer } from 'node:net'
 import { join } from 'node:path'
+import { compile } from 'svelte-4/compiler'
 import { build, createServer } from 'vite'
 import { launch } from '../chromium.mjs'
 import { code, Tab } from './tab.mjs'
@@ -45,12 +46,13 @@ async function served(name) {
   const server = await vite.ssrLoadModule('/server.js')
   const html = await server.pages[name]()
   const tab = await Tab.open(name, browser, `${dev}/served/${name}`)
-  tab.say('served', html.replace(/<!--.*?-->/g, ''), server.held.times)
+  tab.say('served', html.replace(/<!--.*?-->|<img.*?>/g, '').replace(/> </g, '><').trim(), server.held.times)
   await tab.shows('Please log in', '0 nobody signed-out')
   await tab.do(() => client.login({ username: 'alice', password: 'secret' }))
   await tab.shows('alice is online', '0 alice online')
   await tab.page.reload()
   await tab.shows('alice is online', '0 alice online')
+  tab.say('picture', await tab.do(() => document.querySelector('img').src))
   await tab.counts()
   tab.tellsFaults()
   await tab.do(() => client.logout())
@@ -177,12 +179,26 @@ async function freePort() {
   return port
 }
 
+// make builds pages.
+function make(names, options) {
+  return build({
+    ...options, root: folder, base: '/dist/', logLevel: 'error',
+    build: { emptyOutDir: false, rolldownOptions: { input: names.map((name) => join(folder, name + '.html')) } },
+  })
+}
+
+// svelte4 compiles components by Svelte 4.
+const svelte4 = {
+  name: 'svelte4',
+  transform(code, id) {
+    return id.endsWith('.svelte') ? compile(code, { filename: id }).js : undefined
+  },
+}
+
 const browser = await launch()
-await build({
-  root: folder, base: '/dist/', logLevel: 'error',
-  build: { rolldownOptions: { input: Object.keys(pages).map((name) => join(folder, name + '.html')) } },
-})
-for (const name in pages) await production(name)
+await make(Object.keys(pages), {})
+await make(['svelte4'], { configFile: false, plugins: [svelte4], resolve: { alias: { svelte: 'svelte-4' } } })
+for (const name of [...Object.keys(pages), 'svelte4']) await production(name)
 
 delete process.env.NODE_ENV // which build has set
 if (NODE_ENV) process.env.NODE_ENV = NODE_ENV

@@ -1,0 +1,3 @@
+import Legacy from "./Legacy.svelte";
+
+new Legacy({ target: document.getElementById("app") });
