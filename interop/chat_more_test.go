@@ -9,12 +9,18 @@ import (
 // message is, the days between messages, and the bar of a lost connection.
 func TestChatMore(t *testing.T) {
 	program := buildExample(t, "chat")
-	t.Run("typing", func(t *testing.T) { testChatTyping(t, &chat{program: program}) })
 	t.Run("writing", func(t *testing.T) { testChatWriting(t, &chat{program: program}) })
 	t.Run("sending", func(t *testing.T) { testChatSending(t, &chat{program: program}) })
-	t.Run("reading", func(t *testing.T) { testChatReading(t, &chat{program: program}) })
-	t.Run("offline", func(t *testing.T) { testChatOffline(t, &chat{program: program}) })
 	t.Run("axe", func(t *testing.T) { testChatAxe(t, &chat{program: program, flags: []string{"-recent", "2s"}}) })
+	// These wait for most of their time.
+	for name, test := range map[string]func(*testing.T, *chat){
+		"typing": testChatTyping, "reading": testChatReading, "offline": testChatOffline,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, &chat{program: program})
+		})
+	}
 }
 
 func arrive(d *driver, names ...string) {
@@ -115,6 +121,7 @@ func testChatOffline(t *testing.T, c *chat) {
 	d.ignore("console") // the browser logs that there is no server
 	arrive(d, "alice", "bob")
 	d.hears("alice", "meets", "alice", "bob")
+	d.hears("alice", "is", "offline")
 	d.hears("alice", "learns")
 	d.hears("alice", "blinks", 0)
 	d.hears("client", "ready")
