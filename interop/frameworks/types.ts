@@ -10,7 +10,9 @@ import { ref, shallowRef, type ComputedRef } from "vue";
 interface ServerEvents {
   news: (text: string, at: Date) => void;
 }
-const client = connect<ServerEvents>();
+declare global { var client: { close(): void } | undefined } // as in docs/clients.md
+globalThis.client?.close();
+const client = globalThis.client = connect<ServerEvents>();
 const untyped = connect();
 
 export const seen: { state: State; reason?: Reason; user: string | null; claims: Claims | null } = react.useSocketAuth(client);
