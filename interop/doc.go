@@ -4,6 +4,6 @@
 //
 //	npm ci && npm ci --prefix frameworks && go test ./...
 //
-// It needs Node 20 or newer, Xvfb, /usr/bin/chromium and /usr/bin/firefox-esr. SOAK=1 runs the bulk
-// tests for longer.
+// It needs Node 20 or newer, Xvfb, and the browsers of Debian's packages chromium, firefox-esr and
+// webkit2gtk-driver. SOAK=1 runs the bulk tests for longer.
 package interop

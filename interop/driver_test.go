@@ -65,6 +65,12 @@ func node(t *testing.T, needs, script string, args ...string) *driver {
 // nodeWith is node with additional environment variables.
 func nodeWith(t *testing.T, env []string, needs, script string, args ...string) *driver {
 	t.Helper()
+	return nodeFor(t, patience, env, needs, script, args...)
+}
+
+// nodeFor is nodeWith for a scenario that may take so long.
+func nodeFor(t *testing.T, patience time.Duration, env []string, needs, script string, args ...string) *driver {
+	t.Helper()
 	path, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatal("Node is missing: install version 20 or newer")

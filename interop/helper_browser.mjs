@@ -3,10 +3,7 @@
 //   node helper_browser.mjs <scenario> <url> [options as JSON]
 //
 // What happens is printed as lines, like those of client.mjs, which the Go tests check.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { launch, launchIn } from './chromium.mjs'
+import { launch } from './chromium.mjs'
 import { print } from './peer.mjs'
 
 const [scenario, url, options = '{}'] = process.argv.slice(2)
@@ -196,41 +193,6 @@ const scenarios = {
     }
   },
 
-  // killed is a browser that is killed right after a token was replaced, before its localStorage is
-  // on disk.
-  async killed() {
-    const folder = mkdtempSync(join(tmpdir(), 'profile-'))
-    try {
-      let tab = await Tab.open('page', await launchIn(folder))
-      await tab.login()
-      await tab.is('online')
-      await tab.page.context().close() // which writes it to disk
-      tab = await Tab.open('page', await launchIn(folder))
-      for (let n = 0; n < 3; n++) { // the more Chromium writes, the later it is on disk
-        await tab.is('online')
-        await tab.page.reload()
-      }
-      await tab.is('online')
-      await tab.ask()
-      const ended = new Promise((resolve) => tab.page.context().once('close', resolve))
-      for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-        try {
-          if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(folder)) process.kill(Number(pid), 'SIGKILL')
-        } catch {} // it has ended meanwhile
-      }
-      await ended
-      for (const file of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) rmSync(join(folder, file), { force: true })
-      tab = await Tab.open('page', await launchIn(folder))
-      await tab.is('online')
-      await tab.ask()
-      await tab.do(() => client.logout())
-      await tab.is('signed-out')
-      await tab.page.context().close()
-    } finally {
-      rmSync(folder, { recursive: true, force: true })
-    }
-  },
-
   // tabs are opened, closed and reloaded at any time, lose their connections, and come back after
   // two restarts of the server.
   async tabs({ count, locks }) {
@@ -303,25 +265,6 @@ const scenarios = {
     await other.is('online')
     await other.ask()
     await other.tell(() => location.hash)
-  },
-
-  // asleep are pages whose machine sleeps until their token has expired.
-  async asleep({ ms }) {
-    const home = await context()
-    const [tab, other] = [await Tab.open('tab', home), await Tab.open('other', home)]
-    await tab.login()
-    await tab.is('online')
-    await other.is('online')
-    const doze = (ms) => {
-      const end = performance.now() + ms
-      while (performance.now() < end);
-    }
-    await Promise.all([tab.do(doze, ms), other.do(doze, ms)])
-    await tab.is('expired')
-    await other.is('expired') // whichever of the two was told
-    await tab.login()
-    await tab.is('online')
-    await other.is('online')
   },
 
   // away are two tabs that have no network when their token expires.

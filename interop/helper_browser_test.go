@@ -3,8 +3,6 @@ package interop
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -111,20 +109,9 @@ func TestHelperBack(t *testing.T) {
 	}
 }
 
-// TestHelperBrowserAsleep: after a sleep in which the token expired, pages are signed out; after a
-// shorter one, the token is replaced.
+// TestHelperBrowserAsleep: pages that had no network when their token expired say so; after a sleep
+// in which it did not expire, it is replaced. TestHelperBrowsers has the sleep in which it did.
 func TestHelperBrowserAsleep(t *testing.T) {
-	t.Run("past", func(t *testing.T) {
-		l := newLedger(blacklist.NewMemory())
-		a := servePages(t, l, nil, func(o *socketauth.Options[string]) { o.TokenLifetime = 3 * time.Second })
-		d := chromium(t, "helper_browser.mjs", "asleep", a.url, `{"ms": 3500}`)
-		for _, state := range []string{"online", "expired", "online"} {
-			d.hears("tab", "is", state)
-			d.hears("other", "is", state)
-		}
-		d.done()
-		noAlarm(t, a)
-	})
 	t.Run("past, without a network", func(t *testing.T) {
 		// Guards: only the first tab said that the token had expired; the other one's reason was
 		// "elsewhere".
@@ -185,91 +172,6 @@ func TestHelperBrowserStorage(t *testing.T) {
 	d.done()
 	noAlarm(t, a)
 	l.clean(t, 2)
-}
-
-// TestHelperKilled: after Chromium was killed seconds after a token was replaced, the user is
-// signed in, and nothing is taken for theft.
-func TestHelperKilled(t *testing.T) {
-	// Guards: Chromium had the replaced token in localStorage again, so that the session was ended
-	// as stolen.
-	a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
-	d := chromium(t, "helper_browser.mjs", "killed", a.url, "{}")
-	for range 5 {
-		d.hears("page", "is", "online")
-	}
-	d.hears("page", "user", "alice")
-	d.hears("page", "is", "online")
-	d.hears("page", "user", "alice")
-	d.hears("page", "is", "signed-out")
-	d.done()
-	noAlarm(t, a)
-	sessions(t, a, "alice", 0)
-}
-
-// TestHelperKilledEarly: a browser is killed before its last write to localStorage is on disk:
-// right after the first login, right after another one, and after a logout of which the server
-// could not be told.
-func TestHelperKilledEarly(t *testing.T) {
-	// Guards: the user was signed out after the logins, and was signed in again after the logout.
-	for _, browser := range []string{"Chromium", "Firefox"} {
-		t.Run(browser, func(t *testing.T) {
-			a := servePages(t, newLedger(blacklist.NewMemory()), nil, nil)
-			program := map[string]string{"Chromium": "/usr/bin/chromium", "Firefox": "/usr/bin/firefox-esr"}[browser]
-			if _, err := os.Stat(program); err != nil {
-				t.Fatalf("%s is missing: run `apt-get install %s`", browser, filepath.Base(program))
-			}
-			d := node(t, "socket.io-client-4.8.4", "helper_killed.mjs", browser, a.url)
-			d.hears("page", "comes", []any{"connecting", "signed-out"})
-			d.hears("page", "is", "online")
-			d.hears("page", "comes", []any{"connecting", "online"})
-			d.hears("page", "user", "alice")
-
-			d.hears("page", "is", "online")
-			d.hears("page", "told", true)
-			d.hears("page", "is", "online")
-			d.hears("page", "comes", []any{"connecting", "online"})
-			d.hears("page", "user", "bob")
-
-			d.hears("page", "is", "online")
-			d.hears("client", "ready")
-			a.listener.cut()
-			d.hears("page", "is", "offline")
-			d.hears("page", "told", false)
-			d.hears("client", "ready")
-			sessions(t, a, "bob", 1)
-			a.listener.mend()
-			d.hears("page", "comes", []any{"connecting", "signed-out"})
-			d.done()
-			noAlarm(t, a)
-			sessions(t, a, "bob", 0)
-			sessions(t, a, "alice", 0)
-		})
-	}
-}
-
-// TestHelperHidden: a visible tab that asks for its turn after many hidden ones has it soon.
-// Chromium throttles the hidden tabs' timers here as it does for users; browser drivers usually
-// switch that off.
-func TestHelperHidden(t *testing.T) {
-	// Guards: each hidden tab had the turn for a second, and the visible one waited for all of
-	// them.
-	if _, err := exec.LookPath("Xvfb"); err != nil {
-		t.Fatal("Xvfb is missing: run `apt-get install xvfb`")
-	}
-	l := newLedger(blacklist.NewMemory())
-	a := servePages(t, l, nil, nil)
-	d := chromium(t, "helper_hidden.mjs", a.url, "7")
-	d.hears("client", "throttled", true, "visible")
-	d.hears("client", "ready")
-	a.listener.cut()
-	a.listener.mend()
-	var before int
-	if err := json.Unmarshal(d.hears("client", "before the visible tab").Args[0], &before); err != nil || before > 1 {
-		t.Errorf("%d hidden tabs had their turns before the visible one, %v", before, err)
-	}
-	d.done()
-	t.Log(d.stderr.String())
-	noAlarm(t, a)
 }
 
 // TestHelperDevices: when one device ends the session of another, all tabs of that other device are

@@ -174,7 +174,8 @@ func withPage(library http.Handler, options string) http.Handler {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			_, _ = fmt.Fprintf(w, `<!doctype html><title>page</title><link rel="icon" href="data:,">`+
 				`<script type="module">import { connect } from "/socketauth/socketauth.js"; globalThis.client = connect({ minDelay: 200, maxDelay: 1000, %s });`+
-				`globalThis.states = []; client.on("state", (state) => states.push(state));</script>`, options)
+				`globalThis.states = []; client.on("state", (state) => states.push(state));`+
+				`globalThis.heard = []; for (const event of ["state", "notice"]) client.on(event, (...args) => heard.push([Date.now(), ...args]));</script>`, options)
 		default:
 			library.ServeHTTP(w, r)
 		}
