@@ -228,7 +228,9 @@ export class TokenStore {
     }
     const code = this.#read(this.#codeKey);
     const token = this.#read(this.#key);
-    const isBehind = sameSession(saved, code) || !token || isNewer(saved, token);
+    // Once it had what the durable copy has, it loses nothing: another tab has removed the token.
+    const isBehind = sameSession(saved, code) ||
+      (token ? isNewer(saved, token) : !this.#isCurrent);
     const isLost = isSessionToken(saved) && !hasEnded(saved) && !this.hasMoved && isBehind;
     return { ended, lost: isLost ? saved : undefined };
   }

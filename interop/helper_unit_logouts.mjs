@@ -139,6 +139,33 @@ export const tests = {
     delete globalThis.localStorage
   },
 
+  async 'a logout in another tab is not undone by a tab that reads the durable copy just then'() {
+    // Guards: that tab took the token for one that the storage had lost, and stored it again. Then
+    // the tab of the logout connected, and said that the session had ended elsewhere.
+    const disk = globalThis.indexedDB = new Database()
+    const kept = globalThis.localStorage = storage(token(1))
+    const { server, client, states } = await start(undefined, { storage: kept })
+    await disk.answer()
+    server.hear()
+    server.socket.tell('authenticated', token(2), () => {})
+    await disk.answer()
+    server.socket.tell('disconnect', 'transport close')
+    await pass(1_050)
+    assert.equal(disk.waiting.length, 1) // in its next turn
+    for (let n = 0; n < 3; n++) disk.waiting.shift()() // it has read the token
+    for (const [key, newValue] of [[KEY + '.end', 'logged_out'], [KEY, null], [KEY + '.end', null]]) {
+      if (newValue) kept.setItem(key, newValue)
+      else kept.removeItem(key)
+      window.dispatchEvent(Object.assign(new Event('storage'), { storageArea: kept, key, newValue }))
+    }
+    await disk.answer()
+    assert.equal(kept.token, undefined)
+    assert.equal(states.at(-1), 'signed-out: logged_out')
+    client.close()
+    delete globalThis.indexedDB
+    delete globalThis.localStorage
+  },
+
   async 'a logout while the durable copy is read ends what is in there'() {
     // Guards: the session that was being restored was there again after the logout.
     for (const answers of [0, 1, 2, 3, 4]) {
