@@ -102,9 +102,9 @@ func APIServe[U any](mux Mux, opts Options[U]) (*Auth, error) {
 
 // APIServe registers POST and OPTIONS of LoginPath on mux, and of RegisterPath if there is a
 // Register hook. Both are answered with a code, which the client exchanges for a session token on a
-// socket or at TokenPath. If TokenPath is set, APIServe registers POST, DELETE and OPTIONS of it too. It
-// returns an error if a hook or key that they need is missing, or if the mux panics because a route is
-// taken.
+// socket or at TokenPath. If TokenPath is set, APIServe registers POST, DELETE and OPTIONS of it
+// too. It returns an error if a hook or key that they need is missing, or if the mux panics because
+// a route is taken.
 func (a *Auth) APIServe(mux Mux) error {
 	if len(a.apiFaults) > 0 {
 		return optionsError(a.apiFaults)
@@ -246,8 +246,8 @@ func (a *Auth) handleCredentials(w http.ResponseWriter, r *http.Request, e endpo
 
 // begin begins an attempt to log in to or register one of the accounts. wait is how long the client
 // has to wait instead, or 0. t is its turn in the queue of Passwords. Clients whose network is not
-// known are told apart by a proof that they were logged in before, or by the headers of a proxy; for
-// them the hash of the accounts is needed.
+// known are told apart by a proof that they were logged in before, or by the headers of a proxy;
+// for them the hash of the accounts is needed.
 func (a *Auth) begin(
 	r *http.Request, network string, accounts []string, hash accountsHash,
 ) (attempt *throttle.Attempt, wait time.Duration, t turn) {
@@ -297,8 +297,9 @@ func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint,
 	answer(w, status, publicBody(&public))
 }
 
-// answerBadProof answers a login or registration whose proof is refused. Clients can cause that at will, so
-// that it is recorded once a minute for each network. That a proof needs a nonce is no failure.
+// answerBadProof answers a login or registration whose proof is refused. Clients can cause that at
+// will, so that it is recorded once a minute for each network. That a proof needs a nonce is no
+// failure.
 func (a *Auth) answerBadProof(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, refused *refusal) {
 	failed.Code = httpUseDPoPNonce
 	now := false
@@ -413,7 +414,8 @@ func readCredentials(w http.ResponseWriter, r *http.Request) (Credentials, *http
 
 const jsonMedia = "application/json"
 
-// mediaType returns the media type of a request's body, or "" if it has none that is valid, or several.
+// mediaType returns the media type of a request's body, or "" if it has none that is valid, or
+// several.
 func mediaType(r *http.Request) string {
 	values := r.Header.Values("Content-Type")
 	if len(values) != 1 {
@@ -429,8 +431,8 @@ func mediaType(r *http.Request) string {
 	return media
 }
 
-// readBody reads the body of a request and calls use with it, which must not keep it. The read deadline
-// stays if there is a fault, because net/http reads the rest of the body.
+// readBody reads the body of a request and calls use with it, which must not keep it. The read
+// deadline stays if there is a fault, because net/http reads the rest of the body.
 func readBody(w http.ResponseWriter, r *http.Request, use func(body []byte) *httpFault) *httpFault {
 	rc := http.NewResponseController(w)
 	// If w does not support deadlines, that of the http.Server applies.
@@ -459,8 +461,8 @@ func readBody(w http.ResponseWriter, r *http.Request, use func(body []byte) *htt
 
 var errMalformed = &httpFault{http.StatusBadRequest, httpBodyMalformed}
 
-// takeStepUp removes the field "step_up" from the credentials of a login and reports whether it asks for a
-// step-up. Forms can only send strings.
+// takeStepUp removes the field "step_up" from the credentials of a login and reports whether it
+// asks for a step-up. Forms can only send strings.
 func takeStepUp(c Credentials) (asked bool, fault *httpFault) {
 	switch c["step_up"] {
 	case true, "true":

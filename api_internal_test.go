@@ -35,8 +35,8 @@ func FuzzReadCredentials(f *testing.F) {
 	})
 }
 
-// FuzzReadTexts checks that the fields of a login that are all strings are read as encoding/json reads
-// them, and that it is left to encoding/json to read or refuse everything else.
+// FuzzReadTexts checks that the fields of a login that are all strings are read as encoding/json
+// reads them, and that it is left to encoding/json to read or refuse everything else.
 func FuzzReadTexts(f *testing.F) {
 	for _, seed := range []string{
 		`{"username":"anna","password":"secret"}`, `{}`, ` { "a" : "b" } `, `{"a":"b","a":"c"}`, `{"a":1}`, `{"a":"b","c":null}`, `[]`, `null`, `"a"`, `{"a":"b"`,

@@ -20,8 +20,8 @@ import (
 	"github.com/z-open/socketauth/internal/sharedcall"
 )
 
-// Auth is the core that HTTP and sockets share: keys, blacklist and policy. New makes it. It is safe
-// for concurrent use.
+// Auth is the core that HTTP and sockets share: keys, blacklist and policy. New makes it. It is
+// safe for concurrent use.
 type Auth struct {
 	*config
 	bus *bus // nil without Cluster.Broker
@@ -47,18 +47,20 @@ type socketServer interface {
 	ready() error
 	// silence returns for how long changes of the store may have been missed.
 	silence() time.Duration
-	// prepareRevocation is called before the store decides. The function that it returns is called with
-	// the decision; it closes sockets accordingly and returns how many were closed for the revocation.
+	// prepareRevocation is called before the store decides. The function that it returns is called
+	// with the decision; it closes sockets accordingly and returns how many were closed for the
+	// revocation.
 	prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int
-	// revokedElsewhere closes the sockets that a revocation by another process is about, and returns how
-	// many were closed for revocations and not counted before. It returns false if the store has not
-	// answered for all of them before ctx has ended.
+	// revokedElsewhere closes the sockets that a revocation by another process is about, and
+	// returns how many were closed for revocations and not counted before. It returns false if the
+	// store has not answered for all of them before ctx has ended.
 	revokedElsewhere(ctx context.Context, r blacklist.Revocation) (closed int, ok bool)
-	// outdate has the claims of the sockets that a change is about brought up to date, and returns how many
-	// sockets it is about.
+	// outdate has the claims of the sockets that a change is about brought up to date, and returns
+	// how many sockets it is about.
 	outdate(c blacklist.Change) int
-	// refreshedElsewhere is outdate for a refresh by another process, once the store has confirmed it. It
-	// returns false if the store has not answered for all of the sockets before ctx has ended.
+	// refreshedElsewhere is outdate for a refresh by another process, once the store has confirmed
+	// it. It returns false if the store has not answered for all of the sockets before ctx has
+	// ended.
 	refreshedElsewhere(ctx context.Context, c blacklist.Change) (outdated int, ok bool)
 	// deliver sends a message to the authenticated sockets that are in one of the groups.
 	deliver(groups []hub.Group, m *engine.Message, volatile bool)
@@ -117,11 +119,11 @@ func (a *Auth) endSession(sessionID string, why authn.Cause) {
 	}
 }
 
-// Close ends what the core does in the background, and returns when that has ended, or with the error
-// of ctx. Without Options.Cluster it does nothing. With it, SocketServe, APIServe, Middleware and the
-// first revocation begin to listen to the other processes, and Close says goodbye to them: receipts
-// name a process that ended without one for a while. The Shutdown of the last server calls Close; an
-// app that has no server calls it itself. It may be called again.
+// Close ends what the core does in the background, and returns when that has ended, or with the
+// error of ctx. Without Options.Cluster it does nothing. With it, SocketServe, APIServe, Middleware
+// and the first revocation begin to listen to the other processes, and Close says goodbye to them:
+// receipts name a process that ended without one for a while. The Shutdown of the last server calls
+// Close; an app that has no server calls it itself. It may be called again.
 func (a *Auth) Close(ctx context.Context) error {
 	return a.close(ctx, func() bool { return false })
 }
@@ -194,9 +196,9 @@ func newWithAPI[U any](opts Options[U]) (*Auth, error) {
 }
 
 // IssueCode mints a code for a user whom the app has identified by other means, such as an OAuth
-// callback, a magic link, a passkey or a test. claims are what Options.Claim would return. The client
-// trades the code for a token as after a login. If the blacklist is needed for the time and cannot be
-// reached, the error wraps ErrUnavailable.
+// callback, a magic link, a passkey or a test. claims are what Options.Claim would return. The
+// client trades the code for a token as after a login. If the blacklist is needed for the time and
+// cannot be reached, the error wraps ErrUnavailable.
 func (a *Auth) IssueCode(ctx context.Context, claims jwt.MapClaims) (string, error) {
 	if !a.tokens.canSign(a.tokens.authorization) {
 		return "", optionsError([]error{errNoSigning})
@@ -217,8 +219,8 @@ var (
 	errNotSession = errors.New("a code where a session token is needed")
 )
 
-// verify checks what can be checked of a token without a decision of the store: signature, claims and
-// expiry. A refusal for expiry has the token. Step-up codes are refused.
+// verify checks what can be checked of a token without a decision of the store: signature, claims
+// and expiry. A refusal for expiry has the token. Step-up codes are refused.
 func (a *Auth) verify(ctx context.Context, text string) (*token, *refusal) {
 	t, refused := a.verifyAny(ctx, text)
 	if t != nil && t.Use == useStepUp || refused != nil && refused.token != nil && refused.token.Use == useStepUp {
@@ -246,8 +248,8 @@ func (a *Auth) verifyAny(ctx context.Context, text string) (t *token, refused *r
 	return nil, refuseError("KeyFunc", err)
 }
 
-// countInvalidToken counts a token that nobody has signed as a failure of the network that it came from,
-// and returns the refusal that the client is told. A good token is never delayed.
+// countInvalidToken counts a token that nobody has signed as a failure of the network that it came
+// from, and returns the refusal that the client is told. A good token is never delayed.
 func (a *Auth) countInvalidToken(network, address string, refused *refusal) *refusal {
 	if refused.code != codeInvalidToken {
 		return refused

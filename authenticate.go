@@ -81,8 +81,8 @@ func (s *Socket) runOnAuthenticated(ctx context.Context, next *token, tenant str
 	return nil
 }
 
-// offer sends a confirming client its next token. Until the client confirms it, the socket stays what
-// it was.
+// offer sends a confirming client its next token. Until the client confirms it, the socket stays
+// what it was.
 func (s *Socket) offer(t, next *token, tenant string) {
 	offered := false
 	s.step(func(m *authn.Machine) authn.Effects {
@@ -97,8 +97,8 @@ func (s *Socket) offer(t, next *token, tenant string) {
 	})
 }
 
-// confirm handles the client's acknowledgement that it has stored the token next, even if the client
-// has left since.
+// confirm handles the client's acknowledgement that it has stored the token next, even if the
+// client has left since.
 func (s *Socket) confirm(t, next *token, tenant string) {
 	if !s.awaits(next) { // next was presented already, which confirmed it
 		return
@@ -145,9 +145,9 @@ func (s *Socket) confirm(t, next *token, tenant string) {
 	s.enter(t, next, tenant)
 }
 
-// stay lets a client that is in, and was offered a token which is not confirmed, go on with the one that it
-// has presented. If the app has not seen the claims of that, the client comes back instead, and is asked
-// about as a whole: its tenant may be another one, too.
+// stay lets a client that is in, and was offered a token which is not confirmed, go on with the one
+// that it has presented. If the app has not seen the claims of that, the client comes back instead,
+// and is asked about as a whole: its tenant may be another one, too.
 func (s *Socket) stay() {
 	s.mu.Lock()
 	unseen := s.auth.Held() && s.auth.Current()
@@ -157,8 +157,8 @@ func (s *Socket) stay() {
 	}
 }
 
-// hear adds the socket to those who receive broadcasts. Until enter has let it in, they are kept for
-// it, so that a client that has been told that it is authenticated misses none from then on.
+// hear adds the socket to those who receive broadcasts. Until enter has let it in, they are kept
+// for it, so that a client that has been told that it is authenticated misses none from then on.
 func (s *Socket) hear() {
 	s.mu.Lock()
 	if s.auth.Phase() < authn.Authenticated {
@@ -236,8 +236,8 @@ func (s *Socket) enter(t, next *token, tenant string) {
 	}
 }
 
-// settle joins the rooms of OnAuthenticated, has the app act on claims that it has not seen, and sends what
-// has waited for that.
+// settle joins the rooms of OnAuthenticated, has the app act on claims that it has not seen, and
+// sends what has waited for that.
 func (s *Socket) settle(rooms []string) *refusal {
 	s.mu.Lock()
 	held := s.auth.Held()
@@ -276,8 +276,9 @@ func (s *Socket) sendRefusal(r *refusal) {
 	}
 }
 
-// closeRefused sends the client the refusal for which the state machine has closed the socket, closes
-// the connection and records the refusal. The caller has added 1 to the server's work for it.
+// closeRefused sends the client the refusal for which the state machine has closed the socket,
+// closes the connection and records the refusal. The caller has added 1 to the server's work for
+// it.
 func (s *Socket) closeRefused(end authn.Effects) {
 	r := refuseClosed(end)
 	s.conn.Close(r.message())
@@ -294,8 +295,8 @@ func (s *Socket) closeRefused(end authn.Effects) {
 	}()
 }
 
-// own returns the token that the socket lives on or will live on once its client has confirmed it, or
-// nil.
+// own returns the token that the socket lives on or will live on once its client has confirmed it,
+// or nil.
 func (s *Socket) own() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,9 +332,9 @@ func (s *Socket) setCandidate(next *token) {
 	s.auth.Propose((*authn.Token)(next))
 }
 
-// beginCall marks a store call as in flight, or the app's hooks that come before one. Until endCall,
-// deadlines do not close the socket, and the end of the session that this call may cause is deferred.
-// It returns false if the socket is closed.
+// beginCall marks a store call as in flight, or the app's hooks that come before one. Until
+// endCall, deadlines do not close the socket, and the end of the session that this call may cause
+// is deferred. It returns false if the socket is closed.
 func (s *Socket) beginCall(about authn.Cause) (ok bool) {
 	s.step(func(m *authn.Machine) authn.Effects {
 		ok = m.Begin(time.Now(), about)
@@ -345,8 +346,8 @@ func (s *Socket) beginCall(about authn.Cause) (ok bool) {
 // endCall ends what beginCall began, once what followed from it is done.
 func (s *Socket) endCall() { s.step((*authn.Machine).Done) }
 
-// present takes a presentation to the store. All that can fail without the store comes first, so that
-// a refused presentation consumes nothing.
+// present takes a presentation to the store. All that can fail without the store comes first, so
+// that a refused presentation consumes nothing.
 func (s *Socket) present(ctx context.Context, in presented) outcome {
 	a := s.server.auth
 	t, refused := a.verifyProved(ctx, in, s.conn.SessionID())
@@ -407,8 +408,8 @@ func (s *Socket) offeredFor(t *token) *token {
 	return (*token)(s.auth.OfferedFor(t.ID))
 }
 
-// prepare makes everything ready for the store to decide. If it does not refuse, done must be called once
-// what the store has decided is carried out.
+// prepare makes everything ready for the store to decide. If it does not refuse, done must be
+// called once what the store has decided is carried out.
 func (s *Socket) prepare(ctx context.Context, t, next *token, tenant string, confirms bool) (done func(), refused *refusal) {
 	// Register the socket under its session and user before the store decides, so that a revocation
 	// from now on finds it. If the presentation is refused, closing the socket removes it again.
@@ -431,8 +432,8 @@ func (s *Socket) prepare(ctx context.Context, t, next *token, tenant string, con
 }
 
 // proposeAgain records a token that was minted instead of an earlier one, which the store has not
-// accepted. If OnAuthenticated has let the client in by the claims of the earlier one, OnClaimsChanged
-// is told of these.
+// accepted. If OnAuthenticated has let the client in by the claims of the earlier one,
+// OnClaimsChanged is told of these.
 func (s *Socket) proposeAgain(next *token, tenant string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -443,8 +444,8 @@ func (s *Socket) proposeAgain(next *token, tenant string) {
 	}
 }
 
-// presentation returns what the store has to know of a token that came at the given time. It names no
-// successor.
+// presentation returns what the store has to know of a token that came at the given time. It names
+// no successor.
 func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
 	return blacklist.Presentation{
 		Token:            t.ref(),
@@ -458,8 +459,8 @@ func (s *Socket) presentation(t *token, at time.Time) blacklist.Presentation {
 }
 
 // authorize acquires one of the user's slots and asks OnAuthenticated, once, whether to let the
-// client in. If the client has to confirm first, it only makes sure that a slot is free: the rest is
-// done by confirm.
+// client in. If the client has to confirm first, it only makes sure that a slot is free: the rest
+// is done by confirm.
 func (s *Socket) authorize(ctx context.Context, t, next *token, tenant string, confirming bool) *refusal {
 	a := s.server.auth
 	if s.wasAuthenticated() {

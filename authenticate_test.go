@@ -88,8 +88,8 @@ func TestAuthenticationTimeout(t *testing.T) {
 	})
 }
 
-// TestLateClients checks that a client that is disconnected after Timeout, and the log at each level,
-// are told which deadline it was, and that the warning with the fix is limited.
+// TestLateClients checks that a client that is disconnected after Timeout, and the log at each
+// level, are told which deadline it was, and that the warning with the fix is limited.
 func TestLateClients(t *testing.T) {
 	var release chan struct{}
 	withServer(t, func(o *socketauth.Options[string]) {

@@ -61,8 +61,8 @@ func (instantBatches) CheckAll(_ context.Context, tokens []blacklist.TokenRef) (
 	return results, nil
 }
 
-// BenchmarkGap is a gap on a server with 100,000 sockets of as many sessions: what the library itself
-// takes to have all of them looked up.
+// BenchmarkGap is a gap on a server with 100,000 sockets of as many sessions: what the library
+// itself takes to have all of them looked up.
 func BenchmarkGap(b *testing.B) {
 	for name, store := range map[string]blacklist.Store{"one by one": instantStore{}, "in batches": instantBatches{}} {
 		b.Run(name, func(b *testing.B) {

@@ -8,10 +8,10 @@ import (
 
 // This file holds how sessions are bound to a key of the user's device (RFC 9449).
 
-// Binding says whether sessions are bound to a key of the user's device. A token of a bound session names
-// that key, and is worth nothing without a proof of it (RFC 9449): who has copied the token alone gets
-// nowhere. A session is bound from its beginning, by a proof that comes with the login, the registration
-// or the trade of the code, or never.
+// Binding says whether sessions are bound to a key of the user's device. A token of a bound session
+// names that key, and is worth nothing without a proof of it (RFC 9449): who has copied the token
+// alone gets nowhere. A session is bound from its beginning, by a proof that comes with the login,
+// the registration or the trade of the code, or never.
 type Binding int
 
 const (
@@ -30,9 +30,9 @@ var (
 	errOtherToken = errors.New("the proof is for another token")
 )
 
-// readProof returns the proof of a key that came with the token t, or with none if t is nil: with a token
-// that is bound it has to be of that key, and with any it has to be for that token. What else it says is for
-// the caller to check.
+// readProof returns the proof of a key that came with the token t, or with none if t is nil: with a
+// token that is bound it has to be of that key, and with any it has to be for that token. What else
+// it says is for the caller to check.
 func readProof(text string, t *token) (*dpop.Proof, error) {
 	proof, err := dpop.Parse(text)
 	switch {
@@ -50,8 +50,8 @@ func readProof(text string, t *token) (*dpop.Proof, error) {
 	return proof, nil
 }
 
-// boundTo returns a token that came with a proof, or what a code becomes that is bound to no key yet: it
-// binds the session that it begins.
+// boundTo returns a token that came with a proof, or what a code becomes that is bound to no key
+// yet: it binds the session that it begins.
 func (t *token) boundTo(proof *dpop.Proof) *token {
 	if t.Thumbprint != "" {
 		return t

@@ -8,9 +8,9 @@ import (
 	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
-// TestBoundAcrossProcesses guards that a bound session goes on at another process with its key and nowhere
-// without it, that a proof for a connection of one process is worth nothing at another one, and that a code
-// which a thief has traded at one process is reuse at another.
+// TestBoundAcrossProcesses guards that a bound session goes on at another process with its key and
+// nowhere without it, that a proof for a connection of one process is worth nothing at another one,
+// and that a code which a thief has traded at one process is reuse at another.
 func TestBoundAcrossProcesses(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -48,8 +48,8 @@ func TestBoundAcrossProcesses(t *testing.T) {
 	})
 }
 
-// TestBoundBehindBalancer guards that the Engine.IO id which a client has been sent is that which its proofs
-// are checked with, when its requests come by way of other processes.
+// TestBoundBehindBalancer guards that the Engine.IO id which a client has been sent is that which
+// its proofs are checked with, when its requests come by way of other processes.
 func TestBoundBehindBalancer(t *testing.T) {
 	key := dpoptest.NewKey()
 	withBalancer(t, 2, nil, func(b *balanced) {

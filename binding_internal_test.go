@@ -29,8 +29,8 @@ func boundCode(t *testing.T, i *issuer, thumbprint string) *token {
 	return code
 }
 
-// TestBoundTokens guards that the key which a code is bound to is named by every token of its session, on
-// each way that a token is minted and verified, and that the store is told.
+// TestBoundTokens guards that the key which a code is bound to is named by every token of its
+// session, on each way that a token is minted and verified, and that the store is told.
 func TestBoundTokens(t *testing.T) {
 	keys := testKeys(t)
 	for name, o := range map[string]Options[any]{
@@ -79,7 +79,8 @@ func signingHook(change func(jwt.MapClaims)) mintHook {
 	}
 }
 
-// TestHooksKeepTheKey guards that an app which signs cannot bind a token to another key, nor to none.
+// TestHooksKeepTheKey guards that an app which signs cannot bind a token to another key, nor to
+// none.
 func TestHooksKeepTheKey(t *testing.T) {
 	for name, change := range map[string]func(jwt.MapClaims){
 		"another key":    func(c jwt.MapClaims) { c["cnf"] = map[string]string{"jkt": otherThumbprint} },
@@ -131,8 +132,8 @@ func TestUpdateClaimsKeepsTheKey(t *testing.T) {
 	}
 }
 
-// TestMalformedThumbprints guards that a token whose claim "cnf" is not exactly the thumbprint of a key is
-// invalid: it would be taken for one that is bound to nothing.
+// TestMalformedThumbprints guards that a token whose claim "cnf" is not exactly the thumbprint of a
+// key is invalid: it would be taken for one that is bound to nothing.
 func TestMalformedThumbprints(t *testing.T) {
 	i := newIssuer(t, Options[any]{})
 	good := mustSuccessor(t, i, boundCode(t, i, testThumbprint))
@@ -165,9 +166,9 @@ func TestMalformedThumbprints(t *testing.T) {
 	}
 }
 
-// TestTradeBinds guards that the first token of a session is bound to the key whose proof came with a code
-// that names none, that the store is told which key that is, and that no other presentation of the code is
-// given that token.
+// TestTradeBinds guards that the first token of a session is bound to the key whose proof came with
+// a code that names none, that the store is told which key that is, and that no other presentation
+// of the code is given that token.
 func TestTradeBinds(t *testing.T) {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {

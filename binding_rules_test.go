@@ -15,9 +15,9 @@ import (
 	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
-// TestBindRequired guards that with BindRequired a code needs a proof and is not used up without one, and
-// that a session which is not bound is over for its client, without an alarm and without counting as a
-// guess.
+// TestBindRequired guards that with BindRequired a code needs a proof and is not used up without
+// one, and that a session which is not bound is over for its client, without an alarm and without
+// counting as a guess.
 func TestBindRequired(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -71,8 +71,8 @@ func TestBindRequired(t *testing.T) {
 	})
 }
 
-// TestBindNever guards that with BindNever proofs that come with codes are not even looked at, and that a
-// token which is bound still needs its proof.
+// TestBindNever guards that with BindNever proofs that come with codes are not even looked at, and
+// that a token which is bound still needs its proof.
 func TestBindNever(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -103,8 +103,8 @@ func TestBindNever(t *testing.T) {
 	})
 }
 
-// TestRefusedProofsAreAudited guards that refused proofs are audited once a minute for each session, with who
-// and where, and are all counted; and that the log has neither tokens nor proofs.
+// TestRefusedProofsAreAudited guards that refused proofs are audited once a minute for each
+// session, with who and where, and are all counted; and that the log has neither tokens nor proofs.
 func TestRefusedProofsAreAudited(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -157,8 +157,9 @@ func TestRefusedProofsAreAudited(t *testing.T) {
 	})
 }
 
-// TestFloodHidesNoTheft guards that bad proofs at the login, which anyone can send from any number of addresses,
-// keep none of a session's from being audited, and that a network of IPv6 counts as one of them.
+// TestFloodHidesNoTheft guards that bad proofs at the login, which anyone can send from any number
+// of addresses, keep none of a session's from being audited, and that a network of IPv6 counts as
+// one of them.
 func TestFloodHidesNoTheft(t *testing.T) {
 	seen := new(eventLog)
 	withServer(t, func(o *socketauth.Options[string]) {
@@ -192,8 +193,9 @@ func TestFloodHidesNoTheft(t *testing.T) {
 	})
 }
 
-// TestEachRefusedProofHasItsReasonInTheLog guards that who writes a client finds at debug level why each proof was
-// refused, as Options.Logger promises, though one a minute is a warning; and that not all are logged of many.
+// TestEachRefusedProofHasItsReasonInTheLog guards that who writes a client finds at debug level why
+// each proof was refused, as Options.Logger promises, though one a minute is a warning; and that
+// not all are logged of many.
 func TestEachRefusedProofHasItsReasonInTheLog(t *testing.T) {
 	key := dpoptest.NewKey()
 	withServer(t, nil, func(srv *testServer) {
@@ -260,8 +262,8 @@ func TestRefreshOfBound(t *testing.T) {
 	})
 }
 
-// TestStepUpOfBound guards that a step-up needs the proof of the token that it comes with, and that the
-// session stays bound.
+// TestStepUpOfBound guards that a step-up needs the proof of the token that it comes with, and that
+// the session stays bound.
 func TestStepUpOfBound(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {

@@ -17,9 +17,9 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// TestBoundSession guards that a session which began with a proof goes on with proofs, each for one token on
-// one connection: on both engines and all transports, with both algorithms, whether the client confirms or
-// not, on the connection and on the next one, and to its logout.
+// TestBoundSession guards that a session which began with a proof goes on with proofs, each for one
+// token on one connection: on both engines and all transports, with both algorithms, whether the
+// client confirms or not, on the connection and on the next one, and to its logout.
 func TestBoundSession(t *testing.T) {
 	for _, key := range []*dpoptest.Key{dpoptest.NewKey(), dpoptest.NewEd25519()} {
 		onBothEngines(t, func(t *testing.T, version string) {
@@ -82,8 +82,8 @@ func TestBoundHandshake(t *testing.T) {
 	})
 }
 
-// badProofs returns, by what is wrong with it, what may come as the proof of a token on the connection with
-// the Engine.IO id sid, and the code that it is refused with.
+// badProofs returns, by what is wrong with it, what may come as the proof of a token on the
+// connection with the Engine.IO id sid, and the code that it is refused with.
 func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[string]struct {
 	proof any
 	code  string
@@ -141,9 +141,10 @@ func badProofs(key *dpoptest.Key, sid, token, otherSID, otherToken string) map[s
 	}
 }
 
-// TestBadProofs guards that a bound token is worth nothing without a proof of its key for this token on this
-// connection, which one for a request is not, whoever has chosen its nonce: nothing is consumed, the store is not even asked, and the owner notices nothing. The answer
-// says whether to throw the token away.
+// TestBadProofs guards that a bound token is worth nothing without a proof of its key for this
+// token on this connection, which one for a request is not, whoever has chosen its nonce: nothing
+// is consumed, the store is not even asked, and the owner notices nothing. The answer says whether
+// to throw the token away.
 func TestBadProofs(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -179,8 +180,8 @@ func TestBadProofs(t *testing.T) {
 	})
 }
 
-// TestStolenProof guards that a proof which was sent once is worth nothing on any other connection, and
-// nothing for the next token on the same one.
+// TestStolenProof guards that a proof which was sent once is worth nothing on any other connection,
+// and nothing for the next token on the same one.
 func TestStolenProof(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -201,8 +202,8 @@ func TestStolenProof(t *testing.T) {
 	})
 }
 
-// TestMissingProofStays guards that a client which is in, and forgets the proof of its next presentation, is
-// told so and stays.
+// TestMissingProofStays guards that a client which is in, and forgets the proof of its next
+// presentation, is told so and stays.
 func TestMissingProofStays(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -225,9 +226,10 @@ func TestMissingProofStays(t *testing.T) {
 	})
 }
 
-// TestNoAlarmWithoutProof guards that whoever has old tokens of a bound session and not its key cannot have
-// it ended as reused: with tokens that were replaced, those that have expired since, with a step-up code,
-// and to log out. With the proof, each is reuse as it was before: the key alone does not make a copy good.
+// TestNoAlarmWithoutProof guards that whoever has old tokens of a bound session and not its key
+// cannot have it ended as reused: with tokens that were replaced, those that have expired since,
+// with a step-up code, and to log out. With the proof, each is reuse as it was before: the key
+// alone does not make a copy good.
 func TestNoAlarmWithoutProof(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -274,8 +276,9 @@ func TestNoAlarmWithoutProof(t *testing.T) {
 	})
 }
 
-// TestUnboundTradedByThief guards that whoever first trades a code that was made without a key keeps nothing:
-// the owner's trade, with a key of its own or without one, is reuse and ends the session.
+// TestUnboundTradedByThief guards that whoever first trades a code that was made without a key
+// keeps nothing: the owner's trade, with a key of its own or without one, is reuse and ends the
+// session.
 func TestUnboundTradedByThief(t *testing.T) {
 	thiefs, owners := dpoptest.NewKey(), dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -321,9 +324,9 @@ func TestUnboundTradedByThief(t *testing.T) {
 	})
 }
 
-// TestTradeAgain guards that a client whose first answer was lost trades its code again with the same key,
-// on another connection and on the same one, whatever hooks there are; and that it is reuse once the answer
-// was confirmed.
+// TestTradeAgain guards that a client whose first answer was lost trades its code again with the
+// same key, on another connection and on the same one, whatever hooks there are; and that it is
+// reuse once the answer was confirmed.
 func TestTradeAgain(t *testing.T) {
 	key := dpoptest.NewKey()
 	update := func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
@@ -369,8 +372,8 @@ func TestTradeAgain(t *testing.T) {
 	})
 }
 
-// TestUnboundStaysUnbound guards that a session which began without a key stays unbound whatever proofs come,
-// of which none is even looked at.
+// TestUnboundStaysUnbound guards that a session which began without a key stays unbound whatever
+// proofs come, of which none is even looked at.
 func TestUnboundStaysUnbound(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {
@@ -393,7 +396,8 @@ func TestUnboundStaysUnbound(t *testing.T) {
 	})
 }
 
-// TestBadProofOfCode guards that a code whose proof is bad is not used up, and not traded without a key.
+// TestBadProofOfCode guards that a code whose proof is bad is not used up, and not traded without a
+// key.
 func TestBadProofOfCode(t *testing.T) {
 	key := dpoptest.NewKey()
 	onBothEngines(t, func(t *testing.T, version string) {

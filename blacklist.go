@@ -13,8 +13,8 @@ import (
 
 // This file holds how the core uses its store.
 
-// retryStore calls the store until it succeeds, for up to Timeout: if only a reply was lost, the same
-// step has the same result again.
+// retryStore calls the store until it succeeds, for up to Timeout: if only a reply was lost, the
+// same step has the same result again.
 func (a *Auth) retryStore(ctx context.Context, step func(ctx context.Context, again bool) error) error {
 	ctx, cancel := lazyctx.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -39,9 +39,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // present has the store decide on a presentation. It goes on when the client leaves, because other
-// sockets may have to hear of the result. But once hasLeft reports that the client has left, a failed step
-// is not repeated and only its result is looked up. If nothing has been decided, the client's token is
-// then not used up. Only if the token turns out to be reused, the step is repeated all the same.
+// sockets may have to hear of the result. But once hasLeft reports that the client has left, a
+// failed step is not repeated and only its result is looked up. If nothing has been decided, the
+// client's token is then not used up. Only if the token turns out to be reused, the step is
+// repeated all the same.
 func (a *Auth) present(ctx context.Context, p blacklist.Presentation, hasLeft func() bool) (result blacklist.Result, err error) {
 	err = a.retryStore(ctx, func(ctx context.Context, again bool) (err error) {
 		left := again && hasLeft()
@@ -59,9 +60,9 @@ func (a *Auth) present(ctx context.Context, p blacklist.Presentation, hasLeft fu
 	return result, err
 }
 
-// judge has the store decide on a token that is presented without a successor. Nothing is recorded of a
-// living token. One that was replaced is presented, in a second call: what Check calls Replaced is dead
-// for good, so nothing can come between the two.
+// judge has the store decide on a token that is presented without a successor. Nothing is recorded
+// of a living token. One that was replaced is presented, in a second call: what Check calls
+// Replaced is dead for good, so nothing can come between the two.
 func (a *Auth) judge(ctx context.Context, p blacklist.Presentation) (verdict blacklist.Verdict, err error) {
 	if p.Token.Generation == 0 { // a code has to have a successor; nobody is given this one
 		p.SuccessorID, p.SuccessorExpiresAt, p.Confirming = id.New().String(), p.Token.ExpiresAt, true
@@ -132,8 +133,8 @@ func (a *Auth) checkToken(ctx context.Context, t *token) *refusal {
 	return refused
 }
 
-// checkWithin is checkToken for a token that may have been replaced for as long as grace. unconfirmed
-// reports whether its client has not confirmed it yet.
+// checkWithin is checkToken for a token that may have been replaced for as long as grace.
+// unconfirmed reports whether its client has not confirmed it yet.
 func (a *Auth) checkWithin(ctx context.Context, t *token, grace time.Duration) (unconfirmed bool, refused *refusal) {
 	var result blacklist.Result
 	err := a.contain("Blacklist", func() (err error) {
@@ -153,8 +154,8 @@ func (a *Auth) checkWithin(ctx context.Context, t *token, grace time.Duration) (
 }
 
 // byWallClock converts a time that this process has read earlier to what the wall clock would have
-// shown if it had been set then as it is now. The clock may have been set since, and the store compares
-// the time with its own clock.
+// shown if it had been set then as it is now. The clock may have been set since, and the store
+// compares the time with its own clock.
 func byWallClock(t time.Time) time.Time {
 	now := time.Now()
 	return now.Add(-now.Sub(t))

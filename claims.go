@@ -22,14 +22,14 @@ import (
 // claimsKey is the context key of the claims: a *token, or a jwt.MapClaims of ContextWithClaims.
 type claimsKey struct{}
 
-// ownClaims are the claims that only the library may set, but for proofClaims. The app sets "sub" at the
-// login.
+// ownClaims are the claims that only the library may set, but for proofClaims. The app sets "sub"
+// at the login.
 var ownClaims = [...]string{
 	"iss", "aud", "sid", "jti", "iat", "exp", "auth_time", "gen", "dur", "token_use", "began", "mark", "acr", "amr", "cnf",
 }
 
-// proofClaims are those of the library's claims that say how the user proved who they are. The app sets
-// them at the login and at a step-up.
+// proofClaims are those of the library's claims that say how the user proved who they are. The app
+// sets them at the login and at a step-up.
 var proofClaims = [...]string{"acr", "amr"}
 
 // UnmarshalJSON reads the claims. It returns an error if one of the library's own is missing,
@@ -175,8 +175,8 @@ func (t *token) read(claims *ownValues) error {
 	return err
 }
 
-// thumbprintIn returns the thumbprint in the claim "cnf", which must be an object with nothing but the
-// member "jkt" (RFC 9449 section 6.1).
+// thumbprintIn returns the thumbprint in the claim "cnf", which must be an object with nothing but
+// the member "jkt" (RFC 9449 section 6.1).
 func thumbprintIn(cnf []byte) (thumbprint string, ok bool) {
 	if cnf[0] != '{' {
 		return "", false

@@ -169,8 +169,8 @@ func exactly(t *testing.T, text []byte) (v any) {
 }
 
 // FuzzAppClaims checks that claims of an app, however they are written, are the same two tokens
-// later: byte for byte where the library signs, and in meaning where a hook does. It also checks that
-// they are what encoding/json decodes.
+// later: byte for byte where the library signs, and in meaning where a hook does. It also checks
+// that they are what encoding/json decodes.
 func FuzzAppClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"account":9007199254740993}`, `{"a":1e400,"b":-0.0,"c":[1E+2,0.1000000000000000055],"d":{"e":18446744073709551615}}`,

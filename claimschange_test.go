@@ -41,8 +41,8 @@ func (c *client) answerRefresh() {
 	c.expectToken()
 }
 
-// TestClaimsOutdatedWhileTheAppActs checks that OnClaimsChanged is told the claims that it has acted on
-// before, also if those were out of date by the time it returned.
+// TestClaimsOutdatedWhileTheAppActs checks that OnClaimsChanged is told the claims that it has
+// acted on before, also if those were out of date by the time it returned.
 func TestClaimsOutdatedWhileTheAppActs(t *testing.T) {
 	withRole(t, func(srv *testServer, role *atomic.Value) {
 		role.Store("guest")
@@ -68,8 +68,9 @@ func TestClaimsOutdatedWhileTheAppActs(t *testing.T) {
 	})
 }
 
-// TestBroadcastRacingOnClaimsChanged checks that a message for a room does not reach a socket that has
-// left the room because its claims have changed, although it was a member when the message was emitted.
+// TestBroadcastRacingOnClaimsChanged checks that a message for a room does not reach a socket that
+// has left the room because its claims have changed, although it was a member when the message was
+// emitted.
 func TestBroadcastRacingOnClaimsChanged(t *testing.T) {
 	withRole(t, func(srv *testServer, role *atomic.Value) {
 		role.Store("admin")

@@ -16,8 +16,9 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestOnClaimsChanged guards when OnClaimsChanged is called and with what, at a rotation that nobody has
-// asked for too; that what it emits and joins comes before later events; and what its errors do.
+// TestOnClaimsChanged guards when OnClaimsChanged is called and with what, at a rotation that
+// nobody has asked for too; that what it emits and joins comes before later events; and what its
+// errors do.
 func TestOnClaimsChanged(t *testing.T) {
 	withDirectory(t, func(o *socketauth.Options[string]) {
 		o.TenantID = func(_ context.Context, c jwt.MapClaims) (string, error) { return "of " + role(c), nil }
@@ -87,9 +88,9 @@ func TestOnClaimsChanged(t *testing.T) {
 	})
 }
 
-// TestClaimsChangedElsewhere guards a socket that has presented a token with claims that the app has not
-// seen, where the next one is then not confirmed: neither do its events wait for ever, nor does it go on
-// with the new claims and its old tenant. It comes back.
+// TestClaimsChangedElsewhere guards a socket that has presented a token with claims that the app
+// has not seen, where the next one is then not confirmed: neither do its events wait for ever, nor
+// does it go on with the new claims and its old tenant. It comes back.
 func TestClaimsChangedElsewhere(t *testing.T) {
 	store := new(faultyStore)
 	withDirectory(t, func(o *socketauth.Options[string]) {
@@ -141,8 +142,9 @@ func TestClaimsChangedElsewhere(t *testing.T) {
 	})
 }
 
-// TestRefreshWhileOffered guards that a token which was offered before RefreshUser does not let its client
-// in, or stay in, once it is confirmed: a client that was in is told to present it, another comes back.
+// TestRefreshWhileOffered guards that a token which was offered before RefreshUser does not let its
+// client in, or stay in, once it is confirmed: a client that was in is told to present it, another
+// comes back.
 func TestRefreshWhileOffered(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		c := srv.dial("")
@@ -167,9 +169,10 @@ func TestRefreshWhileOffered(t *testing.T) {
 	})
 }
 
-// TestRefreshDuringPresentation guards that a presentation during which RefreshUser is called ends with the
-// claims of after it, whether the store has decided before or not; that OnAuthenticated's rooms are
-// corrected by OnClaimsChanged; and that after three times the client is told to come back.
+// TestRefreshDuringPresentation guards that a presentation during which RefreshUser is called ends
+// with the claims of after it, whether the store has decided before or not; that OnAuthenticated's
+// rooms are corrected by OnClaimsChanged; and that after three times the client is told to come
+// back.
 func TestRefreshDuringPresentation(t *testing.T) {
 	for _, confirm := range []bool{false, true} {
 		for _, after := range []bool{false, true} {
@@ -248,8 +251,8 @@ func TestRefreshDuringPresentation(t *testing.T) {
 	})
 }
 
-// TestRefreshFromHooks guards that RefreshUser may be called within OnAuthenticated and OnClaimsChanged:
-// the client is let in, or stays, with claims of after that.
+// TestRefreshFromHooks guards that RefreshUser may be called within OnAuthenticated and
+// OnClaimsChanged: the client is let in, or stays, with claims of after that.
 func TestRefreshFromHooks(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		var inHook string // the role that is given in the next hook
@@ -289,8 +292,8 @@ func TestRefreshFromHooks(t *testing.T) {
 	})
 }
 
-// TestHeldLimits guards that what waits for a socket whose client does not refresh is bounded: too many
-// messages or events disconnect it so that it comes back.
+// TestHeldLimits guards that what waits for a socket whose client does not refresh is bounded: too
+// many messages or events disconnect it so that it comes back.
 func TestHeldLimits(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		reasons := make(chan string, 1)
@@ -341,8 +344,8 @@ func emitMany(n int, emit func()) {
 	}
 }
 
-// TestShutdownWhileHeld guards that Shutdown ends a socket that waits for newer claims, and one whose
-// OnClaimsChanged runs: its context ends.
+// TestShutdownWhileHeld guards that Shutdown ends a socket that waits for newer claims, and one
+// whose OnClaimsChanged runs: its context ends.
 func TestShutdownWhileHeld(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		srv.OnClaimsChanged(func(ctx context.Context, _ *socketauth.Socket, _ jwt.MapClaims) error {
@@ -364,8 +367,8 @@ func TestShutdownWhileHeld(t *testing.T) {
 	})
 }
 
-// TestRefreshCopiedClaims guards that RefreshUser works without UpdateClaims: the claims stay, and nothing is
-// called.
+// TestRefreshCopiedClaims guards that RefreshUser works without UpdateClaims: the claims stay, and
+// nothing is called.
 func TestRefreshCopiedClaims(t *testing.T) {
 	withServer(t, func(o *socketauth.Options[string]) { o.RefreshInterval = time.Minute }, func(srv *testServer) {
 		srv.OnClaimsChanged(func(context.Context, *socketauth.Socket, jwt.MapClaims) error {

@@ -139,8 +139,8 @@ func TestClientImports(t *testing.T) {
 	}
 }
 
-// TestClientComments guards that files are served without the lines that are comments only, and with
-// all others: a page loaded half as much again.
+// TestClientComments guards that files are served without the lines that are comments only, and
+// with all others: a page loaded half as much again.
 func TestClientComments(t *testing.T) {
 	h := clientServer(t, "/socketauth/")
 	comment := regexp.MustCompile(`(?ms)^[ \t]*(?://[^\n]*|/\*.*?\*/)\n`)

@@ -55,8 +55,8 @@ func timeOf(t *testing.T, token, name string) time.Time {
 	return time.UnixMicro(int64(seconds * 1e6))
 }
 
-// TestStoreClockStamps checks that the times in tokens are by the clock of the store: those that are
-// compared with its own, and so all.
+// TestStoreClockStamps checks that the times in tokens are by the clock of the store: those that
+// are compared with its own, and so all.
 func TestStoreClockStamps(t *testing.T) {
 	onAllClocks(t, func(o *socketauth.Options[string]) {
 		o.TokenLifetime, o.SessionLifetime = time.Hour, 90*time.Minute
@@ -87,8 +87,9 @@ func TestStoreClockStamps(t *testing.T) {
 	})
 }
 
-// TestStoreClockLifetimes checks that codes and tokens live as long as they should, whatever the clock
-// of the process shows: on sockets, in Middleware, and as those that are young enough to be kept.
+// TestStoreClockLifetimes checks that codes and tokens live as long as they should, whatever the
+// clock of the process shows: on sockets, in Middleware, and as those that are young enough to be
+// kept.
 func TestStoreClockLifetimes(t *testing.T) {
 	onAllClocks(t, func(o *socketauth.Options[string]) {
 		o.CodeLifetime, o.TokenLifetime, o.RefreshInterval = time.Second, 4*time.Second, time.Second
@@ -126,8 +127,8 @@ func TestStoreClockLifetimes(t *testing.T) {
 	})
 }
 
-// TestStoreClockRevocation checks that a login before a revocation by another process is dead, and one
-// after it works, whatever the clock of the process shows.
+// TestStoreClockRevocation checks that a login before a revocation by another process is dead, and
+// one after it works, whatever the clock of the process shows.
 func TestStoreClockRevocation(t *testing.T) {
 	for name, r := range map[string]blacklist.Revocation{"a user": {UserID: "anna"}, "all": {All: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -178,8 +179,8 @@ func TestStoreClockPasswordCheck(t *testing.T) {
 	})
 }
 
-// TestStoreClockUnavailable checks that nothing is minted or accepted while the store cannot be asked
-// for the time, that clients are told to come back, and that nothing is consumed by it.
+// TestStoreClockUnavailable checks that nothing is minted or accepted while the store cannot be
+// asked for the time, that clients are told to come back, and that nothing is consumed by it.
 func TestStoreClockUnavailable(t *testing.T) {
 	withShared(t, 2*time.Second, nil, func(srv *testServer, store *sharedtest.Store) {
 		c, token := srv.authenticated()

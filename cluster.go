@@ -65,8 +65,9 @@ func (c Cluster) MarshalJSON() ([]byte, error) { return json.Marshal("socketauth
 
 // Broker carries messages between the processes of one app: each at most once, and those of one
 // publisher on one topic in order. It stores nothing: who has not subscribed when a message is
-// published does not get it. An implementation needs nothing of this package; package brokertest has
-// the tests that each has to pass. The library does not close it. A Broker is safe for concurrent use.
+// published does not get it. An implementation needs nothing of this package; package brokertest
+// has the tests that each has to pass. The library does not close it. A Broker is safe for
+// concurrent use.
 type Broker interface {
 	// Publish sends data, of at most 1 MiB, to all who have subscribed to the topic, in this process
 	// too. Topics are at most 64 letters, digits, "-" and "_". ctx bounds this call. Publish does not
@@ -83,8 +84,8 @@ type Broker interface {
 	Subscribe(ctx context.Context, topic string, message func(data []byte), gap func()) (cancel func(), err error)
 }
 
-// A Receipt says what a revocation has ended, or what a refresh has reached. Of several revocations of a
-// session at the same time, one counts it, and each of its sockets is counted by one.
+// A Receipt says what a revocation has ended, or what a refresh has reached. Of several revocations
+// of a session at the same time, one counts it, and each of its sockets is counted by one.
 type Receipt struct {
 	Sessions int `json:"sessions"` // sessions that were alive; after RevokeAll, at least so many
 	Sockets  int `json:"sockets"`  // sockets that were closed or held, in the processes that have answered
@@ -211,8 +212,8 @@ type busRun struct {
 // inboxLimits is how much may wait to be delivered to this process's sockets.
 var inboxLimits = serialqueue.Limits{Items: 4096, Cost: 16 << 20}
 
-// newBus returns a bus that calls deliver with the messages of other processes, in order for each of
-// them and topic, and answer with their questions. It does nothing before it is started.
+// newBus returns a bus that calls deliver with the messages of other processes, in order for each
+// of them and topic, and answer with their questions. It does nothing before it is started.
 func newBus(
 	c clusterConfig, log *slog.Logger, attempts *throttle.Guard, deliver func(m cluster.Message),
 	answer func(ctx context.Context, kind cluster.Kind, data []byte) []byte,
@@ -328,8 +329,8 @@ func (b *bus) count(t cluster.Topic, by int) {
 // joinWait is how long await waits at most.
 const joinWait = 500 * time.Millisecond
 
-// await waits until what others send to the groups is heard, if this process has members of them. It
-// does not wait while the broker is out of reach.
+// await waits until what others send to the groups is heard, if this process has members of them.
+// It does not wait while the broker is out of reach.
 func (b *bus) await(ctx context.Context, groups []hub.Group) {
 	if run := b.run.Load(); run != nil {
 		ctx, cancel := context.WithTimeout(ctx, joinWait)
@@ -353,9 +354,9 @@ func (b *bus) send(kind cluster.Kind, data []byte, groups []hub.Group) {
 	}
 }
 
-// ask asks all other processes, for at most ReceiptTimeout, and returns their answers and the names of
-// those that have not answered. take is called with each answer, and returns false if it cannot be
-// read.
+// ask asks all other processes, for at most ReceiptTimeout, and returns their answers and the names
+// of those that have not answered. take is called with each answer, and returns false if it cannot
+// be read.
 func (b *bus) ask(ctx context.Context, kind cluster.Kind, data []byte, take func(node string, data []byte) bool) (heard int, unheard []string) {
 	run, err := b.start(false)
 	if err != nil || run == nil {

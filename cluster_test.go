@@ -66,7 +66,8 @@ func TestClusterAdvertise(t *testing.T) {
 	}
 }
 
-// TestClusterKeyNotPrinted checks that printing, logging or encoding a Cluster does not show its key.
+// TestClusterKeyNotPrinted checks that printing, logging or encoding a Cluster does not show its
+// key.
 func TestClusterKeyNotPrinted(t *testing.T) {
 	c := socketauth.Cluster{Key: []byte("hunter2hunter2hunter2hunter2hunter2")}
 	var out bytes.Buffer

@@ -55,8 +55,9 @@ func (h *heldHandlers) all() []string {
 	return slices.Clone(h.began)
 }
 
-// TestConcurrent guards that the later events of a socket are handled while a Concurrent handler runs, in
-// their order and one at a time, and that each acknowledgement is sent when its handler returns.
+// TestConcurrent guards that the later events of a socket are handled while a Concurrent handler
+// runs, in their order and one at a time, and that each acknowledgement is sent when its handler
+// returns.
 func TestConcurrent(t *testing.T) {
 	onAllTransports(t, func(srv *testServer, version, transport string) {
 		if transport != "websocket" {
@@ -100,8 +101,8 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
-// TestConcurrentLimit guards that a socket has no more than 16 handlers that run beside its others: one more
-// keeps its turn, and the events after it wait.
+// TestConcurrentLimit guards that a socket has no more than 16 handlers that run beside its others:
+// one more keeps its turn, and the events after it wait.
 func TestConcurrentLimit(t *testing.T) {
 	onEngines(t, nil, func(srv *testServer) {
 		held := new(heldHandlers)
@@ -134,8 +135,8 @@ func TestConcurrentLimit(t *testing.T) {
 	})
 }
 
-// TestConcurrentDisconnect guards that OnDisconnect is called once, when the last handler has returned, also
-// one that ran beside the others, and that Shutdown waits for them.
+// TestConcurrentDisconnect guards that OnDisconnect is called once, when the last handler has
+// returned, also one that ran beside the others, and that Shutdown waits for them.
 func TestConcurrentDisconnect(t *testing.T) {
 	onEngines(t, nil, func(srv *testServer) {
 		held := new(heldHandlers)
@@ -173,8 +174,8 @@ func TestConcurrentDisconnect(t *testing.T) {
 	})
 }
 
-// TestConcurrentTooLate guards that middleware which calls the handler in a goroutine of its own, and does
-// not wait for it, breaks nothing: later events are still handled one at a time.
+// TestConcurrentTooLate guards that middleware which calls the handler in a goroutine of its own,
+// and does not wait for it, breaks nothing: later events are still handled one at a time.
 func TestConcurrentTooLate(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		late, begin := new(heldHandlers), make(chan struct{})
@@ -212,8 +213,8 @@ type badDetail struct{}
 
 func (badDetail) MarshalJSON() ([]byte, error) { panic("broken") }
 
-// TestPanicInReply guards that a Concurrent handler, like any other, whose error panics when it is encoded is
-// acknowledged, and that OnDisconnect is called after it.
+// TestPanicInReply guards that a Concurrent handler, like any other, whose error panics when it is
+// encoded is acknowledged, and that OnDisconnect is called after it.
 func TestPanicInReply(t *testing.T) {
 	for name, mw := range map[string][]func(socketauth.Handler) socketauth.Handler{"ordered": nil, "concurrent": {socketauth.Concurrent}} {
 		t.Run(name, func(t *testing.T) {

@@ -40,15 +40,15 @@ const (
 	deviceProof  = deviceSigned + 16 // bytes of a proof
 )
 
-// newDevices derives the key of the proofs, so that they are valid after a restart and in all processes.
-// Without a secret and a cluster they are valid in this process only.
+// newDevices derives the key of the proofs, so that they are valid after a restart and in all
+// processes. Without a secret and a cluster they are valid in this process only.
 func newDevices(secret []byte, c clusterConfig) devices {
 	key := purposeKey(secret, c, "socketauth device cookie")
 	return devices{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
 }
 
-// purposeKey returns a key for one purpose, which is derived from the secret, or else from that of the
-// cluster. Without either it is random.
+// purposeKey returns a key for one purpose, which is derived from the secret, or else from that of
+// the cluster. Without either it is random.
 func purposeKey(secret []byte, c clusterConfig, purpose string) []byte {
 	if len(secret) == 0 {
 		secret = c.subkey(purpose + " v1")
@@ -73,8 +73,8 @@ func (d devices) find(r *http.Request, accounts accountsHash) (name string) {
 	return ""
 }
 
-// remember sends the browser a proof that it was logged in to these accounts, whose hash is given, with
-// the proofs that it has for others.
+// remember sends the browser a proof that it was logged in to these accounts, whose hash is given,
+// with the proofs that it has for others.
 func (d devices) remember(w http.ResponseWriter, r *http.Request, accounts []string, hash accountsHash) {
 	if strings.TrimSpace(strings.Join(accounts, "")) == "" {
 		return

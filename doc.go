@@ -24,8 +24,8 @@
 // # Claims
 //
 // Tokens are JSON Web Tokens (RFC 7519). The app sets the claim "sub", which names the user, and
-// claims of its own. The library sets the following ones, and the app must not, except that Options.Claim
-// may give acr and amr:
+// claims of its own. The library sets the following ones, and the app must not, except that
+// Options.Claim may give acr and amr:
 //
 //	iss, aud    Options.Issuer and Options.Audience
 //	sid         the session: 128 random bits, the same from login to logout

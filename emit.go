@@ -15,9 +15,9 @@ import (
 // contain an object with the key "_placeholder" at any depth, because clients would take it for an
 // attachment and disconnect.
 //
-// Emit never waits for the client. A client that does not read is disconnected once too much waits to
-// be sent to it. Emit returns ErrClosed if the socket has ended, and an error if args cannot be encoded
-// or the event is larger than 4 MiB.
+// Emit never waits for the client. A client that does not read is disconnected once too much waits
+// to be sent to it. Emit returns ErrClosed if the socket has ended, and an error if args cannot be
+// encoded or the event is larger than 4 MiB.
 func (s *Socket) Emit(event string, args ...any) error {
 	m, err := message(event, args)
 	if err != nil {
@@ -127,12 +127,12 @@ func (s *Socket) Rooms() []string {
 	return rooms
 }
 
-// Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes effect
-// once the socket is let in.
+// Join adds the socket to rooms until it leaves them or ends. Within OnAuthenticated it takes
+// effect once the socket is let in.
 //
 // With Options.Cluster, Join waits for up to half a second until what other processes emit to the
-// rooms is heard. Then nothing is missed that is emitted after Join. It does not wait for rooms that
-// other sockets of this process are in, or while the Broker cannot be reached.
+// rooms is heard. Then nothing is missed that is emitted after Join. It does not wait for rooms
+// that other sockets of this process are in, or while the Broker cannot be reached.
 func (s *Socket) Join(rooms ...string) {
 	s.mu.Lock()
 	phase := s.auth.Phase()

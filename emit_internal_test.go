@@ -66,8 +66,8 @@ func (c *toldConn) Emit(m *engine.Message) error {
 
 func (c *toldConn) EmitShared(m *engine.Message, _ bool) error { return c.Emit(m) }
 
-// TestBroadcastToWhoWasTold guards that a client which has been told that it is authenticated misses no
-// broadcast, and gets all in order: it may make somebody else emit one at once.
+// TestBroadcastToWhoWasTold guards that a client which has been told that it is authenticated
+// misses no broadcast, and gets all in order: it may make somebody else emit one at once.
 func TestBroadcastToWhoWasTold(t *testing.T) {
 	sent := make(chan string, 10)
 	a, err := New(Options[any]{Secret: testSecret, Audit: func(_ context.Context, e AuditEvent) {
@@ -113,8 +113,8 @@ func TestBroadcastToWhoWasTold(t *testing.T) {
 	}
 }
 
-// TestEndOfWhoLeftAtOnce guards that OnDisconnect is called for a client that leaves as soon as it is told
-// that it is authenticated, before the socket is let in.
+// TestEndOfWhoLeftAtOnce guards that OnDisconnect is called for a client that leaves as soon as it
+// is told that it is authenticated, before the socket is let in.
 func TestEndOfWhoLeftAtOnce(t *testing.T) {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {

@@ -45,11 +45,12 @@ var (
 	// of the context of its handlers.
 	ErrClosed = errors.New("socketauth: socket closed")
 
-	// ErrWrongSession is returned by IssueStepUp if the session is not one of the user's that are alive.
+	// ErrWrongSession is returned by IssueStepUp if the session is not one of the user's that are
+	// alive.
 	ErrWrongSession = errors.New("socketauth: not a living session of this user")
 
-	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated and OnClaimsChanged: what
-	// these send reaches the client once they have returned.
+	// ErrNotAuthenticated is returned by Socket.EmitWithAck in OnAuthenticated and OnClaimsChanged:
+	// what these send reaches the client once they have returned.
 	ErrNotAuthenticated = errors.New("socketauth: socket not authenticated")
 )
 
@@ -60,8 +61,8 @@ type PublicError struct {
 	Code string // for the client; if it is empty, the error is handled like any other error
 	Err  error  // the cause, for the log; may be nil
 
-	// Details are sent to the client beside Code, as JSON. What the library itself sends there, such as
-	// "code", "message", "terminal" and "retryAfter", takes precedence.
+	// Details are sent to the client beside Code, as JSON. What the library itself sends there,
+	// such as "code", "message", "terminal" and "retryAfter", takes precedence.
 	Details map[string]any
 }
 
@@ -286,8 +287,8 @@ func (r *refusal) payload() any {
 	return all
 }
 
-// body returns the body with which a request is refused. Whether a token is dead is not for the app to
-// say.
+// body returns the body with which a request is refused. Whether a token is dead is not for the app
+// to say.
 func (r *refusal) body() map[string]any {
 	body := publicBody(&PublicError{Code: r.code, Details: r.details})
 	delete(body, "terminal")

@@ -9,10 +9,10 @@ import (
 
 // This file holds how an app registers its handlers, and what may stand around them.
 
-// Use has every handler that On registers from now on called through mw, in the order given: the first is
-// called first, and calls the next one. What is given to On comes after it. Use it for what all events
-// need, such as a check of the role, metrics or a limit. It panics after the first On, so that no handler
-// is left out, and if a function of mw is nil.
+// Use has every handler that On registers from now on called through mw, in the order given: the
+// first is called first, and calls the next one. What is given to On comes after it. Use it for
+// what all events need, such as a check of the role, metrics or a limit. It panics after the first
+// On, so that no handler is left out, and if a function of mw is nil.
 //
 //	srv.Use(logged, socketauth.RequireRecent(24*time.Hour))
 func (s *Server) Use(mw ...func(Handler) Handler) {
@@ -27,11 +27,11 @@ func (s *Server) Use(mw ...func(Handler) Handler) {
 	s.wrappers = append(s.wrappers, mw...)
 }
 
-// On registers the handler of an event. It is called through the functions of Use and then through mw, of
-// which the first is called first. Call On before the http.Server serves. Like http.ServeMux, it panics if
-// h or a function of mw is nil or the name is reserved, empty or taken. Reserved, here and in Emit, are the
-// library's own names and those that clients use for their own connection and never send, such as "ping",
-// "reconnect" and "connect_error".
+// On registers the handler of an event. It is called through the functions of Use and then through
+// mw, of which the first is called first. Call On before the http.Server serves. Like
+// http.ServeMux, it panics if h or a function of mw is nil or the name is reserved, empty or taken.
+// Reserved, here and in Emit, are the library's own names and those that clients use for their own
+// connection and never send, such as "ping", "reconnect" and "connect_error".
 func (s *Server) On(event string, h Handler, mw ...func(Handler) Handler) {
 	switch {
 	case slices.Contains(reserved, event):
@@ -62,10 +62,11 @@ func isNil(wrap func(Handler) Handler) bool { return wrap == nil }
 // maxConcurrent is how many handlers of a socket may run beside its others.
 const maxConcurrent = 16
 
-// Concurrent is middleware for a handler that takes long, such as one that waits for another service: the
-// socket's later events are handled while it runs. Up to 16 such handlers of a socket run at a time; a further
-// one keeps its turn, and later events wait for it. Acknowledgements are sent as the handlers return.
-// OnDisconnect is called when all of them have returned. A handler keeps the claims with which it began.
+// Concurrent is middleware for a handler that takes long, such as one that waits for another
+// service: the socket's later events are handled while it runs. Up to 16 such handlers of a socket
+// run at a time; a further one keeps its turn, and later events wait for it. Acknowledgements are
+// sent as the handlers return. OnDisconnect is called when all of them have returned. A handler
+// keeps the claims with which it began.
 //
 //	srv.On("report", report, socketauth.Concurrent)
 func Concurrent(next Handler) Handler {
@@ -96,10 +97,10 @@ func (c *call) letOthersRun() {
 }
 
 // Typed returns the handler that calls f with the event's first argument, decoded into a T as
-// Args.Decode does: null, which is what JavaScript's undefined becomes, is the zero value of T. If T is
-// struct{}, no argument is read. An event whose argument is missing or cannot be decoded does not reach
-// f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of any other is
-// what f returns: R as JSON, or an empty one if R is nil, of whatever kind of type.
+// Args.Decode does: null, which is what JavaScript's undefined becomes, is the zero value of T. If
+// T is struct{}, no argument is read. An event whose argument is missing or cannot be decoded does
+// not reach f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of
+// any other is what f returns: R as JSON, or an empty one if R is nil, of whatever kind of type.
 func Typed[T, R any](f func(ctx context.Context, s *Socket, in T) (R, error)) Handler {
 	if f == nil {
 		return nil // On panics, and names the event

@@ -25,8 +25,8 @@ func around(name string, written *strings.Builder) func(socketauth.Handler) sock
 	}
 }
 
-// TestMiddlewareOrder guards that the first function of Use is the outermost one, and that those of On
-// come after all of Use, for each event.
+// TestMiddlewareOrder guards that the first function of Use is the outermost one, and that those of
+// On come after all of Use, for each event.
 func TestMiddlewareOrder(t *testing.T) {
 	onEngines(t, nil, func(srv *testServer) {
 		var written strings.Builder
@@ -77,8 +77,9 @@ func TestMiddlewareRefuses(t *testing.T) {
 	})
 }
 
-// TestUsePanics guards that no handler is left without middleware by mistake: Use panics after the first
-// On, and both panic for what is nil; so does what would fail for the first user who is let in.
+// TestUsePanics guards that no handler is left without middleware by mistake: Use panics after the
+// first On, and both panic for what is nil; so does what would fail for the first user who is let
+// in.
 func TestUsePanics(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		panics := func(want string, f func()) {
@@ -174,8 +175,8 @@ func TestTyped(t *testing.T) {
 	})
 }
 
-// TestMiddlewareThatRegisters guards that middleware may call methods of the server when it is given a
-// handler: On holds no lock meanwhile.
+// TestMiddlewareThatRegisters guards that middleware may call methods of the server when it is
+// given a handler: On holds no lock meanwhile.
 func TestMiddlewareThatRegisters(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		ends := make(chan string, 1)

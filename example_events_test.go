@@ -8,7 +8,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// onlyFor returns middleware that lets an event through if the user's claim "role" is the given one.
+// onlyFor returns middleware that lets an event through if the user's claim "role" is the given
+// one.
 func onlyFor(want string) func(socketauth.Handler) socketauth.Handler {
 	return func(next socketauth.Handler) socketauth.Handler {
 		return func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {

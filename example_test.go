@@ -78,7 +78,8 @@ func ExampleInfrastructure() {
 	// Output: ready
 }
 
-// Hashes are made anew when Cost was raised: at a login that succeeded, since the password is at hand.
+// Hashes are made anew when Cost was raised: at a login that succeeded, since the password is at
+// hand.
 func ExamplePasswords_Outdated() {
 	ctx := context.Background()
 	before := &socketauth.Passwords{Cost: 4}
@@ -103,7 +104,8 @@ func ExamplePasswords_Outdated() {
 	// <nil> false
 }
 
-// A handler checks its arguments, and what the user may do. Errors reach a client that asked for an acknowledgement.
+// A handler checks its arguments, and what the user may do. Errors reach a client that asked for an
+// acknowledgement.
 func ExampleServer_On() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
@@ -126,8 +128,8 @@ func ExampleServer_On() {
 	// Output: ready
 }
 
-// A role that can change. Each token gets the role as it is then, and RefreshUser has a change count at once, also on
-// sockets that are connected. Nobody is signed out by it.
+// A role that can change. Each token gets the role as it is then, and RefreshUser has a change
+// count at once, also on sockets that are connected. Nobody is signed out by it.
 func ExampleAuth_RefreshUser() {
 	opts := options()
 	opts.UpdateClaims = func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
@@ -156,8 +158,9 @@ func ExampleAuth_RefreshUser() {
 	// Output: <nil>
 }
 
-// Some events deserve a fresh password. Whose is too old is told so, in the acknowledgement of an event or with 401, and
-// logs in again with "step_up": the client for browsers does that in reauthenticate. The session goes on.
+// Some events deserve a fresh password. Whose is too old is told so, in the acknowledgement of an
+// event or with 401, and logs in again with "step_up": the client for browsers does that in
+// reauthenticate. The session goes on.
 func ExampleRequireRecent() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
@@ -185,8 +188,8 @@ func ExampleRequireRecent() {
 	// 200 transferred
 }
 
-// Requests without a living session token do not reach the handler. A process that serves no sockets needs the keys, and
-// the Blacklist, of the one that does.
+// Requests without a living session token do not reach the handler. A process that serves no
+// sockets needs the keys, and the Blacklist, of the one that does.
 func ExampleAuth_Middleware() {
 	auth, err := socketauth.New(socketauth.Options[any]{Secret: secret})
 	if err != nil {
@@ -229,8 +232,9 @@ func ExampleAuth_IssueCode() {
 	// Output: 303 true
 }
 
-// With BindRequired, all sessions are bound to a key of their client: a code is traded together with a proof of one, and
-// no token is good without. The client for browsers does that with bind: true.
+// With BindRequired, all sessions are bound to a key of their client: a code is traded together
+// with a proof of one, and no token is good without. The client for browsers does that with bind:
+// true.
 func ExampleBinding() {
 	opts := options()
 	opts.Binding, opts.TokenPath = socketauth.BindRequired, "/token"
@@ -342,7 +346,8 @@ func ExampleKey() {
 	// Output: <nil>
 }
 
-// Who is in a room, in all processes. While one of them does not answer, the others' sockets are listed all the same.
+// Who is in a room, in all processes. While one of them does not answer, the others' sockets are
+// listed all the same.
 func ExampleTarget_Sockets() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
@@ -359,8 +364,8 @@ func ExampleTarget_Sockets() {
 	})
 }
 
-// A process that is not ready accepts nobody, so the load balancer should send new clients to others. Before it
-// ends, its clients come back to those one after the other.
+// A process that is not ready accepts nobody, so the load balancer should send new clients to
+// others. Before it ends, its clients come back to those one after the other.
 func ExampleAuth_Ready() {
 	mux := http.NewServeMux()
 	srv, err := socketauth.Infrastructure(nil, mux, options())

@@ -14,8 +14,8 @@ import (
 	"github.com/z-open/socketauth/internal/lazyctx"
 )
 
-// This file holds TokenPath, where a client without a socket has the tokens of its session replaced,
-// confirms them and ends the session.
+// This file holds TokenPath, where a client without a socket has the tokens of its session
+// replaced, confirms them and ends the session.
 
 // serveTokens registers POST, DELETE and OPTIONS of TokenPath for requests of allowed origins.
 func (a *Auth) serveTokens(mux Mux) error {
@@ -25,9 +25,9 @@ func (a *Auth) serveTokens(mux Mux) error {
 	return register(mux, a.tokenPath, guarded, http.MethodPost, http.MethodDelete, http.MethodOptions)
 }
 
-// delayed is how long a request may be under way to the server. A proxy that sends a request twice may
-// deliver the second one only after its client has confirmed the answer to the first. It is Superseded
-// then, and refused, as is what comes on a socket that was open before.
+// delayed is how long a request may be under way to the server. A proxy that sends a request twice
+// may deliver the second one only after its client has confirmed the answer to the first. It is
+// Superseded then, and refused, as is what comes on a socket that was open before.
 const delayed = 2 * time.Second
 
 // tokenRequest is a request at TokenPath.
@@ -123,10 +123,10 @@ func (q *tokenRequest) handle(
 	return next, refused
 }
 
-// What a session has of exchanges, and a token of confirmations: the first 60 in a row, then one every 2
-// seconds. Limits.FailuresPerAddress sets the 60. Only those that were accepted count. The store accepts
-// the confirmation of a token that was replaced since, so that one must not count for the session: no old
-// token may spend what the current one needs.
+// What a session has of exchanges, and a token of confirmations: the first 60 in a row, then one
+// every 2 seconds. Limits.FailuresPerAddress sets the 60. Only those that were accepted count. The
+// store accepts the confirmation of a token that was replaced since, so that one must not count for
+// the session: no old token may spend what the current one needs.
 func exchangesOf(t *token) string     { return "exchanges of the session " + t.SessionID }
 func confirmationsOf(t *token) string { return "confirmations of the token " + t.ID }
 
@@ -209,8 +209,8 @@ func (q *tokenRequest) confirm(ctx context.Context, t *token) *refusal {
 // end ends the session of the token. It may have been ended by a request whose answer was lost.
 func (q *tokenRequest) end(t *token) *refusal {
 	a := q.auth
-	// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim has
-	// logged out.
+	// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
+	// has logged out.
 	verdict, err := q.judge(t)
 	switch {
 	case err != nil:
@@ -229,8 +229,8 @@ func (q *tokenRequest) end(t *token) *refusal {
 	return nil
 }
 
-// isDoubtful reports whether the request may be a recorded one of a bound session, sent again by somebody who
-// does not have the key. If its token was replaced, that is not judged as reuse then.
+// isDoubtful reports whether the request may be a recorded one of a bound session, sent again by
+// somebody who does not have the key. If its token was replaced, that is not judged as reuse then.
 func (q *tokenRequest) isDoubtful(t *token) bool {
 	return t.Thumbprint != "" && !t.Binds && q.auth.requestProofs.isRepeatable(q.Request, t)
 }
@@ -253,8 +253,8 @@ func (q *tokenRequest) judge(t *token) (blacklist.Verdict, error) {
 	return q.auth.judge(context.WithoutCancel(q.Context()), q.presentation(t))
 }
 
-// unlessReuse returns the refusal of a token that was refused before the store was asked, unless it was
-// replaced, which is reuse.
+// unlessReuse returns the refusal of a token that was refused before the store was asked, unless it
+// was replaced, which is reuse.
 func (q *tokenRequest) unlessReuse(refused *refusal) *refusal {
 	t := refused.token
 	var replaced bool
@@ -269,8 +269,9 @@ func (q *tokenRequest) unlessReuse(refused *refusal) *refusal {
 	return refused.withToken(t)
 }
 
-// reject does what follows from a token that the store has rejected, and returns the refusal. If it was
-// replaced and that may be no reuse, the client has to send a proof that nobody can have recorded.
+// reject does what follows from a token that the store has rejected, and returns the refusal. If it
+// was replaced and that may be no reuse, the client has to send a proof that nobody can have
+// recorded.
 func (q *tokenRequest) reject(t *token, v blacklist.Verdict) *refusal {
 	if v == blacklist.Replaced && q.auth.reusePolicy == EndSession && q.isDoubtful(t) {
 		q.writer.Header().Set(nonceHeader, q.auth.requestProofs.nonces.NewFor(t.ID))

@@ -15,9 +15,9 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestTokenPathLimits checks that a session may have its token replaced 60 times in a row, then once every
-// two seconds; that no old token, no other session and nobody at the same address can spend that; and that
-// tokens which nobody has signed count as failures of the address.
+// TestTokenPathLimits checks that a session may have its token replaced 60 times in a row, then
+// once every two seconds; that no old token, no other session and nobody at the same address can
+// spend that; and that tokens which nobody has signed count as failures of the address.
 func TestTokenPathLimits(t *testing.T) {
 	withTokens(t, func(o *socketauth.Options[string]) {
 		o.ReusePolicy = socketauth.RejectOnly
@@ -66,8 +66,8 @@ func TestTokenPathLimits(t *testing.T) {
 	})
 }
 
-// TestTokenPathLimitsHideNoReuse checks that a thief who exhausts what the session has of exchanges does
-// not keep the owner's token, which was replaced, from being found.
+// TestTokenPathLimitsHideNoReuse checks that a thief who exhausts what the session has of exchanges
+// does not keep the owner's token, which was replaced, from being found.
 func TestTokenPathLimitsHideNoReuse(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		owners := srv.rotated(srv.code())
@@ -82,8 +82,8 @@ func TestTokenPathLimitsHideNoReuse(t *testing.T) {
 	})
 }
 
-// TestTokenPathAtOnce checks that only so many requests with one token are served at the same time, and
-// that others are refused without an effect.
+// TestTokenPathAtOnce checks that only so many requests with one token are served at the same time,
+// and that others are refused without an effect.
 func TestTokenPathAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	var hold bool
@@ -121,8 +121,9 @@ func TestTokenPathAtOnce(t *testing.T) {
 	})
 }
 
-// TestConfirmedOnce checks that requests with one unconfirmed token share one confirmation, that none of
-// them is let through before that is accepted, and that one that is not accepted lets nobody through.
+// TestConfirmedOnce checks that requests with one unconfirmed token share one confirmation, that
+// none of them is let through before that is accepted, and that one that is not accepted lets
+// nobody through.
 func TestConfirmedOnce(t *testing.T) {
 	var mu sync.Mutex
 	confirms := 0
@@ -169,8 +170,8 @@ func TestConfirmedOnce(t *testing.T) {
 	})
 }
 
-// TestTokenPathStoreFails checks that nothing is accepted while the store fails, that only its reply being
-// lost does no harm, and that nothing is used up.
+// TestTokenPathStoreFails checks that nothing is accepted while the store fails, that only its
+// reply being lost does no harm, and that nothing is used up.
 func TestTokenPathStoreFails(t *testing.T) {
 	store := new(faultyStore)
 	withTokens(t, store.use, func(srv *testServer) {
@@ -201,8 +202,8 @@ func TestTokenPathStoreFails(t *testing.T) {
 	})
 }
 
-// TestConfirmationsHideNoReuse guards that many confirmations of a replaced token at once, which no store
-// judges, do not keep away the exchange of that token, which is reuse and has to be noticed.
+// TestConfirmationsHideNoReuse guards that many confirmations of a replaced token at once, which no
+// store judges, do not keep away the exchange of that token, which is reuse and has to be noticed.
 func TestConfirmationsHideNoReuse(t *testing.T) {
 	store := new(faultyStore)
 	release := make(chan struct{})
@@ -230,9 +231,9 @@ func TestConfirmationsHideNoReuse(t *testing.T) {
 	})
 }
 
-// TestTokenPathContextEnds guards a request whose context ends while its client waits on, as by a time
-// limit of middleware, and whose first step is lost: it was answered with a token that the store did not
-// know, and the client lost its session.
+// TestTokenPathContextEnds guards a request whose context ends while its client waits on, as by a
+// time limit of middleware, and whose first step is lost: it was answered with a token that the
+// store did not know, and the client lost its session.
 func TestTokenPathContextEnds(t *testing.T) {
 	store := new(faultyStore)
 	withTokens(t, store.use, func(srv *testServer) {

@@ -12,9 +12,10 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestTokenPathBadNetwork checks that a client which obeys the rules keeps its session, and is not taken
-// for a thief, on a network that loses requests and answers, and delivers requests once more up to a
-// second and a half later; with a store that fails, or loses its replies; and with changes of its claims.
+// TestTokenPathBadNetwork checks that a client which obeys the rules keeps its session, and is not
+// taken for a thief, on a network that loses requests and answers, and delivers requests once more
+// up to a second and a half later; with a store that fails, or loses its replies; and with changes
+// of its claims.
 func TestTokenPathBadNetwork(t *testing.T) {
 	steps := 1000
 	if os.Getenv("CI") != "" {

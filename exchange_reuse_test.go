@@ -11,8 +11,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestTokenPathReuse checks that a replaced token is reuse, however it comes, also on a connection that
-// was open before it was replaced, and that the session is over then.
+// TestTokenPathReuse checks that a replaced token is reuse, however it comes, also on a connection
+// that was open before it was replaced, and that the session is over then.
 func TestTokenPathReuse(t *testing.T) {
 	for name, use := range map[string]func(srv *testServer, token string) tokenAnswer{
 		"exchange": (*testServer).exchange,
@@ -47,8 +47,8 @@ func TestTokenPathReuse(t *testing.T) {
 	}
 }
 
-// TestTokenPathReuseTenantRefused checks that reuse is found before the tenant is refused, and that a
-// token that was not replaced is only refused then.
+// TestTokenPathReuseTenantRefused checks that reuse is found before the tenant is refused, and that
+// a token that was not replaced is only refused then.
 func TestTokenPathReuseTenantRefused(t *testing.T) {
 	suspended := false
 	withTokens(t, func(o *socketauth.Options[string]) {
@@ -93,8 +93,9 @@ func TestTokenPathExpired(t *testing.T) {
 	})
 }
 
-// TestTokenPathDoubled checks that a request that a proxy sends twice, and delivers once more a second
-// after the client has confirmed the answer, costs nobody the session, and says that it is not over.
+// TestTokenPathDoubled checks that a request that a proxy sends twice, and delivers once more a
+// second after the client has confirmed the answer, costs nobody the session, and says that it is
+// not over.
 func TestTokenPathDoubled(t *testing.T) {
 	for name, use := range map[string]func(srv *testServer, token string) tokenAnswer{
 		"exchange": (*testServer).exchange,
@@ -122,8 +123,8 @@ func TestTokenPathDoubled(t *testing.T) {
 	}
 }
 
-// TestTokenPathParallel checks that of calls in parallel with one token each is answered, that one answer
-// can be confirmed, and that who confirms another is told that the session goes on.
+// TestTokenPathParallel checks that of calls in parallel with one token each is answered, that one
+// answer can be confirmed, and that who confirms another is told that the session goes on.
 func TestTokenPathParallel(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		old := srv.rotated(srv.code())
@@ -158,8 +159,8 @@ func TestTokenPathParallel(t *testing.T) {
 	})
 }
 
-// TestTokenPathLostReply checks that an answer that is lost costs nothing, whichever it is, and however
-// often: a client that has not got the next token presents the one that it has.
+// TestTokenPathLostReply checks that an answer that is lost costs nothing, whichever it is, and
+// however often: a client that has not got the next token presents the one that it has.
 func TestTokenPathLostReply(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		token := srv.code()

@@ -15,8 +15,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestTokenPath checks that a client without a socket trades its code, has its token replaced again and
-// again, and that each is good for Middleware and for a socket, and the one before is not.
+// TestTokenPath checks that a client without a socket trades its code, has its token replaced again
+// and again, and that each is good for Middleware and for a socket, and the one before is not.
 func TestTokenPath(t *testing.T) {
 	seen := new(auditLog)
 	withTokens(t, func(o *socketauth.Options[string]) { o.Audit = seen.hook }, func(srv *testServer) {
@@ -59,8 +59,8 @@ func TestTokenPathNotServed(t *testing.T) {
 	})
 }
 
-// TestTokenPathBodies checks that bodies, media types, tokens and methods are refused as a login refuses
-// them, in lower case, and that nothing is used up by that.
+// TestTokenPathBodies checks that bodies, media types, tokens and methods are refused as a login
+// refuses them, in lower case, and that nothing is used up by that.
 func TestTokenPathBodies(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		code := srv.code()
@@ -117,8 +117,8 @@ func TestTokenPathBodies(t *testing.T) {
 	})
 }
 
-// TestTokenPathOrigins checks that other origins are refused, and that pages of allowed ones may send the
-// token, to TokenPath and to a login, and may end their session.
+// TestTokenPathOrigins checks that other origins are refused, and that pages of allowed ones may
+// send the token, to TokenPath and to a login, and may end their session.
 func TestTokenPathOrigins(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		token := srv.rotated(srv.code())
@@ -151,8 +151,8 @@ func TestTokenPathOrigins(t *testing.T) {
 	})
 }
 
-// TestTokenPathConfirmation checks that until the next token is confirmed, by a call or by its first use,
-// the one before stays good, and not longer than that.
+// TestTokenPathConfirmation checks that until the next token is confirmed, by a call or by its
+// first use, the one before stays good, and not longer than that.
 func TestTokenPathConfirmation(t *testing.T) {
 	for name, confirm := range map[string]func(srv *testServer, token string){
 		"by a call":     func(srv *testServer, token string) { srv.confirmToken(token).wants(srv.T, 204, "") },
@@ -186,8 +186,8 @@ func TestTokenPathConfirmation(t *testing.T) {
 	}
 }
 
-// TestTokenPathTellsSockets checks that the sockets of the session hear of a token that was confirmed by a
-// request.
+// TestTokenPathTellsSockets checks that the sockets of the session hear of a token that was
+// confirmed by a request.
 func TestTokenPathTellsSockets(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		c, token := srv.confirmed(srv.code())
@@ -202,8 +202,8 @@ func TestTokenPathTellsSockets(t *testing.T) {
 	})
 }
 
-// TestTokenPathEndsSockets checks that the sockets of a session that a request has ended are closed before
-// that is answered, also if its store tells of the change later.
+// TestTokenPathEndsSockets checks that the sockets of a session that a request has ended are closed
+// before that is answered, also if its store tells of the change later.
 func TestTokenPathEndsSockets(t *testing.T) {
 	store := new(sharedStore)
 	withTokens(t, func(o *socketauth.Options[string]) {
@@ -249,8 +249,8 @@ func TestTokenPathKept(t *testing.T) {
 	})
 }
 
-// TestTokenPathClaims checks that claims are brought up to date by a request, that Middleware refuses the
-// older ones with stale_token, and that such a token can also end its session.
+// TestTokenPathClaims checks that claims are brought up to date by a request, that Middleware
+// refuses the older ones with stale_token, and that such a token can also end its session.
 func TestTokenPathClaims(t *testing.T) {
 	role, gone := "admin", false
 	withTokens(t, func(o *socketauth.Options[string]) {
@@ -303,8 +303,8 @@ func TestTokenPathClaims(t *testing.T) {
 	})
 }
 
-// TestTokenPathStepUp checks that a step-up code is taken with the session's current token, and that the
-// next token has the new time.
+// TestTokenPathStepUp checks that a step-up code is taken with the session's current token, and
+// that the next token has the new time.
 func TestTokenPathStepUp(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		token := srv.rotated(srv.code())

@@ -36,7 +36,8 @@ func Authenticated(s *Server) []*Socket { return s.hub.Members(everyone) }
 // Members returns the sockets that are registered in a target's group, authenticated or not.
 func Members(t Target) []*Socket { return t.members() }
 
-// Receives reports whether a message for a room reaches a socket that was listed as one of its members.
+// Receives reports whether a message for a room reaches a socket that was listed as one of its
+// members.
 func Receives(s *Socket, name string) bool {
 	return s.receives(&engine.Message{}, time.Now(), room(name), nil, false)
 }

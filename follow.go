@@ -18,8 +18,8 @@ import (
 
 // This file holds how sockets follow what happens to their sessions, and how a client ends its own.
 
-// prepareRevocation implements socketServer. It looks up the sockets before the store decides, because
-// the store may report the change, which closes them, before its Revoke returns.
+// prepareRevocation implements socketServer. It looks up the sockets before the store decides,
+// because the store may report the change, which closes them, before its Revoke returns.
 func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change) int {
 	affected := make(map[*Socket]struct{})
 	add := func() {
@@ -42,8 +42,8 @@ func (s *Server) prepareRevocation(r blacklist.Revocation) func(blacklist.Change
 	}
 }
 
-// revokedElsewhere implements socketServer. The store may have reported the change already, which has
-// closed the sockets; these are in s.revoked.
+// revokedElsewhere implements socketServer. The store may have reported the change already, which
+// has closed the sockets; these are in s.revoked.
 func (s *Server) revokedElsewhere(ctx context.Context, r blacklist.Revocation) (closed int, ok bool) {
 	affected := s.of(r.SessionID, r.UserID, r.All)
 	if !s.watcher.recheckNow(ctx, sessionsOf(affected)) {
@@ -57,8 +57,8 @@ func (s *Server) revokedElsewhere(ctx context.Context, r blacklist.Revocation) (
 	return closed, true
 }
 
-// concerns reports whether the socket belongs, or was about to belong, to one of the sessions that a
-// revocation is about.
+// concerns reports whether the socket belongs, or was about to belong, to one of the sessions that
+// a revocation is about.
 func (s *Socket) concerns(r blacklist.Revocation) bool {
 	t := s.known()
 	return t != nil && (r.All || t.UserID == r.UserID && (r.SessionID == "" || t.SessionID == r.SessionID) && t.SessionID != r.Except)
@@ -85,8 +85,8 @@ func (s *Server) endSession(sessionID string, why authn.Cause) {
 }
 
 // of returns the sockets of a session, if it is that user's, or of a user, or all sockets that have
-// presented a token. A store that knows sessions by their users alone reports the end of one that is
-// not the user's, too.
+// presented a token. A store that knows sessions by their users alone reports the end of one that
+// is not the user's, too.
 func (s *Server) of(sid, userID string, all bool) []*Socket {
 	switch {
 	case all:
@@ -166,14 +166,15 @@ func (s *Server) refreshedElsewhere(ctx context.Context, c blacklist.Change) (ou
 	return outdated, true
 }
 
-// outdate has the claims of the socket brought up to date, if their mark is lower. It reports whether the
-// client is in.
+// outdate has the claims of the socket brought up to date, if their mark is lower. It reports
+// whether the client is in.
 func (s *Socket) outdate(mark int64) bool {
 	s.step(func(m *authn.Machine) authn.Effects { return m.Outdate(mark, time.Now()) })
 	return s.knowsMark(mark)
 }
 
-// knowsMark reports whether the client is in, and claims with a lower mark are known to be out of date.
+// knowsMark reports whether the client is in, and claims with a lower mark are known to be out of
+// date.
 func (s *Socket) knowsMark(mark int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,8 +196,8 @@ func sessionsOf(sockets []*Socket) []string {
 	return sessions
 }
 
-// tokenOf implements followers. It prefers the token of a socket that is in: the store may not know what
-// another one is about to be given, and so tells nothing about its session.
+// tokenOf implements followers. It prefers the token of a socket that is in: the store may not know
+// what another one is about to be given, and so tells nothing about its session.
 func (s *Server) tokenOf(sid string) (found *token) {
 	for _, socket := range s.hub.Members(session(sid)) {
 		t, phase := socket.known(), socket.phase()
@@ -252,7 +253,8 @@ func (s *Socket) isOf(sessionID string) bool {
 	return t != nil && t.SessionID == sessionID
 }
 
-// known returns any token of the session that the socket belongs to or is about to belong to, or nil.
+// known returns any token of the session that the socket belongs to or is about to belong to, or
+// nil.
 func (s *Socket) known() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,8 +273,8 @@ func (s *Socket) tokenConfirmed(c blacklist.Change) {
 	s.step(func(m *authn.Machine) authn.Effects { return m.Confirmed(c.TokenID, c.Generation) })
 }
 
-// keep has a message wait, if messages have to, and reports whether it does. A socket for which too much
-// waits is disconnected.
+// keep has a message wait, if messages have to, and reports whether it does. A socket for which too
+// much waits is disconnected.
 func (s *Socket) keep(o outgoing) (kept bool) {
 	s.mu.Lock()
 	kept, full := s.keepLocked(o)
@@ -291,8 +293,8 @@ func (s *Socket) keepLocked(o outgoing) (kept, full bool) {
 	return true, !s.waits().add(o, early)
 }
 
-// receives reports whether a message for groups is to be sent to the socket now. If the socket has to wait,
-// so does the message, unless it is volatile. now is read once for all sockets.
+// receives reports whether a message for groups is to be sent to the socket now. If the socket has
+// to wait, so does the message, unless it is volatile. now is read once for all sockets.
 func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, more []hub.Group, volatile bool) bool {
 	if s.server.watcher.stale(now) {
 		return false
@@ -308,7 +310,8 @@ func (s *Socket) receives(m *engine.Message, now time.Time, group hub.Group, mor
 	if full {
 		s.reconnect(authn.Outdated)
 	}
-	// The socket may have left the group when its claims changed, after the sender had listed the members.
+	// The socket may have left the group when its claims changed, after the sender had listed the
+	// members.
 	if live && moves {
 		live = s.server.hub.In(&s.member, group) || s.server.hub.In(&s.member, more...)
 	}
@@ -323,8 +326,8 @@ func (s *Socket) reconnect(reason string) (closed bool) {
 	return closed
 }
 
-// release sends what waits, in order, and has events handled again, if the client is in with claims that
-// are up to date. What is emitted meanwhile comes after that.
+// release sends what waits, in order, and has events handled again, if the client is in with claims
+// that are up to date. What is emitted meanwhile comes after that.
 func (s *Socket) release() {
 	for {
 		s.mu.Lock()
@@ -419,8 +422,8 @@ func (s *Socket) logout(args engine.Args, at time.Time, ack engine.Ack) {
 	s.end(string(causeLoggedOut), endMessage(causeLoggedOut))
 }
 
-// endOwnSession finds the session that a log-out is for and has the store end it. It returns a token of
-// that session.
+// endOwnSession finds the session that a log-out is for and has the store end it. It returns a
+// token of that session.
 func (s *Socket) endOwnSession(in presented) (*token, *refusal) {
 	a := s.server.auth
 	life := context.WithoutCancel(&s.life)
@@ -443,8 +446,8 @@ func (s *Socket) endOwnSession(in presented) (*token, *refusal) {
 	case given.Use != useSession:
 		return nil, &refusal{code: codeInvalidToken, cause: errNotSession}
 	}
-	// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim has
-	// logged out.
+	// A token that was replaced is reuse here too: a theft must not go unnoticed because its victim
+	// has logged out.
 	switch verdict, err := s.judge(given, in.at); {
 	case err != nil:
 		return nil, &refusal{code: codeUnavailable, cause: err, token: given}
@@ -463,14 +466,14 @@ func (s *Socket) endIn(life context.Context, ending *token) (*token, *refusal) {
 	return ending, nil
 }
 
-// handleRejection does what follows from a token that the store has rejected, and returns the refusal
-// that the client is told.
+// handleRejection does what follows from a token that the store has rejected, and returns the
+// refusal that the client is told.
 func (s *Socket) handleRejection(t *token, v blacklist.Verdict) *refusal {
 	return s.server.auth.reject(&s.life, t, v, s.event(AuditReuse, t, ""))
 }
 
-// unlessReuse returns the outcome for a token that was refused before the store was asked: that refusal,
-// unless the token had been replaced, which is reuse.
+// unlessReuse returns the outcome for a token that was refused before the store was asked: that
+// refusal, unless the token had been replaced, which is reuse.
 func (s *Socket) unlessReuse(refused *refusal, at time.Time) outcome {
 	t, own := refused.token, s.own()
 	o := outcome{refused: refused, presented: t}

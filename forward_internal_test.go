@@ -10,9 +10,9 @@ import (
 	"github.com/z-open/socketauth/internal/id"
 )
 
-// TestAddressOfForwarded guards that the address of a request that another process has handed on, and
-// the network whose limits apply, are those that the other process has found: with the app's own
-// hook, which is not asked again, and without.
+// TestAddressOfForwarded guards that the address of a request that another process has handed on,
+// and the network whose limits apply, are those that the other process has found: with the app's
+// own hook, which is not asked again, and without.
 func TestAddressOfForwarded(t *testing.T) {
 	for _, tt := range []struct {
 		clientIP         func(*http.Request) string

@@ -63,8 +63,8 @@ func TestRuleByPrefix(t *testing.T) {
 	})
 }
 
-// TestWithoutAdvertise guards that ids have no prefix where no other process could use it, and that the
-// log says what the load balancer has to do instead.
+// TestWithoutAdvertise guards that ids have no prefix where no other process could use it, and that
+// the log says what the load balancer has to do instead.
 func TestWithoutAdvertise(t *testing.T) {
 	withBalancer(t, 1, func(o *socketauth.Options[string]) { o.Cluster.Advertise = "" }, func(b *balanced) {
 		conn, err := b.dial("", "4", "polling", "192.0.2.1")

@@ -16,8 +16,8 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// withHints runs a test against a server whose store only has hints of what others have changed. tell
-// tells the server something that was not verified.
+// withHints runs a test against a server whose store only has hints of what others have changed.
+// tell tells the server something that was not verified.
 func withHints(t *testing.T, test func(srv *testServer, store *sharedtest.Store, tell func(blacklist.Change))) {
 	t.Helper()
 	var told *sharedStore
@@ -36,8 +36,8 @@ func withHints(t *testing.T, test func(srv *testServer, store *sharedtest.Store,
 	})
 }
 
-// TestHintOfEnd checks that nobody is told that a session is over before the store has said so, by each
-// kind of hint, and that a true one has its sockets closed with the store's reason.
+// TestHintOfEnd checks that nobody is told that a session is over before the store has said so, by
+// each kind of hint, and that a true one has its sockets closed with the store's reason.
 func TestHintOfEnd(t *testing.T) {
 	withHints(t, func(srv *testServer, store *sharedtest.Store, tell func(blacklist.Change)) {
 		for _, why := range []blacklist.Verdict{blacklist.Revoked, blacklist.LoggedOut, blacklist.SessionCompromised} {
@@ -83,8 +83,8 @@ func TestChangeOfAnotherUser(t *testing.T) {
 	})
 }
 
-// TestHintOfConfirmation checks that a client is told of a newer token, or loses its branch, only once
-// the store has said that the token was confirmed.
+// TestHintOfConfirmation checks that a client is told of a newer token, or loses its branch, only
+// once the store has said that the token was confirmed.
 func TestHintOfConfirmation(t *testing.T) {
 	withHints(t, func(srv *testServer, store *sharedtest.Store, tell func(blacklist.Change)) {
 		c, token := srv.authenticated()
@@ -216,8 +216,8 @@ func (s *partialStore) CheckAll(ctx context.Context, tokens []blacklist.TokenRef
 	return results, err
 }
 
-// TestGapPartOfStoreOut checks that sockets are closed whose sessions have ended although a part of the
-// store does not answer, and the others once it does; and that nothing is assumed meanwhile.
+// TestGapPartOfStoreOut checks that sockets are closed whose sessions have ended although a part of
+// the store does not answer, and the others once it does; and that nothing is assumed meanwhile.
 func TestGapPartOfStoreOut(t *testing.T) {
 	store := new(partialStore)
 	withServer(t, func(o *socketauth.Options[string]) {
@@ -248,8 +248,8 @@ func TestGapPartOfStoreOut(t *testing.T) {
 	})
 }
 
-// TestGapAsksOncePerSession checks that after a gap the store is asked about each session once, however
-// many sockets it has, and about several at a time.
+// TestGapAsksOncePerSession checks that after a gap the store is asked about each session once,
+// however many sockets it has, and about several at a time.
 func TestGapAsksOncePerSession(t *testing.T) {
 	for _, batches := range []bool{false, true} {
 		const sessions, each = 40, 3

@@ -1,14 +1,14 @@
 //go:build !race
 
-// With the race detector, a sync.Pool now and then loses what it holds, so that allocations cannot be
-// counted.
+// With the race detector, a sync.Pool now and then loses what it holds, so that allocations cannot
+// be counted.
 
 package socketauth
 
 import "testing"
 
-// TestHotPathAllocations guards what the hot paths allocate: it is steady where times are not. Whoever
-// makes one of them allocate more has to say so in hotPaths.
+// TestHotPathAllocations guards what the hot paths allocate: it is steady where times are not.
+// Whoever makes one of them allocate more has to say so in hotPaths.
 func TestHotPathAllocations(t *testing.T) {
 	for _, p := range hotPaths() {
 		t.Run(p.name, func(t *testing.T) {

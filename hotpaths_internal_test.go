@@ -30,7 +30,8 @@ type hotPath struct {
 	start     func(t testing.TB, receivers int) (op func() error)
 }
 
-// hotPaths returns the operations. Clients that it needs are in the same process and allocate nothing.
+// hotPaths returns the operations. Clients that it needs are in the same process and allocate
+// nothing.
 func hotPaths() []hotPath {
 	return []hotPath{
 		{name: "presentation", most: 8, start: startPresentation},
@@ -90,8 +91,8 @@ func startPresentation(t testing.TB, _ int) func() error {
 	}
 }
 
-// startBoundPresentation is startPresentation for a token that is bound to a key, with its proof. It is the
-// same token each time, whose client does not confirm the next one.
+// startBoundPresentation is startPresentation for a token that is bound to a key, with its proof.
+// It is the same token each time, whose client does not confirm the next one.
 func startBoundPresentation(t testing.TB, _ int) func() error {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {

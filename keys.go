@@ -192,8 +192,8 @@ func newKeyring(secret []byte, keys []Key, find func(context.Context, *jwt.Token
 	return k, nil
 }
 
-// open reports whether one of the HMAC keys has signed a token, with the header that the library writes,
-// and read accepts the payload, which it must not keep.
+// open reports whether one of the HMAC keys has signed a token, with the header that the library
+// writes, and read accepts the payload, which it must not keep.
 func (k *keyring) open(text string, read func(payload []byte) bool) bool {
 	for _, own := range k.hmacs {
 		if own.Open(text, read) {

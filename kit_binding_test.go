@@ -20,8 +20,8 @@ func onBothEngines(t *testing.T, test func(t *testing.T, version string)) {
 	}
 }
 
-// dialTo connects a client of that version of Engine.IO. auth, unless it is nil, returns the handshake's auth,
-// given the Engine.IO id.
+// dialTo connects a client of that version of Engine.IO. auth, unless it is nil, returns the
+// handshake's auth, given the Engine.IO id.
 func (srv *testServer) dialTo(version, transport string, auth func(sid string) string) *client {
 	srv.Helper()
 	d := siotest.Dialer{Version: version, Net: srv.DialContext}
@@ -66,7 +66,8 @@ func (c *client) presentBound(key *dpoptest.Key, token string) {
 	c.emit("authenticate", map[string]any{"token": token, "proof": key.Socket(c.engineID, token)})
 }
 
-// presentBoundConfirming is presentBound for a client that confirms. It returns what the client is offered.
+// presentBoundConfirming is presentBound for a client that confirms. It returns what the client is
+// offered.
 func (c *client) presentBoundConfirming(key *dpoptest.Key, token string) offer {
 	c.srv.Helper()
 	c.emit("authenticate", map[string]any{"token": token, "confirm": true, "proof": key.Socket(c.engineID, token)})
@@ -127,8 +128,8 @@ func (l *eventLog) take() (events []socketauth.AuditEvent) {
 	return events
 }
 
-// expectUntouched checks that what a test does asks the store for nothing, and neither ends a session nor
-// replaces a token.
+// expectUntouched checks that what a test does asks the store for nothing, and neither ends a
+// session nor replaces a token.
 func (srv *testServer) expectUntouched(f func()) {
 	srv.Helper()
 	synctest.Wait()

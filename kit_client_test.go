@@ -15,8 +15,8 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// client is a client on a websocket, of the server's version of Engine.IO. Its methods that begin with expect end the test
-// where the next packet is another.
+// client is a client on a websocket, of the server's version of Engine.IO. Its methods that begin
+// with expect end the test where the next packet is another.
 type client struct {
 	*siotest.Client
 	srv      *testServer
@@ -26,8 +26,8 @@ type client struct {
 	current  string // the last token received
 }
 
-// dial connects and joins the root namespace. auth is the handshake's, "" for none. Where the version of
-// Engine.IO has none, it is the argument of the event "authenticate".
+// dial connects and joins the root namespace. auth is the handshake's, "" for none. Where the
+// version of Engine.IO has none, it is the argument of the event "authenticate".
 func (srv *testServer) dial(auth string) *client {
 	srv.Helper()
 	c := srv.connect()

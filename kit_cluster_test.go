@@ -107,7 +107,8 @@ func (b *processBroker) Subscribe(ctx context.Context, topic string, message fun
 	if b.isDown() {
 		return nil, errBrokerDown
 	}
-	// Without a timer of zero, by which Go 1.26 crashes now and then in a bubble under the race detector.
+	// Without a timer of zero, by which Go 1.26 crashes now and then in a bubble under the race
+	// detector.
 	if d := time.Duration(b.subscribing.Load()); d > 0 {
 		select {
 		case <-time.After(d):
@@ -146,8 +147,8 @@ type process struct {
 // node returns the name of the process.
 func (p *process) node() string { return p.Auth().Stats().Nodes[0].Name }
 
-// clusterOnEngines runs a test as withCluster does, once with clients of Engine.IO 3 and once with clients
-// of 4.
+// clusterOnEngines runs a test as withCluster does, once with clients of Engine.IO 3 and once with
+// clients of 4.
 func clusterOnEngines(t *testing.T, many int, change func(o *socketauth.Options[string]), test func(p []*process)) {
 	t.Helper()
 	for _, version := range []string{"3", "4"} {
@@ -162,7 +163,8 @@ func clusterOnEngines(t *testing.T, many int, change func(o *socketauth.Options[
 	}
 }
 
-// withCluster runs a test against an app of so many processes. change may adjust the options of each.
+// withCluster runs a test against an app of so many processes. change may adjust the options of
+// each.
 func withCluster(t *testing.T, many int, change func(o *socketauth.Options[string]), test func(p []*process)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -43,8 +43,8 @@ func (d *device) proof(method, path, token string, change ...func(claims map[str
 	return d.key.Sign(claims)
 }
 
-// send sends a request with the header Authorization, unless that is "", and any number of proofs. It
-// remembers the nonce of the answer.
+// send sends a request with the header Authorization, unless that is "", and any number of proofs.
+// It remembers the nonce of the answer.
 func (d *device) send(method, path, authorization, body string, proofs ...string) tokenAnswer {
 	d.Helper()
 	client := http.Client{Transport: &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}}

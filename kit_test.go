@@ -41,7 +41,8 @@ func withServer(t *testing.T, change func(*socketauth.Options[string]), test fun
 	synctest.Test(t, func(t *testing.T) { test(newTestServer(t, change)) })
 }
 
-// onEngines runs a test as withServer does, once with clients of Engine.IO 3 and once with clients of 4.
+// onEngines runs a test as withServer does, once with clients of Engine.IO 3 and once with clients
+// of 4.
 func onEngines(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer)) {
 	t.Helper()
 	for _, version := range []string{"3", "4"} {

@@ -15,8 +15,8 @@ const NoLimit = -1
 // disconnected. What any other limit refuses or closes is counted in Stats.Limited, and logged at
 // most once a minute.
 //
-// With Options.Cluster, the limits on failures hold for all processes together, as the one on sessions
-// does; the others hold for each process.
+// With Options.Cluster, the limits on failures hold for all processes together, as the one on
+// sessions does; the others hold for each process.
 type Limits struct {
 	// Message is the maximum number of bytes of one message, or of the body of one polling request.
 	// It must be at least 1024. The default is 1 MiB.

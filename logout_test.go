@@ -226,7 +226,8 @@ func TestLogoutOnAllServers(t *testing.T) {
 	})
 }
 
-// TestLogoutStale checks that a token whose claims are out of date is good enough to end its session.
+// TestLogoutStale checks that a token whose claims are out of date is good enough to end its
+// session.
 func TestLogoutStale(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		c, token := srv.authenticated()

@@ -90,8 +90,8 @@ func TestIdleSocketMemory(t *testing.T) {
 	})
 }
 
-// TestRequestMemory guards that nothing of a connection keeps the text of its first request, which a client
-// can make a megabyte long.
+// TestRequestMemory guards that nothing of a connection keeps the text of its first request, which
+// a client can make a megabyte long.
 func TestRequestMemory(t *testing.T) {
 	const connections, length = 40, 256 << 10
 	synctest.Test(t, func(t *testing.T) {

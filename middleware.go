@@ -21,18 +21,18 @@ const middlewareGrace = 10 * time.Second
 // Middleware returns a handler that calls next for requests with a valid session token in the
 // header "Authorization: Bearer <token>" (RFC 6750 section 2.1). ClaimsFromContext returns its
 // claims from the context of the request. The token is not replaced; one that was replaced in the
-// last 10 seconds is accepted. A token that its client has not confirmed yet is confirmed by its first
-// use.
+// last 10 seconds is accepted. A token that its client has not confirmed yet is confirmed by its
+// first use.
 //
-// The token of a session that is bound to a key comes with "Authorization: DPoP <token>" and a proof in
-// the header DPoP (RFC 9449 section 7). If pages of other origins send requests, the app's own CORS has to
-// allow both headers, and to expose DPoP-Nonce and WWW-Authenticate.
+// The token of a session that is bound to a key comes with "Authorization: DPoP <token>" and a
+// proof in the header DPoP (RFC 9449 section 7). If pages of other origins send requests, the app's
+// own CORS has to allow both headers, and to expose DPoP-Nonce and WWW-Authenticate.
 //
 // All other requests are answered with a JSON object {"code":"<code>"}: 401 with WWW-Authenticate
 // if the token is missing or refused, 503 with Retry-After if the blacklist cannot be reached, 500
 // or 429 if a hook (TenantID, KeyFunc) failed or returned ErrTooManyAttempts. After 401 with
-// token_expired or stale_token, which says that the claims are out of date, the client has its token
-// replaced, on a socket or at Options.TokenPath, and asks again with the next one.
+// token_expired or stale_token, which says that the claims are out of date, the client has its
+// token replaced, on a socket or at Options.TokenPath, and asks again with the next one.
 //
 // Like http.ServeMux, Middleware panics if next is nil.
 func (a *Auth) Middleware(next http.Handler) http.Handler {
@@ -64,8 +64,8 @@ func (a *Auth) verifyRequest(ctx context.Context, w http.ResponseWriter, r *http
 	return nil, refused
 }
 
-// authorized returns the session token of a request. If it has none that is alive, authorized answers the
-// request and returns nil.
+// authorized returns the session token of a request. If it has none that is alive, authorized
+// answers the request and returns nil.
 func (a *Auth) authorized(w http.ResponseWriter, r *http.Request) *token {
 	h, ok := authorizationOf(r)
 	if !ok {

@@ -150,8 +150,8 @@ func TestContextWithClaims(t *testing.T) {
 }
 
 // TestMiddlewareUnconfirmedToken checks that Middleware accepts a token that was offered and not
-// confirmed, however long ago that was, and that this confirms it: the one before is replaced, and other
-// offers have lost.
+// confirmed, however long ago that was, and that this confirms it: the one before is replaced, and
+// other offers have lost.
 func TestMiddlewareUnconfirmedToken(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		_, token := srv.confirmed(srv.code())

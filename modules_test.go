@@ -85,8 +85,8 @@ func TestModulesStayApart(t *testing.T) {
 	}
 }
 
-// TestStoreImports checks that package blacklist imports nothing of the root, only what the store in
-// memory is made of, and a store nothing else of the library.
+// TestStoreImports checks that package blacklist imports nothing of the root, only what the store
+// in memory is made of, and a store nothing else of the library.
 func TestStoreImports(t *testing.T) {
 	all := imports(t)
 	seen := 0

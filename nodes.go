@@ -8,8 +8,8 @@ import (
 	"github.com/z-open/socketauth/internal/peerwire"
 )
 
-// This file holds what a core tells and asks the other processes of the app, and what it does when it
-// is told and asked. They are nodes of package cluster.
+// This file holds what a core tells and asks the other processes of the app, and what it does when
+// it is told and asked. They are nodes of package cluster.
 
 // deliver takes a message of another process.
 func (a *Auth) deliver(m cluster.Message) {
@@ -51,8 +51,8 @@ func (a *Auth) answer(ctx context.Context, kind cluster.Kind, data []byte) []byt
 	return nil
 }
 
-// answerRevoked has the store asked about the sockets that a revocation may be about, and answers how
-// many were closed.
+// answerRevoked has the store asked about the sockets that a revocation may be about, and answers
+// how many were closed.
 func (a *Auth) answerRevoked(ctx context.Context, r peerwire.Revocation) []byte {
 	closed := 0
 	for _, server := range a.allServers() {
@@ -65,8 +65,8 @@ func (a *Auth) answerRevoked(ctx context.Context, r peerwire.Revocation) []byte 
 	return peerwire.AppendCounts(nil, closed)
 }
 
-// answerRefreshed has the store asked about the sockets that a refresh is about, and answers how many of
-// them wait for newer claims or have them.
+// answerRefreshed has the store asked about the sockets that a refresh is about, and answers how
+// many of them wait for newer claims or have them.
 func (a *Auth) answerRefreshed(ctx context.Context, r peerwire.Refresh) []byte {
 	outdated := 0
 	for _, server := range a.allServers() {
@@ -86,14 +86,15 @@ func (a *Auth) askRevoked(ctx context.Context, r blacklist.Revocation) (add func
 	return a.askSockets(ctx, kindRevoked, question.Append(nil))
 }
 
-// askRefreshed tells the other processes of a refresh that the store has recorded, as askRevoked does.
+// askRefreshed tells the other processes of a refresh that the store has recorded, as askRevoked
+// does.
 func (a *Auth) askRefreshed(ctx context.Context, c blacklist.Change) (add func(r *Receipt)) {
 	question := peerwire.Refresh{UserID: c.UserID, SessionID: c.SessionID, Mark: c.Mark}
 	return a.askSockets(ctx, kindRefreshed, question.Append(nil))
 }
 
-// askSockets asks the other processes a question whose answer is a number of sockets. The function that it
-// returns waits for the answers and adds them to the receipt.
+// askSockets asks the other processes a question whose answer is a number of sockets. The function
+// that it returns waits for the answers and adds them to the receipt.
 func (a *Auth) askSockets(ctx context.Context, kind cluster.Kind, question []byte) (add func(r *Receipt)) {
 	if a.bus == nil {
 		return func(*Receipt) {}
@@ -128,8 +129,8 @@ func (a *Auth) liveSockets(sessions []string) []int {
 	return counts
 }
 
-// countSockets returns how many authenticated sockets each of the sessions has in all processes that
-// answer in time.
+// countSockets returns how many authenticated sockets each of the sessions has in all processes
+// that answer in time.
 func (a *Auth) countSockets(ctx context.Context, sessions []string) []int {
 	counts := a.liveSockets(sessions)
 	if a.bus == nil || len(sessions) == 0 {

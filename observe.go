@@ -43,8 +43,8 @@ type AuditKind string
 const (
 	// AuditLogin is a login that was accepted and answered with a code. Level info.
 	AuditLogin AuditKind = "login"
-	// AuditStepUp is a login by which the user of a session has proved again who they are, and that was
-	// answered with a step-up code. Level info.
+	// AuditStepUp is a login by which the user of a session has proved again who they are, and that
+	// was answered with a step-up code. Level info.
 	AuditStepUp AuditKind = "step_up"
 	// AuditLoginFailed is a login or registration that was refused or failed. Level info, error if
 	// a hook failed, debug if the client left meanwhile.
@@ -71,9 +71,9 @@ const (
 	// AuditRefused is a refusal on a socket, by Middleware or at TokenPath. Level debug, error if the
 	// store or a hook failed.
 	AuditRefused AuditKind = "refused"
-	// AuditProofRefused is the refusal, at the same places, of a token whose proof is missing or is not one
-	// of its key: somebody may have copied the token. Of each session, one a minute is recorded. Level
-	// warn; the others are logged at level debug.
+	// AuditProofRefused is the refusal, at the same places, of a token whose proof is missing or is
+	// not one of its key: somebody may have copied the token. Of each session, one a minute is
+	// recorded. Level warn; the others are logged at level debug.
 	AuditProofRefused AuditKind = "proof_refused"
 )
 
@@ -166,9 +166,9 @@ func (r *recorder) logLate(refused *refusal, e AuditEvent) {
 }
 
 // floods counts a refusal of a kind of a session, or of a network if the session is not known, and
-// reports whether there have been more of them than are recorded: as many as an address may fail, in
-// a budget apart from that, for each kind. Clients without a network share one budget. Each process
-// counts for itself, since the limit is on what one process records.
+// reports whether there have been more of them than are recorded: as many as an address may fail,
+// in a budget apart from that, for each kind. Clients without a network share one budget. Each
+// process counts for itself, since the limit is on what one process records.
 func (r *recorder) floods(kind, session, network string) bool {
 	budget := kind + " of the network " + throttle.Wide(network)
 	if session != "" {
@@ -211,8 +211,9 @@ type Stats struct {
 
 	Expiries uint64 `json:"expiries"` // sockets disconnected because their token expired
 
-	// Bound counts the codes that were traded for tokens which are bound to a key, and ProofsRefused the
-	// presentations and requests that were refused because the proof of that key was missing or not valid.
+	// Bound counts the codes that were traded for tokens which are bound to a key, and
+	// ProofsRefused the presentations and requests that were refused because the proof of that key
+	// was missing or not valid.
 	Bound         uint64 `json:"bound"`
 	ProofsRefused uint64 `json:"proofsRefused"`
 
@@ -248,8 +249,8 @@ type Stats struct {
 		Prefix    string    `json:"prefix,omitempty"` // of the ids of its connections in requests; depends on Advertise and the key alone
 		Heard     time.Time `json:"heard"`            // when it was last heard
 
-		// Silent reports that the process was not heard for 3 seconds, or goes on without having heard this
-		// one. It may still serve clients.
+		// Silent reports that the process was not heard for 3 seconds, or goes on without having
+		// heard this one. It may still serve clients.
 		Silent bool `json:"silent"`
 	} `json:"nodes,omitempty"`
 
@@ -354,8 +355,8 @@ func (c *counts) limit(name string) (unsaid int, now bool) {
 	return allow(&c.logged, name)
 }
 
-// allow reports whether a message about the name may be logged in this minute, and how many were not
-// logged since the last one. messages maps names to *logonce.Minute.
+// allow reports whether a message about the name may be logged in this minute, and how many were
+// not logged since the last one. messages maps names to *logonce.Minute.
 func allow(messages *sync.Map, name string) (unsaid int, now bool) {
 	minute, ok := messages.Load(name)
 	if !ok {
@@ -397,8 +398,8 @@ func (r *recorder) logUnclear(typ string, about ...any) {
 	}
 }
 
-// logOutside logs once a minute that RequireRecent was asked about a request without claims, whose client
-// would be told to have the user log in again and again.
+// logOutside logs once a minute that RequireRecent was asked about a request without claims, whose
+// client would be told to have the user log in again and again.
 func (r *recorder) logOutside(path string) {
 	if unsaid, now := r.outside.Allow(); now {
 		r.log.Warn("socketauth: RequireRecent has refused a request that did not come through Middleware",
@@ -430,8 +431,8 @@ func (r *recorder) logDropped(code, event string, about ...any) {
 // errPanic is the error of a hook that panicked. Its stack was logged.
 var errPanic = errors.New("socketauth: hook panicked")
 
-// contain calls a hook. If it panics, contain returns an error and logs the panic, once a minute for
-// each hook: clients can cause it as often as they like.
+// contain calls a hook. If it panics, contain returns an error and logs the panic, once a minute
+// for each hook: clients can cause it as often as they like.
 func (r *recorder) contain(hook string, call func() error) error {
 	return r.containOf(hook, "", call)
 }

@@ -55,14 +55,14 @@ type Options[U any] struct {
 	// app's own claims are copied from token to token as the JSON of the first one.
 	Refresh func(ctx context.Context, c jwt.MapClaims) (string, error)
 
-	// UpdateClaims returns the app's own claims as they are now. It is called for each session token that
-	// is about to be minted, with the claims of the token that it replaces, once the blacklist has said
-	// that this one would be accepted. It may change old and return it; "sub" and the library's own
-	// claims must stay as they are or be left out. After ErrInvalidCredentials the user is gone: their
-	// session is ended. A *PublicError refuses the presentation, after ErrUnavailable the client comes
-	// back, and after any other error it is told server_error; no token is used up then. ctx ends after
-	// Timeout. Auth.RefreshUser has the claims of a user fetched at once. If nil, the app's claims are
-	// copied from token to token.
+	// UpdateClaims returns the app's own claims as they are now. It is called for each session
+	// token that is about to be minted, with the claims of the token that it replaces, once the
+	// blacklist has said that this one would be accepted. It may change old and return it; "sub"
+	// and the library's own claims must stay as they are or be left out. After
+	// ErrInvalidCredentials the user is gone: their session is ended. A *PublicError refuses the
+	// presentation, after ErrUnavailable the client comes back, and after any other error it is
+	// told server_error; no token is used up then. ctx ends after Timeout. Auth.RefreshUser has the
+	// claims of a user fetched at once. If nil, the app's claims are copied from token to token.
 	UpdateClaims func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error)
 
 	// AppURL returns the URL that login and registration answer instead of the code. It should have
@@ -141,10 +141,10 @@ type Options[U any] struct {
 
 	// Hosts are the names of the server as the Host header of requests has them, such as
 	// "app.example" or "localhost:8080"; a name without a port stands for all ports. A login or
-	// socket request for another host is refused, and so is a request to Middleware whose token is bound
-	// to a key: another server may have sent it on. Set Hosts if the server can be reached without
-	// TLS: the page of an attacker, whose name was made to resolve to this server (DNS rebinding),
-	// counts as the server's own origin otherwise. If empty, all hosts are accepted.
+	// socket request for another host is refused, and so is a request to Middleware whose token is
+	// bound to a key: another server may have sent it on. Set Hosts if the server can be reached
+	// without TLS: the page of an attacker, whose name was made to resolve to this server (DNS
+	// rebinding), counts as the server's own origin otherwise. If empty, all hosts are accepted.
 	Hosts []string
 
 	// Blacklist stores which sessions exist and which tokens are dead. If nil, it is kept in the
@@ -193,9 +193,9 @@ type Options[U any] struct {
 
 	// TokenPath is the path, such as "/token", at which clients without a socket trade the code of a
 	// login for a session token, have that replaced, confirm the next one (POST) and end the session
-	// (DELETE), all with "Authorization: Bearer <code or token>", or DPoP instead of Bearer and a proof
-	// (RFC 9449) if the token is bound to a key. APIServe registers it. OnAuthenticated is not asked
-	// there; UpdateClaims and TenantID are. If empty, it is not served.
+	// (DELETE), all with "Authorization: Bearer <code or token>", or DPoP instead of Bearer and a
+	// proof (RFC 9449) if the token is bound to a key. APIServe registers it. OnAuthenticated is
+	// not asked there; UpdateClaims and TenantID are. If empty, it is not served.
 	TokenPath string
 
 	// ClientPath is the folder under which SocketServe serves the client for browsers. With
@@ -204,10 +204,11 @@ type Options[U any] struct {
 	ClientPath string
 
 	// Trace is called when something begins that takes time: op is "login", "register", "step-up",
-	// "presentation" (of a token on a socket or at TokenPath), "store" and a call, such as "store Present", or
-	// "handler" and an event, such as "handler message". The context that it returns is used within, and end is
-	// called once with what came of it: nil, or an error whose text is for operators. Both must return soon.
-	// metrics.Trace, of the module of that name, makes spans of OpenTelemetry. If nil, nothing is traced.
+	// "presentation" (of a token on a socket or at TokenPath), "store" and a call, such as "store
+	// Present", or "handler" and an event, such as "handler message". The context that it returns
+	// is used within, and end is called once with what came of it: nil, or an error whose text is
+	// for operators. Both must return soon. metrics.Trace, of the module of that name, makes spans
+	// of OpenTelemetry. If nil, nothing is traced.
 	Trace func(ctx context.Context, op string) (traced context.Context, end func(err error))
 
 	// Logger receives what an operator of the app should know, and never a secret. At level debug

@@ -120,7 +120,8 @@ func TestLoginOrigins(t *testing.T) {
 	}
 }
 
-// TestHeadersExposed checks that a page of an allowed origin can read when to come back, and what a proof lacks.
+// TestHeadersExposed checks that a page of an allowed origin can read when to come back, and what a
+// proof lacks.
 func TestHeadersExposed(t *testing.T) {
 	withServer(t, func(o *socketauth.Options[string]) {
 		o.AllowedOrigins = []string{"https://app.example"}

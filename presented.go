@@ -10,7 +10,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file holds what clients present on sockets, and how the proofs that come with it are checked.
+// This file holds what clients present on sockets, and how the proofs that come with it are
+// checked.
 
 // presented is what a client sends to prove who it is.
 type presented struct {
@@ -31,9 +32,9 @@ func presentedIn(args engine.Args, at time.Time) presented {
 	return p
 }
 
-// presentedAs reads {token, proof?: proof, confirm?: true, step_up?: code}. Clients that can only send
-// strings, such as those for Java and Kotlin in the handshake's auth, send "true". given is false for a
-// client that has no token yet, which sends nothing, null or "".
+// presentedAs reads {token, proof?: proof, confirm?: true, step_up?: code}. Clients that can only
+// send strings, such as those for Java and Kotlin in the handshake's auth, send "true". given is
+// false for a client that has no token yet, which sends nothing, null or "".
 func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool) {
 	p.at = at
 	first := bytes.TrimLeft(object, " \t\r\n")
@@ -67,7 +68,8 @@ func presentedAs(object json.RawMessage, at time.Time) (p presented, given bool)
 	return p, true
 }
 
-// presentedToLogOut reads the arguments of a logout event: nothing, a token, or {token, proof?: proof}.
+// presentedToLogOut reads the arguments of a logout event: nothing, a token, or {token, proof?:
+// proof}.
 func presentedToLogOut(args engine.Args, at time.Time) presented {
 	if len(args.Values) > 0 {
 		if text, ok := engine.Unquote(bytes.TrimSpace(args.Values[0])); ok {
@@ -77,8 +79,8 @@ func presentedToLogOut(args engine.Args, at time.Time) presented {
 	return presentedIn(args, at)
 }
 
-// textOrJSON returns the text of a JSON string, "" for what is missing or null, and JSON that is not a string
-// as it is: it is neither a code nor a proof, and is refused as such.
+// textOrJSON returns the text of a JSON string, "" for what is missing or null, and JSON that is
+// not a string as it is: it is neither a code nor a proof, and is refused as such.
 func textOrJSON(value []byte) string {
 	text, ok := engine.Unquote(value)
 	if !ok && string(value) != "null" {
@@ -87,8 +89,8 @@ func textOrJSON(value []byte) string {
 	return text
 }
 
-// confirms reads the field "confirm". unclear is its JSON type if it is neither a bool nor a string that
-// contains one.
+// confirms reads the field "confirm". unclear is its JSON type if it is neither a bool nor a string
+// that contains one.
 func confirms(field json.RawMessage) (yes bool, unclear string) {
 	switch string(field) {
 	case "true", `"true"`:
@@ -124,9 +126,9 @@ var (
 	errOfRequest       = errors.New("the proof is for a request")
 )
 
-// verifyProved is verify for a token that came on a connection, with its proof. connection is the Engine.IO
-// id of that. A refusal with a token is for its expiry, or for its proof: then nothing may become of the
-// token, since whoever has sent it may have copied it.
+// verifyProved is verify for a token that came on a connection, with its proof. connection is the
+// Engine.IO id of that. A refusal with a token is for its expiry, or for its proof: then nothing
+// may become of the token, since whoever has sent it may have copied it.
 func (a *Auth) verifyProved(ctx context.Context, in presented, connection string) (*token, *refusal) {
 	t, refused := a.verify(ctx, in.token)
 	switch {
@@ -140,8 +142,8 @@ func (a *Auth) verifyProved(ctx context.Context, in presented, connection string
 	return nil, refused
 }
 
-// checkProof checks the proof that came with a verified token. It returns the token, or what a code becomes
-// by the key that it is to be bound to. The store is not asked.
+// checkProof checks the proof that came with a verified token. It returns the token, or what a code
+// becomes by the key that it is to be bound to. The store is not asked.
 func (a *Auth) checkProof(t *token, text, connection string) (*token, *refusal) {
 	refuse := func(code string, err error) (*token, *refusal) {
 		return nil, &refusal{code: code, cause: err, token: t}

@@ -13,8 +13,8 @@ import (
 	"github.com/z-open/socketauth/internal/origin"
 )
 
-// This file holds the proofs of requests: DPoP (RFC 9449) at LoginPath, RegisterPath, TokenPath and in
-// Middleware.
+// This file holds the proofs of requests: DPoP (RFC 9449) at LoginPath, RegisterPath, TokenPath and
+// in Middleware.
 
 // proofHeader has the proof of a request, and nonceHeader the nonce that the next one should have.
 const (
@@ -25,8 +25,8 @@ const (
 // proofWindow is how far the time of a proof without a nonce may be from the server's.
 const proofWindow = time.Minute
 
-// proofSlack is for how much longer a proof is remembered: the wall clock, by which it is valid, may be set
-// back a little meanwhile.
+// proofSlack is for how much longer a proof is remembered: the wall clock, by which it is valid,
+// may be set back a little meanwhile.
 const proofSlack = 10 * time.Second
 
 // requestProofs checks the proofs of requests.
@@ -50,8 +50,8 @@ type authorization struct {
 	isDPoP bool // its scheme is DPoP, and not Bearer
 }
 
-// authorizationOf returns the token in the Authorization header. ok is false if there is none, or more than
-// one such header.
+// authorizationOf returns the token in the Authorization header. ok is false if there is none, or
+// more than one such header.
 func authorizationOf(r *http.Request) (h authorization, ok bool) {
 	values := r.Header.Values("Authorization")
 	if len(values) != 1 {
@@ -87,8 +87,8 @@ var (
 )
 
 // check checks the proof of a request that has the verified token t, which may have expired. It
-// returns t, or what a code becomes by the key that it is to be bound to. It asks no store, and nothing
-// becomes of the token if it is refused.
+// returns t, or what a code becomes by the key that it is to be bound to. It asks no store, and
+// nothing becomes of the token if it is refused.
 func (p *requestProofs) check(w http.ResponseWriter, r *http.Request, h authorization, t *token) (*token, *refusal) {
 	refuse := func(code string, err error) (*token, *refusal) {
 		return nil, &refusal{code: code, cause: err, token: t}
@@ -149,9 +149,9 @@ func (p *requestProofs) read(w http.ResponseWriter, r *http.Request, t *token) (
 	if err != nil {
 		return nil, &refusal{code: codeUseDPoPNonce, cause: err}
 	}
-	// A proof that comes with what begins a session is not remembered: sent again, it binds the session to
-	// the same key, which whoever has copied it does not have. And a key that no session is bound to yet costs
-	// nothing, so that anyone could have any number of them remembered.
+	// A proof that comes with what begins a session is not remembered: sent again, it binds the
+	// session to the same key, which whoever has copied it does not have. And a key that no session
+	// is bound to yet costs nothing, so that anyone could have any number of them remembered.
 	if t == nil || t.Thumbprint == "" {
 		return proof, nil
 	}
@@ -169,12 +169,12 @@ func (p *requestProofs) read(w http.ResponseWriter, r *http.Request, t *token) (
 	return proof, nil
 }
 
-// validFor returns for how long a proof is valid from now on. outdated reports that its nonce soon will be too
-// old. The error says why it is not valid now.
+// validFor returns for how long a proof is valid from now on. outdated reports that its nonce soon
+// will be too old. The error says why it is not valid now.
 func (p *requestProofs) validFor(proof *dpop.Proof) (valid time.Duration, outdated bool, err error) {
-	// A nonce that others have made says nothing: processes that share no key may serve one client. But of a
-	// proof with a nonce of this server, only that counts. If "iat" were looked at once it is too old, such a
-	// proof could be valid for a second time later.
+	// A nonce that others have made says nothing: processes that share no key may serve one client.
+	// But of a proof with a nonce of this server, only that counts. If "iat" were looked at once it
+	// is too old, such a proof could be valid for a second time later.
 	if age, own := p.nonces.Age(proof.Nonce); own {
 		if age > dpop.NonceLifetime || age < -proofWindow {
 			return 0, true, errNonceOutdated
@@ -191,16 +191,17 @@ func (p *requestProofs) validFor(proof *dpop.Proof) (valid time.Duration, outdat
 	return proofWindow - age + proofSlack, false, nil
 }
 
-// isRepeatable reports whether the proof of a request with the token t, which was checked, may be one that was
-// used before: at another process, or before this one began. It is not if it has the nonce with which such a
-// request was answered once: then its client knew that the token had been replaced.
+// isRepeatable reports whether the proof of a request with the token t, which was checked, may be
+// one that was used before: at another process, or before this one began. It is not if it has the
+// nonce with which such a request was answered once: then its client knew that the token had been
+// replaced.
 func (p *requestProofs) isRepeatable(r *http.Request, t *token) bool {
 	proof, err := dpop.Parse(r.Header.Get(proofHeader))
 	return err != nil || !p.nonces.IsFor(proof.Nonce, t.ID)
 }
 
-// loginKey returns the thumbprint of the key that a login or registration brings a proof of, and "" if it
-// brings none.
+// loginKey returns the thumbprint of the key that a login or registration brings a proof of, and ""
+// if it brings none.
 func (p *requestProofs) loginKey(w http.ResponseWriter, r *http.Request) (thumbprint string, refused *refusal) {
 	if p.binding == BindNever || len(r.Header.Values(proofHeader)) == 0 {
 		return "", nil
@@ -212,8 +213,8 @@ func (p *requestProofs) loginKey(w http.ResponseWriter, r *http.Request) (thumbp
 	return proof.Thumbprint, nil
 }
 
-// dpopErrors has the errors of the header WWW-Authenticate (RFC 9449 sections 7.1 and 9) for those codes
-// that are not "invalid_token".
+// dpopErrors has the errors of the header WWW-Authenticate (RFC 9449 sections 7.1 and 9) for those
+// codes that are not "invalid_token".
 var dpopErrors = map[string]string{
 	codeProofRequired: "invalid_dpop_proof",
 	codeInvalidProof:  "invalid_dpop_proof",

@@ -11,8 +11,8 @@ import (
 	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
-// TestBoundLogin checks that a login or registration with a proof begins a session whose tokens are all bound
-// to the key, by either algorithm, and that one without begins one that is not.
+// TestBoundLogin checks that a login or registration with a proof begins a session whose tokens are
+// all bound to the key, by either algorithm, and that one without begins one that is not.
 func TestBoundLogin(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		for _, key := range []*dpoptest.Key{dpoptest.NewKey(), dpoptest.NewEd25519()} {
@@ -42,8 +42,8 @@ func TestBoundLogin(t *testing.T) {
 	})
 }
 
-// TestUnboundCode checks that the first trade of a code which is bound to no key binds the session if there is
-// a proof, by either scheme, and that the same key alone can repeat it.
+// TestUnboundCode checks that the first trade of a code which is bound to no key binds the session
+// if there is a proof, by either scheme, and that the same key alone can repeat it.
 func TestUnboundCode(t *testing.T) {
 	const late = 3 * time.Second
 	for _, scheme := range []string{"Bearer", "DPoP"} {
@@ -109,8 +109,8 @@ func TestUnboundCode(t *testing.T) {
 	}
 }
 
-// TestUnboundToken checks that the session of a token that is bound to no key stays unbound: proofs that come
-// with the token are ignored, and the scheme DPoP is refused, without an end to anything.
+// TestUnboundToken checks that the session of a token that is bound to no key stays unbound: proofs
+// that come with the token are ignored, and the scheme DPoP is refused, without an end to anything.
 func TestUnboundToken(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		d := srv.device()
@@ -251,8 +251,8 @@ func TestBoundHooks(t *testing.T) {
 	})
 }
 
-// TestBoundStepUp checks that the step-up login of a bound session needs its proof for the login, and that the
-// next token stays bound to the key.
+// TestBoundStepUp checks that the step-up login of a bound session needs its proof for the login,
+// and that the next token stays bound to the key.
 func TestBoundStepUp(t *testing.T) {
 	withStepUp(t, func(o *socketauth.Options[string]) { o.TokenPath = "/token" }, func(srv *testServer) {
 		d := srv.device()

@@ -7,8 +7,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// TestProofReplayed checks that a proof is good for one request with a token, and that the second one harms
-// nobody.
+// TestProofReplayed checks that a proof is good for one request with a token, and that the second
+// one harms nobody.
 func TestProofReplayed(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		owner := srv.device()
@@ -42,8 +42,8 @@ func TestProofReplayed(t *testing.T) {
 	})
 }
 
-// TestWrongClocks checks that a client whose clock is a day off logs in, registers, stays in, fetches and
-// logs out, with the nonce that it is told, and that the nonce is renewed in time.
+// TestWrongClocks checks that a client whose clock is a day off logs in, registers, stays in,
+// fetches and logs out, with the nonce that it is told, and that the nonce is renewed in time.
 func TestWrongClocks(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"ahead": 24 * time.Hour, "behind": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -87,9 +87,9 @@ func TestWrongClocks(t *testing.T) {
 	}
 }
 
-// TestNonces checks for how long a nonce is good, that answers carry a newer one from the half of that on,
-// that a proof with a nonce is good once, also by its own time later, and that none is sent to a client which
-// needs none.
+// TestNonces checks for how long a nonce is good, that answers carry a newer one from the half of
+// that on, that a proof with a nonce is good once, also by its own time later, and that none is
+// sent to a client which needs none.
 func TestNonces(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		d := srv.device()
@@ -152,9 +152,9 @@ func TestNoncesOfTwoProcesses(t *testing.T) {
 	})
 }
 
-// TestRepeatedRequest guards that who has recorded a request of a bound session, and sends it again where the
-// proof is not known, at another process or after a restart, ends no session and raises no alarm; and that
-// who has the key is still judged, also by a token that has expired.
+// TestRepeatedRequest guards that who has recorded a request of a bound session, and sends it again
+// where the proof is not known, at another process or after a restart, ends no session and raises
+// no alarm; and that who has the key is still judged, also by a token that has expired.
 func TestRepeatedRequest(t *testing.T) {
 	store, seen := new(faultyStore), new(auditLog)
 	withTokens(t, store.use, func(srv *testServer) {

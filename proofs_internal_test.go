@@ -18,8 +18,8 @@ import (
 	"github.com/z-open/socketauth/internal/dpop/dpoptest"
 )
 
-// TestTooManyProofs checks that a key which has used as many proofs as are remembered is told when to come
-// back, that this is recorded as a limit, and that other keys are served meanwhile.
+// TestTooManyProofs checks that a key which has used as many proofs as are remembered is told when
+// to come back, that this is recorded as a limit, and that other keys are served meanwhile.
 func TestTooManyProofs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, err := New(Options[any]{Secret: TestSecret})
@@ -86,8 +86,8 @@ func boundToken(t *testing.T, a *Auth, key *dpoptest.Key) string {
 	return next.Text
 }
 
-// TestNonceKeys checks that nonces are good in all processes that share a secret or a cluster's key, in no
-// others, and that their key is used for nothing else.
+// TestNonceKeys checks that nonces are good in all processes that share a secret or a cluster's
+// key, in no others, and that their key is used for nothing else.
 func TestNonceKeys(t *testing.T) {
 	proofs := func(secret, clusterKey string) *requestProofs {
 		var c clusterConfig

@@ -80,8 +80,8 @@ func (d *device) badProofs(method, path, token string) []badProof {
 	return bad
 }
 
-// TestBadLoginProofs checks that a login or registration with a bad proof is refused before the app is asked,
-// with a nonce if only the time is wrong, and that this is recorded.
+// TestBadLoginProofs checks that a login or registration with a bad proof is refused before the app
+// is asked, with a nonce if only the time is wrong, and that this is recorded.
 func TestBadLoginProofs(t *testing.T) {
 	asked := 0
 	var refused []socketauth.AuditEvent
@@ -131,8 +131,9 @@ func TestBadLoginProofs(t *testing.T) {
 	})
 }
 
-// TestBadRequestProofs checks that each request with a bound token and a bad proof is refused with the code and the
-// challenge that RFC 9449 gives it, that nothing comes of it, and that the owner's session goes on.
+// TestBadRequestProofs checks that each request with a bound token and a bad proof is refused with
+// the code and the challenge that RFC 9449 gives it, that nothing comes of it, and that the owner's
+// session goes on.
 func TestBadRequestProofs(t *testing.T) {
 	var recorded []socketauth.AuditEvent
 	withTokens(t, func(o *socketauth.Options[string]) {
@@ -207,8 +208,8 @@ func sessionID(t *testing.T, token string) string {
 	return strings.Trim(string(payloadOf(t, token)["sid"]), `"`)
 }
 
-// TestProofBeforeStore checks that a bound token without its proof never raises the alarm of reuse, whether it
-// was replaced or has expired, and that with its proof it still does.
+// TestProofBeforeStore checks that a bound token without its proof never raises the alarm of reuse,
+// whether it was replaced or has expired, and that with its proof it still does.
 func TestProofBeforeStore(t *testing.T) {
 	withTokens(t, func(o *socketauth.Options[string]) { o.TokenLifetime = time.Hour }, func(srv *testServer) {
 		owner, thief := srv.device(), srv.device()
@@ -239,8 +240,8 @@ func TestProofBeforeStore(t *testing.T) {
 	})
 }
 
-// TestRecentChallengeOfBoundToken checks that the challenge of RequireRecent has the scheme of the token that
-// came.
+// TestRecentChallengeOfBoundToken checks that the challenge of RequireRecent has the scheme of the
+// token that came.
 func TestRecentChallengeOfBoundToken(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		srv.Mux.Handle("GET /recent", srv.Auth().Middleware(srv.Auth().RequireRecent(time.Minute)(http.NotFoundHandler())))
@@ -259,8 +260,8 @@ func TestRecentChallengeOfBoundToken(t *testing.T) {
 	})
 }
 
-// TestMiddlewareTwice checks that a request with a proof comes through Middleware within Middleware, as one
-// without does, and that the proof is good once all the same.
+// TestMiddlewareTwice checks that a request with a proof comes through Middleware within
+// Middleware, as one without does, and that the proof is good once all the same.
 func TestMiddlewareTwice(t *testing.T) {
 	withTokens(t, nil, func(srv *testServer) {
 		once := srv.Auth().Middleware
@@ -277,8 +278,8 @@ func TestMiddlewareTwice(t *testing.T) {
 	})
 }
 
-// TestProofsForOtherHosts checks that with Hosts set a proof that was made for another server, which sends it on
-// with its own name as the Host, is refused, also by Middleware.
+// TestProofsForOtherHosts checks that with Hosts set a proof that was made for another server,
+// which sends it on with its own name as the Host, is refused, also by Middleware.
 func TestProofsForOtherHosts(t *testing.T) {
 	withTokens(t, func(o *socketauth.Options[string]) { o.Hosts = []string{"server"} }, func(srv *testServer) {
 		d := srv.device()

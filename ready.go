@@ -10,7 +10,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// This file holds what a deploy needs: whether the process can serve clients, and how its clients leave it.
+// This file holds what a deploy needs: whether the process can serve clients, and how its clients
+// leave it.
 
 var (
 	errDraining = errors.New("the server is being drained or shut down")
@@ -18,11 +19,11 @@ var (
 	errNoBroker = errors.New("the process does not hear the others by Cluster.Broker")
 )
 
-// Ready returns nil if the process can serve clients: the store answers and has been heard, this process
-// hears itself by the Broker of Options.Cluster, and no server is being drained or was shut down.
-// Otherwise it returns an error that wraps ErrUnavailable and says what is missing. It is for the readiness
-// probe of a load balancer, not for a liveness probe, because a restart mends none of these. It asks the
-// store once, for at most Options.Timeout.
+// Ready returns nil if the process can serve clients: the store answers and has been heard, this
+// process hears itself by the Broker of Options.Cluster, and no server is being drained or was shut
+// down. Otherwise it returns an error that wraps ErrUnavailable and says what is missing. It is for
+// the readiness probe of a load balancer, not for a liveness probe, because a restart mends none of
+// these. It asks the store once, for at most Options.Timeout.
 func (a *Auth) Ready(ctx context.Context) error {
 	if err := a.ready(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -69,14 +70,15 @@ func (s *Server) ready() error {
 	return nil
 }
 
-// Drain has the clients of the server come back elsewhere, spread evenly over a time, so that a deploy does
-// not have all of them reconnect at once. From the moment it is called, Auth.Ready returns an error and new
-// connections are refused, so the load balancer has to send clients to other processes: let the time be
-// several times as long as the interval of its probe. Until it is its turn, a socket goes on as before. Drain
-// returns when every authenticated client has been told, or with the error of ctx; at once if the server is
-// shut down meanwhile. Call Shutdown after it, also after an error: who is left then is told at once. An app
-// of one process calls Shutdown alone: its clients have no other process to go to, and Drain would keep them
-// out for the whole time.
+// Drain has the clients of the server come back elsewhere, spread evenly over a time, so that a
+// deploy does not have all of them reconnect at once. From the moment it is called, Auth.Ready
+// returns an error and new connections are refused, so the load balancer has to send clients to
+// other processes: let the time be several times as long as the interval of its probe. Until it is
+// its turn, a socket goes on as before. Drain returns when every authenticated client has been
+// told, or with the error of ctx; at once if the server is shut down meanwhile. Call Shutdown after
+// it, also after an error: who is left then is told at once. An app of one process calls Shutdown
+// alone: its clients have no other process to go to, and Drain would keep them out for the whole
+// time.
 func (s *Server) Drain(ctx context.Context, over time.Duration) error {
 	s.mu.Lock()
 	s.draining = true
@@ -101,8 +103,8 @@ func (s *Server) Drain(ctx context.Context, over time.Duration) error {
 	return ctx.Err()
 }
 
-// sendAway has a client reconnect, unless the server is being shut down, which does that. What the client has
-// presented is decided first, and it is sent the next token.
+// sendAway has a client reconnect, unless the server is being shut down, which does that. What the
+// client has presented is decided first, and it is sent the next token.
 func (s *Server) sendAway(socket *Socket) {
 	if s.beginStep() {
 		defer s.steps.Done()

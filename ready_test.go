@@ -27,8 +27,8 @@ func expectReady(t *testing.T, a *socketauth.Auth, want string) {
 	}
 }
 
-// TestReady guards that a process is not ready before it hears the others and its store, while the store
-// or the broker cannot be reached, and once it is shut down; and that it is otherwise.
+// TestReady guards that a process is not ready before it hears the others and its store, while the
+// store or the broker cannot be reached, and once it is shut down; and that it is otherwise.
 func TestReady(t *testing.T) {
 	withCluster(t, 3, nil, func(p []*process) {
 		a := p[0].Auth()
@@ -55,8 +55,9 @@ func TestReady(t *testing.T) {
 	})
 }
 
-// TestDrain guards that Drain has clients come back one by one over the given time, that those whose turn
-// has not come go on, and that the process is not ready and takes nobody from the beginning.
+// TestDrain guards that Drain has clients come back one by one over the given time, that those
+// whose turn has not come go on, and that the process is not ready and takes nobody from the
+// beginning.
 func TestDrain(t *testing.T) {
 	onEngines(t, nil, func(srv *testServer) {
 		var clients []*client
@@ -96,8 +97,9 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainOneProcess guards that the clients of a process that is drained go on at another one with the
-// tokens that they have, miss nothing there, and that the other processes stay as they were.
+// TestDrainOneProcess guards that the clients of a process that is drained go on at another one
+// with the tokens that they have, miss nothing there, and that the other processes stay as they
+// were.
 func TestDrainOneProcess(t *testing.T) {
 	clusterOnEngines(t, 3, nil, func(p []*process) {
 		var clients []*client
@@ -133,8 +135,8 @@ func TestDrainOneProcess(t *testing.T) {
 	})
 }
 
-// TestDrainGivenUp guards that Drain ends with its context, and that the sockets whose turn has not come go
-// on until Shutdown.
+// TestDrainGivenUp guards that Drain ends with its context, and that the sockets whose turn has not
+// come go on until Shutdown.
 func TestDrainGivenUp(t *testing.T) {
 	onEngines(t, nil, func(srv *testServer) {
 		clients := make(map[*client]bool)
@@ -159,8 +161,9 @@ type clockedStore struct{ sharedStore }
 
 func (*clockedStore) Time(_ context.Context, _ string, t time.Time) (time.Time, error) { return t, nil }
 
-// TestReadyBeforeTheStoreIsHeard guards that a process is not ready before its store has said for the first
-// time that it listens to what other processes change, nor after it has said so for the last time.
+// TestReadyBeforeTheStoreIsHeard guards that a process is not ready before its store has said for
+// the first time that it listens to what other processes change, nor after it has said so for the
+// last time.
 func TestReadyBeforeTheStoreIsHeard(t *testing.T) {
 	store := new(clockedStore)
 	store.watch = func(ctx context.Context) error { <-ctx.Done(); return nil }
@@ -174,7 +177,8 @@ func TestReadyBeforeTheStoreIsHeard(t *testing.T) {
 	})
 }
 
-// TestShutdownDuringDrain guards that Drain returns when the server is shut down, long before its time.
+// TestShutdownDuringDrain guards that Drain returns when the server is shut down, long before its
+// time.
 func TestShutdownDuringDrain(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		for range 3 {

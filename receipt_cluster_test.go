@@ -25,9 +25,9 @@ func expectReceipt(t *testing.T, r socketauth.Receipt, err error, sessions, sock
 	}
 }
 
-// TestReceipt checks that revocations close the sockets of every process and that the receipt counts
-// each of them, whether the other processes hear of it from the store first or from the one that
-// revokes.
+// TestReceipt checks that revocations close the sockets of every process and that the receipt
+// counts each of them, whether the other processes hear of it from the store first or from the one
+// that revokes.
 func TestReceipt(t *testing.T) {
 	for name, deaf := range map[string]bool{"from the store": false, "by the question": true} {
 		t.Run(name, func(t *testing.T) {
@@ -76,9 +76,9 @@ func TestReceipt(t *testing.T) {
 	}
 }
 
-// TestReceiptOfSilentProcess checks that a receipt is there within ReceiptTimeout although a process
-// does not answer, and names it, until it says goodbye or is heard again; and that the end of the
-// caller's context does not matter.
+// TestReceiptOfSilentProcess checks that a receipt is there within ReceiptTimeout although a
+// process does not answer, and names it, until it says goodbye or is heard again; and that the end
+// of the caller's context does not matter.
 func TestReceiptOfSilentProcess(t *testing.T) {
 	withCluster(t, 3, nil, func(p []*process) {
 		revoke := func() (socketauth.Receipt, time.Duration, error) {
@@ -164,8 +164,8 @@ func TestReceiptCanceled(t *testing.T) {
 	})
 }
 
-// TestReceiptsAtOnce checks that of revocations in several processes at the same time each socket is
-// in one receipt.
+// TestReceiptsAtOnce checks that of revocations in several processes at the same time each socket
+// is in one receipt.
 func TestReceiptsAtOnce(t *testing.T) {
 	withCluster(t, 3, nil, func(p []*process) {
 		for _, p := range p {
@@ -195,7 +195,8 @@ func TestReceiptsAtOnce(t *testing.T) {
 }
 
 // TestReceiptWithoutSockets checks that a process without sockets, which has not used the cluster
-// before, gets the whole receipt of its first revocation, and that Close ends what that has started.
+// before, gets the whole receipt of its first revocation, and that Close ends what that has
+// started.
 func TestReceiptWithoutSockets(t *testing.T) {
 	withCluster(t, 2, nil, func(p []*process) {
 		p[0].authenticated()
@@ -255,8 +256,8 @@ func TestSessionSocketsAcrossProcesses(t *testing.T) {
 	})
 }
 
-// TestClusterOfTwoServers checks that the two servers of a core are kept apart in all processes, and
-// that the core's end comes with that of the last one.
+// TestClusterOfTwoServers checks that the two servers of a core are kept apart in all processes,
+// and that the core's end comes with that of the last one.
 func TestClusterOfTwoServers(t *testing.T) {
 	withCluster(t, 2, nil, func(p []*process) {
 		synctest.Wait()
@@ -305,8 +306,8 @@ func TestClusterOfTwoServers(t *testing.T) {
 	})
 }
 
-// TestReceiptOfItsOwn checks that a receipt does not count sockets that were closed a moment ago for
-// another revocation.
+// TestReceiptOfItsOwn checks that a receipt does not count sockets that were closed a moment ago
+// for another revocation.
 func TestReceiptOfItsOwn(t *testing.T) {
 	withCluster(t, 2, nil, func(p []*process) {
 		a, _ := p[1].authenticated()
@@ -354,8 +355,8 @@ func TestStatsOfCluster(t *testing.T) {
 	})
 }
 
-// TestClusterWithoutServer checks that a core begins to listen to the other processes with its first
-// use and not before, and that Close says goodbye.
+// TestClusterWithoutServer checks that a core begins to listen to the other processes with its
+// first use and not before, and that Close says goodbye.
 func TestClusterWithoutServer(t *testing.T) {
 	for name, use := range map[string]func(a *socketauth.Auth) error{
 		"Middleware": func(a *socketauth.Auth) error { a.Middleware(http.NotFoundHandler()); return nil },

@@ -19,8 +19,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestIssueStepUp: IssueStepUp gives a code for a living session of the user alone, with acr and amr of
-// the claims, and its errors say what is wrong.
+// TestIssueStepUp: IssueStepUp gives a code for a living session of the user alone, with acr and
+// amr of the claims, and its errors say what is wrong.
 func TestIssueStepUp(t *testing.T) {
 	store := &faultyStore{}
 	withStepUp(t, func(o *socketauth.Options[string]) {
@@ -80,8 +80,8 @@ func TestIssueStepUp(t *testing.T) {
 	}
 }
 
-// TestRequireRecent: RequireRecent lets through what is recent and strong enough, as a handler and as a
-// request, and refuses the rest as RFC 9470 says. What it cannot judge is refused.
+// TestRequireRecent: RequireRecent lets through what is recent and strong enough, as a handler and
+// as a request, and refuses the rest as RFC 9470 says. What it cannot judge is refused.
 func TestRequireRecent(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		now := float64(time.Now().Unix())
@@ -169,8 +169,8 @@ func TestRequireRecentBehindMiddleware(t *testing.T) {
 	})
 }
 
-// TestRequireRecentOutsideMiddleware guards the app that puts RequireRecent around Middleware: no step-up helps its
-// users then, and the log says what to do.
+// TestRequireRecentOutsideMiddleware guards the app that puts RequireRecent around Middleware: no
+// step-up helps its users then, and the log says what to do.
 func TestRequireRecentOutsideMiddleware(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		a := srv.Auth()
@@ -196,9 +196,9 @@ func TestRequireRecentOutsideMiddleware(t *testing.T) {
 	})
 }
 
-// TestPublicErrorDetails: the details of a *PublicError are sent beside its code: in an acknowledgement,
-// in "unauthorized" and in HTTP, where they take no place of the library's own. What JSON cannot hold is
-// left out.
+// TestPublicErrorDetails: the details of a *PublicError are sent beside its code: in an
+// acknowledgement, in "unauthorized" and in HTTP, where they take no place of the library's own.
+// What JSON cannot hold is left out.
 func TestPublicErrorDetails(t *testing.T) {
 	var refuses atomic.Bool
 	details := map[string]any{"why": "late", "code": "x", "message": "x", "terminal": true, "data": "x"}

@@ -24,9 +24,9 @@ func withDirectories(t *testing.T, many int, test func(p []*process, d *director
 	})
 }
 
-// TestRefreshAcrossProcesses guards that once RefreshUser has returned, no process whose receipt came
-// handles or delivers anything under older claims, whether it hears of that from the store first or from
-// the process that asks; and that the receipt counts its sockets.
+// TestRefreshAcrossProcesses guards that once RefreshUser has returned, no process whose receipt
+// came handles or delivers anything under older claims, whether it hears of that from the store
+// first or from the process that asks; and that the receipt counts its sockets.
 func TestRefreshAcrossProcesses(t *testing.T) {
 	for name, deaf := range map[string]bool{"from the store": false, "by the question": true} {
 		t.Run(name, func(t *testing.T) {
@@ -71,8 +71,8 @@ func TestRefreshAcrossProcesses(t *testing.T) {
 }
 
 // TestRefreshBesideUndecidedPresentation guards a socket whose session has another one that is just
-// presenting a token: what that is about to be given is unknown to the store, so that a process which asks
-// about it learns nothing of the session, and said that it had.
+// presenting a token: what that is about to be given is unknown to the store, so that a process
+// which asks about it learns nothing of the session, and said that it had.
 func TestRefreshBesideUndecidedPresentation(t *testing.T) {
 	withDirectories(t, 2, func(p []*process, d *directory) {
 		var waits atomic.Pointer[chan struct{}]
@@ -103,9 +103,9 @@ func TestRefreshBesideUndecidedPresentation(t *testing.T) {
 	})
 }
 
-// TestRefreshOfSilentProcess guards that the receipt names a process that does not answer, or whose store
-// does not, and that its sockets are told once it hears of the change from the store; Middleware is exact
-// there all the same.
+// TestRefreshOfSilentProcess guards that the receipt names a process that does not answer, or whose
+// store does not, and that its sockets are told once it hears of the change from the store;
+// Middleware is exact there all the same.
 func TestRefreshOfSilentProcess(t *testing.T) {
 	withDirectories(t, 3, func(p []*process, d *directory) {
 		a, _ := p[0].authenticated()
@@ -140,9 +140,9 @@ func TestRefreshOfSilentProcess(t *testing.T) {
 	})
 }
 
-// TestRefreshElsewhereDuringPresentation guards that a presentation in another process, during which
-// RefreshUser is called, ends with the claims of after it, whether that process's store has decided before
-// or not.
+// TestRefreshElsewhereDuringPresentation guards that a presentation in another process, during
+// which RefreshUser is called, ends with the claims of after it, whether that process's store has
+// decided before or not.
 func TestRefreshElsewhereDuringPresentation(t *testing.T) {
 	for name, after := range map[string]bool{"before it is decided": false, "after": true} {
 		t.Run(name, func(t *testing.T) {

@@ -64,8 +64,9 @@ func (d *directory) called() []jwt.MapClaims {
 	return calls
 }
 
-// withDirectory runs a test against a server whose users have the roles of a directory. The sockets of
-// each role are in a room of its name, and "role" replies with the role that its handler runs under.
+// withDirectory runs a test against a server whose users have the roles of a directory. The sockets
+// of each role are in a room of its name, and "role" replies with the role that its handler runs
+// under.
 func withDirectory(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer, d *directory)) {
 	t.Helper()
 	d := new(directory)
@@ -112,9 +113,9 @@ func (srv *testServer) demote(d *directory, user, role string) socketauth.Receip
 
 const refreshEvent = `42["refresh"]`
 
-// TestRefreshUser guards that once RefreshUser has returned, on each engine and transport, nothing is
-// handled or delivered under older claims: it waits for the client's next token and OnClaimsChanged, and
-// then comes in order, as far as the socket is still meant.
+// TestRefreshUser guards that once RefreshUser has returned, on each engine and transport, nothing
+// is handled or delivered under older claims: it waits for the client's next token and
+// OnClaimsChanged, and then comes in order, as far as the socket is still meant.
 func TestRefreshUser(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		for _, transport := range siotest.Transports {
@@ -166,8 +167,8 @@ func TestRefreshUser(t *testing.T) {
 	}
 }
 
-// TestRefreshSignsNobodyOut guards that after RefreshUser each token is still good to be presented, that
-// Middleware refuses it until then, and which sockets are reached.
+// TestRefreshSignsNobodyOut guards that after RefreshUser each token is still good to be presented,
+// that Middleware refuses it until then, and which sockets are reached.
 func TestRefreshSignsNobodyOut(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		d.set("bert", "admin")
@@ -218,8 +219,8 @@ func claimsIn(t *testing.T, token string) jwt.MapClaims {
 	return claims
 }
 
-// TestRefreshArguments guards what RefreshUser and RefreshSession answer to what does not exist, whom
-// RefreshSession is about, what fails, and what is recorded.
+// TestRefreshArguments guards what RefreshUser and RefreshSession answer to what does not exist,
+// whom RefreshSession is about, what fails, and what is recorded.
 func TestRefreshArguments(t *testing.T) {
 	store := new(faultyStore)
 	var events []socketauth.AuditEvent
@@ -279,8 +280,8 @@ func TestRefreshArguments(t *testing.T) {
 }
 
 // TestClientThatDoesNotRefresh guards that a client that knows nothing of "refresh" is disconnected
-// Timeout after the first one that it has not answered, in such a way that it comes back, and has new
-// claims then.
+// Timeout after the first one that it has not answered, in such a way that it comes back, and has
+// new claims then.
 func TestClientThatDoesNotRefresh(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		for _, transport := range siotest.Transports {
@@ -318,9 +319,9 @@ func TestClientThatDoesNotRefresh(t *testing.T) {
 	}
 }
 
-// TestHandlerDuringRefresh guards that RefreshUser does not wait for a handler that runs, also not for the
-// one that calls it, that such a handler keeps its claims, and that its reply goes out at once, but what
-// it emits later.
+// TestHandlerDuringRefresh guards that RefreshUser does not wait for a handler that runs, also not
+// for the one that calls it, that such a handler keeps its claims, and that its reply goes out at
+// once, but what it emits later.
 func TestHandlerDuringRefresh(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		srv.On("demote me", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
@@ -367,8 +368,9 @@ func TestHandlerDuringRefresh(t *testing.T) {
 	})
 }
 
-// TestEmitWithAckThatWaits guards that EmitWithAck returns when its context or the socket ends while its
-// event waits for newer claims, and that an event for whose reply nobody waits is not sent any more.
+// TestEmitWithAckThatWaits guards that EmitWithAck returns when its context or the socket ends
+// while its event waits for newer claims, and that an event for whose reply nobody waits is not
+// sent any more.
 func TestEmitWithAckThatWaits(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		c, s := srv.authenticatedSocket(claimsOf("anna"))

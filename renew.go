@@ -10,8 +10,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// This file holds how a token is replaced by one whose claims are up to date, for whoever presents it: a
-// socket or a request.
+// This file holds how a token is replaced by one whose claims are up to date, for whoever presents
+// it: a socket or a request.
 
 // renewal is one presentation, after all was checked that needs no store.
 type renewal struct {
@@ -35,14 +35,14 @@ type renewed struct {
 	tenant  string
 }
 
-// renewals is how many successors are minted at most for one presentation. A second one is needed if the
-// claims were found to be out of date.
+// renewals is how many successors are minted at most for one presentation. A second one is needed
+// if the claims were found to be out of date.
 const renewals = 3
 
 var errRenewals = errors.New("the claims were brought up to date again and again meanwhile")
 
-// renew has the store decide on a presentation. If the claims of the successor are out of date, they are
-// fetched and it is tried again.
+// renew has the store decide on a presentation. If the claims of the successor are out of date,
+// they are fetched and it is tried again.
 func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 	t := r.token
 	known, checked := t.Mark, false // known is the mark that the claims have to have at least
@@ -91,17 +91,17 @@ func (a *Auth) renew(ctx context.Context, r *renewal) (renewed, *refusal) {
 	return renewed{}, &refusal{code: codeUnavailable, cause: errRenewals}
 }
 
-// outdate tells the other sockets of a token's session which mark the store has named. They have been told,
-// unless this process could not hear of it.
+// outdate tells the other sockets of a token's session which mark the store has named. They have
+// been told, unless this process could not hear of it.
 func (a *Auth) outdate(t *token, mark int64) {
 	for _, server := range a.allServers() {
 		server.outdate(blacklist.Change{UserID: t.UserID, SessionID: t.SessionID, Verdict: blacklist.Stale, Mark: mark})
 	}
 }
 
-// replacement mints the token that is to replace that of r, with claims that were fetched after the mark
-// known was seen. Before UpdateClaims is called, the store is asked, if check is set. If it does not accept
-// the token, its verdict is returned.
+// replacement mints the token that is to replace that of r, with claims that were fetched after the
+// mark known was seen. Before UpdateClaims is called, the store is asked, if check is set. If it
+// does not accept the token, its verdict is returned.
 func (a *Auth) replacement(ctx context.Context, r *renewal, known int64, check bool) (*token, blacklist.Verdict, *refusal) {
 	if check && a.updates != nil {
 		result, err := a.checkInStore(ctx, r.token)
@@ -119,8 +119,8 @@ func (a *Auth) replacement(ctx context.Context, r *renewal, known int64, check b
 	return next, blacklist.Accepted, refused
 }
 
-// reuse returns the token itself if it is young enough to be kept, or what was offered for it before, if
-// the claims of that are new enough. Otherwise it returns nil.
+// reuse returns the token itself if it is young enough to be kept, or what was offered for it
+// before, if the claims of that are new enough. Otherwise it returns nil.
 func (a *Auth) reuse(r *renewal, known int64) *token {
 	switch {
 	case r.stepUp != nil:
@@ -134,8 +134,8 @@ func (a *Auth) reuse(r *renewal, known int64) *token {
 	return nil
 }
 
-// rejected returns what comes of a token that Check does not accept. If it was replaced, the store decides
-// whether that is reuse.
+// rejected returns what comes of a token that Check does not accept. If it was replaced, the store
+// decides whether that is reuse.
 func (r *renewal) rejected(v blacklist.Verdict) (renewed, *refusal) {
 	if v == blacklist.Replaced {
 		var err error
@@ -158,8 +158,8 @@ func (a *Auth) checkInStore(ctx context.Context, t *token) (result blacklist.Res
 	return result, err
 }
 
-// successor mints the token that is to replace t, with claims that were fetched after the mark known was
-// seen, and with what a step-up code proves, unless that is nil.
+// successor mints the token that is to replace t, with claims that were fetched after the mark
+// known was seen, and with what a step-up code proves, unless that is nil.
 func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *token) (next *token, refused *refusal) {
 	from := *t
 	from.Mark = known
@@ -198,8 +198,8 @@ func (a *Auth) successor(ctx context.Context, t *token, known int64, stepUp *tok
 	return nil, refuseError("minting", err)
 }
 
-// verifyStepUp checks a step-up code that was presented with the token t. It returns nil for no code.
-// Whatever is wrong with a code, it says nothing about the token.
+// verifyStepUp checks a step-up code that was presented with the token t. It returns nil for no
+// code. Whatever is wrong with a code, it says nothing about the token.
 func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token, *refusal) {
 	if text == "" {
 		return nil, nil
@@ -217,8 +217,8 @@ func (a *Auth) verifyStepUp(ctx context.Context, text string, t *token) (*token,
 
 var errNotStepUp = errors.New("not a step-up code of this session")
 
-// reject does what follows from a token that the store has rejected, and returns the refusal that the
-// client is told. e says where the token came from.
+// reject does what follows from a token that the store has rejected, and returns the refusal that
+// the client is told. e says where the token came from.
 func (a *Auth) reject(ctx context.Context, t *token, v blacklist.Verdict, e AuditEvent) *refusal {
 	refused := refuseVerdict(v).withToken(t)
 	switch v {
@@ -235,12 +235,13 @@ func (a *Auth) reject(ctx context.Context, t *token, v blacklist.Verdict, e Audi
 	return refused
 }
 
-// unlessReuse is for a token that was refused before the store was asked, to authenticate or to log out:
-// it returns that refusal, unless the token had been replaced, which is reuse. Then it returns that
-// verdict. A client that is refused for good does not come again, so the theft would never be noticed:
-// the owner's device may have been asleep until its token expired, while a thief went on. An expired code
-// is never reuse, because URLs with codes stay in the history of browsers. A bad step-up code refuses
-// nobody for good, but is included: otherwise a thief could add one to try tokens without an alarm.
+// unlessReuse is for a token that was refused before the store was asked, to authenticate or to log
+// out: it returns that refusal, unless the token had been replaced, which is reuse. Then it returns
+// that verdict. A client that is refused for good does not come again, so the theft would never be
+// noticed: the owner's device may have been asleep until its token expired, while a thief went on.
+// An expired code is never reuse, because URLs with codes stay in the history of browsers. A bad
+// step-up code refuses nobody for good, but is included: otherwise a thief could add one to try
+// tokens without an alarm.
 func (a *Auth) unlessReuse(refused *refusal, judge func() (blacklist.Verdict, error)) (*refusal, blacklist.Verdict) {
 	goesOn := !refused.terminal() && refused.code != codeStepUpRefused
 	if goesOn || refused.token.Use != useSession || a.reusePolicy != EndSession {

@@ -65,8 +65,8 @@ type locator struct {
 	invalid logonce.Minute // limits how often a bad result of clientIP is logged
 }
 
-// described is what is kept of a request. It takes less memory than a Request: there is one for each
-// connection, and many of them have the same texts.
+// described is what is kept of a request. It takes less memory than a Request: there is one for
+// each connection, and many of them have the same texts.
 type described struct {
 	remoteAddr, clientIP    string
 	host, origin, userAgent shared
@@ -168,8 +168,8 @@ func (l *locator) logInvalid(given string, err error) {
 	l.log.Warn(msg, slog.String("fix", fix), slog.String("got", truncate(given)), slog.Int("more_since_last", unsaid))
 }
 
-// network returns the network whose limits apply to a client with the given address. It is "" if none
-// do: without Options.ClientIP, all clients behind a proxy would share one address.
+// network returns the network whose limits apply to a client with the given address. It is "" if
+// none do: without Options.ClientIP, all clients behind a proxy would share one address.
 func (l *locator) network(r *http.Request, address string) string {
 	if l.clientIP != nil || !mayBeProxy(remoteIP(r)) {
 		return throttle.Network(address)
@@ -196,8 +196,8 @@ func remoteIP(r *http.Request) string {
 // sharedAddresses are used between a provider and its customers and within clouds (RFC 6598).
 var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
 
-// mayBeProxy reports whether a proxy of the app's may have the address: one on this machine or in its
-// network. A peer without an IP address (a unix socket has "@" or a path) is on this machine.
+// mayBeProxy reports whether a proxy of the app's may have the address: one on this machine or in
+// its network. A peer without an IP address (a unix socket has "@" or a path) is on this machine.
 func mayBeProxy(peer string) bool {
 	ip, err := netip.ParseAddr(peer)
 	ip = ip.Unmap()

@@ -415,8 +415,8 @@ func TestReuseStoreFailureSocketClosed(t *testing.T) {
 }
 
 // thiefHangsUp presents a replaced token on a socket whose client hangs up during the call to the
-// store, and expects that the owner's socket is ended for reuse all the same. fail is given a function
-// that blocks until then and fails, once.
+// store, and expects that the owner's socket is ended for reuse all the same. fail is given a
+// function that blocks until then and fails, once.
 func (srv *testServer) thiefHangsUp(owner *client, token string, fail func(once func(string) error)) {
 	srv.Helper()
 	time.Sleep(time.Minute)

@@ -60,8 +60,8 @@ type Server struct {
 	onDisconnect    []func(context.Context, *Socket, string)
 }
 
-// Infrastructure calls New, APIServe and SocketServe: it puts login, registration and sockets on mux.
-// server must serve mux, as its Handler or inside it, because Infrastructure does not set the
+// Infrastructure calls New, APIServe and SocketServe: it puts login, registration and sockets on
+// mux. server must serve mux, as its Handler or inside it, because Infrastructure does not set the
 // Handler. server may be nil. After an error some of the routes may be on the mux already.
 func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
 	a, err := newWithAPI(opts)
@@ -74,8 +74,8 @@ func Infrastructure[U any](server *http.Server, mux Mux, opts Options[U]) (*Serv
 	return a.SocketServe(server, mux)
 }
 
-// SocketServe builds a core of its own and serves sockets on mux. To share a core with login, call New
-// once and use its methods.
+// SocketServe builds a core of its own and serves sockets on mux. To share a core with login, call
+// New once and use its methods.
 func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server, error) {
 	a, err := New(opts)
 	if err != nil {
@@ -84,11 +84,13 @@ func SocketServe[U any](server *http.Server, mux Mux, opts Options[U]) (*Server,
 	return a.SocketServe(server, mux)
 }
 
-// unauthenticatedQueue is how many bytes may wait to be sent to a client that has not authenticated.
+// unauthenticatedQueue is how many bytes may wait to be sent to a client that has not
+// authenticated.
 const unauthenticatedQueue = 128 << 10
 
-// SocketServe puts GET, POST and OPTIONS of SocketPath, with and without its last slash, on mux. server
-// may be nil. Otherwise its Shutdown begins to end all sockets; nothing else of it is changed.
+// SocketServe puts GET, POST and OPTIONS of SocketPath, with and without its last slash, on mux.
+// server may be nil. Otherwise its Shutdown begins to end all sockets; nothing else of it is
+// changed.
 func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	if !a.tokens.canSign(a.tokens.refresh) {
 		return nil, optionsError([]error{errNoSigning})
@@ -127,7 +129,8 @@ func (a *Auth) SocketServe(server *http.Server, mux Mux) (*Server, error) {
 	guarded := a.origins.Guard(http.HandlerFunc(s.serve), func(w http.ResponseWriter, _ *http.Request) {
 		answerText(w, http.StatusForbidden, "code", httpOriginNotAllowed)
 	})
-	// The middleware of routers removes or adds the last slash, and clients can be told to leave it out.
+	// The middleware of routers removes or adds the last slash, and clients can be told to leave it
+	// out.
 	paths := []string{a.socketPath}
 	if bare := strings.TrimSuffix(a.socketPath, "/"); bare != "" {
 		paths = []string{bare, bare + "/"}
@@ -189,8 +192,8 @@ func hasUpgrade(h http.Header) bool {
 	return h["Upgrade"] != nil && strings.Contains(strings.ToLower(strings.Join(h["Connection"], ",")), "upgrade")
 }
 
-// logNoUpgrade logs once a minute that a proxy does not pass on the headers of websocket handshakes.
-// Clients that can poll do so without an error, and others never connect.
+// logNoUpgrade logs once a minute that a proxy does not pass on the headers of websocket
+// handshakes. Clients that can poll do so without an error, and others never connect.
 func (s *Server) logNoUpgrade(r *http.Request) {
 	unsaid, now := s.noUpgrade.Allow()
 	if !now {
@@ -233,12 +236,12 @@ func (s *Server) Auth() *Auth { return s.auth }
 // OnAuthenticated adds a function that is called once for each socket before the socket is let in:
 // before its client is told that it is authenticated or, if the client confirms, after it has
 // confirmed. An error refuses the socket, and its token is not used up. The client is told the
-// code of a *PublicError, "unavailable" for ErrUnavailable, "too_many_attempts" for ErrTooManyAttempts,
-// and "server_error" for any other error.
+// code of a *PublicError, "unavailable" for ErrUnavailable, "too_many_attempts" for
+// ErrTooManyAttempts, and "server_error" for any other error.
 //
-// What f emits and joins takes effect once the socket is let in. To send a snapshot of something that
-// changes, answer an event of the client instead, after Join. Functions are called in the order in
-// which they were added. Like On, OnAuthenticated panics if f is nil.
+// What f emits and joins takes effect once the socket is let in. To send a snapshot of something
+// that changes, answer an event of the client instead, after Join. Functions are called in the
+// order in which they were added. Like On, OnAuthenticated panics if f is nil.
 func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 	if f == nil {
 		panic("socketauth: nil function for OnAuthenticated")
@@ -252,8 +255,8 @@ func (s *Server) OnAuthenticated(f func(ctx context.Context, s *Socket) error) {
 // OnAuthenticated let in, when it has ended and its last handler has returned. ctx has ended and
 // carries the claims. reason is one of "client disconnect", "server disconnect", "transport close",
 // "ping timeout", "protocol error", "slow peer", "evicted", "shutdown", "stale" (see
-// Cluster.MaxStale), "outdated" (see Auth.RefreshUser), "logged out", "too many events", or the code
-// of the refusal that ended the socket. Like On, OnDisconnect panics if f is nil.
+// Cluster.MaxStale), "outdated" (see Auth.RefreshUser), "logged out", "too many events", or the
+// code of the refusal that ended the socket. Like On, OnDisconnect panics if f is nil.
 func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason string)) {
 	if f == nil {
 		panic("socketauth: nil function for OnDisconnect")
@@ -263,12 +266,12 @@ func (s *Server) OnDisconnect(f func(ctx context.Context, s *Socket, reason stri
 	s.onDisconnect = append(s.onDisconnect, f)
 }
 
-// OnClaimsChanged adds a function that is called with a socket whose claims UpdateClaims, or Refresh, has
-// changed, before the first event is handled and the first message is sent under the new ones: the place
-// to leave and join rooms. s.Claims and ctx have the new claims, old has those before. What f emits is
-// sent once it has returned. A handler that began earlier may still be running. ctx ends after Timeout;
-// nothing of the socket goes on before f has returned.
-// After an error the socket is refused and disconnected, as by OnAuthenticated. Like On, OnClaimsChanged
+// OnClaimsChanged adds a function that is called with a socket whose claims UpdateClaims, or
+// Refresh, has changed, before the first event is handled and the first message is sent under the
+// new ones: the place to leave and join rooms. s.Claims and ctx have the new claims, old has those
+// before. What f emits is sent once it has returned. A handler that began earlier may still be
+// running. ctx ends after Timeout; nothing of the socket goes on before f has returned. After an
+// error the socket is refused and disconnected, as by OnAuthenticated. Like On, OnClaimsChanged
 // panics if f is nil.
 func (s *Server) OnClaimsChanged(f func(ctx context.Context, s *Socket, old jwt.MapClaims) error) {
 	if f == nil {
@@ -330,10 +333,10 @@ func room(name string) hub.Group   { return hub.Group{Kind: 'r', Name: name} }
 func user(id string) hub.Group     { return hub.Group{Kind: 'u', Name: id} }
 func session(sid string) hub.Group { return hub.Group{Kind: 's', Name: sid} }
 
-// Shutdown ends all sockets in a way after which clients reconnect by themselves. It returns when no
-// goroutine of the library is left, or with the error of ctx. From the moment it is called, new
-// connections are refused. It may be called again. Call it before http.Server.Shutdown, which does not
-// wait for websockets. The Shutdown of the last server of an Auth closes the Auth too.
+// Shutdown ends all sockets in a way after which clients reconnect by themselves. It returns when
+// no goroutine of the library is left, or with the error of ctx. From the moment it is called, new
+// connections are refused. It may be called again. Call it before http.Server.Shutdown, which does
+// not wait for websockets. The Shutdown of the last server of an Auth closes the Auth too.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -370,8 +373,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// beginStep counts a presentation that the store is to decide. It returns false if the server is being
-// shut down.
+// beginStep counts a presentation that the store is to decide. It returns false if the server is
+// being shut down.
 func (s *Server) beginStep() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -381,9 +384,9 @@ func (s *Server) beginStep() bool {
 	return !s.closing
 }
 
-// acquireSlot gives a socket one of the slots of its user and reports whether there was one. The socket
-// has the slot until it ends. If keep is false, acquireSlot only reports whether there is one, for a
-// client that has to confirm first.
+// acquireSlot gives a socket one of the slots of its user and reports whether there was one. The
+// socket has the slot until it ends. If keep is false, acquireSlot only reports whether there is
+// one, for a client that has to confirm first.
 func (s *Server) acquireSlot(socket *Socket, userID string, keep bool) bool {
 	s.slots.Lock()
 	defer s.slots.Unlock()
@@ -454,8 +457,8 @@ func (s *Server) admit(described any, evict func()) bool {
 	return admitted
 }
 
-// evictOldest logs the limit that a connection has reached, if any, and evicts the one that has to go
-// for it, if any.
+// evictOldest logs the limit that a connection has reached, if any, and evicts the one that has to
+// go for it, if any.
 func (s *Server) evictOldest(c *connection, reached admission.Limit, oldest *admission.Member) {
 	if reached != admission.None {
 		s.auth.limited(admissionLimits[reached], slog.String("address", c.request.clientIP))
@@ -465,8 +468,8 @@ func (s *Server) evictOldest(c *connection, reached admission.Limit, oldest *adm
 	}
 }
 
-// evict closes the socket to make room for another one. It reports whether the socket is closed: it is
-// not if its client is authenticated or the store is deciding on it.
+// evict closes the socket to make room for another one. It reports whether the socket is closed: it
+// is not if its client is authenticated or the store is deciding on it.
 func (s *Socket) evict() (ok bool) {
 	s.step(func(m *authn.Machine) (e authn.Effects) {
 		e, ok = m.Evict(string(engine.Evicted))
@@ -478,11 +481,11 @@ func (s *Socket) evict() (ok bool) {
 // left is called by the engines for each admitted connection that has ended.
 func (s *Server) left(described any) { s.pool.Leave(&described.(*connection).Member) }
 
-// Handler handles an event of an authenticated client. The handlers of one socket run one at a time, in
-// the order of its events, except Concurrent ones; those of different sockets run concurrently. ctx carries the claims (see
-// ClaimsFromContext) and ends when the socket ends.
+// Handler handles an event of an authenticated client. The handlers of one socket run one at a
+// time, in the order of its events, except Concurrent ones; those of different sockets run
+// concurrently. ctx carries the claims (see ClaimsFromContext) and ends when the socket ends.
 //
-// A client that asked for an acknowledgement gets exactly one: the reply, an empty one if reply is nil,
-// or {error:{code}} if err is not nil. The code is that of a *PublicError, "bad_arguments" for an error
-// of Args.Decode, and "server_error" for any other.
+// A client that asked for an acknowledgement gets exactly one: the reply, an empty one if reply is
+// nil, or {error:{code}} if err is not nil. The code is that of a *PublicError, "bad_arguments" for
+// an error of Args.Decode, and "server_error" for any other.
 type Handler func(ctx context.Context, s *Socket, args Args) (reply any, err error)

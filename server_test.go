@@ -172,8 +172,8 @@ func TestHTTPServerWarnings(t *testing.T) {
 	}
 }
 
-// TestOnPanics checks that On panics for a name that is taken or reserved, and for a nil handler, as
-// OnAuthenticated and OnDisconnect do for a nil function: accepted, it would fail each login.
+// TestOnPanics checks that On panics for a name that is taken or reserved, and for a nil handler,
+// as OnAuthenticated and OnDisconnect do for a nil function: accepted, it would fail each login.
 func TestOnPanics(t *testing.T) {
 	withServer(t, nil, func(srv *testServer) {
 		h := func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) { return nil, nil }

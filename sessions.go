@@ -19,8 +19,8 @@ type Session struct {
 	Sockets int `json:"sockets"` // live ones, in all processes that have answered
 }
 
-// Sessions returns the living sessions of a user, the one seen last first, for example for a page of
-// their devices. A session begins when the code of its login is traded for a token. Errors wrap
+// Sessions returns the living sessions of a user, the one seen last first, for example for a page
+// of their devices. A session begins when the code of its login is traded for a token. Errors wrap
 // ErrUnavailable.
 //
 // With Options.Cluster, the sockets of other processes are counted as far as these answer within
@@ -58,8 +58,8 @@ func (a *Auth) knownSessions(ctx context.Context, userID string) (known []blackl
 }
 
 // RevokeSession ends one session of a user for good: its tokens are dead at once, on sockets and in
-// Middleware, and its sockets are closed with session_revoked. A handler that ends the session of its
-// own socket must do everything else first: its context ends, and its reply reaches nobody.
+// Middleware, and its sockets are closed with session_revoked. A handler that ends the session of
+// its own socket must do everything else first: its context ends, and its reply reaches nobody.
 //
 // If the session is another user's, nothing ends, which the receipt shows: no sessions. One that is
 // unknown, or over already, is no error either; what is unknown is dead from then on. Errors wrap
@@ -75,15 +75,15 @@ func (a *Auth) RevokeSession(ctx context.Context, userID, sessionID string) (Rec
 	return a.revoke(ctx, blacklist.Revocation{UserID: userID, SessionID: sessionID})
 }
 
-// RevokeUser ends all sessions of a user, as RevokeSession does, and all logins whose credentials were
-// checked before. A login after it works.
+// RevokeUser ends all sessions of a user, as RevokeSession does, and all logins whose credentials
+// were checked before. A login after it works.
 func (a *Auth) RevokeUser(ctx context.Context, userID string) (Receipt, error) {
 	return a.revoke(ctx, blacklist.Revocation{UserID: userID})
 }
 
-// RevokeOthers is like RevokeUser but keeps one session. Call it when a user has changed their password,
-// with the session in which they did so. If that session has not begun or is another user's, all of the
-// user's sessions are ended.
+// RevokeOthers is like RevokeUser but keeps one session. Call it when a user has changed their
+// password, with the session in which they did so. If that session has not begun or is another
+// user's, all of the user's sessions are ended.
 func (a *Auth) RevokeOthers(ctx context.Context, userID, sessionID string) (Receipt, error) {
 	if sessionID == "" {
 		return Receipt{}, errEmpty
@@ -128,27 +128,29 @@ func (a *Auth) revoke(ctx context.Context, r blacklist.Revocation) (Receipt, err
 	return receipt, nil
 }
 
-// RefreshUser has the claims of a user brought up to date by Options.UpdateClaims, because something about
-// the user has changed: a role, for example. Nobody is signed out by it.
+// RefreshUser has the claims of a user brought up to date by Options.UpdateClaims, because
+// something about the user has changed: a role, for example. Nobody is signed out by it.
 //
-// Once it has returned, no handler begins and no broadcast is delivered under older claims, in this process
-// and in those that the receipt does not name as Unheard; Middleware refuses older claims with stale_token,
-// in all processes. A handler that is running already is not waited for. Each socket of the user is sent
-// the event "refresh". What arrives from its client, and what is sent to it, then waits until the client
-// has presented its token and OnClaimsChanged has returned. A client that does not do so within Timeout is
-// disconnected, in a way after which clients reconnect by themselves.
+// Once it has returned, no handler begins and no broadcast is delivered under older claims, in this
+// process and in those that the receipt does not name as Unheard; Middleware refuses older claims
+// with stale_token, in all processes. A handler that is running already is not waited for. Each
+// socket of the user is sent the event "refresh". What arrives from its client, and what is sent to
+// it, then waits until the client has presented its token and OnClaimsChanged has returned. A
+// client that does not do so within Timeout is disconnected, in a way after which clients reconnect
+// by themselves.
 //
-// In a process without UpdateClaims, such as one that serves no sockets, it does the same for the others. If
-// none has it, clients get new tokens with the claims that they had, unless Refresh changes them.
+// In a process without UpdateClaims, such as one that serves no sockets, it does the same for the
+// others. If none has it, clients get new tokens with the claims that they had, unless Refresh
+// changes them.
 //
-// The user need not exist: then nothing happens. Errors wrap ErrUnavailable; it may have taken effect all
-// the same. The receipt has the sessions and the sockets that were reached.
+// The user need not exist: then nothing happens. Errors wrap ErrUnavailable; it may have taken
+// effect all the same. The receipt has the sessions and the sockets that were reached.
 func (a *Auth) RefreshUser(ctx context.Context, userID string) (Receipt, error) {
 	return a.refresh(ctx, blacklist.Revocation{UserID: userID})
 }
 
-// RefreshSession is RefreshUser for one session of the user. If that is another user's, nothing happens,
-// which the receipt shows.
+// RefreshSession is RefreshUser for one session of the user. If that is another user's, nothing
+// happens, which the receipt shows.
 func (a *Auth) RefreshSession(ctx context.Context, userID, sessionID string) (Receipt, error) {
 	if sessionID == "" {
 		return Receipt{}, errEmpty
@@ -182,8 +184,8 @@ func (a *Auth) refresh(ctx context.Context, r blacklist.Revocation) (Receipt, er
 	return receipt, nil
 }
 
-// begun does what follows from a code that was traded for next: it counts the session if it is bound to a
-// key, and ends those of the user that exceed the limit.
+// begun does what follows from a code that was traded for next: it counts the session if it is
+// bound to a key, and ends those of the user that exceed the limit.
 func (a *Auth) begun(ctx context.Context, code, next *token) {
 	if next.Thumbprint != "" {
 		a.counts.bound.Add(1)

@@ -19,8 +19,8 @@ import (
 	"github.com/z-open/socketauth/internal/workers"
 )
 
-// How much may wait to be handled for one socket, before and after it was sent a token of its session. A
-// socket that exceeds it is closed.
+// How much may wait to be handled for one socket, before and after it was sent a token of its
+// session. A socket that exceeds it is closed.
 var (
 	unauthenticatedLimits = serialqueue.Limits{Items: 16, Cost: 256 << 10}
 	authenticatedLimits   = waitingLimits
@@ -56,8 +56,8 @@ type Socket struct {
 // connection.
 func (s *Socket) ID() string { return s.conn.ID() }
 
-// Claims returns a copy of the claims of the socket's newest token. Numbers are as ClaimsFromContext
-// gives them.
+// Claims returns a copy of the claims of the socket's newest token. Numbers are as
+// ClaimsFromContext gives them.
 func (s *Socket) Claims() jwt.MapClaims {
 	if t := s.newest(); t != nil {
 		return t.claims()
@@ -119,7 +119,8 @@ func (s *Socket) join(groups ...hub.Group) {
 	}
 }
 
-// Disconnect ends the connection. It does not end the session: the client may reconnect with its token.
+// Disconnect ends the connection. It does not end the session: the client may reconnect with its
+// token.
 func (s *Socket) Disconnect() { s.end("server disconnect", nil) }
 
 // live reports whether events may go in and out: the client is authenticated, its token has not
@@ -171,7 +172,8 @@ func (r receiver) Event(name string, args engine.Args, ack engine.Ack) {
 	switch err := s.control.Push(&s.server.runner, limits, cost(name, args), t); {
 	case err == nil:
 	case anonymous && name != eventAuthenticate && name != eventLogout:
-		// socket.io-client keeps what is emitted while it is offline, and sends all of it when it connects.
+		// socket.io-client keeps what is emitted while it is offline, and sends all of it when it
+		// connects.
 		s.refuseEvent(codeUnauthorized, name, ack)
 	default:
 		s.overrun()
@@ -269,8 +271,8 @@ func (c *handlerContext) Value(key any) any {
 // String is for package context, and keeps what the call has out of logs.
 func (c *handlerContext) String() string { return "socketauth.handlerContext" }
 
-// handleNext handles an event, or has it wait until the claims are up to date. c may be nil. It then
-// handles what waits, in order.
+// handleNext handles an event, or has it wait until the claims are up to date. c may be nil. It
+// then handles what waits, in order.
 func (s *Socket) handleNext(c *call) {
 	for {
 		next, t, live, full := s.nextCall(c)
@@ -288,8 +290,9 @@ func (s *Socket) handleNext(c *call) {
 	}
 }
 
-// nextCall returns the event to handle now, with the token whose claims it is handled under. It is c, or an
-// earlier one that has waited, or nil if there is none or all have to wait. full reports that too many do.
+// nextCall returns the event to handle now, with the token whose claims it is handled under. It is
+// c, or an earlier one that has waited, or nil if there is none or all have to wait. full reports
+// that too many do.
 func (s *Socket) nextCall(c *call) (next *call, t *token, live, full bool) {
 	now := time.Now()
 	s.mu.Lock()
@@ -300,8 +303,8 @@ func (s *Socket) nextCall(c *call) (next *call, t *token, live, full bool) {
 	return c, (*token)(s.auth.Token()), s.auth.Live(now), full
 }
 
-// handle calls a handler, under the claims of a token, and acknowledges the event. live is false if the
-// token has expired. handle returns false if the next event is another goroutine's.
+// handle calls a handler, under the claims of a token, and acknowledges the event. live is false if
+// the token has expired. handle returns false if the next event is another goroutine's.
 func (s *Socket) handle(c *call, t *token, live bool) (alone bool) {
 	defer func() { // also after a panic
 		if alone = c.runs.CompareAndSwap(inTurn, returned); !alone {
@@ -350,8 +353,8 @@ func (s *Socket) handle(c *call, t *token, live bool) (alone bool) {
 	return
 }
 
-// depart calls OnDisconnect once it is due and no handler runs. returned is how many Concurrent ones have
-// returned now, or 0 if OnDisconnect is due from now on.
+// depart calls OnDisconnect once it is due and no handler runs. returned is how many Concurrent
+// ones have returned now, or 0 if OnDisconnect is due from now on.
 func (s *Socket) depart(returned uint8) {
 	s.mu.Lock()
 	s.concurrent -= returned
@@ -363,8 +366,8 @@ func (s *Socket) depart(returned uint8) {
 	}
 }
 
-// step lets one event change the state of the socket's authentication and does what follows from it.
-// It must not be called with the lock held.
+// step lets one event change the state of the socket's authentication and does what follows from
+// it. It must not be called with the lock held.
 func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects {
 	s.mu.Lock()
 	e := event(&s.auth)
@@ -405,8 +408,8 @@ func (s *Socket) step(event func(m *authn.Machine) authn.Effects) authn.Effects 
 	return e
 }
 
-// setDeadlineLocked sets the deadline of the state. If there is none for now, the last one stays: when it
-// passes, nothing is due.
+// setDeadlineLocked sets the deadline of the state. If there is none for now, the last one stays:
+// when it passes, nothing is due.
 func (s *Socket) setDeadlineLocked() {
 	at := s.auth.Deadline()
 	switch {
@@ -454,8 +457,8 @@ func (s *Socket) waits() *waiting[call] {
 	return s.waiting
 }
 
-// takeTurn has an event wait for its turn, and returns the one whose turn it is, or nil. c may be nil. full
-// reports that too many wait. Called with the lock held.
+// takeTurn has an event wait for its turn, and returns the one whose turn it is, or nil. c may be
+// nil. full reports that too many wait. Called with the lock held.
 func (s *Socket) takeTurn(c *call) (next *call, full bool) {
 	size := 0
 	if c != nil {
@@ -473,7 +476,8 @@ func (s *Socket) tidy() {
 	}
 }
 
-// event returns the audit event for something that happened on the socket to the session of a token.
+// event returns the audit event for something that happened on the socket to the session of a
+// token.
 func (s *Socket) event(kind AuditKind, t *token, code string) AuditEvent {
 	e := AuditEvent{
 		Kind: kind, SocketID: s.ID(), Address: s.connection.request.clientIP,

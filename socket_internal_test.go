@@ -11,8 +11,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// TestHandlerContext guards that the context of a handler is one that package context can use, has the
-// claims, ends as the socket does, and does not show what the client has sent.
+// TestHandlerContext guards that the context of a handler is one that package context can use, has
+// the claims, ends as the socket does, and does not show what the client has sent.
 func TestHandlerContext(t *testing.T) {
 	type key struct{}
 	for _, waits := range []bool{false, true} {
@@ -52,8 +52,8 @@ func TestHandlerContext(t *testing.T) {
 	}
 }
 
-// TestKeptContext guards that an app that keeps the context of a handler has its claims as they were, and
-// does not keep the arguments by that.
+// TestKeptContext guards that an app that keeps the context of a handler has its claims as they
+// were, and does not keep the arguments by that.
 func TestKeptContext(t *testing.T) {
 	s := startHotServer(t)
 	var kept []context.Context

@@ -309,9 +309,10 @@ func TestDroppedEventsAreLogged(t *testing.T) {
 	})
 }
 
-// TestManyEventsWhileAuthenticating guards clients that have emitted a lot while they were offline: socket.io-client
-// sends all of it when it connects, and did not come back by itself from the disconnect that was the answer. What
-// is more than the queue holds is refused, the rest waits for the token, and the connection stays open.
+// TestManyEventsWhileAuthenticating guards clients that have emitted a lot while they were offline:
+// socket.io-client sends all of it when it connects, and did not come back by itself from the
+// disconnect that was the answer. What is more than the queue holds is refused, the rest waits for
+// the token, and the connection stays open.
 func TestManyEventsWhileAuthenticating(t *testing.T) {
 	slow := func(o *socketauth.Options[string]) {
 		o.UpdateClaims = func(_ context.Context, old jwt.MapClaims) (jwt.MapClaims, error) {
@@ -353,8 +354,8 @@ func TestManyEventsWhileAuthenticating(t *testing.T) {
 	})
 }
 
-// TestProbeNotLogged checks that what the library's own browser client sends at a login is answered, and
-// not logged as an event that the app should have a handler for.
+// TestProbeNotLogged checks that what the library's own browser client sends at a login is
+// answered, and not logged as an event that the app should have a handler for.
 func TestProbeNotLogged(t *testing.T) {
 	const probe = "socketauth:probe"
 	if text, err := os.ReadFile("client/login.js"); err != nil || !strings.Contains(string(text), strconv.Quote(probe)) {

@@ -29,9 +29,10 @@ func (srv *testServer) wantStale(disconnected uint64, silence time.Duration) {
 	}
 }
 
-// TestMaxStale checks that a process that cannot hear the store disconnects its sockets in time, and in
-// such a way that clients of each engine reconnect by themselves; that nobody can authenticate
-// meanwhile, of which nobody's token is consumed; and that all goes on once the store is heard again.
+// TestMaxStale checks that a process that cannot hear the store disconnects its sockets in time,
+// and in such a way that clients of each engine reconnect by themselves; that nobody can
+// authenticate meanwhile, of which nobody's token is consumed; and that all goes on once the store
+// is heard again.
 func TestMaxStale(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		for _, transport := range siotest.Transports {
@@ -97,8 +98,8 @@ func TestMaxStale(t *testing.T) {
 	}
 }
 
-// TestMaxStaleBeforeHandlers checks that no event goes in or out from the moment at which the store was
-// not heard for MaxStale, also if no timer has noticed that yet, as after a SIGSTOP.
+// TestMaxStaleBeforeHandlers checks that no event goes in or out from the moment at which the store
+// was not heard for MaxStale, also if no timer has noticed that yet, as after a SIGSTOP.
 func TestMaxStaleBeforeHandlers(t *testing.T) {
 	var handled atomic.Int32
 	withShared(t, 0, maxStale, func(srv *testServer, store *sharedtest.Store) {
@@ -130,8 +131,8 @@ func TestMaxStaleBeforeHandlers(t *testing.T) {
 	})
 }
 
-// TestMaxStaleQueuedHandler checks that events that wait for a handler are not handled once the store is
-// stale.
+// TestMaxStaleQueuedHandler checks that events that wait for a handler are not handled once the
+// store is stale.
 func TestMaxStaleQueuedHandler(t *testing.T) {
 	var handled atomic.Int32
 	withShared(t, 0, maxStale, func(srv *testServer, store *sharedtest.Store) {
@@ -155,8 +156,8 @@ func TestMaxStaleQueuedHandler(t *testing.T) {
 	})
 }
 
-// TestMaxStaleGap checks that a gap counts as silence until each session was looked up, however alive
-// the subscription is, and no longer.
+// TestMaxStaleGap checks that a gap counts as silence until each session was looked up, however
+// alive the subscription is, and no longer.
 func TestMaxStaleGap(t *testing.T) {
 	withShared(t, 0, maxStale, func(srv *testServer, store *sharedtest.Store) {
 		c, _ := srv.authenticated()
@@ -185,8 +186,8 @@ func TestMaxStaleGap(t *testing.T) {
 	})
 }
 
-// TestMaxStaleRacingPresentation checks that nobody is let in whose presentation was under way when the
-// sockets were disconnected.
+// TestMaxStaleRacingPresentation checks that nobody is let in whose presentation was under way when
+// the sockets were disconnected.
 func TestMaxStaleRacingPresentation(t *testing.T) {
 	var at, goOn chan struct{}
 	var hold atomic.Bool
@@ -230,8 +231,8 @@ func TestMaxStaleNeverHeard(t *testing.T) {
 	})
 }
 
-// TestSharedStoreWithoutClock checks that a store is logged, once, that processes seem to share and that has
-// no clock, as one that was wrapped carelessly.
+// TestSharedStoreWithoutClock checks that a store is logged, once, that processes seem to share and
+// that has no clock, as one that was wrapped carelessly.
 func TestSharedStoreWithoutClock(t *testing.T) {
 	withServer(t, func(o *socketauth.Options[string]) {
 		o.Blacklist = struct{ blacklist.Store }{sharedtest.New(0).Open(0)}
@@ -250,8 +251,8 @@ func TestSharedStoreWithoutClock(t *testing.T) {
 	})
 }
 
-// TestMaxStaleWithoutShares checks that MaxStale does nothing with a store of one process, which has
-// nothing to tell, and that without MaxStale nobody is disconnected by a shared one.
+// TestMaxStaleWithoutShares checks that MaxStale does nothing with a store of one process, which
+// has nothing to tell, and that without MaxStale nobody is disconnected by a shared one.
 func TestMaxStaleWithoutShares(t *testing.T) {
 	withServer(t, maxStale, func(srv *testServer) {
 		c, _ := srv.authenticated()
@@ -287,8 +288,8 @@ func TestMaxStaleWithoutShares(t *testing.T) {
 	})
 }
 
-// TestSilenceLogged checks that a process that does not hear the store says so, with the store's reason
-// if it has one, also without MaxStale, and that it says when it hears it again.
+// TestSilenceLogged checks that a process that does not hear the store says so, with the store's
+// reason if it has one, also without MaxStale, and that it says when it hears it again.
 func TestSilenceLogged(t *testing.T) {
 	for cause, down := range map[string]bool{"the store is down": true, "it answers, but does not say": false} {
 		t.Run(cause, func(t *testing.T) {

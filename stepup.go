@@ -17,9 +17,9 @@ import (
 
 // This file holds how users prove again who they are (step-up), and what asks them to (RFC 9470).
 
-// RequireRecent returns middleware for handlers that lets an event through if the user has proved who
-// they are at most maxAge ago: at the login, or by a step-up since. If acr is given, the claim "acr" must
-// be one of these too. To any other event the acknowledgement is
+// RequireRecent returns middleware for handlers that lets an event through if the user has proved
+// who they are at most maxAge ago: at the login, or by a step-up since. If acr is given, the claim
+// "acr" must be one of these too. To any other event the acknowledgement is
 //
 //	{error: {code: "reauthentication_required", maxAge: <seconds>, acr: [<acr>, ...]}}
 //
@@ -40,9 +40,10 @@ func RequireRecent(maxAge time.Duration, acr ...string) func(Handler) Handler {
 	}
 }
 
-// RequireRecent is like the function of that name, for requests that Middleware has let through: put it
-// inside of Middleware. It answers any other request with 401 and the challenge
-// insufficient_user_authentication (RFC 9470 section 3). Like Middleware, it panics for a nil handler.
+// RequireRecent is like the function of that name, for requests that Middleware has let through:
+// put it inside of Middleware. It answers any other request with 401 and the challenge
+// insufficient_user_authentication (RFC 9470 section 3). Like Middleware, it panics for a nil
+// handler.
 func (a *Auth) RequireRecent(maxAge time.Duration, acr ...string) func(http.Handler) http.Handler {
 	required := newRecency(maxAge, acr)
 	return func(next http.Handler) http.Handler {
@@ -74,8 +75,8 @@ func newRecency(maxAge time.Duration, acr []string) recency {
 	return recency{max(maxAge, 0), slices.Clone(acr)}
 }
 
-// clockLead is how far the clock of the process that has stamped a proof may be ahead of this one's. A
-// proof that is further in the future is not recent: how old it is cannot be told.
+// clockLead is how far the clock of the process that has stamped a proof may be ahead of this
+// one's. A proof that is further in the future is not recent: how old it is cannot be told.
 const clockLead = time.Minute
 
 // holds reports whether the user of a context has proved it, as far as the claims say.
@@ -110,7 +111,8 @@ func (r recency) refusal() *PublicError {
 	return &PublicError{Code: codeReauthentication, Details: details}
 }
 
-// challenge returns the header WWW-Authenticate for it, of the scheme that the token of the request came by.
+// challenge returns the header WWW-Authenticate for it, of the scheme that the token of the request
+// came by.
 func (r recency) challenge(request *http.Request) string {
 	c := fmt.Sprintf(`Bearer error="insufficient_user_authentication", error_description=%q, max_age="%d"`,
 		codes[codeReauthentication].message, int(r.maxAge/time.Second))
@@ -123,13 +125,13 @@ func (r recency) challenge(request *http.Request) string {
 	return c
 }
 
-// IssueStepUp mints a step-up code for a session whose user has just proved again who they are, in a way
-// that the library does not know, such as a passkey. claims are what Options.Claim would return; of these
-// only "sub", "acr" and "amr" count. The client presents the code with the current token of the session,
-// and RequireRecent lets it through from then on.
+// IssueStepUp mints a step-up code for a session whose user has just proved again who they are, in
+// a way that the library does not know, such as a passkey. claims are what Options.Claim would
+// return; of these only "sub", "acr" and "amr" count. The client presents the code with the current
+// token of the session, and RequireRecent lets it through from then on.
 //
-// If the user named by "sub" has no such session that is alive, the error is ErrWrongSession. If the
-// blacklist cannot be reached, it wraps ErrUnavailable.
+// If the user named by "sub" has no such session that is alive, the error is ErrWrongSession. If
+// the blacklist cannot be reached, it wraps ErrUnavailable.
 func (a *Auth) IssueStepUp(ctx context.Context, sessionID string, claims jwt.MapClaims) (string, error) {
 	if !a.tokens.canSign(a.tokens.authorization) {
 		return "", optionsError([]error{errNoSigning})

@@ -15,8 +15,8 @@ import (
 	"github.com/z-open/socketauth/blacklist"
 )
 
-// TestStepUpRefused: a step-up code that is not a good one of the token's session is refused, and nothing
-// is used up: neither the token, nor a good code.
+// TestStepUpRefused: a step-up code that is not a good one of the token's session is refused, and
+// nothing is used up: neither the token, nor a good code.
 func TestStepUpRefused(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		c, token := srv.login()
@@ -73,8 +73,8 @@ func TestStepUpRefused(t *testing.T) {
 	})
 }
 
-// TestStepUpRefusedAfterReuse guards that a bad step-up code does not keep the reuse of a token from being
-// noticed.
+// TestStepUpRefusedAfterReuse guards that a bad step-up code does not keep the reuse of a token
+// from being noticed.
 func TestStepUpRefusedAfterReuse(t *testing.T) {
 	withStepUp(t, func(o *socketauth.Options[string]) { o.TokenPath = "/token" }, func(srv *testServer) {
 		for _, byRequest := range []bool{false, true} {
@@ -96,8 +96,8 @@ func TestStepUpRefusedAfterReuse(t *testing.T) {
 	})
 }
 
-// TestStepUpAfterRevokeOthers: what was proved before RevokeOthers is refused in the session that it has
-// excepted, and what is proved after it is not.
+// TestStepUpAfterRevokeOthers: what was proved before RevokeOthers is refused in the session that
+// it has excepted, and what is proved after it is not.
 func TestStepUpAfterRevokeOthers(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		c, token := srv.login()
@@ -116,8 +116,9 @@ func TestStepUpAfterRevokeOthers(t *testing.T) {
 	})
 }
 
-// TestStepUpLostReply: a client that has lost the reply presents the token and the code again. A branch
-// that was given without the code is not raised, and neither is anything that comes after it.
+// TestStepUpLostReply: a client that has lost the reply presents the token and the code again. A
+// branch that was given without the code is not raised, and neither is anything that comes after
+// it.
 func TestStepUpLostReply(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		_, first := srv.login()
@@ -147,8 +148,8 @@ func TestStepUpLostReply(t *testing.T) {
 	})
 }
 
-// TestStepUpProlongsNothing: no token of a session lives longer because of a step-up, and RevokeUser ends
-// the session as any other.
+// TestStepUpProlongsNothing: no token of a session lives longer because of a step-up, and
+// RevokeUser ends the session as any other.
 func TestStepUpProlongsNothing(t *testing.T) {
 	withStepUp(t, func(o *socketauth.Options[string]) {
 		o.TokenLifetime, o.SessionLifetime = time.Hour, 90*time.Minute
@@ -198,8 +199,9 @@ func TestStepUpOfKeptToken(t *testing.T) {
 	})
 }
 
-// TestStepUpWithHooks: with UpdateClaims, AppURL and hooks that sign, a step-up is as without them. AppURL
-// is not asked, UpdateClaims gives the claims but acr and amr, and hooks sign these unchanged.
+// TestStepUpWithHooks: with UpdateClaims, AppURL and hooks that sign, a step-up is as without them.
+// AppURL is not asked, UpdateClaims gives the claims but acr and amr, and hooks sign these
+// unchanged.
 func TestStepUpWithHooks(t *testing.T) {
 	var gives atomic.Pointer[jwt.MapClaims] // what UpdateClaims adds
 	var app atomic.Pointer[socketauth.Auth] // for hooks that refresh meanwhile
@@ -247,8 +249,8 @@ func TestStepUpWithHooks(t *testing.T) {
 	})
 }
 
-// TestStepUpOfOtherClock: a step-up code by a process whose clock is behind that of the login is refused,
-// and nothing fails.
+// TestStepUpOfOtherClock: a step-up code by a process whose clock is behind that of the login is
+// refused, and nothing fails.
 func TestStepUpOfOtherClock(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		c, token := srv.login()
@@ -268,8 +270,8 @@ func TestStepUpOfOtherClock(t *testing.T) {
 	})
 }
 
-// TestStepUpOfLateRevocation: a revocation that another process made between the login and a step-up, and
-// that this one hears of late, closes the socket.
+// TestStepUpOfLateRevocation: a revocation that another process made between the login and a
+// step-up, and that this one hears of late, closes the socket.
 func TestStepUpOfLateRevocation(t *testing.T) {
 	store := &sharedStore{watch: func(ctx context.Context) error { <-ctx.Done(); return nil }}
 	withStepUp(t, func(o *socketauth.Options[string]) { store.Store = blacklist.NewMemory(); o.Blacklist = store }, func(srv *testServer) {
@@ -285,8 +287,8 @@ func TestStepUpOfLateRevocation(t *testing.T) {
 	})
 }
 
-// TestStepUpDuringRevokeOthers: a proof counts from when its login began, so that RevokeOthers while the
-// password is compared has it refused.
+// TestStepUpDuringRevokeOthers: a proof counts from when its login began, so that RevokeOthers
+// while the password is compared has it refused.
 func TestStepUpDuringRevokeOthers(t *testing.T) {
 	var during atomic.Pointer[func()]
 	withStepUp(t, func(o *socketauth.Options[string]) {

@@ -17,8 +17,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// withStepUp is withServer for an app of anna and otto, both with the password "secret". The claims of
-// their logins have acr "1", and acr "2" if a field "otp" was given.
+// withStepUp is withServer for an app of anna and otto, both with the password "secret". The claims
+// of their logins have acr "1", and acr "2" if a field "otp" was given.
 func withStepUp(t *testing.T, change func(*socketauth.Options[string]), test func(srv *testServer)) {
 	t.Helper()
 	withServer(t, func(o *socketauth.Options[string]) {
@@ -118,9 +118,9 @@ func (srv *testServer) authTime(token string) time.Time {
 	return time.UnixMicro(int64(seconds*1e6 + 0.5))
 }
 
-// TestStepUp: a login by name with the token of the session gives a code, which raises auth_time, acr and
-// amr of the next token and of those after it, and nothing else of it: on a socket, at the handshake, with
-// and without confirmation.
+// TestStepUp: a login by name with the token of the session gives a code, which raises auth_time,
+// acr and amr of the next token and of those after it, and nothing else of it: on a socket, at the
+// handshake, with and without confirmation.
 func TestStepUp(t *testing.T) {
 	for name, present := range map[string]func(c *client, token, code string) (*client, string){
 		"on the socket": func(c *client, token, code string) (*client, string) {
@@ -194,8 +194,8 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
-// TestStepUpLoginRefused: a login that asks for a step-up is answered as Middleware does without a living
-// session token, and USER_INVALID for another user. The session notices nothing.
+// TestStepUpLoginRefused: a login that asks for a step-up is answered as Middleware does without a
+// living session token, and USER_INVALID for another user. The session notices nothing.
 func TestStepUpLoginRefused(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		c, token := srv.login()
@@ -233,8 +233,8 @@ func TestStepUpLoginRefused(t *testing.T) {
 	})
 }
 
-// TestStepUpByName: a login asks for a step-up by "step_up" alone, also in a form: the token of a session
-// does not turn a login into one.
+// TestStepUpByName: a login asks for a step-up by "step_up" alone, also in a form: the token of a
+// session does not turn a login into one.
 func TestStepUpByName(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		_, token := srv.login()
@@ -306,8 +306,8 @@ func TestStepUpFailuresCount(t *testing.T) {
 	})
 }
 
-// TestStepUpCodeIsNoToken: a step-up code begins no session, ends none, logs nobody out and counts as no
-// reuse, however it is presented. It is good afterwards.
+// TestStepUpCodeIsNoToken: a step-up code begins no session, ends none, logs nobody out and counts
+// as no reuse, however it is presented. It is good afterwards.
 func TestStepUpCodeIsNoToken(t *testing.T) {
 	withStepUp(t, nil, func(srv *testServer) {
 		c, token := srv.login()

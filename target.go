@@ -56,26 +56,28 @@ func (t Target) Except(sockets ...*Socket) Target {
 	return t
 }
 
-// Volatile returns the target for events that are worth nothing later, such as where a pointer is: a socket
-// for whose client half of what may wait for it waits already, or whose claims are being brought up to
-// date, is not sent them. Other events would disconnect it in the end.
+// Volatile returns the target for events that are worth nothing later, such as where a pointer is:
+// a socket for whose client half of what may wait for it waits already, or whose claims are being
+// brought up to date, is not sent them. Other events would disconnect it in the end.
 func (t Target) Volatile() Target {
 	t.volatile = true
 	return t
 }
 
-// Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if the
-// arguments cannot be encoded or the event is too large. A socket that has gone is not an error.
+// Emit sends an event to every authenticated socket, as Socket.Emit does. It returns an error if
+// the arguments cannot be encoded or the event is too large. A socket that has gone is not an
+// error.
 //
 // With Options.Cluster, the sockets of all processes are meant: those of this process are sent the
-// event at once, those of others by the Broker, at most once and in the order of this process's emits
-// to the same target. An event is then too large if it has more than 960 KiB. What the Broker does not
-// take is lost, which is counted in Stats and logged, and is not an error.
+// event at once, those of others by the Broker, at most once and in the order of this process's
+// emits to the same target. An event is then too large if it has more than 960 KiB. What the Broker
+// does not take is lost, which is counted in Stats and logged, and is not an error.
 func (s *Server) Emit(event string, args ...any) error {
 	return s.All().Emit(event, args...)
 }
 
-// Emit sends an event to the authenticated sockets of the target, once to each, as Server.Emit does.
+// Emit sends an event to the authenticated sockets of the target, once to each, as Server.Emit
+// does.
 func (t Target) Emit(event string, args ...any) error {
 	m, err := message(event, args)
 	if err != nil || t.server == nil {

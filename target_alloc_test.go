@@ -1,7 +1,7 @@
 //go:build !race
 
-// With the race detector, a sync.Pool now and then loses what it holds, so that allocations cannot be
-// counted.
+// With the race detector, a sync.Pool now and then loses what it holds, so that allocations cannot
+// be counted.
 
 package socketauth
 
@@ -19,8 +19,8 @@ type quietConn struct{ engine.Conn }
 func (quietConn) Emit(*engine.Message) error             { return nil }
 func (quietConn) EmitShared(*engine.Message, bool) error { return nil }
 
-// TestEmitAllocations checks that an emit of an app of one process allocates nothing but the message
-// and the list of those who get it.
+// TestEmitAllocations checks that an emit of an app of one process allocates nothing but the
+// message and the list of those who get it.
 func TestEmitAllocations(t *testing.T) {
 	a, err := New(Options[any]{Secret: testSecret})
 	if err != nil {

@@ -81,8 +81,8 @@ func TestEmitAcrossProcesses(t *testing.T) {
 	}
 }
 
-// TestOthersAcrossProcesses guards that Except, and To of a socket, leave out sockets of this process and
-// nobody of others, in Emit and in Sockets, and that Volatile changes nothing of that.
+// TestOthersAcrossProcesses guards that Except, and To of a socket, leave out sockets of this
+// process and nobody of others, in Emit and in Sockets, and that Volatile changes nothing of that.
 func TestOthersAcrossProcesses(t *testing.T) {
 	clusterOnEngines(t, 3, nil, func(p []*process) {
 		var clients []*client
@@ -177,8 +177,8 @@ func TestEmitOrder(t *testing.T) {
 	})
 }
 
-// TestEmitRefusedAcrossProcesses checks that what cannot be sent is an error, and reaches nobody, if
-// all sockets are in other processes.
+// TestEmitRefusedAcrossProcesses checks that what cannot be sent is an error, and reaches nobody,
+// if all sockets are in other processes.
 func TestEmitRefusedAcrossProcesses(t *testing.T) {
 	withCluster(t, 2, nil, func(p []*process) {
 		c, _ := p[1].authenticated()
@@ -285,8 +285,8 @@ func TestForeignMessages(t *testing.T) {
 	})
 }
 
-// TestBrokerDown checks that without the broker a process serves its own sockets, says so in the log,
-// and counts what was not sent; and that later messages arrive again.
+// TestBrokerDown checks that without the broker a process serves its own sockets, says so in the
+// log, and counts what was not sent; and that later messages arrive again.
 func TestBrokerDown(t *testing.T) {
 	withCluster(t, 2, nil, func(p []*process) {
 		a, _ := p[0].authenticated()
@@ -316,8 +316,8 @@ func TestBrokerDown(t *testing.T) {
 	})
 }
 
-// TestSocketsAcrossProcesses checks that Sockets lists the sockets of all processes, and names those
-// that do not answer beside what the others have said.
+// TestSocketsAcrossProcesses checks that Sockets lists the sockets of all processes, and names
+// those that do not answer beside what the others have said.
 func TestSocketsAcrossProcesses(t *testing.T) {
 	withCluster(t, 3, nil, func(p []*process) {
 		var sids []string
@@ -374,9 +374,9 @@ func TestSocketsAcrossProcesses(t *testing.T) {
 	})
 }
 
-// TestJoinAcrossProcesses checks that what another process emits to a room after Join has returned is
-// heard, also where OnAuthenticated joins it; and that Join does not wait for long if the broker does
-// not answer, and not at all if it is known to be out of reach.
+// TestJoinAcrossProcesses checks that what another process emits to a room after Join has returned
+// is heard, also where OnAuthenticated joins it; and that Join does not wait for long if the broker
+// does not answer, and not at all if it is known to be out of reach.
 func TestJoinAcrossProcesses(t *testing.T) {
 	withCluster(t, 2, nil, func(p []*process) {
 		p[1].OnAuthenticated(func(_ context.Context, s *socketauth.Socket) error {

@@ -51,8 +51,8 @@ func TestToSeveralRooms(t *testing.T) {
 	})
 }
 
-// TestZeroTarget guards that nobody is in a Target that no method has returned, and that using it is no
-// panic.
+// TestZeroTarget guards that nobody is in a Target that no method has returned, and that using it
+// is no panic.
 func TestZeroTarget(t *testing.T) {
 	for name, target := range map[string]socketauth.Target{"zero": {}, "narrowed": socketauth.Target{}.Except(nil).Volatile()} {
 		if err := target.Emit("x"); err != nil {
@@ -111,8 +111,8 @@ func TestTargetSockets(t *testing.T) {
 	})
 }
 
-// TestOthersInRooms guards that To of a socket leaves out the socket itself, as Except leaves out those that
-// it is given, in Emit and in Sockets.
+// TestOthersInRooms guards that To of a socket leaves out the socket itself, as Except leaves out
+// those that it is given, in Emit and in Sockets.
 func TestOthersInRooms(t *testing.T) {
 	onEngines(t, nil, func(srv *testServer) {
 		a, sa := srv.authenticatedSocket(jwt.MapClaims{"sub": "anna"})

@@ -15,8 +15,8 @@ import (
 // failuresTopic is what processes tell each other failures on.
 var failuresTopic = cluster.Topic{Kind: 'f'}
 
-// failures tells the other processes of the app which logins and tokens have failed here, and counts
-// those that have failed there.
+// failures tells the other processes of the app which logins and tokens have failed here, and
+// counts those that have failed there.
 type failures struct {
 	guard   *throttle.Guard
 	log     *slog.Logger

@@ -9,8 +9,8 @@ import (
 	"github.com/z-open/socketauth/internal/cluster"
 )
 
-// TestRecordedRefusalsNotTold checks that other processes hear nothing of the budget that limits how
-// many refusals this one records, which anybody can use up.
+// TestRecordedRefusalsNotTold checks that other processes hear nothing of the budget that limits
+// how many refusals this one records, which anybody can use up.
 func TestRecordedRefusalsNotTold(t *testing.T) {
 	r := &recorder{attempts: Limits{}.throttle(make([]byte, 32))}
 	for range 100 {
@@ -27,8 +27,8 @@ func TestRecordedRefusalsNotTold(t *testing.T) {
 	}
 }
 
-// TestFailuresInAnotherForm checks that a message which cannot be read, as from a newer version of the
-// library, is logged once and counts as nothing.
+// TestFailuresInAnotherForm checks that a message which cannot be read, as from a newer version of
+// the library, is logged once and counts as nothing.
 func TestFailuresInAnotherForm(t *testing.T) {
 	var logs bytes.Buffer
 	f := failures{guard: Limits{}.throttle(make([]byte, 32)), log: slog.New(slog.NewTextHandler(&logs, nil))}

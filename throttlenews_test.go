@@ -23,8 +23,8 @@ func guessEverywhere(processes []*process, address, username string, d time.Dura
 	return guesses
 }
 
-// TestGuesserAtThreeProcesses checks that somebody who sends each guess to three processes has about
-// one budget, that nobody else has to wait for it, and that a success is known everywhere.
+// TestGuesserAtThreeProcesses checks that somebody who sends each guess to three processes has
+// about one budget, that nobody else has to wait for it, and that a success is known everywhere.
 func TestGuesserAtThreeProcesses(t *testing.T) {
 	const home, bad = "203.0.113.1", "198.51.100.1"
 	withCluster(t, 3, byHeader, func(p []*process) {

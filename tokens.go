@@ -32,8 +32,8 @@ const (
 // maxTokenLength is the maximum length of tokens that are verified or minted, in bytes.
 const maxTokenLength = 16 << 10
 
-// maxCodeLength is the maximum length of codes that are minted. The later tokens of a session may be
-// longer: their generations have more digits, and a longer key may sign them.
+// maxCodeLength is the maximum length of codes that are minted. The later tokens of a session may
+// be longer: their generations have more digits, and a longer key may sign them.
 const maxCodeLength = maxTokenLength - 1<<10
 
 // The errors of an issuer.
@@ -50,8 +50,8 @@ var (
 // token is a token that was verified or minted. It does not change after that.
 type token authn.Token
 
-// withoutText returns a copy of the token for a socket to keep: nothing that its client has stored is sent
-// again, and the text is the largest part of a token.
+// withoutText returns a copy of the token for a socket to keep: nothing that its client has stored
+// is sent again, and the text is the largest part of a token.
 func (t *token) withoutText() *token {
 	kept := *t
 	kept.Text = ""
@@ -184,9 +184,9 @@ func (i *issuer) verify(ctx context.Context, text string) (*token, error) {
 	return t, nil
 }
 
-// verifyOwn is parse for most tokens: signed with one of the HMAC keys, with the header that the library
-// writes. It returns nil for all others and for those that are not valid, about which parse decides. parse
-// accepts each token that verifyOwn accepts, and returns the same.
+// verifyOwn is parse for most tokens: signed with one of the HMAC keys, with the header that the
+// library writes. It returns nil for all others and for those that are not valid, about which parse
+// decides. parse accepts each token that verifyOwn accepts, and returns the same.
 func (i *issuer) verifyOwn(text string) *token {
 	t := &token{Text: text}
 	ok := i.keys.open(text, func(payload []byte) bool {
@@ -198,8 +198,8 @@ func (i *issuer) verifyOwn(text string) *token {
 	return t
 }
 
-// isValid reports whether golang-jwt would accept the registered claims (RFC 7519 section 4.1) of t. It is
-// false for some that it would accept: with "nbf", or more than one audience.
+// isValid reports whether golang-jwt would accept the registered claims (RFC 7519 section 4.1) of
+// t. It is false for some that it would accept: with "nbf", or more than one audience.
 func (i *issuer) isValid(t *token) bool {
 	is := func(claim []byte, want string) bool {
 		if want == "" {
@@ -212,8 +212,8 @@ func (i *issuer) isValid(t *token) bool {
 		is(t.Issuer, i.issuer) && is(t.Audience, i.audience)
 }
 
-// parse has golang-jwt verify a token. expired is true if it is valid except that it has expired by the
-// clock of this process. The error wraps errInvalid unless KeyFunc failed.
+// parse has golang-jwt verify a token. expired is true if it is valid except that it has expired by
+// the clock of this process. The error wraps errInvalid unless KeyFunc failed.
 func (i *issuer) parse(ctx context.Context, text string) (t *token, expired bool, err error) {
 	t = &token{Text: text}
 	var failed error // the error of KeyFunc, which does not mean that the token is invalid
@@ -239,8 +239,8 @@ func (i *issuer) parse(ctx context.Context, text string) (t *token, expired bool
 }
 
 // code mints the code of a login: generation 0 of a new session. authTime is when the user proved
-// who they are, by the clock of this process. thumbprint is that of the key to which the code, and so the
-// session, is bound; "" for none.
+// who they are, by the clock of this process. thumbprint is that of the key to which the code, and
+// so the session, is bound; "" for none.
 func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time, thumbprint string) (*token, error) {
 	claims, err := checkClaims(app)
 	if err != nil {
@@ -249,8 +249,8 @@ func (i *issuer) code(ctx context.Context, app jwt.MapClaims, authTime time.Time
 	return i.mintCode(ctx, &token{SessionID: newID(), Use: useCode, Thumbprint: thumbprint}, claims, authTime, app)
 }
 
-// stepUp mints the code of a step-up in a session. It has "sub" and how the user proved who they are, and
-// no other claim of the app's.
+// stepUp mints the code of a step-up in a session. It has "sub" and how the user proved who they
+// are, and no other claim of the app's.
 func (i *issuer) stepUp(ctx context.Context, sessionID string, app jwt.MapClaims, authTime time.Time) (*token, error) {
 	if _, err := checkClaims(app); err != nil {
 		return nil, err
@@ -344,9 +344,9 @@ const hookTimeout = 30 * time.Second
 // codeWithin returns how long after a login has begun its code can still be accepted.
 func (i *issuer) codeWithin() time.Duration { return hookTimeout + i.codeLifetime + time.Minute }
 
-// mint completes a token, whose times are by the store's clock, and signs it, with sign if it is not nil: the hook of the given name.
-// given are the app's claims before they were marshaled to JSON, if sign is to receive them
-// unchanged.
+// mint completes a token, whose times are by the store's clock, and signs it, with sign if it is
+// not nil: the hook of the given name. given are the app's claims before they were marshaled to
+// JSON, if sign is to receive them unchanged.
 func (i *issuer) mint(
 	ctx context.Context, t *token, now, expires time.Time, hook string, sign mintHook, given jwt.MapClaims,
 ) (*token, error) {
@@ -428,8 +428,8 @@ func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 // fromSeconds is the reverse of seconds.
 func fromSeconds(f float64) time.Time { return time.UnixMicro(int64(math.Round(f * 1e6))) }
 
-// prove records in the successor of t how and when its user has proved again who they are, by the given
-// code.
+// prove records in the successor of t how and when its user has proved again who they are, by the
+// given code.
 func (t *token) prove(code *token) {
 	t.AuthTime, t.Proof = code.AuthTime, nil
 	for _, name := range proofClaims {

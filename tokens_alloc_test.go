@@ -1,7 +1,7 @@
 //go:build !race
 
-// With the race detector, a sync.Pool now and then loses what it holds, so that allocations cannot be
-// counted.
+// With the race detector, a sync.Pool now and then loses what it holds, so that allocations cannot
+// be counted.
 
 package socketauth
 
@@ -12,8 +12,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TestTokenAllocations checks that verifying and minting a session token allocates nothing but the token
-// itself.
+// TestTokenAllocations checks that verifying and minting a session token allocates nothing but the
+// token itself.
 func TestTokenAllocations(t *testing.T) {
 	for name, o := range map[string]Options[any]{
 		"plain":   {Secret: testSecret},

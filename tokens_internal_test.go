@@ -321,8 +321,8 @@ func TestStepUpCode(t *testing.T) {
 	}
 }
 
-// TestStepUpKeepsBeginning: for the store, a session whose user has proved again who they are is as old as
-// before. Guards: a session that is newer than a revocation survives it.
+// TestStepUpKeepsBeginning: for the store, a session whose user has proved again who they are is as
+// old as before. Guards: a session that is newer than a revocation survives it.
 func TestStepUpKeepsBeginning(t *testing.T) {
 	i, began := newIssuer(t, Options[any]{}), time.Now().Add(-time.Hour).Truncate(time.Microsecond)
 	first, err := i.code(t.Context(), jwt.MapClaims{"sub": "anna"}, began, "")

@@ -10,8 +10,8 @@ import (
 // traceHook is Options.Trace.
 type traceHook func(ctx context.Context, op string) (traced context.Context, end func(err error))
 
-// span begins something that takes time. The caller uses the context within, and calls end once with what came
-// of it. A hook that panics, or returns nil, traces nothing.
+// span begins something that takes time. The caller uses the context within, and calls end once
+// with what came of it. A hook that panics, or returns nil, traces nothing.
 func (r *recorder) span(ctx context.Context, op string) (traced context.Context, end func(err error)) {
 	return r.spanOf(ctx, op, "")
 }

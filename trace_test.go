@@ -61,8 +61,8 @@ func (s *spans) all(t *testing.T) []string {
 	return list
 }
 
-// TestTrace guards what Trace is told of a login, presentations, store calls and handlers, what is within
-// what, and with which error each ends.
+// TestTrace guards what Trace is told of a login, presentations, store calls and handlers, what is
+// within what, and with which error each ends.
 func TestTrace(t *testing.T) {
 	for _, version := range []string{"3", "4"} {
 		t.Run("Engine.IO "+version, func(t *testing.T) { testTrace(t, version) })

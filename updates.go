@@ -12,8 +12,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// updates calls Options.UpdateClaims. Sockets of one session that are to be brought up to date at once
-// share one call.
+// updates calls Options.UpdateClaims. Sockets of one session that are to be brought up to date at
+// once share one call.
 type updates struct {
 	hook    func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error)
 	timeout time.Duration // for each call
@@ -43,8 +43,8 @@ var (
 	errLeft        = errors.New("the client has left")
 )
 
-// fetch returns the app's claims as they are now, for the successor of t, as JSON. The call begins after
-// the mark known was seen.
+// fetch returns the app's claims as they are now, for the successor of t, as JSON. The call begins
+// after the mark known was seen.
 func (u *updates) fetch(ctx context.Context, t *token, known int64) ([]byte, error) {
 	key := updateKey{t.UserID, t.SessionID, known, string(t.App), string(t.Proof), t.Thumbprint, t.AuthTime.UnixMicro()}
 	call := u.begin(ctx, t, key)
@@ -94,7 +94,8 @@ func (u *updates) begin(ctx context.Context, t *token, key updateKey) *update {
 	return call
 }
 
-// call calls the hook and returns the app's claims as JSON: the same bytes if they are the same claims.
+// call calls the hook and returns the app's claims as JSON: the same bytes if they are the same
+// claims.
 func (u *updates) call(ctx context.Context, t *token) (app []byte, err error) {
 	err = u.contain("UpdateClaims", func() error {
 		old := t.claims()
@@ -107,8 +108,8 @@ func (u *updates) call(ctx context.Context, t *token) (app []byte, err error) {
 	return app, err
 }
 
-// withClaims returns the app's claims among updated as JSON. It is an error if one of the library's, or
-// "sub", is not as it was.
+// withClaims returns the app's claims among updated as JSON. It is an error if one of the
+// library's, or "sub", is not as it was.
 func (t *token) withClaims(old, updated jwt.MapClaims) ([]byte, error) {
 	app := make(jwt.MapClaims, len(updated))
 	for name, value := range updated {

@@ -44,9 +44,9 @@ func TestUpdateClaims(t *testing.T) {
 	})
 }
 
-// TestUpdateClaimsFails guards what each failure of UpdateClaims does, that none uses up the token that
-// was presented or ends an authenticated client's connection, and that ErrInvalidCredentials ends the
-// session.
+// TestUpdateClaimsFails guards what each failure of UpdateClaims does, that none uses up the token
+// that was presented or ends an authenticated client's connection, and that ErrInvalidCredentials
+// ends the session.
 func TestUpdateClaimsFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		hook func(ctx context.Context, old jwt.MapClaims) (jwt.MapClaims, error)
@@ -128,9 +128,9 @@ func TestUpdateClaimsFails(t *testing.T) {
 	})
 }
 
-// TestUpdateClaimsOfDeadTokens guards that UpdateClaims is not called for a token that the store would not
-// accept, and that such a token comes to what it comes to without UpdateClaims: reuse ends the session,
-// also that of a code.
+// TestUpdateClaimsOfDeadTokens guards that UpdateClaims is not called for a token that the store
+// would not accept, and that such a token comes to what it comes to without UpdateClaims: reuse
+// ends the session, also that of a code.
 func TestUpdateClaimsOfDeadTokens(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		revoked, dead := srv.authenticated()
@@ -164,8 +164,9 @@ func TestUpdateClaimsOfDeadTokens(t *testing.T) {
 	})
 }
 
-// TestUpdateClaimsTakesLong guards that a client which has presented its token in time is not closed while
-// UpdateClaims runs, because of that token's expiry; and that nothing is wrong if a client leaves then.
+// TestUpdateClaimsTakesLong guards that a client which has presented its token in time is not
+// closed while UpdateClaims runs, because of that token's expiry; and that nothing is wrong if a
+// client leaves then.
 func TestUpdateClaimsTakesLong(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		c, s := srv.authenticatedSocket(claimsOf("anna"))
@@ -191,8 +192,9 @@ func TestUpdateClaimsTakesLong(t *testing.T) {
 	})
 }
 
-// TestPresentedInTime guards that a client which has presented its token in time is not closed because the
-// hooks that follow take longer than it had: neither UpdateClaims nor, after or without it, TenantID.
+// TestPresentedInTime guards that a client which has presented its token in time is not closed
+// because the hooks that follow take longer than it had: neither UpdateClaims nor, after or without
+// it, TenantID.
 func TestPresentedInTime(t *testing.T) {
 	for name, updates := range map[string]bool{"UpdateClaims and TenantID": true, "TenantID": false} {
 		t.Run(name, func(t *testing.T) {
@@ -230,8 +232,8 @@ func TestPresentedInTime(t *testing.T) {
 	}
 }
 
-// TestEventsOfClosedSocketAreForgotten guards that nothing is kept of a socket that has ended while its
-// events waited for newer claims, also of those that were queued behind a handler.
+// TestEventsOfClosedSocketAreForgotten guards that nothing is kept of a socket that has ended while
+// its events waited for newer claims, also of those that were queued behind a handler.
 func TestEventsOfClosedSocketAreForgotten(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		goOn := make(chan struct{})
@@ -255,8 +257,8 @@ func TestEventsOfClosedSocketAreForgotten(t *testing.T) {
 	})
 }
 
-// TestUpdateClaimsShared guards that sockets of a session that are brought up to date at once share a call
-// of UpdateClaims, and those of another session do not.
+// TestUpdateClaimsShared guards that sockets of a session that are brought up to date at once share
+// a call of UpdateClaims, and those of another session do not.
 func TestUpdateClaimsShared(t *testing.T) {
 	withDirectory(t, nil, func(srv *testServer, d *directory) {
 		one, token := srv.confirmed(srv.code())
@@ -285,8 +287,8 @@ func TestUpdateClaimsShared(t *testing.T) {
 	})
 }
 
-// TestUpdateClaimsOfBadToken guards that claims which make the next token invalid are an error of the
-// server, which uses nothing up: the client stored that token, and its session was lost.
+// TestUpdateClaimsOfBadToken guards that claims which make the next token invalid are an error of
+// the server, which uses nothing up: the client stored that token, and its session was lost.
 func TestUpdateClaimsOfBadToken(t *testing.T) {
 	var nbf atomic.Value
 	withServer(t, func(o *socketauth.Options[string]) {

@@ -44,8 +44,8 @@ func issuers(t testing.TB) map[string]*issuer {
 	return all
 }
 
-// compare checks that verifyOwn accepts nothing that golang-jwt refuses, and reads what it accepts alike.
-// It returns the token of golang-jwt, and whether verifyOwn accepted it.
+// compare checks that verifyOwn accepts nothing that golang-jwt refuses, and reads what it accepts
+// alike. It returns the token of golang-jwt, and whether verifyOwn accepted it.
 func compare(t *testing.T, i *issuer, text string) (theirs *token, own bool) {
 	t.Helper()
 	got := i.verifyOwn(text)
@@ -63,8 +63,8 @@ func compare(t *testing.T, i *issuer, text string) (theirs *token, own bool) {
 	return theirs, got != nil
 }
 
-// TestVerifyOwn checks that tokens that the library mints are verified without golang-jwt, with the same
-// result, and that nothing else passes on that way which golang-jwt refuses.
+// TestVerifyOwn checks that tokens that the library mints are verified without golang-jwt, with the
+// same result, and that nothing else passes on that way which golang-jwt refuses.
 func TestVerifyOwn(t *testing.T) {
 	for name, i := range issuers(t) {
 		if name == "not UTF-8" {
@@ -84,8 +84,8 @@ func TestVerifyOwn(t *testing.T) {
 	}
 }
 
-// TestVerifyOwnRefuses checks that of tokens with the right header and signature those are not accepted
-// that golang-jwt refuses, or has to judge.
+// TestVerifyOwnRefuses checks that of tokens with the right header and signature those are not
+// accepted that golang-jwt refuses, or has to judge.
 func TestVerifyOwnRefuses(t *testing.T) {
 	all := issuers(t)
 	good := func(name string) string {
@@ -211,8 +211,8 @@ func TestKeyThatOnlyVerifies(t *testing.T) {
 	}
 }
 
-// TestTokenKeepsNoBuffer checks that a token does not change with the bytes that it was read from, which
-// the next token is read into.
+// TestTokenKeepsNoBuffer checks that a token does not change with the bytes that it was read from,
+// which the next token is read into.
 func TestTokenKeepsNoBuffer(t *testing.T) {
 	i := issuers(t)["for you"]
 	read, want := new(token), new(token)
@@ -228,8 +228,8 @@ func TestTokenKeepsNoBuffer(t *testing.T) {
 	}
 }
 
-// FuzzVerifyOwn checks that with and without golang-jwt the same tokens are read alike, and that where the
-// header and claims are plain golang-jwt is not needed.
+// FuzzVerifyOwn checks that with and without golang-jwt the same tokens are read alike, and that
+// where the header and claims are plain golang-jwt is not needed.
 func FuzzVerifyOwn(f *testing.F) {
 	const id = "AAAAAAAAAAAAAAAAAAAAAA"
 	const rest = `"sid":"` + id + `","jti":"` + id + `","iat":1,"exp":32503680000,"auth_time":1,"dur":30`

@@ -13,8 +13,8 @@ import (
 	"github.com/z-open/socketauth/internal/siotest"
 )
 
-// TestVolatile guards that a volatile event is sent once to who is in the target, and that it does not wait
-// for claims that are being brought up to date, as any other event does.
+// TestVolatile guards that a volatile event is sent once to who is in the target, and that it does
+// not wait for claims that are being brought up to date, as any other event does.
 func TestVolatile(t *testing.T) {
 	d := new(directory)
 	onEngines(t, func(o *socketauth.Options[string]) { o.UpdateClaims = d.update }, func(srv *testServer) {
@@ -46,8 +46,8 @@ func TestVolatile(t *testing.T) {
 	})
 }
 
-// TestVolatileAcrossProcesses guards that a volatile event reaches the sockets of other processes, and is
-// volatile there too.
+// TestVolatileAcrossProcesses guards that a volatile event reaches the sockets of other processes,
+// and is volatile there too.
 func TestVolatileAcrossProcesses(t *testing.T) {
 	d := new(directory)
 	clusterOnEngines(t, 3, func(o *socketauth.Options[string]) { o.UpdateClaims = d.update }, func(p []*process) {
@@ -82,11 +82,12 @@ func TestVolatileAcrossProcesses(t *testing.T) {
 	})
 }
 
-// large is more than a hundredth of what may wait for a client, and more than fits into a connection.
+// large is more than a hundredth of what may wait for a client, and more than fits into a
+// connection.
 var large = strings.Repeat("x", 50_000)
 
-// expectSkipped checks that the client, which has not read for a while, was sent some of the volatile
-// events, in their order, and the last event, which is not volatile.
+// expectSkipped checks that the client, which has not read for a while, was sent some of the
+// volatile events, in their order, and the last event, which is not volatile.
 func expectSkipped(t *testing.T, c *siotest.Conn, many int) {
 	t.Helper()
 	next, got := 0, 0
@@ -110,8 +111,8 @@ func expectSkipped(t *testing.T, c *siotest.Conn, many int) {
 }
 
 // TestVolatileForSlowClients guards that a client which does not read, and which other events would
-// disconnect in the end, is only skipped by volatile ones, that others get them all, and that it is sent
-// other events afterwards.
+// disconnect in the end, is only skipped by volatile ones, that others get them all, and that it is
+// sent other events afterwards.
 func TestVolatileForSlowClients(t *testing.T) {
 	onAllTransports(t, func(srv *testServer, version, transport string) {
 		srv.OnDisconnect(func(_ context.Context, s *socketauth.Socket, reason string) {

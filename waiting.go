@@ -9,8 +9,8 @@ import (
 // waitingLimits bound what waits for one authenticated socket: messages, and events.
 var waitingLimits = backlog.Limits{Items: 1024, Cost: 4 << 20}
 
-// waiting is what waits for one socket: rooms and messages while its client is being let in, and messages and events
-// while its claims are brought up to date. C is the type of an event.
+// waiting is what waits for one socket: rooms and messages while its client is being let in, and
+// messages and events while its claims are brought up to date. C is the type of an event.
 type waiting[C any] struct {
 	rooms    []string // joined in OnAuthenticated
 	messages backlog.Queue[outgoing]
@@ -41,8 +41,8 @@ func (w *waiting[C]) empty() bool {
 	return w.rooms == nil && w.messages.Len() == 0 && w.calls.Len() == 0
 }
 
-// turn has an event of the given size wait for its turn, and returns the one whose turn it is: nil if there
-// is none, or if all are held. c may be nil. full reports that too many wait.
+// turn has an event of the given size wait for its turn, and returns the one whose turn it is: nil
+// if there is none, or if all are held. c may be nil. full reports that too many wait.
 func (w *waiting[C]) turn(c *C, size int, held bool) (next *C, full bool) {
 	if c != nil && (held || w.calls.Len() > 0) {
 		if !w.calls.Push(waitingLimits, size, c) {
@@ -56,8 +56,8 @@ func (w *waiting[C]) turn(c *C, size int, held bool) (next *C, full bool) {
 	return c, false
 }
 
-// add has a message wait, and reports whether there was room. What OnAuthenticated emits has no limits: the
-// app knows how much that is.
+// add has a message wait, and reports whether there was room. What OnAuthenticated emits has no
+// limits: the app knows how much that is.
 func (w *waiting[C]) add(o outgoing, unlimited bool) bool {
 	size := 256 + len(o.message.Text)
 	for _, data := range o.message.Attachments {

@@ -128,7 +128,8 @@ func (w *watcher) hear(c blacklist.Change) {
 	}
 }
 
-// checkClock logs once that a store which processes share has no clock of its own, although it should.
+// checkClock logs once that a store which processes share has no clock of its own, although it
+// should.
 func (w *watcher) checkClock() {
 	if w.auth.tokens.storeTime == nil {
 		w.noClock.Do(func() {
@@ -174,8 +175,8 @@ type allHints struct {
 	due  bool      // they will be then
 }
 
-// hintedAllEvery is how often all sessions are looked up because of hints, at most: whoever can speak
-// to a shared store's watchers must not keep it busy.
+// hintedAllEvery is how often all sessions are looked up because of hints, at most: whoever can
+// speak to a shared store's watchers must not keep it busy.
 const hintedAllEvery = time.Second
 
 // recheckAll is recheck for all sessions, at once or a second after the last time.
@@ -198,8 +199,8 @@ func (w *watcher) recheckAll() {
 	})
 }
 
-// recheckNow has the store asked whether sessions have ended, and reports whether it has answered for
-// all of them before ctx ends.
+// recheckNow has the store asked whether sessions have ended, and reports whether it has answered
+// for all of them before ctx ends.
 func (w *watcher) recheckNow(ctx context.Context, sessions []string) bool {
 	now := recheck.New(time.Now(), w.size, w.parallel, w.checkSessions)
 	if now.Add(time.Now(), sessions) {
@@ -214,8 +215,8 @@ func (w *watcher) run(needed bool) {
 	}
 }
 
-// checkSessions asks the store whether sessions have ended, and closes the sockets of those that have.
-// It returns the sessions that the store has not answered for.
+// checkSessions asks the store whether sessions have ended, and closes the sockets of those that
+// have. It returns the sessions that the store has not answered for.
 func (w *watcher) checkSessions(sessions []string) (unanswered []string) {
 	tokens := make([]blacklist.TokenRef, 0, len(sessions))
 	for _, sid := range sessions {
@@ -252,7 +253,8 @@ func (w *watcher) checkSessions(sessions []string) (unanswered []string) {
 
 var errUnanswered = errors.New("the blacklist has answered for others only")
 
-// checkSome asks the store about all of some tokens or, if it cannot do that at once, about the first.
+// checkSome asks the store about all of some tokens or, if it cannot do that at once, about the
+// first.
 func (w *watcher) checkSome(tokens []blacklist.TokenRef) (results []blacklist.Result, err error) {
 	a := w.auth
 	ctx, cancel := context.WithTimeout(w.ctx, a.timeout)

@@ -197,8 +197,8 @@ func together(clients int, run scenario) scenario {
 	}
 }
 
-// benchmark measures a scenario for each candidate but those that are bound, for which it is the same.
-// messages is how many clients one round reaches, if that is more than one.
+// benchmark measures a scenario for each candidate but those that are bound, for which it is the
+// same. messages is how many clients one round reaches, if that is more than one.
 func benchmark(b *testing.B, messages int, run scenario) {
 	benchmarkOf(b, slices.DeleteFunc(candidates(), func(c candidate) bool { return c.bound }), messages, run)
 }

@@ -29,10 +29,10 @@ import (
 // A token whose user is not the session's, or that is bound while the session is not, or the other
 // way round, is Unknown and changes nothing.
 //
-// A store that processes share may know sessions by their users alone. To such a store, a session of
-// another user is one that it does not know: a code that names another user begins a session of that
-// user, and a revocation that does is remembered for that user. Neither has to do with the session
-// of the first user, and no such code is ever signed.
+// A store that processes share may know sessions by their users alone. To such a store, a session
+// of another user is one that it does not know: a code that names another user begins a session of
+// that user, and a revocation that does is remembered for that user. Neither has to do with the
+// session of the first user, and no such code is ever signed.
 //
 // Methods are safe for concurrent use, and each call returns soon after its context has ended. The
 // caller gives up a call that does not, but the goroutine that made it stays, and the server's
@@ -68,8 +68,8 @@ type Store interface {
 
 	// Revoke ends sessions for good, or has their claims brought up to date, and returns what it
 	// did. A session keeps the reason for which it ended first. What is unknown is no error, and is
-	// dead from then on too. A session of another user is left alone, and the change is zero; or it has
-	// no Sessions, if the store knows sessions by their users alone.
+	// dead from then on too. A session of another user is left alone, and the change is zero; or it
+	// has no Sessions, if the store knows sessions by their users alone.
 	Revoke(ctx context.Context, r Revocation) (Change, error)
 
 	// Sessions returns the living sessions of a user, in no order.

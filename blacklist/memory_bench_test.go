@@ -150,8 +150,8 @@ func BenchmarkMemorySessions(b *testing.B) {
 	}
 }
 
-// stepTimes are how long each step of one kind takes, in the fastest of several rounds, which do the
-// same: what the machine does beside is not the store's.
+// stepTimes are how long each step of one kind takes, in the fastest of several rounds, which do
+// the same: what the machine does beside is not the store's.
 type stepTimes struct{ wall, cpu []uint32 } // nanoseconds
 
 func newStepTimes(steps int) *stepTimes {
@@ -191,10 +191,11 @@ func (p *population) ref(t token) TokenRef {
 
 // BenchmarkMemoryLongestStep reports the longest step of each kind, while a store grows to
 // -sessions sessions, has some of them replace their tokens or end, and forgets all: by the clock,
-// and in processor time of its thread, which leaves out when something else ran (outside Linux, both
-// are by the clock). Both have what a step does for the garbage collector, and GC-assist has how
-// much that is in a round. What goes before a step, such as writing ids, is not measured. A step
-// takes as long as in the fastest of b.N rounds, which are the same. Run it with -benchtime 3x.
+// and in processor time of its thread, which leaves out when something else ran (outside Linux,
+// both are by the clock). Both have what a step does for the garbage collector, and GC-assist has
+// how much that is in a round. What goes before a step, such as writing ids, is not measured. A
+// step takes as long as in the fastest of b.N rounds, which are the same. Run it with -benchtime
+// 3x.
 func BenchmarkMemoryLongestStep(b *testing.B) {
 	ctx := context.Background()
 	sessions := *manySessions
@@ -325,8 +326,8 @@ func markTime(way string) float64 {
 }
 
 // BenchmarkMemoryStep measures one presentation of a session token, at -sessions sessions in no
-// order. In quiet-ns/op is what a step takes in the fastest tenth of batches of 100: what the machine
-// does beside is not the store's.
+// order. In quiet-ns/op is what a step takes in the fastest tenth of batches of 100: what the
+// machine does beside is not the store's.
 func BenchmarkMemoryStep(b *testing.B) {
 	p := newPopulation(shortIDs)
 	tokens := make([]TokenRef, *manySessions)

@@ -63,8 +63,8 @@ func TestMemoryStepIsBounded(t *testing.T) {
 	}
 }
 
-// TestMemoryIsLittleToCollect guards that the garbage collector has few pieces of memory to mark, for
-// which it may hold up a step: much fewer than sessions, or pages of 64 of them.
+// TestMemoryIsLittleToCollect guards that the garbage collector has few pieces of memory to mark,
+// for which it may hold up a step: much fewer than sessions, or pages of 64 of them.
 func TestMemoryIsLittleToCollect(t *testing.T) {
 	const sessions = 60_000
 	p := crowdedShard(2 * sessions)

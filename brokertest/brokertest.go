@@ -12,8 +12,8 @@
 //		})
 //	}
 //
-// A broker may bound what waits for a subscriber and call gap if that is too much, but the suite wants
-// room for a burst of 4,000 short messages, and for one of 1 MiB.
+// A broker may bound what waits for a subscriber and call gap if that is too much, but the suite
+// wants room for a burst of 4,000 short messages, and for one of 1 MiB.
 //
 // It needs nothing but package testing, so that a broker can be a module of its own.
 package brokertest

@@ -47,8 +47,8 @@ type balancer struct {
 	command      func(config, addr string) *exec.Cmd
 }
 
-// start starts the load balancer in front of the processes, with a rule for each prefix if there are
-// any, and returns its address.
+// start starts the load balancer in front of the processes, with a rule for each prefix if there
+// are any, and returns its address.
 func (b balancer) start(t *testing.T, c *cluster, certificate string, prefixes []string) string {
 	t.Helper()
 	if b.name == "" {
@@ -138,8 +138,8 @@ func TestBalancedLosesProcess(t *testing.T) {
 	})
 }
 
-// TestBalancedDeployment guards that requests are served while one process after the other is down and
-// started again, as in a deployment: they go to the processes that are there.
+// TestBalancedDeployment guards that requests are served while one process after the other is down
+// and started again, as in a deployment: they go to the processes that are there.
 func TestBalancedDeployment(t *testing.T) {
 	t.Parallel()
 	node := filepath.Join(t.TempDir(), "clusternode")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestChatMore uses what the chat example has besides its sessions, in Chromium: who is typing, how far a
-// message is, the days between messages, and the bar of a lost connection.
+// TestChatMore uses what the chat example has besides its sessions, in Chromium: who is typing, how
+// far a message is, the days between messages, and the bar of a lost connection.
 func TestChatMore(t *testing.T) {
 	program := buildExample(t, "chat")
 	t.Run("writing", func(t *testing.T) { testChatWriting(t, &chat{program: program}) })
@@ -31,7 +31,8 @@ func arrive(d *driver, names ...string) {
 	}
 }
 
-// testChatTyping: the others see who is typing, until they send, stop or leave, and a screen reader says it once.
+// testChatTyping: the others see who is typing, until they send, stop or leave, and a screen reader
+// says it once.
 func testChatTyping(t *testing.T, c *chat) {
 	d := chromium(t, "chat_more.mjs", "typing", c.start(t))
 	const dana = "\u05d3\u05e0\u05d4"
@@ -68,8 +69,8 @@ func testChatWriting(t *testing.T, c *chat) {
 	d.done()
 }
 
-// testChatSending: a message is shown at once, nothing is lost or sent twice, and what the server refuses can be
-// sent again or removed.
+// testChatSending: a message is shown at once, nothing is lost or sent twice, and what the server
+// refuses can be sent again or removed.
 func testChatSending(t *testing.T, c *chat) {
 	d := chromium(t, "chat_more.mjs", "sending", c.start(t))
 	arrive(d, "alice", "bob")
@@ -96,7 +97,8 @@ func testChatSending(t *testing.T, c *chat) {
 	d.done()
 }
 
-// testChatReading: there are days between messages, also past midnight, and what is new does not move what is read.
+// testChatReading: there are days between messages, also past midnight, and what is new does not
+// move what is read.
 func testChatReading(t *testing.T, c *chat) {
 	d := chromium(t, "chat_more.mjs", "reading", c.start(t))
 	d.ignore("console") // the clock of the page is wrong, so its first proof of a key is refused
@@ -114,8 +116,8 @@ func testChatReading(t *testing.T, c *chat) {
 	d.done()
 }
 
-// testChatOffline: a lost connection is said across the top unless it is back at once, and what is written
-// meanwhile is sent later, in order.
+// testChatOffline: a lost connection is said across the top unless it is back at once, and what is
+// written meanwhile is sent later, in order.
 func testChatOffline(t *testing.T, c *chat) {
 	d := chromium(t, "chat_more.mjs", "offline", c.start(t))
 	d.ignore("console") // the browser logs that there is no server
@@ -140,8 +142,8 @@ func testChatOffline(t *testing.T, c *chat) {
 	d.done()
 }
 
-// testChatAxe: axe-core finds nothing in any view, light or dark, wide or narrow, of any impact, and there is nothing
-// that it could not decide.
+// testChatAxe: axe-core finds nothing in any view, light or dark, wide or narrow, of any impact,
+// and there is nothing that it could not decide.
 func testChatAxe(t *testing.T, c *chat) {
 	d := chromium(t, "chat_axe.mjs", "check", c.start(t))
 	d.ignore("console") // the browser logs what the server refuses

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestCluster uses the cluster example in Chromium: tabs on two processes see each other, and ending
-// a session closes its tabs on both. It does not run in parallel with other tests, since a browser
-// needs most of the machine.
+// TestCluster uses the cluster example in Chromium: tabs on two processes see each other, and
+// ending a session closes its tabs on both. It does not run in parallel with other tests, since a
+// browser needs most of the machine.
 func TestCluster(t *testing.T) {
 	program := buildExample(t, "cluster")
 	t.Run("stand-in", func(t *testing.T) { testCluster(t, program) })

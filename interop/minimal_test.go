@@ -84,8 +84,8 @@ func startServing(t *testing.T, command *exec.Cmd, addr string) {
 	}
 }
 
-// TestMinimalWithoutKey guards that the page of docs/clients.md, which has no keys, gives up a code that
-// the server takes only with one, instead of presenting it every few seconds until it expires.
+// TestMinimalWithoutKey guards that the page of docs/clients.md, which has no keys, gives up a code
+// that the server takes only with one, instead of presenting it every few seconds until it expires.
 func TestMinimalWithoutKey(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()

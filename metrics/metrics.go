@@ -8,9 +8,9 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// NewCollector returns a collector of what stats returns, which is called once for each scrape. Give
-// it the method Stats of a *socketauth.Auth. Where a process has several, register each collector
-// with a label that names it, by prometheus.WrapRegistererWith.
+// NewCollector returns a collector of what stats returns, which is called once for each scrape.
+// Give it the method Stats of a *socketauth.Auth. Where a process has several, register each
+// collector with a label that names it, by prometheus.WrapRegistererWith.
 func NewCollector(stats func() socketauth.Stats) prometheus.Collector {
 	c := &collector{stats: stats}
 	for _, m := range metrics {
@@ -70,8 +70,8 @@ func total(of func(*stats) uint64) func(*stats, *output) {
 	return func(s *stats, o *output) { o.value(float64(of(s))) }
 }
 
-// byName collects a counter with one label, the key of a map. A sample with the value 0 is given for
-// each of the names that the map does not have.
+// byName collects a counter with one label, the key of a map. A sample with the value 0 is given
+// for each of the names that the map does not have.
 func byName(of func(*stats) map[string]uint64, names ...string) func(*stats, *output) {
 	return func(s *stats, o *output) {
 		sums := make(map[string]uint64)

@@ -138,7 +138,8 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
-// TestConventions guards that names, units and help are as Prometheus's conventions say, by promlint.
+// TestConventions guards that names, units and help are as Prometheus's conventions say, by
+// promlint.
 func TestConventions(t *testing.T) {
 	var s socketauth.Stats
 	fill(reflect.ValueOf(&s).Elem(), "", "", func(string) {})
@@ -175,8 +176,8 @@ func described(t *testing.T) []string {
 	return all
 }
 
-// TestTable guards that the runbook in docs/operations.md has a row for each metric, with its labels,
-// and for no other.
+// TestTable guards that the runbook in docs/operations.md has a row for each metric, with its
+// labels, and for no other.
 func TestTable(t *testing.T) {
 	text, err := os.ReadFile("../docs/operations.md")
 	if err != nil {

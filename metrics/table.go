@@ -17,7 +17,8 @@ const (
 	histogram = prometheus.UntypedValue
 )
 
-// metrics has a metric for each field of Stats. A counter is named after its field, with "_total". The table in docs/operations.md has the same names.
+// metrics has a metric for each field of Stats. A counter is named after its field, with "_total".
+// The table in docs/operations.md has the same names.
 var metrics = []metric{
 	{"socketauth_sockets", gauge, []string{"engine", "state"},
 		"Sockets that are connected, by version of Engine.IO and by whether they have authenticated.",

@@ -67,8 +67,8 @@ func (c *clock) doubt() {
 	c.heard = time.Since(epoch) - freshFor - time.Hour
 }
 
-// doubtClocks is called when a connection has failed. The clock of the server that is there next may be
-// behind, and a token that is stamped by the former one's would survive a revocation.
+// doubtClocks is called when a connection has failed. The clock of the server that is there next
+// may be behind, and a token that is stamped by the former one's would survive a revocation.
 func (s *Store) doubtClocks() {
 	for b := range s.clocks {
 		s.clocks[b].doubt()

@@ -280,8 +280,8 @@ func TestFirstLogin(t *testing.T) {
 	}
 }
 
-// Guards against a server that takes over and whose clock is behind: once the connection is lost, tokens
-// are not stamped by what the former server's clock showed.
+// Guards against a server that takes over and whose clock is behind: once the connection is lost,
+// tokens are not stamped by what the former server's clock showed.
 func TestClockOfFormerServer(t *testing.T) {
 	server := redistest.Start(t)
 	s, _, p := pair(t, server)

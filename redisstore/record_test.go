@@ -52,7 +52,8 @@ func begun(t testing.TB, generations int, agent, address string) (state blacklis
 	return state, token.UserID
 }
 
-// traded is a session whose code was bound by its trade, and whose first token nobody has confirmed.
+// traded is a session whose code was bound by its trade, and whose first token nobody has
+// confirmed.
 func traded(t testing.TB) (state blacklist.State, code blacklist.TokenRef) {
 	t.Helper()
 	now := time.Now()

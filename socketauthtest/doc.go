@@ -45,9 +45,9 @@
 // *socketauth.PublicError with the code that clients see. Wait waits for an event, and Events shows
 // that one did not come, without a pause. For logins and requests through the middleware there are
 // Server.Mux, Server.URL and Server.HTTPClient; for a client that comes back with its stored token,
-// or that is to be refused, Connect and Client.Authenticate. These clients bind no session to a key,
-// so an app with BindRequired has the options of its tests say BindOptional; for handlers both are
-// the same.
+// or that is to be refused, Connect and Client.Authenticate. These clients bind no session to a
+// key, so an app with BindRequired has the options of its tests say BindOptional; for handlers both
+// are the same.
 //
 // Nothing has to be closed: the end of the test closes the clients, shuts the server down, and
 // fails the test if a goroutine of the library is left, for example because a handler did not

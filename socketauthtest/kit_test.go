@@ -167,7 +167,8 @@ func TestEventsAndReplies(t *testing.T) {
 }
 
 func TestTimersInABubble(t *testing.T) {
-	// Guards: the bubble's time goes on with a server and a client in it, which keep their heartbeat up.
+	// Guards: the bubble's time goes on with a server and a client in it, which keep their
+	// heartbeat up.
 	synctest.Test(t, func(t *testing.T) {
 		srv := socketauthtest.NewServer(t, socketauth.Options[any]{TokenLifetime: time.Hour})
 		began := time.Now()
@@ -201,8 +202,8 @@ func TestServersBesideEachOther(t *testing.T) {
 }
 
 func TestRecorder(t *testing.T) {
-	// Guards: a socket for the test of a handler by itself is as authenticated as any, and records what
-	// becomes of it.
+	// Guards: a socket for the test of a handler by itself is as authenticated as any, and records
+	// what becomes of it.
 	everywhere(t, func(t *testing.T) {
 		rec := socketauthtest.NewSocket(t, jwt.MapClaims{"sub": "anna", "role": "admin"})
 		s, ctx := rec.Socket, rec.Context()

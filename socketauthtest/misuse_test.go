@@ -82,8 +82,8 @@ func runFake(fake *fakeT, test func(t testing.TB)) []string {
 var anna = jwt.MapClaims{"sub": "anna"}
 
 func TestMisuseFailsTheTestWithAReason(t *testing.T) {
-	// Guards: what an app's test does wrong, and what its app does wrong, ends that test with a message
-	// that names the call and the reason; it neither hangs nor passes.
+	// Guards: what an app's test does wrong, and what its app does wrong, ends that test with a
+	// message that names the call and the reason; it neither hangs nor passes.
 	for name, c := range map[string]struct {
 		test func(t testing.TB)
 		want []string // all in the only failure
@@ -171,8 +171,8 @@ func TestMisuseFailsTheTestWithAReason(t *testing.T) {
 func neverReturns(until chan struct{}) { <-until }
 
 func TestHandlerThatDoesNotReturnFailsTheTest(t *testing.T) {
-	// Guards: a handler that ignores the end of its context is named, and does not hang the test's end;
-	// what is logged when it returns at last does not end the tests that come after.
+	// Guards: a handler that ignores the end of its context is named, and does not hang the test's
+	// end; what is logged when it returns at last does not end the tests that come after.
 	for name, test := range map[string]func(t testing.TB, until chan struct{}){
 		"Server": func(t testing.TB, until chan struct{}) {
 			srv := socketauthtest.NewServer(t, socketauth.Options[any]{})
@@ -211,8 +211,8 @@ func TestHandlerThatDoesNotReturnFailsTheTest(t *testing.T) {
 }
 
 func TestGoroutineThatIsLeftFailsTheTest(t *testing.T) {
-	// Guards: what is still in the library after Shutdown and Close is found, here a request behind the
-	// middleware that does not end.
+	// Guards: what is still in the library after Shutdown and Close is found, here a request behind
+	// the middleware that does not end.
 	synctest.Test(t, func(t *testing.T) {
 		until := make(chan struct{})
 		failures := failuresOf(t, func(t testing.TB) {

@@ -156,9 +156,9 @@ func (s *Server) end(label string) {
 }
 
 // leftOf returns the stacks of the goroutines with that label that are in the library's code. The
-// files tell which those are, because functions that were inlined have other names. A goroutine that
-// waits to be used again has the label of the one that it was started for, which may be another
-// server's.
+// files tell which those are, because functions that were inlined have other names. A goroutine
+// that waits to be used again has the label of the one that it was started for, which may be
+// another server's.
 func leftOf(label string) string {
 	_, file, _, _ := runtime.Caller(0)
 	folder := path.Dir(path.Dir(file))

@@ -269,8 +269,8 @@ func noteAll(t *testing.T, c blacklist.Change) {
 	}
 }
 
-// loggedIn returns the time of a log-in. It waits until that is after the last revocation of all, by
-// what the store knows of its clock.
+// loggedIn returns the time of a log-in. It waits until that is after the last revocation of all,
+// by what the store knows of its clock.
 func (s *session) loggedIn() time.Time {
 	s.t.Helper()
 	now := s.now()

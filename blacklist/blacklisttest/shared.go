@@ -15,13 +15,13 @@ import (
 // empty database, each as a process of its own has it, and has t.Cleanup close them. They may keep
 // nothing in common but the database.
 //
-// Each promise of Run is tested with each call going to any of the stores, in an order whose seed is
-// logged; then what only such stores promise. One code is presented to all stores at once as many
-// times as rounds says.
+// Each promise of Run is tested with each call going to any of the stores, in an order whose seed
+// is logged; then what only such stores promise. One code is presented to all stores at once as
+// many times as rounds says.
 //
-// A store with the method Now() time.Time is that of a process whose clock shows that time; it takes
-// its own time from there. So RunShared can be run with clocks that are seconds apart, which it
-// should be.
+// A store with the method Now() time.Time is that of a process whose clock shows that time; it
+// takes its own time from there. So RunShared can be run with clocks that are seconds apart, which
+// it should be.
 func RunShared(t *testing.T, rounds int, open func(t *testing.T) []blacklist.Store) {
 	for _, c := range clauses() {
 		t.Run(c.promise, func(t *testing.T) { c.check(t, newSpread(t, open(t))) })
@@ -32,8 +32,8 @@ func RunShared(t *testing.T, rounds int, open func(t *testing.T) []blacklist.Sto
 }
 
 // RunLossy tests that a store which processes share notices that it has missed a change. The stores
-// that open returns hear nothing of each other, although all that they ask the database is answered:
-// each message from one to another is lost.
+// that open returns hear nothing of each other, although all that they ask the database is
+// answered: each message from one to another is lost.
 func RunLossy(t *testing.T, open func(t *testing.T) []blacklist.Store) {
 	for _, c := range lossy() {
 		t.Run(c.promise, func(t *testing.T) { c.check(t, open(t)) })
@@ -340,8 +340,8 @@ func variety(t *testing.T, a, b *spread) []blacklist.TokenRef {
 	return append(tokens, foreign, third)
 }
 
-// hammer has every store rotate a session of one user as fast as it can while they are revoked at one
-// of the stores.
+// hammer has every store rotate a session of one user as fast as it can while they are revoked at
+// one of the stores.
 func hammer(t *testing.T, stores []blacklist.Store, by blacklist.Store, r blacklist.Revocation) {
 	const clients = 8
 	s := login(t, one(t, by))
@@ -452,8 +452,8 @@ func quiet(t *testing.T, heard <-chan blacklist.Change) {
 	}
 }
 
-// wantsGap wants a watcher to hear of a Gap before it is told that it has missed nothing. It may be told
-// so once, of what was before.
+// wantsGap wants a watcher to hear of a Gap before it is told that it has missed nothing. It may be
+// told so once, of what was before.
 func wantsGap(t *testing.T, heard <-chan blacklist.Change, user string) {
 	t.Helper()
 	signs := 0

@@ -17,8 +17,8 @@ import (
 	"github.com/z-open/socketauth/internal/sharedtest"
 )
 
-// sharedFaultEnv has the number of the fault that the stores have in a process whose tests are expected
-// to fail.
+// sharedFaultEnv has the number of the fault that the stores have in a process whose tests are
+// expected to fail.
 const sharedFaultEnv = "BLACKLISTTEST_SHARED_FAULT"
 
 // openShared returns stores of processes whose clocks are that far ahead of the test's.
@@ -76,7 +76,8 @@ var sharedFaults = map[sharedtest.Fault][2]string{
 	sharedtest.IgnoresKey:        {"TestShared", "A code that comes with another key than before is reuse, however soon"},
 }
 
-// TestSharedFaultsAreFound runs the suite on stores that each have one fault, in separate processes.
+// TestSharedFaultsAreFound runs the suite on stores that each have one fault, in separate
+// processes.
 func TestSharedFaultsAreFound(t *testing.T) {
 	if os.Getenv(sharedFaultEnv) != "" {
 		t.Fatal("a process with a fault runs another's test")

@@ -15,8 +15,8 @@ import (
 // seedEnv is the environment variable with the seed of a run to repeat.
 const seedEnv = "BLACKLISTTEST_SEED"
 
-// spread makes one store of several, as processes that share one have them: each call goes to any of
-// them. Its clock is the test's, whatever the clocks of the processes show.
+// spread makes one store of several, as processes that share one have them: each call goes to any
+// of them. Its clock is the test's, whatever the clocks of the processes show.
 type spread struct {
 	stores []blacklist.Store
 

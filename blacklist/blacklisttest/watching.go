@@ -27,8 +27,8 @@ type watcher struct {
 	news  chan struct{} // after each change heard
 }
 
-// watch starts one, and returns when it hears: what happened since then it has to tell. A Gap, with which
-// a store begins that processes share, says that too.
+// watch starts one, and returns when it hears: what happened since then it has to tell. A Gap, with
+// which a store begins that processes share, says that too.
 func watch(t *testing.T, store blacklist.Store, also func(blacklist.Change)) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watcher{t: t, store: store, cancel: cancel, ended: make(chan error, 1), news: make(chan struct{}, 1)}

@@ -29,8 +29,8 @@ func RunServer(t *testing.T, n int, open func(t *testing.T) blacklist.Store) {
 
 // RunShared plays n histories through several of the library's own servers, which share a store as
 // the processes of one app do: each connection and each request is handled by any of them. open
-// returns the stores of the processes, of one database that is new and empty, and has t.Cleanup close
-// them. Each must be a blacklist.Clock. Their messages to each other may be lost or doubled.
+// returns the stores of the processes, of one database that is new and empty, and has t.Cleanup
+// close them. Each must be a blacklist.Clock. Their messages to each other may be lost or doubled.
 func RunShared(t *testing.T, n int, open func(t *testing.T) []blacklist.Store) {
 	histories.Play(t, uint64(max(n, 0)), histories.ThroughShared(func(t *testing.T, _ uint64) []blacklist.Store { return open(t) }))
 }

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// A balancer passes each request to the next node, whoever sends it: its clients need not come to the
-// same node twice. nginx, HAProxy or Traefik do this in production.
+// A balancer passes each request to the next node, whoever sends it: its clients need not come to
+// the same node twice. nginx, HAProxy or Traefik do this in production.
 type balancer struct {
 	httputil.ReverseProxy
 

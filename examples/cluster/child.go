@@ -23,8 +23,9 @@ type nodeConfig struct {
 	InMemory bool   // Redis is the stand-in, which is gone when the cluster ends
 }
 
-// keepRunning runs a node, and starts it again if it ends before ctx does. It calls started with the
-// node's address, or with the reason why it did not start, and once ctx ends it waits for the node.
+// keepRunning runs a node, and starts it again if it ends before ctx does. It calls started with
+// the node's address, or with the reason why it did not start, and once ctx ends it waits for the
+// node.
 func keepRunning(ctx context.Context, c nodeConfig, logs io.Writer, log *slog.Logger, started func(addr string, err error)) {
 	for {
 		err := runChild(ctx, c, logs, started)

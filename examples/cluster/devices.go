@@ -20,8 +20,8 @@ type device struct {
 // recently is how long ago the password of who ends sessions may have been given.
 const recently = 5 * time.Minute
 
-// serveDevices lets users list their own sessions, and end them if they have given their password recently,
-// on whichever node that was.
+// serveDevices lets users list their own sessions, and end them if they have given their password
+// recently, on whichever node that was.
 func serveDevices(srv *socketauth.Server) {
 	srv.On("devices", func(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 		sessions, err := srv.Auth().Sessions(ctx, s.UserID())

@@ -15,8 +15,8 @@ import (
 	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
-// TestBoundSession guards that the session is bound to the client's key from the login on, also after
-// a restart, and that a thief who has its token gets nothing while the owner notices nothing.
+// TestBoundSession guards that the session is bound to the client's key from the login on, also
+// after a restart, and that a thief who has its token gets nothing while the owner notices nothing.
 func TestBoundSession(t *testing.T) {
 	t.Parallel()
 	a := serve(t, nil)
@@ -58,7 +58,8 @@ func TestBoundSession(t *testing.T) {
 	}
 }
 
-// TestCodeIsBoundByItsTrade guards that a session that begins with a code of the app's is bound too.
+// TestCodeIsBoundByItsTrade guards that a session that begins with a code of the app's is bound
+// too.
 func TestCodeIsBoundByItsTrade(t *testing.T) {
 	t.Parallel()
 	a := serve(t, func(o *socketauth.Options[string]) { o.Binding = socketauth.BindRequired })
@@ -95,8 +96,8 @@ func TestClockADayOff(t *testing.T) {
 	}
 }
 
-// TestKeyFile guards that a key is made once, that only its owner can read it, and that a file which
-// has no key is an error and is left as it is.
+// TestKeyFile guards that a key is made once, that only its owner can read it, and that a file
+// which has no key is an error and is left as it is.
 func TestKeyFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "key")

@@ -78,7 +78,8 @@ func TestTokenIsReplacedBeforeItExpires(t *testing.T) {
 	}
 }
 
-// Guards: a client that did not answer "refresh" was disconnected, and its events waited until then.
+// Guards: a client that did not answer "refresh" was disconnected, and its events waited until
+// then.
 func TestClaimsThatHaveChanged(t *testing.T) {
 	t.Parallel()
 	var role atomic.Int64
@@ -345,7 +346,8 @@ func TestCommand(t *testing.T) {
 }
 
 func TestRefusedLineIsTold(t *testing.T) {
-	// Guards: what the server refused was dropped without a word, and the command ended before it could know.
+	// Guards: what the server refused was dropped without a word, and the command ended before it
+	// could know.
 	a := serve(t, nil)
 	t.Setenv("PASSWORD", "open sesame")
 	out := lines(make(chan string, 10))

@@ -49,7 +49,8 @@ func options() socketauth.Options[string] {
 // mounted is an app with socketauth on it.
 type mounted func(log *slog.Logger) (http.Handler, *socketauth.Server, error)
 
-// routers are each an app with socketauth mounted, and the error of mounting it where POST /login is the app's.
+// routers are each an app with socketauth mounted, and the error of mounting it where POST /login
+// is the app's.
 var routers = map[string]struct {
 	mount    mounted
 	conflict func(log *slog.Logger) error

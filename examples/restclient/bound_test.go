@@ -19,8 +19,9 @@ func newKey(t *testing.T) *dpop.Key {
 	return key
 }
 
-// TestBoundSession guards that a session is bound to the client's key and goes on however many answers are
-// lost, and that who has copied its token gets nothing, while its owner notices nothing.
+// TestBoundSession guards that a session is bound to the client's key and goes on however many
+// answers are lost, and that who has copied its token gets nothing, while its owner notices
+// nothing.
 func TestBoundSession(t *testing.T) {
 	a, c, network, _ := startBound(t, 0.3, newKey(t))
 	for range 50 {
@@ -79,7 +80,8 @@ func TestClockADayOff(t *testing.T) {
 	}
 }
 
-// TestLostKey guards that a client without its key logs in again, rather than present what it cannot prove.
+// TestLostKey guards that a client without its key logs in again, rather than present what it
+// cannot prove.
 func TestLostKey(t *testing.T) {
 	a, c, network, _ := startBound(t, 0, newKey(t))
 	if _, err := c.Get(t.Context(), "/api/hello"); err != nil {

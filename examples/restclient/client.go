@@ -21,8 +21,8 @@ import (
 
 var errSignedOut = errors.New("signed out: log in again")
 
-// client is a session that has no socket: it makes requests with a token and has that replaced. It is
-// safe for concurrent use.
+// client is a session that has no socket: it makes requests with a token and has that replaced. It
+// is safe for concurrent use.
 type client struct {
 	url   string
 	http  *http.Client
@@ -36,8 +36,8 @@ type client struct {
 	renewAt time.Time  // when it is to be replaced; zero if its age is not known
 }
 
-// newClient returns a client that goes on with the token in a file, if there is one. If key is not nil,
-// the session that a login begins is bound to it.
+// newClient returns a client that goes on with the token in a file, if there is one. If key is not
+// nil, the session that a login begins is bound to it.
 func newClient(url string, transport http.RoundTripper, file tokenFile, key *dpop.Key) (*client, error) {
 	token, err := file.load()
 	if err != nil {
@@ -146,8 +146,8 @@ func (c *client) authorize(r *http.Request, token string) error {
 	return err
 }
 
-// again calls ask until the server has decided. A request whose answer was lost may be sent again: until
-// the next token is confirmed, the one that is stored stays good.
+// again calls ask until the server has decided. A request whose answer was lost may be sent again:
+// until the next token is confirmed, the one that is stored stays good.
 func (c *client) again(ctx context.Context, method, path, token string, body any) (answer, error) {
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 10*time.Second) {
 		a, err := c.ask(ctx, method, path, token, body)
@@ -231,8 +231,8 @@ var isDead = map[string]bool{
 	"token_reused": true, "session_revoked": true, "invalid_proof": true,
 }
 
-// Get makes a request. If the server says that the token is out of date, it is made once more with the
-// next one.
+// Get makes a request. If the server says that the token is out of date, it is made once more with
+// the next one.
 func (c *client) Get(ctx context.Context, path string) (text string, err error) {
 	refused := ""
 	for {
@@ -274,8 +274,8 @@ func (c *client) forget() error {
 	return c.file.remove()
 }
 
-// claims are what a client may want to know of a token. It need not verify the signature: the token is
-// its own.
+// claims are what a client may want to know of a token. It need not verify the signature: the token
+// is its own.
 type claims struct {
 	Use        string  `json:"token_use"`
 	Life       float64 `json:"dur"` // in seconds, so that no clocks are compared

@@ -74,8 +74,8 @@ func startBound(t *testing.T, rate float64, key *dpop.Key) (*app, *client, *loss
 	return a, c, network, log
 }
 
-// TestLostAnswers guards that a client which loses 5 % of its answers never loses its session, starts
-// again from its file now and then, and is never taken for a thief.
+// TestLostAnswers guards that a client which loses 5 % of its answers never loses its session,
+// starts again from its file now and then, and is never taken for a thief.
 func TestLostAnswers(t *testing.T) {
 	a, c, network, log := start(t, 0.05)
 	n := exchanges(t)
@@ -111,7 +111,8 @@ func TestLostAnswers(t *testing.T) {
 	t.Logf("%d exchanges in %v, %d answers lost", n, time.Since(began).Round(time.Millisecond), network.lost.Load())
 }
 
-// TestParallelRequests guards that requests in parallel share one exchange, also when the claims change.
+// TestParallelRequests guards that requests in parallel share one exchange, also when the claims
+// change.
 func TestParallelRequests(t *testing.T) {
 	a, c, _, log := start(t, 0)
 	get := func(want string) {
@@ -135,8 +136,8 @@ func TestParallelRequests(t *testing.T) {
 	}
 }
 
-// TestSessionEnds guards that a session that the server has ended, and one that the client has, leave no
-// token behind.
+// TestSessionEnds guards that a session that the server has ended, and one that the client has,
+// leave no token behind.
 func TestSessionEnds(t *testing.T) {
 	a, c, _, _ := start(t, 0)
 	if _, err := c.Get(t.Context(), "/api/hello"); err != nil {

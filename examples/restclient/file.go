@@ -9,8 +9,8 @@ import (
 	"github.com/z-open/socketauth/examples/internal/dpop"
 )
 
-// tokenFile is the path of the file with the token that is to be presented next. One process at a time
-// may use it. See ../goclient for a lock.
+// tokenFile is the path of the file with the token that is to be presented next. One process at a
+// time may use it. See ../goclient for a lock.
 type tokenFile string
 
 func (f tokenFile) load() (string, error) {
@@ -21,8 +21,8 @@ func (f tokenFile) load() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// store replaces the token. When it returns, one of the two is on disk, whatever happens: the one before
-// is good until the next is used.
+// store replaces the token. When it returns, one of the two is on disk, whatever happens: the one
+// before is good until the next is used.
 func (f tokenFile) store(token string) error {
 	next := string(f) + ".new"
 	file, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)

@@ -9,8 +9,8 @@ import (
 
 var errLost = errors.New("the answer is lost, on purpose")
 
-// lossy is a network that loses answers: the server has done what it was asked, and the client does not
-// hear of it.
+// lossy is a network that loses answers: the server has done what it was asked, and the client does
+// not hear of it.
 type lossy struct {
 	http.RoundTripper
 	rate float64 // of all answers

@@ -1,5 +1,5 @@
-// Command restclient is a client without a socket, with a server to try it: it logs in, has its token
-// replaced, and loses answers on purpose, which costs it nothing.
+// Command restclient is a client without a socket, with a server to try it: it logs in, has its
+// token replaced, and loses answers on purpose, which costs it nothing.
 package main
 
 import (

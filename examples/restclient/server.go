@@ -14,7 +14,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// app is a server without sockets: login, /token, and an API behind Middleware. Its only user is ada.
+// app is a server without sockets: login, /token, and an API behind Middleware. Its only user is
+// ada.
 type app struct {
 	http.Server
 	auth *socketauth.Auth

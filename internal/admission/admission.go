@@ -65,10 +65,10 @@ type Pool struct {
 	queues  map[string]*list.List // unauthenticated members, the oldest first: by network, and all of them by ""
 }
 
-// Admit adds a connection, unless there is no room for connections of any kind. reached is the limit
-// that was reached, if any. If too many are unauthenticated, the newcomer is admitted all the same
-// and the oldest one must be evicted: an honest client authenticates within a round trip or two,
-// whereas an attacker who wants to fill all slots has to come back as often as everybody else
+// Admit adds a connection, unless there is no room for connections of any kind. reached is the
+// limit that was reached, if any. If too many are unauthenticated, the newcomer is admitted all the
+// same and the oldest one must be evicted: an honest client authenticates within a round trip or
+// two, whereas an attacker who wants to fill all slots has to come back as often as everybody else
 // together. That holds for a single network too, which an attacker and honest clients may share.
 func (p *Pool) Admit(m *Member, l Limits) (admitted bool, reached Limit, oldest *Member) {
 	p.mu.Lock()
@@ -97,9 +97,9 @@ func (p *Pool) Promote(m *Member) {
 	p.countLocked(m, -1, 1)
 }
 
-// Demote moves a connection whose client has left back to the unauthenticated ones, as the youngest.
-// Otherwise anybody with an account could hold any number of connections that were authenticated
-// once. reached and oldest are as those of Admit.
+// Demote moves a connection whose client has left back to the unauthenticated ones, as the
+// youngest. Otherwise anybody with an account could hold any number of connections that were
+// authenticated once. reached and oldest are as those of Admit.
 func (p *Pool) Demote(m *Member, l Limits) (reached Limit, oldest *Member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

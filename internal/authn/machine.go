@@ -13,8 +13,8 @@
 //	                     v
 //	                  Closed
 //
-// While it is authenticated, a connection is held if its claims are out of date, from Outdate on, or
-// changed by Offer or Enter: events wait, in and out, until Release.
+// While it is authenticated, a connection is held if its claims are out of date, from Outdate on,
+// or changed by Offer or Enter: events wait, in and out, until Release.
 //
 // From Begin to Done a call to the token store is in flight. Until Done, no deadline passes but the
 // call's own, and the end of the session is deferred if that very call may have caused it.
@@ -44,8 +44,8 @@ const (
 	BranchLost    = "no_longer_valid" // another branch of the offered generation was confirmed
 )
 
-// Outdated is the reason of a connection that was closed because its client did not fetch claims that
-// are up to date in time.
+// Outdated is the reason of a connection that was closed because its client did not fetch claims
+// that are up to date in time.
 const Outdated = "outdated"
 
 // Token is a token that was verified or minted. It must not be changed after it was made.
@@ -65,9 +65,10 @@ type Token struct {
 	ExpiresAt time.Time // claim "exp"
 	Duration  float64   // claim "dur"
 
-	// Thumbprint is the claim "cnf": that of the key without whose proof the token is worth nothing. It
-	// is empty if the token is bound to no key. With Binds, it is not a claim of the token, which is a
-	// code, but the thumbprint of the key whose proof came with it, and to which its successor is bound.
+	// Thumbprint is the claim "cnf": that of the key without whose proof the token is worth
+	// nothing. It is empty if the token is bound to no key. With Binds, it is not a claim of the
+	// token, which is a code, but the thumbprint of the key whose proof came with it, and to which
+	// its successor is bound.
 	Thumbprint string
 	Binds      bool
 
@@ -173,8 +174,8 @@ func (m *Machine) Live(now time.Time) bool {
 	return m.phase == Authenticated && now.Before(m.token.Expiry())
 }
 
-// Held reports whether events have to wait, in and out: the claims are out of date, or the app has yet to
-// act on newer ones.
+// Held reports whether events have to wait, in and out: the claims are out of date, or the app has
+// yet to act on newer ones.
 func (m *Machine) Held() bool { return m.held }
 
 // Current reports whether the client is in with claims that are up to date.
@@ -236,8 +237,8 @@ func (m *Machine) Admit() Effects {
 
 // Begin records that a call to the store is in flight, which may cause the session to end with the
 // given cause. It reports whether the call may be made: a connection that was closed makes none
-// that could let its client in. A second call before Done takes the place of the first, and what was
-// deferred stays so.
+// that could let its client in. A second call before Done takes the place of the first, and what
+// was deferred stays so.
 func (m *Machine) Begin(now time.Time, about Cause) bool {
 	m.call.inFlight, m.call.about, m.call.answerBy = true, about, now.Add(2*m.timeout)
 	return m.phase != Closed
@@ -314,8 +315,8 @@ func (m *Machine) compare() {
 	m.acted = m.token
 }
 
-// Outdate records that claims with a lower mark are out of date. If the client is in with such claims,
-// events are held until it has been let in with newer ones and Release is called.
+// Outdate records that claims with a lower mark are out of date. If the client is in with such
+// claims, events are held until it has been let in with newer ones and Release is called.
 func (m *Machine) Outdate(mark int64, now time.Time) Effects {
 	if mark <= m.mark { // the client has been told, or will be when it enters
 		return Effects{}
@@ -336,12 +337,12 @@ func (m *Machine) refresh(now time.Time) Effects {
 	return Effects{Refresh: true}
 }
 
-// Act records that the app has acted on the claims of t, which the connection has or had. They may be out
-// of date already.
+// Act records that the app has acted on the claims of t, which the connection has or had. They may
+// be out of date already.
 func (m *Machine) Act(t *Token) { m.acted = t }
 
-// Release records that the app has acted on the claims that the connection has now. It reports whether
-// events go in and out again: they do not if these claims are out of date.
+// Release records that the app has acted on the claims that the connection has now. It reports
+// whether events go in and out again: they do not if these claims are out of date.
 func (m *Machine) Release() bool {
 	if !m.Current() {
 		return false

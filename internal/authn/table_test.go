@@ -207,7 +207,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestLive guards that events go in and out from Enter until the token expires, and at no other time.
+// TestLive guards that events go in and out from Enter until the token expires, and at no other
+// time.
 func TestLive(t *testing.T) {
 	m := New(t0, timeout)
 	if m.Live(t0) || m.Behind() {
@@ -227,8 +228,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// TestHeld guards from when to when events wait, what the app acts by meanwhile, and that a branch with
-// claims that are out of date is not offered again.
+// TestHeld guards from when to when events wait, what the app acts by meanwhile, and that a branch
+// with claims that are out of date is not offered again.
 func TestHeld(t *testing.T) {
 	in := steps(enters(first))
 	settles := func(m *Machine) Effects { m.Settle(); return Effects{} }

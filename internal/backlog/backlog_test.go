@@ -36,8 +36,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestNeverEmpty guards that a queue that is never empty takes the memory of what waits, not of all that
-// ever waited.
+// TestNeverEmpty guards that a queue that is never empty takes the memory of what waits, not of all
+// that ever waited.
 func TestNeverEmpty(t *testing.T) {
 	var q Queue[int]
 	for n := range 10_000 {

@@ -1,5 +1,5 @@
-// Package chunks makes the pages of something that grows, several in one piece of memory. The garbage
-// collector so has few pieces to mark, although pages can be small, for small things.
+// Package chunks makes the pages of something that grows, several in one piece of memory. The
+// garbage collector so has few pieces to mark, although pages can be small, for small things.
 package chunks
 
 import (

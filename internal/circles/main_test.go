@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestCircles guards that circles are found by types, methods and fields, also by way of a third file.
+// TestCircles guards that circles are found by types, methods and fields, also by way of a third
+// file.
 func TestCircles(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{

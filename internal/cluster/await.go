@@ -2,9 +2,9 @@ package cluster
 
 import "context"
 
-// Await waits until the node hears the topics, so that what others send from now on is delivered, as
-// far as it has joined them. It returns false if it gives up, because ctx has ended or the broker is
-// out of reach.
+// Await waits until the node hears the topics, so that what others send from now on is delivered,
+// as far as it has joined them. It returns false if it gives up, because ctx has ended or the
+// broker is out of reach.
 func (n *Node) Await(ctx context.Context, topics ...Topic) bool {
 	for _, t := range topics {
 		for {
@@ -27,8 +27,9 @@ func (n *Node) Await(ctx context.Context, topics ...Topic) bool {
 	return true
 }
 
-// awaited reports whether the node hears a topic or has not joined it. If neither, it returns what is
-// closed with the end of the next attempt to subscribe to it, or nil if the last attempt has failed.
+// awaited reports whether the node hears a topic or has not joined it. If neither, it returns what
+// is closed with the end of the next attempt to subscribe to it, or nil if the last attempt has
+// failed.
 func (n *Node) awaited(name Topic) (ready <-chan struct{}, hears bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -62,7 +62,8 @@ func TestMembersBounded(t *testing.T) {
 	})
 }
 
-// TestNewcomersForgotten guards that a node that was heard and has never named this one is forgotten.
+// TestNewcomersForgotten guards that a node that was heard and has never named this one is
+// forgotten.
 func TestNewcomersForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}
@@ -85,8 +86,8 @@ func TestNewcomersForgotten(t *testing.T) {
 	})
 }
 
-// TestHeardBounded guards that a node with the key can have this one remember little of topics: only
-// of those that this node has joined, and only so many overdue messages.
+// TestHeardBounded guards that a node with the key can have this one remember little of topics:
+// only of those that this node has joined, and only so many overdue messages.
 func TestHeardBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}
@@ -382,8 +383,8 @@ func TestNumbersBounded(t *testing.T) {
 	}
 }
 
-// TestHeartbeats guards that what a part of a heartbeat has told that the broker did not take is told
-// again, that no part of that heartbeat follows, and that heartbeats are apart.
+// TestHeartbeats guards that what a part of a heartbeat has told that the broker did not take is
+// told again, that no part of that heartbeat follows, and that heartbeats are apart.
 func TestHeartbeats(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	o := newOutbox(newNodeID(), simTag(control), "")

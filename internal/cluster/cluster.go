@@ -2,9 +2,9 @@
 // find each other by heartbeats, send messages on topics, and ask each other questions, through a
 // broker that they do not trust: every message has a MAC.
 //
-// What a node knows and decides is in pure state machines (members, topics, questions, outbox): they
-// do no I/O, take no lock and start no goroutine, and time is passed in. Node is the shell around
-// them.
+// What a node knows and decides is in pure state machines (members, topics, questions, outbox):
+// they do no I/O, take no lock and start no goroutine, and time is passed in. Node is the shell
+// around them.
 //
 // # Messages
 //

@@ -57,7 +57,8 @@ func TestSilentMember(t *testing.T) {
 	})
 }
 
-// TestKeep guards that Keep says for how long a silent node is listed, and that a goodbye ends that.
+// TestKeep guards that Keep says for how long a silent node is listed, and that a goodbye ends
+// that.
 func TestKeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}
@@ -81,8 +82,8 @@ func TestKeep(t *testing.T) {
 	})
 }
 
-// TestPaused guards that a process that did not run for a while, because it was stopped, takes nobody
-// for silent for that, and from then on notices as soon as ever who is.
+// TestPaused guards that a process that did not run for a while, because it was stopped, takes
+// nobody for silent for that, and from then on notices as soon as ever who is.
 func TestPaused(t *testing.T) {
 	for _, heard := range []bool{false, true} { // before it knows that it was stopped
 		topics := newTopics()

@@ -265,8 +265,8 @@ func TestForgedByte(t *testing.T) {
 	})
 }
 
-// TestDepartedStaysGone guards that the recorded heartbeats of a node that has ended have nobody list
-// it, whether they knew it or not and however long it is since.
+// TestDepartedStaysGone guards that the recorded heartbeats of a node that has ended have nobody
+// list it, whether they knew it or not and however long it is since.
 func TestDepartedStaysGone(t *testing.T) {
 	for _, goodbye := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -336,8 +336,8 @@ func TestExpiredStaysExpired(t *testing.T) {
 	})
 }
 
-// TestClocks guards that processes whose clocks are up to 30 seconds apart hear each other, and that
-// otherwise the log says by how much.
+// TestClocks guards that processes whose clocks are up to 30 seconds apart hear each other, and
+// that otherwise the log says by how much.
 func TestClocks(t *testing.T) {
 	for off, ok := range map[time.Duration]bool{
 		-31 * time.Second: false, -29 * time.Second: true, 0: true, 29 * time.Second: true, 31 * time.Second: false,
@@ -369,8 +369,8 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// TestSameAddress guards that a process says once a minute that another living one advertises the same
-// address, and says nothing about itself or about one whose heartbeat may be a recorded one.
+// TestSameAddress guards that a process says once a minute that another living one advertises the
+// same address, and says nothing about itself or about one whose heartbeat may be a recorded one.
 func TestSameAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const address = "http://10.0.0.5:8080"

@@ -274,9 +274,9 @@ func hasRun(nodes []byte, run [16]byte) bool {
 	return false
 }
 
-// tick moves members to the phases that are due at a time. It is called several times a second; if it
-// was not, this process did not run, and could not hear the others meanwhile. gap is called for topics on which messages are
-// missing.
+// tick moves members to the phases that are due at a time. It is called several times a second; if
+// it was not, this process did not run, and could not hear the others meanwhile. gap is called for
+// topics on which messages are missing.
 func (s *members) tick(now time.Time, gap func(Topic)) {
 	paused := now.Sub(s.ticked)
 	if s.ticked.IsZero() || paused < pausedAfter {
@@ -364,8 +364,8 @@ func (s *members) runs() (b []byte) {
 	return b
 }
 
-// deaf reports whether a node goes on without naming this one: it does not hear this one, or somebody
-// repeats what it has said before.
+// deaf reports whether a node goes on without naming this one: it does not hear this one, or
+// somebody repeats what it has said before.
 func (m *member) deaf() bool { return m.phase == candidate && m.heard.Sub(m.found) >= settling }
 
 // list returns the members that may serve clients, by name.

@@ -118,8 +118,8 @@ func (w *memberWalk) fault() string {
 }
 
 // TestEveryOrderOfMember guards, for every order of events, when another node is listed, living,
-// silent and forgotten, and that nothing is taken from it before it has named this one, or twice, and
-// nothing that was recorded of it.
+// silent and forgotten, and that nothing is taken from it before it has named this one, or twice,
+// and nothing that was recorded of it.
 func TestEveryOrderOfMember(t *testing.T) {
 	depth := 5
 	if raceEnabled {

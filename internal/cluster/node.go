@@ -140,8 +140,8 @@ func (n *Node) Start() {
 	n.manageLocked()
 }
 
-// Join counts one more who wants to hear the topic. The node subscribes to it in the background with
-// the first one; Hears reports whether it has.
+// Join counts one more who wants to hear the topic. The node subscribes to it in the background
+// with the first one; Hears reports whether it has.
 func (n *Node) Join(t Topic) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -162,8 +162,8 @@ func (n *Node) Leave(t Topic) {
 	}
 }
 
-// Listening reports whether the node sends and hears by the broker: it does while its own heartbeats come
-// back to it.
+// Listening reports whether the node sends and hears by the broker: it does while its own
+// heartbeats come back to it.
 func (n *Node) Listening() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -179,9 +179,9 @@ func (n *Node) Hears(t Topic) bool {
 	return topic != nil && topic.joined > 0 && topic.state == subscribed
 }
 
-// Members returns the other nodes that may serve clients, by name: those that are living, those that
-// have fallen silent, and those that do not hear this one. A silent one is listed until it says goodbye
-// or Config.Keep is over.
+// Members returns the other nodes that may serve clients, by name: those that are living, those
+// that have fallen silent, and those that do not hear this one. A silent one is listed until it
+// says goodbye or Config.Keep is over.
 func (n *Node) Members() []Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()

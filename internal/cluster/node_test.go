@@ -203,7 +203,8 @@ func names(ps []*process) (names []string) {
 // these makes the lists of expectMembers and ask readable.
 func these(ps ...*process) []*process { return ps }
 
-// TestNodesTogether guards that nodes find each other within milliseconds, send, ask and say goodbye.
+// TestNodesTogether guards that nodes find each other within milliseconds, send, ask and say
+// goodbye.
 func TestNodesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}

@@ -71,8 +71,8 @@ func (o *outbox) drop(now time.Time, i *item) {
 	}
 }
 
-// tick has a heartbeat sent if it is time, and drops what has waited for too long. It reports whether
-// there is a heartbeat.
+// tick has a heartbeat sent if it is time, and drops what has waited for too long. It reports
+// whether there is a heartbeat.
 func (o *outbox) tick(now time.Time) bool {
 	for _, f := range [...]*fifo{&o.queue.urgent, &o.queue.bulk} {
 		for len(f.items) > 0 && now.Sub(f.items[0].since) > maxWait {

@@ -19,8 +19,8 @@ type overdue struct {
 	due    time.Time
 }
 
-// history is the numbers that a member had reached at earlier events: a few of the last ones exactly,
-// and further back one for about each second, for as long as anything can be replayed.
+// history is the numbers that a member had reached at earlier events: a few of the last ones
+// exactly, and further back one for about each second, for as long as anything can be replayed.
 type history struct {
 	near  [32]mark // a ring
 	nears int      // how many there were

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestGapAfterForgotten guards that a gap is noticed if its sender has forgotten the topic since, so
-// that its next message there does not tell of the one before.
+// TestGapAfterForgotten guards that a gap is noticed if its sender has forgotten the topic since,
+// so that its next message there does not tell of the one before.
 func TestGapAfterForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}
@@ -34,8 +34,8 @@ func TestGapAfterForgotten(t *testing.T) {
 	})
 }
 
-// TestTooOldToTell guards that a message is not heard if it was heard before, on whatever topic, or if
-// that is not known any more.
+// TestTooOldToTell guards that a message is not heard if it was heard before, on whatever topic, or
+// if that is not known any more.
 func TestTooOldToTell(t *testing.T) {
 	m := &member{progress: make(map[tag]progress)}
 	topic := &topic{Topic: room, tag: simTag(room), begun: 1, made: 2}
@@ -52,8 +52,8 @@ func TestTooOldToTell(t *testing.T) {
 	}
 }
 
-// TestCopyTooOld guards that a message on several topics is not heard, but known to be missing, if it
-// is not known any more whether another copy was heard.
+// TestCopyTooOld guards that a message on several topics is not heard, but known to be missing, if
+// it is not known any more whether another copy was heard.
 func TestCopyTooOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &memory{}

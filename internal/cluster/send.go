@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Send sends a message to the other nodes that have joined one of the topics. A node that has joined
-// several of them gets it once, on one of them. Send does not wait: the message is queued. It is
-// dropped, counted and logged if the queue is full or the broker out of reach. data and topics must
-// not be changed afterwards.
+// Send sends a message to the other nodes that have joined one of the topics. A node that has
+// joined several of them gets it once, on one of them. Send does not wait: the message is queued.
+// It is dropped, counted and logged if the queue is full or the broker out of reach. data and
+// topics must not be changed afterwards.
 func (n *Node) Send(kind Kind, data []byte, topics ...Topic) {
 	tags := make([]tag, len(topics))
 	for i, t := range topics {

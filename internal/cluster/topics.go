@@ -114,8 +114,8 @@ func (s *topics) consider(t *topic) {
 	}
 }
 
-// next returns a topic to subscribe to, whose state then is asked, or to cancel, whose state then is
-// cancelling. It returns nil if there is none for now.
+// next returns a topic to subscribe to, whose state then is asked, or to cancel, whose state then
+// is cancelling. It returns nil if there is none for now.
 func (s *topics) next(now time.Time) *topic {
 	if e := s.unwanted.Front(); e != nil && s.ending < maxEnding {
 		t := e.Value.(*topic)

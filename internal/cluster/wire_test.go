@@ -211,8 +211,8 @@ func receiver(t testing.TB) (*Node, *forger, *topic) {
 	return n, f, n.topics.byTopic[room]
 }
 
-// FuzzReceive guards that bytes that somebody without the key publishes do nothing, and that those of
-// a node that misbehaves do not stop this one. The first byte says which topic they are on, the
+// FuzzReceive guards that bytes that somebody without the key publishes do nothing, and that those
+// of a node that misbehaves do not stop this one. The first byte says which topic they are on, the
 // second whether they get a MAC.
 func FuzzReceive(f *testing.F) {
 	n, other, _ := receiver(f)
@@ -252,8 +252,8 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// TestConcurrentUse guards, with the race detector, that a node can be used by many goroutines at the
-// same time, that all that is sent arrives, and that nothing of it is left after Close.
+// TestConcurrentUse guards, with the race detector, that a node can be used by many goroutines at
+// the same time, that all that is sent arrives, and that nothing of it is left after Close.
 func TestConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ps := start(t, &memory{}, 3)

@@ -1,5 +1,5 @@
-// Package deadline has deadlines that share a timer, sets deadlines for the bodies of requests and for
-// answers, and waits for goroutines until a deadline.
+// Package deadline has deadlines that share a timer, sets deadlines for the bodies of requests and
+// for answers, and waits for goroutines until a deadline.
 package deadline
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Queue has deadlines and calls a function for each that has passed. All of them share one timer. It
-// must not be copied, and is safe for concurrent use.
+// Queue has deadlines and calls a function for each that has passed. All of them share one timer.
+// It must not be copied, and is safe for concurrent use.
 type Queue[T any] struct {
 	call  func(value T, now time.Time)
 	work  *sync.WaitGroup
@@ -38,10 +38,10 @@ type slot[T any] struct {
 	key   time.Duration // due, or earlier if the entry was moved since
 }
 
-// NewQueue returns an empty queue that calls call for each deadline that has passed, in a goroutine of
-// its own. work counts the entries that are set, and the calls. call gets the current time, but
-// never one before the deadline: the wall clock may have been set back since, but that much time has
-// passed. A call that has begun cannot be cancelled, so it has to check whether there is still
+// NewQueue returns an empty queue that calls call for each deadline that has passed, in a goroutine
+// of its own. work counts the entries that are set, and the calls. call gets the current time, but
+// never one before the deadline: the wall clock may have been set back since, but that much time
+// has passed. A call that has begun cannot be cancelled, so it has to check whether there is still
 // something to do.
 func NewQueue[T any](work *sync.WaitGroup, call func(value T, now time.Time)) *Queue[T] {
 	return &Queue[T]{call: call, work: work, start: time.Now()}

@@ -76,8 +76,9 @@ func TestQueue(t *testing.T) {
 }
 
 func TestRandomSteps(t *testing.T) {
-	// Guards that any number of deadlines, set, moved and cancelled in any order, are called each at its
-	// time and not otherwise, and that nothing is left of them: neither memory nor the timer.
+	// Guards that any number of deadlines, set, moved and cancelled in any order, are called each
+	// at its time and not otherwise, and that nothing is left of them: neither memory nor the
+	// timer.
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))

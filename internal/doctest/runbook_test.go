@@ -18,8 +18,8 @@ import (
 
 const module = "github.com/z-open/socketauth"
 
-// runbook returns the rows of the tables of docs/operations.md's runbook, by the heading above them,
-// as lists of cells.
+// runbook returns the rows of the tables of docs/operations.md's runbook, by the heading above
+// them, as lists of cells.
 func runbook(t *testing.T) map[string][][]string {
 	t.Helper()
 	d := readDocument(t, "docs/operations.md")
@@ -176,8 +176,8 @@ func constant(e ast.Expr) string {
 	return "*"
 }
 
-// TestRunbookFigures guards that the runbook has a row for each field of Stats, and for each name that
-// a limit has in Stats.Limited.
+// TestRunbookFigures guards that the runbook has a row for each field of Stats, and for each name
+// that a limit has in Stats.Limited.
 func TestRunbookFigures(t *testing.T) {
 	rows := runbook(t)
 	var figures, limits []string

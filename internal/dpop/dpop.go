@@ -1,6 +1,6 @@
-// Package dpop reads and checks DPoP proofs (RFC 9449): small signed texts by which a client shows that it
-// has the private key that a token is bound to (RFC 7800). It knows no tokens, clocks or stores: what a
-// proof must say is for its callers to check.
+// Package dpop reads and checks DPoP proofs (RFC 9449): small signed texts by which a client shows
+// that it has the private key that a token is bound to (RFC 7800). It knows no tokens, clocks or
+// stores: what a proof must say is for its callers to check.
 package dpop
 
 import (
@@ -68,8 +68,8 @@ var (
 // encoding refuses texts that another text of the same bytes could stand for. It skips line breaks.
 var encoding = base64.RawURLEncoding.Strict()
 
-// Parse reads a proof. It checks the form, the algorithm and the key, but not the signature. "jti", "htm",
-// "htu" and "iat" of another type than they should have are taken for missing.
+// Parse reads a proof. It checks the form, the algorithm and the key, but not the signature. "jti",
+// "htm", "htu" and "iat" of another type than they should have are taken for missing.
 func Parse(text string) (*Proof, error) {
 	p, err := parse(text)
 	if err != nil {
@@ -202,9 +202,9 @@ func digest(text string) string {
 // maxMembers is how many members of an object are read.
 const maxMembers = 64
 
-// members calls f for each member of a JSON object. It returns an error if data is not an object, or has
-// a name twice: two readers could then understand it differently. The names are those exactly written,
-// while encoding/json would take "ALG" for "alg".
+// members calls f for each member of a JSON object. It returns an error if data is not an object,
+// or has a name twice: two readers could then understand it differently. The names are those
+// exactly written, while encoding/json would take "ALG" for "alg".
 func members(data []byte, f func(name string, value []byte) error) error {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	if len(data) == 0 || data[0] != '{' || !engine.ValidJSON(data) || !utf8.Valid(data) {
@@ -222,7 +222,8 @@ func members(data []byte, f func(name string, value []byte) error) error {
 	})
 }
 
-// readTime returns the time of a NumericDate (RFC 7519 section 2), and the zero time for what is none.
+// readTime returns the time of a NumericDate (RFC 7519 section 2), and the zero time for what is
+// none.
 func readTime(value []byte) time.Time {
 	// The value is valid JSON, of which ParseFloat accepts only numbers.
 	seconds, err := strconv.ParseFloat(string(value), 64)

@@ -38,7 +38,8 @@ func jwk(k *dpoptest.Key, members map[string]any) map[string]any {
 	return map[string]any{"jwk": c}
 }
 
-// TestProof guards that a proof of either algorithm is read and verified, and what else may be in it.
+// TestProof guards that a proof of either algorithm is read and verified, and what else may be in
+// it.
 func TestProof(t *testing.T) {
 	for name, k := range keys {
 		t.Run(name, func(t *testing.T) {
@@ -211,8 +212,8 @@ func TestMaxLength(t *testing.T) {
 	}
 }
 
-// TestSignatureOfZeros guards that no signature of zeros is accepted, and none with numbers that are not less
-// than the order of the group.
+// TestSignatureOfZeros guards that no signature of zeros is accepted, and none with numbers that
+// are not less than the order of the group.
 func TestSignatureOfZeros(t *testing.T) {
 	good := keys["P-256"].Sign(nil)
 	text := good[:strings.LastIndexByte(good, '.')+1]
@@ -226,8 +227,8 @@ func TestSignatureOfZeros(t *testing.T) {
 	}
 }
 
-// TestKeysThatAnyoneSignsWith guards that no key of Ed25519 is accepted for which signatures can be made
-// without a private key, in none of the encodings that ed25519.Verify understands.
+// TestKeysThatAnyoneSignsWith guards that no key of Ed25519 is accepted for which signatures can be
+// made without a private key, in none of the encodings that ed25519.Verify understands.
 func TestKeysThatAnyoneSignsWith(t *testing.T) {
 	forged := 0
 	for _, text := range []string{ // y, little-endian: of small order, and the same plus the prime
@@ -300,8 +301,8 @@ func unsigned(k *dpoptest.Key, algorithm string) string {
 	return dpoptest.Encode([]byte(marshal(h))) + "." + dpoptest.Encode([]byte("{}")) + "."
 }
 
-// symmetric returns a proof that is signed by HMAC with the public key, as a reader would accept that takes
-// the algorithm from the header and the key from anywhere.
+// symmetric returns a proof that is signed by HMAC with the public key, as a reader would accept
+// that takes the algorithm from the header and the key from anywhere.
 func symmetric(k *dpoptest.Key) string {
 	token := jwt.New(jwt.SigningMethodHS256)
 	maps.Copy(token.Header, k.Header)
@@ -330,8 +331,8 @@ func marshal(v any) string {
 	return string(b)
 }
 
-// FuzzParse checks that whatever is accepted, golang-jwt accepts too, with the key of the same thumbprint
-// and the same claims.
+// FuzzParse checks that whatever is accepted, golang-jwt accepts too, with the key of the same
+// thumbprint and the same claims.
 func FuzzParse(f *testing.F) {
 	for _, k := range keys {
 		f.Add(k.Socket("n", "a.b.c"))

@@ -47,8 +47,8 @@ func IsThumbprint(text string) bool {
 // size is the length of a coordinate of P-256, of a key of Ed25519 and of a hash.
 const size = 32
 
-// readKey reads a public key in the form of a JSON Web Key (RFC 7517). Members that it does not know are
-// ignored.
+// readKey reads a public key in the form of a JSON Web Key (RFC 7517). Members that it does not
+// know are ignored.
 func readKey(jwk []byte) (crypto.PublicKey, error) {
 	var kty, crv, xText, yText string
 	hasY := false
@@ -103,10 +103,10 @@ func readCoordinate(text string) (b []byte, ok bool) {
 	return b, err == nil && len(b) == size && len(text) == encoding.EncodedLen(size)
 }
 
-// isEd25519 reports whether x is a key of Ed25519 as a key pair can have it: the only encoding of a point
-// that is not one of the eight of small order. With one of these, anyone could write signatures that
-// ed25519.Verify accepts. It does not report whether there is a point of this y; ed25519.Verify refuses
-// each signature if there is none.
+// isEd25519 reports whether x is a key of Ed25519 as a key pair can have it: the only encoding of a
+// point that is not one of the eight of small order. With one of these, anyone could write
+// signatures that ed25519.Verify accepts. It does not report whether there is a point of this y;
+// ed25519.Verify refuses each signature if there is none.
 func isEd25519(x []byte) bool {
 	var y [size]byte
 	copy(y[:], x)

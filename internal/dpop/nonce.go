@@ -13,9 +13,9 @@ import (
 // NonceLifetime is for how long a nonce of Nonces is valid.
 const NonceLifetime = 5 * time.Minute
 
-// Nonces makes and checks the nonces of the header DPoP-Nonce (RFC 9449 section 8): the time when each was
-// made and what it was made for, with a MAC. So nothing is kept of them, and all that have the same key accept
-// each other's. It is safe for concurrent use.
+// Nonces makes and checks the nonces of the header DPoP-Nonce (RFC 9449 section 8): the time when
+// each was made and what it was made for, with a MAC. So nothing is kept of them, and all that have
+// the same key accept each other's. It is safe for concurrent use.
 type Nonces struct{ macs sync.Pool }
 
 const (
@@ -52,8 +52,8 @@ func (n *Nonces) IsFor(nonce, question string) bool {
 	return ok && bytes.Equal(b[nonceTime:nonceText], hashOf(question))
 }
 
-// Age returns how old a nonce is. It is negative if the clock of the process that has made it is ahead. ok is
-// false if it was not made with the key.
+// Age returns how old a nonce is. It is negative if the clock of the process that has made it is
+// ahead. ok is false if it was not made with the key.
 func (n *Nonces) Age(nonce string) (age time.Duration, ok bool) {
 	b, ok := n.open(nonce)
 	if !ok {

@@ -16,8 +16,9 @@ const (
 	// scarceProofs is the same once half of what may be remembered of all keys together is.
 	scarceProofs = 64
 
-	// maxCost is how much is remembered of all keys together: one for each proof, and costOfKey for each key.
-	// A proof takes 16 bytes, and up to four times that where the list of its key has shrunk.
+	// maxCost is how much is remembered of all keys together: one for each proof, and costOfKey for
+	// each key. A proof takes 16 bytes, and up to four times that where the list of its key has
+	// shrunk.
 	maxCost   = 1 << 21
 	costOfKey = 16
 
@@ -25,9 +26,9 @@ const (
 	sweepEvery = 30 * time.Second
 )
 
-// Replay remembers which proofs were accepted, so that none is accepted twice while it is valid. What it
-// remembers is never given up for something else: once too many proofs are remembered, further ones are
-// refused. The zero value is ready to use. It is safe for concurrent use.
+// Replay remembers which proofs were accepted, so that none is accepted twice while it is valid.
+// What it remembers is never given up for something else: once too many proofs are remembered,
+// further ones are refused. The zero value is ready to use. It is safe for concurrent use.
 type Replay struct {
 	mu    sync.Mutex
 	seed  maphash.Seed
@@ -47,9 +48,10 @@ type usedProof struct {
 	until time.Duration // when it is no longer valid, since Replay.began
 }
 
-// Use records that the proof with the given ID, of the key with the given thumbprint, was accepted, and that
-// it is valid for as long as it says. seen reports that it was accepted before. If it cannot be remembered,
-// wait is how long it takes until another one can be; then it must not be accepted.
+// Use records that the proof with the given ID, of the key with the given thumbprint, was accepted,
+// and that it is valid for as long as it says. seen reports that it was accepted before. If it
+// cannot be remembered, wait is how long it takes until another one can be; then it must not be
+// accepted.
 func (r *Replay) Use(thumbprint, id string, valid time.Duration) (seen bool, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,8 +86,8 @@ func (r *Replay) Use(thumbprint, id string, valid time.Duration) (seen bool, wai
 	return false, 0
 }
 
-// makeRoom returns 0 if one more proof of a key can be remembered, and otherwise how long it takes until
-// that may be so.
+// makeRoom returns 0 if one more proof of a key can be remembered, and otherwise how long it takes
+// until that may be so.
 func (r *Replay) makeRoom(k *keyProofs, at time.Duration) (wait time.Duration) {
 	total := cmp.Or(r.most, maxCost)
 	isFull := func() bool {

@@ -17,8 +17,8 @@ func use(t *testing.T, r *Replay, thumbprint, id string) {
 	}
 }
 
-// TestReplay guards that a proof is accepted once by each key while it is valid, and that it is forgotten
-// after that.
+// TestReplay guards that a proof is accepted once by each key while it is valid, and that it is
+// forgotten after that.
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Replay
@@ -50,8 +50,8 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// TestReplayLimit guards that a key which has used too many proofs waits until the first of them is no longer
-// valid, that none of them is forgotten before, and that other keys do not wait.
+// TestReplayLimit guards that a key which has used too many proofs waits until the first of them is
+// no longer valid, that none of them is forgotten before, and that other keys do not wait.
 func TestReplayLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Replay
@@ -79,8 +79,9 @@ func TestReplayLimit(t *testing.T) {
 	})
 }
 
-// TestReplayTotal guards that what is remembered of all keys together is bounded, that keys which use few
-// proofs are served for longer than those which use many, and that the room is free again later.
+// TestReplayTotal guards that what is remembered of all keys together is bounded, that keys which
+// use few proofs are served for longer than those which use many, and that the room is free again
+// later.
 func TestReplayTotal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Replay{most: 8 * MaxProofs}
@@ -133,7 +134,8 @@ func TestReplayShrinks(t *testing.T) {
 	})
 }
 
-// TestReplayAtOnce guards that of several requests with one proof at the same time, one is accepted.
+// TestReplayAtOnce guards that of several requests with one proof at the same time, one is
+// accepted.
 func TestReplayAtOnce(t *testing.T) {
 	var r Replay
 	for id := range 100 {
@@ -152,8 +154,8 @@ func TestReplayAtOnce(t *testing.T) {
 	}
 }
 
-// TestNonces guards that a nonce is accepted by all that have its key, with its age, and that no other text
-// is.
+// TestNonces guards that a nonce is accepted by all that have its key, with its age, and that no
+// other text is.
 func TestNonces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, other, same := NewNonces([]byte("key")), NewNonces([]byte("another")), NewNonces([]byte("key"))

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The proofs of RFC 9449: figure 2 (a token request), figure 13 (a request with a token), and the key of both
-// (figure 9).
+// The proofs of RFC 9449: figure 2 (a token request), figure 13 (a request with a token), and the
+// key of both (figure 9).
 const (
 	rfcTokenProof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXp" +
 		"Da0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6" +
@@ -68,8 +68,8 @@ func equal(a, b Proof) bool {
 	return sameTime && a.ID == b.ID && a.Nonce == b.Nonce && a.TokenHash == b.TokenHash && a.Method == b.Method && a.URL == b.URL
 }
 
-// TestRFC7638 guards that a thumbprint is the hash that the example of RFC 7638 section 3.1 has, of a key of
-// RSA: no proof may have one, but the hash is the same.
+// TestRFC7638 guards that a thumbprint is the hash that the example of RFC 7638 section 3.1 has, of
+// a key of RSA: no proof may have one, but the hash is the same.
 func TestRFC7638(t *testing.T) {
 	const canonical = `{"e":"AQAB","kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1` +
 		`RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW` +
@@ -80,7 +80,8 @@ func TestRFC7638(t *testing.T) {
 	}
 }
 
-// TestRFC8037 guards the thumbprint and the signatures of Ed25519, on the examples of RFC 8037 (appendix A).
+// TestRFC8037 guards the thumbprint and the signatures of Ed25519, on the examples of RFC 8037
+// (appendix A).
 func TestRFC8037(t *testing.T) {
 	x, err := encoding.DecodeString("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
 	if err != nil {

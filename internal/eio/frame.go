@@ -50,9 +50,9 @@ type header struct {
 
 func (h header) control() bool { return h.opcode >= opClose }
 
-// parseHeader parses the header of a client's frame at the beginning of b. The size of a header that
-// b has not all of is 0. Within a message, between its fragments, the frame has to be a continuation
-// or a control frame.
+// parseHeader parses the header of a client's frame at the beginning of b. The size of a header
+// that b has not all of is 0. Within a message, between its fragments, the frame has to be a
+// continuation or a control frame.
 func parseHeader(b []byte, within bool) (h header, size int, err error) {
 	if len(b) < 2 {
 		return header{}, 0, nil
@@ -165,9 +165,9 @@ func (p *partial) length() int {
 // arrived returns how much of the payload of the frame has arrived.
 func (p *partial) arrived() int { return int(p.frame.length) - p.left }
 
-// space returns room for the next n bytes, of at most left. It allocates no more than twice what has
-// arrived, whatever length the client has announced. It doubles the room, since a message may come in
-// fragments of one byte.
+// space returns room for the next n bytes, of at most left. It allocates no more than twice what
+// has arrived, whatever length the client has announced. It doubles the room, since a message may
+// come in fragments of one byte.
 func (p *partial) space(n int) []byte {
 	have := len(p.data)
 	if cap(p.data)-have < n {
@@ -196,8 +196,8 @@ func (p *partial) whole() []byte {
 	return slices.Clip(p.data)
 }
 
-// unmask writes src, a part of a payload that begins at pos, to dst without its mask. They are of the
-// same length, and may be the same.
+// unmask writes src, a part of a payload that begins at pos, to dst without its mask. They are of
+// the same length, and may be the same.
 func unmask(dst, src []byte, mask [4]byte, pos int) {
 	half := bits.RotateLeft32(binary.LittleEndian.Uint32(mask[:]), -8*(pos&3))
 	key := uint64(half)<<32 | uint64(half)

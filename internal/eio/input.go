@@ -151,8 +151,8 @@ func (in *input) arriving() bool {
 	return in.partial != nil && in.partial.left > 0 && len(in.in) == 0
 }
 
-// readPartial reads some of a message to where it belongs. It makes no more room than twice what has
-// arrived, or little: the rest may never come.
+// readPartial reads some of a message to where it belongs. It makes no more room than twice what
+// has arrived, or little: the rest may never come.
 func (in *input) readPartial(read func(b []byte) (int, error)) error {
 	p := in.partial
 	size := cap(p.data) - len(p.data)

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// rawConn returns the raw connection if conn is one of the operating system and nothing else, so that
-// to read from it directly is the same as its Read.
+// rawConn returns the raw connection if conn is one of the operating system and nothing else, so
+// that to read from it directly is the same as its Read.
 func rawConn(conn net.Conn) syscall.RawConn {
 	var raw syscall.RawConn
 	switch conn := conn.(type) {
@@ -39,8 +39,8 @@ func readNow(fd uintptr, b []byte) (int, error) {
 	}
 }
 
-// writeNow writes what the connection takes without waiting. If that is not all, the error is not nil,
-// and errWait if the rest can be written later.
+// writeNow writes what the connection takes without waiting. If that is not all, the error is not
+// nil, and errWait if the rest can be written later.
 func writeNow(fd uintptr, b []byte) (n int, err error) {
 	for n < len(b) {
 		m, err := syscall.Write(int(fd), b[n:])

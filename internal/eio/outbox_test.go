@@ -72,7 +72,8 @@ func TestOutboxDrained(t *testing.T) {
 }
 
 func TestNoWebsocketLibrary(t *testing.T) {
-	// Guards that no websocket library serves a client: the handshake and the frames are this module's.
+	// Guards that no websocket library serves a client: the handshake and the frames are this
+	// module's.
 	var found []string
 	for _, pkg := range []string{"eio", "eio3", "eio4", "engine", "sio"} {
 		files, err := filepath.Glob("../" + pkg + "/*.go")

@@ -7,13 +7,13 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// busyAfter is how many messages a client sends between two heartbeats before they are handled by the
-// goroutine that waits for them. That is faster, but makes its stack grow.
+// busyAfter is how many messages a client sends between two heartbeats before they are handled by
+// the goroutine that waits for them. That is faster, but makes its stack grow.
 const busyAfter = 16
 
 // Attend has the link handle what the client sends over the websocket that is the transport, and
-// returns when the websocket has failed and is closed. The goroutine that calls it only waits, unless
-// the client is busy, so that its stack stays small. A new one has the smallest.
+// returns when the websocket has failed and is closed. The goroutine that calls it only waits,
+// unless the client is busy, so that its stack stays small. A new one has the smallest.
 func (s *Session) Attend(ws *WebSocket) {
 	for !ws.input.failed {
 		s.awaitDrained()
@@ -46,7 +46,8 @@ func (t *turn) Run() {
 
 // Read returns the next message that has arrived over the transport. It returns false if there is
 // none, or if nothing more may be read before the client has taken what is waiting for it; then
-// Attend calls the link again when there is more. Once the session has ended, Read ignores messages.
+// Attend calls the link again when there is more. Once the session has ended, Read ignores
+// messages.
 func (s *Session) Read(ws *WebSocket) (data []byte, binary, ok bool) {
 	for !ws.input.failed {
 		if !s.readable() {

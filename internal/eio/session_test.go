@@ -145,8 +145,8 @@ func TestReadAll(t *testing.T) {
 }
 
 func TestRejectedMessage(t *testing.T) {
-	// Guards that a websocket that belongs to no session, and is counted nowhere, cannot have the server
-	// keep more of a message than an unauthenticated client can.
+	// Guards that a websocket that belongs to no session, and is counted nowhere, cannot have the
+	// server keep more of a message than an unauthenticated client can.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()

@@ -49,8 +49,8 @@ func (ws *WebSocket) writeText(text string) error {
 	return ws.write(appendFrame(nil, Packet{Head: text}), lingerTimeout)
 }
 
-// writeClose sends a close frame, unless one was sent. If that fails, the client sees the connection
-// end. A write in progress ends first, and soon; what waits to be written is dropped.
+// writeClose sends a close frame, unless one was sent. If that fails, the client sees the
+// connection end. A write in progress ends first, and soon; what waits to be written is dropped.
 func (ws *WebSocket) writeClose(status uint16) {
 	ws.leaving.Store(true)
 	_ = ws.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
@@ -99,8 +99,8 @@ func (ws *WebSocket) write(frames []byte, within time.Duration) error {
 	return err
 }
 
-// reject closes a websocket that belongs to no session. What its client sends is read, but a message may
-// be no longer than an unauthenticated client's.
+// reject closes a websocket that belongs to no session. What its client sends is read, but a
+// message may be no longer than an unauthenticated client's.
 func (e *Engine) reject(ws *WebSocket) {
 	defer ws.Close()
 	ws.writeClose(0)

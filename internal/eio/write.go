@@ -35,8 +35,8 @@ func (s *Session) Send(packets ...Packet) error {
 	return nil
 }
 
-// SendOrDrop is Send, unless much is waiting for the client already: then it returns engine.ErrSlow, and the
-// session goes on.
+// SendOrDrop is Send, unless much is waiting for the client already: then it returns
+// engine.ErrSlow, and the session goes on.
 func (s *Session) SendOrDrop(packets ...Packet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,9 +170,10 @@ func (s *Session) flush() {
 	}
 }
 
-// flusher writes what is queued for sessions, one after the other, as far as that is possible without
-// waiting. Few goroutines do so at a time, so that whoever queues something for many sessions does
-// not start as many, and what is queued for one session meanwhile is written in one go.
+// flusher writes what is queued for sessions, one after the other, as far as that is possible
+// without waiting. Few goroutines do so at a time, so that whoever queues something for many
+// sessions does not start as many, and what is queued for one session meanwhile is written in one
+// go.
 type flusher struct {
 	pool *workers.Pool
 	most int // how many goroutines write at a time
@@ -186,7 +187,8 @@ type flusher struct {
 // maxFlushing is the capacity of the longest list of sessions that is kept when it is empty.
 const maxFlushing = 1024
 
-// add gives a session a turn. Its outbox says that it is writing, so that it has one turn at a time.
+// add gives a session a turn. Its outbox says that it is writing, so that it has one turn at a
+// time.
 func (f *flusher) add(s *Session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -358,8 +360,8 @@ func (f *frames) bytes() []byte {
 	return f.buf[f.done:]
 }
 
-// fill replaces the frames by the next ones of a batch, which it removes from it, and reports whether
-// there were any. There are none once the websocket is closed. The caller holds ws.writing.
+// fill replaces the frames by the next ones of a batch, which it removes from it, and reports
+// whether there were any. There are none once the websocket is closed. The caller holds ws.writing.
 func (f *frames) fill(e *Engine, ws *WebSocket, b *batch) bool {
 	f.reset()
 	if ws.closed || ws.leaving.Load() {

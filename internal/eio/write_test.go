@@ -204,8 +204,8 @@ func TestFlushInPlace(t *testing.T) {
 }
 
 func TestFlusherJoins(t *testing.T) {
-	// Guards that a session has one turn in the flusher for all that is queued by then, and that it may
-	// end before its turn.
+	// Guards that a session has one turn in the flusher for all that is queued by then, and that it
+	// may end before its turn.
 	p := connect(t, engine.Options{}, kinds["of the system"])
 	if p.ws.input.raw == nil {
 		t.Log("not on this system")
@@ -305,8 +305,8 @@ func TestReplyAfterWait(t *testing.T) {
 }
 
 func TestCloseWhileWriting(t *testing.T) {
-	// Guards that a client which breaks the protocol while much waits for it is told at once: after the
-	// frames that are being written, and before all others. Nothing follows the close frame.
+	// Guards that a client which breaks the protocol while much waits for it is told at once: after
+	// the frames that are being written, and before all others. Nothing follows the close frame.
 	for name, wrap := range kinds {
 		t.Run(name, func(t *testing.T) {
 			p := connect(t, engine.Options{MaxQueue: 64 << 20, WriteTimeout: time.Minute}, wrap)
@@ -346,8 +346,8 @@ func TestCloseWhileWriting(t *testing.T) {
 }
 
 func TestNothingAfterHalfAFrame(t *testing.T) {
-	// Guards that after a write that has failed within a frame nothing more is written: the client would
-	// take that for the rest of the frame.
+	// Guards that after a write that has failed within a frame nothing more is written: the client
+	// would take that for the rest of the frame.
 	for name, wrap := range kinds {
 		t.Run(name, func(t *testing.T) {
 			p := connect(t, engine.Options{MaxQueue: 64 << 20, WriteTimeout: 100 * time.Millisecond}, wrap)

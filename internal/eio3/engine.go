@@ -7,9 +7,9 @@
 //
 // Of the library it uses the sessions of the Engine.IO half: handshake, heartbeat, and the steps of
 // an upgrade. They read from and write to transports of this package (transport.go), so that the
-// library sees only what the protocol allows and never waits for a client. Its server, which keeps a
-// second table of sessions and starts two goroutines for each, is not used. Its Socket.IO half cannot
-// be used: it needs to know events and the types of their arguments in advance, fails on
+// library sees only what the protocol allows and never waits for a client. Its server, which keeps
+// a second table of sessions and starts two goroutines for each, is not used. Its Socket.IO half
+// cannot be used: it needs to know events and the types of their arguments in advance, fails on
 // names with a comma, panics on some attachment counts, and does not limit what waits for a slow
 // client. Package sio replaces it.
 package eio3

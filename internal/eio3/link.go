@@ -44,8 +44,8 @@ func asksForBase64(r *http.Request) bool { return query.Value(r.URL.RawQuery, "b
 // Open implements eio.Link.
 func (k *link) Open(r *http.Request, ws *eio.WebSocket) bool {
 	k.b64, k.ws = asksForBase64(r), ws
-	// The library's own ids are 1, 2, 3, and whoever knows the id of a session can read what its client
-	// is sent.
+	// The library's own ids are 1, 2, 3, and whoever knows the id of a session can read what its
+	// client is sent.
 	id, o := k.Options().NewSessionID(), k.Options()
 	parameters := transport.ConnParameters{PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, Upgrades: []string{websocketName}}
 	var err error
@@ -109,8 +109,8 @@ func (k *link) setTransport(ws *eio.WebSocket) {
 // Input implements eio.Link.
 func (k *link) Input(*eio.WebSocket) { k.handleInput() }
 
-// handleInput reads the transport, through the library, as long as something has arrived. It returns
-// false if the transport failed.
+// handleInput reads the transport, through the library, as long as something has arrived. It
+// returns false if the transport failed.
 func (k *link) handleInput() bool {
 	for {
 		_, r, err := k.lib.NextReader()

@@ -11,8 +11,8 @@ import (
 )
 
 func TestConnectWithAuth(t *testing.T) {
-	// Guards that the answer to a CONNECT with auth comes together with what the application then sends
-	// at once, and does not wait for it long; and that one without auth does not wait.
+	// Guards that the answer to a CONNECT with auth comes together with what the application then
+	// sends at once, and does not wait for it long; and that one without auth does not wait.
 	for _, test := range []struct {
 		packet    string
 		sentAfter time.Duration

@@ -19,8 +19,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine/enginetest"
 )
 
-// onSockets runs a test with an engine that echoes, over connections of the operating system and over
-// TLS, which are read in different ways.
+// onSockets runs a test with an engine that echoes, over connections of the operating system and
+// over TLS, which are read in different ways.
 func onSockets(t *testing.T, f func(t *testing.T, dial func() *websocket.Conn)) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%t", secure), func(t *testing.T) {

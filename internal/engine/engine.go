@@ -12,8 +12,8 @@ import (
 // ErrClosed is returned by every use of a connection that has ended, or that Close was called on.
 var ErrClosed = errors.New("engine: connection closed")
 
-// ErrSlow is returned by an emit that found the client's queue full. The connection is closed, unless the event
-// may be dropped.
+// ErrSlow is returned by an emit that found the client's queue full. The connection is closed,
+// unless the event may be dropped.
 var ErrSlow = errors.New("engine: peer too slow")
 
 // ErrTooLarge is returned by an emit or reply of one message that is larger than the client's
@@ -80,8 +80,8 @@ type Conn interface {
 	// ID returns the connection's id, 128 random bits. Only this client is sent it.
 	ID() string
 
-	// SessionID returns the id of the Engine.IO session, which the client was sent when that was opened.
-	// Whoever knows it can read what the client polls for.
+	// SessionID returns the id of the Engine.IO session, which the client was sent when that was
+	// opened. Whoever knows it can read what the client polls for.
 	SessionID() string
 
 	// Emit sends an event. Its errors are ErrClosed, ErrSlow and ErrTooLarge.
@@ -89,8 +89,8 @@ type Conn interface {
 
 	// EmitShared is Emit for an event that many connections are sent: it leaves the writing to
 	// another goroutine, and keeps what has been encoded.
-	// If mayDrop is set and much waits for the client already, the event is not sent, and EmitShared returns
-	// ErrSlow; the connection stays open.
+	// If mayDrop is set and much waits for the client already, the event is not sent, and
+	// EmitShared returns ErrSlow; the connection stays open.
 	EmitShared(m *Message, mayDrop bool) error
 
 	// EmitAck sends an event that asks for an acknowledgement. done is called at most once, with

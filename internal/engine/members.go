@@ -51,8 +51,8 @@ func valueEnd(data []byte, i int) int {
 	}
 }
 
-// unquoteName returns the text of a valid JSON string. Bytes that are not UTF-8 are replaced only if
-// there are escapes: no name that anyone looks for has either.
+// unquoteName returns the text of a valid JSON string. Bytes that are not UTF-8 are replaced only
+// if there are escapes: no name that anyone looks for has either.
 func unquoteName(quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1]

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// encodedByJSON returns what encoding/json makes of values without the escapes for HTML, as text that a
-// client reads.
+// encodedByJSON returns what encoding/json makes of values without the escapes for HTML, as text
+// that a client reads.
 func encodedByJSON(values ...any) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -19,8 +19,8 @@ func encodedByJSON(values ...any) (string, error) {
 	return strings.ToValidUTF8(strings.TrimSuffix(b.String(), "\n"), "\ufffd"), err
 }
 
-// FuzzEncode checks that values are encoded as encoding/json does without the escapes for HTML, and that
-// it accepts the same ones.
+// FuzzEncode checks that values are encoded as encoding/json does without the escapes for HTML, and
+// that it accepts the same ones.
 func FuzzEncode(f *testing.F) {
 	for _, seed := range []string{
 		"", "echo", "a\"b", `a\b`, "a\nb", "\x00", "\x1f", "\x7f", " ~", "<&>", "é", "\u2028", "x\u2029", "\xff", "é\xff", "a.b-c_d",

@@ -118,8 +118,8 @@ func TestAttachment(t *testing.T) {
 	}
 }
 
-// TestTextOfItsOwn guards that the text of a message is not written again when others are encoded, of any
-// size and also if encoding fails or calls the encoder in turn.
+// TestTextOfItsOwn guards that the text of a message is not written again when others are encoded,
+// of any size and also if encoding fails or calls the encoder in turn.
 func TestTextOfItsOwn(t *testing.T) {
 	var kept []*Message
 	var want []string

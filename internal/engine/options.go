@@ -110,8 +110,8 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// NewSessionID returns a new id for a session: IDPrefix and 128 random bits. Whoever knows the id of
-// a session can read what its client is sent.
+// NewSessionID returns a new id for a session: IDPrefix and 128 random bits. Whoever knows the id
+// of a session can read what its client is sent.
 func (o *Options) NewSessionID() string { return o.IDPrefix + id.New().String() }
 
 func positive[T cmp.Ordered](v, otherwise T) T {

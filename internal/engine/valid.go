@@ -5,8 +5,8 @@ import "encoding/binary"
 // maxNesting is how deeply json.Valid lets arrays and objects be nested.
 const maxNesting = 10000
 
-// ValidJSON reports whether data is one JSON value. It returns what json.Valid returns, in a fraction
-// of the time.
+// ValidJSON reports whether data is one JSON value. It returns what json.Valid returns, in a
+// fraction of the time.
 func ValidJSON(data []byte) bool {
 	var some [32]byte
 	open := some[:0] // the brackets that are open
@@ -95,13 +95,14 @@ var isPlain = func() (plain [256]bool) {
 func arePlain(eight uint64) bool {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := eight^each*'"', eight^each*'\\' // a byte that is one of them is zero in the result
-	// The subtraction sets the highest bit of each byte that is smaller than what is subtracted from it. It
-	// may set that of a byte above one of those too.
+	// The subtraction sets the highest bit of each byte that is smaller than what is subtracted
+	// from it. It may set that of a byte above one of those too.
 	found := (quote-each)&^quote | (backslash-each)&^backslash | (eight-each*' ')&^eight
 	return found&high == 0
 }
 
-// stringEnd returns the index after the string whose first character is at i, or -1 if that is not valid.
+// stringEnd returns the index after the string whose first character is at i, or -1 if that is not
+// valid.
 func stringEnd(data []byte, i int) int {
 	for i < len(data) {
 		for len(data)-i >= 8 && arePlain(binary.LittleEndian.Uint64(data[i:])) {
@@ -127,7 +128,8 @@ func stringEnd(data []byte, i int) int {
 	return -1
 }
 
-// escapeEnd returns the index after an escape whose backslash is before i, or -1 if it is not valid.
+// escapeEnd returns the index after an escape whose backslash is before i, or -1 if it is not
+// valid.
 func escapeEnd(data []byte, i int) int {
 	if i == len(data) {
 		return -1

@@ -25,8 +25,8 @@ func checkValid(t *testing.T, data []byte) {
 	}
 }
 
-// TestValidJSON checks that ValidJSON agrees with json.Valid, also on texts with one or two wrong bytes
-// and at the limit of nesting.
+// TestValidJSON checks that ValidJSON agrees with json.Valid, also on texts with one or two wrong
+// bytes and at the limit of nesting.
 func TestValidJSON(t *testing.T) {
 	const bytes = "{}[]:,\"\\ \n0159-+.eEtrufalsnxb\x00\x1f\x7f\x80\xff"
 	random := rand.New(rand.NewPCG(1, 2))

@@ -132,8 +132,9 @@ func (r *realServer) do(from string, request *http.Request) (res *http.Response,
 	return res, body, nil
 }
 
-// replay sends another's last request once more, with all that was in it, to the server that had it. If
-// there are several, another one may accept it once, while it is new: that is a known residual.
+// replay sends another's last request once more, with all that was in it, to the server that had
+// it. If there are several, another one may accept it once, while it is new: that is a known
+// residual.
 func (r *realServer) replay(from, another string) {
 	if request := r.w.requests[another]; request != nil && r.w.processes <= 1 {
 		r.w.note("     %s's request is replayed by %s", another, from)
@@ -163,8 +164,8 @@ func (r *realServer) honestProof(at string, t token, code string) {
 	}
 }
 
-// checkProof decides on the proof that comes with a token, before the store is asked. It returns the
-// key that a code is to be bound to, and the code of a refusal.
+// checkProof decides on the proof that comes with a token, before the store is asked. It returns
+// the key that a code is to be bound to, and the code of a refusal.
 func (p *playedServer) checkProof(c *conn, f frame, t *authn.Token) (bind, code string) {
 	m := p.store.mutation()
 	right := f.proof.of == t.Text && (f.proof.on == c.name || m == AcceptOldProof)
@@ -254,8 +255,8 @@ func (l *ledger) trade(s *session, e *entry, c call, p blacklist.Presentation, t
 	}
 }
 
-// anotherKey reports whether a code comes with another key than when it was traded, and nobody holds
-// the first generation yet.
+// anotherKey reports whether a code comes with another key than when it was traded, and nobody
+// holds the first generation yet.
 func (s *session) anotherKey(e *entry, t blacklist.TokenRef) bool {
 	_, held := s.holders[1]
 	return e.ref.Generation == 0 && s.traded && !held && keyOf(e, t) != s.key
@@ -269,8 +270,8 @@ func (l *ledger) bound(sid string) bool {
 	return s != nil && s.key != ""
 }
 
-// spared reports whether a refusal leaves the owner of a session untouched, whoever was refused: the
-// session is bound to the owner's key, and goes on.
+// spared reports whether a refusal leaves the owner of a session untouched, whoever was refused:
+// the session is bound to the owner's key, and goes on.
 func (s *session) spared(v blacklist.Verdict) bool {
 	return v == blacklist.Replaced && s.owner != "" && s.key == s.owner
 }

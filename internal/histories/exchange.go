@@ -17,8 +17,8 @@ type answer struct {
 	token  token
 }
 
-// exchange sends a request at TokenPath, which has the token replaced or confirmed. It may arrive twice,
-// and answers get lost.
+// exchange sends a request at TokenPath, which has the token replaced or confirmed. It may arrive
+// twice, and answers get lost.
 func (r *realServer) exchange(from string, t token, key string, confirm bool, got func(answer)) {
 	w := r.w
 	body := "{}"

@@ -147,8 +147,8 @@ func runFleet(seed uint64, stores []blacklist.Store) (Outcome, error) {
 	return w.outcome(), err
 }
 
-// process is the store of a process whose clock is ahead of the history's. The simulated server goes by
-// the history's clock.
+// process is the store of a process whose clock is ahead of the history's. The simulated server
+// goes by the history's clock.
 type process struct {
 	blacklist.Store
 	ahead time.Duration
@@ -163,8 +163,8 @@ func (p *process) Present(ctx context.Context, of blacklist.Presentation) (black
 	return p.Store.Present(ctx, of)
 }
 
-// OnShared returns a Player of histories on a store that several processes share, of which the clocks
-// are that far ahead of the history's. The store's own clock is that of the history.
+// OnShared returns a Player of histories on a store that several processes share, of which the
+// clocks are that far ahead of the history's. The store's own clock is that of the history.
 func OnShared(open func(t *testing.T, seed uint64) (stores []blacklist.Store, ahead []time.Duration)) Player {
 	return func(t *testing.T, seed uint64, tracing bool) Outcome {
 		stores, ahead := open(t, seed)
@@ -240,7 +240,8 @@ func (p *playedServer) known(sid string) *authn.Token {
 	return nil
 }
 
-// look asks the store whether a session has ended, until it answers, and closes its connections if so.
+// look asks the store whether a session has ended, until it answers, and closes its connections if
+// so.
 func (p *playedServer) look(sid string) {
 	t := p.known(sid)
 	if t == nil {

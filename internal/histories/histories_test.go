@@ -34,8 +34,8 @@ func TestHistoriesThroughTheRealServer(t *testing.T) {
 	histories.Play(t, inCI(realHistories), histories.Through(memory))
 }
 
-// threeProcesses returns the stores of three processes, whose messages to each other are lost or doubled
-// at times, and whose clock is up to two seconds off.
+// threeProcesses returns the stores of three processes, whose messages to each other are lost or
+// doubled at times, and whose clock is up to two seconds off.
 func threeProcesses(fault sharedtest.Fault) func(*testing.T, uint64) []blacklist.Store {
 	return func(_ *testing.T, seed uint64) (stores []blacklist.Store) {
 		random := rand.New(rand.NewPCG(seed, 6))
@@ -52,7 +52,8 @@ func threeProcesses(fault sharedtest.Fault) func(*testing.T, uint64) []blacklist
 	}
 }
 
-// TestHistoriesThroughThreeProcesses checks the library's own servers where three of them share a store.
+// TestHistoriesThroughThreeProcesses checks the library's own servers where three of them share a
+// store.
 func TestHistoriesThroughThreeProcesses(t *testing.T) {
 	histories.Play(t, inCI(realHistories), histories.ThroughShared(threeProcesses(sharedtest.None)))
 }
@@ -79,8 +80,8 @@ func TestHistoriesWithClocksApart(t *testing.T) {
 	histories.Play(t, inCI(memoryHistories/20), clocksApart(sharedtest.None))
 }
 
-// TestFaultsOfSharedStoresAreFound checks that the histories detect what only goes wrong with several
-// processes.
+// TestFaultsOfSharedStoresAreFound checks that the histories detect what only goes wrong with
+// several processes.
 func TestFaultsOfSharedStoresAreFound(t *testing.T) {
 	const enough = 2_000
 	servers := func(f sharedtest.Fault) histories.Player { return histories.ThroughShared(threeProcesses(f)) }

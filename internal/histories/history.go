@@ -34,7 +34,8 @@ func Run(seed uint64, blacklist blacklist.Store, tracing bool) Outcome {
 	return w.outcome()
 }
 
-// newWorld begins the history of a seed. With identities, roles change and users prove again who they are.
+// newWorld begins the history of a seed. With identities, roles change and users prove again who
+// they are.
 func newWorld(seed uint64, blacklist blacklist.Store, identities bool) (*world, *ledger, *store) {
 	now := time.Now().Truncate(time.Microsecond)
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 4)), counts: &Counts{Histories: 1}, began: now, now: now, identities: identities, roles: roles{now: make(map[string]int)}, keys: make(map[string]*dpoptest.Key), ids: make(map[string]string), requests: make(map[string]*http.Request)}

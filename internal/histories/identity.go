@@ -12,8 +12,8 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// This file holds what a real server's app does about identities: users have roles that change, and prove
-// again who they are.
+// This file holds what a real server's app does about identities: users have roles that change, and
+// prove again who they are.
 
 // roles are the roles of the app's users: numbers that only rise.
 type roles struct {
@@ -36,8 +36,8 @@ func (r *roles) change(userID string) int {
 	return r.now[userID]
 }
 
-// enforced are the roles that users have at least, as one server has promised: it has returned from a
-// refresh after them.
+// enforced are the roles that users have at least, as one server has promised: it has returned from
+// a refresh after them.
 type enforced struct {
 	mu    sync.Mutex
 	least map[string]int
@@ -73,8 +73,8 @@ func roleIn(claims jwt.MapClaims) int {
 	return int(role)
 }
 
-// handleIdentity has the server check under which roles handlers begin, and that OnClaimsChanged is told
-// of each change.
+// handleIdentity has the server check under which roles handlers begin, and that OnClaimsChanged is
+// told of each change.
 func (r *realServer) handleIdentity() {
 	r.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
 		claims, _ := socketauth.ClaimsFromContext(ctx)
@@ -141,8 +141,9 @@ func (r *realServer) stepUp(userID, sid string, got func(token)) {
 	})
 }
 
-// proved checks when the owner of a token that a client was given has proved who they are: when the owner
-// of the presented one had, or with one of the step-up codes that the socket has presented with it.
+// proved checks when the owner of a token that a client was given has proved who they are: when the
+// owner of the presented one had, or with one of the step-up codes that the socket has presented
+// with it.
 func (s *socket) proved(presented, given token) {
 	if given.proved.Equal(presented.proved) {
 		return

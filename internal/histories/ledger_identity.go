@@ -45,8 +45,8 @@ func (l *ledger) hasRefreshed(c call, r blacklist.Revocation, mark int64) {
 // begun reports whether a token of the session was accepted.
 func (s *session) begun() bool { return s.latest > 0 }
 
-// outdated checks a verdict about claims with a mark. It returns true if there is nothing else to check,
-// because they are out of date. A token that was replaced is accepted for as long as grace.
+// outdated checks a verdict about claims with a mark. It returns true if there is nothing else to
+// check, because they are out of date. A token that was replaced is accepted for as long as grace.
 func (l *ledger) outdated(s *session, e *entry, t blacklist.TokenRef, mark int64, grace time.Duration, c call, v blacklist.Verdict) bool {
 	switch {
 	case v == blacklist.Accepted && mark < s.mark && s.markAt < int(c) && !s.contested(c):
@@ -83,7 +83,8 @@ func (l *ledger) prove(s *session, c call, p blacklist.Presentation) {
 	s.provedAt = up.At
 }
 
-// cut notes that a revocation has spared a session, and that no proof from before it counts any more.
+// cut notes that a revocation has spared a session, and that no proof from before it counts any
+// more.
 func (l *ledger) cut(r blacklist.Revocation) {
 	if s := l.sessions[r.Except]; s != nil && s.userID == r.UserID && s.over == 0 {
 		if at := time.Now().Add(-roughly); at.After(s.provedAt) {

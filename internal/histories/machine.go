@@ -105,8 +105,8 @@ func (m *Machine) predecessor(l *life, t blacklist.TokenRef) bool {
 		(l.holders[t.Generation] == t.TokenID || m.mutation == DropPredecessorID)
 }
 
-// otherKey reports whether a code comes with another key than when it was traded first, and no token
-// holds the first generation yet.
+// otherKey reports whether a code comes with another key than when it was traded first, and no
+// token holds the first generation yet.
 func (m *Machine) otherKey(l *life, t blacklist.TokenRef) bool {
 	_, held := l.holders[1]
 	if t.Generation > 0 || l.latest != 1 || held || l.holders[0] != t.TokenID || m.mutation == AcceptAnyKey {

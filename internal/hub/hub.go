@@ -12,7 +12,8 @@ type Group struct {
 
 // Hub holds groups of members. The zero value is empty and ready. It is safe for concurrent use.
 //
-// Most groups have one member and most members are in three groups, so the hub keeps both as slices.
+// Most groups have one member and most members are in three groups, so the hub keeps both as
+// slices.
 type Hub[T any] struct {
 	// First is called with each group that gets its first member, and Last with each that loses its
 	// last one; either may be nil. They are set before the hub is used. The hub's lock is not held

@@ -1,5 +1,5 @@
-// Package id makes and reads the names of sessions, tokens and connections: 128 random bits, in text
-// as 22 characters of unpadded base64url (RFC 4648 section 5).
+// Package id makes and reads the names of sessions, tokens and connections: 128 random bits, in
+// text as 22 characters of unpadded base64url (RFC 4648 section 5).
 package id
 
 import (

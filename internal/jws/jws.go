@@ -1,7 +1,7 @@
-// Package jws signs and verifies tokens with a secret: JSON Web Signatures (RFC 7515) in compact form,
-// by HS256, HS384 or HS512. It writes what golang-jwt writes. It reads only tokens with the header that
-// it writes itself, so that it compares the header and does not parse it. golang-jwt accepts each
-// signature that this package accepts, and returns the same payload.
+// Package jws signs and verifies tokens with a secret: JSON Web Signatures (RFC 7515) in compact
+// form, by HS256, HS384 or HS512. It writes what golang-jwt writes. It reads only tokens with the
+// header that it writes itself, so that it compares the header and does not parse it. golang-jwt
+// accepts each signature that this package accepts, and returns the same payload.
 package jws
 
 import (
@@ -32,8 +32,9 @@ type state struct {
 	text, payload, sum, signature []byte
 }
 
-// New returns the key with the ID id, which may be empty. ok is false if the algorithm is not one of
-// golang-jwt's HMAC algorithms, or if JSON cannot hold the ID: golang-jwt has to sign and verify then.
+// New returns the key with the ID id, which may be empty. ok is false if the algorithm is not one
+// of golang-jwt's HMAC algorithms, or if JSON cannot hold the ID: golang-jwt has to sign and verify
+// then.
 func New(method jwt.SigningMethod, secret any, id string) (k *Key, ok bool) {
 	m, ok := method.(*jwt.SigningMethodHMAC)
 	key, isBytes := secret.([]byte)

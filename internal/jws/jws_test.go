@@ -64,8 +64,8 @@ func TestAsGolangJWT(t *testing.T) {
 	}
 }
 
-// TestOpenRefuses checks that a token is refused that differs from the right one in any part, and one with
-// the right signature that golang-jwt would not read.
+// TestOpenRefuses checks that a token is refused that differs from the right one in any part, and
+// one with the right signature that golang-jwt would not read.
 func TestOpenRefuses(t *testing.T) {
 	const payload = "eyJhIjoiYiJ9"
 	own := hs256.prefix + payload
@@ -128,7 +128,8 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse checks that goroutines that use a key at the same time do not disturb each other.
+// TestConcurrentUse checks that goroutines that use a key at the same time do not disturb each
+// other.
 func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for n := range 8 {
@@ -145,8 +146,8 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// FuzzOpen checks that of what golang-jwt accepts, with the header of the key, exactly the same is accepted
-// and read alike, but for line breaks in a signature; nothing else is.
+// FuzzOpen checks that of what golang-jwt accepts, with the header of the key, exactly the same is
+// accepted and read alike, but for line breaks in a signature; nothing else is.
 func FuzzOpen(f *testing.F) {
 	own := strings.TrimSuffix(hs256.prefix, ".")
 	for _, payload := range []string{"", "YQ", "YR", "YQ==", "eyJhIjoiYiJ9", "YWJj\nYWJj", "YWJj.YWJj", "+/+/", "\xff"} {

@@ -1,5 +1,5 @@
-// Package lazyctx has contexts that are small, and start no timer, as long as nobody waits for their
-// end. Only Done makes a context of package context, which behaves as usual from then on.
+// Package lazyctx has contexts that are small, and start no timer, as long as nobody waits for
+// their end. Only Done makes a context of package context, which behaves as usual from then on.
 package lazyctx
 
 import (
@@ -28,8 +28,8 @@ func (l *Life) make() *made {
 	return l.made.Load()
 }
 
-// End ends the context: its error is context.Canceled from now on, and cause is its cause, unless it
-// has ended already.
+// End ends the context: its error is context.Canceled from now on, and cause is its cause, unless
+// it has ended already.
 func (l *Life) End(cause error) { l.make().cancel(cause) }
 
 // Deadline implements context.Context.
@@ -54,7 +54,8 @@ func (l *Life) Value(key any) any {
 	return nil
 }
 
-// WithTimeout returns what context.WithTimeout returns, but makes the timer only when Done is called.
+// WithTimeout returns what context.WithTimeout returns, but makes the timer only when Done is
+// called.
 func WithTimeout(parent context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	t := &timed{parent: parent, deadline: time.Now().Add(timeout)}
 	return t, t.cancel

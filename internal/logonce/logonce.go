@@ -29,8 +29,8 @@ func (m *Minute) Allow() (suppressed int, now bool) {
 	return suppressed, true
 }
 
-// Force records that the message is logged now, whatever was logged before, and returns how often it
-// was suppressed since the last time.
+// Force records that the message is logged now, whatever was logged before, and returns how often
+// it was suppressed since the last time.
 func (m *Minute) Force() (suppressed int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -42,8 +42,8 @@ func (m *Minute) Force() (suppressed int) {
 // maxNames is how many names an Each tells apart in each minute.
 const maxNames = 1024
 
-// Each limits messages about several names to once a minute for each. Names beyond the first 1,024 of a
-// minute are limited together. The zero value is ready to use. It is safe for concurrent use.
+// Each limits messages about several names to once a minute for each. Names beyond the first 1,024
+// of a minute are limited together. The zero value is ready to use. It is safe for concurrent use.
 type Each struct {
 	mu             sync.Mutex
 	since          time.Time // when recent was begun

@@ -37,8 +37,8 @@ func TestMinute(t *testing.T) {
 }
 
 func TestEach(t *testing.T) {
-	// Guards that each name has a minute of its own, across the time when old names are forgotten, and that
-	// the names which are remembered are bounded.
+	// Guards that each name has a minute of its own, across the time when old names are forgotten,
+	// and that the names which are remembered are bounded.
 	synctest.Test(t, func(t *testing.T) {
 		var e Each
 		say := func(name string, wantSuppressed int, want bool) {

@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// IsTarget reports whether a URL names what a request asks for, as the claim "htu" of a DPoP proof has it
-// (RFC 9449 section 4.3): the same path on the same host. Hosts are compared as those of origins are. The
-// scheme is not compared, since a proxy may terminate TLS, and neither are query and fragment. The path of the
-// request is the one that it came with, whatever a router has made of it since.
+// IsTarget reports whether a URL names what a request asks for, as the claim "htu" of a DPoP proof
+// has it (RFC 9449 section 4.3): the same path on the same host. Hosts are compared as those of
+// origins are. The scheme is not compared, since a proxy may terminate TLS, and neither are query
+// and fragment. The path of the request is the one that it came with, whatever a router has made of
+// it since.
 func IsTarget(target string, r *http.Request) bool {
 	u, err := url.Parse(target)
 	if err != nil || u.User != nil {
@@ -44,8 +45,9 @@ func pathOf(r *http.Request) (path string, ok bool) {
 	return u.EscapedPath(), true
 }
 
-// normalPath returns an escaped path as all paths are written that mean the same (RFC 3986 section 6.2.2):
-// what need not be escaped is not, and the digits of what is are capitals. An empty path is "/".
+// normalPath returns an escaped path as all paths are written that mean the same (RFC 3986 section
+// 6.2.2): what need not be escaped is not, and the digits of what is are capitals. An empty path is
+// "/".
 func normalPath(path string) string {
 	if path == "" {
 		return "/"

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestIsTarget guards which URLs name the target of a request: host and path as origins and RFC 3986 compare
-// them, and neither the scheme nor the query.
+// TestIsTarget guards which URLs name the target of a request: host and path as origins and RFC
+// 3986 compare them, and neither the scheme nor the query.
 func TestIsTarget(t *testing.T) {
 	for _, c := range []struct {
 		host, path, target string

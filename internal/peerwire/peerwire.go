@@ -1,5 +1,6 @@
-// Package peerwire has the form of what the processes of an app tell and ask each other. Its readers
-// do not trust what they read: they return false for anything that the writers do not produce.
+// Package peerwire has the form of what the processes of an app tell and ask each other. Its
+// readers do not trust what they read: they return false for anything that the writers do not
+// produce.
 //
 // Numbers are unsigned varints, strings have their length before them, and lists their number of
 // elements.
@@ -84,8 +85,8 @@ func ParseRevocation(b []byte) (Revocation, bool) {
 	return v, r.done() && all <= 1 && v.All == (v.UserID == "")
 }
 
-// Refresh says that the claims of the sessions of a user, or of one of them, are out of date if their mark
-// is lower.
+// Refresh says that the claims of the sessions of a user, or of one of them, are out of date if
+// their mark is lower.
 type Refresh struct {
 	UserID, SessionID string
 	Mark              int64 // never negative

@@ -15,8 +15,8 @@ var (
 	sockets = []Socket{{"anna", "sid", time.Unix(1, 2)}, {"", "", time.Unix(0, -1)}}
 )
 
-// TestWholeMessages checks that each form is read as it was written, and not if a byte is missing or
-// one too many follows.
+// TestWholeMessages checks that each form is read as it was written, and not if a byte is missing
+// or one too many follows.
 func TestWholeMessages(t *testing.T) {
 	m, err := engine.NewMessage("news", "wörld \u2028", []byte{0, 255}, nil, []byte{})
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Get returns the first value of a parameter, as url.ParseQuery finds it in a raw query. ok is false if
-// the query does not have the parameter.
+// Get returns the first value of a parameter, as url.ParseQuery finds it in a raw query. ok is
+// false if the query does not have the parameter.
 func Get(raw, name string) (value string, ok bool) {
 	for raw != "" {
 		var pair string

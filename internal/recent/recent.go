@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// List has the values that were added in the last Keep. Close ends it. The zero value, with Keep set,
-// is ready to use. It is safe for concurrent use.
+// List has the values that were added in the last Keep. Close ends it. The zero value, with Keep
+// set, is ready to use. It is safe for concurrent use.
 type List[T any] struct {
 	Keep time.Duration
 
@@ -48,8 +48,8 @@ func (l *List[T]) All() []T {
 	return values
 }
 
-// Close forgets all values and those that are added later. When it returns, nothing of the list runs
-// any more.
+// Close forgets all values and those that are added later. When it returns, nothing of the list
+// runs any more.
 func (l *List[T]) Close() {
 	l.mu.Lock()
 	l.closed, l.items = true, nil

@@ -44,8 +44,8 @@ func (q *Queue) Add(now time.Time, sessions []string) (run bool) {
 	return q.addLocked(now, sessions)
 }
 
-// Missed adds all sessions, of which changes may have been missed since the store was heard last. It
-// reports whether the caller must call Run.
+// Missed adds all sessions, of which changes may have been missed since the store was heard last.
+// It reports whether the caller must call Run.
 func (q *Queue) Missed(sessions []string) (run bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -132,9 +132,9 @@ func (q *Queue) updateLocked() {
 	}
 }
 
-// Run looks up sessions until none is left or ctx ends. Those that the store does not answer for come
-// last. As long as it answers for none, Run waits ever longer in between, from pause to a minute. It is
-// to be called when another method says so, in a goroutine of its own.
+// Run looks up sessions until none is left or ctx ends. Those that the store does not answer for
+// come last. As long as it answers for none, Run waits ever longer in between, from pause to a
+// minute. It is to be called when another method says so, in a goroutine of its own.
 func (q *Queue) Run(ctx context.Context, pause time.Duration) {
 	for wait := pause; ; {
 		all, done := q.take()
@@ -159,9 +159,9 @@ func (q *Queue) Run(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// take takes as many sessions as are looked up at once, first of all those that have waited longest:
-// however often all are added again, each has its turn. It takes none if only those are left that the
-// store did not answer for. If none is left at all, it ends Run.
+// take takes as many sessions as are looked up at once, first of all those that have waited
+// longest: however often all are added again, each has its turn. It takes none if only those are
+// left that the store did not answer for. If none is left at all, it ends Run.
 func (q *Queue) take() (sessions []string, done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -54,8 +54,8 @@ func TestEachOnce(t *testing.T) {
 	})
 }
 
-// TestUntilAnswered checks that a session is looked up until the store has answered for it, ever less
-// often, and that one which is added again while it is looked up is looked up again.
+// TestUntilAnswered checks that a session is looked up until the store has answered for it, ever
+// less often, and that one which is added again while it is looked up is looked up again.
 func TestUntilAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q *Queue
@@ -217,9 +217,9 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// TestGapsFasterThanLookups checks that sessions count as looked up although all are added again and
-// again in less time than it takes to look them up: otherwise whoever causes gaps could have a store
-// count as silent.
+// TestGapsFasterThanLookups checks that sessions count as looked up although all are added again
+// and again in less time than it takes to look them up: otherwise whoever causes gaps could have a
+// store count as silent.
 func TestGapsFasterThanLookups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := New(time.Now(), 10, 1, func([]string) []string {

@@ -72,8 +72,8 @@ func (q *Queue) PushAlways(r *Runner, t workers.Task) {
 	p.start()
 }
 
-// Continue lets the other tasks run beside the one that calls it, which must be the one that runs and may do so
-// once.
+// Continue lets the other tasks run beside the one that calls it, which must be the one that runs
+// and may do so once.
 func (q *Queue) Continue() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

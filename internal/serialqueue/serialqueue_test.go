@@ -160,8 +160,9 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestContinue guards that after Continue the other tasks run in order and one at a time beside the one that has
-// called it, those that wait and those that come, and that the latter is waited for as the others are.
+// TestContinue guards that after Continue the other tasks run in order and one at a time beside the
+// one that has called it, those that wait and those that come, and that the latter is waited for as
+// the others are.
 func TestContinue(t *testing.T) {
 	for _, waiting := range []int{0, 1, 100} {
 		var q Queue

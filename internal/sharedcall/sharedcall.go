@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Group has the calls that are running, by key. The zero value has none. It must not be copied, and is
-// safe for concurrent use.
+// Group has the calls that are running, by key. The zero value has none. It must not be copied, and
+// is safe for concurrent use.
 type Group[K comparable, V any] struct {
 	mu    sync.Mutex
 	calls map[K]*call[V]
@@ -22,8 +22,8 @@ type call[V any] struct {
 
 var errPanicked = errors.New("the call that was shared has panicked")
 
-// Do returns what f returns. If a call for the key is running, it waits for that one, or for the end of
-// ctx, and returns what it returns instead.
+// Do returns what f returns. If a call for the key is running, it waits for that one, or for the
+// end of ctx, and returns what it returns instead.
 func (g *Group[K, V]) Do(ctx context.Context, key K, f func() (V, error)) (V, error) {
 	g.mu.Lock()
 	if c := g.calls[key]; c != nil {

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// TestDo guards that callers with one key share a call, that others do not, and that a caller may stop
-// waiting.
+// TestDo guards that callers with one key share a call, that others do not, and that a caller may
+// stop waiting.
 func TestDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g Group[string, int]

@@ -103,8 +103,8 @@ type write struct {
 	at     time.Time
 }
 
-// swap stores a session, if it is as it was. Otherwise it returns a verdict on the token, or zero if
-// the writer must decide again.
+// swap stores a session, if it is as it was. Otherwise it returns a verdict on the token, or zero
+// if the writer must decide again.
 func (db *DB) swap(w write, f Fault) (ok bool, refused blacklist.Verdict) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

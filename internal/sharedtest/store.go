@@ -159,8 +159,8 @@ func (s *Store) shifted(t blacklist.TokenRef) blacklist.TokenRef {
 
 type decision func(*blacklist.State, time.Time) (blacklist.Result, blacklist.Change)
 
-// step decides on a token by what is kept of its session, and stores the decision. If the session is
-// not as it was kept, or the token is refused, it decides again by what is stored.
+// step decides on a token by what is kept of its session, and stores the decision. If the session
+// is not as it was kept, or the token is refused, it decides again by what is stored.
 func (s *Store) step(ctx context.Context, t blacklist.TokenRef, decide decision) (blacklist.Result, error) {
 	if err := s.begin(ctx); err != nil {
 		return blacklist.Result{}, err

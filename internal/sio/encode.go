@@ -7,8 +7,8 @@ import (
 	"github.com/z-open/socketauth/internal/engine"
 )
 
-// encodeEvent returns the packets of an event that many clients are sent. In the root namespace they
-// are encoded once for all.
+// encodeEvent returns the packets of an event that many clients are sent. In the root namespace
+// they are encoded once for all.
 func encodeEvent(namespace string, m *engine.Message) []eio.Packet {
 	if namespace != Root {
 		return encodeMessage(Event, namespace, false, 0, m)

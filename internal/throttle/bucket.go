@@ -51,8 +51,8 @@ func (b *bucket) giveBack(at time.Duration, r Rate) {
 	}
 }
 
-// add takes n tokens that were taken elsewhere, whether or not there are as many, but leaves no more
-// than debt missing.
+// add takes n tokens that were taken elsewhere, whether or not there are as many, but leaves no
+// more than debt missing.
 func (b *bucket) add(now time.Duration, r Rate, n, debt int) {
 	if b.free <= now {
 		b.free, b.full = now, now

@@ -116,14 +116,14 @@
 //	1 address               endless accounts    68 at each, once          3,600
 //	1 address               (tokens)            60 at each, once          1,800
 //
-// What others suffer is as above: in a simulation of three processes, a fresh neighbour waits 4 s at
-// most, also where each attempt comes to the next process.
+// What others suffer is as above: in a simulation of three processes, a fresh neighbour waits 4 s
+// at most, also where each attempt comes to the next process.
 //
 // Two rules see to that. Of the burst of a pair or an account, a process lets through its share in
 // two seconds, after which it has heard what the others have let through: a half, a third or a
-// quarter, and never less. And what others have let through meanwhile is counted although the budget
-// was spent already: it may lack one token for each other process, and at most seven. Otherwise each
-// token that comes back would be one guess at each process.
+// quarter, and never less. And what others have let through meanwhile is counted although the
+// budget was spent already: it may lack one token for each other process, and at most seven.
+// Otherwise each token that comes back would be one guess at each process.
 //
 // News lock nothing for longer than that: N times as long as one process would, and at most eight
 // times, if guesses were sent to all N at once; a pair 10 s times N, for instance. They make nobody
@@ -141,7 +141,7 @@
 //	turns of those who were told to come back  no: at another process they wait for a new turn
 //	refusals recorded (FailedHere)             no: they limit what one process writes
 //
-// This takes up to 0.9 MB more. A message has at most 1,024 budgets of 11 bytes each. If more fail in
-// a second, one with the fewest failures of eight is left out. Messages must come from such guards,
-// and be heard once: one that is heard twice is counted twice.
+// This takes up to 0.9 MB more. A message has at most 1,024 budgets of 11 bytes each. If more fail
+// in a second, one with the fewest failures of eight is left out. Messages must come from such
+// guards, and be heard once: one that is heard twice is counted twice.
 package throttle

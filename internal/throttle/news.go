@@ -117,8 +117,8 @@ func (g *Guard) pause(at time.Duration, b budget) time.Duration {
 
 // Exchange returns what the guards of the other processes have to hear: the failures and successes
 // since the last call. It is nil if there are none, or if the guard was made by New. others is how
-// many other processes there are now. Exchange is called once in each Interval; each result is given
-// to Hear once in each of the other processes.
+// many other processes there are now. Exchange is called once in each Interval; each result is
+// given to Hear once in each of the other processes.
 func (g *Guard) Exchange(others int) []byte {
 	n := g.news
 	if n == nil {

@@ -270,8 +270,8 @@ func TestWhatIsTold(t *testing.T) {
 	})
 }
 
-// Guards that a process from which the others are gone, or that no longer exchanges news, has all of
-// its budgets.
+// Guards that a process from which the others are gone, or that no longer exchanges news, has all
+// of its budgets.
 func TestAloneAgain(t *testing.T) {
 	for _, alone := range []func(g *Guard){
 		func(g *Guard) { g.Exchange(0) },
@@ -384,8 +384,8 @@ func FuzzHear(f *testing.F) {
 	})
 }
 
-// Guards how long others behind the attacker's address, and the owner, wait while guesses are sent to
-// all processes. Each of their attempts comes to the next process.
+// Guards how long others behind the attacker's address, and the owner, wait while guesses are sent
+// to all processes. Each of their attempts comes to the next process.
 func TestOthersAtAllProcesses(t *testing.T) {
 	botnet := bots(200)
 	for _, c := range []struct {

@@ -154,9 +154,9 @@ type target struct {
 }
 
 // Attempt is an attempt in progress that Begin let through. It must be ended by Succeeded, Failed,
-// FailedHere or Void; only the first call has an effect. "defer attempt.Void()" right after Begin makes sure
-// that it is. An attempt that is not ended counts as in progress for ever, and as failed. The
-// methods may be called from any goroutine, and on nil, where they do nothing.
+// FailedHere or Void; only the first call has an effect. "defer attempt.Void()" right after Begin
+// makes sure that it is. An attempt that is not ended counts as in progress for ever, and as
+// failed. The methods may be called from any goroutine, and on nil, where they do nothing.
 type Attempt struct {
 	guard         *Guard
 	at            time.Duration

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// maxIdle is how many goroutines of a pool wait for a task. Those that are not needed otherwise end.
+// maxIdle is how many goroutines of a pool wait for a task. Those that are not needed otherwise
+// end.
 const maxIdle = 64
 
 // Task is what a pool runs. A type that has several tasks can be converted to a type for each, so

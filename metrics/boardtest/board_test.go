@@ -19,12 +19,14 @@ import (
 	"github.com/z-open/socketauth/metrics"
 )
 
-// grafana is a board as all versions of Grafana read it. The form that replaces it is read from 12 on.
+// grafana is a board as all versions of Grafana read it. The form that replaces it is read from 12
+// on.
 //
 //lint:ignore SA1019 for the versions before
 type grafana = dashboard.Dashboard
 
-// readBoard reads the board by Grafana's own types, which know each field of a panel and of a query.
+// readBoard reads the board by Grafana's own types, which know each field of a panel and of a
+// query.
 func readBoard(t *testing.T) grafana {
 	t.Helper()
 	runtime := cog.NewRuntime()

@@ -97,8 +97,8 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// TestMeasureTime guards that a run is measured for its whole duration, also if each worker has done
-// something before the clock was read.
+// TestMeasureTime guards that a run is measured for its whole duration, also if each worker has
+// done something before the clock was read.
 func TestMeasureTime(t *testing.T) {
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {

@@ -31,8 +31,8 @@ func (r *run) open(ctx context.Context, h *http.Client, i int) (client, error) {
 	return client{conn, token}, err
 }
 
-// openAll connects n clients, each of which has had one echo. The caller closes those it returns, even
-// after an error.
+// openAll connects n clients, each of which has had one echo. The caller closes those it returns,
+// even after an error.
 func (r *run) openAll(ctx context.Context, n int) ([]client, error) {
 	h := load.NewHTTPClient(0)
 	defer h.CloseIdleConnections()

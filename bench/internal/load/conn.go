@@ -32,8 +32,8 @@ type transport interface {
 	close()                // closes it at once, also while another goroutine reads
 }
 
-// Conn is a client's connection. Only Close may be called while another method runs. Whoever is done
-// with it calls Close or Leave.
+// Conn is a client's connection. Only Close may be called while another method runs. Whoever is
+// done with it calls Close or Leave.
 type Conn struct {
 	t    transport
 	d    Dialect

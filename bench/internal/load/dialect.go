@@ -58,8 +58,8 @@ func (d Dialect) reply(packet []byte) (answer string, alive bool) {
 	return "", false
 }
 
-// enter authenticates, if the dialect does, and returns when the server has answered. It returns the
-// token to present next time.
+// enter authenticates, if the dialect does, and returns when the server has answered. It returns
+// the token to present next time.
 func (d Dialect) enter(c *Conn, token string) (string, error) {
 	switch d {
 	case EIO4, EIO4Token, EIO4Bearer:

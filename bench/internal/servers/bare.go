@@ -13,9 +13,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Bare websockets on the libraries that an engine could be built on. Each connection has one goroutine,
-// which reads whole messages up to a limit, checks that they are UTF-8 and sends them back as a single
-// frame, with a deadline. There is no session and no protocol above the websocket.
+// Bare websockets on the libraries that an engine could be built on. Each connection has one
+// goroutine, which reads whole messages up to a limit, checks that they are UTF-8 and sends them
+// back as a single frame, with a deadline. There is no session and no protocol above the websocket.
 
 const (
 	bareLimit   = 1 << 20
@@ -83,8 +83,8 @@ func readAll(buf []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
-// serveGobwas keeps no buffers at all in a connection: it reads the header of a frame from the socket,
-// then the rest of the frame into a buffer of a pool.
+// serveGobwas keeps no buffers at all in a connection: it reads the header of a frame from the
+// socket, then the rest of the frame into a buffer of a pool.
 func serveGobwas(mux *http.ServeMux, _ []byte) (app, error) {
 	buffers := sync.Pool{New: func() any { return new([]byte) }}
 	mux.HandleFunc("/websocket", func(w http.ResponseWriter, r *http.Request) {

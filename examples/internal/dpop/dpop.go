@@ -29,8 +29,8 @@ type Key struct {
 	header  string // of each proof, encoded
 }
 
-// New returns a new key, and the text that Parse reads it from. Store the text, as a secret, before the
-// key is used: a session that is bound to a key is lost together with the key.
+// New returns a new key, and the text that Parse reads it from. Store the text, as a secret, before
+// the key is used: a session that is bound to a key is lost together with the key.
 func New() (*Key, string, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -88,8 +88,8 @@ func (k *Key) Socket(token, sid string) (string, error) {
 	return k.sign(payload{Nonce: sid, TokenHash: hash(token)})
 }
 
-// Request returns the proof for one request. token is "" if none is sent with it, and nonce is the last
-// value of the header DPoP-Nonce in an answer of the server, or "".
+// Request returns the proof for one request. token is "" if none is sent with it, and nonce is the
+// last value of the header DPoP-Nonce in an answer of the server, or "".
 func (k *Key) Request(method, url, token, nonce string) (string, error) {
 	url, _, _ = strings.Cut(url, "#")
 	url, _, _ = strings.Cut(url, "?")
@@ -110,8 +110,8 @@ func (k *Key) sign(p payload) (string, error) {
 	return text + "." + encode(ed25519.Sign(k.private, []byte(text))), nil
 }
 
-// BoundTo returns the thumbprint of the key that a token is bound to, or "" if it is bound to none. The
-// signature of the token is for the server to verify.
+// BoundTo returns the thumbprint of the key that a token is bound to, or "" if it is bound to none.
+// The signature of the token is for the server to verify.
 func BoundTo(token string) string {
 	var claims struct{ Cnf struct{ Jkt string } }
 	if parts := strings.Split(token, "."); len(parts) == 3 {

@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// TestParse guards that a key is read as it was written, and that what is none of its kind is an error.
+// TestParse guards that a key is read as it was written, and that what is none of its kind is an
+// error.
 func TestParse(t *testing.T) {
 	made, text, err := New()
 	if err != nil {

@@ -24,8 +24,9 @@ type Login struct {
 	DB       *sql.DB // with the table of schema.sql
 }
 
-// Begin sends the browser to the provider. A cookie keeps the PKCE verifier until it comes back; state
-// and nonce are hashes of it. No other host can set a cookie whose name begins with "__Host-".
+// Begin sends the browser to the provider. A cookie keeps the PKCE verifier until it comes back;
+// state and nonce are hashes of it. No other host can set a cookie whose name begins with
+// "__Host-".
 func (l *Login) Begin(w http.ResponseWriter, r *http.Request) {
 	verifier := oauth2.GenerateVerifier()
 	http.SetCookie(w, &http.Cookie{Name: "__Host-oidc", Value: verifier, MaxAge: 600,
@@ -73,8 +74,8 @@ func (l *Login) Return(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// Logout serves the back-channel logout URI, to which the provider posts. An error is to be logged and
-// answered with 400, as OpenID Connect Back-Channel Logout 1.0 section 2.8 says.
+// Logout serves the back-channel logout URI, to which the provider posts. An error is to be logged
+// and answered with 400, as OpenID Connect Back-Channel Logout 1.0 section 2.8 says.
 func (l *Login) Logout(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	token, err := l.Verifier.VerifyLogout(r.Context(), r.PostFormValue("logout_token")) // section 2.6

@@ -143,8 +143,8 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestCookie guards that what is kept in the browser is hidden from scripts and from other hosts, and
-// that the provider sees only hashes of it.
+// TestCookie guards that what is kept in the browser is hidden from scripts and from other hosts,
+// and that the provider sees only hashes of it.
 func TestCookie(t *testing.T) {
 	a := start(t)
 	answer := get(t, a.browser(t, func(*http.Request) bool { return true }), a.front.URL+"/oidc/begin")
@@ -167,8 +167,8 @@ func TestCookie(t *testing.T) {
 	}
 }
 
-// TestReturnRefused guards that a code lets in only the browser that has begun the login, and that no
-// ID token other than of this login does.
+// TestReturnRefused guards that a code lets in only the browser that has begun the login, and that
+// no ID token other than of this login does.
 func TestReturnRefused(t *testing.T) {
 	a := start(t)
 	refused := func(what string, answer *http.Response) {
@@ -309,8 +309,8 @@ func TestLogoutOfUser(t *testing.T) {
 	}
 }
 
-// TestLogoutRefused guards each check of OpenID Connect Back-Channel Logout 1.0 section 2.6: what is
-// not a logout token of the provider for this app, of now, ends nothing.
+// TestLogoutRefused guards each check of OpenID Connect Back-Channel Logout 1.0 section 2.6: what
+// is not a logout token of the provider for this app, of now, ends nothing.
 func TestLogoutRefused(t *testing.T) {
 	a := start(t)
 	client := a.enter(t)
@@ -377,8 +377,8 @@ func TestLogoutRefused(t *testing.T) {
 	ended(t, client)
 }
 
-// TestLogoutFails guards that the provider is told where the sessions could not be ended, so that it
-// may try again.
+// TestLogoutFails guards that the provider is told where the sessions could not be ended, so that
+// it may try again.
 func TestLogoutFails(t *testing.T) {
 	a := start(t)
 	client := a.enter(t)

@@ -24,7 +24,8 @@ const (
 )
 
 // provider is a small OpenID provider at which the user "ada" is always signed in, in the session
-// "browser-1". It keeps to RFC 6749, RFC 7636 and OpenID Connect Core 1.0 as far as a client sees it.
+// "browser-1". It keeps to RFC 6749, RFC 7636 and OpenID Connect Core 1.0 as far as a client sees
+// it.
 type provider struct {
 	*httptest.Server
 	t *testing.T

@@ -34,14 +34,14 @@ type Passkeys struct {
 	Used func(ctx context.Context, passkey *webauthn.Credential, at int64) error
 }
 
-// Handle registers the event by which users add a passkey. A passkey lets in who has it for good, so it
-// takes a login or a step-up of just now, not only a token.
+// Handle registers the event by which users add a passkey. A passkey lets in who has it for good,
+// so it takes a login or a step-up of just now, not only a token.
 func (p *Passkeys) Handle(srv *socketauth.Server) {
 	srv.On("passkey:add", socketauth.RequireRecent(5*time.Minute)(p.add))
 }
 
-// add asks the client for a new passkey, with an event that the client acknowledges. Until the user has
-// decided, later events of the socket wait.
+// add asks the client for a new passkey, with an event that the client acknowledges. Until the user
+// has decided, later events of the socket wait.
 func (p *Passkeys) add(ctx context.Context, s *socketauth.Socket, _ socketauth.Args) (any, error) {
 	user, err := p.User(ctx, s.UserID())
 	if err != nil {
@@ -74,8 +74,8 @@ func (p *Passkeys) add(ctx context.Context, s *socketauth.Socket, _ socketauth.A
 // selection asks for passkeys that know their user, and for devices that check who holds them.
 var selection = protocol.AuthenticatorSelection{ResidentKey: "required", UserVerification: "required"}
 
-// Challenge serves what a passkey has to sign. The server keeps nothing of it: it says itself when it
-// was made.
+// Challenge serves what a passkey has to sign. The server keeps nothing of it: it says itself when
+// it was made.
 func (p *Passkeys) Challenge(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(p.challenge(time.Now().UnixMicro()))
 }

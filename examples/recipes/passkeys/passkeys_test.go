@@ -290,8 +290,8 @@ func TestOtherSite(t *testing.T) {
 	}
 }
 
-// TestAddRefused guards that nothing is added where the user does not want to, and no second passkey
-// on a device that has one.
+// TestAddRefused guards that nothing is added where the user does not want to, and no second
+// passkey on a device that has one.
 func TestAddRefused(t *testing.T) {
 	a := start(t)
 	a.open(t, "7")
@@ -313,8 +313,8 @@ func TestAddRefused(t *testing.T) {
 	}
 }
 
-// TestAddTakesALoginOfJustNow guards that who has a token only, such as a thief, cannot add a passkey
-// of their own.
+// TestAddTakesALoginOfJustNow guards that who has a token only, such as a thief, cannot add a
+// passkey of their own.
 func TestAddTakesALoginOfJustNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := socketauthtest.NewServer(t, socketauth.Options[string]{})

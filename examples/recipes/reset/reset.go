@@ -1,5 +1,5 @@
-// Package reset lets users who have forgotten their password set another one, by a link that they are
-// sent by mail. It uses the links of package magiclink.
+// Package reset lets users who have forgotten their password set another one, by a link that they
+// are sent by mail. It uses the links of package magiclink.
 package reset
 
 import (
@@ -32,8 +32,9 @@ func (a *Accounts) AskVerify(ctx context.Context, s *socketauth.Socket, _ socket
 	return nil, a.Verify.Send(ctx, email)
 }
 
-// VerifyEmail is the handler by which users send the secret of that link. It takes the link and a login
-// to the account: whoever gets a link that they have not asked for verifies nothing by opening it.
+// VerifyEmail is the handler by which users send the secret of that link. It takes the link and a
+// login to the account: whoever gets a link that they have not asked for verifies nothing by
+// opening it.
 func (a *Accounts) VerifyEmail(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
 	var secret string
 	if err := args.Decode(&secret); err != nil {

@@ -166,8 +166,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestSessionsEnd guards that a new password ends all sessions of its user and nobody else's, and all
-// their other links.
+// TestSessionsEnd guards that a new password ends all sessions of its user and nobody else's, and
+// all their other links.
 func TestSessionsEnd(t *testing.T) {
 	a := start(t)
 	thief, eve := a.Dial(jwt.MapClaims{"sub": "1"}), a.Dial(jwt.MapClaims{"sub": "2"})
@@ -199,8 +199,8 @@ func TestSessionsEnd(t *testing.T) {
 	}
 }
 
-// TestRefused guards what sets no password, and that a password that is refused does not use the link
-// up.
+// TestRefused guards what sets no password, and that a password that is refused does not use the
+// link up.
 func TestRefused(t *testing.T) {
 	a := start(t)
 	link := a.link(t)
@@ -255,8 +255,8 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// TestBrowserLeaves guards that a password that is set ends the sessions also if the browser does not
-// wait for the answer.
+// TestBrowserLeaves guards that a password that is set ends the sessions also if the browser does
+// not wait for the answer.
 func TestBrowserLeaves(t *testing.T) {
 	a := start(t)
 	thief := a.Dial(jwt.MapClaims{"sub": "1"})
@@ -312,9 +312,9 @@ func TestUnverified(t *testing.T) {
 	}
 }
 
-// TestVerifyRefused guards that an address is verified by its user alone, with the link that was sent
-// to it: not by its owner opening a link that a stranger's account has sent there, nor by a link that
-// was sent to the address before.
+// TestVerifyRefused guards that an address is verified by its user alone, with the link that was
+// sent to it: not by its owner opening a link that a stranger's account has sent there, nor by a
+// link that was sent to the address before.
 func TestVerifyRefused(t *testing.T) {
 	a := start(t)
 	ada, eve := a.Dial(jwt.MapClaims{"sub": "1"}), a.Dial(jwt.MapClaims{"sub": "2"})

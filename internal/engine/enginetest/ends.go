@@ -203,8 +203,8 @@ func (s *suite) slowPeer(t *testing.T, transport string) {
 	})
 }
 
-// droppedForSlow guards that an event that may be dropped is not sent to a client that does not read, and that
-// such a client is not disconnected for it.
+// droppedForSlow guards that an event that may be dropped is not sent to a client that does not
+// read, and that such a client is not disconnected for it.
 func (s *suite) droppedForSlow(t *testing.T, transport string) {
 	s.in(t, engine.Options{MaxQueue: 1 << 20}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)
@@ -273,8 +273,8 @@ func (s *suite) shutdown(t *testing.T, transport string) {
 	})
 }
 
-// reconnect guards that Reconnect ends one connection in such a way that its client reconnects, and no
-// other, and that nothing comes after it.
+// reconnect guards that Reconnect ends one connection in such a way that its client reconnects, and
+// no other, and that nothing comes after it.
 func (s *suite) reconnect(t *testing.T, transport string) {
 	s.in(t, engine.Options{}, func(t *testing.T, w *World) {
 		c, conn := w.Member(transport)

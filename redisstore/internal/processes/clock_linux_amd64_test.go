@@ -17,9 +17,9 @@ import (
 // canMoveClock says that moveClock works here.
 const canMoveClock = true
 
-// moveClock has the wall clock of this process be that many whole seconds ahead of the machine's. The
-// kernel gives each process the code that reads the clock, and this replaces it: by a system call whose
-// answer is changed. The monotonic clock stays as it is.
+// moveClock has the wall clock of this process be that many whole seconds ahead of the machine's.
+// The kernel gives each process the code that reads the clock, and this replaces it: by a system
+// call whose answer is changed. The monotonic clock stays as it is.
 func moveClock(ahead time.Duration) error {
 	if ahead == 0 {
 		return nil

@@ -20,10 +20,11 @@ import (
 	"github.com/z-open/socketauth"
 )
 
-// This file holds the part of the app that TestDemotions is about: a user's role changes again and again.
+// This file holds the part of the app that TestDemotions is about: a user's role changes again and
+// again.
 
-// A role is a number that only rises. With an odd one the user is an administrator, and each of their
-// sockets is in the room "admins"; otherwise it is in "plain".
+// A role is a number that only rises. With an odd one the user is an administrator, and each of
+// their sockets is in the room "admins"; otherwise it is in "plain".
 func roomOf(role int64) string {
 	if role%2 == 1 {
 		return "admins"
@@ -41,8 +42,9 @@ type roles struct {
 	faults []string
 }
 
-// least is the role that the user has at least, as all processes know: when a call of RefreshUser has
-// returned, it is raised to the role that was stored before the call. It is memory that all of them share.
+// least is the role that the user has at least, as all processes know: when a call of RefreshUser
+// has returned, it is raised to the role that was stored before the call. It is memory that all of
+// them share.
 type least struct{ role *atomic.Int64 }
 
 func openLeast(path string) (*least, error) {
@@ -109,8 +111,8 @@ func roleIn(claims jwt.MapClaims) int64 {
 	return int64(role)
 }
 
-// handle sets the app's handlers, and begins to emit to both rooms, with the role that the user has at
-// least then.
+// handle sets the app's handlers, and begins to emit to both rooms, with the role that the user has
+// at least then.
 func (r *roles) handle(a *app) {
 	r.a = a
 	a.OnAuthenticated(func(ctx context.Context, s *socketauth.Socket) error {
@@ -156,7 +158,8 @@ func (r *roles) handle(a *app) {
 	}()
 }
 
-// began checks that a handler may begin with a role, and that the app has acted on that role before.
+// began checks that a handler may begin with a role, and that the app has acted on that role
+// before.
 func (r *roles) began(s *socketauth.Socket, role int64) {
 	if least, _ := s.Value("least").(int64); role < least {
 		r.fault("a handler began with role %d, after a call for role %d had returned", role, least)

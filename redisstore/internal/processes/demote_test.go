@@ -21,11 +21,11 @@ import (
 	"github.com/z-open/socketauth/redisstore/internal/redistest"
 )
 
-// TestDemotions has the role of a user with 50 sockets at three processes change over and over, also by
-// handlers of their own sockets, while events of all of them race and the clocks of two processes are two
-// seconds apart. Once such a call has returned, no handler may begin and no broadcast may arrive under the
-// role before; no event and no session may be lost. It logs how long the call takes. With SOAK=1 there are
-// ten times as many events.
+// TestDemotions has the role of a user with 50 sockets at three processes change over and over,
+// also by handlers of their own sockets, while events of all of them race and the clocks of two
+// processes are two seconds apart. Once such a call has returned, no handler may begin and no
+// broadcast may arrive under the role before; no event and no session may be lost. It logs how long
+// the call takes. With SOAK=1 there are ten times as many events.
 func TestDemotions(t *testing.T) {
 	events, calls := int64(100_000), 200
 	if os.Getenv("SOAK") != "" {
@@ -131,8 +131,8 @@ func (d *demotions) connect(tabs []int) {
 	}
 }
 
-// demote gives the user the next role at a process, and checks that tokens with the one before are refused
-// everywhere from then on.
+// demote gives the user the next role at a process, and checks that tokens with the one before are
+// refused everywhere from then on.
 func (d *demotions) demote(p *process) {
 	a, err := p.ask(d.t.Context(), "demote", order{User: "anna"})
 	if err != nil {
@@ -167,7 +167,8 @@ func (d *demotions) calls() []time.Duration {
 	return slices.Sorted(slices.Values(d.took))
 }
 
-// settle changes the role a last time, and waits until all sockets have it, and are in its room alone.
+// settle changes the role a last time, and waits until all sockets have it, and are in its room
+// alone.
 func (d *demotions) settle() {
 	d.t.Helper()
 	role := d.all[0].must("demote", order{User: "anna"}).Role
@@ -296,8 +297,8 @@ func (t *tab) heard(e event) (keep bool) {
 	return true
 }
 
-// hearNews checks that what was emitted when the user had at least some role arrives under that role or a
-// later one, of those whose sockets are in the room.
+// hearNews checks that what was emitted when the user had at least some role arrives under that
+// role or a later one, of those whose sockets are in the room.
 func (t *tab) hearNews(e event) {
 	var least int64
 	_ = json.Unmarshal(e.args[1], &least)
@@ -316,8 +317,8 @@ func (t *tab) socket() *socket {
 	return t.live.socket
 }
 
-// answerRefreshes presents the stored token whenever the server asks for it, and connects again when the
-// connection has ended.
+// answerRefreshes presents the stored token whenever the server asks for it, and connects again
+// when the connection has ended.
 func (t *tab) answerRefreshes(stop *atomic.Bool) {
 	for !stop.Load() && !t.d.t.Failed() {
 		select {
@@ -361,7 +362,8 @@ func (t *tab) again(what string, err error) {
 	pause(time.Duration(10+rand.IntN(50)) * time.Millisecond)
 }
 
-// act sends an event, which has to be handled under a role that is not older than what was known before.
+// act sends an event, which has to be handled under a role that is not older than what was known
+// before.
 func (t *tab) act() {
 	least := t.d.least.load()
 	var role int64
@@ -382,7 +384,8 @@ func (t *tab) demote() {
 	}
 }
 
-// call sends an event and reports whether there was an answer, which there is unless the socket is closed.
+// call sends an event and reports whether there was an answer, which there is unless the socket is
+// closed.
 func (t *tab) call(name string, answer any) bool {
 	s := t.socket()
 	reply, err := s.call(t.d.t.Context(), name)

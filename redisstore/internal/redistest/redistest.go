@@ -208,7 +208,8 @@ func (s *Server) Pause() {
 	AwaitStopped(s.t, s.signal(syscall.SIGSTOP))
 }
 
-// AwaitStopped waits until a process that was sent SIGSTOP has stopped: until then it may still answer.
+// AwaitStopped waits until a process that was sent SIGSTOP has stopped: until then it may still
+// answer.
 func AwaitStopped(t testing.TB, pid int) {
 	t.Helper()
 	Eventually(t, "the process has stopped", func() bool { return stopped(pid) })

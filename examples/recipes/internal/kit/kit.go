@@ -84,8 +84,8 @@ func Do(t testing.TB, page context.Context, actions ...chromedp.Action[chromedp.
 	}
 }
 
-// Await waits until an expression of JavaScript is true in a page, also in one that the page goes to
-// meanwhile.
+// Await waits until an expression of JavaScript is true in a page, also in one that the page goes
+// to meanwhile.
 func Await(t testing.TB, page context.Context, expression string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
