@@ -201,9 +201,9 @@ func TestFrameworks(t *testing.T) {
 	}
 }
 
-// TestNext: under Next.js a module that calls connect is imported by components that are rendered
-// on the server and hydrated in the page. React warns of nothing, and the server renders nothing of
-// any user.
+// TestNext: under Next.js a module that calls connect is imported by components that are rendered on
+// the server and hydrated in the page. React warns of nothing, and the server renders nothing of any
+// user.
 func TestNext(t *testing.T) {
 	folder := filepath.Join(copyFrameworks(t), "next")
 	copyFiles(t, filepath.Join(frameworks, "next"), folder, "*.js", "package.json")
@@ -240,8 +240,8 @@ func TestNext(t *testing.T) {
 	noAlarm(t, a)
 }
 
-// TestFrameworkTypes: TypeScript finds the declarations for frameworks in the package, and they
-// have the types that frameworks/types.ts uses.
+// TestFrameworkTypes: TypeScript finds the declarations for frameworks in the package, and they have
+// the types that frameworks/types.ts uses.
 func TestFrameworkTypes(t *testing.T) {
 	t.Parallel()
 	compiler, err := filepath.Abs("node_modules/typescript/bin/tsc")
