@@ -75,8 +75,7 @@ func serveFrameworks(t *testing.T, folder, other string) *app {
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
-	var a *app
-	a = serve(t, setup{
+	a := serve(t, setup{
 		options: func(o *socketauth.Options[string]) { o.Blacklist = g },
 		server: func(s *http.Server) {
 			library := s.Handler.(*http.ServeMux)
