@@ -142,6 +142,31 @@ func TestPresentationConfirms(t *testing.T) {
 	})
 }
 
+// TestOvertakenConfirmation guards that a tab gets in whose confirmation is overtaken by another tab,
+// which presents the token that this one has stored and confirms the next: it was disconnected with
+// no_longer_valid, as if its token had been another branch.
+func TestOvertakenConfirmation(t *testing.T) {
+	onEngines(t, nil, func(srv *testServer) {
+		code := srv.code()
+		a := srv.dial("")
+		o := a.offerFor(code)
+		b, newest := srv.confirmed(o.token)
+		a.expectNothing()
+		o.confirm()
+		a.expect(`42["rotated"]`)
+		a.expectAuthenticated()
+		b.expectAuthenticated()
+
+		// Another branch than the one that was presented still loses, to whichever token.
+		c, d := srv.dial(""), srv.dial("")
+		c.offerFor(newest)
+		won := d.offerFor(newest)
+		srv.confirmed(won.token)
+		c.expectRefused("no_longer_valid")
+		d.expectNothing()
+	})
+}
+
 // TestConfirmationTimeout checks that a client that does not confirm is disconnected after Timeout,
 // however often it presents its token.
 func TestConfirmationTimeout(t *testing.T) {

@@ -133,6 +133,7 @@ type offer struct {
 	token     *Token
 	presented string // the ID of the token that was presented for it
 	confirmBy time.Time
+	confirmed bool // by a presentation on another connection of the client, which has stored it
 }
 
 // call is the call to the store that is in flight.
@@ -276,7 +277,8 @@ func (m *Machine) Offer(now time.Time, presented, next *Token) bool {
 		m.token = presented
 		m.compare()
 	}
-	m.offer = offer{token: next, presented: presented.ID, confirmBy: confirmBy}
+	confirmed := m.offer.confirmed && m.offer.token.ID == next.ID
+	m.offer = offer{token: next, presented: presented.ID, confirmBy: confirmBy, confirmed: confirmed}
 	m.refresh(now) // the client need not be told: it is about to be sent its next token
 	return true
 }
@@ -374,11 +376,12 @@ func (m *Machine) Refuse(code string, final bool) (e Effects, stays bool) {
 func (m *Machine) Confirmed(id string, generation uint64) Effects {
 	m.latest = max(m.latest, generation)
 	c, o := m.candidate, m.offer.token
+	m.offer.confirmed = m.offer.confirmed || o != nil && o.ID == id
 	switch {
 	case c != nil && (c.ID == id || c.Generation > generation): // by this connection itself
 	case m.phase == Authenticated:
 		return Effects{Rotated: m.token.Generation < generation && (o == nil || o.ID != id)}
-	case o != nil && o.ID != id && o.Generation <= generation:
+	case o != nil && !m.offer.confirmed && o.Generation <= generation:
 		if m.call.inFlight { // its answer says more
 			m.call.lost = true
 			return Effects{}
