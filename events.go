@@ -9,10 +9,10 @@ import (
 
 // This file holds how an app registers its handlers, and what may stand around them.
 
-// Use has every handler that On registers from now on called through mw, in the order given: the
-// first is called first, and calls the next one. What is given to On comes after it. Use it for
-// what all events need, such as a check of the role, metrics or a limit. It panics after the first
-// On, so that no handler is left out, and if a function of mw is nil.
+// Use has every handler that On registers called through mw, in the order given: the first is
+// called first, and calls the next one. What is given to On comes after it. Use it for what all
+// events need, such as a check of the role, metrics or a limit. It panics after the first On, so
+// that no handler is left out, and if a function of mw is nil.
 //
 //	srv.Use(logged, socketauth.RequireRecent(24*time.Hour))
 func (s *Server) Use(mw ...func(Handler) Handler) {
@@ -100,7 +100,8 @@ func (c *call) letOthersRun() {
 // Args.Decode does: null, which is what JavaScript's undefined becomes, is the zero value of T. If
 // T is struct{}, no argument is read. An event whose argument is missing or cannot be decoded does
 // not reach f, and its acknowledgement is {error: {code: "bad_arguments"}}. The acknowledgement of
-// any other is what f returns: R as JSON, or an empty one if R is nil, of whatever kind of type.
+// any other is what f returns: R as JSON, or an empty one if R is nil, of whatever kind of type. If
+// there is nothing to reply, let f return (any, error) with nil; struct{} is replied as {}.
 func Typed[T, R any](f func(ctx context.Context, s *Socket, in T) (R, error)) Handler {
 	if f == nil {
 		return nil // On panics, and names the event

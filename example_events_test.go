@@ -4,16 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/z-open/socketauth"
 )
 
-// onlyFor returns middleware that lets an event through if the user's claim "role" is the given
-// one.
-func onlyFor(want string) func(socketauth.Handler) socketauth.Handler {
+// onlyFor returns middleware that lets an event through if the user's claim "role" is one of roles.
+func onlyFor(roles ...string) func(socketauth.Handler) socketauth.Handler {
 	return func(next socketauth.Handler) socketauth.Handler {
 		return func(ctx context.Context, s *socketauth.Socket, args socketauth.Args) (any, error) {
-			if claims, _ := socketauth.ClaimsFromContext(ctx); claims["role"] != want {
+			claims, _ := socketauth.ClaimsFromContext(ctx)
+			role, _ := claims["role"].(string)
+			if !slices.Contains(roles, role) {
 				return nil, &socketauth.PublicError{Code: "FORBIDDEN"}
 			}
 			return next(ctx, s, args)
@@ -21,7 +23,7 @@ func onlyFor(want string) func(socketauth.Handler) socketauth.Handler {
 	}
 }
 
-// A check of the role is one line for all events, and another one for an event that needs more.
+// A check of the role is one line for all events, and another one for a group that needs more.
 func ExampleServer_Use() {
 	srv, err := socketauth.Infrastructure(nil, http.NewServeMux(), options())
 	if err != nil {
@@ -29,15 +31,16 @@ func ExampleServer_Use() {
 		return
 	}
 	defer srv.Shutdown(context.Background())
-	srv.Use(onlyFor("staff"))
+	srv.Use(onlyFor("staff", "admin")) // all events, so it comes before the first On
 	for _, event := range []string{"list", "show", "search", "open", "close", "assign", "label", "comment", "rename", "merge"} {
 		srv.On(event, func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
 			return "done: " + args.Event(), nil
 		})
 	}
-	srv.On("delete", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
+	admin := func(event string, h socketauth.Handler) { srv.On(event, h, onlyFor("admin")) }
+	admin("delete", func(context.Context, *socketauth.Socket, socketauth.Args) (any, error) {
 		return "deleted", nil
-	}, onlyFor("admin"))
+	})
 }
 
 // A handler whose argument and reply have types. Who else is in the room is sent the message.

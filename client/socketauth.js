@@ -55,7 +55,9 @@ export { SocketAuthError } from "./errors.js";
 /**
  * Makes a client. It begins at once: with a code in the URL's fragment, or else with the token in
  * the storage. ServerEvents and ClientEvents have the events that the server and the client send,
- * and the functions that are called at them, as in socket.io-client.
+ * and the functions that are called at them, as in socket.io-client. An event for emitWithAck needs
+ * a reply function as its last parameter. "state" and "notice" are the client's own events: do not
+ * name the server's so, for TypeScript does not object.
  *
  * @template {EventMap<ServerEvents>} [ServerEvents=AnyEvents]
  * @template {EventMap<ClientEvents>} [ClientEvents=AnyEvents]

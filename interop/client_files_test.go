@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -79,8 +80,8 @@ func TestClientCached(t *testing.T) {
 	t.Logf("a page that signs in loads %d files from ClientPath, gzipped %d bytes", len(requests), gzipped)
 }
 
-// TestClientPackage: the npm package has all the files that its entry imports, and their types, and
-// nothing else.
+// TestClientPackage: the npm package, installed as client/README.md says, has all the files that its
+// entry imports, and their types, and nothing else.
 func TestClientPackage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -101,11 +102,16 @@ func TestClientPackage(t *testing.T) {
 	if err != nil || len(archives) != 1 {
 		t.Fatal(archives, err)
 	}
-	installed := filepath.Join(dir, "node_modules", "socketauth-client")
-	if err := os.MkdirAll(installed, 0o700); err != nil {
+	install := "npm install ./" + filepath.Base(archives[0])
+	if readme, err := os.ReadFile("../client/README.md"); err != nil || !strings.Contains(string(readme), install+"`") {
+		t.Errorf("client/README.md does not say %s: %v", install, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run("tar", "-xzf", archives[0], "-C", installed, "--strip-components=1")
+	run("npm", append(strings.Fields(install)[1:], "--offline", "--no-audit", "--no-fund")...)
+	run("npm", "ci", "--offline", "--no-audit", "--no-fund") // as on another machine
+	installed := filepath.Join(dir, "node_modules", "socketauth-client")
 	names := func(folder string) (names []string) {
 		entries, err := os.ReadDir(folder)
 		if err != nil {

@@ -13,9 +13,7 @@ const browser = await launch()
 const page = await browser.newPage()
 page.setDefaultTimeout(30_000)
 page.on('pageerror', (error) => say('page error', error.message))
-page.on('console', (message) => {
-  if (!message.location().url.endsWith('/favicon.ico')) say('console', message.text()) // it does not exist
-})
+page.on('console', (message) => say('console', message.text()))
 
 const form = page.locator('form')
 const sees = async (what, at) => {

@@ -1,6 +1,7 @@
 package doctest
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -169,6 +170,21 @@ func TestOptions(t *testing.T) {
 	check("", reflect.TypeFor[socketauth.Options[any]]())
 	check("Limits.", reflect.TypeFor[socketauth.Limits]())
 	check("Cluster.", reflect.TypeFor[socketauth.Cluster]())
+}
+
+// TestSessionKeys guards that docs/operations.md names each member that a Session has in JSON.
+func TestSessionKeys(t *testing.T) {
+	prose := fmt.Sprint(readDocument(t, "docs/operations.md").prose)
+	fields := reflect.VisibleFields(reflect.TypeFor[socketauth.Session]())
+	if len(fields) < 9 {
+		t.Fatalf("a Session has %d fields", len(fields))
+	}
+	for _, field := range fields {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name != "" && !strings.Contains(prose, "`"+name+"`") && !strings.Contains(prose, "`"+name+": true`") {
+			t.Errorf("docs/operations.md does not name %q, which a Session has in JSON", name)
+		}
+	}
 }
 
 // TestREADME guards that the README stays short enough to be read.

@@ -1,15 +1,14 @@
-import { svelte } from "@sveltejs/vite-plugin-svelte";
 import react from "@vitejs/plugin-react";
-import vue from "@vitejs/plugin-vue";
 import { defineConfig } from "vite";
 
-const server = process.env.SERVER; // the Go server, such as http://localhost:8080
+const server = process.env.SERVER ?? "http://localhost:8080"; // the Go server
 
 // Each is an object: for a string, Vite would replace the header Host, and the server would refuse
 // the page as one of another origin.
 const proxy = {
   "/login": { target: server },
+  "/register": { target: server },
   "/socket.io/": { target: server, ws: true },
 };
 
-export default defineConfig({ plugins: [react(), vue(), svelte()], server: { proxy } });
+export default defineConfig({ plugins: [react()], server: { proxy } });

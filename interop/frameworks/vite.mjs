@@ -7,6 +7,8 @@ import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { createServer as createTCPServer } from 'node:net'
 import { join } from 'node:path'
+import { svelte } from '@sveltejs/vite-plugin-svelte'
+import vue from '@vitejs/plugin-vue'
 import { compile } from 'svelte-4/compiler'
 import { build, createServer } from 'vite'
 import { launch } from '../chromium.mjs'
@@ -196,7 +198,7 @@ const svelte4 = {
 }
 
 const browser = await launch()
-await make(Object.keys(pages), {})
+await make(Object.keys(pages), { plugins: [vue(), svelte()] }) // vite.config.js has that of React
 await make(['svelte4'], { configFile: false, plugins: [svelte4], resolve: { alias: { svelte: 'svelte-4' } } })
 for (const name of [...Object.keys(pages), 'svelte4']) await production(name)
 
@@ -205,7 +207,7 @@ if (NODE_ENV) process.env.NODE_ENV = NODE_ENV
 const port = await freePort()
 const dev = `http://127.0.0.1:${port}`
 const vite = await createServer({
-  root: folder, logLevel: 'error', plugins: [rendering], server: { host: '127.0.0.1', port, strictPort: true },
+  root: folder, logLevel: 'error', plugins: [vue(), svelte(), rendering], server: { host: '127.0.0.1', port, strictPort: true },
 })
 await vite.listen()
 for (const name in pages) {
