@@ -20,7 +20,7 @@ export class Client<ServerEvents extends EventMap<ServerEvents> = AnyEvents, Cli
     /**
      * What the app has put in the token, without the library's own claims. It is frozen, and the same
      * object until a claim changes. null where nobody is signed in, and, as user, until a page that
-     * was just opened knows its token.
+     * was just opened knows its token. null also where they are nested thousands of levels deep.
      */
     get claims(): Claims | null;
     /** Whether other tabs, and this page when it is opened again, share the session. */

@@ -7,7 +7,7 @@
  */
 
 import { failLoading, SocketAuthError } from "./errors.js";
-import { ANY, checkName, Handlers, once } from "./events.js";
+import { ANY, callAll, checkName, Handlers, once } from "./events.js";
 import { postCredentials, readAnswer } from "./login.js";
 import { serverURL } from "./page.js";
 import { Session } from "./session.js";
@@ -51,7 +51,8 @@ export class Client {
     };
     this.#session = new Session(this.#options, this.#handlers);
     this.#snapshots = new Snapshots(this.#session);
-    this.#handlers.changed = () => this.#snapshots.update();
+    const update = new Set([() => this.#snapshots.update()]);
+    this.#handlers.changed = () => callAll(update); // the session goes on, whatever it throws
     bindMembers(this);
   }
 
@@ -87,7 +88,7 @@ export class Client {
   /**
    * What the app has put in the token, without the library's own claims. It is frozen, and the same
    * object until a claim changes. null where nobody is signed in, and, as user, until a page that
-   * was just opened knows its token.
+   * was just opened knows its token. null also where they are nested thousands of levels deep.
    *
    * @returns {Claims | null}
    */

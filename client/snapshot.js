@@ -1,6 +1,7 @@
 // @ts-check
 // What a client shows at one moment, for frameworks that draw it.
 
+import { attempt } from "./errors.js";
 import { callAll } from "./events.js";
 import { claims, isBound, isSessionToken } from "./token.js";
 
@@ -69,18 +70,23 @@ export class Snapshots {
   }
 
   /**
-   * Returns the user and the app's claims: the same object as before if they are equal.
+   * Returns the user and the app's claims: the same object as before if they are equal, and null
+   * instead of claims that are nested too deeply for JSON's functions.
    *
    * @param {string} token
    */
   #appClaims(token) {
-    const own = Object.entries(claims(token)).filter(([name]) => !libraryClaims.includes(name));
-    const json = JSON.stringify(own.sort());
-    if (json === this.#json && this.#current?.claims) return this.#current;
-    this.#json = json;
-    const frozen = JSON.parse(json, (_, value) => Object.freeze(value));
-    const app = Object.freeze(Object.fromEntries(frozen));
-    return { user: app.sub ?? null, claims: app };
+    const all = claims(token);
+    const own = Object.entries(all).filter(([name]) => !libraryClaims.includes(name));
+    own.sort(([a], [b]) => a < b ? -1 : 1);
+    const user = typeof all.sub === "string" ? all.sub : null;
+    return attempt(() => {
+      const json = JSON.stringify(own);
+      if (json === this.#json && this.#current?.claims) return this.#current;
+      const frozen = JSON.parse(json, (_, value) => Object.freeze(value));
+      this.#json = json;
+      return { user, claims: Object.freeze(Object.fromEntries(frozen)) };
+    }) ?? { user, claims: null };
   }
 
   /**

@@ -18,7 +18,7 @@ function watch(client) {
     before = client.snapshot
     assert.ok(Object.isFrozen(before))
     for (const [name, value] of Object.entries(before)) assert.equal(client[name], value)
-    assert.deepEqual(before.user, before.claims?.sub ?? null)
+    if (before.claims) assert.equal(before.user, before.claims.sub ?? null)
     heard.push(`${before.state}: ${before.user}`)
   })
   return heard
@@ -321,5 +321,51 @@ export const tests = {
     assert.deepEqual([bound.bound, bound.claims], [true, { sub: 'alice' }])
     const { client: none } = await start(encode({ token_use: 'session', sid: 'one' }))
     assert.deepEqual([none.user, none.claims], [null, {}])
+  },
+
+  async 'no claim of a token breaks the session'() {
+    // Guards: an object with a toString of its own, or nested deeply, among the claims threw in the
+    // session: the client did not come online, and in the next page connect threw.
+    const nested = (depth) => '['.repeat(depth) + ']'.repeat(depth)
+    const withClaims = (gen, json) => {
+      const claims = `{"token_use":"session","sid":"one","gen":${gen},"dur":1000,"sub":"alice",${json}}`
+      return `h.${Buffer.from(claims).toString('base64url')}.s`
+    }
+    const prefs = [{ toString: 'dark', toJSON: 1 }]
+    const cases = [
+      [`"prefs":${JSON.stringify(prefs)}`, { sub: 'alice', prefs }],
+      [`"deep":${nested(30_000)}`, null],
+    ]
+    for (const [json, claims] of cases) {
+      const { server, client, states } = await start(token(1, alice))
+      const heard = watch(client)
+      server.hear()
+      let acknowledged = 0
+      server.socket.tell('authenticated', withClaims(2, json), () => { acknowledged++ })
+      assert.deepEqual([acknowledged, states], [1, ['connecting', 'online']])
+      assert.deepEqual([heard, client.user, client.claims], [['online: alice'], 'alice', claims])
+      const { snapshot } = client
+      server.socket.tell('rotated') // it is taken anew, and equal
+      assert.equal(client.snapshot, snapshot)
+      const next = await start(withClaims(2, json))
+      assert.deepEqual([next.client.user, next.client.claims], ['alice', claims])
+    }
+  },
+
+  async 'what a snapshot throws does not reach the session'() {
+    const { server, client, states } = await start(token(1, alice))
+    const failed = []
+    const { queueMicrotask } = globalThis
+    const { freeze } = Object
+    globalThis.queueMicrotask = (f) => { try { f() } catch (error) { failed.push(error.message) } }
+    Object.freeze = () => { throw new Error('of a snapshot') }
+    let acknowledged = 0
+    server.hear()
+    server.socket.tell('authenticated', token(2, alice), () => { acknowledged++ })
+    Object.freeze = freeze
+    globalThis.queueMicrotask = queueMicrotask
+    assert.deepEqual([acknowledged, states, failed[0]], [1, ['connecting', 'online'], 'of a snapshot'])
+    server.socket.tell('rotated')
+    assert.equal(client.state, 'online')
   },
 }
