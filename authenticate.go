@@ -332,13 +332,14 @@ func (s *Socket) setCandidate(next *token) {
 	s.auth.Propose((*authn.Token)(next))
 }
 
-// beginCall marks a store call as in flight, or the app's hooks that come before one. Until
-// endCall, deadlines do not close the socket, and the end of the session that this call may cause
-// is deferred. It returns false if the socket is closed.
+// beginCall marks a store call as in flight, or the app's hooks that come before one. Until endCall,
+// no deadline closes the socket before twice the time to authenticate, and the end of the session
+// that this call may cause is deferred. It returns false if the socket is closed, as it is from now
+// on if a deadline has passed.
 func (s *Socket) beginCall(about authn.Cause) (ok bool) {
-	s.step(func(m *authn.Machine) authn.Effects {
-		ok = m.Begin(time.Now(), about)
-		return authn.Effects{}
+	s.step(func(m *authn.Machine) (e authn.Effects) {
+		e, ok = m.Begin(time.Now(), about)
+		return e
 	})
 	return ok
 }

@@ -232,6 +232,50 @@ func TestPresentedInTime(t *testing.T) {
 	}
 }
 
+// TestPresentedForEver guards that no socket lives on after its token by presentations: one that a hook
+// never returns from, and those of a client that presents again and again while they fail, each of which
+// begins before the deadline of the one before is looked at.
+func TestPresentedForEver(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration
+		times int
+	}{"a hook that hangs": {time.Hour, 1}, "again and again": {4 * time.Second, 20}} {
+		t.Run(name, func(t *testing.T) {
+			var slow atomic.Bool
+			onEngines(t, func(o *socketauth.Options[string]) {
+				o.TenantID = func(context.Context, jwt.MapClaims) (string, error) {
+					if slow.Load() {
+						time.Sleep(c.takes)
+						return "", errors.New("down")
+					}
+					return "t", nil
+				}
+			}, func(srv *testServer) {
+				slow.Store(false)
+				cl, s := srv.authenticatedSocket(claimsOf("anna"))
+				var ended time.Time
+				srv.OnDisconnect(func(context.Context, *socketauth.Socket, string) { ended = time.Now() })
+				expires := socketauth.ExpiresAt(s)
+				time.Sleep(time.Until(expires) - time.Second)
+				other := srv.dial("")
+				other.authenticate(cl.current)
+				token := other.expectToken()
+				other.close()
+				synctest.Wait()
+				ended = time.Time{}
+				slow.Store(true)
+				for range c.times {
+					cl.authenticate(token)
+				}
+				time.Sleep(2 * time.Hour)
+				if ended.IsZero() || ended.After(expires.Add(10*time.Second)) {
+					t.Errorf("it ended %v after its token", ended.Sub(expires))
+				}
+			})
+		})
+	}
+}
+
 // TestEventsOfClosedSocketAreForgotten guards that nothing is kept of a socket that has ended while
 // its events waited for newer claims, also of those that were queued behind a handler.
 func TestEventsOfClosedSocketAreForgotten(t *testing.T) {

@@ -16,8 +16,8 @@
 // While it is authenticated, a connection is held if its claims are out of date, from Outdate on,
 // or changed by Offer or Enter: events wait, in and out, until Release.
 //
-// From Begin to Done a call to the token store is in flight. Until Done, no deadline passes but the
-// call's own, and the end of the session is deferred if that very call may have caused it.
+// From Begin to Done a call to the token store is in flight. Until Done, no deadline passes before
+// the call's own, and the end of the session is deferred if that very call may have caused it.
 package authn
 
 import (
@@ -238,11 +238,14 @@ func (m *Machine) Admit() Effects {
 
 // Begin records that a call to the store is in flight, which may cause the session to end with the
 // given cause. It reports whether the call may be made: a connection that was closed makes none
-// that could let its client in. A second call before Done takes the place of the first, and what
-// was deferred stays so.
-func (m *Machine) Begin(now time.Time, about Cause) bool {
+// that could let its client in, and one whose deadline has passed is closed. A second call before
+// Done takes the place of the first, and what was deferred stays so.
+func (m *Machine) Begin(now time.Time, about Cause) (e Effects, ok bool) {
+	if !m.call.inFlight { // else whoever calls again and again is never late
+		e = m.Tick(now)
+	}
 	m.call.inFlight, m.call.about, m.call.answerBy = true, about, now.Add(2*m.timeout)
-	return m.phase != Closed
+	return e, m.phase != Closed
 }
 
 // Done records that the call of Begin has returned and that what followed from it was done. It also
@@ -474,9 +477,9 @@ func (m *Machine) Deadline() time.Time {
 func (m *Machine) due() (at time.Time, code string) {
 	in := m.phase == Authenticated
 	switch {
-	case m.phase == Closed, in && m.call.inFlight:
+	case m.phase == Closed:
 		return time.Time{}, ""
-	case m.call.inFlight: // the client was in time
+	case m.call.inFlight && !in: // the client was in time
 		return m.call.answerBy, StoreTimedOut
 	case !in && m.offer.token == nil:
 		return m.since.Add(m.timeout), TimedOut
@@ -489,6 +492,9 @@ func (m *Machine) due() (at time.Time, code string) {
 	}
 	if !m.refreshBy.IsZero() && m.refreshBy.Before(at) {
 		at, code = m.refreshBy, Outdated
+	}
+	if m.call.inFlight && m.call.answerBy.After(at) { // the client was in time, whatever is due
+		at, code = m.call.answerBy, StoreTimedOut
 	}
 	return at, code
 }

@@ -11,7 +11,12 @@ type step func(m *Machine) Effects
 func steps(s ...step) []step { return s }
 
 func begins(about Cause) step {
-	return func(m *Machine) Effects { m.Begin(t0, about); return Effects{} }
+	return func(m *Machine) Effects { e, _ := m.Begin(t0, about); return e }
+}
+
+// beginsLate is begins after so many seconds.
+func beginsLate(seconds int) step {
+	return func(m *Machine) Effects { e, _ := m.Begin(at(seconds), byReuse); return e }
 }
 
 func enters(t *Token) step {
@@ -72,17 +77,21 @@ func TestEffects(t *testing.T) {
 		phase  Phase
 		due    int // the deadline afterwards, in seconds; 0: none
 	}{
-		"silent, in time":                          {nil, ticks(4), Effects{}, Anonymous, 5},
-		"silent, too late":                         {nil, ticks(5), Effects{Closed: true, Refuse: TimedOut, Silent: true}, Closed, 0},
-		"presented, and not let in":                {steps(presents), ticks(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
-		"the store takes its time":                 {steps(begins(byReuse)), ticks(9), Effects{}, Anonymous, 10},
-		"the store takes too long":                 {steps(begins(byReuse)), ticks(10), Effects{Closed: true, Refuse: StoreTimedOut}, Closed, 0},
-		"the store has answered":                   {steps(begins(byReuse)), done, Effects{}, Anonymous, 5},
-		"never begun":                              {nil, done, Effects{}, Anonymous, 5},
-		"let in":                                   {steps(begins(byReuse)), enters(first), Effects{}, Authenticated, 0},
-		"let in, and the call is done":             {steps(begins(byReuse), enters(first)), done, Effects{}, Authenticated, 8},
-		"let in without a call":                    {nil, enters(first), Effects{}, Authenticated, 8},
-		"no call of the store's delays what is in": {append(slices.Clip(in), begins(byReuse)), ticks(60), Effects{}, Authenticated, 0},
+		"silent, in time":                         {nil, ticks(4), Effects{}, Anonymous, 5},
+		"silent, too late":                        {nil, ticks(5), Effects{Closed: true, Refuse: TimedOut, Silent: true}, Closed, 0},
+		"presented, and not let in":               {steps(presents), ticks(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
+		"the store takes its time":                {steps(begins(byReuse)), ticks(9), Effects{}, Anonymous, 10},
+		"the store takes too long":                {steps(begins(byReuse)), ticks(10), Effects{Closed: true, Refuse: StoreTimedOut}, Closed, 0},
+		"the store has answered":                  {steps(begins(byReuse)), done, Effects{}, Anonymous, 5},
+		"never begun":                             {nil, done, Effects{}, Anonymous, 5},
+		"let in":                                  {steps(begins(byReuse)), enters(first), Effects{}, Authenticated, 10},
+		"let in, and the call is done":            {steps(begins(byReuse), enters(first)), done, Effects{}, Authenticated, 8},
+		"let in without a call":                   {nil, enters(first), Effects{}, Authenticated, 8},
+		"expired while the store decides":         {append(slices.Clip(in), begins(byReuse)), ticks(9), Effects{}, Authenticated, 10},
+		"and the store takes too long":            {append(slices.Clip(in), begins(byReuse)), ticks(10), Effects{Closed: true, Refuse: StoreTimedOut}, Closed, 0},
+		"nothing begins once it has expired":      {in, beginsLate(8), Effects{Closed: true, Refuse: TokenExpired}, Closed, 0},
+		"nor once the time to authenticate is up": {steps(presents), beginsLate(5), Effects{Closed: true, Refuse: TimedOut}, Closed, 0},
+		"but what has begun goes on":              {append(slices.Clip(in), begins(byReuse)), beginsLate(8), Effects{}, Authenticated, 18},
 
 		"ended by its own call":           {steps(begins(byReuse)), ends(byReuse), Effects{}, Anonymous, 10},
 		"also by the first of two":        {steps(begins(byReuse), ends(byReuse), begins("")), done, Effects{Closed: true, Ended: byReuse}, Closed, 0},
@@ -147,10 +156,10 @@ func TestEffects(t *testing.T) {
 		"brought up to date":                        {append(slices.Clip(in), outdates(1, 2)), enters(fresh), Effects{}, Authenticated, 40},
 		"brought up to date, but not enough":        {append(slices.Clip(in), outdates(2, 2)), entersLate(fresh), Effects{Refresh: true}, Authenticated, 7},
 		"let in with what was just outdated":        {steps(begins(byReuse), outdates(1, 2), enters(first)), done, Effects{}, Authenticated, 5},
-		"told at once":                              {steps(begins(byReuse), outdates(1, 2)), enters(first), Effects{Refresh: true}, Authenticated, 0},
+		"told at once":                              {steps(begins(byReuse), outdates(1, 2)), enters(first), Effects{Refresh: true}, Authenticated, 10},
 		"out of date, not in":                       {offered, outdates(1, 2), Effects{}, Offered, 5},
 		"out of date, closed":                       {append(slices.Clip(in), closes("x")), outdates(1, 2), Effects{}, Closed, 0},
-		"out of date, and the store takes its time": {append(slices.Clip(in), outdates(1, 2), begins(byReuse)), ticks(60), Effects{}, Authenticated, 0},
+		"out of date, and the store takes its time": {append(slices.Clip(in), outdates(1, 2), begins(byReuse)), ticks(9), Effects{}, Authenticated, 10},
 
 		"refused, and not in":      {offered, refuses(false), Effects{Closed: true}, Closed, 0},
 		"refused, and in":          {in, refuses(false), Effects{}, Authenticated, 8},

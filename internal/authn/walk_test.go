@@ -56,10 +56,11 @@ func propose(t *Token) func(*state) (Effects, string) {
 
 func begin(about Cause) func(*state) (Effects, string) {
 	return func(s *state) (Effects, string) {
-		if may := s.m.Begin(s.now, about); may != (s.m.phase != Closed) {
-			return Effects{}, "a call is made for a closed connection, or none for an open one"
+		e, may := s.m.Begin(s.now, about)
+		if may != (s.m.phase != Closed) {
+			return e, "a call is made for a closed connection, or none for an open one"
 		}
-		return Effects{}, ""
+		return e, ""
 	}
 }
 
@@ -235,7 +236,7 @@ func fault(before, s *state, e Effects) string {
 		return "let in and never departed, or departed and never let in"
 	case m.phase == Closed && !m.Deadline().IsZero():
 		return "a deadline of what is closed"
-	case m.phase != Closed && m.Deadline().IsZero() && !(m.call.inFlight && m.phase == Authenticated):
+	case m.phase != Closed && m.Deadline().IsZero():
 		return "nothing would ever end it"
 	}
 	return ""

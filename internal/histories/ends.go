@@ -48,7 +48,7 @@ func (p *playedServer) logout(c *conn, f frame, arrived time.Time, then func()) 
 }
 
 func (p *playedServer) logOut(c *conn, t *authn.Token, done func()) {
-	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byUser); return authn.Effects{} })
+	p.step(c, func(m *authn.Machine) authn.Effects { e, _ := m.Begin(p.w.now, byUser); return e })
 	p.endSessions(blacklist.Revocation{UserID: t.UserID, SessionID: t.SessionID, Why: blacklist.LoggedOut}, byUser, func(err error) {
 		if err != nil {
 			p.refuse(c, "unavailable", false, false)

@@ -223,9 +223,9 @@ func (p *playedServer) present(c *conn, f frame, arrived time.Time, then func())
 			return
 		}
 		begun := false
-		p.step(c, func(m *authn.Machine) authn.Effects {
-			begun = m.Begin(p.w.now, byReuse)
-			return authn.Effects{}
+		p.step(c, func(m *authn.Machine) (e authn.Effects) {
+			e, begun = m.Begin(p.w.now, byReuse)
+			return e
 		})
 		if !begun {
 			done()
@@ -279,7 +279,7 @@ func (p *playedServer) expired(c *conn, t *authn.Token, arrived time.Time, done 
 
 // judge has the store decide on a token that gets no successor.
 func (p *playedServer) judge(c *conn, t *authn.Token, arrived time.Time, then func(blacklist.Verdict, error)) {
-	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, byReuse); return authn.Effects{} })
+	p.step(c, func(m *authn.Machine) authn.Effects { e, _ := m.Begin(p.w.now, byReuse); return e })
 	var verdict blacklist.Verdict
 	presented := false
 	p.insist(func(_ bool, reply func(error)) {
@@ -373,7 +373,7 @@ func (p *playedServer) acknowledged(c *conn, id string, then func()) {
 		then()
 		return
 	}
-	p.step(c, func(m *authn.Machine) authn.Effects { m.Begin(p.w.now, ""); return authn.Effects{} })
+	p.step(c, func(m *authn.Machine) authn.Effects { e, _ := m.Begin(p.w.now, ""); return e })
 	c.state.Propose(t)
 	var verdict blacklist.Verdict
 	p.insist(func(_ bool, reply func(error)) {
