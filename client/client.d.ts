@@ -82,7 +82,8 @@ export class Client<ServerEvents extends EventMap<ServerEvents> = AnyEvents, Cli
     fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
     /**
      * Calls f at an event of the server's, at "state" or at "notice". Where the server waits for a
-     * reply, the last argument is a function that sends one. Returns a function that undoes this.
+     * reply, the last argument is a function that sends one. A function that is given twice is called
+     * twice. Returns a function that undoes this call of on, and no other.
      */
     on<E extends EventName<ServerEvents> | "state" | "notice">(event: E, f: Listener<ServerEvents, E>): () => void;
     /**
@@ -95,7 +96,7 @@ export class Client<ServerEvents extends EventMap<ServerEvents> = AnyEvents, Cli
      */
     onAny(f: (...event: AnyEvent<ServerEvents>) => void): () => void;
     /**
-     * Undoes on and once.
+     * Undoes every on and once of f for an event.
      */
     off(event: EventName<ServerEvents> | "state" | "notice", f: (...args: any[]) => void): void;
     /**

@@ -7,7 +7,7 @@
  */
 
 import { failLoading, SocketAuthError } from "./errors.js";
-import { ANY, callAll, checkName, Handlers, once } from "./events.js";
+import { ANY, callAll, checkName, Handlers } from "./events.js";
 import { postCredentials, readAnswer } from "./login.js";
 import { serverURL } from "./page.js";
 import { Session } from "./session.js";
@@ -233,7 +233,8 @@ export class Client {
 
   /**
    * Calls f at an event of the server's, at "state" or at "notice". Where the server waits for a
-   * reply, the last argument is a function that sends one. Returns a function that undoes this.
+   * reply, the last argument is a function that sends one. A function that is given twice is called
+   * twice. Returns a function that undoes this call of on, and no other.
    *
    * @template {EventName<ServerEvents> | "state" | "notice"} E
    * @param {E} event
@@ -253,8 +254,7 @@ export class Client {
    * @returns {() => void}
    */
   once(event, f) {
-    const undo = this.#add(event, once(f, () => undo()));
-    return undo;
+    return this.#add(event, f, true);
   }
 
   /**
@@ -269,7 +269,7 @@ export class Client {
   }
 
   /**
-   * Undoes on and once.
+   * Undoes every on and once of f for an event.
    *
    * @param {EventName<ServerEvents> | "state" | "notice"} event
    * @param {(...args: any[]) => void} f
@@ -281,11 +281,11 @@ export class Client {
   /**
    * @param {string | symbol} event
    * @param {(...args: any[]) => void} f
+   * @param {boolean} [isOnce]
    */
-  #add(event, f) {
+  #add(event, f, isOnce) {
     checkName(event);
-    this.#handlers.add(event, f);
-    return () => this.#handlers.remove(event, f);
+    return this.#handlers.add(event, f, isOnce);
   }
 
   /**

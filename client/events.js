@@ -21,24 +21,6 @@ export const ANY = Symbol("any");
 
 /** @typedef {(...args: any[]) => void} Listener */
 
-const originals = new WeakMap(); // function that once has made to the one that it was given
-
-/**
- * Returns a function that calls undo and then f. remove finds it by f.
- *
- * @param {Listener} f
- * @param {() => void} undo
- */
-export function once(f, undo) {
-  /** @type {Listener} */
-  const call = (...args) => {
-    undo();
-    f(...args);
-  };
-  originals.set(call, f);
-  return call;
-}
-
 /**
  * Throws if an event's name is reserved.
  *
@@ -71,25 +53,42 @@ export class Handlers {
   changed = () => {};
 
   /** @type {Map<string | symbol, Set<Listener>>} */
-  #functions = new Map();
+  #functions = new Map(); // each made by add
+  #originals = new WeakMap(); // function that add has made to the one that it was given
   #isClosed = false;
   #hasWarned = false;
 
   /**
+   * Calls f at an event, or only the first time that it comes. Returns a function that undoes this,
+   * and nothing else that was added with f.
+   *
    * @param {string | symbol} event
    * @param {Listener} f
+   * @param {boolean} [isOnce]
+   * @returns {() => void}
    */
-  add(event, f) {
-    this.#functions.set(event, this.#of(event).add(f));
+  add(event, f, isOnce) {
+    const functions = this.#of(event);
+    const undo = () => functions.delete(call);
+    /** @type {Listener} */
+    const call = (...args) => {
+      if (isOnce) undo();
+      f(...args);
+    };
+    this.#originals.set(call, f);
+    this.#functions.set(event, functions.add(call));
+    return undo;
   }
 
   /**
+   * Undoes all that was added with f for an event.
+   *
    * @param {string | symbol} event
    * @param {Listener} f
    */
   remove(event, f) {
     const functions = this.#of(event);
-    for (const g of functions) if (g === f || originals.get(g) === f) functions.delete(g);
+    for (const call of functions) if (this.#originals.get(call) === f) functions.delete(call);
   }
 
   /** @param {string | symbol} event */

@@ -74,6 +74,44 @@ export const tests = {
     assert.throws(() => client.once('connect', f), /reserved/)
   },
 
+  async 'a function that is given twice is called twice, and undone one by one'() {
+    // Guards: two components that gave the same function got one call, and neither got any once one
+    // of them was gone. What undid on undid once, too.
+    const { server, client } = await online()
+    let heard = 0
+    const f = () => { heard++ }
+    const told = (event) => {
+      heard = 0
+      server.socket.tell(event)
+      return heard
+    }
+    const undo = [client.on('news', f), client.once('news', f), client.on('news', f)]
+    assert.equal(told('news'), 3)
+    assert.equal(told('news'), 2)
+    undo[0]()
+    undo[0]()
+    undo[1]()
+    assert.equal(told('news'), 1)
+    undo[1] = client.once('news', f)
+    undo[2]()
+    assert.equal(told('news'), 1)
+    undo[1] = client.once('news', f)
+    client.on('news', f)
+    undo[1]()
+    client.on('news', f)
+    client.once('news', f)
+    client.on('other', f)
+    assert.equal(told('news'), 3)
+    client.off('news', f) // all of them, of this event
+    assert.deepEqual([told('news'), told('other')], [0, 1])
+
+    const any = [client.onAny(f), client.onAny(f)]
+    any[1]()
+    assert.equal(told('third'), 1)
+    any[0]()
+    assert.equal(told('third'), 0)
+  },
+
   async 'onAny hears the events of the server, with and without functions of their own'() {
     const { warn } = console
     console.warn = () => {}
