@@ -268,7 +268,7 @@ func (a *Auth) begin(
 // has the cause.
 func (a *Auth) answerRefused(w http.ResponseWriter, r *http.Request, e endpoint, failed AuditEvent, err error) {
 	status, code, level, retry := http.StatusInternalServerError, httpServerError, slog.LevelError, 0
-	attrs := []any{slog.Any("cause", err)}
+	attrs := []any{slog.Any("cause", cause{err})}
 	public := publicError(err)
 	switch {
 	case public.Code != "":
@@ -308,7 +308,7 @@ func (a *Auth) answerBadProof(w http.ResponseWriter, r *http.Request, e endpoint
 		_, now = a.loginProofs.Allow(throttle.Wide(failed.Address))
 	}
 	if now {
-		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused", failed, slog.Any("cause", refused.cause))
+		a.record(r.Context(), slog.LevelInfo, "socketauth: "+e.name+" refused", failed, slog.Any("cause", cause{refused.cause}))
 	} else {
 		a.counts.logins.add(failed.Code)
 	}

@@ -46,7 +46,7 @@ func (a Args) Decode(dst ...any) error {
 			continue
 		}
 		if err := json.Unmarshal(a.args.Values[i], d); err != nil {
-			return fmt.Errorf("%w: argument %d: %w", ErrBadArguments, i, err)
+			return fmt.Errorf("%w: argument %d: %w", ErrBadArguments, i, short(err))
 		}
 	}
 	return nil

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/z-open/socketauth/blacklist"
 	"github.com/z-open/socketauth/internal/authn"
@@ -350,3 +353,38 @@ const (
 
 // wholeSeconds returns a duration in seconds, rounded up, as the Retry-After header has it.
 func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// maxErrorText is how much of an error's text is kept, in bytes, where clients can make it long.
+const maxErrorText = 1 << 10
+
+// shortError is an error whose text is cut.
+type shortError struct {
+	text string
+	err  error
+}
+
+func (e *shortError) Error() string { return e.text }
+
+func (e *shortError) Unwrap() error { return e.err }
+
+// short returns an error that wraps err and whose text is the beginning of err's, in valid UTF-8. It
+// returns err itself if nothing has to be changed. Errors about JSON quote what the client sent.
+func short(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if len(text) <= maxErrorText && utf8.ValidString(text) {
+		return err
+	}
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText] + "..."
+	}
+	return &shortError{strings.ToValidUTF8(text, "\uFFFD"), err}
+}
+
+// cause is an error for the log, whose text may have what a client sent.
+type cause struct{ err error }
+
+// LogValue implements slog.LogValuer.
+func (c cause) LogValue() slog.Value { return slog.AnyValue(short(c.err)) }

@@ -131,7 +131,7 @@ func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refus
 	}
 	var attrs []any
 	if refused.cause != nil {
-		attrs = append(attrs, slog.Any("cause", refused.cause))
+		attrs = append(attrs, slog.Any("cause", cause{refused.cause}))
 	}
 	level := slog.LevelDebug
 	switch refused.code {
@@ -159,7 +159,7 @@ func (r *recorder) recordRefusal(ctx context.Context, msg string, refused *refus
 // logLate logs once a minute for each deadline that a client has missed it, and how it can meet it.
 func (r *recorder) logLate(refused *refusal, e AuditEvent) {
 	if unsaid, now := r.lates[refused.late].Allow(); now {
-		r.log.Warn("socketauth: a client did not authenticate in time", slog.Any("cause", refused.cause),
+		r.log.Warn("socketauth: a client did not authenticate in time", slog.Any("cause", cause{refused.cause}),
 			slog.String("address", e.Address), slog.String("user", e.UserID), slog.String("user_agent", e.UserAgent),
 			slog.Int("more_since_last", unsaid), slog.String("fix", lateCauses[refused.late].fix))
 	}

@@ -343,7 +343,7 @@ func (s *Socket) handle(c *call, t *token, live bool) (alone bool) {
 		level = slog.LevelDebug
 	}
 	s.server.auth.log.Log(ctx, level, "socketauth: handler failed",
-		slog.String("event", name), slog.String("user", s.UserID()), slog.Any("cause", err))
+		slog.String("event", name), slog.String("user", s.UserID()), slog.Any("cause", cause{err}))
 	if public.Code == "" {
 		public = PublicError{Code: codeServerError}
 	}

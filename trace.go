@@ -29,7 +29,7 @@ func (r *recorder) spanOf(ctx context.Context, kind, name string) (traced contex
 	if hook == nil {
 		return traced, untraced
 	}
-	return traced, func(err error) { _ = r.contain("Trace", func() error { hook(err); return nil }) }
+	return traced, func(err error) { _ = r.contain("Trace", func() error { hook(short(err)); return nil }) }
 }
 
 func untraced(error) {}

@@ -2,6 +2,8 @@ package socketauth_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"unicode/utf8"
 
 	"github.com/z-open/socketauth"
 )
@@ -137,4 +140,88 @@ func TestTraceFaults(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestClientsTextIsCut guards that what a client sends does not make an error, a line of the log or
+// what Trace is told long, nor what is told invalid UTF-8.
+func TestClientsTextIsCut(t *testing.T) {
+	const most = 2 << 10
+	digits := strings.Repeat("1", 60000)
+	var mu sync.Mutex
+	var traced []error
+	onEngines(t, func(o *socketauth.Options[string]) {
+		o.FindUserByCredentials = func(_ context.Context, c socketauth.Credentials) (string, error) {
+			return "", errors.New("no user " + c.Get("username"))
+		}
+		o.Trace = func(ctx context.Context, _ string) (context.Context, func(error)) {
+			return ctx, func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					traced = append(traced, err)
+				}
+			}
+		}
+	}, func(srv *testServer) {
+		traced = nil
+		var decoding error
+		srv.On("number", socketauth.Typed(func(_ context.Context, _ *socketauth.Socket, n int) (int, error) { return n, nil }))
+		srv.On("decode", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
+			var n int
+			decoding = args.Decode(&n)
+			return nil, decoding
+		})
+		public := &socketauth.PublicError{Code: "unknown"}
+		srv.On("quote", func(_ context.Context, _ *socketauth.Socket, args socketauth.Args) (any, error) {
+			var b []byte
+			if err := args.Decode(&b); err != nil {
+				return nil, err
+			}
+			public.Err = errors.New(string(b))
+			return nil, public
+		})
+		c, _ := srv.authenticated()
+		const bad, unknown = `[{"error":{"code":"bad_arguments"}}]`, `[{"error":{"code":"unknown"}}]`
+		for _, call := range []struct {
+			event string
+			arg   any
+			want  string
+		}{
+			{"number", json.RawMessage(digits), bad},
+			{"decode", json.RawMessage(digits), bad},
+			{"quote", []byte("a\xffb"), unknown},
+			{"quote", []byte(strings.Repeat("\xc3", 30000)), unknown},
+		} {
+			if got := c.call(call.event, call.arg); got != call.want {
+				t.Errorf("%s: answered %s", call.event, got)
+			}
+		}
+		header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","x":` + digits[:10000] + `}`))
+		c.authenticate(header + ".e30.e30")
+		c.expectUnauthorized("invalid_token")
+		if status, _, _ := post(srv.Config.Handler, "/login", jsonType, credentialsJSON(digits, "p")); status != http.StatusInternalServerError {
+			t.Errorf("login: status %d", status)
+		}
+		synctest.Wait()
+
+		var typ *json.UnmarshalTypeError
+		if len(decoding.Error()) > most || !errors.Is(decoding, socketauth.ErrBadArguments) || !errors.As(decoding, &typ) {
+			t.Errorf("Decode: %d bytes, %T", len(decoding.Error()), typ)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(traced) != 6 || !errors.Is(traced[0], socketauth.ErrBadArguments) || !errors.Is(traced[2], public) {
+			t.Errorf("%d errors were traced", len(traced))
+		}
+		for n, err := range traced {
+			if text := err.Error(); len(text) > most || !utf8.ValidString(text) {
+				t.Errorf("error %d: %d bytes, %.100q", n, len(text), text)
+			}
+		}
+		for line := range strings.Lines(srv.logs.String()) {
+			if len(line) > 2*most {
+				t.Errorf("a line of %d bytes: %.100s", len(line), line)
+			}
+		}
+	})
 }

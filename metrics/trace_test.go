@@ -2,8 +2,11 @@ package metrics_test
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 	"go.opentelemetry.io/otel/codes"
@@ -52,5 +55,27 @@ func TestSpans(t *testing.T) {
 		if !slices.Contains(got, want) {
 			t.Errorf("there is no span %+v in %+v", want, got)
 		}
+	}
+}
+
+// TestSpanStatus guards that the status of a span is valid UTF-8, which exporters insist on, and of
+// limited length.
+func TestSpanStatus(t *testing.T) {
+	for name, tt := range map[string]struct{ text, want string }{
+		"short":   {"broken", "broken"},
+		"invalid": {"bad \xff name", "bad \uFFFD name"},
+		"long":    {strings.Repeat("é", 30000), strings.Repeat("é", 512) + "..."},
+		"cut":     {"x" + strings.Repeat("é", 30000), "x" + strings.Repeat("é", 511) + "\uFFFD..."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorded := tracetest.NewSpanRecorder()
+			begin := metrics.Trace(trace.NewTracerProvider(trace.WithSpanProcessor(recorded)))
+			_, end := begin(t.Context(), "store Present")
+			end(errors.New(tt.text))
+			got := recorded.Ended()[0].Status()
+			if got.Code != codes.Error || got.Description != tt.want || !utf8.ValidString(got.Description) {
+				t.Errorf("status %v, %d bytes: %.50q", got.Code, len(got.Description), got.Description)
+			}
+		})
 	}
 }
