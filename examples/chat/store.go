@@ -35,16 +35,19 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE TRIGGER IF NOT EXISTS forget AFTER INSERT ON messages BEGIN
 	DELETE FROM messages WHERE id <= new.id - 50;
 END;
-CREATE TABLE IF NOT EXISTS message_keys (
+CREATE TABLE IF NOT EXISTS sent ( -- the last messages with a key of each author
 	author  TEXT NOT NULL,
 	key     TEXT NOT NULL,    -- made by the author's page
-	message INTEGER NOT NULL, -- which may have been deleted
-	time    INTEGER NOT NULL, -- of the message
+	message INTEGER NOT NULL, -- its id, also after it has been deleted from messages
+	text    TEXT NOT NULL,
+	time    INTEGER NOT NULL,
 	PRIMARY KEY (author, key)
 ) STRICT;
-CREATE TRIGGER IF NOT EXISTS forget_keys AFTER INSERT ON message_keys BEGIN
-	DELETE FROM message_keys WHERE message <= new.message - 1000;
+CREATE TRIGGER IF NOT EXISTS forget_sent AFTER INSERT ON sent BEGIN
+	DELETE FROM sent WHERE author = new.author AND message NOT IN
+		(SELECT message FROM sent WHERE author = new.author ORDER BY message DESC LIMIT 100);
 END;
+DROP TABLE IF EXISTS message_keys; -- of an earlier version
 CREATE TABLE IF NOT EXISTS seen (
 	session TEXT PRIMARY KEY,
 	time    INTEGER NOT NULL                  -- in milliseconds: when one of its pages was there last
@@ -135,7 +138,7 @@ func (s *store) UserByKey(ctx context.Context, key string) (u user, hash string,
 
 // AddMessage stores a message. A trigger deletes the oldest one if there are more than 50. If the author
 // has sent a message with the same key before, AddMessage stores nothing and returns that message, with
-// isNew false. An empty key is no key.
+// isNew false; it knows the last 100 keys of each author. An empty key is no key.
 func (s *store) AddMessage(ctx context.Context, author, text, key string) (m message, isNew bool, err error) {
 	m = message{Key: key, Author: author, Text: text, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -151,17 +154,17 @@ func (s *store) AddMessage(ctx context.Context, author, text, key string) (m mes
 	if err := tx.QueryRowContext(ctx, insert, author, text, m.Time.UnixMilli()).Scan(&m.ID); err != nil || key == "" {
 		return m, true, errors.Join(err, tx.Commit())
 	}
-	const insertKey = `INSERT INTO message_keys (author, key, message, time) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`
-	result, err := tx.ExecContext(ctx, insertKey, author, key, m.ID, m.Time.UnixMilli())
+	const insertSent = `INSERT INTO sent (author, key, message, text, time) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+	result, err := tx.ExecContext(ctx, insertSent, author, key, m.ID, text, m.Time.UnixMilli())
 	if err != nil {
 		return message{}, false, err
 	}
 	if count, err := result.RowsAffected(); err != nil || count > 0 {
 		return m, true, errors.Join(err, tx.Commit())
 	}
-	const query = `SELECT message, time FROM message_keys WHERE author = ? AND key = ?`
+	const query = `SELECT message, text, time FROM sent WHERE author = ? AND key = ?`
 	var at int64
-	err = tx.QueryRowContext(ctx, query, author, key).Scan(&m.ID, &at)
+	err = tx.QueryRowContext(ctx, query, author, key).Scan(&m.ID, &m.Text, &at)
 	m.Time = time.UnixMilli(at).UTC()
 	return m, false, err // without the message that was inserted
 }
@@ -169,7 +172,7 @@ func (s *store) AddMessage(ctx context.Context, author, text, key string) (m mes
 // Messages returns the stored messages, the oldest first.
 func (s *store) Messages(ctx context.Context) (messages []message, err error) {
 	const query = `SELECT m.id, coalesce(k.key, ''), m.author, m.text, m.time
-		FROM messages AS m LEFT JOIN message_keys AS k ON k.author = m.author AND k.message = m.id ORDER BY m.id`
+		FROM messages AS m LEFT JOIN sent AS k ON k.author = m.author AND k.message = m.id ORDER BY m.id`
 	rows, err := s.db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
