@@ -207,8 +207,8 @@ type Options[U any] struct {
 	// "presentation" (of a token on a socket or at TokenPath), "store" and a call, such as "store
 	// Present", or "handler" and an event, such as "handler message". The context that it returns
 	// is used within, and end is called once with what came of it: nil, or an error whose text is
-	// for operators, valid UTF-8 and cut after 1 KiB. Both must return soon. metrics.Trace, of the module of that name, makes spans
-	// of OpenTelemetry. If nil, nothing is traced.
+	// for operators, valid UTF-8 and cut after 1 KiB. Both must return soon. metrics.Trace, of the
+	// module of that name, makes spans of OpenTelemetry. If nil, nothing is traced.
 	Trace func(ctx context.Context, op string) (traced context.Context, end func(err error))
 
 	// Logger receives what an operator of the app should know, and never a secret. At level debug
