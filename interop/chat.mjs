@@ -127,6 +127,68 @@ const scenarios = {
     await phone.arrivals()
   },
 
+  // crowd presses buttons in a list of devices that is longer than the panel.
+  async crowd() {
+    const alice = await person('alice')
+    await alice.register()
+    for (let n = 2; n <= 8; n++) {
+      const other = await person(`device ${n}`)
+      await other.logIn('alice')
+      await alice.page.locator('#devices li').nth(n - 1).waitFor()
+      await other.page.context().close()
+    }
+    const buttons = alice.page.locator('#devices li:not(.here) button')
+    await buttons.last().click()
+    await alice.page.locator('#devices li').nth(7).waitFor({ state: 'detached' })
+    await alice.isInSight('#devices-note')
+    await buttons.first().click()
+    await alice.page.locator('#devices li').nth(6).waitFor({ state: 'detached' })
+    await alice.isInSight('#devices-note')
+    for (let n = 7; n <= 8; n++) {
+      const other = await person(`device ${n} again`)
+      await other.logIn('alice')
+      await alice.page.locator('#devices li').nth(n - 1).waitFor()
+      await other.page.context().close()
+    }
+    await alice.owns(8)
+
+    ready() // the test stops the server
+    await alice.is('offline')
+    await alice.page.locator('#offline[data-kind=offline]').waitFor()
+    for (const [width, height] of [[1280, 800], [390, 844], [320, 640], [320, 256]]) {
+      await alice.page.setViewportSize({ width, height })
+      if (width < 832) await alice.page.locator('#show-session').click()
+      for (const button of [buttons.first(), buttons.last(), alice.page.locator('#end-others')]) {
+        await alice.page.locator('#devices-title').focus()
+        await button.click()
+        await alice.isInSight('#devices-note')
+      }
+      if (height <= 480) continue
+      // With the keyboard, down and up the list.
+      await alice.page.locator('#lose').focus()
+      alice.say('sees what has the focus', await alice.walks('Tab', 8), await alice.walks('Shift+Tab', 8))
+    }
+  },
+
+  // parting logs out while the server is away, which is told later.
+  async parting() {
+    const alice = await person('alice')
+    await alice.register()
+    ready() // the test stops the server
+    await alice.is('offline')
+    const told = new Promise((resolve) => alice.page.on('websocket', (ws) => ws.on('framereceived', ({ payload }) => {
+      if (/^42\["logged_out"/.test(payload)) resolve()
+    })))
+    await alice.page.locator('#logout').click()
+    await alice.is('signed-out')
+    await alice.told('#notice')
+    ready() // the test starts the server again
+    await told
+    await alice.fill('login', 'alice', 'correct horse')
+    await alice.is('online')
+    await alice.owns(1)
+  },
+
   // proof asks for the password again before devices are ended.
   async proof() {
     const [alice, phone] = [await person('alice'), await person('phone')]
@@ -162,6 +224,7 @@ const scenarios = {
     await alice.told('#devices-note')
     await alice.owns(1)
     alice.say('asked again', await dialog.isVisible())
+    await alice.learns('You gave your password. Token 2 replaces token 1.')
   },
 
   // connection is lost and comes back, in two tabs, also when the server restarts.

@@ -4,6 +4,7 @@
 //
 // It is like chat.mjs.
 import { browser, context, person, ready } from './chat_person.mjs'
+import { launch } from './chromium.mjs'
 
 // intercept has what a page sends and receives on its sockets pass through tools: functions that
 // take a frame and return what goes on, or undefined.
@@ -91,6 +92,20 @@ const scenarios = {
     await field.press('Backspace')
     await field.press('Backspace')
     alice.say('valid', await alice.page.locator('#message-input:not([aria-invalid])').count(), await alice.page.locator('#message-error').textContent())
+
+    // Guards: where Enter makes a line, screen readers read the hint on Shift+Enter, and a phone that says it can
+    // hover showed it and sent.
+    const browserWithHover = await launch('--blink-settings=primaryPointerType=2,availablePointerTypes=2,primaryHoverType=2,availableHoverTypes=2')
+    const hovering = await person('hovering phone', await browserWithHover.newContext())
+    await hovering.logIn('phone')
+    for (const who of [alice, phone, hovering]) {
+      who.say('hints', await who.page.locator('#message-input').evaluate((input) => input.enterKeyHint),
+        await who.page.locator('#keys-hint').textContent())
+    }
+    await hovering.page.locator('#message-input').pressSequentially('one')
+    await hovering.page.locator('#message-input').press('Enter')
+    hovering.say('holds', await hovering.page.locator('#message-input').inputValue())
+    await browserWithHover.close()
 
     const touchField = phone.page.locator('#message-input')
     await touchField.pressSequentially('one')

@@ -164,6 +164,33 @@ class Person {
     this.say('told', await at.textContent())
   }
 
+  // isInSight waits until a place has text, and prints whether all of it is visible: in the panel, in the
+  // window, and with nothing above it.
+  async isInSight(place) {
+    await this.page.locator(place + ':not(:empty)').waitFor()
+    this.say('is in sight', await this.page.evaluate((place) => {
+      const note = document.querySelector(place)
+      const [box, panel] = [note, note.closest('.panel')].map((element) => element.getBoundingClientRect())
+      const isAt = (x, y) => note.contains(document.elementFromPoint(x, y))
+      return box.top >= Math.max(panel.top, 0) && box.bottom <= Math.min(panel.bottom, innerHeight)
+        && isAt(box.left + 10, box.top + 5) && isAt(box.right - 10, box.bottom - 5)
+    }, place), await this.page.locator(place).textContent())
+  }
+
+  // walks presses a key a number of times, and returns whether each time what has the focus is visible.
+  async walks(key, times) {
+    for (let n = 0; n < times; n++) {
+      await this.page.keyboard.press(key)
+      const isVisible = await this.page.evaluate(() => {
+        const { activeElement: at } = document
+        const { left, top, width, height } = at.getBoundingClientRect()
+        return at.contains(document.elementFromPoint(left + width / 2, top + height / 2))
+      })
+      if (!isVisible) return false
+    }
+    return true
+  }
+
   // learns waits for a line in the list of the session's events.
   async learns(text) {
     await this.page.locator('#journal li').getByText(text, { exact: true }).waitFor()

@@ -2,10 +2,12 @@ package interop
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 )
@@ -17,6 +19,8 @@ func TestChat(t *testing.T) {
 	t.Run("talk", func(t *testing.T) { testChatTalk(t, &chat{program: program}) })
 	t.Run("access", func(t *testing.T) { testChatAccess(t, &chat{program: program}) })
 	t.Run("devices", func(t *testing.T) { testChatDevices(t, &chat{program: program}) })
+	t.Run("crowd", func(t *testing.T) { testChatCrowd(t, &chat{program: program}) })
+	t.Run("parting", func(t *testing.T) { testChatParting(t, &chat{program: program}) })
 	t.Run("proof", func(t *testing.T) { testChatProof(t, &chat{program: program, flags: []string{"-recent", "10s"}}) })
 	t.Run("connection", func(t *testing.T) { testChatConnection(t, &chat{program: program}) })
 }
@@ -126,6 +130,56 @@ func testChatDevices(t *testing.T, c *chat) {
 	d.done()
 }
 
+// testChatCrowd guards: with three devices or more, the answer to a press of a button of one was below the
+// visible part of the panel.
+func testChatCrowd(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "crowd", c.start(t))
+	d.ignore("console") // the browser logs that there is no server
+	d.hears("alice", "is", "signed-out")
+	d.hears("alice", "is", "online")
+	for range 2 {
+		d.hears("alice", "is in sight", true, "Chrome on Linux was logged out.")
+	}
+	d.hears("alice", "owns", append([]any{"Chrome on Linux, here"}, slices.Repeat([]any{"Chrome on Linux"}, 7)...)...)
+	d.hears("client", "ready")
+	c.stop(t)
+	d.hears("alice", "is", "offline")
+	for n := range 4 { // sizes of the window
+		for range 3 {
+			d.hears("alice", "is in sight", true, "You are offline. Try again when you are back.")
+		}
+		if n < 3 {
+			d.hears("alice", "sees what has the focus", true, true)
+		}
+	}
+	for n := 2; n <= 8; n++ {
+		d.hears(fmt.Sprintf("device %d", n), "is", "online")
+	}
+	for n := 7; n <= 8; n++ {
+		d.hears(fmt.Sprintf("device %d again", n), "is", "online")
+	}
+	d.done()
+}
+
+// testChatParting guards: who logged out while the server was away was told that it does not know of it, and
+// not that the page would tell it.
+func testChatParting(t *testing.T, c *chat) {
+	d := chromium(t, "chat.mjs", "parting", c.start(t))
+	d.ignore("console") // the browser logs that there is no server
+	d.hears("alice", "is", "signed-out")
+	d.hears("alice", "is", "online")
+	d.hears("client", "ready")
+	c.stop(t)
+	d.hears("alice", "is", "offline")
+	d.hears("alice", "is", "signed-out")
+	d.hears("alice", "told", "You are logged out here, but the server could not be told. It will be told as soon as it can be reached.")
+	d.hears("client", "ready")
+	c.start(t)
+	d.hears("alice", "is", "online")
+	d.hears("alice", "owns", "Chrome on Linux, here")
+	d.done()
+}
+
 // testChatProof: the page asks for the password again, and logs out nobody without it.
 func testChatProof(t *testing.T, c *chat) {
 	d := chromium(t, "chat.mjs", "proof", c.start(t))
@@ -144,6 +198,8 @@ func testChatProof(t *testing.T, c *chat) {
 	d.hears("alice", "told", "One other device was logged out.")
 	d.hears("alice", "owns", "Chrome on Linux, here")
 	d.hears("alice", "asked again", false)
+	// Guards: "What happened" said of this that the token was renewed in time.
+	d.hears("alice", "learns", "You gave your password. Token 2 replaces token 1.")
 	d.done()
 }
 

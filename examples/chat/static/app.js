@@ -36,7 +36,7 @@ const typing = new Typing(client, $("typing"), $("typing-said"));
 const reading = new Reading($("log"), $("messages"), $("jump"));
 const room = new Room(client, { outbox, typing, reading, messages: $("messages"), users: $("users") });
 const composer = new Composer($("message-form"), {
-  error: $("message-error"), count: $("count"), outbox, typing, onSend: () => reading.end(),
+  error: $("message-error"), hint: $("keys-hint"), count: $("count"), outbox, typing, onSend: () => reading.end(),
 });
 const devices = new Devices(client, $("devices"), $("devices-title"), $("device"));
 const journal = new Journal(client, $("journal"));
@@ -183,7 +183,7 @@ devices.onChange = (count) => {
 
 let noting = false; // an action runs, perhaps behind the dialog
 
-/** Runs an action and shows its result, or why it was refused, under the devices. One runs at a time. */
+/** Runs an action and shows its result, or why it was refused, by the devices. One runs at a time. */
 async function note(action) {
   if (noting) return;
   noting = true;

@@ -15,7 +15,7 @@ export class Composer {
   #typing;
   #onSend;
 
-  constructor(form, { error, count, outbox, typing, onSend }) {
+  constructor(form, { error, hint, count, outbox, typing, onSend }) {
     this.#form = form;
     this.#input = form.elements.message;
     this.#error = error;
@@ -25,8 +25,12 @@ export class Composer {
     this.#onSend = onSend;
 
     // The keys of a screen keyboard are too few for two kinds of Enter: there it makes a line.
-    const isTouched = matchMedia("(hover: none) and (pointer: coarse)");
-    const tellKey = () => { this.#input.enterKeyHint = isTouched.matches ? "enter" : "send"; };
+    // Some phones say that they can hover. The hint is removed, since a screen reader would read a hidden one.
+    const isTouched = matchMedia("(pointer: coarse)");
+    const tellKey = () => {
+      this.#input.enterKeyHint = isTouched.matches ? "enter" : "send";
+      hint.textContent = isTouched.matches ? "" : "Shift+Enter makes a new line.";
+    };
     isTouched.addEventListener("change", tellKey);
     tellKey();
     this.#input.addEventListener("keydown", (event) => {

@@ -7,7 +7,8 @@ const KEPT = 30; // how many entries
 export class Journal {
   #client;
   #list;
-  #number; // the number of the last token in the list
+  #last; // the claims of the last token in the list
+  #isTold = false; // another tab was given the password, and this one presents its token anew for that
   #before; // the last state
 
   constructor(client, list) {
@@ -35,20 +36,21 @@ export class Journal {
   }
 
   #state(state, reason) {
+    this.#isTold = false;
     switch (state) {
       case "connecting":
         if (this.#before || !this.#client.token) break;
-        this.#number = generation(this.#client.token);
-        this.add("wait", `Back again, with token ${this.#number} from the storage.`);
+        this.#last = claims(this.#client.token);
+        this.add("wait", `Back again, with token ${this.#last.gen} from the storage.`);
         break;
       case "online":
-        this.add("good", `${this.#number ? "Reconnected" : "Signed in"}. ${this.#replaced()}`);
+        this.add("good", `${this.#last ? "Reconnected" : "Signed in"}. ${this.#replaced().tokens}`);
         break;
       case "offline":
         this.add("wait", lost(reason));
         break;
       default:
-        this.#number = undefined;
+        this.#last = undefined;
         if (reason) this.add(reason === "logged_out" ? "good" : "bad", text(reason));
     }
   }
@@ -56,9 +58,8 @@ export class Journal {
   #notice(notice, refusal) {
     switch (notice) {
       case "renewed":
-        return this.add("good", `Renewed in time. ${this.#replaced()}`);
       case "rotated":
-        return this.add("good", `Another tab was given a new token, and shares it. ${this.#replaced()}`);
+        return this.add("good", this.#renewed(notice));
       case "refused": // the state that follows has this reason, unless the client stays online
         if (this.#client.state === "online" && !refusal.terminal) this.add("wait", `Not renewed yet: ${refusal.code}.`);
         return undefined;
@@ -71,17 +72,36 @@ export class Journal {
     }
   }
 
-  /** Returns a sentence that names the current token, and the one that it replaced. */
+  /** Returns why there is a new token while the client is online. */
+  #renewed(notice) {
+    const { tokens, isProven } = this.#replaced();
+    const wasTold = this.#isTold;
+    this.#isTold = notice === "rotated" && (isProven || wasTold);
+    if (notice === "rotated") return `Another tab was given ${isProven ? "your password" : "a new token, and shares it"}. ${tokens}`;
+    if (isProven) return `You gave your password. ${tokens}`;
+    return wasTold ? `This tab has told the server of your password. ${tokens}` : `Renewed in time. ${tokens}`;
+  }
+
+  /**
+   * Takes note of the current token. Returns a sentence that names it and the one that it replaced, and whether
+   * the user has given the password for it.
+   */
   #replaced() {
-    const before = this.#number;
-    const now = this.#number = generation(this.#client.token);
-    return before && before !== now ? `Token ${now} replaces token ${before}.` : `Token ${now}.`;
+    const before = this.#last;
+    const now = this.#last = claims(this.#client.token);
+    return {
+      tokens: before && before.gen !== now?.gen ? `Token ${now?.gen} replaces token ${before.gen}.` : `Token ${now?.gen}.`,
+      isProven: now?.auth_time > before?.auth_time,
+    };
   }
 }
 
-/** Returns the number of a token in its session. It is not verified, which only the server can do. */
-export function generation(token) {
+/** Returns the claims of a token, which are not verified: only the server can do that. */
+function claims(token) {
   if (!token) return undefined;
   const [, body] = token.split(".");
-  return JSON.parse(atob(body.replaceAll("-", "+").replaceAll("_", "/"))).gen;
+  return JSON.parse(atob(body.replaceAll("-", "+").replaceAll("_", "/")));
 }
+
+/** Returns the number of a token in its session. */
+export const generation = (token) => claims(token)?.gen;

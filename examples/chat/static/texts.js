@@ -32,7 +32,7 @@ const texts = {
 
   // The end of a session.
   logged_out: "You are logged out.",
-  logged_out_here: "You are logged out here, but the server could not be told.",
+  logged_out_here: "You are logged out here, but the server could not be told. It will be told as soon as it can be reached.",
   elsewhere: "You are logged out: this browser has no session any more.",
   session_revoked: "This device was logged out from another one.",
   token_expired: "You were away for too long. Please log in again.",
