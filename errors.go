@@ -367,8 +367,8 @@ func (e *shortError) Error() string { return e.text }
 
 func (e *shortError) Unwrap() error { return e.err }
 
-// short returns an error that wraps err and whose text is the beginning of err's, in valid UTF-8. It
-// returns err itself if nothing has to be changed. Errors about JSON quote what the client sent.
+// short returns an error that wraps err and whose text is the beginning of err's, in valid UTF-8.
+// It returns err itself if nothing has to be changed. Errors about JSON quote what the client sent.
 func short(err error) error {
 	if err == nil {
 		return nil

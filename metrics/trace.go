@@ -10,9 +10,9 @@ import (
 
 // Trace returns what Options.Trace can be set to: a span of OpenTelemetry for each operation, named
 // "socketauth" and the operation, such as "socketauth store Present". A span that ends with an
-// error has the status Error and the error's text, or the beginning of a long one. The spans within a request are children of the
-// request's, if middleware such as otelhttp has begun one. p is for example
-// otel.GetTracerProvider().
+// error has the status Error and the error's text, or the beginning of a long one. The spans within
+// a request are children of the request's, if middleware such as otelhttp has begun one. p is for
+// example otel.GetTracerProvider().
 func Trace(p trace.TracerProvider) func(ctx context.Context, op string) (context.Context, func(err error)) {
 	tracer := p.Tracer("github.com/z-open/socketauth")
 	return func(ctx context.Context, op string) (context.Context, func(err error)) {
