@@ -106,8 +106,8 @@ export class Client<ServerEvents extends EventMap<ServerEvents> = AnyEvents, Cli
     emit<E extends EventName<ClientEvents>>(event: E, ...args: Parameters<ClientEvents[E]>): boolean;
     /**
      * Sends an event and resolves to the server's reply. Rejects with a SocketAuthError where the
-     * reply is `{error: {code}}`, or where none comes within timeout ms (10,000), and with its reason
-     * when the signal aborts.
+     * reply is `{error: {code}}` ("bad_answer" where the code is no string), or where none comes
+     * within timeout ms (10,000), and with its reason when the signal aborts.
      */
     emitWithAck<E extends AskableEvent<ClientEvents>>(event: E | {
         event: E;

@@ -315,8 +315,8 @@ export class Client {
 
   /**
    * Sends an event and resolves to the server's reply. Rejects with a SocketAuthError where the
-   * reply is `{error: {code}}`, or where none comes within timeout ms (10,000), and with its reason
-   * when the signal aborts.
+   * reply is `{error: {code}}` ("bad_answer" where the code is no string), or where none comes
+   * within timeout ms (10,000), and with its reason when the signal aborts.
    *
    * @template {AskableEvent<ClientEvents>} E
    * @param {E | { event: E, timeout?: number, signal?: AbortSignal }} event

@@ -20,11 +20,12 @@ const messages = {
  */
 export class SocketAuthError extends Error {
   /**
-   * @param {ErrorCode} code
+   * @param {ErrorCode} code What is no string, as a reply may have it, is a bad answer.
    * @param {number} [retryAfter]
    * @param {{ [name: string]: any }} [details]
    */
   constructor(code, retryAfter, details) {
+    if (typeof code !== "string") code = "bad_answer";
     super(Object.hasOwn(messages, code) ? `socketauth: ${messages[code]}` : code);
     this.name = "SocketAuthError";
     this.code = code;

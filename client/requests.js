@@ -15,7 +15,7 @@ const TURN_TIMEOUT = 20_000; // ms of waiting for the turn
  * also if other tabs had it replaced more than once while the request was under way. Middleware
  * refuses a request before anything is done.
  */
-const repeats = { stale_token: 1, token_expired: 1, no_longer_valid: 3 };
+const repeats = [["stale_token", 1], ["token_expired", 1], ["no_longer_valid", 3]];
 
 /** Codes by which the token that was presented without a socket is dead. */
 const dead = ["invalid_token", "token_expired", "invalid_tenant", "no_longer_valid", "token_reused",
@@ -241,12 +241,13 @@ export class Requests {
     const waitFor = (promise) => unlessAborted(signal, (...settle) => promise.then(...settle));
     let token = await waitFor(this.#tokenForRequest());
     if (!token || isOnce) return send(token);
-    for (const counts = {}; ;) {
+    for (const left = new Map(repeats); ;) {
       const response = await send(token);
       if (response.status !== 401) return response;
       const code = (await response.clone().json().catch(() => {}))?.code;
-      counts[code] = (counts[code] ?? 0) + 1;
-      if (!(counts[code] <= repeats[code])) return response;
+      const n = left.get(code);
+      if (!n) return response;
+      left.set(code, n - 1);
       token = await waitFor(this.#tokenAfter(code, token));
       if (!token) return response;
     }

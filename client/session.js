@@ -320,6 +320,7 @@ export class Session {
   /** The token presented is refused, on this connection or without a socket; or has no proof. */
   refused(connection, refusal) {
     const { presented } = connection;
+    if (typeof refusal.code !== "string") refusal = { ...refusal, code: "bad_answer" };
     // A code that comes without a proof comes without one next time, too.
     if (refusal.code === "proof_required" && isCode(presented)) {
       refusal = { ...refusal, terminal: true };

@@ -222,6 +222,28 @@ export const tests = {
     assert.equal(await settles(client.emitWithAck({ event: 'save' })), 'offline')
   },
 
+  async 'a code that is no string fails like another'() {
+    // Guards: where a reply's code was an object with a toString of its own, the error threw and
+    // emitWithAck never settled; nor did a login that was refused so.
+    const { server, client } = await online()
+    for (const code of [{ toString: 1 }, ['x'], 7]) {
+      const asked = client.emitWithAck('save')
+      const error = { code, retryAfter: 2 }
+      server.socket.sent.at(-1).at(-1)({ error })
+      const got = await asked.catch((error) => error)
+      assert.deepEqual([got.name, got.code, got.retryAfter, got.details], ['SocketAuthError', 'bad_answer', 2, error])
+    }
+    globalThis.fetch = async () => Response.json({ code: { toString: 1 } }, { status: 401 })
+    assert.equal(await settles(client.login({})), 'bad_answer')
+    const { server: other, client: late } = await start()
+    globalThis.fetch = async () => Response.json({ token: code('two') })
+    const login = settles(late.login({}))
+    await loaded()
+    other.hear()
+    other.socket.tell('unauthorized', { code: { toString: 1 }, terminal: true })
+    assert.equal(await login, 'bad_answer')
+  },
+
   async 'a reply is waited for until the signal aborts'() {
     const { server, client } = await online()
     const controller = new AbortController()

@@ -116,7 +116,8 @@ export const tests = {
     // Guards: what one user has asked for must not be done as another user, and half a stream is no
     // request.
     const { client, server, kept, http } = await page()
-    for (const [status, code] of [[401, 'session_revoked'], [403, 'stale_token'], [401, undefined]]) {
+    for (const [status, code] of [[401, 'session_revoked'], [403, 'stale_token'], [401, undefined],
+      [401, '__proto__'], [401, { toString: 1 }]]) {
       http.refuse(status, code)
       assert.equal((await client.fetch('/api/me')).status, status)
     }
