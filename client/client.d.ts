@@ -115,9 +115,9 @@ export class Client<ServerEvents extends EventMap<ServerEvents> = AnyEvents, Cli
         signal?: AbortSignal;
     }, ...args: Exchange<ClientEvents[E]>["args"]): Promise<Exchange<ClientEvents[E]>["reply"]>;
     /**
-     * Resolves to the snapshot once the state is "online". Rejects with a SocketAuthError where
-     * nobody is signed in ("signed_out", with the reason in its details) or the client is closed, and
-     * with its reason when the signal aborts.
+     * Resolves to the snapshot once the state is "online" and no logout is under way. Rejects with a
+     * SocketAuthError where nobody is signed in ("signed_out", with the reason in its details) or the
+     * client is closed, and with its reason when the signal aborts.
      */
     ready({ signal }?: {
         signal?: AbortSignal;

@@ -353,9 +353,9 @@ export class Client {
   }
 
   /**
-   * Resolves to the snapshot once the state is "online". Rejects with a SocketAuthError where
-   * nobody is signed in ("signed_out", with the reason in its details) or the client is closed, and
-   * with its reason when the signal aborts.
+   * Resolves to the snapshot once the state is "online" and no logout is under way. Rejects with a
+   * SocketAuthError where nobody is signed in ("signed_out", with the reason in its details) or the
+   * client is closed, and with its reason when the signal aborts.
    *
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<Snapshot>}
@@ -368,7 +368,7 @@ export class Client {
         const check = () => {
           const { state, reason } = this.snapshot;
           if (this.#session.isClosed) reject(new SocketAuthError("closed"));
-          else if (state === "online") resolve(this.snapshot);
+          else if (state === "online" && !this.#session.isLoggingOut) resolve(this.snapshot);
           else if (!this.#session.isSignedIn) {
             const code = "signed_out";
             reject(new SocketAuthError(code, undefined, { code, reason }));

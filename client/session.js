@@ -88,7 +88,13 @@ export class Session {
     return this.state !== "signed-out" && this.state !== "expired";
   }
 
+  /** Whether a logout is under way: the state is still the one before it. */
+  get isLoggingOut() {
+    return this.#finishLogout !== undefined;
+  }
+
   #become(state, reason) {
+    if (this.isClosed && reason !== "closed") return; // close was the last change
     if (state === this.state && reason === this.reason) return;
     this.state = state;
     this.reason = reason;

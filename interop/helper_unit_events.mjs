@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
 import { connect } from '../client/socketauth.js'
-import { Server, window, settle, pass, token, code, start, online, begin, loaded, settles } from './helper_unit_kit.mjs'
+import { KEY, Server, window, settle, pass, token, code, start, online, begin, loaded, settles } from './helper_unit_kit.mjs'
 
 // comeBack has a client connect again.
 async function comeBack({ server }) {
@@ -321,6 +321,28 @@ export const tests = {
     const there = await online()
     await assert.rejects(there.client.ready({ signal: controller.signal }), why) // also where it is online
     await assert.rejects(connect().ready(), { code: 'signed_out' }) // on a server that renders pages
+  },
+
+  async 'ready waits for the end of a logout'() {
+    // Guards: while a logout waited for the server, ready resolved, though the token was gone.
+    const { server, client } = await online()
+    const told = client.logout()
+    const ready = client.ready()
+    assert.equal(client.state, 'online')
+    server.socket.tell('logged_out')
+    assert.equal(await told, true)
+    await assert.rejects(ready, { code: 'signed_out', details: { code: 'signed_out', reason: 'logged_out' } })
+
+    const other = await online() // somebody logs in meanwhile
+    const left = other.client.logout()
+    const next = other.client.ready()
+    other.kept.setItem(KEY, token(1, { sid: 'two', sub: 'bob' }))
+    other.server.socket.tell('logged_out')
+    await left
+    await settle()
+    other.server.hear()
+    other.server.socket.tell('authenticated', token(2, { sid: 'two', sub: 'bob' }), () => {})
+    assert.deepEqual([(await next).state, (await next).user], ['online', 'bob'])
   },
 
   async 'ready waits for a login, too'() {

@@ -258,11 +258,14 @@ export const tests = {
     client.subscribe(() => { late++ })
     const told = client.logout()
     client.close()
+    const { snapshot } = client
     assert.deepEqual(heard, ['offline: null']) // online() has no user
     client.subscribe(() => { late++ })
     client.on('state', () => { late++ })
     assert.equal(await told, false)
-    assert.equal(client.state, 'signed-out')
+    await settle()
+    assert.equal(client.snapshot, snapshot) // the state was signed-out, of which nobody heard
+    assert.deepEqual([client.state, client.reason], ['offline', 'closed'])
     server.socket.tell('authenticated', token(3, alice), () => {})
     assert.deepEqual([heard.length, late], [1, 1])
 
