@@ -13,8 +13,10 @@ import (
 )
 
 // guessEverywhere guesses at an account at every process for as long as d, twice a second, and
-// returns how many guesses were let through.
+// returns how many guesses were let through. It never guesses at the moment at which the processes tell
+// each other what has failed: what they have heard by then would depend on chance.
 func guessEverywhere(processes []*process, address, username string, d time.Duration) (guesses int) {
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1100 * time.Millisecond)))
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second / 2) {
 		for _, p := range processes {
 			guesses += p.guess(address, username)
