@@ -88,6 +88,13 @@ export class Session {
     return this.state !== "signed-out" && this.state !== "expired";
   }
 
+  /** Whether another login was stored and the client is still online with the session before it. */
+  get isBehind() {
+    const stored = this.store.get();
+    const token = this.state === "online" && this.connection?.token;
+    return Boolean(stored && token) && stored !== token && !sameSession(stored, token);
+  }
+
   /** Whether a logout is under way: the state is still the one before it. */
   get isLoggingOut() {
     return this.#finishLogout !== undefined;
@@ -418,6 +425,7 @@ export class Session {
   #checkRenewal() {
     const { connection } = this;
     if (this.state !== "online" || this.#finishLogout) return;
+    if (this.isBehind) return this.#connect();
     connection?.watchRenewal(() => {
       if (this.state === "online" && !this.#finishLogout) this.#renew(connection);
     });

@@ -58,12 +58,14 @@ export class Snapshots {
 
   /** Returns the values that a token has. */
   #ofToken() {
-    const { isSignedIn, store } = this.#session;
+    const { isSignedIn, isBehind, store, connection } = this.#session;
     const nobody = { user: null, claims: null, bound: false };
     if (!isSignedIn) return nobody;
-    const token = store.get();
+    const stored = store.get();
     // The token goes before the state does: while a logout is under way, the user stays.
-    if (!token) return this.#current ?? nobody;
+    if (!stored) return this.#current ?? nobody;
+    // What is emitted goes out as the connection's user until the client follows another login.
+    const token = isBehind ? connection.token : stored;
     const bound = isBound(token);
     if (!store.isChecked || !isSessionToken(token)) return { ...nobody, bound };
     return { ...this.#appClaims(token), bound };

@@ -146,6 +146,34 @@ export const tests = {
     assert.equal(offline.client.user, 'bob')
   },
 
+  async 'the user who is shown online is the one as whom the client emits'() {
+    // Guards: between the login of another user, in a tab or by another client of the page, and
+    // this client's following it, the snapshot said that user, and emit went out as the one before.
+    for (const [other, next] of [[code('two'), 'null'], [token(1, { sid: 'two', sub: 'bob' }), 'bob']]) {
+      const { server, client, kept } = await start(token(1, alice))
+      server.hear()
+      server.socket.tell('authenticated', token(2, alice), () => {})
+      const heard = watch(client)
+      const { snapshot } = client
+      let notices = 0
+      const undo = client.on('notice', () => {
+        notices++
+        assert.equal(client.snapshot, snapshot)
+        assert.equal(client.emit('say'), true)
+      })
+      kept.setItem(KEY, other) // no event tells of it
+      server.socket.tell('unauthorized', { code: 'unavailable', terminal: false, retryAfter: 1 })
+      assert.equal(notices, 1)
+      assert.deepEqual([heard, client.emit('say')], [[`connecting: ${next}`], false]) // it has looked
+      undo()
+      await settle()
+      server.hear()
+      assert.equal(server.presented.at(-1), other)
+      server.socket.tell('authenticated', token(2, { sid: 'two', sub: 'bob' }), () => {})
+      assert.deepEqual([heard.at(-1), server.most], ['online: bob', 1])
+    }
+  },
+
   async 'a tab whose session moves to memory keeps its user'() {
     const { server, client, kept } = await online(token(1, alice))
     server.socket.tell('refresh')
