@@ -49,7 +49,9 @@ export class Devices {
     devices.sort((a, b) => b.here - a.here); // this device first, the others by last use, as they came
     arrange(this.#list, devices.map((device) => {
       const row = fill(rows.get(device.id) ?? this.#row(), device);
-      row.classList.toggle("twin", devices.some((other) => areTwins(device, other)));
+      const twins = devices.filter((other) => areTwins(device, other));
+      row.classList.toggle("twin", twins.length > 0);
+      row.dataset.number = numberAmong(twins, device);
       tellTime(row);
       return row;
     }));
@@ -81,11 +83,18 @@ function areTwins(one, other) {
   return one !== other && one.name === other.name && minute(one) === minute(other);
 }
 
+/** Returns which of its twins of the same second a device is, or nothing where there is none. */
+function numberAmong(twins, device) {
+  const second = ({ since }) => Math.floor(new Date(since) / 1000);
+  const same = twins.filter((twin) => second(twin) === second(device));
+  return same.length > 0 ? ` (${1 + same.filter(({ id }) => id < device.id).length})` : "";
+}
+
 function tellTime(row) {
-  const { address, bound, seen, since, tabs } = row.dataset;
+  const { address, bound, number, seen, since, tabs } = row.dataset;
   const at = (part) => row.querySelector(part);
   const last = { 0: `Seen ${ago(seen)}`, 1: "Online now" }[tabs] ?? `Online in ${tabs} tabs`;
-  const signedIn = moment(since, { seconds: row.classList.contains("twin") });
+  const signedIn = moment(since, { seconds: row.classList.contains("twin") }) + number;
   at(".seen").textContent = `${last} · ${address}`;
   at(".since").textContent = `Signed in ${signedIn}${bound}`;
   const which = row.classList.contains("here") ? "this device" : `${address}, signed in ${signedIn}`;
