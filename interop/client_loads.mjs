@@ -6,23 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { print } from './peer.mjs'
 import * as browsers from './process_browser.mjs'
+import { isTold } from './told.mjs'
 
 const [kind, url] = process.argv.slice(2)
 const folder = mkdtempSync(join(tmpdir(), 'profile-'))
 const say = (event, ...args) => print({ socket: 'page', event, args })
 let browser
-
-// isTold reports whether the server knows of all logouts. Until then the tokens are kept.
-const isTold = () => new Promise((resolve) => {
-  const open = indexedDB.open('socketauth', 1)
-  open.onsuccess = () => {
-    const request = open.result.transaction('tokens').objectStore('tokens').get('socketauth.token.ended')
-    request.onsuccess = () => {
-      open.result.close()
-      resolve(request.result.length > 0 && request.result.every((end) => !end.token))
-    }
-  }
-})
 
 try {
   browser = await browsers[kind].start(folder)

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { print } from './peer.mjs'
 import * as browsers from './process_browser.mjs'
+import { isTold } from './told.mjs'
 
 const [kind, stopped, ...urls] = process.argv.slice(2)
 const screen = await browsers.display()
@@ -119,18 +120,6 @@ function lacks() {
   }
   return Object.keys(parts).filter((name) => !parts[name])
 }
-
-// isTold reports whether the server knows of all logouts. Until then the tokens are kept.
-const isTold = () => new Promise((resolve) => {
-  const open = indexedDB.open('socketauth', 1)
-  open.onsuccess = () => {
-    const request = open.result.transaction('tokens').objectStore('tokens').get('socketauth.token.ended')
-    request.onsuccess = () => {
-      open.result.close()
-      resolve(request.result.length > 0 && request.result.every((end) => !end.token))
-    }
-  }
-})
 
 // throttled reports whether short timers take about a second. Browsers begin with that after some
 // timers that one another set.
